@@ -1,0 +1,1 @@
+"""Volumes, file formats, data set layouts, checks and preprocessing."""

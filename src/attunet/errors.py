@@ -1,0 +1,84 @@
+"""The errors of attunet, each saying what was got, what was expected and what to do.
+
+    AttunetError
+    ├── ConfigError      a setting, recipe or flag that cannot be used
+    ├── DataError        a file or array whose content cannot be used
+    │   ├── FormatError      a file that cannot be read or written
+    │   ├── GeometryError    grids that do not belong together
+    │   └── LabelError       label values that make no sense
+    ├── DatasetError     a folder in which no usable cases are found
+    ├── BundleError      a model folder that is incomplete, unfinished or altered
+    ├── EngineError      a device or an optional package that is not there
+    └── TrainingError    a training that cannot go on
+"""
+
+__all__ = [
+    "AttunetError",
+    "BundleError",
+    "ConfigError",
+    "DataError",
+    "DatasetError",
+    "EngineError",
+    "FormatError",
+    "GeometryError",
+    "LabelError",
+    "TrainingError",
+]
+
+
+class AttunetError(Exception):
+    """Base of every error a user can cause or repair.
+
+    Args: the message (what was got and what was expected) and a hint (what to do about it).
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.message, self.hint)
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
+
+def _rebuild(kind: type[AttunetError], message: str, hint: str) -> AttunetError:
+    return kind(message, hint=hint)
+
+
+class ConfigError(AttunetError):
+    """A setting, recipe or flag that cannot be used."""
+
+
+class DataError(AttunetError):
+    """A file or array whose content cannot be used."""
+
+
+class FormatError(DataError):
+    """A file that cannot be read or written."""
+
+
+class GeometryError(DataError):
+    """Grids that do not belong together."""
+
+
+class LabelError(DataError):
+    """Label values that make no sense."""
+
+
+class DatasetError(AttunetError):
+    """A folder in which no usable cases are found."""
+
+
+class BundleError(AttunetError):
+    """A model folder that is incomplete, unfinished or altered."""
+
+
+class EngineError(AttunetError):
+    """A device or an optional package that is not there."""
+
+
+class TrainingError(AttunetError):
+    """A training that cannot go on."""
