@@ -1,15 +1,15 @@
 """The errors of attunet, each saying what was got, what was expected and what to do.
 
-    AttunetError
-    ├── ConfigError      a setting, recipe or flag that cannot be used
-    ├── DataError        a file or array whose content cannot be used
-    │   ├── FormatError      a file that cannot be read or written
-    │   ├── GeometryError    grids that do not belong together
-    │   └── LabelError       label values that make no sense
-    ├── DatasetError     a folder in which no usable cases are found
-    ├── BundleError      a model folder that is incomplete, unfinished or altered
-    ├── EngineError      a device or an optional package that is not there
-    └── TrainingError    a training that cannot go on
+AttunetError
+├── ConfigError      a setting, recipe or flag that cannot be used
+├── DataError        a file or array whose content cannot be used
+│   ├── FormatError      a file that cannot be read or written
+│   ├── GeometryError    grids that do not belong together
+│   └── LabelError       label values that make no sense
+├── DatasetError     a folder in which no usable cases are found
+├── BundleError      a model folder that is incomplete, unfinished or altered
+├── EngineError      a device or an optional package that is not there
+└── TrainingError    a training that cannot go on
 """
 
 __all__ = [

@@ -1,1 +1,47 @@
-"""The command line: one file per command."""
+"""The command line: one file per command; anything heavy is imported inside the command."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import typer
+
+from attunet.cli.console import fail
+from attunet.errors import AttunetError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="attunet",
+    help="Segment medical images with the Attention U-Net, and see where it looks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def register() -> None:
+    """Add every command to the application, in the order of a model's life."""
+    from attunet.cli.inspect import inspect
+
+    app.command()(inspect)
+
+
+def main() -> NoReturn:
+    """Entry point: 0 done, 1 done with problems, 2 bad usage or input, 130 interrupted."""
+    register()
+    try:
+        app()
+    except AttunetError as error:
+        fail(error.message, error.hint)
+    except MemoryError:
+        fail("out of memory", "use a smaller image, --size small, or a machine with more memory")
+    except OSError as error:
+        fail(
+            f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}",
+            "nothing was left half-written",
+        )
+    sys.exit(2)

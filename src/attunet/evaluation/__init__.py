@@ -1,1 +1,7 @@
-"""Metrics and their statistics."""
+"""How good a segmentation is: metrics of masks, scores of cases, summaries of folders."""
+
+from attunet.evaluation.evaluate import evaluate
+from attunet.evaluation.scores import CaseScores, LabelScores, score_case
+from attunet.evaluation.summary import Summary, summarize
+
+__all__ = ["CaseScores", "LabelScores", "Summary", "evaluate", "score_case", "summarize"]

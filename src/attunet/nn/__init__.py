@@ -1,1 +1,18 @@
 """The networks (torch only): blocks, gates, the Attention U-Net, its presets and foreign weights."""
+
+from attunet.nn.foreign import rebuild
+from attunet.nn.network import AttentionUNet, Detailed
+from attunet.nn.presets import default, listing, paper
+from attunet.nn.weights import load_weights, read_weights, save_weights
+
+__all__ = [
+    "AttentionUNet",
+    "Detailed",
+    "default",
+    "listing",
+    "load_weights",
+    "paper",
+    "read_weights",
+    "rebuild",
+    "save_weights",
+]

@@ -1,0 +1,46 @@
+# Every target sets up what it needs: Python >= 3.11, make and pip are enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+# Tests are many small jobs: one thread each on two workers beats two threads that wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow check clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+demo: $(READY) ## make a synthetic abdomen, train on it, predict, evaluate, write demo/ with an HTML report
+	$(BIN)/attunet demo -o demo
+
+test: $(READY) ## all tests but the slow ones
+	$(PYTEST) -n 2
+
+test-slow: $(READY) ## the tests that take minutes: real training runs
+	$(PYTEST) -m slow
+
+check: $(READY) ## style, types, the borders between the rooms, the project's contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(PYTEST) -n 2 tests/contracts
+
+clean: ## remove caches, build products and the demo (the environment stays: rm -r .venv)
+	rm -rf demo build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Some systems ship Python without ensurepip: there the system's own pip puts pip into the environment.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else \
+		"attunet needs Python >= 3.11, got %d.%d; run make PYTHON=python3.11" % sys.version_info[:2])'
+	@test -x $(BIN)/python && $(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv $(VENV) || \
+		{ $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install pip; }
+	@echo "installing into $(VENV), once: this takes a few minutes"
+	$(PIP) torch
+	$(PIP) --editable '.[train,dev]'
+	@touch $@

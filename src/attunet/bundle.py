@@ -1,0 +1,144 @@
+"""A trained model on disk: plan, weights and graph per fold, and a manifest of sha256 sums. No pickle.
+
+RUN/
+  plan.json  training.yaml  manifest.json
+  fold_0/    weights.safetensors  graph.xml  graph.bin  metrics.json  log.csv  curves.png
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from attunet.config import Plan, load_settings
+from attunet.errors import BundleError
+from attunet.files import atomic_text
+
+__all__ = ["Bundle", "FoldFiles", "fold_folder", "load_bundle", "save_manifest", "save_plan"]
+
+_MANIFEST = "manifest.json"
+_FORMAT = 1
+_SEALED = ("weights.safetensors", "graph.xml", "graph.bin", "metrics.json")
+
+
+@dataclass(frozen=True)
+class FoldFiles:
+    """The files of one trained fold."""
+
+    name: str
+    weights: Path
+    graph: Path
+    metrics: Path
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model folder whose files were found whole."""
+
+    root: Path
+    plan: Plan
+    folds: tuple[FoldFiles, ...]
+
+
+def fold_folder(root: Path, fold: int | str) -> Path:
+    """Where a fold keeps its files."""
+    return root / f"fold_{fold}"
+
+
+def save_plan(plan: Plan, root: Path) -> None:
+    """Write plan.json, readable."""
+    atomic_text(root / "plan.json", json.dumps(plan.model_dump(mode="json"), indent=2) + "\n")
+
+
+def save_manifest(root: Path) -> None:
+    """Seal the finished folds: a sha256 sum of every file that a prediction depends on."""
+    folds = [folder for folder in sorted(root.glob("fold_*")) if _finished(folder)]
+    files = [root / "plan.json", *(folder / name for folder in folds for name in _SEALED)]
+    sums = {str(file.relative_to(root)): _sha256(file) for file in files if file.is_file()}
+    atomic_text(root / _MANIFEST, json.dumps({"format": _FORMAT, "sha256": sums}, indent=2) + "\n")
+
+
+def load_bundle(root: Path, folds: Sequence[int] | None = None) -> Bundle:
+    """Open a model folder and check it against its manifest.
+
+    Args: the folder; which folds (all finished ones by default).
+    Raises: BundleError when it is no model, unfinished, altered, or lacks a fold that was asked for.
+    """
+    sums = _read_manifest(root)
+    _verify(root, sums)
+    names = sorted({Path(name).parts[0] for name in sums if name.startswith("fold_")}, key=_fold_order)
+    wanted = names if folds is None else [f"fold_{index}" for index in folds]
+    absent = [name for name in wanted if name not in names]
+    if absent or not wanted:
+        raise BundleError(
+            f"{root} has no finished {', '.join(absent) or 'fold'}; finished are: {', '.join(names) or 'none'}",
+            hint="choose one of these with --fold, or train the missing one",
+        )
+    plan = load_settings(Plan, root / "plan.json")
+    return Bundle(root, plan, tuple(_fold_files(root / name) for name in wanted))
+
+
+def _read_manifest(root: Path) -> dict[str, str]:
+    path = root / _MANIFEST
+    if not root.is_dir():
+        raise BundleError(
+            f"no model folder at {root}", hint="give the RUN folder that `attunet train -o RUN` made"
+        )
+    if not path.is_file():
+        started = (root / "plan.json").is_file()
+        raise BundleError(
+            f"{root} is {'an unfinished training' if started else 'not a model folder'} (no {_MANIFEST})",
+            hint="finish it with `attunet train … --resume`"
+            if started
+            else "give the folder that `attunet train -o` made",
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        sums = content["sha256"]
+        if content["format"] != _FORMAT or not isinstance(sums, dict):
+            raise KeyError("format")
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(
+            f"{path} cannot be understood: {error}", hint="copy the model folder again"
+        ) from error
+    return {str(name): str(value) for name, value in sums.items()}
+
+
+def _verify(root: Path, sums: dict[str, str]) -> None:
+    for name, expected in sums.items():
+        file = root / name
+        if ".." in Path(name).parts or Path(name).is_absolute():
+            raise BundleError(
+                f"the manifest of {root} names a file outside it: {name}", hint="do not use this model"
+            )
+        if not file.is_file():
+            raise BundleError(f"{file} is missing", hint="copy the model folder again, whole")
+        if _sha256(file) != expected:
+            raise BundleError(
+                f"{file} differs from what was trained (its sha256 is not the manifest's)",
+                hint="copy the model folder again from its origin, or train again",
+            )
+
+
+def _finished(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in ("weights.safetensors", "graph.xml", "graph.bin"))
+
+
+def _fold_files(folder: Path) -> FoldFiles:
+    return FoldFiles(
+        folder.name, folder / "weights.safetensors", folder / "graph.xml", folder / "metrics.json"
+    )
+
+
+def _fold_order(name: str) -> Iterable[object]:
+    digits = re.sub(r"\D", "", name)
+    return (int(digits) if digits else -1, name)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,61 @@
+"""What the commands print with: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+__all__ = ["fail", "notes", "progress_bar", "results"]
+
+
+@cache
+def results() -> Console:
+    """Tables and figures that the user asked for (stdout)."""
+    from rich.console import Console
+
+    return Console()
+
+
+@cache
+def notes() -> Console:
+    """Progress, notices and errors (stderr)."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def fail(message: str, hint: str = "") -> None:
+    """Print an error as one red line."""
+    from rich.text import Text
+
+    line = Text.assemble(("error: ", "bold red"), (message, "red"), (f"; {hint}" if hint else "", "red"))
+    notes().print(line, soft_wrap=True)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A progress display with time elapsed and left; silent when stderr is not a terminal."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=notes(), transient=True, disable=not notes().is_terminal) as progress:
+        yield progress

@@ -1,0 +1,99 @@
+"""`attunet info`: what this installation can do, or what a model is and expects."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from attunet.cli.console import results
+
+__all__ = ["info"]
+
+_PACKAGES = ("attunet", "numpy", "openvino", "nibabel", "SimpleITK", "torch", "lightning", "monai", "blosc2")
+
+
+def info(
+    model: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="A model folder; leave out for this machine.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show versions, devices and engines; or what a model was trained on, expects and scored."""
+    facts = model_facts(model) if model is not None else machine_facts()
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(name, _text(value))
+    results().print(table)
+
+
+def machine_facts() -> dict[str, Any]:
+    """Versions of what matters, devices, processor cores."""
+    import os
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    from attunet.inference.engines import available_devices
+
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    return {
+        "versions": versions,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "devices": available_devices(),
+        "can train": versions["torch"] != "not installed" and versions["lightning"] != "not installed",
+    }
+
+
+def model_facts(model: Path) -> dict[str, Any]:
+    """What a model folder holds. Raises: BundleError when it is unfinished or altered."""
+    from attunet.bundle import load_bundle
+
+    bundle = load_bundle(model)
+    plan = bundle.plan
+    return {
+        "trained on": plan.name,
+        "cases": plan.fingerprint.cases,
+        "labels": plan.labels,
+        "channels": list(plan.channel_names),
+        "modality": plan.modality,
+        "network": f"{plan.preset}, {plan.network.spatial_dims}-D, gate {plan.network.gate or 'none'}, size {plan.size}",
+        "patch size": list(plan.patch_size),
+        "spacing mm": list(plan.preprocessing.spacing),
+        "folds": {fold.name: _dice(fold.metrics) for fold in bundle.folds},
+    }
+
+
+def _dice(metrics: Path) -> dict[str, float] | str:
+    """Mean Dice of each label on the fold's validation cases."""
+    if not metrics.is_file():
+        return "not validated"
+    content = json.loads(metrics.read_text(encoding="utf-8"))
+    return {
+        name: round(content["mean"][str(value)]["Dice"], 4)
+        for name, value in content["labels"].items()
+        if content["mean"][str(value)]["Dice"] is not None
+    }
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{name}: {_text(entry)}" for name, entry in value.items())
+    if isinstance(value, list):
+        return ", ".join(str(entry) for entry in value)
+    return str(value)

@@ -1,0 +1,42 @@
+"""`attunet inspect`: what a data set holds, and what is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+__all__ = ["inspect"]
+
+
+def inspect(
+    dataset: Annotated[
+        Path, typer.Argument(help="Data set folder (MSD, nnU-Net, images/ + labels/) or CSV file.")
+    ],
+    geometry: Annotated[
+        Literal["fail", "copy-affine", "resample"],
+        typer.Option(help="What to do with a label on another grid than its image."),
+    ] = "fail",
+    cases: Annotated[bool, typer.Option("--cases", help="List every case, however many there are.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON, for machines.")] = False,
+) -> None:
+    """Look through a data set: its cases, and every problem with its remedy.
+
+    Exit code: 0 clean, 1 with problems, 2 when no data set is found. Notices are handled and change nothing.
+    """
+    from attunet.cli import inspection
+    from attunet.cli.console import progress_bar, results
+    from attunet.data.cases import read_dataset
+    from attunet.data.checks import inspect as look_through
+
+    found = read_dataset(dataset)
+    with progress_bar() as progress:
+        task = progress.add_task("reading", total=len(found.cases))
+        result = look_through(found, geometry=geometry, advance=lambda: progress.advance(task))
+    if json:
+        typer.echo(inspection.as_json(result))
+    else:
+        results().print(inspection.as_tables(result, every_case=cases), soft_wrap=False)
+    if not result.clean:
+        raise typer.Exit(1)

@@ -1,0 +1,104 @@
+"""Options that several commands share, and the values people type into them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from attunet.errors import ConfigError
+
+__all__ = [
+    "DatasetArgument",
+    "Device",
+    "DeviceOption",
+    "GateOption",
+    "Geometry",
+    "GeometryOption",
+    "LabelsOption",
+    "NetworkOption",
+    "SizeOption",
+    "SpatialDimsOption",
+    "parse_folds",
+    "parse_labels",
+    "parse_time",
+]
+
+Device = Literal["auto", "cpu", "cuda"]
+Geometry = Literal["fail", "copy-affine", "resample"]
+
+DatasetArgument = Annotated[
+    Path,
+    typer.Argument(help="Folder of labelled images (MSD, nnU-Net raw, images/ + labels/) or a CSV of paths."),
+]
+DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes a GPU where there is one.")]
+GateOption = Annotated[
+    Literal["grid", "multi", "additive", "none"] | None,
+    typer.Option(help="Attention gate; none makes a plain U-Net. [default: grid; additive for the listing]"),
+]
+GeometryOption = Annotated[
+    Geometry, typer.Option(help="What to do when a label's grid differs from its image's.")
+]
+LabelsOption = Annotated[
+    str | None,
+    typer.Option(
+        help='What to learn, such as "liver=5,spleen=1"; all else is background. [default: every label]'
+    ),
+]
+NetworkOption = Annotated[
+    Literal["default", "paper", "listing"],
+    typer.Option(help="Network: our default, the paper's, or the popular 2-D listing."),
+]
+SizeOption = Annotated[
+    Literal["auto", "small", "base", "large"],
+    typer.Option(help="The one dial: network width, patch and batch. auto looks at the machine."),
+]
+SpatialDimsOption = Annotated[
+    int | None,
+    typer.Option(min=2, max=3, help="2 trains on slices of volumes. [default: what the data allow]"),
+]
+
+
+def parse_labels(text: str | None) -> dict[str, int] | None:
+    """Label names and values from "liver=1,spleen=2"; None for None.
+
+    Raises: ConfigError for an entry that is not NAME=VALUE with a whole number other than 0.
+    """
+    if text is None:
+        return None
+    found: dict[str, int] = {}
+    for entry in text.split(","):
+        name, _, value = (part.strip() for part in entry.partition("="))
+        if not name or not value.isdecimal() or int(value) == 0:
+            raise ConfigError(
+                f"--labels got {entry.strip()!r}, expected NAME=VALUE with a value above 0",
+                hint='write them as "liver=1,spleen=2"',
+            )
+        found[name] = int(value)
+    return found
+
+
+def parse_time(text: str | None) -> float | None:
+    """Seconds from "90s", "15m", "1.5h" or a plain number of seconds; None for None. Raises: ConfigError."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip().lower())
+    if match is None or float(match[1]) == 0:
+        raise ConfigError(
+            f"--max-time got {text!r}, expected a time above 0", hint="write it as 90s, 15m or 1.5h"
+        )
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+
+
+def parse_folds(text: str | None) -> list[int] | None:
+    """Fold indices from "0", "0,2" or "all" (None). Raises: ConfigError."""
+    if text is None or text == "all":
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(
+            f"--fold got {text!r}, expected a number or all", hint="write --fold 0 or --fold all"
+        ) from None

@@ -1,0 +1,119 @@
+"""`attunet plan`: what would be trained on a data set, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, cast
+
+import typer
+
+from attunet.cli.console import progress_bar, results
+from attunet.cli.options import (
+    DatasetArgument,
+    DeviceOption,
+    GateOption,
+    Geometry,
+    GeometryOption,
+    LabelsOption,
+    NetworkOption,
+    SizeOption,
+    SpatialDimsOption,
+    parse_labels,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from attunet.config import Plan
+    from attunet.data.cases import Dataset
+    from attunet.planning.planner import Dials
+
+__all__ = ["make_dials", "plan", "plan_dataset", "plan_table"]
+
+
+def plan(
+    dataset: DatasetArgument,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Write the plan to this file, to edit and train with --plan."),
+    ] = None,
+    network: NetworkOption = "default",
+    size: SizeOption = "auto",
+    gate: GateOption = None,
+    spatial_dims: SpatialDimsOption = None,
+    labels: LabelsOption = None,
+    geometry: GeometryOption = "fail",
+    device: DeviceOption = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+) -> None:
+    """Show what `attunet train` would do with a data set: every number with its reason. Trains nothing."""
+    from attunet.data.cases import read_dataset
+    from attunet.files import atomic_text
+
+    dials = make_dials(network, size, gate, spatial_dims, device)
+    made = plan_dataset(read_dataset(dataset), dials, labels, geometry)
+    text = made.model_dump_json(indent=2)
+    if output is not None:
+        atomic_text(output, text + "\n")
+    if as_json:
+        typer.echo(text)
+    else:
+        results().print(plan_table(made))
+
+
+def make_dials(network: str, size: str, gate: str | None, spatial_dims: int | None, device: str) -> Dials:
+    """The planner's dials from what was typed."""
+    from attunet.planning.hardware import auto_size
+    from attunet.planning.planner import Dials, Preset, Size
+
+    chosen, reason = auto_size(device) if size == "auto" else (cast(Size, size), "chosen with --size")
+    return Dials(
+        size=chosen,
+        size_reason=reason,
+        spatial_dims=cast(Literal[2, 3] | None, spatial_dims),
+        preset=cast(Preset, network),
+        gate=cast(Literal["grid", "multi", "additive", "none"] | None, gate),
+    )
+
+
+def plan_dataset(dataset: Dataset, dials: Dials, labels: str | None, geometry: Geometry) -> Plan:
+    """Fingerprint and plan, with a progress bar."""
+    from attunet.planning.fingerprint import fingerprint
+    from attunet.planning.planner import make_plan
+
+    wanted = parse_labels(labels)
+    with progress_bar() as progress:
+        task = progress.add_task("fingerprint", total=sum(case.label is not None for case in dataset.cases))
+        facts = fingerprint(dataset, labels=wanted, geometry=geometry, advance=lambda: progress.advance(task))
+    return make_plan(facts, dials)
+
+
+def plan_table(plan: Plan) -> Table:
+    """What, how much, why."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        box=box.SIMPLE_HEAD, title=f"Plan for {plan.name}", title_style="bold", title_justify="left"
+    )
+    for name in ("Decision", "Value", "Reason"):
+        table.add_column(name, overflow="fold")
+    network = plan.network
+    values = {
+        "labels": ", ".join(f"{name} = {value}" for name, value in plan.labels.items()),
+        "size": plan.size,
+        "spatial_dims": f"{network.spatial_dims}-D",
+        "slice_axis": ("left-right", "front-back", "up-down")[plan.preprocessing.slice_axis],
+        "spacing": " x ".join(f"{value:.2f}" for value in plan.preprocessing.spacing) + " mm",
+        "normalization": ", ".join(entry.kind for entry in plan.preprocessing.normalization),
+        "patch_size": " x ".join(str(value) for value in plan.patch_size),
+        "batch_size": str(plan.batch_size),
+        "network": f"{plan.preset}: {', '.join(str(width) for width in network.channels)} channels",
+        "strides": "  ".join("x".join(str(step) for step in stride) for stride in network.strides),
+        "mirror_axes": ", ".join(str(axis) for axis in plan.mirror_axes) or "none",
+    }
+    for name, value in values.items():
+        table.add_row(
+            name.replace("_", " "), value, plan.reasons.get(name, f"found in {plan.fingerprint.cases} cases")
+        )
+    return table

@@ -1,0 +1,118 @@
+"""Do two grids lie on each other, and how to bring a label onto the grid of its image."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Literal
+
+import numpy as np
+from scipy import ndimage
+
+from attunet.data.volume import Affine, Volume
+from attunet.errors import GeometryError
+
+__all__ = [
+    "TOLERANCE_MM",
+    "GeometryPolicy",
+    "align_label",
+    "check_same_grid",
+    "describe_mismatch",
+    "grid_distance",
+]
+
+GeometryPolicy = Literal["fail", "copy-affine", "resample"]
+TOLERANCE_MM = 0.1
+WHOLE_VOXEL = 1e-3  # a mapping this close to whole voxels is a flip or shift written with rounded numbers
+
+
+def grid_distance(first: Volume, second: Volume) -> float:
+    """Largest distance in mm between the same corner voxels of two grids; inf when their shapes differ."""
+    if first.spatial_shape != second.spatial_shape:
+        return float("inf")
+    apart = _corners(first) @ (first.affine - second.affine)[:3].T
+    return float(np.linalg.norm(apart, axis=1).max())
+
+
+def check_same_grid(first: Volume, second: Volume, what: str, *, tolerance_mm: float = TOLERANCE_MM) -> None:
+    """Raises: GeometryError when two grids differ by more than the tolerance; `what` names the two."""
+    if grid_distance(first, second) > tolerance_mm:
+        raise GeometryError(
+            f"{what} lie on different grids: {describe_mismatch(first, second)}",
+            hint="resample the channels of a case onto one grid",
+        )
+
+
+def align_label(
+    label: Volume,
+    image: Volume,
+    case: str,
+    *,
+    geometry: GeometryPolicy = "fail",
+    tolerance_mm: float = TOLERANCE_MM,
+) -> Volume:
+    """The label on the image's grid.
+
+    Args:
+        geometry: what to do when the grids differ by more than `tolerance_mm` at a corner. fail: raise;
+            copy-affine: believe the voxels, take the image's affine (same shape needed);
+            resample: believe the affines, nearest neighbour, exact where one grid is a flip, turn or
+            whole-voxel shift of the other.
+    Raises: GeometryError when the policy does not allow or cannot bring them together.
+    """
+    if grid_distance(label, image) <= tolerance_mm:
+        return Volume(label.array, image.affine)
+    found = f"label and image of case {case} lie on different grids: {describe_mismatch(label, image)}"
+    if geometry == "fail":
+        raise GeometryError(found, hint=_way_out(label, image))
+    if geometry == "resample":
+        return _resampled(label, image, found)
+    if label.spatial_shape != image.spatial_shape:
+        raise GeometryError(
+            f"{found}; an affine cannot be copied between shapes", hint="use --geometry resample"
+        )
+    return Volume(label.array, image.affine)
+
+
+def describe_mismatch(first: Volume, second: Volume) -> str:
+    """What differs, in one phrase: shape, orientation, spacing or place."""
+    if first.spatial_shape != second.spatial_shape:
+        return f"shape {first.spatial_shape} and {second.spatial_shape}"
+    if first.orientation != second.orientation:
+        return f"orientation {first.orientation} and {second.orientation}"
+    if not np.allclose(first.spacing, second.spacing, rtol=1e-3):
+        return f"spacing {_numbers(first.spacing)} and {_numbers(second.spacing)} mm"
+    return f"{grid_distance(first, second):.2f} mm apart"
+
+
+def _corners(volume: Volume) -> Affine:
+    """(8, 4): homogeneous voxel indices of the corner voxels."""
+    ends = [(0, size - 1) for size in volume.spatial_shape]
+    return np.array([(*corner, 1) for corner in product(*ends)], dtype=np.float64)
+
+
+def _resampled(label: Volume, image: Volume, found: str) -> Volume:
+    mapping = np.linalg.inv(label.affine) @ image.affine
+    rounded = np.rint(mapping)
+    corners = _corners(image)
+    if np.abs(corners @ (mapping - rounded).T).max() < WHOLE_VOXEL:
+        mapping = rounded
+    array = ndimage.affine_transform(
+        label.array[0], mapping[:3, :3], mapping[:3, 3], image.spatial_shape, order=0, mode="grid-constant"
+    )
+    if label.array.any() and not array.any():
+        raise GeometryError(
+            f"{found}; no labelled voxel lies inside the image",
+            hint="if the voxels do belong together, use --geometry copy-affine",
+        )
+    return Volume(array[None], image.affine)
+
+
+def _way_out(label: Volume, image: Volume) -> str:
+    resample = "--geometry resample to place it by its own affine"
+    if label.spatial_shape != image.spatial_shape:
+        return f"repair the label, or pass {resample}"
+    return f"repair the label's header, or pass {resample}, or --geometry copy-affine to trust its voxels"
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " x ".join(f"{value:.4g}" for value in values)

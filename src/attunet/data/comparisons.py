@@ -1,0 +1,136 @@
+"""What only shows when cases are looked at side by side."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from attunet.data.dataset import Dataset, Problem
+from attunet.data.facts import CaseFacts
+from attunet.data.formats import suffix_of
+
+__all__ = ["compare_cases"]
+
+NO_GEOMETRY = {".npy", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
+SPREAD = 1000.0
+
+
+def compare_cases(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Problem]:
+    """Problems and notices that concern several cases or the whole set."""
+    return [
+        *_duplicates(dataset, facts),
+        *_groups(dataset),
+        *_channels(facts),
+        *_dimensions(facts),
+        *_orientations(facts),
+        *_intensities(facts),
+        *_values(dataset, facts),
+        *_spacing(dataset),
+    ]
+
+
+def _duplicates(dataset: Dataset, facts: Sequence[CaseFacts]) -> Iterator[Problem]:
+    """The same image twice leaks from training into validation, in two groups even with folds by patient."""
+    group = {case.id: case.group for case in dataset.cases}
+    first: dict[str, str] = {}
+    for case in facts:
+        other = first.setdefault(case.content, case.id)
+        if other == case.id:
+            continue
+        if group[other] != group[case.id]:
+            message = f"is the same image as {other}, but in group {group[case.id]} instead of {group[other]}"
+            yield Problem(
+                case.id, "patient in several groups", message, "give both cases one group, or remove one"
+            )
+        else:
+            yield Problem(
+                case.id, "duplicate image", f"is the same image as {other}", "remove one of the two"
+            )
+
+
+def _groups(dataset: Dataset) -> Iterator[Problem]:
+    """One patient under two spellings, or on both sides of the user's own split."""
+    spellings: dict[str, set[str]] = {}
+    splits: dict[str, set[str]] = {}
+    for case in dataset.cases:
+        if case.group is not None:
+            spellings.setdefault("".join(case.group.split()).casefold(), set()).add(case.group)
+            splits.setdefault(case.group, set()).add(case.split or "train")
+    for written in (sorted(names) for names in spellings.values() if len(names) > 1):
+        message = f"the groups {' and '.join(map(repr, written))} look like one patient"
+        yield Problem("", "patient in several groups", message, "write the group the same way everywhere")
+    for name, parts in splits.items():
+        if len(parts) > 1:
+            message = f"group {name} has cases in {' and '.join(sorted(parts))}"
+            yield Problem(
+                "", "patient in several splits", message, "give all cases of a patient the same split"
+            )
+
+
+def _channels(facts: Sequence[CaseFacts]) -> Iterator[Problem]:
+    usual = _most_common([case.channels for case in facts])
+    for case in facts:
+        if case.channels != usual:
+            message = f"the image has {case.channels} channels, most have {usual}"
+            yield Problem(case.id, "channel count", message, "export all images with the same channels")
+
+
+def _dimensions(facts: Sequence[CaseFacts]) -> Iterator[Problem]:
+    usual = _most_common([case.shape[2] == 1 for case in facts])
+    for case in facts:
+        if (case.shape[2] == 1) != usual:
+            message = (
+                f"the image is {'2-D' if case.shape[2] == 1 else '3-D'}, most are {'2-D' if usual else '3-D'}"
+            )
+            yield Problem(case.id, "dimensions", message, "keep 2-D and 3-D images in two data sets")
+
+
+def _orientations(facts: Sequence[CaseFacts]) -> Iterator[Problem]:
+    counts = Counter(case.orientation for case in facts)
+    if len(counts) > 1:
+        listed = ", ".join(f"{name} ({count})" for name, count in counts.most_common())
+        yield _notice(
+            "mixed orientations", f"orientations are {listed}", "nothing: all are turned to RAS inside"
+        )
+
+
+def _intensities(facts: Sequence[CaseFacts]) -> Iterator[Problem]:
+    tops = sorted(
+        (case.intensity.maximum, case.id) for case in facts if case.intensity and case.intensity.maximum > 0
+    )
+    if tops and tops[-1][0] > SPREAD * tops[0][0]:
+        (low, first), (high, last) = tops[0], tops[-1]
+        message = f"maxima reach from {low:g} ({first}) to {high:g} ({last})"
+        yield _notice(
+            "intensity range", message, "nothing for MR, normalised per case; check the units of a CT"
+        )
+
+
+def _values(dataset: Dataset, facts: Sequence[CaseFacts]) -> Iterator[Problem]:
+    found = {value for case in facts for value in case.labels or ()} - {dataset.ignore_label}
+    if found and sorted(found | {0}) != list(range(len(found | {0}))):
+        listed = ", ".join(map(str, sorted(found)[:12])) + (" and more" if len(found) > 12 else "")
+        remedy = "nothing: they are numbered inside and written back as they are"
+        yield _notice("gaps in label values", f"label values are {listed}", remedy)
+    unseen = {name: value for name, value in (dataset.label_names or {}).items() if value not in found}
+    if found and unseen:
+        names = ", ".join(f"{name} ({value})" for name, value in unseen.items())
+        yield _notice(
+            "label never seen", f"declared, but in no label: {names}", "remove the name or add cases"
+        )
+
+
+def _spacing(dataset: Dataset) -> Iterator[Problem]:
+    suffixes = {suffix_of(path) for case in dataset.cases for path in case.images} & NO_GEOMETRY
+    if suffixes:
+        kinds = " and ".join(sorted(str(suffix) for suffix in suffixes))
+        message = f"{kinds} files hold no spacing or orientation: 1 mm and rows first are assumed"
+        yield _notice("no spacing", message, "read distances and volumes as pixels, or convert to .nii.gz")
+
+
+def _notice(kind: str, message: str, remedy: str) -> Problem:
+    return Problem("", kind, message, remedy, "notice")
+
+
+def _most_common(values: list[int]) -> int | None:
+    return Counter(values).most_common(1)[0][0] if values else None

@@ -1,0 +1,47 @@
+"""NumPy arrays: `.npy`, which hold no geometry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from attunet.data.formats.dtypes import readable
+from attunet.data.formats.staging import staged
+from attunet.data.volume import Volume
+from attunet.errors import FormatError
+
+__all__ = ["read_array", "write_array"]
+
+
+def read_array(path: Path) -> Volume:
+    """A volume from (I, J), (I, J, K) or (C, I, J, K) with the identity as affine.
+
+    Raises: FormatError when the file is no plain array of two to four axes; pickles are never loaded.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise FormatError(
+            f"cannot read {path} as .npy: {_first_line(error)}", hint="save it with numpy.save(path, array)"
+        ) from error
+    if not isinstance(array, np.ndarray) or not 2 <= array.ndim <= 4:
+        got = f"shape {array.shape}" if isinstance(array, np.ndarray) else "an archive"
+        raise FormatError(
+            f"{path} holds {got}, expected an array (I, J), (I, J, K) or (C, I, J, K)",
+            hint="save one image per file",
+        )
+    return Volume.from_array(readable(array, path))
+
+
+def write_array(volume: Volume, path: Path) -> None:
+    """Write (I, J), (I, J, K) or (C, I, J, K), whichever the volume is; the affine is not stored."""
+    array = volume.array
+    if volume.channels == 1:
+        array = array[0, ..., 0] if volume.spatial_shape[2] == 1 else array[0]
+    with staged(path) as target:
+        np.save(target, array, allow_pickle=False)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,105 @@
+"""A CSV file of paths: image (or image_0, image_1, ...), label, and optionally id, group and split."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from itertools import zip_longest
+from pathlib import Path
+
+from attunet.data.dataset import Case, Dataset
+from attunet.data.formats import stem_of
+from attunet.errors import DatasetError
+
+__all__ = ["read_table"]
+
+SPLITS = ("train", "val", "test")
+Row = dict[str, str]
+
+
+def read_table(path: Path) -> Dataset:
+    """The cases of a CSV file, one per row; paths are relative to it, comma, semicolon or tab separate.
+
+    Without an id column, a case is named by its first image's file, and by its folders where names repeat.
+    Raises: DatasetError naming the column or line that cannot be used.
+    """
+    columns, rows = _rows(path)
+    channels = _image_columns(columns, path)
+    images = [tuple(path.parent / row[name] for name in channels if row[name]) for row in rows]
+    ids = _ids(rows, images, path)
+    cases = [
+        Case(
+            ids[index],
+            images[index],
+            path.parent / row["label"] if row.get("label") else None,
+            row.get("group") or row.get("patient") or None,
+            _split(row, index, path),
+        )
+        for index, row in enumerate(rows)
+    ]
+    names = tuple(name.removeprefix("image_") for name in channels)
+    names = names if len(names) > 1 and not names[0].isdigit() else ()
+    return Dataset(path, "csv", tuple(sorted(cases, key=lambda case: case.id)), None, names, None)
+
+
+def _rows(path: Path) -> tuple[list[str], list[Row]]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (UnicodeDecodeError, OSError) as error:
+        raise DatasetError(f"cannot read {path} as text: {error}", hint="save it as CSV in UTF-8") from error
+    header = lines[0] if lines else ""
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.reader(lines, delimiter=delimiter)
+    columns = [name.strip().lower() for name in next(reader, [])]
+    rows = [
+        dict(zip_longest(columns, map(str.strip, cells[: len(columns)]), fillvalue="")) for cells in reader
+    ]
+    rows = [row for row in rows if any(row.values())]
+    if not rows:
+        raise DatasetError(f"{path} has no rows", hint="one row per case below the column names")
+    return columns, rows
+
+
+def _image_columns(columns: list[str], path: Path) -> list[str]:
+    if "image" in columns:
+        return ["image"]
+    channels = [name for name in columns if name.startswith("image_")]
+    if not channels:
+        raise DatasetError(
+            f"{path} has the columns {', '.join(columns)}, expected image (or image_0, image_1, ...), label",
+            hint="name the columns in the first line",
+        )
+    numbered = all(name.removeprefix("image_").isdigit() for name in channels)
+    return sorted(channels, key=lambda name: int(name.removeprefix("image_"))) if numbered else channels
+
+
+def _ids(rows: list[Row], images: list[tuple[Path, ...]], path: Path) -> list[str]:
+    for line, files in enumerate(images, start=2):
+        if not files:
+            raise DatasetError(
+                f"line {line} of {path} names no image", hint="fill in the path or remove the line"
+            )
+    stems = [stem_of(files[0]) for files in images]
+    if len(set(stems)) != len(stems):
+        stems = _with_folders([files[0] for files in images])
+    ids = [row.get("id") or stem for row, stem in zip(rows, stems, strict=True)]
+    repeated = [id for id, count in Counter(ids).items() if count > 1]
+    if repeated:
+        raise DatasetError(f"{path} has more than one case {repeated[0]}", hint="give each row its own id")
+    return [id.replace("/", "_").replace(os.sep, "_") for id in ids]
+
+
+def _with_folders(files: list[Path]) -> list[str]:
+    """Names from the part of the paths in which they differ, such as p01_ct and p02_ct."""
+    common = Path(os.path.commonpath([file.absolute().parent for file in files]))
+    return ["_".join((*file.absolute().parent.relative_to(common).parts, stem_of(file))) for file in files]
+
+
+def _split(row: Row, index: int, path: Path) -> str | None:
+    split = row.get("split", "").lower()
+    if split and split not in SPLITS:
+        raise DatasetError(
+            f"line {index + 2} of {path} has split {split}", hint=f"use {', '.join(SPLITS)}, or nothing"
+        )
+    return split or None

@@ -1,0 +1,294 @@
+"""From the patient's grid to the network's and back: every step with its undo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from attunet.config import Normalization, Preprocessing
+from attunet.data.resample import resize, resize_labels
+from attunet.data.volume import Affine, Array, Volume, axis_order
+from attunet.errors import DataError, GeometryError, LabelError
+
+__all__ = [
+    "IGNORED",
+    "Prepared",
+    "Trail",
+    "canonical",
+    "content_box",
+    "model_affine",
+    "prepare",
+    "prepare_label",
+    "restore",
+    "restore_labels",
+]
+
+IGNORED = 255
+"""Class index of voxels that are left out of the loss."""
+
+Triple = tuple[int, int, int]
+Flips = tuple[bool, bool, bool]
+Box = tuple[slice, slice, slice]
+Image = npt.NDArray[np.float32]
+
+_LARGEST_GRID = 2**31
+_INTEGERS = (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Trail:
+    """What was done to a volume, so that it can be done to its label and undone for its masks.
+
+    Args:
+        affine, shape: the original grid.
+        axes: the original axis that each model axis was taken from.
+        flips: whether each model axis runs against its original axis.
+        start, cropped_shape: the content box in canonical axes, slice axis last.
+        model_shape: (I, J, K) after resampling.
+        preprocessing: the settings that were followed.
+    """
+
+    affine: Affine
+    shape: Triple
+    axes: Triple
+    flips: Flips
+    start: Triple
+    cropped_shape: Triple
+    model_shape: Triple
+    preprocessing: Preprocessing
+
+    @property
+    def box(self) -> Box:
+        """The content box, as slices of the canonical grid."""
+        i, j, k = (slice(low, low + size) for low, size in zip(self.start, self.cropped_shape, strict=True))
+        return i, j, k
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A network's input, float32 (C, I, J, K), and the way back."""
+
+    array: Image
+    trail: Trail
+
+
+def canonical(volume: Volume, slice_axis: int = 2) -> tuple[Volume, Triple, Flips]:
+    """The volume with axes running right, front and up, then `slice_axis` (0, 1, 2) moved last; a view.
+
+    Returns: the volume, the original axis of each new axis, and which of them were flipped.
+    """
+    directions = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
+    closest = axis_order(directions)
+    x, y, z = sorted(range(3), key=lambda world: world == slice_axis)
+    axes = i, j, k = closest.index(x), closest.index(y), closest.index(z)
+    flips = bool(directions[x, i] < 0), bool(directions[y, j] < 0), bool(directions[z, k] < 0)
+    affine = volume.affine @ _reorientation(axes, flips, volume.spatial_shape)
+    return Volume(_oriented(volume.array, axes, flips), affine), axes, flips
+
+
+def prepare(volume: Volume, preprocessing: Preprocessing) -> Prepared:
+    """Canonical axes, crop to content, resample to the plan's spacing, normalise.
+
+    Raises: DataError when the channels differ from the plan's or the values are complex, NaN or infinite;
+        GeometryError when the volume's spacing asks for an impossibly large grid.
+    """
+    _check(volume, preprocessing)
+    upright, axes, flips = canonical(volume, preprocessing.slice_axis)
+    start, cropped_shape = content_box(upright.array, crop=preprocessing.crop_to_content)
+    trail = Trail(
+        affine=volume.affine,
+        shape=volume.spatial_shape,
+        axes=axes,
+        flips=flips,
+        start=start,
+        cropped_shape=cropped_shape,
+        model_shape=_model_shape(cropped_shape, upright, preprocessing),
+        preprocessing=preprocessing,
+    )
+    array = np.empty((volume.channels, *trail.model_shape), dtype=np.float32)
+    # One channel at a time, and always a copy: the caller's volume is left as it was.
+    for target, channel, how in zip(array, upright.array, preprocessing.normalization, strict=True):
+        cropped = np.array(channel[trail.box], dtype=np.float32, order="C")
+        mean, std = _statistics(cropped, how)
+        target[:] = resize(cropped, trail.model_shape, antialias=True)
+        _normalize(target, how, mean, std)
+    return Prepared(array, trail)
+
+
+def prepare_label(label: Volume, trail: Trail, values: Sequence[int], ignore: int | None = None) -> Array:
+    """The label of a prepared image as class indices, uint8 (I, J, K) on the model grid.
+
+    Args: the label on the image's own grid; the value of each class in the file, background first; the value
+        of voxels to leave out of the loss, which become `IGNORED`. Values not listed become background.
+    Raises: GeometryError when the grid differs from the image's, LabelError for channels or fractions.
+    """
+    if label.spatial_shape != trail.shape:
+        raise GeometryError(
+            f"label grid {label.spatial_shape} differs from image grid {trail.shape}",
+            hint="resample the label onto the image",
+        )
+    if label.channels != 1:
+        raise LabelError(
+            f"the label has {label.channels} channels, expected 1", hint="write one value a voxel"
+        )
+    upright = _oriented(label.array, trail.axes, trail.flips)
+    return resize_labels(_class_indices(upright[0, *trail.box], values, ignore), trail.model_shape)
+
+
+def restore(array: Array, trail: Trail, *, fill: float = 0.0) -> Image:
+    """An array (C, I, J, K) of the model grid on the original grid, linear, float32; `fill` outside the crop.
+
+    Raises: GeometryError when the array is not on the trail's model grid.
+    """
+    _check_model_grid(array, trail)
+    result = np.full((array.shape[0], *trail.shape), fill, dtype=np.float32)
+    upright = _oriented(result, trail.axes, trail.flips)
+    for target, channel in zip(upright, array, strict=True):
+        target[trail.box] = resize(channel, trail.cropped_shape)
+    return result
+
+
+def restore_labels(logits: Array, trail: Trail, values: Sequence[int]) -> Array:
+    """The strongest class of logits (C, I, J, K) at each voxel of the original grid (I, J, K), as file value.
+
+    Classes are resized one at a time, so memory does not grow with their number. Voxels outside the crop get
+    values[0]; ties go to the lower class. The dtype is the smallest integer that holds every value.
+    Raises: GeometryError when the logits are not on the model grid, LabelError when classes and values differ
+        in number.
+    """
+    _check_model_grid(logits, trail)
+    if len(values) != logits.shape[0]:
+        raise LabelError(f"{len(values)} label values for {logits.shape[0]} classes, expected one per class")
+    best = np.array(resize(logits[0], trail.cropped_shape))  # a copy, as it is overwritten below
+    winner = np.zeros(trail.cropped_shape, dtype=np.min_scalar_type(len(values)))
+    for index, channel in enumerate(logits[1:], start=1):
+        strength = resize(channel, trail.cropped_shape)
+        np.copyto(winner, index, where=strength > best)
+        np.maximum(best, strength, out=best)
+    file_values = np.array(values, dtype=_smallest_integer(values))
+    result: Array = np.full((1, *trail.shape), file_values[0])
+    _oriented(result, trail.axes, trail.flips)[0, *trail.box] = file_values[winner]
+    return np.asarray(result[0])
+
+
+def model_affine(trail: Trail) -> Affine:
+    """The affine of the model grid: model voxel indices to RAS+ millimetres."""
+    scale = np.divide(trail.cropped_shape, trail.model_shape)
+    resampling = np.diag([*scale, 1.0])
+    # Half-pixel centres: the grids share their outer faces, not their first voxel centres.
+    resampling[:3, 3] = scale / 2 - 0.5 + trail.start
+    return np.asarray(trail.affine @ _reorientation(trail.axes, trail.flips, trail.shape) @ resampling)
+
+
+def _check(volume: Volume, preprocessing: Preprocessing) -> None:
+    expected = len(preprocessing.normalization)
+    if volume.channels != expected:
+        raise DataError(
+            f"the image has {volume.channels} channels, expected {expected}",
+            hint="give the same channels in the same order as in training",
+        )
+    if volume.array.dtype.kind not in "biuf":
+        raise DataError(
+            f"the image holds {volume.array.dtype}, expected real numbers", hint="convert the image"
+        )
+    # The extremes show NaN and infinities without a mask of the volume's size.
+    extremes = float(volume.array.min()), float(volume.array.max())
+    if not all(abs(value) <= float(np.finfo(np.float32).max) for value in extremes):
+        raise DataError(
+            "the image holds NaN or infinite values, expected finite numbers",
+            hint="replace them by a number, such as the value of air or background",
+        )
+
+
+def content_box(array: Array, *, crop: bool) -> tuple[Triple, Triple]:
+    """Start and shape of the box in which any channel is above its minimum; the whole grid when none is."""
+    i, j, k = array.shape[1:]
+    if not crop:
+        return (0, 0, 0), (i, j, k)
+    content = array[0] > array[0].min()
+    for channel in array[1:]:
+        content |= channel > channel.min()
+    lines = [np.flatnonzero(content.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    if not len(lines[0]):
+        return (0, 0, 0), (i, j, k)
+    (i, i_end), (j, j_end), (k, k_end) = ((int(line[0]), int(line[-1]) + 1) for line in lines)
+    return (i, j, k), (i_end - i, j_end - j, k_end - k)
+
+
+def _model_shape(cropped: Triple, upright: Volume, preprocessing: Preprocessing) -> Triple:
+    wanted = np.multiply(cropped, upright.spacing) / preprocessing.spacing
+    # A single slice has no neighbours to interpolate between: it stays one.
+    wanted = np.where(np.equal(upright.spatial_shape, 1), 1.0, np.maximum(1.0, np.floor(wanted + 0.5)))
+    if wanted.prod() > _LARGEST_GRID:
+        raise GeometryError(
+            f"spacing {upright.spacing} mm asks for a model grid of {wanted.tolist()} voxels",
+            hint="check the voxel size in the file's header",
+        )
+    return int(wanted[0]), int(wanted[1]), int(wanted[2])
+
+
+def _statistics(channel: Image, how: Normalization) -> tuple[float, float]:
+    """Mean and standard deviation to normalise with, of the voxels above the minimum (zscore)."""
+    if how.kind != "zscore":
+        return how.mean, how.std
+    content = channel[channel > channel.min()]
+    if not content.size:
+        return float(channel.flat[0]), 1.0
+    mean = float(content.mean(dtype=np.float64))
+    content -= np.float32(mean)
+    np.square(content, out=content)
+    std = float(np.sqrt(content.mean(dtype=np.float64)))
+    return mean, std or 1.0
+
+
+def _normalize(channel: Image, how: Normalization, mean: float, std: float) -> None:
+    """In place, to keep one copy of a large volume."""
+    if how.kind == "none":
+        return
+    if how.kind == "ct":
+        np.clip(channel, how.lower, how.upper, out=channel)
+    channel -= np.float32(mean)
+    channel /= np.float32(std)
+
+
+def _class_indices(label: Array, values: Sequence[int], ignore: int | None) -> npt.NDArray[np.uint8]:
+    if label.dtype.kind == "f" and not (label == np.rint(label)).all():
+        raise LabelError("the label holds fractions, expected whole numbers", hint="write it uninterpolated")
+    indices = np.zeros(label.shape, dtype=np.uint8)
+    for index, value in enumerate(values[1:], start=1):
+        indices[label == value] = index
+    if ignore is not None:
+        indices[label == ignore] = IGNORED
+    return indices
+
+
+def _check_model_grid(array: Array, trail: Trail) -> None:
+    if array.ndim != 4 or array.shape[1:] != trail.model_shape:
+        raise GeometryError(f"got an array of shape {array.shape}, expected (C, *{trail.model_shape})")
+
+
+def _smallest_integer(values: Sequence[int]) -> type[np.integer[Any]]:
+    for kind in _INTEGERS:
+        if np.iinfo(kind).min <= min(values) and max(values) <= np.iinfo(kind).max:
+            return kind
+    raise LabelError(f"label values {min(values)} to {max(values)} do not fit into 64 bits")
+
+
+def _oriented(array: Array, axes: Triple, flips: Flips) -> Array:
+    """A view of (C, I, J, K) in model axes; writing to the view writes to the original, which is the undo."""
+    steps = [slice(None, None, -1) if flip else slice(None) for flip in flips]
+    return array.transpose(0, *(axis + 1 for axis in axes))[:, *steps]
+
+
+def _reorientation(axes: Triple, flips: Flips, shape: Triple) -> Affine:
+    """4x4: voxel indices in model axes to original voxel indices."""
+    matrix: npt.NDArray[Any] = np.zeros((4, 4))
+    matrix[3, 3] = 1.0
+    for column, (axis, flip) in enumerate(zip(axes, flips, strict=True)):
+        matrix[axis, column] = -1.0 if flip else 1.0
+        matrix[axis, 3] = shape[axis] - 1 if flip else 0.0
+    return matrix

@@ -1,0 +1,112 @@
+"""Distances between the surfaces of two masks, in millimetres.
+
+The surface of a mask is its voxels with at least one face neighbour outside (mask minus eroded mask, as in
+MONAI and medpy); voxels at the border of the image count as surface. Nearest surface voxels are found with a
+k-d tree on their centres: exact like a distance transform, several times faster, and memory grows with the
+surface instead of the volume.
+"""
+
+from __future__ import annotations
+
+from math import dist, inf, nan
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import binary_erosion
+from scipy.spatial import KDTree
+
+from attunet.data.volume import Spacing
+from attunet.evaluation.metrics import Mask, require_same_shape
+
+__all__ = ["SurfaceScores", "hausdorff_95", "surface_distance", "surface_scores"]
+
+Points = npt.NDArray[np.float64]
+
+PERCENTILE = 95.0
+
+
+class SurfaceScores(NamedTuple):
+    """Mean symmetric surface distance and 95th-percentile Hausdorff distance, in mm."""
+
+    mean: float
+    hd95: float
+
+
+def surface_distance(reference: Mask, prediction: Mask, spacing: Spacing) -> float:
+    """Mean symmetric surface distance in mm (the paper's S2S): the mean over the voxels of both surfaces.
+
+    Args: two boolean arrays (I, J, K) on one grid; spacing in mm, array order.
+    Returns: nan when both masks are empty; the image diagonal when exactly one is.
+    Source: Oktay et al. 2018, section 3.
+    """
+    return surface_scores(reference, prediction, spacing).mean
+
+
+def hausdorff_95(reference: Mask, prediction: Mask, spacing: Spacing) -> float:
+    """Hausdorff distance in mm at the 95th percentile: the larger of the two directed percentiles.
+
+    Args: two boolean arrays (I, J, K) on one grid; spacing in mm, array order.
+    Returns: nan when both masks are empty; the image diagonal when exactly one is.
+    """
+    return surface_scores(reference, prediction, spacing).hd95
+
+
+def surface_scores(reference: Mask, prediction: Mask, spacing: Spacing) -> SurfaceScores:
+    """Both surface metrics at the price of one.
+
+    Args: two boolean arrays (I, J, K) on one grid; spacing in mm, array order. An axis of length 1 has no
+        surface across it, so a 2-D image (I, J, 1) is measured in its plane.
+    Returns: nan when both masks are empty; the image diagonal when exactly one is.
+    Raises: GeometryError when the shapes differ.
+    """
+    require_same_shape(reference, prediction)
+    extent, steps = _plane(reference.shape, spacing)
+    first = _surface_points(reference.reshape(extent), steps)
+    second = _surface_points(prediction.reshape(extent), steps)
+    if not len(first) and not len(second):
+        return SurfaceScores(nan, nan)
+    if not len(first) or not len(second):
+        diagonal = dist([0.0] * len(extent), [n * step for n, step in zip(extent, steps, strict=True)])
+        return SurfaceScores(diagonal, diagonal)
+    forward, backward = _nearest(first, second), _nearest(second, first)
+    return SurfaceScores(
+        mean=float(np.concatenate([forward, backward]).mean()),
+        hd95=float(max(np.percentile(forward, PERCENTILE), np.percentile(backward, PERCENTILE))),
+    )
+
+
+def _plane(shape: tuple[int, ...], spacing: Spacing) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Shape and spacing without the axes of length 1."""
+    kept = [axis for axis, length in enumerate(shape) if length > 1] or [0]
+    return tuple(shape[axis] for axis in kept), tuple(spacing[axis] for axis in kept)
+
+
+def _surface_points(mask: Mask, steps: tuple[float, ...]) -> Points:
+    """Centres (N, D) in mm of the surface voxels."""
+    box = _bounding_box(mask)
+    if box is None:
+        return np.empty((0, mask.ndim))
+    inside = mask[box]
+    origin = np.array([part.start for part in box])
+    return np.asarray(
+        (np.argwhere(inside & ~binary_erosion(inside)) + origin) * np.array(steps), dtype=np.float64
+    )
+
+
+def _bounding_box(mask: Mask) -> tuple[slice, ...] | None:
+    """Smallest box around a mask; voxels at its faces are surface, within the box as without it."""
+    box = []
+    for axis in range(mask.ndim):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        (filled,) = np.nonzero(mask.any(axis=others))
+        if not len(filled):
+            return None
+        box.append(slice(int(filled[0]), int(filled[-1]) + 1))
+    return tuple(box)
+
+
+def _nearest(points: Points, targets: Points) -> Points:
+    """Distance (N,) in mm from every point to the closest target."""
+    distances, _ = KDTree(targets).query(points, distance_upper_bound=inf)
+    return np.asarray(distances, dtype=np.float64)

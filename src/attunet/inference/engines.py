@@ -1,0 +1,133 @@
+"""What runs the network: OpenVINO on the CPU, torch on a GPU. One interface, one result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from attunet.bundle import FoldFiles
+from attunet.config import Plan
+from attunet.errors import BundleError, ConfigError, EngineError
+
+__all__ = ["DEVICES", "Engine", "EngineOutput", "OpenVINOEngine", "available_devices", "make_engine"]
+
+Floats = npt.NDArray[np.float32]
+DEVICES = ("auto", "cpu", "cuda")
+
+
+class EngineOutput(NamedTuple):
+    """Logits (B, classes, *patch) and attention by gate (B, maps, *level grid) in [0, 1]."""
+
+    logits: Floats
+    attention: dict[str, Floats]
+
+
+class Engine(Protocol):
+    """Runs one fold's network on a batch of patches."""
+
+    name: str
+    batch: int
+
+    def __call__(self, patches: Floats) -> EngineOutput:
+        """Patches (B, C, *patch), B at most `batch`."""
+        ...
+
+
+class OpenVINOEngine:
+    """The network's OpenVINO graph on the CPU, in bf16 where the CPU has it.
+
+    Args: graph.xml of a fold; the shape (C, *patch) it will be fed; windows in one call; arithmetic.
+    Raises: BundleError when the graph cannot be read.
+    """
+
+    def __init__(
+        self, graph: Path, shape: tuple[int, ...], *, batch: int = 1, precision: str = "auto"
+    ) -> None:
+        import openvino as ov
+
+        core = ov.Core()
+        try:
+            model = core.read_model(graph)
+            model.reshape([batch, *shape])
+        except RuntimeError as error:
+            raise BundleError(
+                f"{graph} cannot be read by OpenVINO: {_first_line(error)}", hint="export it again"
+            ) from error
+        self.precision = cpu_precision() if precision == "auto" else precision
+        self.name = f"openvino cpu {self.precision}"
+        self.batch = batch
+        kind = {"bf16": "bf16", "fp32": "f32"}[self.precision]
+        settings = {"INFERENCE_PRECISION_HINT": kind, "PERFORMANCE_HINT": "LATENCY"}
+        self._compiled: Any = core.compile_model(model, "CPU", settings)
+        self._gates = [
+            name for port in self._compiled.outputs for name in port.names if name.startswith("level")
+        ]
+
+    def __call__(self, patches: Floats) -> EngineOutput:
+        """See `Engine`."""
+        missing = self.batch - len(patches)
+        full = (
+            np.concatenate([patches, np.zeros((missing, *patches.shape[1:]), np.float32)])
+            if missing
+            else patches
+        )
+        results = self._compiled(np.ascontiguousarray(full))
+        count = len(patches)
+        attention = {name: np.asarray(results[name], np.float32)[:count] for name in self._gates}
+        return EngineOutput(np.asarray(results["logits"], np.float32)[:count], attention)
+
+
+def cpu_precision() -> str:
+    """bf16 where the CPU computes it natively, fp32 elsewhere."""
+    import openvino as ov
+
+    return "bf16" if "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
+
+
+def available_devices() -> dict[str, str]:
+    """Each usable device and what it is; the torch ones only when torch is installed."""
+    devices = {"cpu": f"openvino, {cpu_precision()}"}
+    if _cuda_available():
+        import torch
+
+        devices["cuda"] = f"torch, {torch.cuda.get_device_name(0)}"
+    return devices
+
+
+def make_engine(fold: FoldFiles, plan: Plan, device: str = "auto", *, batch: int = 1) -> Engine:
+    """The engine for a fold on a device: auto takes CUDA where there is one, else the CPU.
+
+    Raises: EngineError when the device is not there; ConfigError for an unknown one.
+    """
+    if device not in DEVICES:
+        raise ConfigError(f"device {device!r} is unknown", hint=f"choose one of {', '.join(DEVICES)}")
+    if device == "cuda" and not _cuda_available():
+        raise EngineError(
+            "no CUDA device can be used here",
+            hint="use --device cpu, or install a CUDA build of torch with attunet[train]",
+        )
+    if device == "cuda" or (device == "auto" and _cuda_available()):
+        from attunet.inference.torch_engine import TorchEngine
+
+        return TorchEngine(fold.weights, plan.network, device="cuda", batch=max(batch, 4))
+    dims = plan.network.spatial_dims
+    return OpenVINOEngine(fold.graph, (plan.network.in_channels, *plan.patch_size[:dims]), batch=batch)
+
+
+def _cuda_available() -> bool:
+    """Asks torch only where a driver is present, so that machines without a GPU never load it."""
+    if not Path("/proc/driver/nvidia/version").exists() and not Path("/dev/dxg").exists():
+        return False
+    try:
+        import torch
+    except ImportError:
+        return False
+    return torch.cuda.is_available()
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

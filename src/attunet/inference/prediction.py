@@ -1,0 +1,52 @@
+"""`Prediction`: what a model says of one image, and how it is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from attunet.data.formats import mask_suffix, write_volume
+from attunet.data.volume import Volume
+
+__all__ = ["Prediction"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The result for one image; every volume lies on the image's own grid."""
+
+    case: str
+    image: Volume
+    segmentation: Volume
+    """One channel, in the label values of the training files."""
+    labels: dict[str, int]
+    probabilities: Volume | None
+    """(classes, I, J, K) in [0, 1], in the order of `labels`, when asked for."""
+    attention: dict[str, Volume]
+    """Coefficients of each gate in [0, 1], when asked for."""
+    engine: str
+
+    @property
+    def volumes_ml(self) -> dict[str, float]:
+        """Volume of each foreground label in millilitres (of one voxel layer for 2-D images)."""
+        voxel = float(np.prod(self.segmentation.spacing)) / 1000.0
+        names = list(self.labels)[1:]
+        return {name: float((self.segmentation.array == self.labels[name]).sum()) * voxel for name in names}
+
+    def save(self, folder: str | Path, *, suffix: str = ".nii.gz") -> Path:
+        """Write CASE + suffix, CASE_probabilities and CASE_attention_GATE (what is there); the mask's path.
+
+        Probabilities and attention go into NIfTI where the suffix can hold no floats.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self.case}{mask_suffix(suffix)}"
+        floats = suffix if suffix in (".nii", ".nii.gz", ".nrrd", ".mha", ".npy") else ".nii.gz"
+        for gate, alpha in self.attention.items():
+            write_volume(alpha, folder / f"{self.case}_attention_{gate}{floats}")
+        if self.probabilities is not None:
+            write_volume(self.probabilities, folder / f"{self.case}_probabilities{floats}")
+        write_volume(self.segmentation, path)  # last: its presence says that the case is done
+        return path

@@ -1,0 +1,131 @@
+"""A network over a volume larger than its patch: overlapping windows, Gaussian weights, mirrored copies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain, combinations, product
+
+import numpy as np
+import numpy.typing as npt
+
+from attunet.data.resample import resize
+from attunet.inference.engines import Engine
+
+__all__ = ["Stitched", "count_windows", "gaussian", "sliding_window", "window_starts"]
+
+Floats = npt.NDArray[np.float32]
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Stitched:
+    """Logits (classes, I, J, K) and, when asked for, attention by gate (maps, I, J, K) on the model grid."""
+
+    logits: Floats
+    attention: dict[str, Floats]
+
+
+def sliding_window(
+    image: Floats,
+    engine: Engine,
+    patch: Triple,
+    *,
+    classes: int,
+    step: float = 0.5,
+    mirror_axes: tuple[int, ...] = (),
+    attention: bool = False,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Stitched:
+    """Run the engine over (C, I, J, K) and blend the windows with Gaussian weights.
+
+    Args: the patch in voxels (a depth of 1 means a 2-D network fed slice by slice); the number of classes; the step
+        between windows as a share of the patch; axes to mirror, whose every combination is averaged; whether to stitch
+        the attention too; a function called with the windows just done.
+    """
+    padded, inside = _pad(image, patch)
+    weight = gaussian(patch)
+    total = np.zeros(padded.shape[1:], np.float32)
+    logits = np.zeros((classes, *padded.shape[1:]), np.float32)
+    maps: dict[str, Floats] = {}
+    flips = _mirrorings(mirror_axes)
+    for batch in _batches(list(product(*window_starts(padded.shape[1:], patch, step))), engine.batch):
+        boxes = [tuple(slice(a, a + size) for a, size in zip(start, patch, strict=True)) for start in batch]
+        patches = np.stack([padded[:, *box] for box in boxes])
+        for axes in flips:
+            output = _run(engine, patches, axes, patch, attention)
+            for index, box in enumerate(boxes):
+                logits[:, *box] += output["logits"][index] * weight
+                for name in output.keys() - {"logits"}:
+                    alpha = output[name][index]
+                    target = maps.setdefault(name, np.zeros((len(alpha), *total.shape), np.float32))
+                    target[:, *box] += alpha * weight
+        for box in boxes:
+            total[box] += weight * len(flips)
+        advance(len(batch))
+    for array in (logits, *maps.values()):
+        array /= total
+    return Stitched(logits[:, *inside], {name: maps[name][:, *inside] for name in sorted(maps)})
+
+
+def count_windows(shape: Triple, patch: Triple, step: float = 0.5) -> int:
+    """How many windows cover a volume of this shape."""
+    covered = tuple(max(size, edge) for size, edge in zip(shape, patch, strict=True))
+    return int(np.prod([len(starts) for starts in window_starts(covered, patch, step)]))
+
+
+def window_starts(shape: tuple[int, ...], patch: Triple, step: float) -> tuple[list[int], ...]:
+    """First voxel of each window along each axis: evenly spread, at most `step` patches apart, ending at the edge."""
+    return tuple(_starts(size, edge, step) for size, edge in zip(shape, patch, strict=True))
+
+
+@cache
+def gaussian(patch: Triple, sigma: float = 1 / 8) -> Floats:
+    """Weights (I, J, K) falling off from the window's centre; sigma as a share of the patch, never zero anywhere."""
+    axes = [
+        np.exp(-0.5 * ((np.arange(size) - (size - 1) / 2) / max(size * sigma, 1e-3)) ** 2) for size in patch
+    ]
+    weight = np.einsum("i,j,k->ijk", *axes)
+    return np.maximum(weight / weight.max(), 1e-3).astype(np.float32)
+
+
+def _starts(size: int, edge: int, step: float) -> list[int]:
+    if size <= edge:
+        return [0]
+    count = int(np.ceil((size - edge) / max(1.0, edge * step))) + 1
+    return [round(position) for position in np.linspace(0, size - edge, count)]
+
+
+def _pad(image: Floats, patch: Triple) -> tuple[Floats, tuple[slice, ...]]:
+    """The image grown to at least one patch by repeating its edge, and where it lies in that."""
+    before = [max(0, edge - size) // 2 for size, edge in zip(image.shape[1:], patch, strict=True)]
+    after = [max(0, edge - size) - b for size, edge, b in zip(image.shape[1:], patch, before, strict=True)]
+    inside = tuple(slice(b, b + size) for b, size in zip(before, image.shape[1:], strict=True))
+    if not any(before) and not any(after):
+        return image, inside
+    return np.pad(image, [(0, 0), *zip(before, after, strict=True)], mode="edge"), inside
+
+
+def _mirrorings(axes: tuple[int, ...]) -> list[tuple[int, ...]]:
+    return list(chain.from_iterable(combinations(axes, count) for count in range(len(axes) + 1)))
+
+
+def _batches(starts: list[tuple[int, ...]], size: int) -> Iterator[list[tuple[int, ...]]]:
+    for first in range(0, len(starts), size):
+        yield starts[first : first + size]
+
+
+def _run(
+    engine: Engine, patches: Floats, axes: tuple[int, ...], patch: Triple, attention: bool
+) -> dict[str, Floats]:
+    """One mirrored pass, undone: every output as (B, channels, *patch)."""
+    flat = patch[2] == 1
+    flipped = np.flip(patches, [axis + 2 for axis in axes])
+    output = engine(flipped[..., 0] if flat else flipped)
+    wanted = {"logits": output.logits, **(output.attention if attention else {})}
+    full = {name: array[..., None] if flat else array for name, array in wanted.items()}
+    grown = {
+        name: resize(array, patch) if array.shape[2:] != patch else array for name, array in full.items()
+    }
+    return {name: np.flip(array, [axis + 2 for axis in axes]) for name, array in grown.items()}

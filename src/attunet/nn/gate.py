@@ -1,0 +1,120 @@
+"""The attention gates: coefficients in [0, 1] that scale a skip, voxel by voxel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attunet.config import NetworkConfig
+from attunet.nn.blocks import ConvNorm, Layers, resize
+
+__all__ = ["AttentionGate", "CombinedGates", "build_gate"]
+
+
+class AttentionGate(nn.Module):
+    """alpha = sigmoid(psi(relu(theta(x) + phi(g)))); the skip x leaves as alpha * x.
+
+    Args:
+        kind: "grid" or "multi", the paper's: theta is a convolution with kernel = stride and no bias, phi and
+            psi are 1x1 convolutions, g is the coarser decoder feature. "additive", the popular listing's:
+            theta, phi and psi are 1x1 convolutions, each with norm, and g lies on x's grid already.
+        skip, signal, inner: channels of x, of g and between theta and psi.
+        stride: from x's grid to g's.
+        projection: whether alpha * x passes W, a 1x1 convolution and norm.
+        double_sigmoid: apply the sigmoid twice, so that alpha can only lie in (0.5, 0.731).
+    Source: Oktay et al. 2018 (arXiv:1804.03999), equations 1 and 2, figure 2.
+    """
+
+    def __init__(
+        self,
+        layers: Layers,
+        kind: str,
+        *,
+        skip: int,
+        signal: int,
+        inner: int,
+        stride: Sequence[int],
+        projection: bool = False,
+        double_sigmoid: bool = False,
+    ) -> None:
+        super().__init__()
+        if kind == "additive":
+            self.theta: nn.Module = ConvNorm(layers, skip, inner, active=False)
+            self.phi: nn.Module = ConvNorm(layers, signal, inner, active=False)
+            self.psi: nn.Module = ConvNorm(layers, inner, 1, active=False)
+        else:
+            self.theta = layers.patch_conv(skip, inner, stride)
+            self.phi = layers.conv(signal, inner)
+            self.psi = layers.conv(inner, 1)
+        self.project = ConvNorm(layers, skip, skip, active=False) if projection else nn.Identity()
+        self.double_sigmoid = double_sigmoid
+
+    def forward(self, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        """Skip x (B, skip, *fine) and signal g (B, signal, *coarse) to gated skip and alpha (B, 1, *fine)."""
+        theta = self.theta(x)
+        alpha = torch.sigmoid(self.psi(F.relu(theta + resize(self.phi(g), theta.shape[2:]))))
+        if self.double_sigmoid:
+            alpha = torch.sigmoid(alpha)
+        alpha = resize(alpha, x.shape[2:])
+        return self.project(alpha * x), alpha
+
+    def open(self, bias: float) -> None:
+        """Start with alpha close to sigmoid(bias) everywhere, whatever x and g are.
+
+        A norm after psi sets the spread of its scores itself: there only their mean can be chosen.
+        """
+        last = self.psi[-1] if isinstance(self.psi, ConvNorm) else self.psi
+        if isinstance(last, nn.Conv2d | nn.Conv3d):
+            # near zero but not zero, so that theta and phi learn from the first step
+            nn.init.normal_(last.weight, std=0.01)
+        assert isinstance(last.bias, Tensor)
+        nn.init.constant_(last.bias, bias)
+
+
+class CombinedGates(nn.Module):
+    """Gates side by side on one skip, their outputs concatenated and combined to the skip's channels.
+
+    Source: the authors' released code (one gate in "single", two in "multi").
+    """
+
+    def __init__(self, layers: Layers, gates: Sequence[AttentionGate], skip: int) -> None:
+        super().__init__()
+        self.gates = nn.ModuleList(gates)
+        self.combine = ConvNorm(layers, len(gates) * skip, skip)
+
+    def forward(self, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        """As AttentionGate; alpha (B, gates, *fine) has one channel per gate."""
+        gated, alphas = zip(*(gate(x, g) for gate in self.gates), strict=True)
+        if len(gated) == 1:
+            return self.combine(gated[0]), alphas[0]
+        return self.combine(torch.cat(gated, dim=1)), torch.cat(alphas, dim=1)
+
+    def open(self, bias: float) -> None:
+        """As AttentionGate, for each gate."""
+        for gate in self.gates:
+            assert isinstance(gate, AttentionGate)
+            gate.open(bias)
+
+
+def build_gate(
+    layers: Layers, config: NetworkConfig, level: int, signal: int
+) -> AttentionGate | CombinedGates:
+    """The gate of one level (1 the finest) whose signal has that many channels."""
+    skip = config.channels[level - 1]
+    gates = [
+        AttentionGate(
+            layers,
+            config.gate or "grid",
+            skip=skip,
+            signal=signal,
+            inner=config.gate_widths[level],
+            stride=config.strides[level - 1],
+            projection=config.gate_projection,
+            double_sigmoid=config.double_sigmoid,
+        )
+        for _ in range(2 if config.gate == "multi" else 1)
+    ]
+    return CombinedGates(layers, gates, skip) if config.gate_projection or len(gates) > 1 else gates[0]

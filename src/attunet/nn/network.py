@@ -1,0 +1,224 @@
+"""The Attention U-Net: one class for the paper's network, the listing, the default and the plain U-Net."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, Self, overload
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attunet.config import NetworkConfig, load_settings
+from attunet.errors import DataError
+from attunet.nn.blocks import ConvNorm, Layers, Upsample, crop, initialize, resize
+from attunet.nn.gate import AttentionGate, CombinedGates, build_gate
+
+__all__ = ["AttentionUNet", "Detailed"]
+
+
+class Detailed(NamedTuple):
+    """All that a network returns when asked: `net(x, detailed=True)` for x (B, in_channels, *spatial)."""
+
+    logits: Tensor
+    """(B, out_channels, *spatial)."""
+    auxiliary: tuple[Tensor, ...]
+    """Logits of levels 2, 3, ... at their own size, finest first (deep_supervision "auxiliary")."""
+    attention: dict[str, Tensor]
+    """Gate coefficients in [0, 1] by gated level, "level1", ...: (B, 1 or 2, *spatial / its stride)."""
+
+
+class Stage(nn.Module):
+    """One level of encoder or decoder: pooling if asked for, convolutions, norms and activations, dropout."""
+
+    def __init__(
+        self, layers: Layers, config: NetworkConfig, inputs: int, level: int, *, stride: Sequence[int] = ()
+    ) -> None:
+        super().__init__()
+        outputs, kernel = config.channels[level - 1], config.kernel_sizes[level - 1]
+        pooled = bool(stride) and config.downsample == "max"
+        first = () if pooled else stride
+        self.pool = layers.max_pool(stride) if pooled else nn.Identity()
+        self.convs = nn.Sequential(
+            ConvNorm(layers, inputs, outputs, kernel, first),
+            *(ConvNorm(layers, outputs, outputs, kernel) for _ in range(config.convolutions - 1)),
+        )
+        self.dropout = layers.dropout(config.dropout) if config.dropout else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, *spatial) to (B, outputs, *spatial / stride)."""
+        return self.dropout(self.convs(self.pool(x)))
+
+
+class AttentionUNet(nn.Module):
+    """A U-Net whose skips pass attention gates. The arguments are those of `NetworkConfig`, explained there.
+
+    Levels are numbered from 1, the finest. Any spatial size is accepted: the input is padded at the end of
+    each axis by repeating its border, the outputs are cropped.
+    Raises: ConfigError naming the arguments that cannot be used. Warns when double_sigmoid is asked for.
+    Source: Oktay et al. 2018 (arXiv:1804.03999), figure 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        channels: Sequence[int],
+        strides: Sequence[Sequence[int]],
+        kernel_sizes: Sequence[Sequence[int]],
+        convolutions: int = 2,
+        gate: str | None = "grid",
+        gated_levels: Sequence[int] | None = None,
+        gate_channels: Sequence[int] | None = None,
+        gate_projection: bool = False,
+        gate_bias: float = 3.0,
+        double_sigmoid: bool = False,
+        norm: str = "instance",
+        activation: str = "leaky_relu",
+        downsample: str = "stride",
+        upsample: str = "deconv",
+        deep_supervision: str = "auxiliary",
+        dropout: float = 0.0,
+    ) -> None:
+        # every argument is a field of the schema (a test holds it), so none needs to be named a second time
+        arguments = {name: value for name, value in locals().items() if name in NetworkConfig.model_fields}
+        super().__init__()
+        self.config = load_settings(NetworkConfig, arguments)
+        self.total_strides = _total_strides(self.config)
+        layers = Layers(self.config.spatial_dims, self.config.norm, self.config.activation)
+        self._build_encoder(layers)
+        gates = self._build_decoder(layers)
+        self._build_heads(layers)
+        initialize(self, self.config.activation)
+        for gate_module in gates:
+            gate_module.open(self.config.gate_bias)
+        if gates and self.config.double_sigmoid:
+            message = (
+                "the double sigmoid keeps attention in (0.5, 0.731), so these gates can suppress nothing"
+            )
+            warnings.warn(f"{message}; double_sigmoid=False applies it once", UserWarning, stacklevel=2)
+
+    @classmethod
+    def from_config(cls, config: NetworkConfig) -> Self:
+        """A new network with these settings. Raises: ConfigError."""
+        return cls(**config.model_dump())
+
+    @classmethod
+    def from_foreign(
+        cls, state_dict: Mapping[str, object], *, double_sigmoid: bool | None = None
+    ) -> AttentionUNet:
+        """The network that another project's weights belong to, loaded; see `attunet.nn.foreign.rebuild`."""
+        from attunet.nn.foreign import rebuild
+
+        return rebuild(state_dict, double_sigmoid=double_sigmoid)
+
+    @overload
+    def forward(self, x: Tensor, *, detailed: Literal[False] = False) -> Tensor: ...
+    @overload
+    def forward(self, x: Tensor, *, detailed: bool) -> Tensor | Detailed: ...
+    def forward(self, x: Tensor, *, detailed: bool = False) -> Tensor | Detailed:
+        """Image (B, in_channels, *spatial) to logits (B, out_channels, *spatial), or to `Detailed`."""
+        size = x.shape[2:]
+        y = self._pad(x)
+        skips: dict[str, Tensor] = {}
+        for name, stage in self.encoder.items():
+            y = skips[name] = stage(y)
+
+        features: dict[str, Tensor] = {}
+        attention: dict[str, Tensor] = {}
+        coarse = self.gating(y)  # the gating signal of the paper: the coarser feature, not yet upsampled
+        for name, stage in self.decoder.items():
+            skip = skips[name]
+            up = self.upsamplers[name](y, skip.shape[2:])
+            if name in self.gates:
+                signal = up if self.config.gate == "additive" else coarse
+                skip, attention[name] = self.gates[name](skip, signal)
+            y = coarse = features[name] = stage(torch.cat([skip, up], dim=1))
+
+        logits = crop(self._logits(features), size)
+        if not detailed:
+            return logits
+        return Detailed(logits, self._auxiliary(features, size), self._crop_attention(attention, size))
+
+    def _build_encoder(self, layers: Layers) -> None:
+        config = self.config
+        self.encoder = nn.ModuleDict({"level1": Stage(layers, config, config.in_channels, 1)})
+        for level, stride in enumerate(config.strides, start=2):
+            inputs = config.channels[level - 2]
+            self.encoder[f"level{level}"] = Stage(layers, config, inputs, level, stride=stride)
+
+    def _build_decoder(self, layers: Layers) -> list[AttentionGate | CombinedGates]:
+        config, gates = self.config, []
+        self.upsamplers, self.gates, self.decoder = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        deepest = len(config.channels) - 1
+        for level in range(deepest, 0, -1):
+            name, skip, coarse = f"level{level}", config.channels[level - 1], config.channels[level]
+            stride, kernel = config.strides[level - 1], config.kernel_sizes[level - 1]
+            up = Upsample(layers, config.upsample, coarse, skip, stride=stride, kernel=kernel)
+            self.upsamplers[name] = up
+            self.decoder[name] = Stage(layers, config, skip + up.out_channels, level)
+            if level in config.gate_widths:
+                signal = up.out_channels if config.gate == "additive" else coarse
+                gates.append(build_gate(layers, config, level, signal))
+                self.gates[name] = gates[-1]
+        signalled = config.gate in ("grid", "multi") and deepest in config.gate_widths
+        bottleneck = config.channels[-1]
+        self.gating = ConvNorm(layers, bottleneck, bottleneck) if signalled else nn.Identity()
+        return gates
+
+    def _build_heads(self, layers: Layers) -> None:
+        config, classes = self.config, self.config.out_channels
+        headed = config.channels[: 1 if config.deep_supervision == "none" else -1]
+        heads = {f"level{level}": layers.conv(width, classes) for level, width in enumerate(headed, start=1)}
+        self.heads = nn.ModuleDict(heads)
+        if config.deep_supervision == "fused":
+            self.fuse = layers.conv(len(heads) * classes, classes)
+
+    def _pad(self, x: Tensor) -> Tensor:
+        if x.ndim != self.config.spatial_dims + 2 or x.shape[1] != self.config.in_channels:
+            expected = f"(B, {self.config.in_channels}, {self.config.spatial_dims} spatial axes)"
+            raise DataError(f"the network expects {expected}, got shape {tuple(x.shape)}")
+        missing = [-size % stride for size, stride in zip(x.shape[2:], self.total_strides[-1], strict=True)]
+        padded = [size + more for size, more in zip(x.shape[2:], missing, strict=True)]
+        if self.config.norm != "none" and padded == list(self.total_strides[-1]):
+            # one voxel has no variance to normalise by: lengthen the axis on which it costs least
+            axis = padded.index(min(padded))
+            missing[axis] += padded[axis]
+        if not any(missing):
+            return x
+        return F.pad(x, [length for more in reversed(missing) for length in (0, more)], mode="replicate")
+
+    def _logits(self, features: dict[str, Tensor]) -> Tensor:
+        finest = features["level1"]
+        if self.config.deep_supervision != "fused":
+            return self.heads["level1"](finest)
+        logits = [resize(head(features[name]), finest.shape[2:]) for name, head in self.heads.items()]
+        return self.fuse(torch.cat(logits, dim=1))
+
+    def _auxiliary(self, features: dict[str, Tensor], size: Sequence[int]) -> tuple[Tensor, ...]:
+        if self.config.deep_supervision != "auxiliary":
+            return ()
+        coarser = [(name, head) for name, head in self.heads.items() if name != "level1"]
+        return tuple(crop(head(features[name]), self._size_at(name, size)) for name, head in coarser)
+
+    def _crop_attention(self, attention: dict[str, Tensor], size: Sequence[int]) -> dict[str, Tensor]:
+        return {name: crop(attention[name], self._size_at(name, size)) for name in sorted(attention)}
+
+    def _size_at(self, name: str, size: Sequence[int]) -> tuple[int, ...]:
+        strides = self.total_strides[int(name.removeprefix("level")) - 1]
+        return tuple(-(-length // stride) for length, stride in zip(size, strides, strict=True))
+
+
+def _total_strides(config: NetworkConfig) -> tuple[tuple[int, ...], ...]:
+    """Downsampling of each level against the input, finest first."""
+    return tuple(
+        tuple(
+            math.prod(stride[axis] for stride in config.strides[:level])
+            for axis in range(config.spatial_dims)
+        )
+        for level in range(len(config.channels))
+    )

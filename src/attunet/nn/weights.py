@@ -1,0 +1,93 @@
+"""Weights in files: our own as safetensors, others' also from PyTorch checkpoints, never pickled code."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from attunet.errors import BundleError, ConfigError, FormatError
+from attunet.files import atomic_path
+from attunet.nn.foreign import unwrap
+from attunet.nn.network import AttentionUNet
+
+__all__ = ["load_weights", "read_weights", "save_weights"]
+
+_CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin", ".tar")
+
+
+def save_weights(network: AttentionUNet, path: Path) -> None:
+    """Write the network's parameters and statistics, under its state dict's names, atomically."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary)
+
+
+def load_weights(path: Path, network: AttentionUNet) -> None:
+    """Put weights written by `save_weights` into a network of the same settings.
+
+    Raises: FormatError for a file that cannot be read, BundleError when names or shapes differ.
+    """
+    weights = _read_safetensors(path)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise BundleError(
+            f"{path} does not fit the network: {' '.join(str(error).split())[:400]}",
+            hint="use the weights and the plan of one and the same model",
+        ) from error
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Any network's weights from .safetensors or a PyTorch checkpoint, without its wrappers and prefixes.
+
+    Raises: FormatError for a missing, corrupted or unknown file, and for one that holds code, not weights.
+    """
+    if path.suffix == ".safetensors":
+        return unwrap(_read_safetensors(path))
+    if path.suffix not in _CHECKPOINTS:
+        known = ", ".join((".safetensors", *_CHECKPOINTS))
+        raise FormatError(
+            f"cannot read weights from {path}", hint=f"expected a file ending in one of {known}"
+        )
+    checkpoint = _read_checkpoint(path)
+    if not isinstance(checkpoint, dict):
+        raise FormatError(
+            f"{path} holds {type(checkpoint).__name__}, expected named weights",
+            hint="save model.state_dict() instead",
+        )
+    try:
+        return unwrap(checkpoint)
+    except ConfigError as error:
+        raise FormatError(f"{path}: {error.message}", hint="save model.state_dict() instead") from error
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except OSError as error:
+        raise FormatError(f"cannot read {path}: {error.strerror or error}", hint="check the path") from error
+    except SafetensorError as error:
+        raise FormatError(
+            f"{path} is not a readable safetensors file: {error}", hint="copy the file again"
+        ) from error
+
+
+def _read_checkpoint(path: Path) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise FormatError(f"cannot read {path}: {error.strerror or error}", hint="check the path") from error
+    except pickle.UnpicklingError as error:
+        raise FormatError(
+            f"{path} is damaged or holds pickled code, which is never run; expected plain weights",
+            hint="copy the file again, or load it where you trust it and save model.state_dict() instead",
+        ) from error
+    except (RuntimeError, EOFError, ValueError, LookupError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        message = f"{path} is not a readable PyTorch checkpoint: {reason}"
+        raise FormatError(message, hint="copy the file again") from error

@@ -1,0 +1,89 @@
+"""Patch size, strides and kernels of a network, from the shape and spacing of what it will see."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Topology", "plan_topology"]
+
+_SMALLEST_MAP = 4
+_COARSE = 2.0
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Sizes in voxels of the model grid; strides and kernels have the network's number of dimensions."""
+
+    patch_size: tuple[int, int, int]
+    strides: tuple[tuple[int, ...], ...]
+    kernel_sizes: tuple[tuple[int, ...], ...]
+
+
+def plan_topology(
+    shape: np.ndarray,
+    spacing: np.ndarray,
+    dims: int,
+    voxels: int,
+    levels: int,
+    *,
+    fixed_levels: int | None = None,
+) -> Topology:
+    """Shrink the shape to the voxel budget, then halve axes level by level.
+
+    Args: median shape (3,) and spacing (3,) in mm of the model grid; 2 or 3 spatial dimensions; most voxels of a
+        patch; most levels; a number of levels in which every axis is halved (published networks).
+    """
+    patch = _fit(np.asarray(shape[:dims], float), np.asarray(spacing[:dims], float), voxels)
+    if fixed_levels:
+        strides = [(2,) * dims] * (fixed_levels - 1)
+        kernels = [(3,) * dims] * fixed_levels
+    else:
+        strides, kernels = _halvings(patch, np.asarray(spacing[:dims], float), levels)
+    total = np.prod(np.array(strides), axis=0)
+    rounded = [_round_to(size, step) for size, step in zip(patch, total, strict=True)]
+    i, j, k = (*rounded, 1)[:3]
+    return Topology((i, j, k), tuple(strides), tuple(kernels))
+
+
+def _fit(shape: np.ndarray, spacing: np.ndarray, voxels: int) -> np.ndarray:
+    """The largest box inside `shape` of at most `voxels`, as cubic in mm as the shape allows."""
+    patch = np.maximum(shape, 1.0)
+    while np.prod(patch) > voxels:
+        longest = int(np.argmax(patch * spacing))
+        patch[longest] *= 0.97
+    return patch
+
+
+def _halvings(
+    patch: np.ndarray, spacing: np.ndarray, levels: int
+) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    size, step = patch.copy(), spacing.copy()
+    strides: list[tuple[int, ...]] = []
+    kernels = [_kernel(step)]
+    while len(strides) < levels - 1:
+        stride = tuple(
+            2 if size[axis] >= 2 * _SMALLEST_MAP and step[axis] < _COARSE * step.min() else 1
+            for axis in range(len(size))
+        )
+        if set(stride) == {1}:
+            stride = tuple(2 if size[axis] >= 2 * _SMALLEST_MAP else 1 for axis in range(len(size)))
+        if set(stride) == {1}:
+            break
+        strides.append(stride)
+        size, step = size / stride, step * stride
+        kernels.append(_kernel(step))
+    if not strides:
+        strides, kernels = [(2,) * len(size)], kernels * 2
+    return strides, kernels
+
+
+def _kernel(spacing: np.ndarray) -> tuple[int, ...]:
+    return tuple(1 if step > _COARSE * spacing.min() else 3 for step in spacing)
+
+
+def _round_to(size: float, step: int) -> int:
+    """The smallest multiple of `step` that covers `size`."""
+    return max(1, math.ceil(size / step - 1e-6)) * int(step)

@@ -1,0 +1,88 @@
+"""Every figure of a report: overlays, training curves and score boxes, and how to save them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isfinite, nan
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from attunet.evaluation.summary import Summary
+from attunet.report.overlay import overlay
+from attunet.report.theme import INK, chart, color_of, save_figure, tidy
+
+__all__ = ["curves", "overlay", "save_figure", "score_boxes"]
+
+Row = Mapping[str, float]
+
+LABEL_PREFIX = "dice_"
+
+
+def curves(history: Sequence[Row]) -> Figure:
+    """How a training went: the loss, and the validation Dice per label.
+
+    Args: one mapping per epoch with `loss`, `minutes` or else `epoch`, and in validated epochs `dice` (mean)
+        and `dice_LABEL`; a key may be missing or nan in any epoch.
+    """
+    figure = chart(10.0, 3.8)
+    left, right = figure.subplots(1, 2, sharex=True)
+    unit = "minutes" if any("minutes" in row for row in history) else "epoch"
+    _line(left, history, unit, "loss", color=INK)
+    tidy(left, xlabel=unit, title="Training loss")
+    keys = dict.fromkeys(key for row in history for key in row if key.startswith(LABEL_PREFIX))
+    for position, key in enumerate(keys):
+        _line(right, history, unit, key, color=color_of(position), label=key.removeprefix(LABEL_PREFIX))
+    if len(keys) != 1:
+        _line(right, history, unit, "dice", color=INK, label="mean", linewidth=2.2)
+    tidy(right, xlabel=unit, title="Validation Dice")
+    right.set_ylim(0.0, 1.0)
+    if right.lines:
+        right.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5), labelcolor=INK)
+    return figure
+
+
+def score_boxes(summary: Summary) -> Figure:
+    """The Dice of every case: one box per label with its quartiles, and a point per case."""
+    labels = list(summary.labels)
+    scores = [list(summary.values(label).values()) for label in labels]
+    figure = chart(8.0, 1.3 + 0.55 * max(len(labels), 1))
+    axes = figure.subplots()
+    for row, found in enumerate(scores):
+        _box(axes, row, found)
+    names = [f"{label}  (n={len(found)})" for label, found in zip(labels, scores, strict=True)]
+    tidy(axes, xlabel="Dice", title="Dice per label and case", grid="x")
+    axes.set_yticks(range(len(labels)), names)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_xlim(-0.02, 1.02)
+    return figure
+
+
+def _line(axes: Axes, history: Sequence[Row], unit: str, key: str, **style: Any) -> None:
+    points = [(row[unit], row[key]) for row in history if isfinite(row.get(key, nan)) and unit in row]
+    if points:
+        marker = "o" if len(points) <= 30 else ""
+        axes.plot(*zip(*points, strict=True), marker=marker, markersize=3.5, **{"linewidth": 1.6, **style})
+
+
+def _box(axes: Axes, row: int, scores: list[float]) -> None:
+    if not scores:
+        return
+    color = color_of(row)
+    axes.boxplot(
+        scores,
+        positions=[row],
+        orientation="horizontal",
+        widths=0.5,
+        showfliers=False,
+        patch_artist=True,
+        boxprops={"facecolor": color, "alpha": 0.3, "edgecolor": "none"},
+        medianprops={"color": INK, "linewidth": 1.6},
+        whiskerprops={"color": INK, "linewidth": 0.9},
+        capprops={"color": INK, "linewidth": 0.9},
+    )
+    # a fixed seed: the same scores give the same picture
+    jitter = np.random.default_rng(0).uniform(-0.14, 0.14, len(scores))
+    axes.scatter(scores, row + jitter, s=16, color=color, edgecolors=INK, linewidths=0.5, zorder=3)

@@ -1,0 +1,105 @@
+"""What an overlay shows: everything in canonical orientation on one grid, and the slices through it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from attunet.data.volume import Array, Volume
+from attunet.errors import GeometryError
+from attunet.evaluation.scores import foreground
+from attunet.report.views import Plane, best_slice, canonicalise, cut, planes_of, window
+
+__all__ = ["Scene", "compose"]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An image with its masks and maps; arrays are (I, J, K) in canonical orientation.
+
+    Args:
+        image: what lies below.
+        segmentation, reference: label values.
+        attention: name to coefficients in [0, 1].
+        labels: name to value of the foreground, in the order of their colours.
+        grey: darkest and brightest intensity to show.
+        slices: planes to show, and the slice of each.
+    """
+
+    image: Volume
+    segmentation: Array
+    reference: Array | None
+    attention: Mapping[str, Array]
+    labels: Mapping[str, int]
+    grey: tuple[float, float]
+    slices: Mapping[Plane, int]
+
+    def picture(self, plane: Plane) -> Array:
+        """The image in a plane as (rows, columns, 3) in [0, 1]; a picture of three channels keeps its colours."""
+        colored = self.image.channels == 3 and self.image.spatial_shape[2] == 1
+        shown = self.image.array[:3] if colored else self.image.array[:1]
+        low, high = self.grey
+        cuts = [self.cut(channel, plane).astype(np.float64) for channel in shown]
+        grey = np.clip((np.nan_to_num(np.stack(cuts, axis=-1), nan=low) - low) / (high - low), 0, 1)
+        return np.broadcast_to(grey, (*grey.shape[:2], 3))
+
+    def cut(self, array: Array, plane: Plane) -> Array:
+        """The slice shown of an array in a plane, as (rows, columns)."""
+        return cut(array, plane, self.slices[plane])
+
+    def extent(self, plane: Plane) -> tuple[float, float]:
+        """Width and height in mm of a plane."""
+        return plane.extent(self.image.spatial_shape, self.image.spacing)
+
+    def visible(self) -> dict[str, int]:
+        """Position, in `labels`, of the labels that at least one slice shows."""
+        masks = [mask for mask in (self.segmentation, self.reference) if mask is not None]
+        values = {
+            int(value)
+            for plane in self.slices
+            for mask in masks
+            for value in np.unique(self.cut(mask, plane))
+        }
+        return {name: place for place, (name, value) in enumerate(self.labels.items()) if value in values}
+
+
+def compose(
+    image: Volume,
+    segmentation: Volume,
+    labels: Mapping[str, int],
+    *,
+    reference: Volume | None,
+    attention: Mapping[str, Volume],
+    modality: str,
+) -> Scene:
+    """Bring everything onto the image's grid in canonical orientation, and choose the slices.
+
+    Slices go through most of the segmentation, or of the reference where the segmentation is empty.
+    Raises: GeometryError when the shapes differ.
+    """
+    for name, other in {"segmentation": segmentation, "reference": reference, **attention}.items():
+        if other is not None and other.spatial_shape != image.spatial_shape:
+            raise GeometryError(
+                f"{name} has shape {other.spatial_shape}, expected the image's {image.spatial_shape}",
+                hint="resample it onto the image's grid",
+            )
+    canonical = canonicalise(image)
+    mask = _on(image, segmentation)[0]
+    truth = None if reference is None else _on(image, reference)[0]
+    guide = mask if mask.any() or truth is None else truth
+    return Scene(
+        image=canonical,
+        segmentation=mask,
+        reference=truth,
+        attention={name: _on(image, volume).mean(axis=0) for name, volume in attention.items()},
+        labels=foreground(labels),
+        grey=window(canonical.array, modality),
+        slices={plane: best_slice(guide, plane.axis) for plane in planes_of(canonical)},
+    )
+
+
+def _on(image: Volume, other: Volume) -> Array:
+    """The array (C, I, J, K) turned exactly as the image is, whatever rounding its own header has."""
+    return canonicalise(image.with_array(other.array)).array

@@ -1,0 +1,101 @@
+"""How all figures look, and how they are saved: figure objects only, no pyplot and no global state."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from attunet.files import atomic_path
+
+__all__ = ["INK", "PALE", "PALETTE", "Screen", "chart", "color_of", "is_dark", "png", "save_figure", "tidy"]
+
+PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#F0E442", "#999999")
+"""Okabe and Ito's colours, which the colour-blind can tell apart (Color Universal Design, 2008)."""
+
+DARK, INK, PALE, RULE = "#0f1317", "#1f2a35", "#e7ebef", "#d9dfe5"
+
+
+def color_of(position: int) -> str:
+    """The colour of the label at this position, 0 the first after the background."""
+    return PALETTE[position % len(PALETTE)]
+
+
+class Screen:
+    """A dark figure whose panels have exact sizes in inches, so that images keep one scale.
+
+    Args: widths of the columns and heights of the rows; the bands kept free above (title), at the right (scale) and
+        below (legend). Every row has room for a line of text above its panels.
+    """
+
+    MARGIN, GAP, CAPTION = 0.18, 0.12, 0.32
+
+    def __init__(
+        self, widths: Sequence[float], heights: Sequence[float], *, top: float, right: float, bottom: float
+    ) -> None:
+        self.width = sum(widths) + self.GAP * (len(widths) - 1) + right + 2 * self.MARGIN
+        self.height = sum(heights) + self.CAPTION * len(heights) + top + bottom + 2 * self.MARGIN
+        self.figure = Figure(figsize=(self.width, self.height), facecolor=DARK)
+        FigureCanvasAgg(self.figure)
+        self._widths, self._heights, self._top = widths, heights, top
+
+    def panel(self, row: int, column: int) -> Axes:
+        """The axes of a panel; an image smaller than its cell hangs from the middle of the upper edge."""
+        left = self.MARGIN + sum(self._widths[:column]) + self.GAP * column
+        below = self.MARGIN + self._top + sum(self._heights[: row + 1]) + self.CAPTION * (row + 1)
+        axes = self.place(left, below, self._widths[column], self._heights[row])
+        axes.set_anchor("N")
+        return axes
+
+    def place(self, left: float, below: float, width: float, height: float) -> Axes:
+        """Axes whose lower left corner lies so far from the left and the upper side."""
+        bounds = (
+            left / self.width,
+            1 - below / self.height,
+            width / self.width,
+            height / self.height,
+        )
+        return self.figure.add_axes(bounds)
+
+
+def chart(width: float, height: float) -> Figure:
+    """A white figure for curves and scores, in inches."""
+    figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def tidy(axes: Axes, *, xlabel: str = "", title: str = "", grid: Literal["x", "y"] = "y") -> None:
+    """Give a chart its title, label, light grid and no box around it."""
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK, pad=10)
+    axes.set_xlabel(xlabel, color=INK)
+    axes.tick_params(colors=INK, labelsize=9, length=0)
+    axes.grid(axis=grid, color=RULE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(RULE)
+
+
+def is_dark(figure: Figure) -> bool:
+    """Whether a figure has a dark background."""
+    return sum(to_rgb(figure.get_facecolor())) < 1.5
+
+
+def png(figure: Figure, dpi: int = 150) -> bytes:
+    """A figure as the content of a PNG file."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=dpi)
+    return stream.getvalue()
+
+
+def save_figure(figure: Figure, path: Path, *, dpi: int = 150) -> None:
+    """Write a figure as PNG; it appears whole or not at all."""
+    content = png(figure, dpi)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)

@@ -1,0 +1,117 @@
+"""Slices for the eye: which one to show, which way up, and in which grey window."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import nibabel as nib
+import numpy as np
+
+from attunet.data.volume import Array, Spacing, Volume
+
+__all__ = [
+    "PICTURE",
+    "PLANES",
+    "Plane",
+    "best_slice",
+    "canonicalise",
+    "cut",
+    "is_raster",
+    "planes_of",
+    "window",
+]
+
+ABDOMEN = (-160.0, 240.0)
+
+
+class Plane(NamedTuple):
+    """A way of cutting an array: across `axis`, with the patient's sides that lie at the left and on top."""
+
+    name: str
+    axis: int
+    left: str
+    top: str
+
+    def extent(self, shape: tuple[int, int, int], spacing: Spacing) -> tuple[float, float]:
+        """Width and height in mm of a slice."""
+        first, second = (shape[axis] * spacing[axis] for axis in range(3) if axis != self.axis)
+        return (second, first) if self == PICTURE else (first, second)
+
+    def aspect(self, spacing: Spacing) -> float:
+        """Height of a pixel over its width."""
+        width, height = self.extent((1, 1, 1), spacing)
+        return height / width
+
+
+PICTURE = Plane("image", axis=2, left="", top="")
+"""A photograph or a microscope's image: rows are the first axis and go down."""
+
+PLANES = (
+    Plane("axial", axis=2, left="R", top="A"),
+    Plane("coronal", axis=1, left="R", top="S"),
+    Plane("sagittal", axis=0, left="A", top="S"),
+)
+"""The radiologist's views of an R, A, S array: from the feet, from before, and from the patient's left."""
+
+
+def is_raster(volume: Volume) -> bool:
+    """Whether this is a picture: one slice, and an affine that knows of no patient."""
+    if volume.spatial_shape[2] != 1:
+        return False
+    return bool(np.allclose(volume.affine[:3, :3], np.diag(volume.spacing)))
+
+
+def canonicalise(volume: Volume) -> Volume:
+    """The same volume with its axes flipped and swapped to R, A, S; a picture stays as it is."""
+    if is_raster(volume):
+        return volume
+    orientation = nib.orientations.io_orientation(volume.affine)
+    channels_last = nib.orientations.apply_orientation(np.moveaxis(volume.array, 0, -1), orientation)
+    affine = volume.affine @ nib.orientations.inv_ornt_aff(orientation, volume.spatial_shape)
+    return Volume(np.moveaxis(channels_last, -1, 0), affine)
+
+
+def planes_of(volume: Volume) -> tuple[Plane, ...]:
+    """The planes worth showing of a canonical volume: one for a picture or a single slice, else three."""
+    if is_raster(volume):
+        return (PICTURE,)
+    flat = tuple(plane for plane in PLANES if volume.spatial_shape[plane.axis] == 1)
+    return flat[:1] or PLANES
+
+
+def cut(array: Array, plane: Plane, index: int) -> Array:
+    """The slice of a canonical array (I, J, K) as (rows, columns), the first row on top.
+
+    Anterior or superior is up; the patient's right is at the left side, as radiologists look at it.
+    """
+    flat: Array = np.take(array, index, axis=plane.axis)
+    return flat if plane == PICTURE else flat[::-1, ::-1].T
+
+
+def best_slice(mask: Array, axis: int) -> int:
+    """The slice across `axis` that shows most of a mask (I, J, K); the middle one when the mask is empty.
+
+    Of several labels each counts by its share of its own largest area, so no big organ hides a small one.
+    """
+    others = tuple(other for other in range(3) if other != axis)
+    total = np.zeros(mask.shape[axis])
+    for value in np.unique(mask[mask != 0]):
+        area = np.count_nonzero(mask == value, axis=others)
+        total += area / area.max()
+    return int(np.argmax(total)) if total.any() else mask.shape[axis] // 2
+
+
+def window(array: Array, modality: str = "other") -> tuple[float, float]:
+    """Darkest and brightest intensity to show.
+
+    CT gets the abdominal soft-tissue window (HU); anything else the 1st to 99th percentile of the body, which
+    is all that is brighter than the darkest value.
+    """
+    if modality == "ct":
+        return ABDOMEN
+    finite = array[np.isfinite(array)]
+    body = finite[finite > finite.min()] if finite.size else finite
+    if not body.size:
+        return (0.0, 1.0)
+    low, high = (float(bound) for bound in np.percentile(body, (1, 99)))
+    return (low, high) if high > low else (low - 0.5, low + 0.5)

@@ -1,0 +1,71 @@
+"""The LightningModule: one step, the optimiser, and the averaged weights that are kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from attunet.config import Plan, TrainingConfig
+from attunet.errors import TrainingError
+from attunet.nn import AttentionUNet
+from attunet.training.augment import Patch
+from attunet.training.loss import SegmentationLoss
+
+__all__ = ["TrainingModule"]
+
+
+class TrainingModule(pl.LightningModule):
+    """Trains the plan's network; `averaged` follows its weights as an exponential moving average."""
+
+    def __init__(self, plan: Plan, config: TrainingConfig) -> None:
+        super().__init__()
+        self.config = config
+        network = AttentionUNet.from_config(plan.network)
+        layout: Any = torch.channels_last if plan.network.spatial_dims == 2 else torch.channels_last_3d
+        self.network = network.to(memory_format=layout)
+        self.averaged = AveragedModel(
+            self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True
+        )
+        self._layout = layout
+        self._loss = SegmentationLoss(config)
+
+    def training_step(self, batch: Patch, _index: int) -> Tensor:
+        """Loss of one batch."""
+        image = batch.image.to(memory_format=self._layout)
+        result = self.network(image, detailed=True)
+        loss = self._loss(result.logits, result.auxiliary, batch.label)
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"the loss is not a number at step {self.global_step}",
+                hint="lower learning_rate in the recipe (--recipe) and go on with --resume",
+            )
+        self.log("loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(image))
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Follow the weights."""
+        self.averaged.update_parameters(self.network)
+
+    def configure_gradient_clipping(self, optimizer: Optimizer, *_args: Any, **_kwargs: Any) -> None:
+        """By norm, here because lightning refuses to clip for fused optimisers; nothing is scaled in bf16 and fp32."""
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
+
+    def configure_optimizers(self) -> Optimizer:
+        """The recipe's optimiser; its rate is set at each step by the schedule."""
+        config, parameters = self.config, self.network.parameters()
+        if config.optimizer == "sgd":
+            return SGD(
+                parameters,
+                config.learning_rate,
+                momentum=config.momentum,
+                nesterov=True,
+                weight_decay=config.weight_decay,
+                fused=True,
+            )
+        kind = AdamW if config.optimizer == "adamw" else Adam
+        return kind(parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True)

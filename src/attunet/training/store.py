@@ -1,0 +1,156 @@
+"""Preprocessed cases on disk: compressed arrays keyed by what made them, so nothing stale is ever used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import blosc2
+import numpy as np
+
+from attunet.config import Plan
+from attunet.data.cases import Case, GeometryPolicy, read_case
+from attunet.data.preprocess import IGNORED, prepare, prepare_label
+from attunet.data.volume import Array
+
+__all__ = ["StoredCase", "default_store", "store_cases"]
+
+_FORMAT = 1
+_POINTS_PER_CLASS = 4096
+
+
+@dataclass(frozen=True)
+class StoredCase:
+    """A preprocessed case on disk, opened piece by piece.
+
+    image: float32 (C, I, J, K); label: uint8 (I, J, K), class indices or IGNORED; points: voxels (n, 3) of each
+    foreground class, a sample of at most 4096.
+    """
+
+    id: str
+    folder: Path
+
+    def image(self) -> Array:
+        """A lazily read array; slice it."""
+        return blosc2.open(str(self.folder / "image.b2nd"), mode="r")
+
+    def label(self) -> Array:
+        """A lazily read array; slice it."""
+        return blosc2.open(str(self.folder / "label.b2nd"), mode="r")
+
+    def points(self) -> dict[int, Array]:
+        """Class index to voxels (n, 3)."""
+        with np.load(self.folder / "points.npz") as archive:
+            return {int(name): archive[name] for name in archive.files}
+
+
+def default_store() -> Path:
+    """Where preprocessed cases are kept unless told otherwise."""
+    return Path.home() / ".cache" / "attunet" / "store"
+
+
+def store_cases(
+    cases: Sequence[Case],
+    plan: Plan,
+    folder: Path,
+    *,
+    geometry: GeometryPolicy = "fail",
+    workers: int = 2,
+    advance: Callable[[], None] = lambda: None,
+) -> dict[str, StoredCase]:
+    """Preprocess what the store does not hold yet, in parallel; restartable at any point.
+
+    Returns: the stored cases by id.
+    Raises: what reading and preparing raise for an unusable case, naming it.
+    """
+    stored = {case.id: StoredCase(case.id, folder / _key(case, plan, geometry)) for case in cases}
+    missing = [case for case in cases if not stored[case.id].folder.is_dir()]
+    for _ in range(len(cases) - len(missing)):
+        advance()
+    folder.mkdir(parents=True, exist_ok=True)
+    if len(missing) < 4 or workers < 2:
+        for case in missing:
+            _store(case, plan, geometry, stored[case.id].folder)
+            advance()
+        return stored
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        jobs = [pool.submit(_store, case, plan, geometry, stored[case.id].folder) for case in missing]
+        try:
+            for job in as_completed(jobs):
+                job.result()
+                advance()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return stored
+
+
+def _key(case: Case, plan: Plan, geometry: GeometryPolicy) -> str:
+    """A hash of the files as they stand (path, size, times) and of everything that is done to them."""
+    files = [*case.images, *([case.label] if case.label else [])]
+    facts = {
+        "format": _FORMAT,
+        "files": [_state(file) for file in files],
+        "preprocessing": plan.preprocessing.model_dump(mode="json"),
+        "labels": list(plan.labels.values()),
+        "ignore": plan.ignore_label,
+        "geometry": geometry,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _state(file: Path) -> tuple[str, int, int, int]:
+    stat = file.stat()
+    return str(file.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def _store(case: Case, plan: Plan, geometry: GeometryPolicy, target: Path) -> None:
+    image, label = read_case(case, geometry=geometry)
+    assert label is not None
+    prepared = prepare(image, plan.preprocessing)
+    classes = prepare_label(label, prepared.trail, tuple(plan.labels.values()), plan.ignore_label)
+    temporary = Path(tempfile.mkdtemp(prefix=".storing-", dir=target.parent))
+    try:
+        _write(temporary / "image.b2nd", prepared.array, plan)
+        _write(temporary / "label.b2nd", classes, plan)
+        np.savez(temporary / "points.npz", allow_pickle=False, **_points(classes, len(plan.labels)))
+        os.replace(temporary, target)
+    except OSError:
+        if not target.is_dir():  # another process may have stored the same case meanwhile
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write(path: Path, array: Array, plan: Plan) -> None:
+    """Blocks of about half a patch: reading a patch decompresses little more than the patch."""
+    edge = [max(1, -(-size // 2)) for size in plan.patch_size]
+    blocks = [*([1] * (array.ndim - 3)), *edge]
+    blocks = [min(block, size) for block, size in zip(blocks, array.shape, strict=True)]
+    chunks = [min(size, block * 4) for block, size in zip(blocks, array.shape, strict=True)]
+    settings = {"codec": blosc2.Codec.ZSTD, "clevel": 3, "nthreads": 1}
+    blosc2.asarray(
+        np.ascontiguousarray(array), urlpath=str(path), chunks=chunks, blocks=blocks, cparams=settings
+    )
+
+
+def _points(classes: Array, count: int) -> dict[str, Array]:
+    rng = np.random.default_rng(0)
+    points = {}
+    for index in range(1, count):
+        voxels = np.flatnonzero(classes == index)
+        if voxels.size:
+            chosen = rng.choice(voxels, min(voxels.size, _POINTS_PER_CLASS), replace=False)
+            points[str(index)] = np.stack(np.unravel_index(np.sort(chosen), classes.shape), axis=1).astype(
+                np.int32
+            )
+    assert count <= IGNORED
+    return points

@@ -1,0 +1,50 @@
+"""What the contract tests share: where the project lies, and a clean interpreter to try things in."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from attunet.data.formats import write_volume
+from attunet.data.phantom import make_phantom
+
+
+@pytest.fixture(scope="session")
+def project():
+    return Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def modules(project):
+    """Every source file of the package, as a dotted name and its path."""
+    found = {}
+    for path in sorted((project / "src").rglob("*.py")):
+        parts = path.relative_to(project / "src").with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+@pytest.fixture(scope="session")
+def fresh_python():
+    """Run code in an interpreter that has imported nothing yet; the last line that it prints is read as JSON."""
+
+    def run(code):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.strip().splitlines()[-1])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory):
+    """The folder in which the documents' Python blocks run: a reader's scans, under the names the blocks use."""
+    folder = tmp_path_factory.mktemp("workplace")
+    image, label = make_phantom(0, shape=(48, 40, 24), spacing=(7.0, 7.0, 10.0))
+    write_volume(image, folder / "scan.nii.gz")
+    write_volume(label, folder / "label.nii.gz")
+    return folder

@@ -1,0 +1,97 @@
+"""The documents tell the truth: their code runs, their commands exist, their links lead somewhere.
+
+A Python block of the README is executed, in the order of the text and in the `workplace` folder. A block that cannot
+run here is preceded by the comment `<!-- not run: REASON -->`. Lines of console blocks that call attunet are parsed by
+the command line itself, so that a flag that is gone is noticed.
+"""
+
+import re
+
+import click
+import pytest
+import typer
+
+from attunet.cli import app, register
+from attunet.config import TrainingConfig, load_settings
+
+STUB = 20
+BLOCK = re.compile(r"(?P<excuse><!-- not run: .+? -->\s*)?^```(?P<kind>\w+)\n(?P<code>.*?)^```", re.M | re.S)
+LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
+MACHINE_PATH = re.compile(r"(?<![\w.~}-])/(?:home|Users|root|work|opt|tmp|mnt|var)/\w")
+
+
+def documents(project):
+    top = [path for path in project.glob("*.md")]
+    return [*top, *(project / "docs").rglob("*.md")]
+
+
+def blocks(path, *kinds):
+    found = BLOCK.finditer(path.read_text(encoding="utf-8"))
+    return [block for block in found if block["kind"] in kinds]
+
+
+def test_readme_has_code(project):
+    readme = project / "README.md"
+    written = len(readme.read_text(encoding="utf-8").splitlines()) > STUB
+    assert bool(blocks(readme, "python")) or not written
+    assert bool(blocks(readme, "console", "bash")) or not written
+
+
+def test_readme_python_runs(project, workplace, monkeypatch):
+    monkeypatch.chdir(workplace)
+    names = {"__name__": "readme"}
+    for block in blocks(project / "README.md", "python"):
+        if not block["excuse"]:
+            exec(compile(block["code"], "README.md", "exec"), names)
+
+
+@pytest.fixture(scope="module")
+def command_line():
+    application = typer.main.get_command(app)
+    if not isinstance(application, click.Group) or not application.commands:
+        register()
+        application = typer.main.get_command(app)
+    return application.commands
+
+
+def test_commands_of_documents_exist(project, command_line):
+    for path in documents(project):
+        for line in commands_in(path):
+            name, *arguments = line.split()
+            assert name in command_line or name.startswith("-"), f"{path.name}: attunet {name} is no command"
+            if name in command_line:
+                parse(command_line[name], arguments, f"{path.name}: attunet {line}")
+
+
+def commands_in(path):
+    """What follows `attunet` on each line of the console blocks, continuation lines joined, comments cut."""
+    code = "\n".join(block["code"] for block in blocks(path, "console", "bash")).replace("\\\n", " ")
+    return re.findall(r"^(?:\$ )?attunet +([^#\n]+)", code, re.M)
+
+
+def parse(command, arguments, where):
+    try:
+        command.make_context(command.name, arguments).close()
+    except click.exceptions.Exit:
+        return  # --help and --version leave here
+    except click.UsageError as error:
+        pytest.fail(f"{where}: {error.format_message()}")
+
+
+def test_links_lead_somewhere(project):
+    for path in documents(project):
+        for target in LINK.findall(path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), f"{path.name} links to {target}, which is not there"
+
+
+def test_every_recipe_loads(project):
+    for path in sorted((project / "recipes").glob("*.yaml")):
+        assert load_settings(TrainingConfig, path), path.name
+
+
+def test_no_document_or_source_names_a_machine(project):
+    sources = [path for room in ("src", "recipes", "benchmarks") for path in (project / room).rglob("*.*")]
+    texts = [path for path in sources if path.suffix in {".py", ".yaml", ".html", ".j2", ".md"}]
+    for path in [*documents(project), *texts, project / "Makefile"]:
+        found = MACHINE_PATH.search(path.read_text(encoding="utf-8"))
+        assert not found, f"{path.relative_to(project)} names {found and found.group()}…"

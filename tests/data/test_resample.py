@@ -1,0 +1,83 @@
+"""Resizing: torch's numbers, and labels that stay labels."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attunet.data.resample import resize, resize_labels
+from attunet.errors import GeometryError
+
+SIZES = st.tuples(*[st.integers(1, 13)] * 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(old=SIZES, new=SIZES, seed=st.integers(0, 99))
+def test_resize_is_torch_linear_interpolation(old, new, seed):
+    torch = pytest.importorskip("torch")
+    array = np.random.default_rng(seed).normal(size=(2, *old)).astype(np.float32)
+    expected = torch.nn.functional.interpolate(torch.from_numpy(array)[None], size=new, mode="trilinear")[0]
+    np.testing.assert_allclose(resize(array, new), expected.numpy(), atol=1e-5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(old=SIZES, new=st.tuples(st.integers(1, 13), st.integers(2, 13)), seed=st.integers(0, 99))
+def test_antialias_is_torch_antialiased_bilinear(old, new, seed):
+    # Two columns at least: torch 2.13 repeats one value over all rows of a result that is one column wide.
+    torch = pytest.importorskip("torch")
+    array = np.random.default_rng(seed).normal(size=(2, old[0], old[1], 1)).astype(np.float32)
+    plane = torch.from_numpy(array[..., 0])[None]
+    expected = torch.nn.functional.interpolate(plane, size=new, mode="bilinear", antialias=True)[0]
+    result = resize(array, (new[0], new[1], 1), antialias=True)
+    np.testing.assert_allclose(result[..., 0], expected.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("antialias", [False, True])
+def test_constant_stays_constant_and_contiguous(antialias):
+    result = resize(np.full((3, 5, 4), 7, dtype=np.int16), (2, 9, 4), antialias=antialias)
+    np.testing.assert_allclose(result, 7.0, rtol=1e-6)
+    assert result.dtype == np.float32
+    assert result.flags.c_contiguous
+
+
+def test_same_shape_returns_the_values_unchanged():
+    array = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
+    np.testing.assert_array_equal(resize(array, (3, 4, 5), antialias=True), array)
+
+
+@settings(max_examples=60, deadline=None)
+@given(old=SIZES, new=SIZES, seed=st.integers(0, 99))
+def test_labels_are_the_argmax_of_resized_masks(old, new, seed):
+    labels = np.random.default_rng(seed).choice(np.array([0, 3, 4, 255], dtype=np.uint8), size=old)
+    values = np.unique(labels)
+    shares = np.stack([resize((labels == value).astype(np.float32), new) for value in values])
+    result = resize_labels(labels, new)
+    chosen = np.take_along_axis(shares, np.searchsorted(values, result)[None], axis=0)[0]
+    assert result.dtype == labels.dtype
+    assert result.shape == new
+    np.testing.assert_allclose(chosen, shares.max(axis=0), atol=1e-6)
+
+
+def test_ties_go_to_the_lower_label():
+    labels = np.array([5, 2], dtype=np.int32).reshape(2, 1, 1)
+    assert resize_labels(labels, (1, 1, 1)).item() == 2
+
+
+def test_same_shape_labels_are_a_copy():
+    labels = np.arange(8, dtype=np.uint8).reshape(2, 2, 2)
+    result = resize_labels(labels, (2, 2, 2))
+    np.testing.assert_array_equal(result, labels)
+    assert not np.shares_memory(result, labels)
+
+
+@pytest.mark.parametrize(
+    ("array", "shape"), [((3, 3), (2, 2, 2)), ((3, 3, 3), (0, 2, 2)), ((3, 3, 3), (2, 2))]
+)
+def test_impossible_shapes_are_refused(array, shape):
+    with pytest.raises(GeometryError, match="expected"):
+        resize(np.zeros(array), shape)
+
+
+def test_labels_with_channels_are_refused():
+    with pytest.raises(GeometryError, match="expected"):
+        resize_labels(np.zeros((1, 2, 2, 2), dtype=np.uint8), (2, 2, 2))

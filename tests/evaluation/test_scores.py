@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+from attunet.evaluation.scores import METRICS, LabelScores, foreground, score_case
+
+SPACING = (1.0, 1.0, 2.0)
+
+
+def labelled(**boxes: tuple[int, int]) -> np.ndarray:
+    """Values v1, v2, ... on the given range of rows."""
+    array = np.zeros((8, 4, 4), dtype=np.uint8)
+    for name, (start, stop) in boxes.items():
+        array[start:stop] = int(name[1:])
+    return array
+
+
+def test_every_label_is_scored_on_its_own() -> None:
+    scores = score_case(
+        labelled(v1=(0, 2), v2=(4, 6)), labelled(v1=(0, 2), v2=(5, 7)), {"one": 1, "two": 2}, SPACING
+    )
+    assert list(scores) == ["one", "two"]
+    assert scores["one"].values()["Dice"] == 1.0
+    assert scores["one"].values()["MSD"] == 0.0
+    assert scores["two"].values()["Dice"] == pytest.approx(0.5)
+    assert scores["two"].values()["VolumeErrorMl"] == 0.0
+
+
+def test_values_are_those_of_the_metrics() -> None:
+    scores = score_case(labelled(v1=(0, 2)), labelled(v1=(0, 3)), {"one": 1}, SPACING)
+    values = scores["one"].values()
+    assert values.keys() == METRICS.keys()
+    assert (values["TP"], values["FP"], values["FN"], values["TN"]) == (32, 16, 0, 80)
+    assert values["VolumeErrorMl"] == pytest.approx(16 * 2 / 1000)
+
+
+def test_background_is_left_out() -> None:
+    assert foreground({"background": 0, "liver": 5}) == {"liver": 5}
+    assert foreground({"background": 255, "dark": 7}) == {"dark": 7}
+    assert list(score_case(labelled(v5=(0, 1)), labelled(), {"background": 0, "liver": 5}, SPACING)) == [
+        "liver"
+    ]
+
+
+def test_ignored_voxels_count_nowhere() -> None:
+    reference = labelled(v1=(0, 2), v9=(2, 4))
+    prediction = labelled(v1=(0, 4))
+    scores = score_case(reference, prediction, {"one": 1, "ignore": 9}, SPACING, ignore=9)
+    assert list(scores) == ["one"]
+    assert scores["one"].counts.dice == 1.0
+    assert scores["one"].counts.tn == 4 * 16
+
+
+def test_label_in_neither_mask_is_absent() -> None:
+    scores = score_case(labelled(), labelled(), {"one": 1}, SPACING)
+    assert scores["one"].counts == LabelScores.absent(128).counts
+    assert np.isnan(scores["one"].hd95)

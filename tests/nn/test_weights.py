@@ -1,0 +1,85 @@
+"""Weight files: round trip, and every kind of bad file as an error with a remedy."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from attunet.errors import BundleError, FormatError
+from attunet.nn import AttentionUNet, load_weights, paper, read_weights, save_weights
+
+
+class Payload:
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (Path("touched-by-pickle"),)
+
+
+def small(out_channels: int = 2) -> AttentionUNet:
+    return paper(channels=(2, 4, 6), spatial_dims=2, out_channels=out_channels).eval()
+
+
+def test_round_trip(tmp_path):
+    network, other = small(), small()
+    save_weights(network.to(memory_format=torch.channels_last), tmp_path / "weights.safetensors")
+    load_weights(tmp_path / "weights.safetensors", other)
+    x = torch.randn(1, 1, 16, 16)
+    torch.testing.assert_close(network(x), other(x))
+    assert [path.name for path in tmp_path.iterdir()] == ["weights.safetensors"]
+
+
+def test_other_settings_are_a_bundle_error(tmp_path):
+    save_weights(small(), tmp_path / "weights.safetensors")
+    with pytest.raises(BundleError, match="does not fit"):
+        load_weights(tmp_path / "weights.safetensors", small(out_channels=3))
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.pt", "w.safetensors"])
+def test_reads_what_others_write(tmp_path, name):
+    network, path = small(), tmp_path / name
+    if path.suffix == ".safetensors":
+        save_weights(network, path)
+    else:
+        wrapped = {"epoch": 1, "state_dict": {f"module.{k}": v for k, v in network.state_dict().items()}}
+        torch.save(wrapped, path)
+    assert read_weights(path).keys() == network.state_dict().keys()
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_pickled_code_is_refused_and_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": {}, "extra": Payload()}, tmp_path / "code.pth")
+    (tmp_path / "raw.pt").write_bytes(pickle.dumps(Payload()))
+    for name in ("code.pth", "raw.pt"):
+        with pytest.raises(FormatError, match="code") as refused:
+            read_weights(tmp_path / name)
+        assert "state_dict" in refused.value.hint
+    assert not (tmp_path / "touched-by-pickle").exists()
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"nonsense" * 40, None])
+def test_corrupted_files_are_format_errors(tmp_path, name, content):
+    path = tmp_path / name
+    if content is None:
+        network = small()
+        torch.save(network.state_dict(), path) if path.suffix == ".pth" else save_weights(network, path)
+        content = path.read_bytes()[: path.stat().st_size // 2]
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match=name):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("name", ["missing.pth", "missing.safetensors", "notes.txt"])
+def test_missing_and_unknown_files_are_format_errors(tmp_path, name):
+    with pytest.raises(FormatError, match=name):
+        read_weights(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [torch.zeros(3), {"epoch": 1}, [1, 2]])
+def test_files_without_named_weights_are_format_errors(tmp_path, content):
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(FormatError, match=r"w\.pth"):
+        read_weights(tmp_path / "w.pth")
