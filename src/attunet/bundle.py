@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from attunet.config import Plan, load_settings
 from attunet.errors import BundleError
-from attunet.files import atomic_text
+from attunet.files import write_text
 
 __all__ = ["Bundle", "FoldFiles", "fold_folder", "load_bundle", "save_manifest", "save_plan"]
 
@@ -51,7 +51,7 @@ def fold_folder(root: Path, fold: int | str) -> Path:
 
 def save_plan(plan: Plan, root: Path) -> None:
     """Write plan.json, readable."""
-    atomic_text(root / "plan.json", json.dumps(plan.model_dump(mode="json"), indent=2) + "\n")
+    write_text(root / "plan.json", json.dumps(plan.model_dump(mode="json"), indent=2) + "\n")
 
 
 def save_manifest(root: Path) -> None:
@@ -59,7 +59,7 @@ def save_manifest(root: Path) -> None:
     folds = [folder for folder in sorted(root.glob("fold_*")) if _finished(folder)]
     files = [root / "plan.json", *(folder / name for folder in folds for name in _SEALED)]
     sums = {str(file.relative_to(root)): _sha256(file) for file in files if file.is_file()}
-    atomic_text(root / _MANIFEST, json.dumps({"format": _FORMAT, "sha256": sums}, indent=2) + "\n")
+    write_text(root / _MANIFEST, json.dumps({"format": _FORMAT, "sha256": sums}, indent=2) + "\n")
 
 
 def load_bundle(root: Path, folds: Sequence[int] | None = None) -> Bundle:
@@ -85,9 +85,7 @@ def load_bundle(root: Path, folds: Sequence[int] | None = None) -> Bundle:
 def _read_manifest(root: Path) -> dict[str, str]:
     path = root / _MANIFEST
     if not root.is_dir():
-        raise BundleError(
-            f"no model folder at {root}", hint="give the RUN folder that `attunet train -o RUN` made"
-        )
+        raise BundleError(f"no model folder at {root}", hint="give the RUN folder that `attunet train -o RUN` made")
     if not path.is_file():
         started = (root / "plan.json").is_file()
         raise BundleError(
@@ -102,9 +100,7 @@ def _read_manifest(root: Path) -> dict[str, str]:
         if content["format"] != _FORMAT or not isinstance(sums, dict):
             raise KeyError("format")
     except (ValueError, KeyError, TypeError) as error:
-        raise BundleError(
-            f"{path} cannot be understood: {error}", hint="copy the model folder again"
-        ) from error
+        raise BundleError(f"{path} cannot be understood: {error}", hint="copy the model folder again") from error
     return {str(name): str(value) for name, value in sums.items()}
 
 
@@ -112,9 +108,7 @@ def _verify(root: Path, sums: dict[str, str]) -> None:
     for name, expected in sums.items():
         file = root / name
         if ".." in Path(name).parts or Path(name).is_absolute():
-            raise BundleError(
-                f"the manifest of {root} names a file outside it: {name}", hint="do not use this model"
-            )
+            raise BundleError(f"the manifest of {root} names a file outside it: {name}", hint="do not use this model")
         if not file.is_file():
             raise BundleError(f"{file} is missing", hint="copy the model folder again, whole")
         if _sha256(file) != expected:
@@ -129,14 +123,12 @@ def _finished(folder: Path) -> bool:
 
 
 def _fold_files(folder: Path) -> FoldFiles:
-    return FoldFiles(
-        folder.name, folder / "weights.safetensors", folder / "graph.xml", folder / "metrics.json"
-    )
+    return FoldFiles(folder.name, folder / "weights.safetensors", folder / "graph.xml", folder / "metrics.json")
 
 
-def _fold_order(name: str) -> Iterable[object]:
+def _fold_order(name: str) -> tuple[int, str]:
     digits = re.sub(r"\D", "", name)
-    return (int(digits) if digits else -1, name)
+    return int(digits) if digits else -1, name
 
 
 def _sha256(file: Path) -> str:

@@ -45,9 +45,7 @@ class NetworkConfig(Settings):
         description="Kernel size per axis of each level's convolutions; as many entries as channels."
     )
     convolutions: int = Field(2, ge=1, description="Convolutions per level, in encoder and decoder.")
-    gate: Gate | None = Field(
-        "grid", description="Kind of attention gate on the skips; null is a plain U-Net."
-    )
+    gate: Gate | None = Field("grid", description="Kind of attention gate on the skips; null is a plain U-Net.")
     gated_levels: tuple[int, ...] | None = Field(
         None,
         description="Levels whose skip is gated, 1 the finest; null means all but level 1 (and the bottleneck).",
@@ -59,20 +57,14 @@ class NetworkConfig(Settings):
     gate_projection: bool = Field(
         False, description="Whether the gated skip passes W (1x1 convolution and norm), as in the paper."
     )
-    gate_bias: float = Field(
-        3.0, description="Start value of psi's bias: positive lets everything pass at first."
-    )
+    gate_bias: float = Field(3.0, description="Start value of psi's bias: positive lets everything pass at first.")
     double_sigmoid: bool = Field(
         False,
         description="Apply the sigmoid twice, as the popular listing does by mistake: alpha in (0.5, 0.731).",
     )
-    norm: Literal["instance", "batch", "none"] = Field(
-        "instance", description="Normalisation after convolutions."
-    )
+    norm: Literal["instance", "batch", "none"] = Field("instance", description="Normalisation after convolutions.")
     activation: Literal["leaky_relu", "relu"] = Field("leaky_relu", description="Activation after the norm.")
-    downsample: Literal["stride", "max"] = Field(
-        "stride", description="Strided first convolution, or max-pooling."
-    )
+    downsample: Literal["stride", "max"] = Field("stride", description="Strided first convolution, or max-pooling.")
     upsample: Literal["deconv", "linear", "nearest", "transpose"] = Field(
         "deconv",
         description="deconv: transposed convolution with kernel = stride; linear: interpolation only (paper); "
@@ -83,9 +75,7 @@ class NetworkConfig(Settings):
         description="auxiliary: extra logits at coarser levels for the loss; fused: heads of all levels joined "
         "by a 1x1 convolution into one output (paper); none.",
     )
-    dropout: float = Field(
-        0.0, ge=0.0, lt=1.0, description="Channel dropout after each level's convolutions."
-    )
+    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Channel dropout after each level's convolutions.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -97,8 +87,8 @@ class NetworkConfig(Settings):
             )
         if any(len(entry) != self.spatial_dims for entry in (*self.strides, *self.kernel_sizes)):
             raise ValueError(f"every stride and kernel size needs {self.spatial_dims} numbers")
-        if self.gated_levels is not None and any(not 1 <= level < levels for level in self.gated_levels):
-            raise ValueError(f"gated_levels must lie in 1..{levels - 1}, got {self.gated_levels}")
+        if len(set(self._gated) & set(range(1, levels))) < len(self._gated):
+            raise ValueError(f"gated_levels must differ and lie in 1..{levels - 1}, got {self.gated_levels}")
         per_axis = [number for entry in (*self.strides, *self.kernel_sizes) for number in entry]
         if min(*per_axis, *self.channels, *(self.gate_channels or ())) < 1:
             raise ValueError("channels, gate_channels, strides and kernel_sizes must be positive")
@@ -140,12 +130,10 @@ class Preprocessing(Settings):
     )
     slice_axis: Literal[0, 1, 2] = Field(
         2,
-        description="Canonical axis (0 left-right, 1 front-back, 2 up-down) that is moved last; slices are cut along it.",
+        description="Canonical axis (0 left-right, 1 front-back, 2 up-down) moved last; slices are cut along it.",
     )
     normalization: tuple[Normalization, ...] = Field(description="One per channel.")
-    crop_to_content: bool = Field(
-        True, description="Cut away margins in which every channel is at its minimum."
-    )
+    crop_to_content: bool = Field(True, description="Cut away margins in which every channel is at its minimum.")
 
 
 class FingerprintSummary(Settings):
@@ -167,12 +155,8 @@ class Plan(Settings):
     )
     channel_names: tuple[str, ...] = Field(description="One per input channel.")
     ignore_label: int | None = Field(None, description="Label value whose voxels are left out of the loss.")
-    modality: Literal["ct", "mr", "image", "other"] = Field(
-        "other", description="What kind of image this is."
-    )
-    size: Literal["small", "base", "large"] = Field(
-        "base", description="The dial the network was planned with."
-    )
+    modality: Literal["ct", "mr", "image", "other"] = Field("other", description="What kind of image this is.")
+    size: Literal["small", "base", "large"] = Field("base", description="The dial the network was planned with.")
     preset: Literal["default", "paper", "listing"] = Field("default", description="Family of the network.")
     preprocessing: Preprocessing
     patch_size: Triple = Field(description="Voxels of the model grid; the last is 1 for a 2-D network.")
@@ -187,9 +171,7 @@ class Plan(Settings):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.network.out_channels != len(self.labels):
-            raise ValueError(
-                f"{len(self.labels)} labels need as many out_channels, got {self.network.out_channels}"
-            )
+            raise ValueError(f"{len(self.labels)} labels need as many out_channels, got {self.network.out_channels}")
         if self.network.in_channels != len(self.preprocessing.normalization):
             raise ValueError("normalization needs one entry per input channel")
         if self.network.spatial_dims == 2 and self.patch_size[2] != 1:
@@ -217,21 +199,13 @@ class TrainingConfig(Settings):
     schedule_power: float = Field(0.9, gt=0, description="Exponent of the polynomial decay to zero.")
     warmup_steps: int = Field(20, ge=0, description="Steps over which the rate grows to its start value.")
     gradient_clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
-    ema_decay: float = Field(
-        0.99, ge=0, lt=1, description="Decay per step of the averaged weights that are kept."
-    )
-    loss: Literal["dice_ce", "dice"] = Field(
-        "dice_ce", description="Dice plus cross-entropy, or Dice alone (paper)."
-    )
-    include_background: bool = Field(
-        False, description="Whether Dice counts the background class (paper: yes)."
-    )
+    ema_decay: float = Field(0.99, ge=0, lt=1, description="Decay per step of the averaged weights that are kept.")
+    loss: Literal["dice_ce", "dice"] = Field("dice_ce", description="Dice plus cross-entropy, or Dice alone (paper).")
+    include_background: bool = Field(False, description="Whether Dice counts the background class (paper: yes).")
     foreground_fraction: float = Field(
         0.5, ge=0, le=1, description="Share of patches centred on a labelled voxel, classes in turn."
     )
-    augmentation: Literal["default", "paper", "none"] = Field(
-        "default", description="Set of random transforms."
-    )
+    augmentation: Literal["default", "paper", "none"] = Field("default", description="Set of random transforms.")
     precision: Literal["bf16", "fp32"] = Field("bf16", description="Arithmetic of the training.")
     validation_fraction: float = Field(
         0.1, gt=0, le=1, description="Largest share of the training time spent on full-volume validation."
@@ -252,9 +226,7 @@ def load_settings(kind: type[S], source: Path | dict[str, Any], **overrides: Any
         return kind.model_validate({**values, **overrides})
     except ValidationError as error:
         where = "settings" if isinstance(source, dict) else str(source)
-        raise ConfigError(
-            f"{where}: {describe(error)}", hint=f"known keys: {', '.join(kind.model_fields)}"
-        ) from error
+        raise ConfigError(f"{where}: {describe(error)}", hint=f"known keys: {', '.join(kind.model_fields)}") from error
 
 
 def describe(error: ValidationError) -> str:

@@ -1,34 +1,44 @@
-"""Writing files so that nothing half-written is ever left under a final name."""
+"""Files appear under their name whole or not at all."""
 
 from __future__ import annotations
 
-import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_path", "atomic_text"]
+from attunet.errors import FormatError
+
+__all__ = ["staged", "write_text"]
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder that becomes `path` when the block ends well, and vanishes when not.
+def staged(path: Path) -> Iterator[Path]:
+    """A path of the same name to write to; what was written there moves to `path` when the block ends well.
 
-    The temporary name keeps all suffixes of `path`, for writers that choose a format by them.
+    A format of two files (header and data) keeps both names, because the stage is a folder beside the target;
+    `path` itself moves last. Nothing is left behind when the block fails. Missing folders are made.
+    Raises: FormatError when the folder of `path` cannot be written to, or the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    temporary = folder / path.name
     try:
-        yield temporary
-        os.replace(temporary, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=".attunet-", dir=path.parent))
+    except OSError as error:
+        raise FormatError(f"cannot write into {path.parent}: {error.strerror}", hint="choose another folder") from error
+    try:
+        yield stage / path.name
+        for part in sorted(stage.iterdir(), key=lambda part: part.name == path.name):
+            part.replace(path.parent / part.name)
+    except OSError as error:
+        raise FormatError(
+            f"cannot write {path}: {error.strerror or error}", hint="make room or choose another folder"
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
-        folder.rmdir()
+        shutil.rmtree(stage, ignore_errors=True)
 
 
-def atomic_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text. Raises: FormatError as `staged`."""
+    with staged(path) as stage:
+        stage.write_text(text, encoding="utf-8")

@@ -29,7 +29,7 @@ def modules(project):
 
 @pytest.fixture(scope="session")
 def fresh_python():
-    """Run code in an interpreter that has imported nothing yet; the last line that it prints is read as JSON."""
+    """Run code in an interpreter that has imported nothing yet; returns the last line it prints, as JSON."""
 
     def run(code):
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
@@ -42,7 +42,7 @@ def fresh_python():
 
 @pytest.fixture(scope="session")
 def workplace(tmp_path_factory):
-    """The folder in which the documents' Python blocks run: a reader's scans, under the names the blocks use."""
+    """The folder in which the documents' Python blocks run: a reader's scans, named as in the blocks."""
     folder = tmp_path_factory.mktemp("workplace")
     image, label = make_phantom(0, shape=(48, 40, 24), spacing=(7.0, 7.0, 10.0))
     write_volume(image, folder / "scan.nii.gz")

@@ -1,13 +1,12 @@
 """The documents tell the truth: their code runs, their commands exist, their links lead somewhere.
 
-A Python block of the README is executed, in the order of the text and in the `workplace` folder. A block that cannot
-run here is preceded by the comment `<!-- not run: REASON -->`. Lines of console blocks that call attunet are parsed by
-the command line itself, so that a flag that is gone is noticed.
+Python blocks of the README are executed, in the order of the text, in the `workplace` folder. One that
+cannot run here is preceded by the comment `<!-- not run: REASON -->`. Lines of console blocks that call
+attunet are parsed by the command line itself, so that a flag that is gone is noticed.
 """
 
 import re
 
-import click
 import pytest
 import typer
 
@@ -21,8 +20,7 @@ MACHINE_PATH = re.compile(r"(?<![\w.~}-])/(?:home|Users|root|work|opt|tmp|mnt|va
 
 
 def documents(project):
-    top = [path for path in project.glob("*.md")]
-    return [*top, *(project / "docs").rglob("*.md")]
+    return [*project.glob("*.md"), *(project / "docs").rglob("*.md")]
 
 
 def blocks(path, *kinds):
@@ -47,11 +45,9 @@ def test_readme_python_runs(project, workplace, monkeypatch):
 
 @pytest.fixture(scope="module")
 def command_line():
-    application = typer.main.get_command(app)
-    if not isinstance(application, click.Group) or not application.commands:
+    if not app.registered_commands:
         register()
-        application = typer.main.get_command(app)
-    return application.commands
+    return typer.main.get_group(app).commands
 
 
 def test_commands_of_documents_exist(project, command_line):
@@ -72,10 +68,10 @@ def commands_in(path):
 def parse(command, arguments, where):
     try:
         command.make_context(command.name, arguments).close()
-    except click.exceptions.Exit:
-        return  # --help and --version leave here
-    except click.UsageError as error:
-        pytest.fail(f"{where}: {error.format_message()}")
+    except typer.Exit:
+        return  # --help leaves here
+    except Exception as error:
+        pytest.fail(f"{where}: {error}")
 
 
 def test_links_lead_somewhere(project):

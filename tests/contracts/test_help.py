@@ -15,7 +15,7 @@ COMMANDS = """
 import json, typer
 from attunet.cli import app, register
 register()
-print(json.dumps(sorted(typer.main.get_command(app).commands)))
+print(json.dumps(sorted(typer.main.get_group(app).commands)))
 """
 LOADED_BY_HELP = """
 import contextlib, io, json, sys

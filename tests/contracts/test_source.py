@@ -60,9 +60,3 @@ def test_functions_are_short(modules):
 
 def test_nothing_lives_in_a_room_without_a_name(modules):
     assert not [name for name in modules if NAMELESS_ROOMS & set(name.split("."))]
-
-
-def test_every_test_lives_in_the_room_of_what_it_tests(project):
-    rooms = {path.name for path in (project / "src/attunet").iterdir() if path.is_dir()} | {"contracts"}
-    homeless = [path.name for path in (project / "tests").rglob("test_*.py") if path.parent.name == "tests"]
-    assert not homeless, f"move them into tests/<room>, one of {sorted(rooms)}"

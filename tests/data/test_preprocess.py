@@ -21,9 +21,7 @@ from attunet.data.volume import Volume
 from attunet.errors import DataError, GeometryError, LabelError
 
 ORIENTATIONS = [
-    (axes, signs)
-    for axes in itertools.permutations(range(3))
-    for signs in itertools.product((1, -1), repeat=3)
+    (axes, signs) for axes in itertools.permutations(range(3)) for signs in itertools.product((1, -1), repeat=3)
 ]
 NONE = Normalization(kind="none")
 
@@ -61,9 +59,7 @@ def volumes(draw, orientations=ANY_ORIENTATION):
     shape = draw(st.tuples(*[st.integers(1, 9)] * 3))
     spacing = draw(st.tuples(*[st.sampled_from((0.4, 1.0, 3.27))] * 3))
     tilt = draw(st.tuples(*[st.floats(-0.3, 0.3)] * 3))
-    array = np.random.default_rng(draw(st.integers(0, 999))).integers(
-        -50, 50, size=(1, *shape), dtype=np.int16
-    )
+    array = np.random.default_rng(draw(st.integers(0, 999))).integers(-50, 50, size=(1, *shape), dtype=np.int16)
     if draw(st.booleans()):
         array[:, : shape[0] // 2] = -50  # a margin to crop
     return Volume(array, oriented_affine(axes, signs, spacing, tilt))
@@ -85,9 +81,7 @@ def test_restore_undoes_prepare_exactly(axes, signs, data, slice_axis):
 def test_one_hot_label_comes_back_exactly(volume, slice_axis, seed):
     values = (0, 7, 200)
     trail = prepare(volume, native(volume, slice_axis)).trail
-    file_label = np.random.default_rng(seed).choice(
-        np.array(values, dtype=np.float32), size=volume.array.shape
-    )
+    file_label = np.random.default_rng(seed).choice(np.array(values, dtype=np.float32), size=volume.array.shape)
     indices = prepare_label(Volume(file_label, volume.affine), trail, values)
     logits = (indices[None] == np.arange(3)[:, None, None, None]).astype(np.float32)
     result = restore_labels(logits, trail, values)
@@ -119,9 +113,7 @@ def test_content_keeps_its_place_in_mm(orientation, tilt, target, slice_axis):
     spacing = (0.9, 1.1, 1.5)
     volume = Volume(blob((27, 24, 19), (14, 9, 8))[None], oriented_affine(*orientation, spacing, tilt))
     prepared = prepare(volume, plan(target, slice_axis, crop=False))
-    moved = centroid(prepared.array[0], model_affine(prepared.trail)) - centroid(
-        volume.array[0], volume.affine
-    )
+    moved = centroid(prepared.array[0], model_affine(prepared.trail)) - centroid(volume.array[0], volume.affine)
     assert np.linalg.norm(moved) < 0.5 * min(*spacing, *target)
 
 
@@ -162,9 +154,7 @@ def test_zscore_is_taken_over_the_content_and_leaves_the_input_alone():
     array = np.random.default_rng(0).normal(100, 20, size=(1, 8, 8, 8)).astype(np.float32)
     array[:, :, :4, ::2] = -1000
     before = array.copy()
-    result = prepare(
-        Volume.from_array(array), plan((1, 1, 1), normalization=(Normalization(kind="zscore"),))
-    ).array
+    result = prepare(Volume.from_array(array), plan((1, 1, 1), normalization=(Normalization(kind="zscore"),))).array
     content = result[array > -1000]
     assert abs(content.mean()) < 1e-4
     assert abs(content.std() - 1) < 1e-4
@@ -231,17 +221,13 @@ def test_unusable_labels_are_refused(label, error):
 )
 def test_file_values_come_back_in_the_smallest_dtype_that_holds_them(values, dtype):
     trail = prepare(Volume.from_array(np.arange(2.0).reshape(2, 1, 1)), plan((1, 1, 1))).trail
-    result = restore_labels(
-        np.stack([np.zeros(trail.model_shape), np.ones(trail.model_shape)]), trail, values
-    )
+    result = restore_labels(np.stack([np.zeros(trail.model_shape), np.ones(trail.model_shape)]), trail, values)
     assert result.dtype == dtype
     assert result.ravel().tolist() == list(values)  # the first voxel lies outside the crop
 
 
 def test_restored_labels_are_the_argmax_of_restored_logits_and_logits_stay_untouched():
-    volume = Volume(
-        blob((15, 13, 11), (7, 6, 5))[None], oriented_affine((2, 0, 1), (1, -1, 1), (1, 1, 1), (0, 0.1, 0))
-    )
+    volume = Volume(blob((15, 13, 11), (7, 6, 5))[None], oriented_affine((2, 0, 1), (1, -1, 1), (1, 1, 1), (0, 0.1, 0)))
     trail = prepare(volume, plan((2.0, 1.0, 0.6), crop=False)).trail
     logits = np.random.default_rng(0).normal(size=(4, *trail.model_shape)).astype(np.float32)
     before = logits.copy()

@@ -70,9 +70,7 @@ def test_same_shape_labels_are_a_copy():
     assert not np.shares_memory(result, labels)
 
 
-@pytest.mark.parametrize(
-    ("array", "shape"), [((3, 3), (2, 2, 2)), ((3, 3, 3), (0, 2, 2)), ((3, 3, 3), (2, 2))]
-)
+@pytest.mark.parametrize(("array", "shape"), [((3, 3), (2, 2, 2)), ((3, 3, 3), (0, 2, 2)), ((3, 3, 3), (2, 2))])
 def test_impossible_shapes_are_refused(array, shape):
     with pytest.raises(GeometryError, match="expected"):
         resize(np.zeros(array), shape)

@@ -43,9 +43,7 @@ def test_labels_are_found_over_all_cases(folders: tuple[Path, Path]) -> None:
 
 
 def test_names_come_from_dataset_json(folders: tuple[Path, Path]) -> None:
-    (folders[0].parent / "dataset.json").write_text(
-        json.dumps({"labels": {"background": 0, "liver": 1, "ignore": 2}})
-    )
+    (folders[0].parent / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "liver": 1, "ignore": 2}}))
     summary = evaluate(*folders)
     assert dict(summary.labels) == {"liver": 1}
     assert summary.cases[1].scores["liver"].counts.tn == 8 * 8 * 6 - 27

@@ -42,9 +42,7 @@ def test_both_empty_is_nan() -> None:
 @pytest.mark.parametrize(
     ("reference", "prediction", "relative"), [(mask((0, 0, 0)), mask(), -1.0), (mask(), mask((0, 0, 0)), 1.0)]
 )
-def test_exactly_one_empty_is_the_worst(
-    reference: np.ndarray, prediction: np.ndarray, relative: float
-) -> None:
+def test_exactly_one_empty_is_the_worst(reference: np.ndarray, prediction: np.ndarray, relative: float) -> None:
     counts = count(reference, prediction)
     assert counts.one_empty
     assert (counts.dice, counts.iou, counts.precision, counts.recall) == (0, 0, 0, 0)
@@ -53,9 +51,7 @@ def test_exactly_one_empty_is_the_worst(
 
 @given(reference=masks, prediction=masks)
 @settings(max_examples=50, deadline=None)
-def test_counts_cover_the_image_and_scores_stay_in_bounds(
-    reference: np.ndarray, prediction: np.ndarray
-) -> None:
+def test_counts_cover_the_image_and_scores_stay_in_bounds(reference: np.ndarray, prediction: np.ndarray) -> None:
     counts = count(reference, prediction)
     assert counts.tp + counts.fp + counts.fn + counts.tn == reference.size
     assert counts.n_ref == reference.sum()

@@ -15,9 +15,7 @@ def folder(path: Path, *names: str) -> Path:
 
 
 def test_files_are_matched_by_name_whatever_their_suffix(tmp_path: Path) -> None:
-    reference = folder(
-        tmp_path / "truth", "b.nii.gz", "a.nii.gz", "c.v2.nii.gz", "notes.txt", ".hidden.nii.gz"
-    )
+    reference = folder(tmp_path / "truth", "b.nii.gz", "a.nii.gz", "c.v2.nii.gz", "notes.txt", ".hidden.nii.gz")
     prediction = folder(tmp_path / "guess", "a.nii.gz", "b.mha", "c.v2.nrrd", "z.nii.gz", "summary.json")
     pairs, extra = match(reference, prediction)
     assert [(pair.case, pair.prediction.name if pair.prediction else None) for pair in pairs] == [
@@ -62,9 +60,7 @@ def test_nothing_to_compare_is_said(reference: str, prediction: str, message: st
     assert caught.value.hint
 
 
-@pytest.mark.parametrize(
-    "labels", [{"0": "background", "1": "liver"}, {"background": 0, "liver": 1, "all": [1, 2]}]
-)
+@pytest.mark.parametrize("labels", [{"0": "background", "1": "liver"}, {"background": 0, "liver": 1, "all": [1, 2]}])
 def test_both_spellings_of_dataset_json(labels: dict[str, object], tmp_path: Path) -> None:
     reference = folder(tmp_path / "labelsTr", "a.nii.gz")
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}))

@@ -15,9 +15,7 @@ def labelled(**boxes: tuple[int, int]) -> np.ndarray:
 
 
 def test_every_label_is_scored_on_its_own() -> None:
-    scores = score_case(
-        labelled(v1=(0, 2), v2=(4, 6)), labelled(v1=(0, 2), v2=(5, 7)), {"one": 1, "two": 2}, SPACING
-    )
+    scores = score_case(labelled(v1=(0, 2), v2=(4, 6)), labelled(v1=(0, 2), v2=(5, 7)), {"one": 1, "two": 2}, SPACING)
     assert list(scores) == ["one", "two"]
     assert scores["one"].values()["Dice"] == 1.0
     assert scores["one"].values()["MSD"] == 0.0
@@ -36,9 +34,7 @@ def test_values_are_those_of_the_metrics() -> None:
 def test_background_is_left_out() -> None:
     assert foreground({"background": 0, "liver": 5}) == {"liver": 5}
     assert foreground({"background": 255, "dark": 7}) == {"dark": 7}
-    assert list(score_case(labelled(v5=(0, 1)), labelled(), {"background": 0, "liver": 5}, SPACING)) == [
-        "liver"
-    ]
+    assert list(score_case(labelled(v5=(0, 1)), labelled(), {"background": 0, "liver": 5}, SPACING)) == ["liver"]
 
 
 def test_ignored_voxels_count_nowhere() -> None:

@@ -16,14 +16,10 @@ def ball(shape: tuple[int, ...], center: tuple[float, ...], radius: float) -> np
     return sum((axis - middle) ** 2 for axis, middle in zip(grid, center, strict=True)) <= radius**2
 
 
-def by_monai(
-    reference: np.ndarray, prediction: np.ndarray, spacing: tuple[float, ...]
-) -> tuple[float, float]:
+def by_monai(reference: np.ndarray, prediction: np.ndarray, spacing: tuple[float, ...]) -> tuple[float, float]:
     torch = pytest.importorskip("torch")
     metrics = pytest.importorskip("monai.metrics")
-    first, second = (
-        torch.from_numpy(mask[None, None].astype(np.float32)) for mask in (prediction, reference)
-    )
+    first, second = (torch.from_numpy(mask[None, None].astype(np.float32)) for mask in (prediction, reference))
     mean = metrics.compute_average_surface_distance(
         first, second, include_background=True, symmetric=True, spacing=list(spacing)
     )
@@ -43,9 +39,7 @@ def by_monai(
     ids=["overlapping", "apart and cut by the border", "whole image"],
 )
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.8, 1.5, 3.0)])
-def test_equals_monai(
-    reference: np.ndarray, prediction: np.ndarray, spacing: tuple[float, float, float]
-) -> None:
+def test_equals_monai(reference: np.ndarray, prediction: np.ndarray, spacing: tuple[float, float, float]) -> None:
     mean, hd95 = by_monai(reference, prediction, spacing)
     scores = surface_scores(reference, prediction, spacing)
     assert scores.mean == pytest.approx(mean, rel=1e-5)

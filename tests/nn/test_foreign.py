@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from torch import Tensor
 from attunet.errors import ConfigError
 from attunet.nn import AttentionUNet, Detailed
 from attunet.nn.families import FAMILIES
-from attunet.nn.foreign import recognize, unwrap
+from attunet.nn.foreign import unwrap
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ORIGINALS = {
@@ -85,24 +84,9 @@ def test_others_have_one_sigmoid_silently(name):
         assert not AttentionUNet.from_foreign(weights_of(name)).config.double_sigmoid
 
 
-def test_the_popular_variant_is_rebuilt_from_its_keys():
-    shapes = json.loads((GOLDEN / "leejunhyun" / "keys.json").read_text())["shapes"]
-    with torch.device("meta"):
-        family = recognize({key: torch.empty(shape) for key, shape in shapes.items()})
-        network = AttentionUNet.from_config(
-            family.describe({key: torch.empty(s) for key, s in shapes.items()})
-        )
-    ours = {key: list(value.shape) for key, value in network.state_dict().items()}
-    assert {family.translate(key): shape for key, shape in shapes.items()} == ours
-    assert not family.double_sigmoid
-
-
 def test_the_popular_variant_computes_the_listing_with_one_sigmoid():
     listing = weights_of("blog_upsample")
-    popular = {
-        key.replace(".Conv.0.", ".up.1.").replace(".Conv.1.", ".up.2."): value
-        for key, value in listing.items()
-    }
+    popular = {key.replace(".Conv.0.", ".up.1.").replace(".Conv.1.", ".up.2."): value for key, value in listing.items()}
     x = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(rebuild(popular)(x), rebuild(listing, double_sigmoid=False)(x))

@@ -48,13 +48,9 @@ def test_a_grid_gate_starts_open_and_still_learns(skip):
     gate = make_gate()
     gate.open(3.0)
     _, alpha = gate(skip, signal("grid"))
-    torch.testing.assert_close(
-        alpha, torch.full_like(alpha, torch.tensor(3.0).sigmoid().item()), atol=0.02, rtol=0
-    )
+    torch.testing.assert_close(alpha, torch.full_like(alpha, torch.tensor(3.0).sigmoid().item()), atol=0.02, rtol=0)
     alpha.square().sum().backward()
-    assert all(
-        parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in gate.parameters()
-    )
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in gate.parameters())
 
 
 def test_an_additive_gate_starts_with_scores_around_its_bias():

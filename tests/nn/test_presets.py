@@ -19,9 +19,7 @@ def no_storage():
         yield
 
 
-@pytest.mark.parametrize(
-    ("variant", "count"), [("unet", 5_888_004), ("single", 6_214_151), ("multi", 6_473_322)]
-)
+@pytest.mark.parametrize(("variant", "count"), [("unet", 5_888_004), ("single", 6_214_151), ("multi", 6_473_322)])
 def test_paper_counts(variant, count):
     assert parameters(paper(variant)) == count
 

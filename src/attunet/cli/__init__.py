@@ -25,9 +25,17 @@ app = typer.Typer(
 
 def register() -> None:
     """Add every command to the application, in the order of a model's life."""
+    from attunet.cli.convert import convert
+    from attunet.cli.demo import demo
+    from attunet.cli.evaluate import evaluate
+    from attunet.cli.info import info
     from attunet.cli.inspect import inspect
+    from attunet.cli.plan import plan
+    from attunet.cli.predict import predict
+    from attunet.cli.train import train
 
-    app.command()(inspect)
+    for command in (demo, inspect, plan, train, predict, evaluate, convert, info):
+        app.command()(command)
 
 
 def main() -> NoReturn:

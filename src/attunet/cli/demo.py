@@ -13,14 +13,16 @@ from attunet.cli.train import require_training, train_fold
 
 if TYPE_CHECKING:
     from attunet.config import Plan
+    from attunet.data.cases import Case, Dataset
+    from attunet.report.training import CaseView
 
 __all__ = ["demo"]
 
 
 def demo(
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for everything.")
-    ] = Path("demo"),
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for everything.")] = Path(
+        "demo"
+    ),
     max_time: Annotated[str, typer.Option(metavar="TIME", help="How long to train.")] = "90s",
     cases: Annotated[int, typer.Option(min=4, help="Synthetic scans to train on.")] = 20,
     test_cases: Annotated[int, typer.Option(min=1, help="Synthetic scans to segment afterwards.")] = 4,
@@ -41,7 +43,7 @@ def demo(
     from attunet.data.phantom import write_phantom_dataset
     from attunet.evaluation.evaluate import evaluate
     from attunet.inference.segmenter import Segmenter
-    from attunet.report.training import write_training_report
+    from attunet.report.training import read_history, write_training_report
 
     data, run, masks = output / "data", output / "model", output / "masks"
     for folder in (data, run, masks):
@@ -59,26 +61,39 @@ def demo(
     notes().print("[bold]4/4[/bold] scores and report")
     summary = evaluate(data / "labelsTs", masks, labels={name: plan.labels[name] for name in plan.foreground})
     summary.write(output / "summary.json")
-    report = write_training_report(
-        output / "report.html",
+    report = output / "report.html"
+    write_training_report(
+        report,
         title="Attention U-Net on a synthetic abdomen",
-        run=run,
-        fold=trained.fold,
-        images={case.id: case.images[0] for case in unseen},
-        references=data / "labelsTs",
-        masks=masks,
+        subtitle=f"{cases} scans to train on, {test_cases} unseen scans segmented and scored",
+        plan=plan,
+        history=read_history(trained.folder / "log.csv"),
         summary=summary,
+        views=[_view(case, data, masks) for case in unseen[:3]],
     )
     results().print(score_table(summary))
     results().print(f"report: {report.resolve()}", soft_wrap=True)
 
 
-def _plan(run: Path, source: object) -> Plan:
+def _view(case: Case, data: Path, masks: Path) -> CaseView:
+    """A segmented phantom as it lies on disk."""
+    from attunet.data.formats import read_volume
+    from attunet.report.training import CaseView
+
+    gates = sorted(masks.glob(f"{case.id}_attention_*.nii.gz"))
+    return CaseView(
+        name=case.id,
+        image=read_volume(case.images[0]),
+        segmentation=read_volume(masks / f"{case.id}.nii.gz"),
+        reference=read_volume(data / "labelsTs" / f"{case.id}.nii.gz"),
+        attention={gate.name.split("_attention_")[1].removesuffix(".nii.gz"): read_volume(gate) for gate in gates},
+    )
+
+
+def _plan(run: Path, source: Dataset) -> Plan:
     from attunet.bundle import save_plan
     from attunet.cli.plan import make_dials, plan_dataset
-    from attunet.data.cases import Dataset
 
-    assert isinstance(source, Dataset)
     plan = plan_dataset(source, make_dials("default", "auto", None, None, "auto"), None, "fail")
     save_plan(plan, run)
     return plan

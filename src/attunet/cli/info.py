@@ -65,14 +65,14 @@ def model_facts(model: Path) -> dict[str, Any]:
     from attunet.bundle import load_bundle
 
     bundle = load_bundle(model)
-    plan = bundle.plan
+    plan, network = bundle.plan, bundle.plan.network
     return {
         "trained on": plan.name,
         "cases": plan.fingerprint.cases,
         "labels": plan.labels,
         "channels": list(plan.channel_names),
         "modality": plan.modality,
-        "network": f"{plan.preset}, {plan.network.spatial_dims}-D, gate {plan.network.gate or 'none'}, size {plan.size}",
+        "network": f"{plan.preset}, {network.spatial_dims}-D, gate {network.gate or 'none'}, size {plan.size}",
         "patch size": list(plan.patch_size),
         "spacing mm": list(plan.preprocessing.spacing),
         "folds": {fold.name: _dice(fold.metrics) for fold in bundle.folds},

@@ -11,9 +11,7 @@ __all__ = ["inspect"]
 
 
 def inspect(
-    dataset: Annotated[
-        Path, typer.Argument(help="Data set folder (MSD, nnU-Net, images/ + labels/) or CSV file.")
-    ],
+    dataset: Annotated[Path, typer.Argument(help="Data set folder (MSD, nnU-Net, images/ + labels/) or CSV file.")],
     geometry: Annotated[
         Literal["fail", "copy-affine", "resample"],
         typer.Option(help="What to do with a label on another grid than its image."),

@@ -90,9 +90,7 @@ def _range_row(table: Table, name: str, values: list[float]) -> None:
         table.add_row(name, *(f"{value:.4g}" for value in (min(values), median(values), max(values))))
 
 
-def _common_row(
-    table: Table, name: str, facts: Iterable[CaseFacts], value: Callable[[CaseFacts], str]
-) -> None:
+def _common_row(table: Table, name: str, facts: Iterable[CaseFacts], value: Callable[[CaseFacts], str]) -> None:
     counts = Counter(map(value, facts)).most_common()
     table.add_row(name, "", ", ".join(f"{entry} ({count})" for entry, count in counts), "")
 
@@ -109,9 +107,7 @@ def _labels(inspection: Inspection) -> Table:
     table = _table("label", "value", "voxels", "share", "cases")
     for value in sorted(voxels):
         name = escape(names.get(value, "-"))
-        table.add_row(
-            name, str(value), f"{voxels[value]:,}", f"{voxels[value] / total:.2%}", str(cases[value])
-        )
+        table.add_row(name, str(value), f"{voxels[value]:,}", f"{voxels[value] / total:.2%}", str(cases[value]))
     return table
 
 
@@ -122,9 +118,7 @@ def _findings(problems: tuple[Problem, ...]) -> list[RenderableType]:
     for problem in problems:
         style = "red" if problem.severity == "problem" else "yellow"
         what = f"[{style}]{escape(problem.kind)}[/]: {escape(problem.message)}"
-        table.add_row(
-            f"[{style}]{problem.severity}[/]", escape(problem.case or "all"), what, escape(problem.remedy)
-        )
+        table.add_row(f"[{style}]{problem.severity}[/]", escape(problem.case or "all"), what, escape(problem.remedy))
     notices = sum(problem.severity == "notice" for problem in problems)
     count = len(problems) - notices
     style = "red" if count else "green"

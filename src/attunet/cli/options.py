@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import typer
 
@@ -23,9 +24,11 @@ __all__ = [
     "SpatialDimsOption",
     "parse_folds",
     "parse_labels",
+    "parse_numbers",
     "parse_time",
 ]
 
+N = TypeVar("N", int, float)
 Device = Literal["auto", "cpu", "cuda"]
 Geometry = Literal["fail", "copy-affine", "resample"]
 
@@ -38,14 +41,10 @@ GateOption = Annotated[
     Literal["grid", "multi", "additive", "none"] | None,
     typer.Option(help="Attention gate; none makes a plain U-Net. [default: grid; additive for the listing]"),
 ]
-GeometryOption = Annotated[
-    Geometry, typer.Option(help="What to do when a label's grid differs from its image's.")
-]
+GeometryOption = Annotated[Geometry, typer.Option(help="What to do when a label's grid differs from its image's.")]
 LabelsOption = Annotated[
     str | None,
-    typer.Option(
-        help='What to learn, such as "liver=5,spleen=1"; all else is background. [default: every label]'
-    ),
+    typer.Option(help='What to learn, such as "liver=5,spleen=1"; all else is background. [default: every label]'),
 ]
 NetworkOption = Annotated[
     Literal["default", "paper", "listing"],
@@ -80,15 +79,26 @@ def parse_labels(text: str | None) -> dict[str, int] | None:
     return found
 
 
+def parse_numbers(text: str | None, option: str, kind: Callable[[str], N]) -> tuple[N, N, N] | None:
+    """Three numbers from "2,2,2"; the third is 1 when left out; None for None. Raises: ConfigError."""
+    if text is None:
+        return None
+    try:
+        i, j, k = map(kind, (text if text.count(",") == 2 else f"{text},1").split(","))
+    except ValueError:
+        raise ConfigError(f"{option} got {text!r}, expected two or three numbers", hint="write 2,2,2") from None
+    if min(i, j, k) <= 0:
+        raise ConfigError(f"{option} got {text!r}, expected numbers above 0")
+    return i, j, k
+
+
 def parse_time(text: str | None) -> float | None:
     """Seconds from "90s", "15m", "1.5h" or a plain number of seconds; None for None. Raises: ConfigError."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip().lower())
     if match is None or float(match[1]) == 0:
-        raise ConfigError(
-            f"--max-time got {text!r}, expected a time above 0", hint="write it as 90s, 15m or 1.5h"
-        )
+        raise ConfigError(f"--max-time got {text!r}, expected a time above 0", hint="write it as 90s, 15m or 1.5h")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from attunet.config import Plan
     from attunet.data.cases import Dataset
-    from attunet.planning.planner import Dials
+    from attunet.planning.budget import Dials
 
 __all__ = ["make_dials", "plan", "plan_dataset", "plan_table"]
 
@@ -48,13 +48,13 @@ def plan(
 ) -> None:
     """Show what `attunet train` would do with a data set: every number with its reason. Trains nothing."""
     from attunet.data.cases import read_dataset
-    from attunet.files import atomic_text
+    from attunet.files import write_text
 
     dials = make_dials(network, size, gate, spatial_dims, device)
     made = plan_dataset(read_dataset(dataset), dials, labels, geometry)
     text = made.model_dump_json(indent=2)
     if output is not None:
-        atomic_text(output, text + "\n")
+        write_text(output, text + "\n")
     if as_json:
         typer.echo(text)
     else:
@@ -63,8 +63,8 @@ def plan(
 
 def make_dials(network: str, size: str, gate: str | None, spatial_dims: int | None, device: str) -> Dials:
     """The planner's dials from what was typed."""
+    from attunet.planning.budget import Dials, Preset, Size
     from attunet.planning.hardware import auto_size
-    from attunet.planning.planner import Dials, Preset, Size
 
     chosen, reason = auto_size(device) if size == "auto" else (cast(Size, size), "chosen with --size")
     return Dials(
@@ -93,9 +93,7 @@ def plan_table(plan: Plan) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(
-        box=box.SIMPLE_HEAD, title=f"Plan for {plan.name}", title_style="bold", title_justify="left"
-    )
+    table = Table(box=box.SIMPLE_HEAD, title=f"Plan for {plan.name}", title_style="bold", title_justify="left")
     for name in ("Decision", "Value", "Reason"):
         table.add_column(name, overflow="fold")
     network = plan.network
@@ -113,7 +111,5 @@ def plan_table(plan: Plan) -> Table:
         "mirror_axes": ", ".join(str(axis) for axis in plan.mirror_axes) or "none",
     }
     for name, value in values.items():
-        table.add_row(
-            name.replace("_", " "), value, plan.reasons.get(name, f"found in {plan.fingerprint.cases} cases")
-        )
+        table.add_row(name.replace("_", " "), value, plan.reasons.get(name, f"found in {plan.fingerprint.cases} cases"))
     return table

@@ -48,26 +48,16 @@ class Outcome:
 
 
 def predict(
-    model: Annotated[
-        Path, typer.Option("-m", "--model", metavar="RUN", help="Model folder made by `attunet train`.")
-    ],
+    model: Annotated[Path, typer.Option("-m", "--model", metavar="RUN", help="Model folder made by `attunet train`.")],
     images: Annotated[
         list[Path],
-        typer.Option(
-            "-i", "--input", metavar="PATH", help="Image file or folder of images; repeat for more."
-        ),
+        typer.Option("-i", "--input", metavar="PATH", help="Image file or folder of images; repeat for more."),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the masks.")],
-    more: Annotated[
-        list[Path] | None, typer.Argument(metavar="[PATH]...", help="More images, after -i A B C.")
-    ] = None,
+    more: Annotated[list[Path] | None, typer.Argument(metavar="[PATH]...", help="More images, after -i A B C.")] = None,
     fold: Annotated[str, typer.Option(help="Fold to use, or all: their probabilities are averaged.")] = "all",
-    disable_tta: Annotated[
-        bool, typer.Option("--disable-tta", help="Do not average over mirrored copies.")
-    ] = False,
-    step_size: Annotated[
-        float, typer.Option(min=0.05, max=1.0, help="Step between windows, in patches.")
-    ] = 0.5,
+    disable_tta: Annotated[bool, typer.Option("--disable-tta", help="Do not average over mirrored copies.")] = False,
+    step_size: Annotated[float, typer.Option(min=0.05, max=1.0, help="Step between windows, in patches.")] = 0.5,
     save_probabilities: Annotated[
         bool, typer.Option("--save-probabilities", help="Write class probabilities.")
     ] = False,
@@ -78,9 +68,7 @@ def predict(
         bool, typer.Option("--statistics", help="Print volumes in ml; write statistics.json.")
     ] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Draw a PNG for each case.")] = False,
-    report: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write what was done to this JSON file.")
-    ] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write what was done to this JSON file.")] = None,
     continue_prediction: Annotated[
         bool, typer.Option("--continue-prediction", help="Skip the cases whose mask is there already.")
     ] = False,
@@ -91,23 +79,21 @@ def predict(
     One unusable file does not stop the others: they are listed at the end and the exit code is 1.
     """
     from attunet.data.cases import find_cases
-    from attunet.files import atomic_text
+    from attunet.files import write_text
     from attunet.inference.segmenter import Segmenter
 
     segmenter = Segmenter.load(model, folds=parse_folds(fold), device=device)
     cases = find_cases([*images, *(more or [])], segmenter.plan.network.in_channels)
     wanted = Wanted(step_size, not disable_tta, save_probabilities, attention, preview)
     if attention and not segmenter.plan.network.gate:
-        raise ConfigError(
-            "--attention was asked of a model without gates", hint="leave it out, or train with a gate"
-        )
+        raise ConfigError("--attention was asked of a model without gates", hint="leave it out, or train with a gate")
     outcomes = predict_cases(segmenter, cases, output, wanted, skip_done=continue_prediction)
     _tell(outcomes, output, statistics)
     if statistics:
         volumes = {outcome.case: outcome.volumes_ml for outcome in outcomes if outcome.mask}
-        atomic_text(output / "statistics.json", json.dumps({"unit": "ml", "cases": volumes}, indent=2) + "\n")
+        write_text(output / "statistics.json", json.dumps({"unit": "ml", "cases": volumes}, indent=2) + "\n")
     if report:
-        atomic_text(report, json.dumps(_record(model, segmenter, wanted, outcomes), indent=2) + "\n")
+        write_text(report, json.dumps(_record(model, segmenter, wanted, outcomes), indent=2) + "\n")
     if any(outcome.error for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -137,9 +123,7 @@ def mask_path(case: Case, output: Path) -> Path:
     return output / f"{case.id}{mask_suffix(suffix_of(case.images[0]) or '.nii.gz')}"
 
 
-def _predict_case(
-    segmenter: Segmenter, case: Case, output: Path, wanted: Wanted, progress: Progress
-) -> Outcome:
+def _predict_case(segmenter: Segmenter, case: Case, output: Path, wanted: Wanted, progress: Progress) -> Outcome:
     from attunet.data.formats import suffix_of
 
     started = time.perf_counter()
@@ -162,9 +146,7 @@ def _predict_case(
     finally:
         progress.remove_task(windows)
     seconds = time.perf_counter() - started
-    return Outcome(
-        case.id, str(mask), round(seconds, 3), {k: round(v, 3) for k, v in result.volumes_ml.items()}
-    )
+    return Outcome(case.id, str(mask), round(seconds, 3), {k: round(v, 3) for k, v in result.volumes_ml.items()})
 
 
 def _draw(result: Prediction, segmenter: Segmenter, output: Path) -> None:
@@ -186,9 +168,7 @@ def _tell(outcomes: list[Outcome], output: Path, statistics: bool) -> None:
     if statistics and done:
         results().print(_volume_table(done))
     seconds = sum(outcome.seconds for outcome in done) / max(1, len(done))
-    notes().print(
-        f"{len(done)} of {len(outcomes)} cases written to {output}, {seconds:.1f} s each", soft_wrap=True
-    )
+    notes().print(f"{len(done)} of {len(outcomes)} cases written to {output}, {seconds:.1f} s each", soft_wrap=True)
     failed = [outcome.case for outcome in outcomes if outcome.error]
     if failed:
         notes().print(f"[red]not segmented: {', '.join(failed)}[/red]", soft_wrap=True)

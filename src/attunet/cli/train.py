@@ -34,9 +34,7 @@ __all__ = ["require_training", "train", "train_fold"]
 def train(
     dataset: DatasetArgument,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="RUN", help="The model folder to make.")],
-    fold: Annotated[
-        str, typer.Option(help="Fold of the cross-validation: 0 to 4, or all, one after another.")
-    ] = "0",
+    fold: Annotated[str, typer.Option(help="Fold of the cross-validation: 0 to 4, or all, one after another.")] = "0",
     network: NetworkOption = "default",
     size: SizeOption = "auto",
     gate: GateOption = None,
@@ -54,16 +52,12 @@ def train(
         Path | None, typer.Option(metavar="FILE", help="Train this plan.json instead of a new one.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in RUN.")] = False,
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed of folds, weights, patches. [default: 0]")
-    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of folds, weights, patches. [default: 0]")] = None,
     device: DeviceOption = "auto",
     geometry: GeometryOption = "fail",
     store: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR", help="Where preprocessed cases are kept. [default: ~/.cache/attunet/store]"
-        ),
+        typer.Option(metavar="DIR", help="Where preprocessed cases are kept. [default: ~/.cache/attunet/store]"),
     ] = None,
 ) -> None:
     """Train a segmentation network and leave a model folder that predicts without torch.
@@ -79,20 +73,14 @@ def train(
     source = read_dataset(dataset)
     folds = _wanted_folds(fold, source, config)
     if not resume and _started(output, folds):
-        raise ConfigError(
-            f"{output} holds a training of this fold already", hint="add --resume, or choose another -o"
-        )
-    made = _plan(
-        output, plan, source, make_dials(network, size, gate, spatial_dims, device), labels, geometry
-    )
+        raise ConfigError(f"{output} holds a training of this fold already", hint="add --resume, or choose another -o")
+    made = _plan(output, plan, source, make_dials(network, size, gate, spatial_dims, device), labels, geometry)
     finished = [
-        train_fold(
-            source, made, config, output, index, device=device, resume=resume, geometry=geometry, store=store
-        )
+        train_fold(source, made, config, output, index, device=device, resume=resume, geometry=geometry, store=store)
         for index in folds
     ]
     for result in finished:
-        _show(result, made)
+        _show(result)
     notes().print(f"model: {output}   next: attunet predict -m {output} -i IMAGES -o MASKS", soft_wrap=True)
 
 
@@ -151,9 +139,7 @@ def require_training() -> None:
 
     absent = [name for name in ("torch", "lightning", "monai", "blosc2") if find_spec(name) is None]
     if absent:
-        raise EngineError(
-            f"training needs {', '.join(absent)}", hint='install them with: pip install "attunet[train]"'
-        )
+        raise EngineError(f"training needs {', '.join(absent)}", hint='install them with: pip install "attunet[train]"')
 
 
 def _config(recipe: Path | None, run: Path, resume: bool, **flags: Any) -> TrainingConfig:
@@ -190,9 +176,7 @@ def _started(run: Path, folds: list[int]) -> bool:
     return any((fold_folder(run, index) / "checkpoints").exists() for index in folds)
 
 
-def _plan(
-    run: Path, given: Path | None, source: Dataset, dials: Any, labels: str | None, geometry: Geometry
-) -> Plan:
+def _plan(run: Path, given: Path | None, source: Dataset, dials: Any, labels: str | None, geometry: Geometry) -> Plan:
     from attunet.bundle import save_plan
     from attunet.cli.plan import plan_dataset, plan_table
     from attunet.config import Plan, load_settings
@@ -207,7 +191,7 @@ def _plan(
     return made
 
 
-def _show(result: FoldResult, plan: Plan) -> None:
+def _show(result: FoldResult) -> None:
     from attunet.cli.evaluate import score_table
 
     results().print(f"[bold]fold {result.fold}[/bold]: validation cases, whole, on their own grid")

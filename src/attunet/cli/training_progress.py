@@ -68,11 +68,7 @@ class EpochLines(pl.Callback):
         """Say how it stands."""
         row = self._history.rows[-1]
         now = time.monotonic()
-        if (
-            notes().is_terminal
-            or "dice" not in row
-            or (now - self._spoken < 20 and self._schedule.progress < 1)
-        ):
+        if notes().is_terminal or "dice" not in row or (now - self._spoken < 20 and self._schedule.progress < 1):
             return
         self._spoken = now
         notes().print(

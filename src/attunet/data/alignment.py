@@ -67,9 +67,7 @@ def align_label(
     if geometry == "resample":
         return _resampled(label, image, found)
     if label.spatial_shape != image.spatial_shape:
-        raise GeometryError(
-            f"{found}; an affine cannot be copied between shapes", hint="use --geometry resample"
-        )
+        raise GeometryError(f"{found}; an affine cannot be copied between shapes", hint="use --geometry resample")
     return Volume(label.array, image.affine)
 
 

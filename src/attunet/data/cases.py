@@ -19,6 +19,7 @@ from attunet.errors import DatasetError, LabelError
 __all__ = [
     "Case",
     "Dataset",
+    "GeometryPolicy",
     "Problem",
     "find_cases",
     "read_case",
@@ -84,8 +85,7 @@ def find_cases(paths: Sequence[Path], channels: int) -> tuple[Case, ...]:
     if files and all(name is not None and name[1] < channels for name in named):
         grouped = by_channel(files)
         return tuple(
-            Case(id, tuple(numbered[number] for number in sorted(numbered)), None)
-            for id, numbered in grouped.items()
+            Case(id, tuple(numbered[number] for number in sorted(numbered)), None) for id, numbered in grouped.items()
         )
     cases: dict[str, Case] = {}
     for file in files:
@@ -108,6 +108,4 @@ def _files(path: Path) -> list[Path]:
         return files
     if series_in(path) or any(series_in(entry) for entry in path.iterdir() if entry.is_dir()):
         raise DatasetError(f"{path} holds DICOM files, which are not read yet", hint=CONVERT)
-    raise DatasetError(
-        f"the folder {path} holds no image of a known format", hint="name a folder with image files"
-    )
+    raise DatasetError(f"the folder {path} holds no image of a known format", hint="name a folder with image files")

@@ -53,9 +53,7 @@ def inspect(
             if advance is not None:
                 advance()
     problems.extend(compare_cases(dataset, facts))
-    return Inspection(
-        dataset, tuple(facts), tuple(sorted(problems, key=lambda problem: problem.severity != "problem"))
-    )
+    return Inspection(dataset, tuple(facts), tuple(sorted(problems, key=lambda problem: problem.severity != "problem")))
 
 
 def _look(case: Case, dataset: Dataset, geometry: GeometryPolicy) -> tuple[CaseFacts | None, list[Problem]]:

@@ -39,13 +39,9 @@ def _duplicates(dataset: Dataset, facts: Sequence[CaseFacts]) -> Iterator[Proble
             continue
         if group[other] != group[case.id]:
             message = f"is the same image as {other}, but in group {group[case.id]} instead of {group[other]}"
-            yield Problem(
-                case.id, "patient in several groups", message, "give both cases one group, or remove one"
-            )
+            yield Problem(case.id, "patient in several groups", message, "give both cases one group, or remove one")
         else:
-            yield Problem(
-                case.id, "duplicate image", f"is the same image as {other}", "remove one of the two"
-            )
+            yield Problem(case.id, "duplicate image", f"is the same image as {other}", "remove one of the two")
 
 
 def _groups(dataset: Dataset) -> Iterator[Problem]:
@@ -62,9 +58,7 @@ def _groups(dataset: Dataset) -> Iterator[Problem]:
     for name, parts in splits.items():
         if len(parts) > 1:
             message = f"group {name} has cases in {' and '.join(sorted(parts))}"
-            yield Problem(
-                "", "patient in several splits", message, "give all cases of a patient the same split"
-            )
+            yield Problem("", "patient in several splits", message, "give all cases of a patient the same split")
 
 
 def _channels(facts: Sequence[CaseFacts]) -> Iterator[Problem]:
@@ -79,9 +73,7 @@ def _dimensions(facts: Sequence[CaseFacts]) -> Iterator[Problem]:
     usual = _most_common([case.shape[2] == 1 for case in facts])
     for case in facts:
         if (case.shape[2] == 1) != usual:
-            message = (
-                f"the image is {'2-D' if case.shape[2] == 1 else '3-D'}, most are {'2-D' if usual else '3-D'}"
-            )
+            message = f"the image is {'2-D' if case.shape[2] == 1 else '3-D'}, most are {'2-D' if usual else '3-D'}"
             yield Problem(case.id, "dimensions", message, "keep 2-D and 3-D images in two data sets")
 
 
@@ -89,21 +81,15 @@ def _orientations(facts: Sequence[CaseFacts]) -> Iterator[Problem]:
     counts = Counter(case.orientation for case in facts)
     if len(counts) > 1:
         listed = ", ".join(f"{name} ({count})" for name, count in counts.most_common())
-        yield _notice(
-            "mixed orientations", f"orientations are {listed}", "nothing: all are turned to RAS inside"
-        )
+        yield _notice("mixed orientations", f"orientations are {listed}", "nothing: all are turned to RAS inside")
 
 
 def _intensities(facts: Sequence[CaseFacts]) -> Iterator[Problem]:
-    tops = sorted(
-        (case.intensity.maximum, case.id) for case in facts if case.intensity and case.intensity.maximum > 0
-    )
+    tops = sorted((case.intensity.maximum, case.id) for case in facts if case.intensity and case.intensity.maximum > 0)
     if tops and tops[-1][0] > SPREAD * tops[0][0]:
         (low, first), (high, last) = tops[0], tops[-1]
         message = f"maxima reach from {low:g} ({first}) to {high:g} ({last})"
-        yield _notice(
-            "intensity range", message, "nothing for MR, normalised per case; check the units of a CT"
-        )
+        yield _notice("intensity range", message, "nothing for MR, normalised per case; check the units of a CT")
 
 
 def _values(dataset: Dataset, facts: Sequence[CaseFacts]) -> Iterator[Problem]:
@@ -115,9 +101,7 @@ def _values(dataset: Dataset, facts: Sequence[CaseFacts]) -> Iterator[Problem]:
     unseen = {name: value for name, value in (dataset.label_names or {}).items() if value not in found}
     if found and unseen:
         names = ", ".join(f"{name} ({value})" for name, value in unseen.items())
-        yield _notice(
-            "label never seen", f"declared, but in no label: {names}", "remove the name or add cases"
-        )
+        yield _notice("label never seen", f"declared, but in no label: {names}", "remove the name or add cases")
 
 
 def _spacing(dataset: Dataset) -> Iterator[Problem]:

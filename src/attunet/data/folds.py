@@ -52,9 +52,7 @@ def _parts(cases: list[Case], folds: int, seed: int) -> list[list[Case]]:
     """The groups in random order, each dealt to the part that has the fewest cases so far."""
     groups: dict[str, list[Case]] = {}
     for case in sorted(cases, key=lambda case: case.id):
-        groups.setdefault(f"group {case.group}" if case.group is not None else f"case {case.id}", []).append(
-            case
-        )
+        groups.setdefault(f"group {case.group}" if case.group is not None else f"case {case.id}", []).append(case)
     names = list(groups)
     random.Random(seed).shuffle(names)
     names.sort(key=lambda name: -len(groups[name]))

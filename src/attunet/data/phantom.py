@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter
 
 from attunet.data.formats import write_volume
 from attunet.data.volume import Spacing, Volume
-from attunet.files import atomic_text
+from attunet.files import write_text
 
 __all__ = ["PHANTOM_LABELS", "make_phantom", "write_phantom_dataset"]
 
@@ -73,7 +73,7 @@ def write_phantom_dataset(folder: Path, cases: int, seed: int, *, test_cases: in
         "numTraining": cases,
         "file_ending": ".nii.gz",
     }
-    atomic_text(folder / "dataset.json", json.dumps(description, indent=2) + "\n")
+    write_text(folder / "dataset.json", json.dumps(description, indent=2) + "\n")
 
 
 @dataclass
@@ -167,9 +167,8 @@ def _add_bones_and_muscles(patient: _Patient) -> None:
         patient.paint(patient.ellipsoid((side * 38, 58, -110), (19, 20, 110)), _MUSCLE)
     patient.paint(vertebra & disc, 90)
     patient.paint(vertebra, 260)
-    patient.hu[
-        patient.ellipsoid((0, 60, 0), (23, 18, 900)) & ~patient.ellipsoid((0, 60, 0), (20, 15, 900)) & ~disc
-    ] = _BONE
+    marrow = patient.ellipsoid((0, 60, 0), (20, 15, 900))
+    patient.hu[vertebra & ~marrow & ~disc] = _BONE
     patient.hu[patient.ellipsoid((0, 96, 0), (4, 12, 900)) & ~disc] = _BONE
     patient.free &= patient.back < 72
 
@@ -257,7 +256,5 @@ def _ripple(grid: Field, random: np.random.Generator) -> Field:
     total = np.zeros(grid.shape[1:], dtype=np.float32)
     for _ in range(3):
         direction = (random.normal(size=3) / 35).astype(np.float32)
-        total += 2.5 * np.sin(
-            np.tensordot(direction, grid, axes=1) + np.float32(random.uniform(0, 2 * np.pi))
-        )
+        total += 2.5 * np.sin(np.tensordot(direction, grid, axes=1) + np.float32(random.uniform(0, 2 * np.pi)))
     return total

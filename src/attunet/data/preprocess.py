@@ -132,9 +132,7 @@ def prepare_label(label: Volume, trail: Trail, values: Sequence[int], ignore: in
             hint="resample the label onto the image",
         )
     if label.channels != 1:
-        raise LabelError(
-            f"the label has {label.channels} channels, expected 1", hint="write one value a voxel"
-        )
+        raise LabelError(f"the label has {label.channels} channels, expected 1", hint="write one value a voxel")
     upright = _oriented(label.array, trail.axes, trail.flips)
     return resize_labels(_class_indices(upright[0, *trail.box], values, ignore), trail.model_shape)
 
@@ -192,9 +190,7 @@ def _check(volume: Volume, preprocessing: Preprocessing) -> None:
             hint="give the same channels in the same order as in training",
         )
     if volume.array.dtype.kind not in "biuf":
-        raise DataError(
-            f"the image holds {volume.array.dtype}, expected real numbers", hint="convert the image"
-        )
+        raise DataError(f"the image holds {volume.array.dtype}, expected real numbers", hint="convert the image")
     # The extremes show NaN and infinities without a mask of the volume's size.
     extremes = float(volume.array.min()), float(volume.array.max())
     if not all(abs(value) <= float(np.finfo(np.float32).max) for value in extremes):

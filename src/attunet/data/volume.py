@@ -35,11 +35,7 @@ class Volume:
         if self.array.ndim != 4 or 0 in self.array.shape:
             raise DataError(f"a volume needs a non-empty array (C, I, J, K), got shape {self.array.shape}")
         affine = np.asarray(self.affine, dtype=np.float64)
-        if (
-            affine.shape != (4, 4)
-            or not np.isfinite(affine).all()
-            or abs(np.linalg.det(affine[:3, :3])) < 1e-12
-        ):
+        if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
             raise GeometryError(
                 f"the affine is not an invertible 4x4 matrix: {affine.tolist()}",
                 hint="repair the file's header, or rewrite it with the spacing and direction it should have",

@@ -67,9 +67,7 @@ def evaluate(
     return summarize([_completed(result, every) for result in results], every, extra)
 
 
-def _score_pair(
-    pair: Pair, wanted: dict[str, int] | None, known: Mapping[int, str], ignore: int | None
-) -> _Scored:
+def _score_pair(pair: Pair, wanted: dict[str, int] | None, known: Mapping[int, str], ignore: int | None) -> _Scored:
     truth = formats.read_label(pair.reference)
     guess = truth.with_array(np.zeros_like(truth.array))
     if pair.prediction is not None:

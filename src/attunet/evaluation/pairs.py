@@ -40,9 +40,7 @@ def match(reference: Path, prediction: Path) -> tuple[list[Pair], list[str]]:
         return [Pair(formats.stem_of(reference), reference, prediction)], []
     references, predictions = _cases(reference), _cases(prediction)
     if not references:
-        raise DatasetError(
-            f"no label file was found in {reference}", hint="pass the folder that holds the label files"
-        )
+        raise DatasetError(f"no label file was found in {reference}", hint="pass the folder that holds the label files")
     if not references.keys() & predictions.keys():
         raise DatasetError(
             f"none of the {len(predictions)} files in {prediction} is named like one of the "

@@ -116,14 +116,10 @@ def score_case(
         voxels -= int(np.count_nonzero(ignored))
         prediction = np.where(ignored, ignore, prediction)
     scored = {name: value for name, value in foreground(labels).items() if value != ignore}
-    return {
-        name: _score_label(reference, prediction, value, spacing, voxels) for name, value in scored.items()
-    }
+    return {name: _score_label(reference, prediction, value, spacing, voxels) for name, value in scored.items()}
 
 
-def _score_label(
-    reference: Array, prediction: Array, value: int, spacing: Spacing, voxels: int
-) -> LabelScores:
+def _score_label(reference: Array, prediction: Array, value: int, spacing: Spacing, voxels: int) -> LabelScores:
     wanted, found = reference == value, prediction == value
     counts = count(wanted, found)
     if counts.both_empty:

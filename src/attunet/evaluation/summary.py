@@ -13,7 +13,7 @@ from typing import Any, Self
 from attunet.errors import FormatError
 from attunet.evaluation.metrics import Counts
 from attunet.evaluation.scores import METRICS, CaseScores, LabelScores, foreground
-from attunet.files import atomic_text
+from attunet.files import write_text
 
 __all__ = ["RULES", "Summary", "summarize"]
 
@@ -50,9 +50,7 @@ class Summary:
 
     def values(self, label: str, metric: str = "Dice") -> dict[str, float]:
         """Case name to value of a metric (a key of `METRICS`), without the cases that are empty in both."""
-        found = {
-            case.case: case.scores[label].values()[metric] for case in self.cases if label in case.scores
-        }
+        found = {case.case: case.scores[label].values()[metric] for case in self.cases if label in case.scores}
         return {case: value for case, value in found.items() if not isnan(value)}
 
     def mean(self, label: str, metric: str = "Dice") -> float:
@@ -104,7 +102,7 @@ class Summary:
 
     def write(self, path: Path) -> None:
         """Write summary.json; it appears whole or not at all."""
-        atomic_text(path, self.to_json())
+        write_text(path, self.to_json())
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -164,11 +162,7 @@ def _case_from_json(entry: dict[str, Any], labels: Mapping[str, int]) -> CaseSco
     metrics = entry["metrics"]
     return CaseScores(
         case=entry["case"],
-        scores={
-            name: _label_from_json(metrics[str(value)])
-            for name, value in labels.items()
-            if str(value) in metrics
-        },
+        scores={name: _label_from_json(metrics[str(value)]) for name, value in labels.items() if str(value) in metrics},
         reference_file=entry["reference_file"],
         prediction_file=entry["prediction_file"],
         missing=entry["missing"],

@@ -89,9 +89,7 @@ def _surface_points(mask: Mask, steps: tuple[float, ...]) -> Points:
         return np.empty((0, mask.ndim))
     inside = mask[box]
     origin = np.array([part.start for part in box])
-    return np.asarray(
-        (np.argwhere(inside & ~binary_erosion(inside)) + origin) * np.array(steps), dtype=np.float64
-    )
+    return np.asarray((np.argwhere(inside & ~binary_erosion(inside)) + origin) * np.array(steps), dtype=np.float64)
 
 
 def _bounding_box(mask: Mask) -> tuple[slice, ...] | None:

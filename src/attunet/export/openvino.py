@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,10 @@ from torch import Tensor, nn
 
 from attunet.config import Plan
 from attunet.errors import TrainingError
-from attunet.files import atomic_path
+from attunet.files import staged
 from attunet.inference.engines import OpenVINOEngine
 from attunet.inference.torch_engine import TorchEngine
-from attunet.nn import AttentionUNet
+from attunet.nn import AttentionUNet, in_layout
 
 __all__ = ["export_openvino"]
 
@@ -40,18 +41,17 @@ def export_openvino(network: AttentionUNet, plan: Plan, path: Path) -> float:
     Returns: the largest difference of logits and attention from torch in fp32, relative to their scale.
     Raises: TrainingError when the graph does not compute what the network computes; nothing is written then.
     """
-    network = network.cpu().eval().to(memory_format=torch.contiguous_format)
+    network = in_layout(network.cpu().eval(), torch.contiguous_format)
     shape = (plan.network.in_channels, *plan.patch_size[: plan.network.spatial_dims])
     example = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing warns of sizes that become constants: they are meant to
         names = ["logits", *network(example, detailed=True).attention]
         model = ov.convert_model(_Outputs(network), example_input=example, input=[-1, *shape])
     for port, name in zip(model.outputs, names, strict=True):
         port.get_tensor().set_names({name})
-    with atomic_path(path.with_suffix(".bin")) as weights, atomic_path(path) as graph:
+    with staged(path) as graph:
         ov.save_model(model, graph, compress_to_fp16=False)
-        graph.with_suffix(".bin").replace(weights)
-        weights.with_suffix(".xml").unlink(missing_ok=True)
     difference = _difference(network, path, shape, example.numpy())
     if not difference < _TOLERANCE:
         path.unlink()

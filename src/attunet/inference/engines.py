@@ -43,9 +43,7 @@ class OpenVINOEngine:
     Raises: BundleError when the graph cannot be read.
     """
 
-    def __init__(
-        self, graph: Path, shape: tuple[int, ...], *, batch: int = 1, precision: str = "auto"
-    ) -> None:
+    def __init__(self, graph: Path, shape: tuple[int, ...], *, batch: int = 1, precision: str = "auto") -> None:
         import openvino as ov
 
         core = ov.Core()
@@ -62,18 +60,12 @@ class OpenVINOEngine:
         kind = {"bf16": "bf16", "fp32": "f32"}[self.precision]
         settings = {"INFERENCE_PRECISION_HINT": kind, "PERFORMANCE_HINT": "LATENCY"}
         self._compiled: Any = core.compile_model(model, "CPU", settings)
-        self._gates = [
-            name for port in self._compiled.outputs for name in port.names if name.startswith("level")
-        ]
+        self._gates = [name for port in self._compiled.outputs for name in port.names if name.startswith("level")]
 
     def __call__(self, patches: Floats) -> EngineOutput:
         """See `Engine`."""
         missing = self.batch - len(patches)
-        full = (
-            np.concatenate([patches, np.zeros((missing, *patches.shape[1:]), np.float32)])
-            if missing
-            else patches
-        )
+        full = np.concatenate([patches, np.zeros((missing, *patches.shape[1:]), np.float32)]) if missing else patches
         results = self._compiled(np.ascontiguousarray(full))
         count = len(patches)
         attention = {name: np.asarray(results[name], np.float32)[:count] for name in self._gates}

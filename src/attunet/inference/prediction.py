@@ -41,7 +41,6 @@ class Prediction:
         Probabilities and attention go into NIfTI where the suffix can hold no floats.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.case}{mask_suffix(suffix)}"
         floats = suffix if suffix in (".nii", ".nii.gz", ".nrrd", ".mha", ".npy") else ".nii.gz"
         for gate, alpha in self.attention.items():

@@ -84,15 +84,12 @@ class Segmenter:
             labels=self.plan.labels,
             probabilities=None if likely is None else volume.with_array(_outside_is_background(likely)),
             attention={
-                gate: volume.with_array(restore(alpha, prepared.trail))
-                for gate, alpha in stitched.attention.items()
+                gate: volume.with_array(restore(alpha, prepared.trail)) for gate, alpha in stitched.attention.items()
             },
             engine=self.engines[0].name,
         )
 
-    def _read(
-        self, image: str | Path | Volume | Array | Case, spacing: tuple[float, ...] | None
-    ) -> tuple[str, Volume]:
+    def _read(self, image: str | Path | Volume | Array | Case, spacing: tuple[float, ...] | None) -> tuple[str, Volume]:
         if isinstance(image, Case):
             return image.id, read_case(image)[0]
         if isinstance(image, Volume):
@@ -106,7 +103,8 @@ class Segmenter:
         expected = self.plan.network.in_channels
         if volume.channels != expected:
             raise DataError(
-                f"{name} has {volume.channels} channels, the model expects {expected} ({', '.join(self.plan.channel_names)})",
+                f"{name} has {volume.channels} channels, the model expects {expected}: "
+                f"{', '.join(self.plan.channel_names)}",
                 hint="give the same channels in the same order as in training",
             )
         if self.plan.network.spatial_dims == 3 and min(volume.spatial_shape) == 1:
@@ -115,9 +113,7 @@ class Segmenter:
                 hint="give a volume, or use a model trained with --spatial-dims 2",
             )
 
-    def _stitch(
-        self, image: Floats, step: float, mirror: bool, attention: bool, advance: Advance
-    ) -> Stitched:
+    def _stitch(self, image: Floats, step: float, mirror: bool, attention: bool, advance: Advance) -> Stitched:
         """Probabilities of all folds averaged (as `logits` of the result), attention likewise."""
         total = count_windows(_spatial(image), self.plan.patch_size, step) * len(self.engines)
         done = 0
@@ -140,11 +136,8 @@ class Segmenter:
             )
             for engine in self.engines
         ]
-        average = sum(softmax(result.logits) for result in results) / np.float32(len(results))
-        gates = {
-            gate: np.mean([result.attention[gate] for result in results], axis=0)
-            for gate in results[0].attention
-        }
+        average = np.asarray(np.mean([softmax(result.logits) for result in results], axis=0), np.float32)
+        gates = {gate: np.mean([result.attention[gate] for result in results], axis=0) for gate in results[0].attention}
         return Stitched(average, gates)
 
 

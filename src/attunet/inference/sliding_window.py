@@ -83,11 +83,9 @@ def window_starts(shape: tuple[int, ...], patch: Triple, step: float) -> tuple[l
 @cache
 def gaussian(patch: Triple, sigma: float = 1 / 8) -> Floats:
     """Weights (I, J, K) falling off from the window's centre; sigma as a share of the patch, never zero anywhere."""
-    axes = [
-        np.exp(-0.5 * ((np.arange(size) - (size - 1) / 2) / max(size * sigma, 1e-3)) ** 2) for size in patch
-    ]
+    axes = [np.exp(-0.5 * ((np.arange(size) - (size - 1) / 2) / max(size * sigma, 1e-3)) ** 2) for size in patch]
     weight = np.einsum("i,j,k->ijk", *axes)
-    return np.maximum(weight / weight.max(), 1e-3).astype(np.float32)
+    return np.asarray(np.maximum(weight / weight.max(), 1e-3), np.float32)
 
 
 def _starts(size: int, edge: int, step: float) -> list[int]:
@@ -116,16 +114,13 @@ def _batches(starts: list[tuple[int, ...]], size: int) -> Iterator[list[tuple[in
         yield starts[first : first + size]
 
 
-def _run(
-    engine: Engine, patches: Floats, axes: tuple[int, ...], patch: Triple, attention: bool
-) -> dict[str, Floats]:
+def _run(engine: Engine, patches: Floats, axes: tuple[int, ...], patch: Triple, attention: bool) -> dict[str, Floats]:
     """One mirrored pass, undone: every output as (B, channels, *patch)."""
     flat = patch[2] == 1
-    flipped = np.flip(patches, [axis + 2 for axis in axes])
+    turned = tuple(axis + 2 for axis in axes)
+    flipped = np.flip(patches, turned)
     output = engine(flipped[..., 0] if flat else flipped)
     wanted = {"logits": output.logits, **(output.attention if attention else {})}
     full = {name: array[..., None] if flat else array for name, array in wanted.items()}
-    grown = {
-        name: resize(array, patch) if array.shape[2:] != patch else array for name, array in full.items()
-    }
-    return {name: np.flip(array, [axis + 2 for axis in axes]) for name, array in grown.items()}
+    grown = {name: resize(array, patch) if array.shape[2:] != patch else array for name, array in full.items()}
+    return {name: np.flip(array, turned) for name, array in grown.items()}

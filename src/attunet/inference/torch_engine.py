@@ -10,7 +10,7 @@ import torch
 
 from attunet.config import NetworkConfig
 from attunet.inference.engines import EngineOutput
-from attunet.nn import AttentionUNet
+from attunet.nn import AttentionUNet, in_layout
 from attunet.nn.weights import load_weights
 
 __all__ = ["TorchEngine"]
@@ -37,7 +37,7 @@ class TorchEngine:
         if weights is not None:
             load_weights(weights, net)
         layout = torch.channels_last if net.config.spatial_dims == 2 else torch.channels_last_3d
-        self._net = net.to(device=device).eval().to(memory_format=layout)
+        self._net = in_layout(net.to(torch.device(device)).eval(), layout)
         self._device = torch.device(device)
         on_gpu = self._device.type == "cuda"
         self._half = on_gpu if low_precision is None else low_precision
@@ -49,8 +49,6 @@ class TorchEngine:
     def __call__(self, patches: npt.NDArray[np.float32]) -> EngineOutput:
         """See `Engine`."""
         with torch.autocast(self._device.type, dtype=self._dtype, enabled=self._half):
-            result = self._net(
-                torch.from_numpy(np.ascontiguousarray(patches)).to(self._device), detailed=True
-            )
+            result = self._net(torch.from_numpy(np.ascontiguousarray(patches)).to(self._device), detailed=True)
         attention = {name: alpha.float().cpu().numpy() for name, alpha in result.attention.items()}
         return EngineOutput(result.logits.float().cpu().numpy(), attention)

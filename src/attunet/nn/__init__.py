@@ -1,7 +1,7 @@
 """The networks (torch only): blocks, gates, the Attention U-Net, its presets and foreign weights."""
 
 from attunet.nn.foreign import rebuild
-from attunet.nn.network import AttentionUNet, Detailed
+from attunet.nn.network import AttentionUNet, Detailed, in_layout
 from attunet.nn.presets import default, listing, paper
 from attunet.nn.weights import load_weights, read_weights, save_weights
 
@@ -9,6 +9,7 @@ __all__ = [
     "AttentionUNet",
     "Detailed",
     "default",
+    "in_layout",
     "listing",
     "load_weights",
     "paper",

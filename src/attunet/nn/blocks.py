@@ -118,9 +118,7 @@ class InstanceNorm(nn.Module):
         exporting = torch.jit.is_tracing() or torch.compiler.is_exporting()  # type: ignore[attr-defined]
         if exporting or x.device.type != "cpu":
             return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
-        samples = [
-            F.batch_norm(one, None, None, self.weight, self.bias, True, 0.0, self.eps) for one in x.split(1)
-        ]
+        samples = [F.batch_norm(one, None, None, self.weight, self.bias, True, 0.0, self.eps) for one in x.split(1)]
         return samples[0] if len(samples) == 1 else torch.cat(samples)
 
 

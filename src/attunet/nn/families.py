@@ -75,9 +75,7 @@ def _paper_names() -> dict[str, str]:
         encoder = f"conv{level}" if level < _LEVELS else "center"
         for index in (0, 1):
             names |= _conv_norm(f"{encoder}.conv{index + 1}", f"encoder.level{level}.convs.{index}")
-            names |= _conv_norm(
-                f"up_concat{level}.conv.conv{index + 1}", f"decoder.level{level}.convs.{index}"
-            )
+            names |= _conv_norm(f"up_concat{level}.conv.conv{index + 1}", f"decoder.level{level}.convs.{index}")
             block, gate = f"attentionblock{level}.gate_block_{index + 1}", f"gates.level{level}.gates.{index}"
             names |= {f"{block}.{layer}": f"{gate}.{layer}" for layer in ("theta", "phi", "psi")}
             names |= _conv_norm(f"{block}.W", f"{gate}.project")
@@ -108,9 +106,7 @@ def _describe_paper(variant: Literal["single", "multi", "unet"], weights: Weight
     )
     if variant == "unet":
         return config
-    inner = tuple(
-        weights[f"attentionblock{level}.gate_block_1.psi.weight"].shape[1] for level in range(2, _LEVELS)
-    )
+    inner = tuple(weights[f"attentionblock{level}.gate_block_1.psi.weight"].shape[1] for level in range(2, _LEVELS))
     return config.model_copy(update={"gate_channels": inner})
 
 

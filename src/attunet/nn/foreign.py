@@ -60,9 +60,7 @@ def unwrap(checkpoint: Mapping[str, object]) -> Weights:
             return unwrap(inner)
     weights = {str(key): value for key, value in checkpoint.items() if isinstance(value, Tensor)}
     if not weights:
-        raise ConfigError(
-            f"no weights found under the keys: {', '.join(map(str, list(checkpoint)[:6])) or 'none'}"
-        )
+        raise ConfigError(f"no weights found under the keys: {', '.join(map(str, list(checkpoint)[:6])) or 'none'}")
     for prefix in _PREFIXES:
         if all(key.startswith(prefix) for key in weights):
             return unwrap({key.removeprefix(prefix): value for key, value in weights.items()})
@@ -74,9 +72,7 @@ def _settings(family: Family, weights: Weights, double_sigmoid: bool) -> Network
         described = family.describe(weights)
     except (KeyError, IndexError) as error:
         raise _misfit(family, f"{error} is missing or has too few axes") from error
-    return load_settings(
-        NetworkConfig, described.model_dump(), double_sigmoid=double_sigmoid and bool(described.gate)
-    )
+    return load_settings(NetworkConfig, described.model_dump(), double_sigmoid=double_sigmoid and bool(described.gate))
 
 
 def _misfit(family: Family, details: str) -> ConfigError:

@@ -99,9 +99,7 @@ class CombinedGates(nn.Module):
             gate.open(bias)
 
 
-def build_gate(
-    layers: Layers, config: NetworkConfig, level: int, signal: int
-) -> AttentionGate | CombinedGates:
+def build_gate(layers: Layers, config: NetworkConfig, level: int, signal: int) -> AttentionGate | CombinedGates:
     """The gate of one level (1 the finest) whose signal has that many channels."""
     skip = config.channels[level - 1]
     gates = [

@@ -16,7 +16,7 @@ from attunet.errors import DataError
 from attunet.nn.blocks import ConvNorm, Layers, Upsample, crop, initialize, resize
 from attunet.nn.gate import AttentionGate, CombinedGates, build_gate
 
-__all__ = ["AttentionUNet", "Detailed"]
+__all__ = ["AttentionUNet", "Detailed", "in_layout"]
 
 
 class Detailed(NamedTuple):
@@ -97,9 +97,7 @@ class AttentionUNet(nn.Module):
         for gate_module in gates:
             gate_module.open(self.config.gate_bias)
         if gates and self.config.double_sigmoid:
-            message = (
-                "the double sigmoid keeps attention in (0.5, 0.731), so these gates can suppress nothing"
-            )
+            message = "the double sigmoid keeps attention in (0.5, 0.731), so these gates can suppress nothing"
             warnings.warn(f"{message}; double_sigmoid=False applies it once", UserWarning, stacklevel=2)
 
     @classmethod
@@ -108,9 +106,7 @@ class AttentionUNet(nn.Module):
         return cls(**config.model_dump())
 
     @classmethod
-    def from_foreign(
-        cls, state_dict: Mapping[str, object], *, double_sigmoid: bool | None = None
-    ) -> AttentionUNet:
+    def from_foreign(cls, state_dict: Mapping[str, object], *, double_sigmoid: bool | None = None) -> AttentionUNet:
         """The network that another project's weights belong to, loaded; see `attunet.nn.foreign.rebuild`."""
         from attunet.nn.foreign import rebuild
 
@@ -182,15 +178,15 @@ class AttentionUNet(nn.Module):
         if x.ndim != self.config.spatial_dims + 2 or x.shape[1] != self.config.in_channels:
             expected = f"(B, {self.config.in_channels}, {self.config.spatial_dims} spatial axes)"
             raise DataError(f"the network expects {expected}, got shape {tuple(x.shape)}")
-        missing = [-size % stride for size, stride in zip(x.shape[2:], self.total_strides[-1], strict=True)]
-        padded = [size + more for size, more in zip(x.shape[2:], missing, strict=True)]
-        if self.config.norm != "none" and padded == list(self.total_strides[-1]):
+        strides = self.total_strides[-1]
+        coarse = [-(-size // stride) for size, stride in zip(x.shape[2:], strides, strict=True)]
+        if self.config.norm != "none" and all(length == 1 for length in coarse):
             # one voxel has no variance to normalise by: lengthen the axis on which it costs least
-            axis = padded.index(min(padded))
-            missing[axis] += padded[axis]
-        if not any(missing):
-            return x
-        return F.pad(x, [length for more in reversed(missing) for length in (0, more)], mode="replicate")
+            coarse[strides.index(min(strides))] = 2
+        padding: list[int] = []
+        for axis in reversed(range(len(strides))):
+            padding += [0, coarse[axis] * strides[axis] - x.shape[axis + 2]]
+        return F.pad(x, padding, mode="replicate") if any(padding) else x
 
     def _logits(self, features: dict[str, Tensor]) -> Tensor:
         finest = features["level1"]
@@ -216,9 +212,12 @@ class AttentionUNet(nn.Module):
 def _total_strides(config: NetworkConfig) -> tuple[tuple[int, ...], ...]:
     """Downsampling of each level against the input, finest first."""
     return tuple(
-        tuple(
-            math.prod(stride[axis] for stride in config.strides[:level])
-            for axis in range(config.spatial_dims)
-        )
+        tuple(math.prod(stride[axis] for stride in config.strides[:level]) for axis in range(config.spatial_dims))
         for level in range(len(config.channels))
     )
+
+
+def in_layout(network: AttentionUNet, layout: torch.memory_format) -> AttentionUNet:
+    """The same network with its weights in a memory layout, such as torch.channels_last_3d."""
+    network.to(memory_format=layout)  # type: ignore[call-overload]
+    return network

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from attunet.errors import BundleError, ConfigError, FormatError
-from attunet.files import atomic_path
+from attunet.files import staged
 from attunet.nn.foreign import unwrap
 from attunet.nn.network import AttentionUNet
 
@@ -23,7 +23,7 @@ _CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin", ".tar")
 def save_weights(network: AttentionUNet, path: Path) -> None:
     """Write the network's parameters and statistics, under its state dict's names, atomically."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    with atomic_path(path) as temporary:
+    with staged(path) as temporary:
         save_file(tensors, temporary)
 
 
@@ -51,9 +51,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return unwrap(_read_safetensors(path))
     if path.suffix not in _CHECKPOINTS:
         known = ", ".join((".safetensors", *_CHECKPOINTS))
-        raise FormatError(
-            f"cannot read weights from {path}", hint=f"expected a file ending in one of {known}"
-        )
+        raise FormatError(f"cannot read weights from {path}", hint=f"expected a file ending in one of {known}")
     checkpoint = _read_checkpoint(path)
     if not isinstance(checkpoint, dict):
         raise FormatError(
@@ -72,9 +70,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise FormatError(f"cannot read {path}: {error.strerror or error}", hint="check the path") from error
     except SafetensorError as error:
-        raise FormatError(
-            f"{path} is not a readable safetensors file: {error}", hint="copy the file again"
-        ) from error
+        raise FormatError(f"{path} is not a readable safetensors file: {error}", hint="copy the file again") from error
 
 
 def _read_checkpoint(path: Path) -> object:

@@ -78,19 +78,13 @@ def fingerprint(
     """
     chosen = [case for case in dataset.cases if case.label is not None and case.split != "test"]
     if not chosen:
-        raise DatasetError(
-            f"no labelled case in {dataset.root}", hint="training needs a label file for each image"
-        )
+        raise DatasetError(f"no labelled case in {dataset.root}", hint="training needs a label file for each image")
     facts = []
     for case in chosen:
         facts.append(_facts(case, geometry))
         advance()
     found = sorted(set().union(*(case.label_voxels for case in facts)))
-    names = (
-        _chosen_labels(labels, found)
-        if labels
-        else name_labels(dataset.label_names, _without(found, dataset))
-    )
+    names = _chosen_labels(labels, found) if labels else name_labels(dataset.label_names, _without(found, dataset))
     return Fingerprint(
         name=dataset.name,
         cases=tuple(facts),
@@ -157,9 +151,7 @@ def _modality(dataset: Dataset, facts: list[CaseFacts]) -> Modality:
     names = " ".join(dataset.channel_names).lower()
     if all(case.raster for case in facts) and _lowest(facts) >= 0:
         return "image"
-    if "ct" in names.split() or (
-        not names and _lowest(facts) < -200 and all(case.integral for case in facts)
-    ):
+    if "ct" in names.split() or (not names and _lowest(facts) < -200 and all(case.integral for case in facts)):
         return "ct"
     if any(word in names for word in ("mr", "t1", "t2", "flair", "adc")):
         return "mr"

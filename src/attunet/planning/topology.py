@@ -54,7 +54,7 @@ def _fit(shape: np.ndarray, spacing: np.ndarray, voxels: int) -> np.ndarray:
     while np.prod(patch) > voxels:
         longest = int(np.argmax(patch * spacing))
         patch[longest] *= 0.97
-    return patch
+    return np.asarray(patch)
 
 
 def _halvings(

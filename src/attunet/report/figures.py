@@ -55,7 +55,7 @@ def score_boxes(summary: Summary) -> Figure:
     names = [f"{label}  (n={len(found)})" for label, found in zip(labels, scores, strict=True)]
     tidy(axes, xlabel="Dice", title="Dice per label and case", grid="x")
     axes.set_yticks(range(len(labels)), names)
-    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)
     axes.set_xlim(-0.02, 1.02)
     return figure
 

@@ -11,10 +11,13 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
 
-from attunet.files import atomic_text
+from attunet.files import write_text
 from attunet.report.theme import is_dark, png
 
 __all__ = ["Table", "write_report"]
+
+PROSE = 28
+"""Characters beyond which a cell is a sentence."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,10 @@ class Table:
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
+
+    def is_prose(self, column: int) -> bool:
+        """Whether a column holds text that must wrap, rather than names or numbers to be read downwards."""
+        return column > 0 and any(len(str(row[column])) > PROSE for row in self.rows)
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ def write_report(
         pictures=[_picture(caption, figure) for caption, figure in figures],
         notes=notes,
     )
-    atomic_text(path, page)
+    write_text(path, page)
 
 
 def _picture(caption: str, figure: Figure) -> _Picture:

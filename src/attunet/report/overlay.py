@@ -24,7 +24,7 @@ __all__ = ["overlay"]
 
 FILL = 0.35
 ATTENTION_COLORS = "inferno"
-LARGEST = {"row": (11.0, 3.8), "column": (3.3, 4.2), "picture": (6.0, 5.0)}
+LARGEST = {"row": (11.0, 3.8), "column": (2.7, 3.4), "picture": (6.0, 5.0)}
 """Inches that panels may take: a row of planes together, one of a column, a lone picture."""
 
 TITLE_BAND, SCALE_BAND, LEGEND_LINE = 0.38, 0.85, 0.26
@@ -53,9 +53,7 @@ def overlay(
         title: text above the figure.
     Raises: GeometryError when the shapes differ.
     """
-    scene = compose(
-        image, segmentation, labels, reference=reference, attention=attention or {}, modality=modality
-    )
+    scene = compose(image, segmentation, labels, reference=reference, attention=attention or {}, modality=modality)
     return _columns(scene, title) if scene.attention else _row(scene, title)
 
 
@@ -67,9 +65,7 @@ def _row(scene: Scene, title: str) -> Figure:
     widths, height = [scale * width for width, _ in sizes], scale * max(height for _, height in sizes)
     entries = _legend_entries(scene)
     columns = _legend_columns(entries, sum(widths))
-    screen = Screen(
-        widths, [height], top=_title_band(title), right=0.0, bottom=_legend_band(entries, columns)
-    )
+    screen = Screen(widths, [height], top=_title_band(title), right=0.0, bottom=_legend_band(entries, columns))
     for column, plane in enumerate(scene.slices):
         _draw_image(screen.panel(0, column), scene, plane)
     return _finish(screen, title, entries, columns)

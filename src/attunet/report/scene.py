@@ -37,7 +37,7 @@ class Scene:
     slices: Mapping[Plane, int]
 
     def picture(self, plane: Plane) -> Array:
-        """The image in a plane as (rows, columns, 3) in [0, 1]; a picture of three channels keeps its colours."""
+        """The image in a plane, (rows, columns, 3) in [0, 1]; a three channels of a picture are colours."""
         colored = self.image.channels == 3 and self.image.spatial_shape[2] == 1
         shown = self.image.array[:3] if colored else self.image.array[:1]
         low, high = self.grey
@@ -56,12 +56,7 @@ class Scene:
     def visible(self) -> dict[str, int]:
         """Position, in `labels`, of the labels that at least one slice shows."""
         masks = [mask for mask in (self.segmentation, self.reference) if mask is not None]
-        values = {
-            int(value)
-            for plane in self.slices
-            for mask in masks
-            for value in np.unique(self.cut(mask, plane))
-        }
+        values = {int(value) for plane in self.slices for mask in masks for value in np.unique(self.cut(mask, plane))}
         return {name: place for place, (name, value) in enumerate(self.labels.items()) if value in values}
 
 
@@ -96,7 +91,7 @@ def compose(
         attention={name: _on(image, volume).mean(axis=0) for name, volume in attention.items()},
         labels=foreground(labels),
         grey=window(canonical.array, modality),
-        slices={plane: best_slice(guide, plane.axis) for plane in planes_of(canonical)},
+        slices={plane: best_slice(guide, plane.axis) for plane in planes_of(image)},
     )
 
 

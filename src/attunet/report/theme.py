@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from attunet.files import atomic_path
+from attunet.files import staged
 
 __all__ = ["INK", "PALE", "PALETTE", "Screen", "chart", "color_of", "is_dark", "png", "save_figure", "tidy"]
 
@@ -30,7 +30,7 @@ def color_of(position: int) -> str:
 class Screen:
     """A dark figure whose panels have exact sizes in inches, so that images keep one scale.
 
-    Args: widths of the columns and heights of the rows; the bands kept free above (title), at the right (scale) and
+    Args: widths of the columns and heights of the rows; the bands kept free above (title), right (scale) and
         below (legend). Every row has room for a line of text above its panels.
     """
 
@@ -97,5 +97,5 @@ def png(figure: Figure, dpi: int = 150) -> bytes:
 def save_figure(figure: Figure, path: Path, *, dpi: int = 150) -> None:
     """Write a figure as PNG; it appears whole or not at all."""
     content = png(figure, dpi)
-    with atomic_path(path) as temporary:
+    with staged(path) as temporary:
         temporary.write_bytes(content)

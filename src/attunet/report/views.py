@@ -55,10 +55,10 @@ PLANES = (
 
 
 def is_raster(volume: Volume) -> bool:
-    """Whether this is a picture: one slice, and an affine that knows of no patient."""
+    """Whether this is a picture: one slice, and an affine that knows of no patient, only of a spacing."""
     if volume.spatial_shape[2] != 1:
         return False
-    return bool(np.allclose(volume.affine[:3, :3], np.diag(volume.spacing)))
+    return bool(np.allclose(volume.affine, np.diag([*volume.spacing, 1.0])))
 
 
 def canonicalise(volume: Volume) -> Volume:
@@ -72,10 +72,11 @@ def canonicalise(volume: Volume) -> Volume:
 
 
 def planes_of(volume: Volume) -> tuple[Plane, ...]:
-    """The planes worth showing of a canonical volume: one for a picture or a single slice, else three."""
+    """The planes to show of a volume as it is stored: one of a picture or a single slice, else three."""
     if is_raster(volume):
         return (PICTURE,)
-    flat = tuple(plane for plane in PLANES if volume.spatial_shape[plane.axis] == 1)
+    shape = canonicalise(volume).spatial_shape
+    flat = tuple(plane for plane in PLANES if shape[plane.axis] == 1)
     return flat[:1] or PLANES
 
 

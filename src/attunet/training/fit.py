@@ -19,7 +19,7 @@ from attunet.config import Plan, TrainingConfig
 from attunet.data.cases import Dataset, GeometryPolicy
 from attunet.data.folds import Fold, make_folds
 from attunet.errors import ConfigError, EngineError
-from attunet.files import atomic_text
+from attunet.files import write_text
 from attunet.training.finish import FoldResult, finish_fold
 from attunet.training.history import FoldPaths, History
 from attunet.training.module import TrainingModule
@@ -74,17 +74,13 @@ def fit(
     _describe(run, plan, config, dataset, split)
     history = _train(stored, split, plan, config, paths, accelerator, resume, report)
     validation = [cases[name] for name in split.validation]
-    return finish_fold(
-        plan, run, fold, paths, history, validation, geometry=geometry, advance=report.validated
-    )
+    return finish_fold(plan, run, fold, paths, history, validation, geometry=geometry, advance=report.validated)
 
 
 def training_device(device: str) -> str:
     """The accelerator for auto, cpu or cuda. Raises: EngineError when it is not there."""
     if device == "cuda" and not torch.cuda.is_available():
-        raise EngineError(
-            "no CUDA device can be used here", hint="use --device cpu, or install a CUDA build of torch"
-        )
+        raise EngineError("no CUDA device can be used here", hint="use --device cpu, or install a CUDA build of torch")
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device not in ("cpu", "cuda"):
@@ -134,9 +130,7 @@ def _train(
             enable_model_summary=False,
             log_every_n_steps=config.steps_per_epoch,
         )
-        loader = patch_loader(
-            [stored[name] for name in split.train], plan, config, lambda: trainer.global_step
-        )
+        loader = patch_loader([stored[name] for name in split.train], plan, config, lambda: trainer.global_step)
         trainer.fit(
             module,
             loader,
@@ -166,9 +160,9 @@ def _split(dataset: Dataset, config: TrainingConfig, fold: int) -> Fold:
 
 def _describe(run: Path, plan: Plan, config: TrainingConfig, dataset: Dataset, split: Fold) -> None:
     save_plan(plan, run)
-    atomic_text(run / "training.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    write_text(run / "training.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     content = {"dataset": str(dataset.root), "train": list(split.train), "validation": list(split.validation)}
-    atomic_text(fold_folder(run, split.index) / "split.yaml", yaml.safe_dump(content, sort_keys=False))
+    write_text(fold_folder(run, split.index) / "split.yaml", yaml.safe_dump(content, sort_keys=False))
 
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

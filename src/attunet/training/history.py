@@ -10,7 +10,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from attunet.files import atomic_text
+from attunet.files import write_text
 from attunet.training.schedule import Schedule
 
 __all__ = ["FoldPaths", "History"]
@@ -67,7 +67,7 @@ class History(pl.Callback):
             logger.log_metrics(
                 {name: value for name, value in row.items() if name != "epoch"}, step=trainer.global_step
             )
-        atomic_text(self._paths.log, _table(self.rows))
+        write_text(self._paths.log, _table(self.rows))
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""

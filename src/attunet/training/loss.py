@@ -21,9 +21,7 @@ class SegmentationLoss(nn.Module):
 
     def __init__(self, config: TrainingConfig) -> None:
         super().__init__()
-        self._dice = DiceLoss(
-            include_background=config.include_background, batch=True, smooth_nr=1e-5, smooth_dr=1e-5
-        )
+        self._dice = DiceLoss(include_background=config.include_background, batch=True, smooth_nr=1e-5, smooth_dr=1e-5)
         self._cross_entropy = config.loss == "dice_ce"
 
     def forward(self, logits: Tensor, auxiliary: tuple[Tensor, ...], label: Tensor) -> Tensor:
@@ -31,7 +29,8 @@ class SegmentationLoss(nn.Module):
         losses = [self._at_one_resolution(logits, label)]
         losses += [self._at_one_resolution(coarse, _shrunk(label, coarse.shape[2:])) for coarse in auxiliary]
         weights = [0.5**level for level in range(len(losses))]
-        return sum(weight * loss for weight, loss in zip(weights, losses, strict=True)) / sum(weights)
+        total = torch.stack([weight * loss for weight, loss in zip(weights, losses, strict=True)]).sum()
+        return total / sum(weights)
 
     def _at_one_resolution(self, logits: Tensor, label: Tensor) -> Tensor:
         logits = logits.float()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from attunet.config import Plan, TrainingConfig
 from attunet.errors import TrainingError
-from attunet.nn import AttentionUNet
+from attunet.nn import AttentionUNet, in_layout
 from attunet.training.augment import Patch
 from attunet.training.loss import SegmentationLoss
 
@@ -26,13 +26,18 @@ class TrainingModule(pl.LightningModule):
         super().__init__()
         self.config = config
         network = AttentionUNet.from_config(plan.network)
-        layout: Any = torch.channels_last if plan.network.spatial_dims == 2 else torch.channels_last_3d
-        self.network = network.to(memory_format=layout)
+        layout = torch.channels_last if plan.network.spatial_dims == 2 else torch.channels_last_3d
+        self.network = in_layout(network, layout)
         self.averaged = AveragedModel(
             self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True
         )
         self._layout = layout
         self._loss = SegmentationLoss(config)
+
+    @property
+    def kept(self) -> AttentionUNet:
+        """The averaged network: the one that is validated and saved."""
+        return cast(AttentionUNet, self.averaged.module)
 
     def training_step(self, batch: Patch, _index: int) -> Tensor:
         """Loss of one batch."""

@@ -107,7 +107,7 @@ def _open_whole(case: StoredCase) -> _Opened:
 
 
 def _cut(opened: _Opened, centre: Array, size: tuple[int, int, int]) -> tuple[Array, Array]:
-    """The box of `size` around a voxel, kept inside the volume where it fits, else padded by the edge (label ignored)."""
+    """The box around a voxel, inside the volume where it fits; else padded by the edge, the label by IGNORED."""
     starts, pads = [], []
     for position, edge, extent in zip(centre, size, opened.label.shape, strict=True):
         if extent >= edge:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -122,7 +121,7 @@ def _store(case: Case, plan: Plan, geometry: GeometryPolicy, target: Path) -> No
         _write(temporary / "image.b2nd", prepared.array, plan)
         _write(temporary / "label.b2nd", classes, plan)
         np.savez(temporary / "points.npz", allow_pickle=False, **_points(classes, len(plan.labels)))
-        os.replace(temporary, target)
+        temporary.replace(target)
     except OSError:
         if not target.is_dir():  # another process may have stored the same case meanwhile
             raise
@@ -137,9 +136,7 @@ def _write(path: Path, array: Array, plan: Plan) -> None:
     blocks = [min(block, size) for block, size in zip(blocks, array.shape, strict=True)]
     chunks = [min(size, block * 4) for block, size in zip(blocks, array.shape, strict=True)]
     settings = {"codec": blosc2.Codec.ZSTD, "clevel": 3, "nthreads": 1}
-    blosc2.asarray(
-        np.ascontiguousarray(array), urlpath=str(path), chunks=chunks, blocks=blocks, cparams=settings
-    )
+    blosc2.asarray(np.ascontiguousarray(array), urlpath=str(path), chunks=chunks, blocks=blocks, cparams=settings)
 
 
 def _points(classes: Array, count: int) -> dict[str, Array]:
@@ -149,8 +146,6 @@ def _points(classes: Array, count: int) -> dict[str, Array]:
         voxels = np.flatnonzero(classes == index)
         if voxels.size:
             chosen = rng.choice(voxels, min(voxels.size, _POINTS_PER_CLASS), replace=False)
-            points[str(index)] = np.stack(np.unravel_index(np.sort(chosen), classes.shape), axis=1).astype(
-                np.int32
-            )
+            points[str(index)] = np.stack(np.unravel_index(np.sort(chosen), classes.shape), axis=1).astype(np.int32)
     assert count <= IGNORED
     return points

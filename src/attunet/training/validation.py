@@ -66,11 +66,11 @@ class FullVolumeValidation(pl.Callback):
         self._history.add_validation(mean, scores)
         if mean >= self.best:
             self.best = mean
-            save_weights(pl_module.averaged.module, self._paths.best)
+            save_weights(pl_module.kept, self._paths.best)
 
     def validate(self, module: TrainingModule) -> dict[str, float]:
         """Label name to Dice, voxels pooled per case and averaged over the cases in which the label occurs."""
-        network = module.averaged.module
+        network = module.kept
         was_training = network.training
         engine = TorchEngine(
             None, network, device=module.device.type, batch=1, low_precision=module.config.precision == "bf16"
@@ -93,14 +93,11 @@ class FullVolumeValidation(pl.Callback):
 
     def _case_dice(self, case: StoredCase, engine: TorchEngine) -> list[float]:
         label = case.label()[:]
-        stitched = sliding_window(
-            case.image()[:], engine, self._plan.patch_size, classes=len(self._plan.labels)
-        )
+        stitched = sliding_window(case.image()[:], engine, self._plan.patch_size, classes=len(self._plan.labels))
         predicted = stitched.logits.argmax(0)
         known = label != IGNORED
         return [
-            _dice((label == index) & known, (predicted == index) & known)
-            for index in range(1, len(self._plan.labels))
+            _dice((label == index) & known, (predicted == index) & known) for index in range(1, len(self._plan.labels))
         ]
 
 

@@ -80,9 +80,7 @@ def _checked_suffix(path: Path) -> str:
     if path.is_dir():
         dicom = series_in(path) > 0
         kind = "a DICOM series, which is not read yet" if dicom else "a folder"
-        raise FormatError(
-            f"{path} is {kind}, expected an image file", hint=CONVERT if dicom else "name a file in it"
-        )
+        raise FormatError(f"{path} is {kind}, expected an image file", hint=CONVERT if dicom else "name a file in it")
     if not path.is_file():
         raise FormatError(f"there is no file {path}", hint="check the path")
     if path.stat().st_size == 0:

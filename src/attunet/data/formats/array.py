@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from attunet.data.formats.dtypes import readable
-from attunet.data.formats.staging import staged
 from attunet.data.volume import Volume
 from attunet.errors import FormatError
+from attunet.files import staged
 
 __all__ = ["read_array", "write_array"]
 

@@ -8,9 +8,9 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from attunet.data.formats.dtypes import readable, storable
-from attunet.data.formats.staging import staged
 from attunet.data.volume import Affine, Volume
 from attunet.errors import FormatError
+from attunet.files import staged
 
 __all__ = ["read_itk", "write_itk"]
 

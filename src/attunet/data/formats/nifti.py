@@ -16,9 +16,9 @@ from nibabel.spatialimages import HeaderDataError, ImageDataError
 from nibabel.wrapstruct import WrapStructError
 
 from attunet.data.formats.dtypes import readable, storable
-from attunet.data.formats.staging import staged
 from attunet.data.volume import Array, Volume
 from attunet.errors import FormatError
+from attunet.files import staged
 
 __all__ = ["read_nifti", "write_nifti"]
 
@@ -95,9 +95,7 @@ def _check_size(image: Any, path: Path) -> None:
     stream = image.file_map["image"].fileobj
     held = stream.seek(0, 2)
     if held < promised:
-        raise FormatError(
-            f"{path} is truncated: its header promises {promised} bytes, it holds {held}", hint=HINT
-        )
+        raise FormatError(f"{path} is truncated: its header promises {promised} bytes, it holds {held}", hint=HINT)
 
 
 def _channels_first(array: Array, path: Path) -> Array:

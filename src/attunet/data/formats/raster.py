@@ -9,10 +9,10 @@ import imageio.v3 as iio
 import numpy as np
 
 from attunet.data.formats.dtypes import readable, storable
-from attunet.data.formats.staging import staged
 from attunet.data.formats.tiff import read_tiff_pixels, write_tiff
 from attunet.data.volume import Array, Volume
 from attunet.errors import AttunetError, FormatError
+from attunet.files import staged
 
 __all__ = ["read_raster", "read_raster_label", "write_raster"]
 

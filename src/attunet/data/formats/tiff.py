@@ -9,9 +9,9 @@ import numpy as np
 import tifffile
 
 from attunet.data.formats.dtypes import storable
-from attunet.data.formats.staging import staged
 from attunet.data.volume import Array, Volume
 from attunet.errors import FormatError
+from attunet.files import staged
 
 __all__ = ["read_tiff_pixels", "write_tiff"]
 

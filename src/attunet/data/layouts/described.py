@@ -69,9 +69,7 @@ def _labels(description: dict[str, Any], root: Path) -> tuple[dict[str, int] | N
         raise DatasetError(f"labels in {path} are {declared}, expected names with whole numbers") from error
     ignore = names.pop(IGNORE, None)
     if len(set(names.values())) != len(declared) - (ignore is not None):
-        raise DatasetError(
-            f"labels in {path} use a name or a value twice: {declared}", hint="give each its own"
-        )
+        raise DatasetError(f"labels in {path} use a name or a value twice: {declared}", hint="give each its own")
     return names, ignore
 
 
@@ -105,9 +103,7 @@ def _listed(root: Path, training: Any) -> tuple[str, list[Case]]:
 def _nnunet(root: Path, description: dict[str, Any], channels: int) -> tuple[list[Case], tuple[Problem, ...]]:
     ending = description.get("file_ending")
     if ending is not None and suffix_of(Path(f"x{ending}")) is None:
-        raise DatasetError(
-            f"{root} has files of type {ending}", hint=f"expected one of {', '.join(SUFFIXES)}"
-        )
+        raise DatasetError(f"{root} has files of type {ending}", hint=f"expected one of {', '.join(SUFFIXES)}")
     if isinstance(description.get("dataset"), dict):
         return _spelled_out(root, description["dataset"]), ()
     folder = root / "imagesTr"

@@ -51,10 +51,7 @@ def _cases(images: list[Path], masks: dict[str, Path]) -> list[Case]:
     numbered = all(channel_of(image) is not None for image in images)
     if numbered and not stems & masks.keys():
         gathered = by_channel(images)
-        files = {
-            case: tuple(channels[number] for number in sorted(channels))
-            for case, channels in gathered.items()
-        }
+        files = {case: tuple(channels[number] for number in sorted(channels)) for case, channels in gathered.items()}
     else:
         files = {stem: (image,) for stem, image in by_stem(images).items()}
     return [Case(id, files[id], _mask_of(id, masks)) for id in sorted(files)]
@@ -105,9 +102,7 @@ def _no_images(folder: Path) -> DatasetError:
     series = [entry for entry in nested if series_in(entry)]
     if series:
         counts = ", ".join(f"{entry.name}: {series_in(entry)} files" for entry in series[:5])
-        return DatasetError(
-            f"{folder} holds only DICOM series ({counts}), which are not read yet", hint=CONVERT
-        )
+        return DatasetError(f"{folder} holds only DICOM series ({counts}), which are not read yet", hint=CONVERT)
     return DatasetError(
         f"{folder} holds no image of a known format",
         hint="put one image per case into it, such as CASE.nii.gz",

@@ -52,9 +52,7 @@ def _rows(path: Path) -> tuple[list[str], list[Row]]:
     delimiter = max(",;\t", key=header.count)
     reader = csv.reader(lines, delimiter=delimiter)
     columns = [name.strip().lower() for name in next(reader, [])]
-    rows = [
-        dict(zip_longest(columns, map(str.strip, cells[: len(columns)]), fillvalue="")) for cells in reader
-    ]
+    rows = [dict(zip_longest(columns, map(str.strip, cells[: len(columns)]), fillvalue="")) for cells in reader]
     rows = [row for row in rows if any(row.values())]
     if not rows:
         raise DatasetError(f"{path} has no rows", hint="one row per case below the column names")
@@ -77,9 +75,7 @@ def _image_columns(columns: list[str], path: Path) -> list[str]:
 def _ids(rows: list[Row], images: list[tuple[Path, ...]], path: Path) -> list[str]:
     for line, files in enumerate(images, start=2):
         if not files:
-            raise DatasetError(
-                f"line {line} of {path} names no image", hint="fill in the path or remove the line"
-            )
+            raise DatasetError(f"line {line} of {path} names no image", hint="fill in the path or remove the line")
     stems = [stem_of(files[0]) for files in images]
     if len(set(stems)) != len(stems):
         stems = _with_folders([files[0] for files in images])
@@ -99,7 +95,5 @@ def _with_folders(files: list[Path]) -> list[str]:
 def _split(row: Row, index: int, path: Path) -> str | None:
     split = row.get("split", "").lower()
     if split and split not in SPLITS:
-        raise DatasetError(
-            f"line {index + 2} of {path} has split {split}", hint=f"use {', '.join(SPLITS)}, or nothing"
-        )
+        raise DatasetError(f"line {index + 2} of {path} has split {split}", hint=f"use {', '.join(SPLITS)}, or nothing")
     return split or None

@@ -1,0 +1,73 @@
+"""`attunet convert`: weights of another project's Attention U-Net as a model folder."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from attunet.cli.console import notes
+from attunet.cli.options import parse_labels, parse_numbers
+from attunet.cli.train import require_training
+from attunet.errors import ConfigError
+
+__all__ = ["convert"]
+
+
+def convert(
+    weights: Annotated[Path, typer.Argument(help="A .safetensors file, or a .pth/.pt that holds plain weights.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL", help="The model folder to make.")],
+    labels: Annotated[
+        str | None,
+        typer.Option(help='Foreground labels in the order of the outputs, such as "liver=1,spleen=2".'),
+    ] = None,
+    spacing: Annotated[
+        str | None,
+        typer.Option(metavar="X,Y,Z", help="Voxel size in mm it was trained at. [default: 1 for 2-D, 2 for 3-D]"),
+    ] = None,
+    patch: Annotated[
+        str | None,
+        typer.Option(metavar="I,J[,K]", help="Window to predict with. [default: 256,256 or 160,160,96]"),
+    ] = None,
+    normalization: Annotated[
+        Literal["zscore", "none"], typer.Option(help="How its images were normalised.")
+    ] = "zscore",
+    double_sigmoid: Annotated[
+        bool | None,
+        typer.Option(
+            "--double-sigmoid/--single-sigmoid",
+            help="Apply the gates' sigmoid twice or once. [default: as the recognised original does]",
+        ),
+    ] = None,
+) -> None:
+    """Turn weights of a known Attention U-Net into a model folder for predict and explain.
+
+    Recognised by keys and shapes: the tutorial listing (either upsampling), its popular single-sigmoid variant, and the
+    paper's released networks (single, multi, without gates). Pickled code in a checkpoint is never run.
+    """
+    require_training()
+    from attunet.export.foreign import ForeignInput, convert_weights
+
+    if output.exists():
+        raise ConfigError(f"{output} exists already", hint="choose another -o")
+    named = parse_labels(labels)
+    given = ForeignInput(
+        labels={"background": 0, **named} if named else None,
+        spacing=parse_numbers(spacing, "--spacing", float),
+        patch=parse_numbers(patch, "--patch", int),
+        normalization=normalization,
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        plan = convert_weights(weights, output, given, double_sigmoid=double_sigmoid)
+    for text in sorted({str(entry.message) for entry in caught if "sigmoid" in str(entry.message)}):
+        notes().print(f"[yellow]{text}[/yellow]")
+    network = plan.network
+    notes().print(
+        f"recognised: {plan.preset}, {network.spatial_dims}-D, gate {network.gate or 'none'}, "
+        f"channels {network.channels}; model: {output}",
+        soft_wrap=True,
+        highlight=False,
+    )

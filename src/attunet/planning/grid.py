@@ -1,0 +1,112 @@
+"""The model grid: how many dimensions the network has, which axis slices are cut along, and the spacing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from attunet.errors import ConfigError
+from attunet.planning.budget import Budget, Dials
+from attunet.planning.fingerprint import Fingerprint
+
+__all__ = ["Grid", "plan_dims", "plan_grid"]
+
+Floats = npt.NDArray[np.float64]
+_ANISOTROPY = 3.0
+_THIN = 8
+
+
+@dataclass(frozen=True)
+class Grid:
+    """spacing (3,) in mm and median shape (3,) in voxels, axes in model order (slice axis last)."""
+
+    slice_axis: Literal[0, 1, 2]
+    spacing: Floats
+    shape: Floats
+
+
+def plan_dims(fingerprint: Fingerprint, dials: Dials, reasons: dict[str, str]) -> Literal[2, 3]:
+    """2 or 3 spatial dimensions.
+
+    Raises: ConfigError when the dials ask for 3-D of 2-D images, or for a 3-D listing.
+    """
+    flat = bool((fingerprint.shapes.min(axis=1) == 1).all())
+    if dials.preset == "listing":
+        if dials.spatial_dims == 3:
+            raise ConfigError("the listing is a 2-D network", hint="leave out --spatial-dims, or --network listing")
+        reasons["spatial_dims"] = "the listing is a 2-D network; volumes are trained and predicted slice by slice"
+        return 2
+    if dials.spatial_dims == 3 and flat:
+        raise ConfigError("a 3-D network was asked for, but the images are 2-D", hint="leave out --spatial-dims")
+    if dials.spatial_dims:
+        reasons["spatial_dims"] = "chosen with --spatial-dims"
+        return dials.spatial_dims
+    depth = int(np.median(fingerprint.shapes.min(axis=1)))
+    verdict = "too few for a 3-D network" if depth < _THIN else "enough for a 3-D network"
+    reasons["spatial_dims"] = f"the thinnest axis has {depth} voxels in the median, {verdict}"
+    return 2 if depth < _THIN else 3
+
+
+def plan_grid(
+    fingerprint: Fingerprint, dims: Literal[2, 3], budget: Budget, dials: Dials, reasons: dict[str, str]
+) -> Grid:
+    """The grid that every case is resampled to."""
+    axis = _slice_axis(fingerprint, reasons)
+    order = [*(other for other in range(3) if other != axis), axis]
+    spacing = _spacing(fingerprint, order, dims, budget, dials, reasons)
+    extent = np.median(fingerprint.shapes[:, order] * fingerprint.spacings[:, order], axis=0)
+    return Grid(axis, spacing, np.maximum(extent / spacing, 1.0))
+
+
+def _slice_axis(fingerprint: Fingerprint, reasons: dict[str, str]) -> Literal[0, 1, 2]:
+    spacing = np.median(fingerprint.spacings, axis=0)
+    flat = (fingerprint.shapes == 1).all(axis=0)
+    if flat.any():
+        axis = int(np.argmax(flat))
+        reasons["slice_axis"] = "the axis on which every image has one voxel"
+    elif spacing.max() < 1.05 * spacing.min():
+        axis = 2
+        reasons["slice_axis"] = "the spacing is the same along every axis: axial slices"
+    else:
+        axis = int(np.argmax(spacing))
+        reasons["slice_axis"] = f"its spacing, {spacing[axis]:.2f} mm in the median, is the coarsest"
+    return (0, 1, 2)[axis]
+
+
+def _spacing(
+    fingerprint: Fingerprint, order: list[int], dims: int, budget: Budget, dials: Dials, reasons: dict[str, str]
+) -> Floats:
+    spacings = fingerprint.spacings[:, order]
+    target = np.asarray(np.median(spacings, axis=0))
+    reasons["spacing"] = "the median of the data set"
+    if fingerprint.modality == "image":
+        return target
+    if dials.preset == "paper" and fingerprint.modality == "ct":
+        reasons["spacing"] = "2 mm isotropic, as in the paper"
+        return np.full(3, 2.0)
+    coarse = int(np.argmax(target))
+    finer = float(np.delete(target, coarse).max())
+    if dims == 3 and target[coarse] > _ANISOTROPY * finer:
+        target[coarse] = max(float(np.percentile(spacings[:, coarse], 10)), finer)
+        reasons["spacing"] += f"; the coarse axis at its 10th percentile, {target[coarse]:.2f} mm"
+    extent = np.median(fingerprint.shapes[:, order] * spacings, axis=0)
+    return _coarsened(target, extent, dims, budget, reasons)
+
+
+def _coarsened(target: Floats, extent: Floats, dims: int, budget: Budget, reasons: dict[str, str]) -> Floats:
+    """Coarsen the finest axes first until the median volume (or slice) fits the budget of this size."""
+    limit = budget.volume_voxels if dims == 3 else budget.voxels[2] * 4
+    spacing = target.copy()
+    free = spacing[:dims]
+    while np.prod(extent[:dims] / free) > limit:
+        free[free <= free.min() * 1.01] *= 1.02
+    if not np.array_equal(spacing, target):
+        what = "volume" if dims == 3 else "slice"
+        reasons["spacing"] += (
+            f"; coarsened from {' x '.join(f'{value:.2f}' for value in target)} mm so that the median {what} has at "
+            f"most {limit:,} voxels at this size"
+        )
+    return spacing

@@ -1,0 +1,175 @@
+"""Every kind of problem is found, named by case, and has a remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from attunet.data.cases import read_dataset
+from attunet.data.checks import Inspection, inspect
+from attunet.data.formats import write_volume
+from attunet.data.volume import Volume
+
+RANDOM = np.random.default_rng(0)
+
+
+def image(*shape: int) -> np.ndarray:
+    return RANDOM.normal(100, 20, shape or (6, 7, 8)).astype(np.float32)
+
+
+def mask(*shape: int, value: float = 1) -> np.ndarray:
+    array = np.zeros(shape or (6, 7, 8), np.float32)
+    array[2:4, 2:4] = value
+    return array
+
+
+class Folder:
+    """An images/ + labels/ data set to add cases to."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for name in ("images", "labels"):
+            (root / name).mkdir()
+
+    def add(self, id, picture=None, label=None, spacing=(1, 1, 1), label_spacing=None, suffix=".nii.gz"):
+        picture = image() if picture is None else picture
+        label = mask(*picture.shape) if label is None else label
+        write_volume(Volume.from_array(picture, spacing), self.root / f"images/{id}{suffix}")
+        write_volume(Volume.from_array(label, label_spacing or spacing), self.root / f"labels/{id}{suffix}")
+        return self
+
+    def look(self, **options) -> Inspection:
+        return inspect(read_dataset(self.root), **options)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Folder(tmp_path).add("good").add("fine")
+
+
+def found(inspection: Inspection, severity: str = "problem") -> set[tuple[str, str]]:
+    assert all(problem.remedy for problem in inspection.problems)
+    return {(problem.case, problem.kind) for problem in inspection.problems if problem.severity == severity}
+
+
+def test_a_clean_set_has_facts_and_no_problems(folder):
+    ticks = []
+    result = folder.look(advance=lambda: ticks.append(1))
+    assert result.clean
+    assert not result.problems
+    assert len(ticks) == 2
+    fine, good = result.facts
+    assert (fine.id, good.shape, good.spacing, good.orientation) == ("fine", (6, 7, 8), (1, 1, 1), "RAS")
+    assert (good.channels, good.dtype, good.labels) == (1, "float32", {0: 304, 1: 32})
+    assert good.intensity is not None
+    assert good.intensity.minimum < good.intensity.percentiles[1] < good.intensity.maximum
+
+
+def test_grid_mismatch_is_settled_by_the_policy(folder):
+    folder.add("odd", label_spacing=(1, 1, 2))
+    assert found(folder.look()) == {("odd", "grid mismatch")}
+    settled = folder.look(geometry="copy-affine")
+    assert settled.clean
+    assert found(settled, "notice") == {("odd", "grid mismatch")}
+
+
+@pytest.mark.parametrize(
+    ("picture", "label", "kind"),
+    [
+        (image(), mask(value=0.5), "unusable label"),
+        (image(), mask(value=0), "empty label"),
+        (np.where(image() > 120, np.nan, image()), mask(), "NaN or infinity"),
+        (np.full((6, 7, 8), 5, np.float32), mask(), "constant image"),
+        (image(2, 6, 7, 8), mask(), "channel count"),
+        (image(6, 7, 1), mask(6, 7, 1), "dimensions"),
+    ],
+)
+def test_what_is_wrong_with_one_case(picture, label, kind, folder):
+    assert ("odd", kind) in found(folder.add("odd", picture, label).look())
+
+
+def test_unreadable_and_missing_files(folder):
+    folder.add("cut").add("bare")
+    path = folder.root / "images/cut.nii.gz"
+    path.write_bytes(path.read_bytes()[:200])
+    (folder.root / "labels/bare.nii.gz").unlink()
+    assert found(folder.look()) == {("cut", "unreadable file"), ("bare", "label missing")}
+    assert len(folder.look().facts) == 3
+
+
+def test_a_described_file_that_is_not_there(tmp_path):
+    pairs = '[{"image": "a.nii.gz", "label": "b.nii.gz"}]'
+    (tmp_path / "dataset.json").write_text(f'{{"labels": {{"0": "background", "1": "x"}}, "training": {pairs}}}')
+    assert found(inspect(read_dataset(tmp_path))) == {("a", "image missing")}
+    write_volume(Volume.from_array(image()), tmp_path / "a.nii.gz")
+    assert found(inspect(read_dataset(tmp_path))) == {("a", "label missing")}
+    write_volume(Volume.from_array(mask(value=3)), tmp_path / "b.nii.gz")
+    assert found(inspect(read_dataset(tmp_path))) == {("a", "unexpected label value")}
+
+
+def test_the_same_image_twice_is_noticed_across_formats(folder):
+    twin = image()
+    folder.add("one", twin).add("two", twin, suffix=".mha")
+    assert found(folder.look()) == {("two", "duplicate image")}
+
+
+def test_patients_in_several_groups_or_splits(folder):
+    twin = image()
+    folder.add("one", twin).add("two", twin)
+    lines = ["image,label,group,split"]
+    for id, group, split in (
+        ("one", "P1", "train"),
+        ("two", "P2", "train"),
+        ("good", "p1 ", "val"),
+        ("fine", "P2", "val"),
+    ):
+        lines.append(f"images/{id}.nii.gz,labels/{id}.nii.gz,{group},{split}")
+    (folder.root / "cases.csv").write_text("\n".join(lines))
+    result = inspect(read_dataset(folder.root / "cases.csv"))
+    assert found(result) == {
+        ("two", "patient in several groups"),
+        ("", "patient in several groups"),
+        ("", "patient in several splits"),
+    }
+
+
+def test_what_the_product_handles_is_a_notice(folder):
+    folder.add("loud", image() * 1e5, mask(value=255)).add("turned", spacing=(-1, 1, 1))
+    result = folder.look()
+    assert result.clean
+    assert found(result, "notice") == {
+        ("", "gaps in label values"),
+        ("", "intensity range"),
+        ("", "mixed orientations"),
+    }
+
+
+def test_formats_without_spacing_are_noticed_and_lossy_labels_are_problems(tmp_path):
+    folder = Folder(tmp_path).add("a", suffix=".npy")
+    assert found(folder.look(), "notice") == {("", "no spacing")}
+    folder.add("b", image(6, 7).astype(np.uint8), mask(6, 7, value=255).astype(np.uint8), suffix=".jpg")
+    assert ("b", "lossy label") in found(folder.look())
+
+
+SHARED = Path(__file__).parents[2] / "../shared/data"
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the shared data")
+@pytest.mark.parametrize(
+    ("name", "problems", "notices"),
+    [
+        ("Dataset101_SarcomaMR", set(), set()),
+        ("pancreas_ct_slices", set(), {("", "no spacing")}),
+        ("em_membranes", set(), {("", "no spacing"), ("", "gaps in label values")}),
+        (
+            "totalsegmentator_examples",
+            {("example_ct_dicom", "DICOM series")},
+            {("", "mixed orientations"), ("", "gaps in label values")},
+        ),
+    ],
+)
+def test_real_sets(name, problems, notices):
+    result = inspect(read_dataset(SHARED / name))
+    assert (found(result), found(result, "notice")) == (problems, notices)

@@ -1,0 +1,213 @@
+"""Recognising data sets by looking at them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from attunet.data.layouts import read_dataset
+from attunet.errors import DatasetError
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    return root
+
+
+def describe(root: Path, **description: object) -> Path:
+    (root / "dataset.json").write_text(json.dumps(description))
+    return root
+
+
+def dicom(folder: Path, count: int = 3) -> None:
+    folder.mkdir(parents=True)
+    for index in range(count):
+        (folder / f"slice{index}").write_bytes(bytes(128) + b"DICM" + bytes(8))
+
+
+def ids(root: Path) -> list[str]:
+    return [case.id for case in read_dataset(root).cases]
+
+
+def test_msd(tmp_path):
+    touch(tmp_path, "imagesTr/b.nii.gz", "imagesTr/a.nii.gz", "labelsTr/a.nii.gz", "imagesTr/._a.nii.gz")
+    pairs = [{"image": f"./imagesTr/{n}.nii.gz", "label": f"./labelsTr/{n}.nii.gz"} for n in "ba"]
+    describe(tmp_path, labels={"0": "background", "1": "liver"}, modality={"0": "CT"}, training=pairs)
+    dataset = read_dataset(tmp_path)
+    assert (dataset.layout, dataset.label_names) == ("msd", {"background": 0, "liver": 1})
+    assert (dataset.channel_names, ids(tmp_path)) == (("CT",), ["a", "b"])
+    assert dataset.cases[0].label == tmp_path / "labelsTr/a.nii.gz"
+
+
+def test_nnunet_2_gathers_channels_and_takes_out_the_ignore_label(tmp_path):
+    touch(tmp_path, *(f"imagesTr/a_000{n}.nii.gz" for n in range(2)), "labelsTr/a.nii.gz")
+    labels = {"background": 0, "tumour": 1, "ignore": 2}
+    describe(tmp_path, channel_names={"0": "T1", "1": "T2"}, labels=labels, file_ending=".nii.gz")
+    dataset = read_dataset(tmp_path)
+    assert (dataset.layout, dataset.channel_names, dataset.ignore_label) == ("nnunet", ("T1", "T2"), 2)
+    assert dataset.label_names == {"background": 0, "tumour": 1}
+    assert [image.name for image in dataset.cases[0].images] == ["a_0000.nii.gz", "a_0001.nii.gz"]
+    assert not dataset.oddities
+
+
+def test_nnunet_2_notes_missing_channels_and_orphans(tmp_path):
+    touch(tmp_path, "imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz", "labelsTr/z.nii.gz")
+    describe(tmp_path, channel_names={"0": "T1", "1": "T2"}, labels={"bg": 0, "x": 1}, file_ending=".nii.gz")
+    assert {(p.case, p.kind) for p in read_dataset(tmp_path).oddities} == {
+        ("a", "channel missing"),
+        ("z", "label without image"),
+    }
+
+
+def test_nnunet_2_may_name_the_files_of_each_case(tmp_path):
+    files = {"a": {"images": ["x/one.nii", "y/two.nii"], "label": "l/a.nii"}}
+    describe(tmp_path, channel_names={"0": "T1", "1": "T2"}, labels={"bg": 0, "x": 1}, dataset=files)
+    assert read_dataset(tmp_path).cases[0].images == (tmp_path / "x/one.nii", tmp_path / "y/two.nii")
+
+
+def test_nnunet_1_lists_images_without_their_channel_number(tmp_path):
+    touch(tmp_path, "imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz", "labelsTr/a.nii.gz")
+    pairs = [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}]
+    describe(tmp_path, labels={"0": "background", "1": "x"}, training=pairs)
+    dataset = read_dataset(tmp_path)
+    assert (dataset.layout, len(dataset.cases[0].images)) == ("nnunet", 2)
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        ({"labels": {"background": 0, "whole": [1, 2]}, "channel_names": {"0": "x"}}, "regions"),
+        ({"labels": {"background": 0, "a": 0}, "channel_names": {"0": "x"}}, "twice"),
+        ({"labels": {"background": 0, "a": "b"}, "channel_names": {"0": "x"}}, "whole numbers"),
+        ({"labels": [1], "channel_names": {"0": "x"}}, "expected names"),
+        ({"labels": {"b": 0}, "file_ending": ".xyz"}, "type .xyz"),
+        ({"labels": {"b": 0}, "file_ending": ".nii.gz"}, "CASE_0000"),
+        ({"training": [{"label": "x"}]}, "pairs"),
+        ({"training": [{"image": "a.nii"}, {"image": "b/a.nii"}]}, "twice"),
+        ({"dataset": {"a": {}}, "channel_names": {"0": "x"}}, "'images' is missing"),
+    ],
+)
+def test_descriptions_that_contradict_themselves(description, message, tmp_path):
+    with pytest.raises(DatasetError, match=message):
+        read_dataset(describe(tmp_path, **description))
+
+
+def test_a_description_that_is_no_json(tmp_path):
+    (tmp_path / "dataset.json").write_text("{")
+    with pytest.raises(DatasetError, match="JSON"):
+        read_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "folders", [("images", "labels"), ("images", "masks"), ("imagesTr", "labelsTr"), ("Images", "Labels")]
+)
+def test_paired_folders(folders, tmp_path):
+    touch(tmp_path, f"{folders[0]}/a.png", f"{folders[0]}/b.nii.gz", f"{folders[1]}/a.png", f"{folders[1]}/c.png")
+    dataset = read_dataset(tmp_path)
+    assert (dataset.layout, dataset.label_names) == ("plain", None)
+    assert [(case.id, case.label is None) for case in dataset.cases] == [("a", False), ("b", True)]
+    assert [(p.case, p.kind) for p in dataset.oddities] == [("c", "label without image")]
+
+
+def test_paired_names_may_differ_by_ending_and_channel(tmp_path):
+    touch(tmp_path, "images/a_0000.nii", "images/a_0001.nii", "images/b_0000.nii", "masks/a.nii", "masks/b_mask.nii")
+    cases = read_dataset(tmp_path).cases
+    assert [(case.id, len(case.images), case.label.name) for case in cases if case.label] == [
+        ("a", 2, "a.nii"),
+        ("b", 1, "b_mask.nii"),
+    ]
+
+
+def test_paired_frame_numbers_are_not_channels(tmp_path):
+    touch(tmp_path, *(f"{folder}/frame_000{n}.png" for folder in ("images", "labels") for n in range(3)))
+    assert ids(tmp_path) == ["frame_0000", "frame_0001", "frame_0002"]
+
+
+def test_paired_with_one_name_twice(tmp_path):
+    with pytest.raises(DatasetError, match="both a"):
+        read_dataset(touch(tmp_path, "images/a.png", "images/a.nii.gz", "labels/a.png"))
+
+
+def test_dicom_among_images_is_one_problem_with_a_remedy(tmp_path):
+    touch(tmp_path, "images/a.nii.gz", "labels/a.nii.gz", "labels/series.nii.gz")
+    dicom(tmp_path / "images/series")
+    dataset = read_dataset(tmp_path)
+    assert [case.id for case in dataset.cases] == ["a"]
+    assert [(p.case, p.kind) for p in dataset.oddities] == [("series", "DICOM series")]
+    assert "dcm2niix" in dataset.oddities[0].remedy
+
+
+@pytest.mark.parametrize("place", ["images/series", "series", "a/b/c"])
+def test_dicom_alone_is_an_error_with_a_remedy(place, tmp_path):
+    dicom(tmp_path / place)
+    (tmp_path / "labels").mkdir()
+    with pytest.raises(DatasetError, match="DICOM") as caught:
+        read_dataset(tmp_path)
+    assert "dcm2niix" in caught.value.hint
+
+
+def table(root: Path, *lines: str, name: str = "cases.csv") -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
+    return root / name
+
+
+def test_table(tmp_path):
+    path = table(tmp_path, "id,image,label,group,split", "b,x/b.png,y/b.png,P1,train", "a,/abs/a.png,,,test")
+    dataset = read_dataset(path)
+    first, second = dataset.cases
+    assert (dataset.layout, dataset.name) == ("csv", "cases")
+    assert (first.id, first.images, first.label, first.group, first.split) == (
+        "a",
+        (Path("/abs/a.png"),),
+        None,
+        None,
+        "test",
+    )
+    assert (second.images, second.label) == ((tmp_path / "x/b.png",), tmp_path / "y/b.png")
+    assert (second.group, second.split) == ("P1", "train")
+    assert read_dataset(tmp_path).cases == dataset.cases
+
+
+def test_table_with_semicolons_channels_and_repeated_names(tmp_path):
+    path = table(tmp_path, "image_1;Image_0;label", "p1/t2.nii;p1/t1.nii;p1/l.nii", "p2/t2.nii;p2/t1.nii;", ";;")
+    cases = read_dataset(path).cases
+    assert [case.id for case in cases] == ["p1_t1", "p2_t1"]
+    assert [image.name for image in cases[0].images] == ["t1.nii", "t2.nii"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["picture,label", "a,b"], "columns picture, label"),
+        (["image,label"], "no rows"),
+        (["image,label", ",b.png"], "line 2"),
+        (["image,split", "a.png,maybe"], "split maybe"),
+        (["id,image", "a,1.png", "a,2.png"], "more than one case a"),
+    ],
+)
+def test_tables_that_cannot_be_used(lines, message, tmp_path):
+    with pytest.raises(DatasetError, match=message):
+        read_dataset(table(tmp_path, *lines))
+
+
+def test_nothing_recognised_says_what_was_looked_for(tmp_path):
+    with pytest.raises(DatasetError, match="no file or folder"):
+        read_dataset(tmp_path / "none")
+    with pytest.raises(DatasetError, match="empty"):
+        read_dataset(tmp_path)
+    np.save(tmp_path / "a.npy", np.ones((2, 2)))
+    with pytest.raises(DatasetError, match="single file"):
+        read_dataset(tmp_path / "a.npy")
+    with pytest.raises(DatasetError, match=r"found a\.npy") as caught:
+        read_dataset(tmp_path)
+    assert "imagesTr" in caught.value.hint
+    table(tmp_path, "image", "a.npy", name="1.csv")
+    table(tmp_path, "image", "a.npy", name="2.csv")
+    with pytest.raises(DatasetError, match="2 CSV files"):
+        read_dataset(tmp_path)

@@ -1,0 +1,171 @@
+"""NIfTI: what real headers do, and what damaged files do."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.spatial.transform import Rotation
+
+from attunet.data.formats import read_volume, write_volume
+from attunet.data.volume import Volume
+from attunet.errors import FormatError, GeometryError
+
+
+def save(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> Path:
+    nib.save(nib.Nifti1Image(array, np.eye(4) if affine is None else affine), path)
+    return path
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    matrix=arrays(np.float64, (3, 3), elements=st.floats(-3, 3)),
+    origin=arrays(np.float64, 3, elements=st.floats(-500, 500)),
+    channels=st.integers(1, 3),
+)
+def test_any_invertible_affine_survives(matrix, origin, channels, tmp_path_factory):
+    affine = np.eye(4)
+    affine[:3, :3] = matrix + 8 * np.eye(3)  # far from singular, with shear and obliquity
+    affine[:3, 3] = origin
+    volume = Volume(np.arange(channels * 24, dtype=np.int16).reshape(channels, 2, 3, 4), affine)
+    path = tmp_path_factory.mktemp("nifti") / "x.nii.gz"
+    write_volume(volume, path)
+    back = read_volume(path)
+    np.testing.assert_array_equal(back.array, volume.array)
+    np.testing.assert_allclose(back.affine, affine, rtol=1e-6, atol=1e-5)
+    np.testing.assert_allclose(nib.load(path).affine, affine, rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.float32])
+def test_written_types_stay(dtype, tmp_path):
+    write_volume(Volume.from_array(np.ones((2, 3, 4), dtype)), tmp_path / "x.nii")
+    assert nib.load(tmp_path / "x.nii").get_data_dtype() == dtype
+    assert read_volume(tmp_path / "x.nii").array.dtype == dtype
+
+
+def test_booleans_are_written_as_uint8_and_wide_numbers_narrowed(tmp_path):
+    write_volume(Volume.from_array(np.ones((2, 3, 4), bool)), tmp_path / "mask.nii.gz")
+    write_volume(Volume.from_array(np.full((2, 3, 4), 70000, np.int64)), tmp_path / "wide.nii.gz")
+    assert read_volume(tmp_path / "mask.nii.gz").array.dtype == np.uint8
+    assert nib.load(tmp_path / "wide.nii.gz").get_data_dtype() == np.int32
+
+
+def test_an_orthogonal_grid_has_both_forms_and_a_sheared_one_only_the_sform(tmp_path):
+    turned = np.eye(4)
+    turned[:3, :3] = Rotation.from_euler("xyz", [0.3, -0.5, 1.0]).as_matrix() * [0.7, 0.8, 2.5]
+    write_volume(Volume(np.ones((1, 2, 3, 4), np.uint8), turned), tmp_path / "turned.nii")
+    header = nib.load(tmp_path / "turned.nii").header
+    assert (int(header["sform_code"]), int(header["qform_code"])) == (1, 1)
+    np.testing.assert_allclose(header.get_qform(), turned, atol=1e-5)
+    sheared = turned.copy()
+    sheared[0, 1] += 0.4
+    write_volume(Volume(np.ones((1, 2, 3, 4), np.uint8), sheared), tmp_path / "sheared.nii")
+    header = nib.load(tmp_path / "sheared.nii").header
+    assert (int(header["sform_code"]), int(header["qform_code"])) == (1, 0)
+
+
+def test_scaled_integers_become_float32_and_plain_integers_stay(tmp_path):
+    image = nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4))
+    image.header.set_slope_inter(2, -1000)
+    nib.save(image, tmp_path / "scaled.nii.gz")
+    volume = read_volume(tmp_path / "scaled.nii.gz")
+    assert volume.array.dtype == np.float32
+    np.testing.assert_allclose(volume.array, nib.load(tmp_path / "scaled.nii.gz").get_fdata()[None])
+    plain = save(tmp_path / "plain.nii", np.ones((2, 3, 4), ">i2"))
+    assert read_volume(plain).array.dtype == np.int16
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((4, 5), (1, 4, 5, 1)),
+        ((4, 5, 1), (1, 4, 5, 1)),
+        ((4, 5, 6, 1), (1, 4, 5, 6)),
+        ((4, 5, 6, 2), (2, 4, 5, 6)),
+        ((4, 5, 1, 3), (3, 4, 5, 1)),
+        ((4, 5, 6, 1, 3), (3, 4, 5, 6)),
+    ],
+)
+def test_axes_beyond_the_third_are_channels(shape, expected, tmp_path):
+    array = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    volume = read_volume(save(tmp_path / "x.nii", array))
+    assert volume.array.shape == expected
+    np.testing.assert_array_equal(volume.array[-1].ravel(), array.reshape(-1, expected[0])[:, -1])
+
+
+def test_without_sform_and_qform_the_affine_is_nibabels(tmp_path):
+    image = nib.Nifti1Image(np.ones((4, 5, 6), np.uint8), None)
+    image.header.set_zooms((2, 3, 4))
+    nib.save(image, tmp_path / "x.nii")
+    volume = read_volume(tmp_path / "x.nii")
+    assert volume.spacing == (2, 3, 4)
+    np.testing.assert_array_equal(volume.affine, nib.load(tmp_path / "x.nii").affine)
+
+
+def test_a_nifti_that_is_gzipped_or_not_against_its_name_is_read(tmp_path):
+    plain = save(tmp_path / "x.nii", np.ones((2, 3, 4), np.uint8))
+    (tmp_path / "named_gz.nii.gz").write_bytes(plain.read_bytes())
+    (tmp_path / "packed.nii").write_bytes(gzip.compress(plain.read_bytes()))
+    assert read_volume(tmp_path / "named_gz.nii.gz").array.sum() == 24
+    assert read_volume(tmp_path / "packed.nii").array.sum() == 24
+
+
+def test_nifti_2_is_read(tmp_path):
+    nib.save(nib.Nifti2Image(np.ones((2, 3, 4), np.uint8), np.eye(4)), tmp_path / "x.nii.gz")
+    assert read_volume(tmp_path / "x.nii.gz").spatial_shape == (2, 3, 4)
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.7, 0.99])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_truncated_files_are_refused(kept, suffix, tmp_path):
+    array = np.random.default_rng(0).integers(0, 1000, (20, 20, 20)).astype(np.int16)
+    path = save(tmp_path / f"x{suffix}", array)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
+    with pytest.raises(FormatError) as caught:
+        read_volume(path)
+    assert caught.value.hint
+
+
+def test_a_changed_byte_in_a_gzip_is_noticed(tmp_path):
+    array = np.random.default_rng(0).integers(0, 1000, (20, 20, 20)).astype(np.int16)
+    path = save(tmp_path / "x.nii.gz", array)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(FormatError):
+        read_volume(path)
+
+
+def test_a_file_that_is_no_nifti_is_refused(tmp_path):
+    (tmp_path / "x.nii").write_text("not an image " * 100)
+    with pytest.raises(FormatError, match="NIfTI"):
+        read_volume(tmp_path / "x.nii")
+
+
+def test_complex_and_colour_voxels_are_refused(tmp_path):
+    with pytest.raises(FormatError, match="complex"):
+        read_volume(save(tmp_path / "complex.nii", np.ones((2, 2, 2), np.complex64)))
+    colour = np.zeros((2, 2, 2), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    with pytest.raises(FormatError, match="R/G/B"):
+        read_volume(save(tmp_path / "colour.nii", colour))
+
+
+def test_two_axes_beyond_the_third_are_refused(tmp_path):
+    with pytest.raises(FormatError, match="shape"):
+        read_volume(save(tmp_path / "x.nii", np.ones((2, 2, 2, 3, 4), np.uint8)))
+
+
+def test_an_affine_that_cannot_be_inverted_is_refused(tmp_path):
+    image = nib.Nifti1Image(np.ones((2, 2, 2), np.uint8), np.eye(4))
+    header = image.header.copy()
+    header.set_sform(np.diag([1.0, 1.0, 0.0, 1.0]), code=1)
+    path = tmp_path / "x.nii"
+    path.write_bytes(header.binaryblock + bytes(4) + bytes(8))
+    with pytest.raises(GeometryError):
+        read_volume(path)
