@@ -1,1 +1,56 @@
-"""Attention U-Net for medical images: train, predict, evaluate, and see where the network looks."""
+"""Attention U-Net for medical images: train, predict, evaluate, and see where the network looks.
+
+Names load when first used, so that `import attunet` costs nothing and needs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attunet.data.cases import read_dataset
+    from attunet.data.formats import read_volume, write_volume
+    from attunet.data.volume import Volume
+    from attunet.errors import AttunetError
+    from attunet.evaluation.evaluate import evaluate
+    from attunet.inference.prediction import Prediction
+    from attunet.inference.segmenter import Segmenter
+    from attunet.nn.network import AttentionUNet
+    from attunet.training.fit import fit
+
+__all__ = [
+    "AttentionUNet",
+    "AttunetError",
+    "Prediction",
+    "Segmenter",
+    "Volume",
+    "evaluate",
+    "fit",
+    "read_dataset",
+    "read_volume",
+    "write_volume",
+]
+
+_HOMES = {
+    "AttentionUNet": "attunet.nn.network",
+    "AttunetError": "attunet.errors",
+    "Prediction": "attunet.inference.prediction",
+    "Segmenter": "attunet.inference.segmenter",
+    "Volume": "attunet.data.volume",
+    "evaluate": "attunet.evaluation.evaluate",
+    "fit": "attunet.training.fit",
+    "read_dataset": "attunet.data.cases",
+    "read_volume": "attunet.data.formats",
+    "write_volume": "attunet.data.formats",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'attunet' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

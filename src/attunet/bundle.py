@@ -22,7 +22,8 @@ __all__ = ["Bundle", "FoldFiles", "fold_folder", "load_bundle", "save_manifest",
 
 _MANIFEST = "manifest.json"
 _FORMAT = 1
-_SEALED = ("weights.safetensors", "graph.xml", "graph.bin", "metrics.json")
+_NEEDED = ("weights.safetensors", "graph.xml", "graph.bin")
+_SEALED = (*_NEEDED, "metrics.json")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def save_manifest(root: Path) -> None:
     """Seal the finished folds: a sha256 sum of every file that a prediction depends on."""
     folds = [folder for folder in sorted(root.glob("fold_*")) if _finished(folder)]
     files = [root / "plan.json", *(folder / name for folder in folds for name in _SEALED)]
-    sums = {str(file.relative_to(root)): _sha256(file) for file in files if file.is_file()}
+    sums = {file.relative_to(root).as_posix(): _sha256(file) for file in files if file.is_file()}
     write_text(root / _MANIFEST, json.dumps({"format": _FORMAT, "sha256": sums}, indent=2) + "\n")
 
 
@@ -105,6 +106,13 @@ def _read_manifest(root: Path) -> dict[str, str]:
 
 
 def _verify(root: Path, sums: dict[str, str]) -> None:
+    folds = {Path(name).parts[0] for name in sums if name.startswith("fold_")}
+    needed = {"plan.json", *(f"{fold}/{name}" for fold in folds for name in _NEEDED)}
+    if unsealed := needed - sums.keys():
+        raise BundleError(
+            f"the manifest of {root} does not name {', '.join(sorted(unsealed))}",
+            hint="copy the model folder again, whole",
+        )
     for name, expected in sums.items():
         file = root / name
         if ".." in Path(name).parts or Path(name).is_absolute():
@@ -119,7 +127,7 @@ def _verify(root: Path, sums: dict[str, str]) -> None:
 
 
 def _finished(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in ("weights.safetensors", "graph.xml", "graph.bin"))
+    return all((folder / name).is_file() for name in _NEEDED)
 
 
 def _fold_files(folder: Path) -> FoldFiles:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -226,7 +227,7 @@ def load_settings(kind: type[S], source: Path | dict[str, Any], **overrides: Any
         return kind.model_validate({**values, **overrides})
     except ValidationError as error:
         where = "settings" if isinstance(source, dict) else str(source)
-        raise ConfigError(f"{where}: {describe(error)}", hint=f"known keys: {', '.join(kind.model_fields)}") from error
+        raise ConfigError(f"{where}: {describe(error)}", hint=_known_keys(kind, error)) from error
 
 
 def describe(error: ValidationError) -> str:
@@ -239,12 +240,27 @@ def describe(error: ValidationError) -> str:
     return "; ".join(lines)
 
 
+def _known_keys(kind: type[Settings], error: ValidationError) -> str:
+    """The keys that are known where the first offending one stands, such as those of network."""
+    for part in error.errors()[0]["loc"][:-1]:
+        field = kind.model_fields.get(str(part))
+        kind = next(iter(_types(field.annotation)), kind) if field else kind
+    return f"known keys: {', '.join(kind.model_fields)}"
+
+
+def _types(annotation: Any) -> list[type[Settings]]:
+    """The settings that a field holds, itself or in a tuple."""
+    kinds = (annotation, *get_args(annotation))
+    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Settings)]
+
+
 def _read_mapping(path: Path) -> dict[str, Any]:
+    read = json.loads if path.suffix == ".json" else yaml.safe_load  # YAML misreads JSON's surrogate pairs
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}", hint="check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid YAML or JSON: {error}".replace("\n", " ")) from error
     if values is None:
         return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -63,7 +64,7 @@ SpatialDimsOption = Annotated[
 def parse_labels(text: str | None) -> dict[str, int] | None:
     """Label names and values from "liver=1,spleen=2"; None for None.
 
-    Raises: ConfigError for an entry that is not NAME=VALUE with a whole number other than 0.
+    Raises: ConfigError for an entry that is not NAME=VALUE with a whole number above 0, or that comes twice.
     """
     if text is None:
         return None
@@ -75,6 +76,8 @@ def parse_labels(text: str | None) -> dict[str, int] | None:
                 f"--labels got {entry.strip()!r}, expected NAME=VALUE with a value above 0",
                 hint='write them as "liver=1,spleen=2"',
             )
+        if name in found or int(value) in found.values():
+            raise ConfigError(f"--labels got {text!r}, where {entry.strip()} repeats a name or value")
         found[name] = int(value)
     return found
 
@@ -87,7 +90,7 @@ def parse_numbers(text: str | None, option: str, kind: Callable[[str], N]) -> tu
         i, j, k = map(kind, (text if text.count(",") == 2 else f"{text},1").split(","))
     except ValueError:
         raise ConfigError(f"{option} got {text!r}, expected two or three numbers", hint="write 2,2,2") from None
-    if min(i, j, k) <= 0:
+    if not all(0 < number < math.inf for number in (i, j, k)):
         raise ConfigError(f"{option} got {text!r}, expected numbers above 0")
     return i, j, k
 
@@ -107,7 +110,7 @@ def parse_folds(text: str | None) -> list[int] | None:
     if text is None or text == "all":
         return None
     try:
-        return [int(part) for part in text.split(",")]
+        return list(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:
         raise ConfigError(
             f"--fold got {text!r}, expected a number or all", hint="write --fold 0 or --fold all"

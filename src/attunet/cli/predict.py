@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attunet.cli.console import notes, progress_bar, results
+from attunet.cli.console import fail, notes, progress_bar, results
 from attunet.cli.options import DeviceOption, parse_folds
-from attunet.errors import AttunetError, ConfigError
+from attunet.errors import AttunetError, ConfigError, FormatError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -74,9 +74,9 @@ def predict(
     ] = False,
     device: DeviceOption = "auto",
 ) -> None:
-    """Segment images. Masks come in the format, grid, orientation and label values of the training files.
+    """Segment images. Masks come in each image's format, grid and orientation, with the label values of the training.
 
-    One unusable file does not stop the others: they are listed at the end and the exit code is 1.
+    One unusable file does not stop the others: it is listed at the end and the exit code is 1, or 2 when none is left.
     """
     from attunet.data.cases import find_cases
     from attunet.files import write_text
@@ -85,23 +85,31 @@ def predict(
     segmenter = Segmenter.load(model, folds=parse_folds(fold), device=device)
     cases = find_cases([*images, *(more or [])], segmenter.plan.network.in_channels)
     wanted = Wanted(step_size, not disable_tta, save_probabilities, attention, preview)
-    if attention and not segmenter.plan.network.gate:
+    if attention and not segmenter.plan.network.gate_widths:
         raise ConfigError("--attention was asked of a model without gates", hint="leave it out, or train with a gate")
     outcomes = predict_cases(segmenter, cases, output, wanted, skip_done=continue_prediction)
     _tell(outcomes, output, statistics)
     if statistics:
-        volumes = {outcome.case: outcome.volumes_ml for outcome in outcomes if outcome.mask}
-        write_text(output / "statistics.json", json.dumps({"unit": "ml", "cases": volumes}, indent=2) + "\n")
+        _write_statistics(outcomes, output / "statistics.json", keep=continue_prediction)
     if report:
         write_text(report, json.dumps(_record(model, segmenter, wanted, outcomes), indent=2) + "\n")
-    if any(outcome.error for outcome in outcomes):
-        raise typer.Exit(1)
+    failed = [outcome for outcome in outcomes if outcome.error]
+    if failed:
+        raise typer.Exit(2 if len(failed) == len(cases) else 1)
 
 
 def predict_cases(
     segmenter: Segmenter, cases: Sequence[Case], output: Path, wanted: Wanted, *, skip_done: bool = False
 ) -> list[Outcome]:
-    """Segment and write one case after another; a bad one is noted and passed over."""
+    """Segment and write one case after another; a bad one is noted and passed over.
+
+    Raises: ConfigError when a mask would take the place of an image.
+    """
+    overwritten = [case.id for case in cases if mask_path(case, output).resolve() in map(Path.resolve, case.images)]
+    if overwritten:
+        raise ConfigError(
+            f"the masks of {', '.join(overwritten[:5])} would overwrite their images", hint="choose another -o"
+        )
     output.mkdir(parents=True, exist_ok=True)
     outcomes = []
     with progress_bar() as progress:
@@ -109,7 +117,7 @@ def predict_cases(
         for case in cases:
             mask = mask_path(case, output)
             if skip_done and mask.exists():
-                notes().print(f"{case.id}: there already", highlight=False)
+                notes().print(f"{case.id}: there already", markup=False, highlight=False)
             else:
                 outcomes.append(_predict_case(segmenter, case, output, wanted, progress))
             progress.advance(overall)
@@ -141,7 +149,7 @@ def _predict_case(segmenter: Segmenter, case: Case, output: Path, wanted: Wanted
         if wanted.preview:
             _draw(result, segmenter, output)
     except AttunetError as error:
-        notes().print(f"[red]{case.id}: {error}[/red]", highlight=False, soft_wrap=True)
+        fail(f"{case.id}: {error.message}", error.hint)
         return Outcome(case.id, None, time.perf_counter() - started, {}, str(error))
     finally:
         progress.remove_task(windows)
@@ -168,10 +176,23 @@ def _tell(outcomes: list[Outcome], output: Path, statistics: bool) -> None:
     if statistics and done:
         results().print(_volume_table(done))
     seconds = sum(outcome.seconds for outcome in done) / max(1, len(done))
-    notes().print(f"{len(done)} of {len(outcomes)} cases written to {output}, {seconds:.1f} s each", soft_wrap=True)
+    done_text = f"{len(done)} of {len(outcomes)} cases written to {output}, {seconds:.1f} s each"
+    notes().print(done_text, markup=False, soft_wrap=True)
     failed = [outcome.case for outcome in outcomes if outcome.error]
     if failed:
-        notes().print(f"[red]not segmented: {', '.join(failed)}[/red]", soft_wrap=True)
+        notes().print(f"not segmented: {', '.join(failed)}", style="red", markup=False, soft_wrap=True)
+
+
+def _write_statistics(outcomes: list[Outcome], path: Path, *, keep: bool) -> None:
+    """Volumes by case; those of cases segmented earlier are kept when their prediction goes on."""
+    from attunet.files import write_text
+
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8"))["cases"] if keep and path.is_file() else {}
+    except (ValueError, LookupError, TypeError) as error:
+        raise FormatError(f"{path} is none of ours, so it was not added to", hint="move it away") from error
+    volumes = earlier | {outcome.case: outcome.volumes_ml for outcome in outcomes if outcome.mask}
+    write_text(path, json.dumps({"unit": "ml", "cases": volumes}, indent=2) + "\n")
 
 
 def _volume_table(outcomes: list[Outcome]) -> Any:

@@ -20,6 +20,7 @@ from attunet.config import (
 )
 from attunet.errors import ConfigError
 from attunet.export.openvino import export_openvino
+from attunet.files import staged
 from attunet.nn import AttentionUNet, read_weights, save_weights
 
 __all__ = ["ForeignInput", "convert_weights", "with_background"]
@@ -51,12 +52,11 @@ def convert_weights(weights: Path, model: Path, given: ForeignInput, *, double_s
     if network.config.out_channels == 1:
         network = with_background(network)
     plan = _plan(weights.stem, network.config, given)
-    folder = fold_folder(model, 0)
-    folder.mkdir(parents=True)
-    save_plan(plan, model)
-    save_weights(network, folder / "weights.safetensors")
-    export_openvino(network, plan, folder / "graph.xml")
-    save_manifest(model)
+    with staged(model) as stage:  # the model folder appears whole or not at all
+        save_plan(plan, stage)
+        save_weights(network, fold_folder(stage, 0) / "weights.safetensors")
+        export_openvino(network, plan, fold_folder(stage, 0) / "graph.xml")
+        save_manifest(stage)
     return plan
 
 

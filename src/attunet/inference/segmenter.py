@@ -96,8 +96,10 @@ class Segmenter:
             return "volume", image
         if isinstance(image, np.ndarray):
             return "array", Volume.from_array(image, spacing or (1.0, 1.0, 1.0))
-        (case,) = find_cases([Path(image)], self.plan.network.in_channels)
-        return case.id, read_case(case)[0]
+        cases = find_cases([Path(image)], self.plan.network.in_channels)
+        if len(cases) != 1:
+            raise DataError(f"{image} holds {len(cases)} images, expected one", hint="predict them one after the other")
+        return cases[0].id, read_case(cases[0])[0]
 
     def _check(self, volume: Volume, name: str) -> None:
         expected = self.plan.network.in_channels

@@ -63,10 +63,14 @@ def plan_grid(
 
 def _slice_axis(fingerprint: Fingerprint, reasons: dict[str, str]) -> Literal[0, 1, 2]:
     spacing = np.median(fingerprint.spacings, axis=0)
+    shape = np.median(fingerprint.shapes, axis=0)
     flat = (fingerprint.shapes == 1).all(axis=0)
     if flat.any():
         axis = int(np.argmax(flat))
         reasons["slice_axis"] = "the axis on which every image has one voxel"
+    elif shape.min() < _THIN:
+        axis = int(np.argmin(shape))
+        reasons["slice_axis"] = f"with {shape[axis]:.0f} voxels in the median it is the thinnest"
     elif spacing.max() < 1.05 * spacing.min():
         axis = 2
         reasons["slice_axis"] = "the spacing is the same along every axis: axial slices"

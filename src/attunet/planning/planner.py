@@ -93,8 +93,7 @@ def _network(
     gate: Gate | None = None if dials.gate == "none" else (dials.gate or "grid")
     if dials.preset == "paper":
         return _paper(inputs, outputs, dims, gate, reasons)
-    reasons["network"] = f"{budget.channels[0]} channels at full resolution for this size; gate: {gate or 'none'}"
-    return default_network(
+    network = default_network(
         spatial_dims=dims,
         in_channels=inputs,
         out_channels=outputs,
@@ -103,6 +102,9 @@ def _network(
         kernel_sizes=topology.kernel_sizes,
         gate=gate,
     )
+    gates = f"{gate} on {len(network.gate_widths)} skips" if gate else "none"
+    reasons["network"] = f"{budget.channels[0]} channels at full resolution for this size; gate: {gates}"
+    return network
 
 
 def _listing(inputs: int, outputs: int, budget: Budget, dials: Dials, reasons: dict[str, str]) -> NetworkConfig:
@@ -143,7 +145,7 @@ def _ct_window(fingerprint: Fingerprint, channel: int) -> Normalization:
 
 def _mirror_axes(fingerprint: Fingerprint, dials: Dials, reasons: dict[str, str]) -> tuple[Literal[0, 1, 2], ...]:
     if dials.preset == "paper":
-        reasons["mirror_axes"] = "flips within the axial plane, as in the paper"
+        reasons["mirror_axes"] = "flips within the plane of the slices, as in the paper"
         return (0, 1)
     if fingerprint.modality == "image":
         reasons["mirror_axes"] = "images have no anatomical sides"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ __all__ = ["Topology", "plan_topology"]
 
 _SMALLEST_MAP = 4
 _COARSE = 2.0
+_SLACK = 1.5
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,7 @@ def plan_topology(
         kernels = [(3,) * dims] * fixed_levels
     else:
         strides, kernels = _halvings(patch, np.asarray(spacing[:dims], float), levels)
-    total = np.prod(np.array(strides), axis=0)
-    rounded = [_round_to(size, step) for size, step in zip(patch, total, strict=True)]
+    rounded = _rounded(patch, np.prod(np.array(strides), axis=0), np.asarray(spacing[:dims], float), voxels)
     i, j, k = (*rounded, 1)[:3]
     return Topology((i, j, k), tuple(strides), tuple(kernels))
 
@@ -84,6 +83,10 @@ def _kernel(spacing: np.ndarray) -> tuple[int, ...]:
     return tuple(1 if step > _COARSE * spacing.min() else 3 for step in spacing)
 
 
-def _round_to(size: float, step: int) -> int:
-    """The smallest multiple of `step` that covers `size`."""
-    return max(1, math.ceil(size / step - 1e-6)) * int(step)
+def _rounded(patch: np.ndarray, step: np.ndarray, spacing: np.ndarray, voxels: int) -> list[int]:
+    """The smallest multiples of `step` that cover the patch; where thin axes had to grow much, long ones give way."""
+    size = np.maximum(1, np.ceil(patch / step - 1e-6)).astype(int) * step
+    while np.prod(size) > _SLACK * voxels and (size > step).any():
+        longest = int(np.argmax(np.where(size > step, size * spacing, 0.0)))
+        size[longest] -= step[longest]
+    return [int(length) for length in size]

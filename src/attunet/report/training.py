@@ -81,7 +81,7 @@ def choose_cases(summary: Summary) -> dict[str, str]:
     ranked = sorted(means, key=lambda name: means[name], reverse=True)
     if not ranked:
         return {}
-    places = {ranked[0]: "best", ranked[-1]: "worst", ranked[len(ranked) // 2]: "median"}
+    places = {ranked[len(ranked) // 2]: "median", ranked[-1]: "worst", ranked[0]: "best"}
     return {name: f"{places[name]} case, mean Dice {means[name]:.3f}" for name in ranked if name in places}
 
 

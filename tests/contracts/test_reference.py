@@ -1,0 +1,13 @@
+"""The reference pages say what the settings say."""
+
+import importlib.util
+
+
+def test_reference_pages_are_up_to_date(project):
+    folder = project / "docs" / "reference"
+    spec = importlib.util.spec_from_file_location("generate", folder / "generate.py")
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    for name, contents in generate.PAGES.items():
+        written = (folder / name).read_text(encoding="utf-8")
+        assert written == generate.page(*contents), f"run python docs/reference/generate.py: {name} is out of date"
