@@ -5,7 +5,11 @@ from pathlib import Path
 from attunet.config import NetworkConfig, Plan, Preprocessing, Settings, TrainingConfig
 
 PAGES: dict[str, tuple[str, str, type[Settings]]] = {
-    "training.md": ("Training settings", "The keys of a recipe (`--recipe FILE`) and of `training.yaml`.", TrainingConfig),
+    "training.md": (
+        "Training settings",
+        "The keys of a recipe (`--recipe FILE`) and of `training.yaml`.",
+        TrainingConfig,
+    ),
     "network.md": ("Network settings", "The arguments of `AttentionUNet` and the `network` of a plan.", NetworkConfig),
     "plan.md": ("Plan", "The keys of `plan.json`; edit them and train with `--plan`.", Plan),
     "preprocessing.md": ("Preprocessing", "The `preprocessing` of a plan.", Preprocessing),

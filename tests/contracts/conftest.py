@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,9 +42,10 @@ def fresh_python():
 
 
 @pytest.fixture(scope="session")
-def workplace(tmp_path_factory):
-    """The folder in which the documents' Python blocks run: a reader's scans, named as in the blocks."""
+def workplace(tmp_path_factory, make_model):
+    """The folder in which the documents' Python blocks run: a reader's scans and model, named as in the blocks."""
     folder = tmp_path_factory.mktemp("workplace")
+    shutil.copytree(make_model(3, spacing=(7.0, 7.0, 10.0)), folder / "model")
     image, label = make_phantom(0, shape=(48, 40, 24), spacing=(7.0, 7.0, 10.0))
     write_volume(image, folder / "scan.nii.gz")
     write_volume(label, folder / "label.nii.gz")

@@ -2,20 +2,31 @@
 
 import json
 
+import numpy as np
+import pytest
+
+from attunet.data.formats import write_volume
+from attunet.data.volume import Volume
+
 RUNTIME = ("errors", "config", "bundle", "data", "planning", "evaluation", "inference", "report")
 ABSENT = ("torch", "lightning", "monai", "blosc2")
 TORCH_ENGINES = {"attunet.inference.torch_engine"}
 
-BLOCKED_IMPORT = """
+ABSENT_HERE = """
 import importlib, json, sys
-from importlib.abc import MetaPathFinder
+from importlib.machinery import PathFinder
 
-class Absent(MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {absent}:
-            raise ModuleNotFoundError(f"{{name}} is not installed here", name=name)
+class Without(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.split(".")[0] in {absent} else super().find_spec(name, path, target)
 
-sys.meta_path.insert(0, Absent())
+sys.meta_path = [Without if finder is PathFinder else finder for finder in sys.meta_path]
+"""
+
+BLOCKED_IMPORT = (
+    ABSENT_HERE
+    + """
 failed = {{}}
 for name in {names}:
     try:
@@ -24,6 +35,19 @@ for name in {names}:
         failed[name] = str(error)
 print(json.dumps(failed))
 """
+)
+
+COMMAND = (
+    ABSENT_HERE
+    + """
+from attunet.cli import main
+sys.argv[1:] = {arguments}
+try:
+    main()
+except SystemExit as end:
+    print(json.dumps([end.code, sorted(set({absent}) & sys.modules.keys())]))
+"""
+)
 
 
 def test_runtime_imports_where_torch_is_absent(modules, fresh_python):
@@ -36,3 +60,34 @@ def test_runtime_imports_where_torch_is_absent(modules, fresh_python):
 def test_every_command_is_offered_where_torch_is_absent(fresh_python):
     code = BLOCKED_IMPORT.format(absent=json.dumps(ABSENT), names=["attunet.cli"])
     assert fresh_python(code + "sys.modules['attunet.cli'].register()\nprint(json.dumps(failed))") == {}
+
+
+@pytest.fixture
+def command(fresh_python):
+    """Run `attunet ARGUMENTS` where torch is absent: exit code and what was imported of it after all."""
+
+    def run(*arguments):
+        typed = json.dumps([str(argument) for argument in arguments])
+        return fresh_python(COMMAND.format(absent=json.dumps(ABSENT), arguments=typed))
+
+    return run
+
+
+def test_everything_is_predicted_where_torch_is_absent(command, tiny_run, tmp_path):
+    write_volume(Volume.from_array(np.random.default_rng(0).normal(size=(24, 20, 12))), tmp_path / "scan.nii.gz")
+    extras = ("--attention", "--preview", "--statistics", "--save-probabilities", "--report", tmp_path / "run.json")
+    done = command("predict", "-m", tiny_run, "-i", tmp_path / "scan.nii.gz", "-o", tmp_path / "masks", *extras)
+    assert done == [0, []]
+    names = {"scan.nii.gz", "scan_attention_level2.nii.gz", "scan_probabilities.nii.gz", "scan_preview.png"}
+    assert {entry.name for entry in (tmp_path / "masks").iterdir()} == {*names, "statistics.json"}
+    assert json.loads((tmp_path / "run.json").read_text())["cases"][0]["error"] is None
+
+
+def test_a_model_and_the_machine_are_described_where_torch_is_absent(command, tiny_run):
+    assert command("info") == [0, []]
+    assert command("info", tiny_run) == [0, []]
+
+
+@pytest.mark.parametrize("typed", [("train", "data", "-o", "run"), ("convert", "a.pth", "-o", "run"), ("demo",)])
+def test_what_needs_torch_says_so(typed, command):
+    assert command(*typed) == [2, []]

@@ -34,7 +34,8 @@ def fail(message: str, hint: str = "") -> None:
     """Print an error as one red line."""
     from rich.text import Text
 
-    line = Text.assemble(("error: ", "bold red"), (message, "red"), (f"; {hint}" if hint else "", "red"))
+    text = f"{message}; {hint}" if hint else message
+    line = Text.assemble(("error: ", "bold red"), (" ".join(text.splitlines()), "red"))
     notes().print(line, soft_wrap=True)
 
 

@@ -63,11 +63,12 @@ def convert(
         warnings.simplefilter("always", UserWarning)
         plan = convert_weights(weights, output, given, double_sigmoid=double_sigmoid)
     for text in sorted({str(entry.message) for entry in caught if "sigmoid" in str(entry.message)}):
-        notes().print(f"[yellow]{text}[/yellow]")
+        notes().print(text, style="yellow", soft_wrap=True)
     network = plan.network
     notes().print(
         f"recognised: {plan.preset}, {network.spatial_dims}-D, gate {network.gate or 'none'}, "
         f"channels {network.channels}; model: {output}",
-        soft_wrap=True,
+        markup=False,
         highlight=False,
+        soft_wrap=True,
     )

@@ -10,6 +10,7 @@ import typer
 from attunet.cli.console import notes, results
 from attunet.cli.options import parse_time
 from attunet.cli.train import require_training, train_fold
+from attunet.errors import ConfigError
 
 if TYPE_CHECKING:
     from attunet.config import Plan
@@ -34,7 +35,7 @@ def demo(
     Every step is the command of the same name; run again, it starts anew in the same folder.
     """
     require_training()
-    import shutil
+    from rich.markup import escape
 
     from attunet.cli.evaluate import score_table
     from attunet.cli.predict import Wanted, predict_cases
@@ -46,16 +47,15 @@ def demo(
     from attunet.report.training import read_history, write_training_report
 
     data, run, masks = output / "data", output / "model", output / "masks"
-    for folder in (data, run, masks):
-        shutil.rmtree(folder, ignore_errors=True)
-    notes().print(f"[bold]1/4[/bold] {cases} + {test_cases} synthetic scans → {data}")
+    _claim(output, (data, run, masks))
+    notes().print(f"[bold]1/4[/bold] {cases} + {test_cases} synthetic scans → {escape(str(data))}")
     write_phantom_dataset(data, cases, seed, test_cases=test_cases)
-    notes().print(f"[bold]2/4[/bold] training for {max_time} → {run}")
+    notes().print(f"[bold]2/4[/bold] training for {max_time} → {escape(str(run))}")
     source = read_dataset(data)
-    plan = _plan(run, source)
+    plan = _plan(source)
     config = TrainingConfig(max_time=parse_time(max_time), seed=seed)
     trained = train_fold(source, plan, config, run, 0, device="auto", store=output / "store")
-    notes().print(f"[bold]3/4[/bold] segmenting {test_cases} unseen scans → {masks}")
+    notes().print(f"[bold]3/4[/bold] segmenting {test_cases} unseen scans → {escape(str(masks))}")
     unseen = find_cases([data / "imagesTs"], 1)
     predict_cases(Segmenter.load(run), unseen, masks, Wanted(attention=True, preview=True))
     notes().print("[bold]4/4[/bold] scores and report")
@@ -72,7 +72,7 @@ def demo(
         views=[_view(case, data, masks) for case in unseen[:3]],
     )
     results().print(score_table(summary))
-    results().print(f"report: {report.resolve()}", soft_wrap=True)
+    results().print(f"report: {escape(str(report.resolve()))}", soft_wrap=True)
 
 
 def _view(case: Case, data: Path, masks: Path) -> CaseView:
@@ -90,10 +90,22 @@ def _view(case: Case, data: Path, masks: Path) -> CaseView:
     )
 
 
-def _plan(run: Path, source: Dataset) -> Plan:
-    from attunet.bundle import save_plan
+def _claim(output: Path, folders: tuple[Path, ...]) -> None:
+    """Clear what an earlier demo left. Raises: ConfigError when something else goes by those names."""
+    import shutil
+
+    from attunet.files import write_text
+
+    mark = output / ".attunet-demo"
+    foreign = [folder for folder in folders if folder.exists() and not mark.exists()]
+    if foreign:
+        raise ConfigError(f"{foreign[0]} exists and was not made by the demo", hint="choose another folder with -o")
+    write_text(mark, "This folder was made by `attunet demo`, which clears it when run again.\n")
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _plan(source: Dataset) -> Plan:
     from attunet.cli.plan import make_dials, plan_dataset
 
-    plan = plan_dataset(source, make_dials("default", "auto", None, None, "auto"), None, "fail")
-    save_plan(plan, run)
-    return plan
+    return plan_dataset(source, make_dials("default", "auto", None, None, "auto"), None, "fail")

@@ -27,13 +27,14 @@ def info(
         typer.echo(json.dumps(facts, indent=2))
         return
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(name, _text(value))
+        table.add_row(name, escape(_text(value)))
     results().print(table)
 
 

@@ -91,9 +91,11 @@ def plan_dataset(dataset: Dataset, dials: Dials, labels: str | None, geometry: G
 def plan_table(plan: Plan) -> Table:
     """What, how much, why."""
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, title=f"Plan for {plan.name}", title_style="bold", title_justify="left")
+    title = f"Plan for {escape(plan.name)}"
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_style="bold", title_justify="left")
     for name in ("Decision", "Value", "Reason"):
         table.add_column(name, overflow="fold")
     network = plan.network
@@ -111,5 +113,6 @@ def plan_table(plan: Plan) -> Table:
         "mirror_axes": ", ".join(str(axis) for axis in plan.mirror_axes) or "none",
     }
     for name, value in values.items():
-        table.add_row(name.replace("_", " "), value, plan.reasons.get(name, f"found in {plan.fingerprint.cases} cases"))
+        reason = plan.reasons.get(name, f"found in {plan.fingerprint.cases} cases")
+        table.add_row(name.replace("_", " "), escape(value), escape(reason))
     return table

@@ -197,11 +197,12 @@ def _write_statistics(outcomes: list[Outcome], path: Path, *, keep: bool) -> Non
 
 def _volume_table(outcomes: list[Outcome]) -> Any:
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("Case", *(f"{name} ml" for name in outcomes[0].volumes_ml), box=box.SIMPLE_HEAD)
+    table = Table("Case", *(f"{escape(name)} ml" for name in outcomes[0].volumes_ml), box=box.SIMPLE_HEAD)
     for outcome in outcomes:
-        table.add_row(outcome.case, *(f"{value:.2f}" for value in outcome.volumes_ml.values()))
+        table.add_row(escape(outcome.case), *(f"{value:.2f}" for value in outcome.volumes_ml.values()))
     return table
 
 

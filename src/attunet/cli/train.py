@@ -66,22 +66,28 @@ def train(
     and can be stopped at any time: --resume goes on from the last epoch.
     """
     require_training()
+    from rich.markup import escape
+
+    from attunet.bundle import fold_folder
     from attunet.cli.plan import make_dials
     from attunet.data.cases import read_dataset
+    from attunet.training.paths import FoldPaths
 
     config = _config(recipe, output, resume, epochs=epochs, max_time=parse_time(max_time), seed=seed)
     source = read_dataset(dataset)
     folds = _wanted_folds(fold, source, config)
-    if not resume and _started(output, folds):
+    if not resume and any(FoldPaths(fold_folder(output, index)).last.exists() for index in folds):
         raise ConfigError(f"{output} holds a training of this fold already", hint="add --resume, or choose another -o")
-    made = _plan(output, plan, source, make_dials(network, size, gate, spatial_dims, device), labels, geometry)
+    dials = make_dials(network, size, gate, spatial_dims, device)
+    made = _plan(output, plan, resume, source, dials, labels, geometry)
     finished = [
         train_fold(source, made, config, output, index, device=device, resume=resume, geometry=geometry, store=store)
         for index in folds
     ]
     for result in finished:
         _show(result)
-    notes().print(f"model: {output}   next: attunet predict -m {output} -i IMAGES -o MASKS", soft_wrap=True)
+    where = escape(str(output))
+    notes().print(f"model: {where}   next: attunet predict -m {where} -i IMAGES -o MASKS", soft_wrap=True)
 
 
 def train_fold(
@@ -127,9 +133,7 @@ def train_fold(
             )
         except KeyboardInterrupt:
             progress.stop()
-            notes().print(
-                f"[yellow]stopped; {run} keeps the last epoch: go on with the same command and --resume[/yellow]"
-            )
+            notes().print("[yellow]stopped: go on with the same command and --resume[/yellow]")
             raise typer.Exit(130) from None
 
 
@@ -160,7 +164,7 @@ def _wanted_folds(fold: str, source: Dataset, config: TrainingConfig) -> list[in
     from attunet.data.folds import make_folds
 
     count = len(make_folds(source, config.folds, config.seed))
-    wanted = parse_folds(fold) or list(range(count))
+    wanted = list(dict.fromkeys(parse_folds(fold) or range(count)))
     beyond = [index for index in wanted if not 0 <= index < count]
     if beyond:
         raise ConfigError(
@@ -170,23 +174,21 @@ def _wanted_folds(fold: str, source: Dataset, config: TrainingConfig) -> list[in
     return wanted
 
 
-def _started(run: Path, folds: list[int]) -> bool:
-    from attunet.bundle import fold_folder
+def _plan(
+    run: Path, given: Path | None, resume: bool, source: Dataset, dials: Any, labels: str | None, geometry: Geometry
+) -> Plan:
+    """The plan given, or that of a training begun here, or a new one."""
+    from rich.markup import escape
 
-    return any((fold_folder(run, index) / "checkpoints").exists() for index in folds)
-
-
-def _plan(run: Path, given: Path | None, source: Dataset, dials: Any, labels: str | None, geometry: Geometry) -> Plan:
-    from attunet.bundle import save_plan
     from attunet.cli.plan import plan_dataset, plan_table
     from attunet.config import Plan, load_settings
+    from attunet.training.paths import any_started
 
     existing = run / "plan.json"
-    if existing.exists() and given is None:
-        notes().print(f"using the plan in {existing}", soft_wrap=True)
+    if given is None and existing.exists() and (resume or any_started(run)):
+        notes().print(f"using the plan in {escape(str(existing))}", soft_wrap=True)
         return load_settings(Plan, existing)
     made = load_settings(Plan, given) if given else plan_dataset(source, dials, labels, geometry)
-    save_plan(made, run)
     notes().print(plan_table(made))
     return made
 
@@ -194,5 +196,9 @@ def _plan(run: Path, given: Path | None, source: Dataset, dials: Any, labels: st
 def _show(result: FoldResult) -> None:
     from attunet.cli.evaluate import score_table
 
+    if not result.trained:
+        notes().print(
+            f"fold {result.fold} was finished already: give a larger --epochs or --max-time to train it further"
+        )
     results().print(f"[bold]fold {result.fold}[/bold]: validation cases, whole, on their own grid")
     results().print(score_table(result.summary))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def export_openvino(network: AttentionUNet, plan: Plan, path: Path) -> float:
     Returns: the largest difference of logits and attention from torch in fp32, relative to their scale.
     Raises: TrainingError when the graph does not compute what the network computes; nothing is written then.
     """
+    _keep_to_ourselves()
     network = in_layout(network.cpu().eval(), torch.contiguous_format)
     shape = (plan.network.in_channels, *plan.patch_size[: plan.network.spatial_dims])
     example = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
@@ -59,6 +61,15 @@ def export_openvino(network: AttentionUNet, plan: Plan, path: Path) -> float:
                 hint="report this with the plan.json; the weights are kept",
             )
     return difference
+
+
+def _keep_to_ourselves() -> None:
+    """OpenVINO's converter reports its use over the network, unasked; its own stand-in for that sends nothing."""
+    from openvino.tools.ovc import telemetry_stub
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("openvino.tools.ovc") and hasattr(module, "tm"):
+            module.tm = telemetry_stub  # type: ignore[attr-defined]
 
 
 def _difference(network: AttentionUNet, graph: Path, shape: tuple[int, ...], patch: np.ndarray) -> float:

@@ -13,7 +13,7 @@ from attunet.data.cases import Case, Dataset, GeometryPolicy, read_case
 from attunet.data.labels import name_labels
 from attunet.data.preprocess import canonical, content_box
 from attunet.data.volume import Array, Volume
-from attunet.errors import DatasetError, LabelError
+from attunet.errors import DataError, DatasetError, LabelError
 
 __all__ = ["CaseFacts", "Fingerprint", "Modality", "fingerprint"]
 
@@ -74,7 +74,7 @@ def fingerprint(
 
     Args: labels to learn (name to file value, background added when missing), all of the data set's by default;
         what to do when image and label grids differ; a function called after each case.
-    Raises: DatasetError without labelled cases, LabelError when a chosen label is nowhere.
+    Raises: DatasetError without labelled cases, LabelError when a chosen label is nowhere, DataError for NaN.
     """
     chosen = [case for case in dataset.cases if case.label is not None and case.split != "test"]
     if not chosen:
@@ -102,12 +102,18 @@ def _facts(case: Case, geometry: GeometryPolicy) -> CaseFacts:
     box = tuple(slice(low, low + length) for low, length in zip(start, size, strict=True))
     content = Volume(image.array[:, *box], image.affine)
     axes, _, _ = canonical(content)
+    intensities = _sample(content.array, label.array[0][box])
+    if not np.isfinite(intensities).all():
+        raise DataError(
+            f"the image of case {case.id} holds NaN or infinite values, expected finite numbers",
+            hint="replace them by a number, such as the value of air or background",
+        )
     values, counts = np.unique(label.array, return_counts=True)
     return CaseFacts(
         shape=axes.spatial_shape,
         spacing=axes.spacing,
         raster=bool(np.array_equal(image.affine, np.eye(4))) and image.spatial_shape[2] == 1,
-        intensities=_sample(content.array, label.array[0][box]),
+        intensities=intensities,
         label_voxels={int(value): int(count) for value, count in zip(values, counts, strict=True)},
         integral=bool(np.issubdtype(image.array.dtype, np.integer)),
     )

@@ -10,7 +10,7 @@ __all__ = ["Topology", "plan_topology"]
 
 _SMALLEST_MAP = 4
 _COARSE = 2.0
-_SLACK = 1.5
+_SLACK = 1.6
 
 
 @dataclass(frozen=True)

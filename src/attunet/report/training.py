@@ -106,7 +106,7 @@ def _draw(view: CaseView, plan: Plan) -> Figure:
 def _facts(plan: Plan, history: Sequence[dict[str, float]], summary: Summary) -> dict[str, object]:
     network = plan.network
     return {
-        "Mean Dice": f"{summary.foreground_mean('Dice'):.3f}",
+        "Mean Dice": _number(summary.foreground_mean("Dice"), 3),
         "Cases scored": len(summary.cases),
         "Network": f"{plan.preset}, {network.spatial_dims}-D, gate: {network.gate or 'none'}",
         "Training": f"{history[-1]['minutes']:.1f} min, {int(history[-1]['step'])} steps" if history else "none",
@@ -121,20 +121,18 @@ def _scores(summary: Summary) -> Table:
         for label in summary.labels
     ]
     if len(summary.labels) > 1:
-        rows.append(
-            [
-                "mean",
-                *(f"{summary.foreground_mean(metric):.{digits}f}" for metric, digits in _COLUMNS.items()),
-            ]
-        )
+        means = (_number(summary.foreground_mean(metric), digits) for metric, digits in _COLUMNS.items())
+        rows.append(["mean", *means])
     return Table(f"Scores over {len(summary.cases)} cases (mean ± standard deviation)", _HEADINGS, rows)
 
 
 def _cell(summary: Summary, label: str, metric: str, digits: int) -> str:
     mean, deviation = summary.mean(label, metric), summary.deviation(label, metric)
-    if isnan(mean):
-        return "–"
-    return f"{mean:.{digits}f}" if isnan(deviation) else f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+    return _number(mean, digits) if isnan(deviation) else f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+
+
+def _number(value: float, digits: int) -> str:
+    return "–" if isnan(value) else f"{value:.{digits}f}"
 
 
 def _decisions(plan: Plan) -> Table:

@@ -47,7 +47,7 @@ class Augmentation:
             spatial_size=self._size,
             padding_mode="border",
         )
-        self._intensity = _intensity_transforms() if config.augmentation == "default" else []
+        self._intensity = _intensity_transforms(dims) if config.augmentation == "default" else []
 
     def input_size(self, patch: Triple, rng: np.random.Generator) -> Triple:
         """How large a box the transforms want for a patch: larger when it will be rotated or scaled."""
@@ -81,13 +81,17 @@ class Augmentation:
         return moved, self._affine(label[None].float(), mode="nearest")[0]
 
 
-def _intensity_transforms() -> list[mt.RandomizableTransform]:
+def _intensity_transforms(dims: int) -> list[mt.RandomizableTransform]:
     return [
         mt.RandGaussianNoise(prob=0.1, std=0.1),
         mt.RandGaussianSmooth(prob=0.1, sigma_x=(0.5, 1.0), sigma_y=(0.5, 1.0), sigma_z=(0.5, 1.0)),
         mt.RandScaleIntensity(prob=0.15, factors=0.25),
         mt.RandStdShiftIntensity(prob=0.15, factors=0.25),
-        mt.RandSimulateLowResolution(prob=0.1, zoom_range=(0.5, 1.0)),
+        mt.RandSimulateLowResolution(
+            prob=0.1,
+            zoom_range=(0.5, 1.0),
+            upsample_mode="bilinear" if dims == 2 else "trilinear",
+        ),
         mt.RandAdjustContrast(prob=0.2, gamma=(0.7, 1.5), retain_stats=True),
     ]
 

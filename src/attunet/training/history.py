@@ -4,38 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 
 from attunet.files import write_text
+from attunet.training.paths import FoldPaths
 from attunet.training.schedule import Schedule
 
-__all__ = ["FoldPaths", "History"]
-
-
-@dataclass(frozen=True)
-class FoldPaths:
-    """Where a fold's files lie."""
-
-    folder: Path
-
-    @property
-    def last(self) -> Path:
-        """The checkpoint to resume from."""
-        return self.folder / "checkpoints" / "last.ckpt"
-
-    @property
-    def best(self) -> Path:
-        """The averaged weights of the best validation."""
-        return self.folder / "checkpoints" / "best.safetensors"
-
-    @property
-    def log(self) -> Path:
-        """One row per epoch."""
-        return self.folder / "log.csv"
+__all__ = ["History"]
 
 
 class History(pl.Callback):
@@ -46,6 +23,12 @@ class History(pl.Callback):
         self._paths = paths
         self.rows: list[dict[str, float]] = []
         self._validated: dict[str, float] = {}
+        self._restored = 0
+
+    @property
+    def grown(self) -> bool:
+        """Whether an epoch was trained since the history was made or restored."""
+        return len(self.rows) > self._restored
 
     def add_validation(self, mean: float, scores: dict[str, float]) -> None:
         """Scores that belong to the epoch now ending."""
@@ -76,6 +59,7 @@ class History(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
         self.rows = list(state_dict["rows"])
+        self._restored = len(self.rows)
 
 
 def _table(rows: list[dict[str, float]]) -> str:

@@ -44,13 +44,13 @@ class TrainingModule(pl.LightningModule):
         image = batch.image.to(memory_format=self._layout)
         result = self.network(image, detailed=True)
         loss = self._loss(result.logits, result.auxiliary, batch.label)
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"the loss is not a number at step {self.global_step}",
-                hint="lower learning_rate in the recipe (--recipe) and go on with --resume",
-            )
+        self._check(loss, "loss")
         self.log("loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(image))
         return loss
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Make dropout a function of the step, as the patches are, so that a resumed training is the same one."""
+        torch.manual_seed(self.config.seed + self.global_step)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Follow the weights."""
@@ -58,7 +58,8 @@ class TrainingModule(pl.LightningModule):
 
     def configure_gradient_clipping(self, optimizer: Optimizer, *_args: Any, **_kwargs: Any) -> None:
         """By norm, here because lightning refuses to clip for fused optimisers; nothing is scaled in bf16 and fp32."""
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
+        # Checked before the step is taken, so that no checkpoint ever holds weights that are not numbers.
+        self._check(torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip), "gradient")
 
     def configure_optimizers(self) -> Optimizer:
         """The recipe's optimiser; its rate is set at each step by the schedule."""
@@ -74,3 +75,10 @@ class TrainingModule(pl.LightningModule):
             )
         kind = AdamW if config.optimizer == "adamw" else Adam
         return kind(parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True)
+
+    def _check(self, value: Tensor, name: str) -> None:
+        if not torch.isfinite(value):
+            raise TrainingError(
+                f"the {name} is not a number at step {self.global_step}",
+                hint="lower learning_rate in the recipe (--recipe) and go on with --resume",
+            )

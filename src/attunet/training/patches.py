@@ -49,16 +49,15 @@ class PatchDataset(Dataset[Patch]):
         return self._augmentation(patch, rng)
 
     def _centre(self, opened: _Opened, index: int, rng: np.random.Generator) -> Array:
-        """A voxel of a class taken in turn for the last patches of each batch, any voxel for the others."""
+        """A voxel of a class drawn at random for the last patches of each batch, any voxel for the others."""
         position = index % self._batch
         labelled = position >= round(self._batch * (1 - self._config.foreground_fraction))
         if labelled and opened.points:
             present = sorted(opened.points)
             points = opened.points[present[int(rng.integers(len(present)))]]
             return np.asarray(points[int(rng.integers(len(points)))])
-        low = [min(size, edge) // 2 for size, edge in zip(opened.label.shape, self._patch, strict=True)]
-        spans = [max(1, size - 2 * margin) for size, margin in zip(opened.label.shape, low, strict=True)]
-        return np.array([margin + int(rng.integers(span)) for margin, span in zip(low, spans, strict=True)])
+        starts = [max(1, size - edge + 1) for size, edge in zip(opened.label.shape, self._patch, strict=True)]
+        return np.array([int(rng.integers(many)) + edge // 2 for many, edge in zip(starts, self._patch, strict=True)])
 
 
 def patch_loader(
@@ -118,11 +117,12 @@ def _cut(opened: _Opened, centre: Array, size: tuple[int, int, int]) -> tuple[Ar
             before = (edge - extent) // 2
             pads.append((before, edge - extent - before))
     box = tuple(slice(start, start + edge) for start, edge in zip(starts, size, strict=True))
-    image, label = np.asarray(opened.image[:, *box]), np.asarray(opened.label[box])
+    # Copies: a box may be a view of the volume in memory, and some of MONAI's transforms write to what they are given.
+    image, label = np.array(opened.image[:, *box]), np.array(opened.label[box])
     if any(sum(pad) for pad in pads):
         image = np.pad(image, [(0, 0), *pads], mode="edge")
         label = np.pad(label, pads, constant_values=IGNORED)
-    return np.ascontiguousarray(image), np.ascontiguousarray(label)
+    return image, label
 
 
 def _one_thread(_worker: int) -> None:

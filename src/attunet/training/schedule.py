@@ -40,6 +40,11 @@ class Schedule(pl.Callback):
         """Start the clock."""
         self._started = time.monotonic()
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Train nothing more when the budget was used up before."""
+        self._step = trainer.global_step
+        trainer.should_stop = self.progress >= 1.0
+
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:

@@ -7,7 +7,8 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,6 +20,8 @@ from attunet.config import Plan
 from attunet.data.cases import Case, GeometryPolicy, read_case
 from attunet.data.preprocess import IGNORED, prepare, prepare_label
 from attunet.data.volume import Array
+from attunet.errors import AttunetError, LabelError, TrainingError
+from attunet.training.interrupts import interrupts_wait
 
 __all__ = ["StoredCase", "default_store", "store_cases"]
 
@@ -81,15 +84,26 @@ def store_cases(
             advance()
         return stored
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(_store, case, plan, geometry, stored[case.id].folder) for case in missing]
-        try:
-            for job in as_completed(jobs):
-                job.result()
-                advance()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        with interrupts_wait():
+            jobs = [pool.submit(_store, case, plan, geometry, stored[case.id].folder) for case in missing]
+        _gather(pool, jobs, advance)
     return stored
+
+
+def _gather(pool: ProcessPoolExecutor, jobs: Sequence[Future[None]], advance: Callable[[], None]) -> None:
+    try:
+        for job in as_completed(jobs):
+            job.result()
+            advance()
+    except BrokenProcessPool as error:
+        raise TrainingError(
+            "a preprocessing process was ended by the system, most likely for want of memory",
+            hint="free memory and run it again, the cases stored so far are kept; "
+            'in a script of your own, call it under if __name__ == "__main__"',
+        ) from error
+    except BaseException:
+        pool.shutdown(cancel_futures=True)
+        raise
 
 
 def _key(case: Case, plan: Plan, geometry: GeometryPolicy) -> str:
@@ -112,13 +126,15 @@ def _state(file: Path) -> tuple[str, int, int, int]:
 
 
 def _store(case: Case, plan: Plan, geometry: GeometryPolicy, target: Path) -> None:
-    image, label = read_case(case, geometry=geometry)
-    assert label is not None
-    prepared = prepare(image, plan.preprocessing)
-    classes = prepare_label(label, prepared.trail, tuple(plan.labels.values()), plan.ignore_label)
+    try:
+        image, classes = _prepared(case, plan, geometry)
+    except AttunetError as error:
+        if case.id in error.message:
+            raise
+        raise type(error)(f"case {case.id}: {error.message}", hint=error.hint) from error
     temporary = Path(tempfile.mkdtemp(prefix=".storing-", dir=target.parent))
     try:
-        _write(temporary / "image.b2nd", prepared.array, plan)
+        _write(temporary / "image.b2nd", image, plan)
         _write(temporary / "label.b2nd", classes, plan)
         np.savez(temporary / "points.npz", allow_pickle=False, **_points(classes, len(plan.labels)))
         temporary.replace(target)
@@ -127,6 +143,15 @@ def _store(case: Case, plan: Plan, geometry: GeometryPolicy, target: Path) -> No
             raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _prepared(case: Case, plan: Plan, geometry: GeometryPolicy) -> tuple[Array, Array]:
+    """Image (C, I, J, K) and classes (I, J, K) on the model grid."""
+    image, label = read_case(case, geometry=geometry)
+    if label is None:
+        raise LabelError("there is no label", hint="add its mask, or leave the case out")
+    prepared = prepare(image, plan.preprocessing)
+    return prepared.array, prepare_label(label, prepared.trail, tuple(plan.labels.values()), plan.ignore_label)
 
 
 def _write(path: Path, array: Array, plan: Plan) -> None:

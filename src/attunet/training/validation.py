@@ -15,8 +15,9 @@ from attunet.data.volume import Array
 from attunet.inference.sliding_window import sliding_window
 from attunet.inference.torch_engine import TorchEngine
 from attunet.nn.weights import save_weights
-from attunet.training.history import FoldPaths, History
+from attunet.training.history import History
 from attunet.training.module import TrainingModule
+from attunet.training.paths import FoldPaths
 from attunet.training.schedule import Schedule
 from attunet.training.store import StoredCase
 
@@ -28,8 +29,8 @@ _MOST_CASES = 10
 class FullVolumeValidation(pl.Callback):
     """Dice per label of the averaged network on up to ten whole validation cases, on the model grid.
 
-    Runs after the first epoch, at the end, and in between as often as its share of the time allows; the best weights
-    are written each time they improve.
+    Runs after the first epoch, at the end, and in between as often as its share of the time allows (a share of 1:
+    after every epoch); the best weights are written each time they improve.
     """
 
     def __init__(
@@ -55,14 +56,15 @@ class FullVolumeValidation(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Validate when due."""
         assert isinstance(pl_module, TrainingModule)
-        due = self._spent + self._last <= self._fraction * self._schedule.elapsed
+        due = self._fraction >= 1 or self._spent + self._last <= self._fraction * self._schedule.elapsed
         if not due and not trainer.should_stop and self._schedule.progress < 1 and trainer.current_epoch > 0:
             return
         started = time.monotonic()
         scores = self.validate(pl_module)
         self._last = time.monotonic() - started
         self._spent += self._last
-        mean = float(np.nanmean(list(scores.values()))) if scores else 0.0
+        known = [score for score in scores.values() if not np.isnan(score)]
+        mean = float(np.mean(known)) if known else 0.0  # no label in any case: any weights are as good
         self._history.add_validation(mean, scores)
         if mean >= self.best:
             self.best = mean

@@ -21,7 +21,7 @@ def read_array(path: Path) -> Volume:
     """
     try:
         array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except Exception as error:  # numpy raises whatever a damaged header leads to, such as a TokenError
         raise FormatError(
             f"cannot read {path} as .npy: {_first_line(error)}", hint="save it with numpy.save(path, array)"
         ) from error

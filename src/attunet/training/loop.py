@@ -1,0 +1,110 @@
+"""One fold's weights: lightning's trainer with our callbacks, and the ways in which it can end."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import warnings
+from collections.abc import Callable, Sequence
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from attunet.config import Plan, TrainingConfig
+from attunet.errors import TrainingError
+from attunet.training.checkpoint import WholeCheckpoints
+from attunet.training.history import History
+from attunet.training.module import TrainingModule
+from attunet.training.patches import patch_loader
+from attunet.training.paths import FoldPaths
+from attunet.training.schedule import Schedule
+from attunet.training.store import StoredCase
+from attunet.training.validation import FullVolumeValidation
+
+__all__ = ["MakeCallbacks", "train_network"]
+
+MakeCallbacks = Callable[[Schedule, History], Sequence[pl.Callback]]
+
+_OUT_OF_MEMORY = ("DefaultCPUAllocator", "DataLoader worker")
+"""Words of the errors that torch raises when memory runs out on the CPU, or the system ends a process for it."""
+
+
+def train_network(
+    train: Sequence[StoredCase],
+    validation: Sequence[StoredCase],
+    plan: Plan,
+    config: TrainingConfig,
+    paths: FoldPaths,
+    *,
+    accelerator: str = "cpu",
+    resume: bool = False,
+    callbacks: MakeCallbacks = lambda _schedule, _history: (),
+) -> History:
+    """Train until the budget is used up, from the last checkpoint when there is one and `resume` is set.
+
+    Leaves the best averaged weights, the last checkpoint and the logs under `paths`.
+    Raises: TrainingError when the loss is not a number, memory runs out or the checkpoint is damaged;
+        KeyboardInterrupt when it was stopped from outside.
+    """
+    pl.seed_everything(config.seed, workers=False, verbose=False)
+    schedule = Schedule(config)
+    history = History(schedule, paths)
+    judge = FullVolumeValidation(validation, plan, config.validation_fraction, schedule, history, paths)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # lightning's advice on workers and loggers is not the user's concern
+        module = TrainingModule(plan, config)
+        trainer = _trainer(config, paths, accelerator, [schedule, judge, history, *callbacks(schedule, history)])
+        loader = patch_loader(train, plan, config, lambda: trainer.global_step)
+        _fit(trainer, module, loader, paths, resume)
+    return history
+
+
+def _trainer(
+    config: TrainingConfig, paths: FoldPaths, accelerator: str, callbacks: Sequence[pl.Callback]
+) -> pl.Trainer:
+    checkpoint = ModelCheckpoint(
+        paths.last.parent, filename=paths.last.stem, enable_version_counter=False, save_on_train_epoch_end=True
+    )
+    return pl.Trainer(
+        accelerator="gpu" if accelerator == "cuda" else "cpu",
+        devices=1,
+        precision=_precision(config, accelerator),
+        max_epochs=-1,
+        limit_train_batches=config.steps_per_epoch,
+        logger=TensorBoardLogger(paths.folder, name="", version="tensorboard"),
+        callbacks=[*callbacks, checkpoint],
+        plugins=[WholeCheckpoints()],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=config.steps_per_epoch,
+    )
+
+
+def _fit(trainer: pl.Trainer, module: TrainingModule, loader: object, paths: FoldPaths, resume: bool) -> None:
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, loader, ckpt_path=paths.last if resume and paths.last.exists() else None)
+    except SystemExit:
+        # Lightning turns Ctrl-C and SIGTERM into an exit of its own, and leaves Ctrl-C ignored from then on.
+        signal.signal(signal.SIGINT, on_interrupt)
+        raise KeyboardInterrupt from None
+    except RuntimeError as error:
+        if trainer.received_sigterm:  # it reached a process that prepares patches, too
+            raise KeyboardInterrupt from None
+        if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
+            hint = "choose a smaller --size, or free memory and go on with --resume"
+            raise TrainingError("the training ran out of memory", hint=hint) from error
+        raise
+
+
+def _precision(config: TrainingConfig, accelerator: str) -> str:
+    if config.precision == "fp32":
+        return "32-true"
+    if accelerator == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    return "bf16-mixed" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32-true"
+
+
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

@@ -1,0 +1,55 @@
+"""Where a fold that is being trained keeps its files. Knows no torch, so that a wrong command is refused at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["FoldPaths", "any_started"]
+
+
+@dataclass(frozen=True)
+class FoldPaths:
+    """The files of the fold in `folder`."""
+
+    folder: Path
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to resume from."""
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """The averaged weights of the best validation."""
+        return self.folder / "checkpoints" / "best.safetensors"
+
+    @property
+    def log(self) -> Path:
+        """One row per epoch."""
+        return self.folder / "log.csv"
+
+    @property
+    def weights(self) -> Path:
+        """The weights of the finished fold."""
+        return self.folder / "weights.safetensors"
+
+    @property
+    def graph(self) -> Path:
+        """The same network for OpenVINO."""
+        return self.folder / "graph.xml"
+
+    @property
+    def metrics(self) -> Path:
+        """Scores of the finished fold on its validation cases; the last file to appear."""
+        return self.folder / "metrics.json"
+
+    @property
+    def curves(self) -> Path:
+        """Loss, rate and Dice over the epochs."""
+        return self.folder / "curves.png"
+
+
+def any_started(run: Path) -> bool:
+    """Whether a fold of this model folder has a checkpoint, so that its plan is settled."""
+    return any(FoldPaths(folder).last.exists() for folder in run.glob("fold_*"))

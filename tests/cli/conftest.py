@@ -1,0 +1,29 @@
+"""Running one command in this process, as the command line would."""
+
+from __future__ import annotations
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from attunet.cli import console
+
+
+@pytest.fixture
+def invoke():
+    """`invoke(command, *arguments)`: what it printed, its exit code, and the error it raised, if any."""
+
+    def run(command, *arguments):
+        forget_streams()
+        app = typer.Typer()
+        app.command()(command)
+        return CliRunner(env={"COLUMNS": "200"}).invoke(app, [str(argument) for argument in arguments])
+
+    yield run
+    forget_streams()
+
+
+def forget_streams():
+    """The runner replaces the streams, which the cached consoles would not notice."""
+    console.results.cache_clear()
+    console.notes.cache_clear()

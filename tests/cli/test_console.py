@@ -1,0 +1,31 @@
+"""What the commands print with."""
+
+from __future__ import annotations
+
+import pytest
+
+from attunet.cli.console import fail, notes, progress_bar
+
+
+@pytest.fixture(autouse=True)
+def fresh_stream(capsys):
+    notes.cache_clear()
+    yield
+    notes.cache_clear()
+
+
+def test_an_error_is_one_line_whatever_is_in_it(capsys):
+    fail("cannot read [/red]\nat all " + "x" * 300, "look [here]")
+    assert capsys.readouterr().err == "error: cannot read [/red] at all " + "x" * 300 + "; look [here]\n"
+
+
+def test_an_error_without_a_remedy(capsys):
+    fail("broken")
+    assert capsys.readouterr().err == "error: broken\n"
+
+
+def test_progress_is_silent_where_there_is_no_terminal(capsys):
+    with progress_bar() as progress:
+        progress.advance(progress.add_task("work", total=2))
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")

@@ -1,0 +1,183 @@
+"""`attunet predict`: masks for new scans, and what happens to those that cannot be segmented."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from attunet.cli.predict import predict
+from attunet.data.formats import read_label, read_volume, write_volume
+from attunet.data.volume import Volume
+from attunet.errors import BundleError, ConfigError, DatasetError, FormatError
+
+
+def write_scan(path, seed=0, shape=(20, 16, 10)):
+    array = np.random.default_rng(seed).normal(100, 30, (1, *shape)).astype(np.int16)
+    write_volume(Volume(array, np.diag([-1.0, -1.0, 2.0, 1.0])), path)
+    return path
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """Three scans in three formats."""
+    for seed, name in enumerate(("a.nii.gz", "b.mha", "c.nrrd")):
+        write_scan(tmp_path / "scans" / name, seed)
+    return tmp_path / "scans"
+
+
+@pytest.fixture
+def segment(tiny_run, tmp_path, invoke):
+    """Predict with one fold of the small model into tmp_path/masks."""
+
+    def run(*arguments, model=tiny_run):
+        return invoke(predict, "-m", model, "-o", tmp_path / "masks", "--fold", "0", "--disable-tta", *arguments)
+
+    return run
+
+
+def names(folder):
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_a_folder_becomes_masks_in_the_formats_of_its_images(segment, scans, tmp_path):
+    done = segment("-i", scans)
+    assert done.exit_code == 0
+    assert "3 of 3 cases written" in done.stderr
+    assert names(tmp_path / "masks") == ["a.nii.gz", "b.mha", "c.nrrd"]
+    for mask in (tmp_path / "masks").iterdir():
+        np.testing.assert_allclose(read_label(mask).affine, read_volume(scans / mask.name).affine, atol=1e-6)
+        assert set(np.unique(read_label(mask).array)) == {0, 1, 7}
+
+
+def test_files_are_named_one_by_one_or_after_one_flag(segment, scans, tmp_path):
+    segment("-i", scans / "a.nii.gz", "-i", scans / "b.mha")
+    assert names(tmp_path / "masks") == ["a.nii.gz", "b.mha"]
+    segment("-i", scans / "a.nii.gz", scans / "b.mha", scans / "c.nrrd")
+    assert names(tmp_path / "masks") == ["a.nii.gz", "b.mha", "c.nrrd"]
+
+
+def test_all_that_can_be_asked_for_is_written(segment, scans, tmp_path):
+    extras = ("--attention", "--save-probabilities", "--statistics", "--preview")
+    done = segment("-i", scans / "a.nii.gz", *extras, "--report", tmp_path / "run.json")
+    assert done.exit_code == 0
+    written = {"a.nii.gz", "a_attention_level2.nii.gz", "a_probabilities.nii.gz", "a_preview.png", "statistics.json"}
+    assert set(names(tmp_path / "masks")) == written
+    report = json.loads((tmp_path / "run.json").read_text())
+    assert report["settings"]["attention"]
+    assert report["engine"].startswith("openvino cpu")
+    statistics = json.loads((tmp_path / "masks" / "statistics.json").read_text())
+    mask = read_label(tmp_path / "masks" / "a.nii.gz").array
+    assert statistics["cases"]["a"]["lesion"] == pytest.approx((mask == 7).sum() * 0.002, abs=1e-3)
+    assert "lesion ml" in done.stdout
+
+
+def test_one_bad_file_does_not_stop_the_others(segment, scans, tmp_path):
+    whole = (scans / "a.nii.gz").read_bytes()
+    (scans / "a.nii.gz").write_bytes(whole[: len(whole) // 2])
+    write_scan(scans / "[flat].nii.gz", shape=(20, 16, 1))
+    done = segment("-i", scans, "--report", tmp_path / "run.json")
+    assert done.exit_code == 1
+    assert names(tmp_path / "masks") == ["b.mha", "c.nrrd"]
+    assert "2 of 4 cases written" in done.stderr
+    assert "not segmented: [flat], a" in done.stderr
+    cases = {case["case"]: case["error"] for case in json.loads((tmp_path / "run.json").read_text())["cases"]}
+    assert "a.nii.gz" in cases["a"]
+    assert "2-D image" in cases["[flat]"]
+    assert cases["b"] is cases["c"] is None
+
+
+def test_nothing_but_bad_files_is_bad_input(segment, tmp_path):
+    (tmp_path / "a.nii.gz").write_bytes(b"no image")
+    done = segment("-i", tmp_path / "a.nii.gz")
+    assert done.exit_code == 2
+    assert not names(tmp_path / "masks")
+
+
+def test_a_prediction_goes_on_where_it_stopped(segment, scans, tmp_path):
+    segment("-i", scans / "a.nii.gz", "--statistics")
+    before = (tmp_path / "masks" / "a.nii.gz").stat().st_mtime_ns
+    done = segment("-i", scans, "--continue-prediction", "--statistics")
+    assert "a: there already" in done.stderr
+    assert "2 of 2 cases written" in done.stderr
+    assert (tmp_path / "masks" / "a.nii.gz").stat().st_mtime_ns == before
+    assert set(json.loads((tmp_path / "masks" / "statistics.json").read_text())["cases"]) == {"a", "b", "c"}
+
+
+def test_a_foreign_statistics_file_is_not_added_to(segment, scans, tmp_path):
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "statistics.json").write_text("[1]")
+    done = segment("-i", scans / "a.nii.gz", "--continue-prediction", "--statistics")
+    assert isinstance(done.exception, FormatError)
+    assert (tmp_path / "masks" / "statistics.json").read_text() == "[1]"
+
+
+def test_images_are_never_overwritten_by_their_masks(scans, tiny_run, invoke):
+    before = (scans / "a.nii.gz").read_bytes()
+    done = invoke(predict, "-m", tiny_run, "-i", scans, "-o", scans)
+    assert isinstance(done.exception, ConfigError)
+    assert "a, b, c would overwrite" in str(done.exception)
+    assert (scans / "a.nii.gz").read_bytes() == before
+
+
+def test_numbered_images_lose_their_number(segment, scans, tmp_path):
+    (scans / "a.nii.gz").rename(tmp_path / "a_0000.nii.gz")
+    segment("-i", tmp_path / "a_0000.nii.gz")
+    assert names(tmp_path / "masks") == ["a.nii.gz"]
+
+
+def test_attention_needs_a_gate(make_model, scans, segment):
+    done = segment("-i", scans, "--attention", model=make_model(3, gate=None))
+    assert isinstance(done.exception, ConfigError)
+    assert "without gates" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("typed", "kind"),
+    [
+        (("-i", "none.nii.gz"), DatasetError),
+        (("--fold", "7", "-i", "."), BundleError),
+        (("--fold", "first", "-i", "."), ConfigError),
+    ],
+)
+def test_wrong_input_is_an_error_with_a_remedy(typed, kind, segment, tmp_path):
+    done = segment(*typed)
+    assert isinstance(done.exception, kind)
+    assert done.exception.hint
+    assert not (tmp_path / "masks").exists()
+
+
+@pytest.mark.parametrize("typed", [("--step-size", "0"), ("--step-size", "1.5"), ("--device", "tpu")])
+def test_values_out_of_range_are_usage_errors(typed, segment, scans):
+    assert segment("-i", scans, *typed).exit_code == 2
+
+
+@pytest.mark.parametrize("flaw", ["absent", "unfinished", "changed", "image"])
+def test_the_user_sees_one_line_and_exit_code_2(flaw, tiny_run, scans, tmp_path):
+    model, image, message = tmp_path / "model", scans, ""
+    if flaw != "absent":
+        shutil.copytree(tiny_run, model)
+    if flaw == "absent":
+        message = "no model folder at"
+    elif flaw == "unfinished":
+        (model / "manifest.json").unlink()
+        message = "unfinished training"
+    elif flaw == "changed":
+        with (model / "fold_0" / "graph.bin").open("r+b") as stream:
+            stream.write(b"\x01")
+        message = "differs from what was trained"
+    else:
+        image, message = tmp_path / "none", "there is no file or folder"
+    code = "from attunet.cli import main; main()"
+    arguments = ["predict", "-m", model, "-i", image, "-o", tmp_path / "masks"]
+    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+    assert not (tmp_path / "masks").exists()

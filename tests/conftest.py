@@ -1,0 +1,186 @@
+"""What tests of several rooms share: tiny data sets that can be learnt in seconds, plans, models of random weights."""
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from attunet.config import FingerprintSummary, Normalization, Plan, Preprocessing, TrainingConfig
+from attunet.networks import default_network
+
+SHAPE = (24, 24, 16)
+
+
+def write_blob(folder, name, seed, *, value=1, second=None, ignored=None, shape=SHAPE):
+    """A noisy volume with a bright ball labelled `value`, perhaps a dark one `second` and a border `ignored`."""
+    random = np.random.default_rng(seed)
+    image = random.normal(0, 0.3, shape).astype(np.float32)
+    label = np.zeros(shape, np.uint8)
+    grid = np.indices(shape)
+    for mark, light in ((value, 3.0), (second, -3.0)):
+        if mark is not None:
+            centre = [random.integers(6, edge - 5) for edge in shape]
+            inside = sum((axis - middle) ** 2 for axis, middle in zip(grid, centre, strict=True)) < 20
+            image[inside] += light
+            label[inside] = mark
+    if ignored is not None:
+        label[:4] = ignored
+    for kind, array in (("images", image), ("labels", label)):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), folder / kind / f"{name}.nii")
+
+
+@pytest.fixture(scope="session")
+def write_blobs():
+    """A function that fills a folder with labelled volumes case0, case1, ... and returns the folder."""
+
+    def write(folder: Path, cases=4, **how):
+        for index in range(cases):
+            write_blob(folder, f"case{index}", index, **how)
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny_plan():
+    """A function that makes a plan for those volumes; keyword arguments replace its fields."""
+
+    def make(**changes):
+        dims = changes.pop("dims", 3)
+        labels = changes.pop("labels", {"background": 0, "blob": 1})
+        network = default_network(
+            spatial_dims=dims,
+            in_channels=1,
+            out_channels=len(labels),
+            channels=(8, 12, 16),
+            strides=((2,) * dims,) * 2,
+            kernel_sizes=((3,) * dims,) * 3,
+        )
+        fields = {
+            "name": "blobs",
+            "labels": labels,
+            "channel_names": ("light",),
+            "preprocessing": Preprocessing(spacing=(1.0, 1.0, 1.0), normalization=(Normalization(kind="zscore"),)),
+            "patch_size": (16, 16, 8) if dims == 3 else (16, 16, 1),
+            "batch_size": 2,
+            "network": network,
+            "fingerprint": FingerprintSummary(
+                cases=4, channels=1, median_shape=SHAPE, median_spacing=(1.0, 1.0, 1.0), label_voxels={"blob": 80}
+            ),
+            "reasons": {},
+        }
+        return Plan(**{**fields, **changes})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """A function that makes settings for a training of a second; keyword arguments replace them."""
+
+    def make(**changes):
+        settings = {
+            "epochs": 2,
+            "steps_per_epoch": 3,
+            "warmup_steps": 1,
+            "folds": 2,
+            "workers": 0,
+            "precision": "fp32",
+            "validation_fraction": 1.0,
+        }
+        return TrainingConfig(**{**settings, **changes})
+
+    return make
+
+
+def plan_of(spatial_dims=3, *, in_channels=1, labels=None, gate="grid", spacing=(1.0, 1.0, 1.0), **fields):
+    """A plan of a network of three levels; two foreground labels, unless others are given."""
+    labels = labels or {"background": 0, "body": 1, "lesion": 7}
+    patch = (16, 12, 8) if spatial_dims == 3 else (16, 12, 1)
+    network = default_network(
+        spatial_dims=spatial_dims,
+        in_channels=in_channels,
+        out_channels=len(labels),
+        channels=(4, 6, 8),
+        strides=((2,) * spatial_dims,) * 2,
+        kernel_sizes=((3,) * spatial_dims,) * 3,
+        gate=gate,
+    )
+    return Plan(
+        name="tiny",
+        labels=labels,
+        channel_names=tuple(f"channel {index}" for index in range(in_channels)),
+        preprocessing=Preprocessing(spacing=spacing, normalization=(Normalization(kind="zscore"),) * in_channels),
+        patch_size=patch,
+        batch_size=2,
+        network=network,
+        fingerprint=FingerprintSummary(
+            cases=3, channels=in_channels, median_shape=patch, median_spacing=spacing, label_voxels={}
+        ),
+        reasons={"network": "small enough for a test"},
+        **fields,
+    )
+
+
+def random_network(plan, seed=0):
+    """The plan's network with random weights, whose logits and gates vary from voxel to voxel."""
+    import torch
+
+    from attunet.nn import AttentionUNet
+
+    torch.manual_seed(seed)
+    network = AttentionUNet.from_config(plan.network).eval()
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if "psi" in name or name.startswith("heads."):
+                parameter.normal_(std=2.0) if name.endswith("weight") else parameter.zero_()
+            if name == "heads.level1.weight":  # no class wins everywhere
+                parameter -= parameter.mean(dim=1, keepdim=True)
+    return network
+
+
+@pytest.fixture(scope="session")
+def make_plan_of():
+    """`plan_of`, for tests that need a plan and no model."""
+    return plan_of
+
+
+@pytest.fixture(scope="session")
+def make_network():
+    """`random_network` of a plan."""
+    return random_network
+
+
+@pytest.fixture(scope="session")
+def make_model(tmp_path_factory):
+    """Write a sealed model folder: `make_model(spatial_dims, folds=1, **settings of plan_of)`."""
+    from attunet.bundle import fold_folder, save_manifest, save_plan
+    from attunet.export.openvino import export_openvino
+    from attunet.nn import save_weights
+
+    def make(spatial_dims=3, *, folds=1, **settings):
+        root = tmp_path_factory.mktemp("model")
+        plan = plan_of(spatial_dims, **settings)
+        save_plan(plan, root)
+        for index in range(folds):
+            network, folder = random_network(plan, seed=index), fold_folder(root, index)
+            save_weights(network, folder / "weights.safetensors")
+            export_openvino(network, plan, folder / "graph.xml")
+        save_manifest(root)
+        return root
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_run(make_model):
+    """A model of volumes, two folds, label values 0, 1 and 7; never write into it."""
+    return make_model(3, folds=2)
+
+
+@pytest.fixture(scope="session")
+def tiny_slices(make_model):
+    """A model of grey pictures, label values 0 and 255, mirrored along both axes; never write into it."""
+    return make_model(2, labels={"background": 0, "cell": 255}, mirror_axes=(0, 1), modality="image")

@@ -1,0 +1,62 @@
+"""What is written of a prediction, and where."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from attunet.data.formats import read_label, read_volume
+from attunet.data.volume import Volume
+from attunet.inference.prediction import Prediction
+
+LABELS = {"background": 0, "body": 1, "lesion": 7}
+
+
+@pytest.fixture
+def prediction():
+    image = Volume(np.zeros((1, 4, 5, 3), np.float32), np.diag([2.0, 2.0, 5.0, 1.0]))
+    mask = np.zeros((1, 4, 5, 3), np.uint8)
+    mask[:, :2], mask[:, 3, 0, 0] = 1, 7
+    return Prediction(
+        case="case",
+        image=image,
+        segmentation=image.with_array(mask),
+        labels=LABELS,
+        probabilities=image.with_array(np.full((3, 4, 5, 3), 1 / 3, np.float32)),
+        attention={"level2": image.with_array(np.full((1, 4, 5, 3), 0.5, np.float32))},
+        engine="none",
+    )
+
+
+def test_volumes_are_in_millilitres(prediction):
+    assert prediction.volumes_ml == pytest.approx({"body": 30 * 0.02, "lesion": 0.02})
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha", ".npy"])
+def test_all_is_written_in_the_format_asked_for(suffix, prediction, tmp_path):
+    path = prediction.save(tmp_path / "new", suffix=suffix)
+    assert path == tmp_path / "new" / f"case{suffix}"
+    names = {"case", "case_probabilities", "case_attention_level2"}
+    assert {entry.name for entry in path.parent.iterdir()} == {f"{name}{suffix}" for name in names}
+    np.testing.assert_array_equal(read_label(path).array, prediction.segmentation.array)
+    assert read_volume(path.parent / f"case_probabilities{suffix}").channels == 3
+    if suffix != ".npy":
+        np.testing.assert_allclose(read_volume(path).affine, prediction.image.affine)
+
+
+@pytest.mark.parametrize(("suffix", "mask"), [(".png", "case.png"), (".jpg", "case.png"), (".tif", "case.tif")])
+def test_numbers_that_a_picture_cannot_hold_go_into_nifti(suffix, mask, prediction, tmp_path):
+    flat = {
+        "segmentation": prediction.segmentation.with_array(prediction.segmentation.array[..., :1]),
+        "probabilities": prediction.image.with_array(np.full((3, 4, 5, 1), 1 / 3, np.float32)),
+        "attention": {"level2": prediction.image.with_array(np.full((1, 4, 5, 1), 0.5, np.float32))},
+    }
+    Prediction("case", prediction.image, labels=LABELS, engine="none", **flat).save(tmp_path, suffix=suffix)
+    names = {mask, "case_probabilities.nii.gz", "case_attention_level2.nii.gz"}
+    assert {entry.name for entry in tmp_path.iterdir()} == names
+
+
+def test_only_what_was_asked_for_is_written(prediction, tmp_path):
+    bare = Prediction("case", prediction.image, prediction.segmentation, LABELS, None, {}, "none")
+    bare.save(str(tmp_path))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["case.nii.gz"]

@@ -1,0 +1,233 @@
+"""From an image to its mask: in the image's own format, grid, orientation, in the training's label values."""
+
+from __future__ import annotations
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+from scipy.spatial.transform import Rotation
+
+from attunet.bundle import load_bundle
+from attunet.data.cases import Case
+from attunet.data.formats import read_label, read_volume, write_volume
+from attunet.data.preprocess import prepare
+from attunet.data.volume import Volume
+from attunet.errors import ConfigError, DataError, DatasetError, FormatError
+from attunet.inference.engines import OpenVINOEngine
+from attunet.inference.segmenter import Segmenter
+from attunet.inference.torch_engine import TorchEngine
+
+SHAPE = (21, 18, 13)
+
+
+@pytest.fixture(scope="module")
+def volumes(tiny_run):
+    return Segmenter.load(tiny_run, folds=[0], device="cpu")
+
+
+@pytest.fixture(scope="module")
+def slices(tiny_slices):
+    return Segmenter.load(tiny_slices, device="cpu")
+
+
+def scan(affine=None, shape=SHAPE):
+    noise = np.random.default_rng(1).normal(100, 30, shape).clip(1)
+    return Volume(noise[None].astype(np.int16), np.diag([1.0, 1.0, 1.0, 1.0]) if affine is None else affine)
+
+
+def picture(shape=(23, 18), channels=1):
+    pixels = np.random.default_rng(1).integers(0, 256, (channels, *shape, 1), dtype=np.uint8)
+    return Volume(pixels, np.eye(4))
+
+
+def oblique():
+    affine = np.eye(4)
+    affine[:3, :3] = Rotation.from_euler("xyz", [0.3, -0.2, 0.1]).as_matrix() * [0.9, 1.2, 2.0]
+    affine[:3, 3] = 10, -20, 30
+    return affine
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
+@pytest.mark.parametrize("affine", [np.eye(4), np.diag([-1.0, -1.0, 2.0, 1.0]), oblique()])
+def test_a_mask_lies_where_its_image_lies(suffix, affine, volumes, tmp_path):
+    path = tmp_path / f"scan{suffix}"
+    write_volume(scan(affine), path)
+    mask = read_label(volumes.predict(path).save(tmp_path / "out", suffix=suffix))
+    assert mask.spatial_shape == SHAPE
+    assert mask.orientation == read_volume(path).orientation
+    np.testing.assert_allclose(mask.affine, affine, atol=1e-5)
+    assert set(np.unique(mask.array)) == {0, 1, 7}
+
+
+def test_other_programs_see_image_and_mask_on_one_grid(volumes, tmp_path):
+    write_volume(scan(oblique()), tmp_path / "scan.mha")
+    volumes.predict(tmp_path / "scan.mha").save(tmp_path / "out", suffix=".mha")
+    image, mask = (sitk.ReadImage(str(folder / "scan.mha")) for folder in (tmp_path, tmp_path / "out"))
+    for fact in ("GetSize", "GetOrigin", "GetSpacing", "GetDirection"):
+        assert getattr(mask, fact)() == getattr(image, fact)()
+
+
+@pytest.mark.parametrize("codes", ["LPS", "SAR", "AIL", "PLI"])
+def test_the_mask_does_not_depend_on_how_the_axes_run(codes, volumes):
+    image = nibabel.Nifti1Image(scan().array[0], np.diag([1.0, 1.0, 1.0, 1.0]))
+    turned = image.as_reoriented(ornt_transform(io_orientation(image.affine), axcodes2ornt(codes)))
+    result = volumes.predict(Volume(np.asarray(turned.dataobj)[None], turned.affine)).segmentation
+    assert result.orientation == codes
+    back = nibabel.Nifti1Image(result.array[0], result.affine)
+    back = back.as_reoriented(ornt_transform(axcodes2ornt(codes), io_orientation(image.affine)))
+    np.testing.assert_array_equal(np.asarray(back.dataobj), volumes.predict(scan()).segmentation.array[0])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".npy", ".tif"])
+def test_pictures_get_the_training_files_255(suffix, slices, tmp_path):
+    write_volume(picture(), tmp_path / f"cells{suffix}")
+    path = slices.predict(tmp_path / f"cells{suffix}").save(tmp_path / "out", suffix=suffix)
+    mask = read_label(path)
+    assert mask.spatial_shape == (23, 18, 1)
+    assert set(np.unique(mask.array)) == {0, 255}
+
+
+def test_volumes_are_segmented_slice_by_slice_by_a_flat_model(slices):
+    result = slices.predict(scan())
+    assert result.segmentation.spatial_shape == SHAPE
+    assert set(np.unique(result.segmentation.array)) == {0, 255}
+
+
+def test_files_volumes_arrays_and_cases_give_the_same(volumes, tmp_path):
+    image = scan(np.diag([1.5, 1.0, 2.0, 1.0]))
+    path = tmp_path / "scan.nii.gz"
+    write_volume(image, path)
+    expected = volumes.predict(image)
+    others = {
+        "scan": volumes.predict(str(path)),
+        "array": volumes.predict(image.array[0], spacing=(1.5, 1.0, 2.0)),
+        "case": volumes.predict(Case("case", (path,), None)),
+    }
+    assert {name: result.case for name, result in others.items()} == {name: name for name in others}
+    for result in others.values():
+        np.testing.assert_array_equal(result.segmentation.array, expected.segmentation.array)
+        assert result.segmentation.spacing == pytest.approx((1.5, 1.0, 2.0))
+
+
+def test_a_picture_may_be_an_array_of_two_axes(slices):
+    pixels = picture().array[0, ..., 0]
+    assert slices.predict(pixels).segmentation.spatial_shape == (23, 18, 1)
+
+
+def test_probabilities_sum_to_one_and_their_strongest_is_the_mask(volumes):
+    padded = np.zeros((30, 28, 20), np.float32)
+    padded[4:25, 5:23, 3:16] = scan().array[0]  # what lies outside is cropped away and comes back as background
+    result = volumes.predict(padded, probabilities=True)
+    likely = result.probabilities.array
+    assert likely.shape == (3, *padded.shape)
+    assert likely.min() >= 0
+    np.testing.assert_allclose(likely.sum(axis=0), 1, atol=1e-5)
+    assert likely[0, 0, 0, 0] == 1
+    values = np.array(list(result.labels.values()))
+    np.testing.assert_array_equal(values[likely.argmax(axis=0)], result.segmentation.array[0])
+    assert volumes.predict(padded).probabilities is None
+
+
+def test_attention_lies_on_the_images_grid(volumes):
+    image = scan(oblique())
+    result = volumes.predict(image, attention=True)
+    assert result.attention.keys() == {"level2"}
+    alpha = result.attention["level2"]
+    assert alpha.array.shape == (1, *SHAPE)
+    np.testing.assert_array_equal(alpha.affine, image.affine)
+    assert 0 <= alpha.array.min() < alpha.array.max() <= 1
+    assert volumes.predict(image).attention == {}
+
+
+@pytest.mark.parametrize(("gate", "maps"), [("multi", 2), ("additive", 1), (None, 0)])
+def test_every_gate_shows_its_maps(gate, maps, make_model):
+    segmenter = Segmenter.load(make_model(2, gate=gate), device="cpu")
+    attention = segmenter.predict(picture(), attention=True).attention
+    assert {alpha.channels for alpha in attention.values()} == ({maps} if maps else set())
+    assert all(0 <= alpha.array.min() <= alpha.array.max() <= 1 for alpha in attention.values())
+
+
+def test_folds_are_averaged(tiny_run):
+    def likely(folds):
+        segmenter = Segmenter.load(tiny_run, folds=folds, device="cpu")
+        return segmenter.predict(scan(), probabilities=True).probabilities.array
+
+    both, first, second = likely(None), likely([0]), likely([1])
+    assert np.abs(first - second).max() > 0.1
+    np.testing.assert_allclose(both, (first + second) / 2, atol=1e-5)
+
+
+def test_both_engines_give_the_same_mask(tiny_run, volumes):
+    bundle = load_bundle(tiny_run, [0])
+    fold, plan = bundle.folds[0], bundle.plan
+    engines = (
+        OpenVINOEngine(fold.graph, (1, *plan.patch_size), precision="fp32"),
+        TorchEngine(fold.weights, plan.network, device="cpu"),
+    )
+    ours, theirs = (Segmenter(plan, (engine,)).predict(scan(), probabilities=True) for engine in engines)
+    np.testing.assert_allclose(ours.probabilities.array, theirs.probabilities.array, atol=1e-3)
+    for value in plan.labels.values():
+        assert dice(ours, theirs, value) >= 0.999
+        assert dice(volumes.predict(scan()), theirs, value) >= 0.95  # in bf16 where the CPU has it
+
+
+def dice(one, other, value):
+    masks = one.segmentation.array == value, other.segmentation.array == value
+    return 2 * (masks[0] & masks[1]).sum() / (masks[0].sum() + masks[1].sum())
+
+
+def test_mirroring_averages_over_the_axes_of_the_plan(slices):
+    image = picture()
+    plain = slices.predict(image, mirror=False, probabilities=True).probabilities.array
+    mirrored = slices.predict(image, probabilities=True).probabilities.array
+    assert np.abs(plain - mirrored).max() > 0.01
+    turned = slices.predict(image.with_array(image.array[:, ::-1]), probabilities=True).probabilities.array
+    np.testing.assert_allclose(turned[:, ::-1], mirrored, atol=0.03)
+
+
+def test_progress_ends_at_the_total(tiny_run):
+    seen = []
+    segmenter = Segmenter.load(tiny_run, device="cpu")
+    segmenter.predict(scan(), step=0.7, advance=lambda done, total: seen.append((done, total)))
+    assert seen[0] == (1, len(seen))
+    assert seen[-1] == (len(seen), len(seen))
+
+
+@pytest.mark.parametrize("step", [0, -0.5, 1.01, float("nan")])
+def test_a_step_out_of_range_is_refused(step, volumes):
+    with pytest.raises(ConfigError, match="step"):
+        volumes.predict(scan(), step=step)
+
+
+def test_images_the_model_cannot_take_are_refused(volumes, slices):
+    with pytest.raises(DataError, match="has 3 channels, the model expects 1: channel 0"):
+        slices.predict(picture(channels=3))
+    with pytest.raises(DataError, match="2-D image") as refused:
+        volumes.predict(picture())
+    assert "--spatial-dims 2" in refused.value.hint
+    with pytest.raises(DataError, match="NaN"):
+        volumes.predict(np.full(SHAPE, np.nan))
+    with pytest.raises(DataError, match="shape"):
+        volumes.predict(np.zeros(5))
+
+
+def test_files_that_cannot_be_read_are_refused(volumes, tmp_path):
+    with pytest.raises(DatasetError, match="no file or folder"):
+        volumes.predict(tmp_path / "none.nii.gz")
+    (tmp_path / "broken.nii.gz").write_bytes(b"no image")
+    with pytest.raises(FormatError, match=r"broken\.nii\.gz"):
+        volumes.predict(tmp_path / "broken.nii.gz")
+    for name in ("a", "b"):
+        write_volume(scan(), tmp_path / "folder" / f"{name}.nii.gz")
+    with pytest.raises(DataError, match="holds 2 images, expected one"):
+        volumes.predict(tmp_path / "folder")
+
+
+def test_the_callers_volume_is_left_as_it_was(volumes):
+    image = scan()
+    before = image.array.copy()
+    volumes.predict(image, probabilities=True)
+    np.testing.assert_array_equal(image.array, before)
+    assert prepare(image, volumes.plan.preprocessing).array.dtype == np.float32

@@ -1,0 +1,46 @@
+"""The torch engine, on the CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from attunet.errors import BundleError
+from attunet.inference.torch_engine import TorchEngine
+from attunet.nn import save_weights
+
+
+def patches(count=2):
+    return np.random.default_rng(0).normal(size=(count, 1, 16, 12, 8)).astype(np.float32)
+
+
+def test_a_file_and_its_network_compute_the_same(make_plan_of, make_network, tmp_path):
+    plan = make_plan_of()
+    network = make_network(plan)
+    save_weights(network, tmp_path / "weights.safetensors")
+    from_file = TorchEngine(tmp_path / "weights.safetensors", plan.network, device="cpu")(patches())
+    as_it_is = TorchEngine(None, network, device="cpu")(patches())
+    np.testing.assert_allclose(from_file.logits, as_it_is.logits, atol=1e-6)
+    assert from_file.logits.dtype == from_file.attention["level2"].dtype == np.float32
+    assert from_file.attention["level2"].shape == (2, 1, 8, 6, 4)
+
+
+def test_sixteen_bits_are_named_and_close(make_plan_of, make_network):
+    network = make_network(make_plan_of())
+    exact = TorchEngine(None, network, device="cpu")
+    rough = TorchEngine(None, network, device="cpu", low_precision=True)
+    assert (exact.name, rough.name) == ("torch cpu float32", "torch cpu bfloat16")
+    difference = np.abs(exact(patches()).logits - rough(patches()).logits)
+    assert 0 < difference.max() < 0.1 * np.abs(exact(patches()).logits).max()
+
+
+def test_flipped_views_are_taken(make_plan_of, make_network):
+    engine = TorchEngine(None, make_network(make_plan_of()), device="cpu")
+    turned = np.flip(patches(), (2, 4))
+    np.testing.assert_allclose(engine(turned).logits, engine(turned.copy()).logits, atol=1e-6)
+
+
+def test_weights_of_another_network_are_refused(make_plan_of, make_network, tmp_path):
+    save_weights(make_network(make_plan_of()), tmp_path / "weights.safetensors")
+    with pytest.raises(BundleError, match="does not fit"):
+        TorchEngine(tmp_path / "weights.safetensors", make_plan_of(in_channels=2).network, device="cpu")

@@ -1,0 +1,99 @@
+"""What is found in a data set, from files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from attunet.data.cases import read_dataset
+from attunet.data.formats import write_volume
+from attunet.data.volume import Volume
+from attunet.errors import DataError, DatasetError, LabelError
+from attunet.planning.fingerprint import fingerprint
+
+
+def write_case(root, name, image, label, affine=None, suffix=".nii.gz"):
+    affine = np.eye(4) if affine is None else affine
+    for folder, array in (("images", image), ("labels", label)):
+        (root / folder).mkdir(exist_ok=True)
+        write_volume(Volume(array if array.ndim == 4 else array[None], affine), root / folder / f"{name}{suffix}")
+
+
+def scan(shape=(12, 10, 8), low=-1000, high=400, margin=2):
+    image = np.full(shape, low, np.int16)
+    inside = tuple(slice(margin, -margin) for _ in shape)
+    image[inside] = np.linspace(low + 1, high, image[inside].size).reshape(image[inside].shape)
+    label = np.zeros(shape, np.uint8)
+    label[tuple(slice(size // 2, size // 2 + 2) for size in shape)] = 3
+    return image, label
+
+
+def test_shape_and_spacing_are_of_the_content_on_canonical_axes(tmp_path):
+    affine = np.array([[0, 0, -3.0, 0], [1, 0, 0, 0], [0, 2, 0, 0], [0, 0, 0, 1.0]])
+    write_case(tmp_path, "a", *scan(), affine)
+    facts = fingerprint(read_dataset(tmp_path))
+    assert facts.cases[0].shape == (4, 8, 6)
+    np.testing.assert_allclose(facts.spacings, [(3, 1, 2)])
+    assert facts.label_counts() == {"background": 12 * 10 * 8 - 8, "label_3": 8}
+
+
+def test_every_case_is_told_and_the_foreground_sampled(tmp_path):
+    for name in "abc":
+        write_case(tmp_path, name, *scan())
+    told = []
+    facts = fingerprint(read_dataset(tmp_path), advance=lambda: told.append(1))
+    assert len(told) == len(facts.cases) == 3
+    assert facts.cases[0].intensities.shape == (1, 8)
+    assert facts.cases[0].intensities.min() > -1000
+
+
+def test_hounsfield_units_are_recognised_and_other_numbers_are_not(tmp_path):
+    image, label = scan()
+    image[label > 0] = -900
+    write_case(tmp_path, "a", image, label)
+    assert fingerprint(read_dataset(tmp_path)).modality == "ct"
+    write_case(tmp_path, "a", np.abs(image), label)
+    assert fingerprint(read_dataset(tmp_path)).modality == "other"
+
+
+def test_pictures_are_recognised(tmp_path):
+    image, label = scan((20, 16, 5), low=0, high=255)
+    write_case(tmp_path, "a", image[..., :1], label[..., 2:3] * 85, suffix=".png")
+    facts = fingerprint(read_dataset(tmp_path))
+    assert facts.modality == "image"
+    assert facts.labels == {"background": 0, "label_255": 255}
+    assert facts.shapes[0, 2] == 1
+
+
+def test_chosen_labels_get_a_background(tmp_path):
+    write_case(tmp_path, "a", *scan())
+    assert fingerprint(read_dataset(tmp_path), labels={"liver": 3}).labels == {"background": 0, "liver": 3}
+
+
+def test_chosen_labels_must_occur(tmp_path):
+    write_case(tmp_path, "a", *scan())
+    with pytest.raises(LabelError, match="'liver': 5"):
+        fingerprint(read_dataset(tmp_path), labels={"liver": 5})
+
+
+def test_nothing_labelled_is_refused(tmp_path):
+    write_case(tmp_path, "a", *scan())
+    (tmp_path / "labels" / "a.nii.gz").unlink()
+    with pytest.raises(DatasetError, match="no labelled case"):
+        fingerprint(read_dataset(tmp_path))
+
+
+def test_different_numbers_of_channels_are_refused(tmp_path):
+    image, label = scan()
+    write_case(tmp_path, "a", image, label)
+    write_case(tmp_path, "b", np.stack([image, image]), label)
+    with pytest.raises(DatasetError, match=r"\[1, 2\]"):
+        fingerprint(read_dataset(tmp_path))
+
+
+def test_nan_is_refused_by_the_name_of_its_case(tmp_path):
+    image, label = scan()
+    write_case(tmp_path, "a", image, label)
+    write_case(tmp_path, "b", np.full(image.shape, np.nan, np.float32), label)
+    with pytest.raises(DataError, match="case b holds NaN"):
+        fingerprint(read_dataset(tmp_path))

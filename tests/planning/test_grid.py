@@ -1,0 +1,69 @@
+"""The model grid: dimensions, slice axis, spacing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from attunet.planning.budget import BUDGETS, Dials
+from attunet.planning.grid import plan_dims, plan_grid
+
+LARGE = BUDGETS["large"]
+
+
+def grid_of(facts, dims=3, budget=LARGE, dials=None):
+    reasons = {}
+    grid = plan_grid(facts, dims, budget, dials or Dials(), reasons)
+    assert {"slice_axis", "spacing"} <= reasons.keys()
+    return grid, reasons
+
+
+@pytest.mark.parametrize(
+    ("shape", "dims"),
+    [((64, 60, 40), 3), ((64, 60, 8), 3), ((64, 60, 7), 2), ((5, 200, 200), 2), ((64, 60, 1), 2)],
+)
+def test_thin_volumes_are_cut_into_slices(shape, dims, make_fingerprint):
+    assert plan_dims(make_fingerprint(shape), Dials(), {}) == dims
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "axis"),
+    [
+        ((64, 60, 40), (1.0, 1.0, 1.0), 2),
+        ((64, 60, 40), (1.0, 3.0, 1.0), 1),
+        ((64, 60, 1), (0.5, 0.5, 0.2), 2),
+        ((1, 60, 64), (0.5, 0.5, 0.5), 0),
+        ((5, 200, 200), (1.0, 1.0, 1.0), 0),
+    ],
+)
+def test_slices_are_cut_where_the_data_are_coarsest_or_thinnest(shape, spacing, axis, make_fingerprint):
+    assert grid_of(make_fingerprint(shape, spacing))[0].slice_axis == axis
+
+
+def test_spacing_and_shape_come_with_the_slice_axis_last(make_fingerprint):
+    grid, _ = grid_of(make_fingerprint((20, 200, 180), (2.0, 1.0, 0.9)))
+    assert grid.slice_axis == 0
+    np.testing.assert_allclose(grid.spacing, (1.0, 0.9, 2.0))
+    np.testing.assert_allclose(grid.shape, (200, 180, 20))
+
+
+def test_a_very_coarse_axis_is_not_left_at_its_median(make_fingerprint):
+    fine, coarse = make_fingerprint((64, 64, 20), (1, 1, 2.0)), make_fingerprint((64, 64, 20), (1, 1, 6.0))
+    mixed = make_fingerprint()
+    object.__setattr__(mixed, "cases", (*fine.cases, *coarse.cases, *coarse.cases))
+    grid, reasons = grid_of(mixed)
+    assert grid.spacing[2] == 2.0
+    assert "10th percentile" in reasons["spacing"]
+
+
+def test_large_volumes_are_coarsened_the_finest_axes_first(make_fingerprint):
+    budget = BUDGETS["small"]
+    grid, _ = grid_of(make_fingerprint((512, 512, 100), (0.5, 0.5, 2.0)), budget=budget)
+    assert np.prod(grid.shape) <= 1.01 * budget.volume_voxels
+    assert grid.spacing[2] == 2.0
+    assert grid.spacing[0] == grid.spacing[1] > 0.5
+
+
+def test_pictures_keep_their_pixels(make_fingerprint):
+    grid, _ = grid_of(make_fingerprint((3000, 4000, 1), modality="image"), dims=2, budget=BUDGETS["small"])
+    np.testing.assert_array_equal(grid.spacing, (1, 1, 1))

@@ -1,0 +1,137 @@
+"""The planner: whatever the data, a plan that can be trained, with a reason for every decision."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attunet.config import Plan, load_settings
+from attunet.errors import ConfigError
+from attunet.nn import AttentionUNet
+from attunet.planning.budget import BUDGETS, Dials
+from attunet.planning.planner import make_plan
+
+DECISIONS = {
+    "size",
+    "spatial_dims",
+    "slice_axis",
+    "spacing",
+    "patch_size",
+    "strides",
+    "batch_size",
+    "network",
+    "normalization",
+    "mirror_axes",
+}
+GATES = {"default": (None, "grid", "multi", "additive", "none"), "paper": (None, "grid", "multi", "none")}
+
+
+@st.composite
+def sizes_and_spacings(draw):
+    """From 5 x 7 x 9 to 512 x 512 x 1000 voxels of 0.2 to 8 mm, volumes and flat images."""
+    lengths = st.one_of(st.integers(2, 24), st.integers(24, 1000))
+    shape = draw(st.one_of(st.sampled_from([(5, 7, 9), (512, 512, 1000)]), st.tuples(lengths, lengths, lengths)))
+    if draw(st.booleans()):
+        shape = (*shape[:2], 1)
+    spacing = draw(st.tuples(*[st.floats(0.2, 8.0)] * 3))
+    return shape, spacing
+
+
+@st.composite
+def dials(draw, flat):
+    """Every combination that is allowed for such data."""
+    preset = draw(st.sampled_from(["default", "paper", "listing"]))
+    dims = (None, 2) if flat or preset == "listing" else (None, 2, 3)
+    return Dials(
+        size=draw(st.sampled_from(list(BUDGETS))),
+        preset=preset,
+        gate=draw(st.sampled_from(GATES.get(preset, (None, "additive")))),
+        spatial_dims=draw(st.sampled_from(dims)),
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), grid=sizes_and_spacings(), channels=st.integers(1, 5), classes=st.integers(2, 6))
+def test_any_data_give_a_plan_that_can_be_trained(data, grid, channels, classes, make_fingerprint):
+    flat = grid[0][2] == 1
+    modality = data.draw(st.sampled_from(["ct", "mr", "other", *(["image"] if flat else [])]))
+    facts = make_fingerprint(*grid, channels=channels, modality=modality, classes=classes)
+    chosen = data.draw(dials(flat))
+    plan = make_plan(facts, chosen)
+    dims = plan.network.spatial_dims
+    assert dims == (chosen.spatial_dims or dims)
+    assert set(plan.reasons) == DECISIONS
+    assert all(plan.reasons.values())
+
+    total = np.prod(plan.network.strides, axis=0)
+    assert not (np.array(plan.patch_size[:dims]) % total).any()
+    assert prod(plan.patch_size) <= 1.6 * BUDGETS[chosen.size].voxels[dims] or plan.patch_size[:dims] == tuple(total)
+    assert 2 <= plan.batch_size <= 32
+    assert load_settings(Plan, plan.model_dump(mode="json")) == plan
+
+    with torch.device("meta"):
+        network = AttentionUNet.from_config(plan.network)
+        result = network(torch.empty(1, channels, *plan.patch_size[:dims]), detailed=True)
+    assert result.logits.shape == (1, classes, *plan.patch_size[:dims])
+    assert len(result.attention) == len(plan.network.gate_widths)
+
+
+def test_a_plan_survives_its_file(make_fingerprint, tmp_path):
+    plan = make_plan(make_fingerprint(modality="ct"), Dials()).model_copy(update={"name": "Bäuche 🫁"})
+    (tmp_path / "plan.json").write_text(plan.model_dump_json(indent=2))
+    assert load_settings(Plan, tmp_path / "plan.json") == plan
+
+
+@pytest.mark.parametrize(
+    ("shape", "dials", "message"),
+    [
+        ((64, 60, 1), Dials(spatial_dims=3), "images are 2-D"),
+        ((64, 60, 40), Dials(preset="listing", spatial_dims=3), "listing is a 2-D"),
+        ((64, 60, 40), Dials(preset="listing", gate="grid"), "additive gates"),
+        ((64, 60, 40), Dials(preset="paper", gate="additive"), "grid gates"),
+    ],
+)
+def test_contradictions_are_refused(shape, dials, message, make_fingerprint):
+    with pytest.raises(ConfigError, match=message) as refused:
+        make_plan(make_fingerprint(shape), dials)
+    assert refused.value.hint
+
+
+def test_the_published_networks_are_planned_as_published(make_fingerprint):
+    paper = make_plan(make_fingerprint(modality="ct"), Dials(preset="paper"))
+    assert (paper.network.channels, paper.network.gate) == ((16, 32, 64, 128, 256), "grid")
+    assert paper.preprocessing.spacing == (2.0, 2.0, 2.0)
+    assert paper.preprocessing.normalization[0].kind == "zscore"
+    listing = make_plan(make_fingerprint(), Dials(preset="listing"))
+    assert (listing.network.spatial_dims, listing.patch_size[2]) == (2, 1)
+    assert listing.network.gate_widths.keys() == {1, 2, 3, 4}
+
+
+def test_the_gate_is_chosen_freely_and_can_be_left_out(make_fingerprint):
+    gates = {gate: make_plan(make_fingerprint(), Dials(gate=gate)).network.gate for gate in GATES["default"]}
+    assert gates == {None: "grid", "grid": "grid", "multi": "multi", "additive": "additive", "none": None}
+
+
+def test_ct_is_clipped_to_the_foreground_and_others_are_not(make_fingerprint):
+    ct = make_plan(make_fingerprint(modality="ct", channels=2), Dials()).preprocessing.normalization
+    assert [entry.kind for entry in ct] == ["ct", "ct"]
+    assert 40 < ct[0].lower < ct[0].mean < ct[0].upper < 160
+    assert make_plan(make_fingerprint(), Dials()).preprocessing.normalization[0].kind == "zscore"
+
+
+def test_only_pictures_may_be_mirrored(make_fingerprint):
+    assert make_plan(make_fingerprint((64, 60, 1), modality="image"), Dials()).mirror_axes == (0, 1)
+    assert make_plan(make_fingerprint(), Dials()).mirror_axes == ()
+
+
+def test_a_larger_size_sees_more(make_fingerprint):
+    facts = make_fingerprint((512, 512, 300), (0.7, 0.7, 1.0))
+    small, base, large = (make_plan(facts, Dials(size=size)) for size in ("small", "base", "large"))
+    assert prod(small.patch_size) < prod(base.patch_size) < prod(large.patch_size)
+    assert small.preprocessing.spacing[0] > base.preprocessing.spacing[0] >= large.preprocessing.spacing[0]
+    assert "coarsened" in small.reasons["spacing"]

@@ -1,0 +1,101 @@
+"""The report of a trained model."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from attunet.data.volume import Volume
+from attunet.evaluation.scores import CaseScores, score_case
+from attunet.evaluation.summary import summarize
+from attunet.report.training import CaseView, choose_cases, read_history, write_training_report
+
+LABELS = {"background": 0, "body": 1, "lesion": 7}
+
+
+def case_of(name, shift, *, lesion=True):
+    """A case whose masks lie `shift` voxels apart."""
+    truth, guess = np.zeros((12, 8, 8), np.uint8), np.zeros((12, 8, 8), np.uint8)
+    truth[2:8], guess[2 + shift : 8 + shift] = 1, 1
+    if lesion:
+        truth[0, :4], guess[0, :4] = 7, 7
+    return CaseScores(name, score_case(truth, guess, LABELS, (1.0, 1.0, 1.0)))
+
+
+def summary_of(**shifts):
+    return summarize([case_of(name, shift) for name, shift in shifts.items()], LABELS)
+
+
+@pytest.mark.parametrize(
+    ("shifts", "places"),
+    [
+        ({"a": 2, "b": 0, "c": 4, "d": 1, "e": 3}, {"b": "best", "a": "median", "c": "worst"}),
+        ({"a": 2, "b": 0}, {"b": "best", "a": "worst"}),
+        ({"a": 2}, {"a": "best"}),
+        ({}, {}),
+    ],
+)
+def test_the_best_the_median_and_the_worst_case_are_chosen(shifts, places):
+    chosen = choose_cases(summary_of(**shifts))
+    assert {name: text.split()[0] for name, text in chosen.items()} == places
+    assert list(chosen) == list(places)
+
+
+def test_cases_of_which_nothing_is_known_are_not_chosen():
+    nothing = np.zeros((4, 4, 4), np.uint8)
+    empty = CaseScores("empty", score_case(nothing, nothing, LABELS, (1.0, 1.0, 1.0)))
+    assert list(choose_cases(summarize([empty, case_of("a", 1)], LABELS))) == ["a"]
+
+
+def test_the_history_is_read_without_its_gaps(tmp_path):
+    (tmp_path / "log.csv").write_text("epoch,loss,dice\n0,1.5,\n1,1.25,0.5\n")
+    assert read_history(tmp_path / "log.csv") == [{"epoch": 0, "loss": 1.5}, {"epoch": 1, "loss": 1.25, "dice": 0.5}]
+
+
+@pytest.fixture
+def view():
+    image = Volume(np.random.default_rng(0).normal(size=(1, 12, 8, 8)), np.eye(4))
+    mask = image.with_array((image.array > 1).astype(np.uint8))
+    alpha = image.with_array(np.full(image.array.shape, 0.5, np.float32))
+    return CaseView("case <1>", image, mask, reference=mask, attention={"level2": alpha})
+
+
+def report(tmp_path, plan, summary, history=(), views=()):
+    path = tmp_path / "report.html"
+    write_training_report(
+        path, title="Title", subtitle="Subtitle", plan=plan, history=history, summary=summary, views=views
+    )
+    return path.read_text(encoding="utf-8")
+
+
+def test_scores_curves_cases_and_reasons_are_all_there(make_plan_of, view, tmp_path):
+    history = [
+        {"epoch": 1, "step": 50, "minutes": 0.5, "loss": 1.5},
+        {"epoch": 2, "step": 100, "minutes": 1.0, "loss": 1.0, "dice": 0.8, "dice_body": 0.7, "dice_lesion": 0.9},
+    ]
+    page = report(tmp_path, make_plan_of(), summary_of(a=0, b=2), history, [view])
+    for text in (
+        "1.0 min, 100 steps",
+        "body",
+        "lesion",
+        "mean",
+        "small enough for a test",
+        "case &lt;1&gt;",
+        "gate: grid",
+    ):
+        assert text in page
+    assert len(re.findall(r"<img ", page)) == 3
+
+
+def test_a_model_can_be_reported_before_it_learnt_anything(make_plan_of, tmp_path):
+    page = report(tmp_path, make_plan_of(gate=None), summarize([case_of("a", 1, lesion=False)], LABELS))
+    assert "gate: none" in page
+    assert "–" in page
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", page)
+
+
+def test_a_model_without_a_single_score_is_no_error(make_plan_of, tmp_path):
+    page = report(tmp_path, make_plan_of(), summarize([], LABELS))
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", page)

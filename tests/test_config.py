@@ -1,0 +1,120 @@
+"""Settings: unknown keys are refused by name, files round trip, contradictions are found."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from attunet.config import NetworkConfig, Plan, TrainingConfig, load_settings
+from attunet.errors import ConfigError
+
+
+def write(path, content):
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
+
+
+def test_a_recipe_fills_in_the_defaults_and_flags_win(tmp_path):
+    recipe = write(tmp_path / "recipe.yaml", "epochs: 7\nlearning_rate: 1e-3\n")
+    config = load_settings(TrainingConfig, recipe, seed=4, epochs=9)
+    assert (config.epochs, config.learning_rate, config.seed) == (9, 1e-3, 4)
+    assert load_settings(TrainingConfig, write(tmp_path / "empty.yaml", "# nothing\n")) == TrainingConfig()
+
+
+def test_an_unknown_key_is_named_with_the_known_ones(tmp_path):
+    recipe = write(tmp_path / "recipe.yaml", "epoch: 7\n")
+    with pytest.raises(ConfigError, match="epoch") as refused:
+        load_settings(TrainingConfig, recipe)
+    assert str(recipe) in refused.value.message
+    assert all(key in refused.value.hint for key in TrainingConfig.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("path", "known"),
+    [
+        ((), "patch_size"),
+        (("network",), "deep_supervision"),
+        (("preprocessing",), "crop_to_content"),
+        (("preprocessing", "normalization", 0), "upper"),
+    ],
+)
+def test_an_unknown_key_deep_in_a_plan_is_named_with_its_neighbours(path, known, make_plan_of, tmp_path):
+    content = make_plan_of().model_dump(mode="json")
+    place = content
+    for part in path:
+        place = place[part]
+    place["surprise"] = 1
+    with pytest.raises(ConfigError, match="surprise") as refused:
+        load_settings(Plan, write(tmp_path / "plan.json", content))
+    assert known in refused.value.hint
+
+
+@pytest.mark.parametrize("suffix", ["json", "yaml"])
+def test_a_plan_survives_its_file(suffix, make_plan_of, tmp_path):
+    plan = make_plan_of().model_copy(update={"name": "Bäuche 🫁: 1e-3"})
+    content = plan.model_dump(mode="json")
+    text = json.dumps(content) if suffix == "json" else yaml.safe_dump(content)
+    assert load_settings(Plan, write(tmp_path / f"plan.{suffix}", text)) == plan
+
+
+@pytest.mark.parametrize("name", ["plan.json", "recipe.yaml"])
+@pytest.mark.parametrize("content", ["{", "[1, 2]", "key: [", "\x00", '"text"'])
+def test_what_is_no_mapping_is_refused(name, content, tmp_path):
+    with pytest.raises(ConfigError, match=name):
+        load_settings(TrainingConfig, write(tmp_path / name, content))
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    (tmp_path / "recipe.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not valid"):
+        load_settings(TrainingConfig, tmp_path / "recipe.yaml")
+
+
+def test_a_missing_file_is_an_error_of_its_own(tmp_path):
+    with pytest.raises(ConfigError, match="No such file"):
+        load_settings(TrainingConfig, tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"strides": ((2, 2, 2),)}, "3 channels need 2 strides"),
+        ({"strides": ((2, 2), (2, 2))}, "needs 3 numbers"),
+        ({"kernel_sizes": ((2, 3, 3),) * 3}, "odd"),
+        ({"gated_levels": (3,)}, r"1\.\.2"),
+        ({"gated_levels": (1, 1)}, "must differ"),
+        ({"gate_channels": (1, 2, 3)}, "one number for each"),
+        ({"channels": (4, 0, 8)}, "positive"),
+        ({"gate": "round"}, "gate: .*grid"),
+    ],
+)
+def test_networks_that_cannot_be_built_are_refused(change, message, make_plan_of):
+    with pytest.raises(ConfigError, match=message):
+        load_settings(NetworkConfig, make_plan_of().network.model_dump() | change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": {"background": 0, "a": 1}}, "2 labels need as many out_channels, got 3"),
+        ({"labels": {"background": 0}}, "labels"),
+        ({"patch_size": (16, 16)}, "patch_size"),
+        ({"mirror_axes": (3,)}, "mirror_axes"),
+    ],
+)
+def test_plans_that_contradict_themselves_are_refused(change, message, make_plan_of):
+    with pytest.raises(ConfigError, match=message):
+        load_settings(Plan, make_plan_of().model_dump() | change)
+
+
+def test_a_flat_network_takes_flat_patches(make_plan_of):
+    with pytest.raises(ConfigError, match="depth 1"):
+        load_settings(Plan, make_plan_of(2).model_dump() | {"patch_size": (16, 16, 2)})
+
+
+def test_settings_do_not_change(make_plan_of):
+    with pytest.raises(ValidationError, match="frozen"):
+        make_plan_of().network.dropout = 0.5

@@ -1,0 +1,60 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from attunet.errors import FormatError
+from attunet.files import staged, write_text
+
+
+def write_half(path, error):
+    with staged(path) as stage:
+        stage.write_text("half")
+        raise error
+
+
+def test_text_is_written_with_its_folders(tmp_path):
+    path = tmp_path / "new" / "deep" / "note.txt"
+    write_text(path, "µ\n")
+    assert path.read_bytes() == "µ\n".encode()
+    assert [entry.name for entry in path.parent.iterdir()] == ["note.txt"]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "note.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError):
+        write_half(path, RuntimeError())
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["note.txt"]
+
+
+def test_both_files_of_a_format_arrive_the_named_one_last(tmp_path):
+    path = tmp_path / "scan.mhd"
+    with staged(path) as stage:
+        stage.write_text("header")
+        stage.with_suffix(".raw").write_text("data")
+        assert not list(tmp_path.glob("scan*"))
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["scan.mhd", "scan.raw"]
+
+
+def test_a_folder_can_be_staged_too(tmp_path):
+    with staged(tmp_path / "model") as stage:
+        write_text(stage / "inner" / "note.txt", "whole")
+    assert (tmp_path / "model" / "inner" / "note.txt").read_text() == "whole"
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
+    with pytest.raises(FormatError, match="No space left on device") as refused:
+        write_half(tmp_path / "note.txt", OSError(errno.ENOSPC, "No space left on device"))
+    assert "make room" in refused.value.hint
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(FormatError, match="cannot write into"):
+        write_text(tmp_path / "file" / "note.txt", "text")

@@ -1,0 +1,71 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from attunet.bundle import load_bundle
+from attunet.errors import BundleError
+from attunet.evaluation.summary import Summary
+from attunet.inference.segmenter import Segmenter
+from attunet.training.finish import finish_fold, finished_fold
+from attunet.training.history import History
+from attunet.training.paths import FoldPaths
+from attunet.training.schedule import Schedule
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def paths_of(run):
+    return FoldPaths(run / "fold_0")
+
+
+def test_metrics_are_those_of_the_predictor_that_users_run(run, blobs):
+    summary = Summary.read(paths_of(run).metrics)
+    assert len(summary.cases) == 2
+    segmenter = Segmenter.load(run, device="cpu")
+    for scores in summary.cases:
+        case = next(case for case in blobs.cases if case.id == scores.case)
+        assert scores.reference_file == str(case.label)
+        predicted = segmenter.predict(case).segmentation.array
+        assert scores.scores["blob"].counts.n_pred == np.count_nonzero(predicted)
+
+
+def test_a_finished_fold_is_known_by_its_result(run):
+    result = finished_fold(run, 0, paths_of(run))
+    assert result.trained is False
+    assert result.summary.to_json() == paths_of(run).metrics.read_text()
+
+
+def test_a_fold_is_not_finished_while_anything_is_missing_or_older_than_the_best_weights(run):
+    paths = paths_of(run)
+    assert finished_fold(run, 1, FoldPaths(run / "fold_1")) is None
+    weights = paths.best.read_bytes()
+    paths.best.write_bytes(weights[:-4] + bytes(4))
+    assert finished_fold(run, 0, paths) is None
+    paths.best.write_bytes(weights)
+    assert finished_fold(run, 0, paths) is not None
+    paths.metrics.unlink()
+    assert finished_fold(run, 0, paths) is None
+
+
+def test_finishing_again_replaces_what_was_there(run, blobs, tiny_plan, tiny_config):
+    paths = paths_of(run)
+    sums = json.loads((run / "manifest.json").read_text())["sha256"]
+    paths.curves.unlink()
+    paths.weights.write_bytes(b"changed")
+    with pytest.raises(BundleError):
+        load_bundle(run)
+    history = History(Schedule(tiny_config()), paths)
+    history.rows = [{"epoch": 0.0, "minutes": 0.1, "learning_rate": 0.1, "loss": 1.0}]
+    calls = []
+    result = finish_fold(tiny_plan(), run, 0, paths, history, blobs.cases[:1], advance=lambda: calls.append(1))
+    assert load_bundle(run).folds[0].weights == paths.weights
+    assert paths.curves.read_bytes().startswith(b"\x89PNG")
+    assert [scores.case for scores in result.summary.cases] == ["case0"]
+    assert (calls, result.trained) == ([1], True)
+    again = json.loads((run / "manifest.json").read_text())["sha256"]
+    assert {name for name in sums if sums[name] != again[name]} <= {"fold_0/metrics.json", "fold_0/graph.xml"}

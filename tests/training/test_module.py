@@ -1,0 +1,75 @@
+import pytest
+import torch
+
+from attunet.errors import TrainingError
+from attunet.training.augment import Patch
+from attunet.training.module import TrainingModule
+
+
+def a_batch(dims=3, value=None):
+    size = (16, 16, 8)[:dims]
+    image = torch.randn(2, 1, *size, generator=torch.Generator().manual_seed(0))
+    if value is not None:
+        image[0, 0, 0] = value
+    return Patch(image, (image[:, 0] > 1).long())
+
+
+@pytest.fixture
+def module(tiny_plan, tiny_config, monkeypatch):
+    torch.manual_seed(0)
+    module = TrainingModule(tiny_plan(), tiny_config())
+    monkeypatch.setattr(module, "log", lambda *_args, **_kwargs: None)
+    return module
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_step_gives_a_loss_that_reaches_every_weight(dims, tiny_plan, tiny_config, monkeypatch):
+    module = TrainingModule(tiny_plan(dims=dims), tiny_config())
+    monkeypatch.setattr(module, "log", lambda *_args, **_kwargs: None)
+    module.training_step(a_batch(dims), 0).backward()
+    assert all(weight.grad is not None for weight in module.network.parameters())
+    assert all(weight.grad is None for weight in module.averaged.parameters())
+
+
+def test_the_average_follows_the_weights(module, tiny_config):
+    start = [weight.detach().clone() for weight in module.network.parameters()]
+    module.on_train_batch_end(None, None, 0)
+    assert all(torch.equal(*pair) for pair in zip(start, module.kept.parameters(), strict=True))
+    with torch.no_grad():
+        for weight in module.network.parameters():
+            weight += 1
+    module.on_train_batch_end(None, None, 1)
+    share = 1 - tiny_config().ema_decay
+    for before, after in zip(start, module.kept.parameters(), strict=True):
+        torch.testing.assert_close(after.detach(), before + share, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adam", "Adam"), ("adamw", "AdamW"), ("sgd", "SGD")])
+def test_the_optimizer_is_the_recipes_and_trains_the_network_only(name, kind, tiny_plan, tiny_config):
+    config = tiny_config(optimizer=name, learning_rate=0.5, weight_decay=0.25, momentum=0.75)
+    module = TrainingModule(tiny_plan(), config)
+    optimizer = module.configure_optimizers()
+    (group,) = optimizer.param_groups
+    assert type(optimizer).__name__ == kind
+    assert (group["lr"], group["weight_decay"]) == (0.5, 0.25)
+    assert group.get("momentum", 0.75) == 0.75
+    assert group["params"] == list(module.network.parameters())
+
+
+def test_gradients_are_clipped(module, tiny_config):
+    (1e4 * module.training_step(a_batch(), 0)).backward()
+    module.configure_gradient_clipping(module.configure_optimizers())
+    norm = torch.stack([weight.grad.norm() for weight in module.network.parameters()]).norm()
+    assert norm == pytest.approx(tiny_config().gradient_clip, rel=1e-3)
+
+
+def test_a_loss_that_is_not_a_number_is_an_error_with_a_remedy(module):
+    with pytest.raises(TrainingError, match="loss is not a number at step 0") as caught:
+        module.training_step(a_batch(value=torch.nan), 0)
+    assert "learning_rate" in caught.value.hint
+
+
+def test_no_step_is_taken_with_a_gradient_that_is_not_a_number(module):
+    next(module.network.parameters()).grad = torch.full_like(next(module.network.parameters()), torch.inf)
+    with pytest.raises(TrainingError, match="gradient is not a number"):
+        module.configure_gradient_clipping(module.configure_optimizers())

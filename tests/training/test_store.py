@@ -1,0 +1,157 @@
+import os
+from dataclasses import replace
+
+import nibabel
+import numpy as np
+import pytest
+
+from attunet.config import Normalization, Preprocessing
+from attunet.data.cases import read_case, read_dataset
+from attunet.data.preprocess import IGNORED, prepare
+from attunet.errors import DataError, TrainingError
+from attunet.training import store
+from attunet.training.store import store_cases
+
+
+@pytest.fixture
+def folder(tmp_path, write_blobs):
+    return write_blobs(tmp_path / "data", cases=3)
+
+
+def cases_in(folder):
+    return read_dataset(folder).cases
+
+
+def written(folder):
+    """Every file of a store and when it was last written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_stored_arrays_are_the_prepared_case(folder, tiny_plan, tmp_path):
+    plan, case = tiny_plan(), cases_in(folder)[0]
+    stored = store_cases([case], plan, tmp_path / "store")[case.id]
+    image, label = read_case(case)
+    np.testing.assert_array_equal(stored.image()[:], prepare(image, plan.preprocessing).array)
+    np.testing.assert_array_equal(stored.label()[:], label.array[0])
+    np.testing.assert_array_equal(stored.image()[:, 3:9, 5:7, 2:3], stored.image()[:][:, 3:9, 5:7, 2:3])
+    assert stored.image().dtype == np.float32
+    assert stored.label().dtype == np.uint8
+
+
+def test_points_lie_in_their_class_and_ignored_voxels_stay_ignored(tmp_path, write_blobs, tiny_plan):
+    folder = write_blobs(tmp_path / "data", cases=1, value=255, second=7, ignored=9)
+    plan = tiny_plan(labels={"background": 0, "bright": 255, "dark": 7}, ignore_label=9)
+    (stored,) = store_cases(cases_in(folder), plan, tmp_path / "store").values()
+    classes, points = stored.label()[:], stored.points()
+    assert set(np.unique(classes)) == {0, 1, 2, IGNORED}
+    assert (classes[:4] == IGNORED).all()
+    assert set(points) == {1, 2}
+    for index, voxels in points.items():
+        assert len(voxels) == (classes == index).sum()
+        assert (classes[tuple(voxels.T)] == index).all()
+
+
+def test_nothing_is_stored_twice(folder, tiny_plan, tmp_path):
+    cases, target, calls = cases_in(folder), tmp_path / "store", []
+    first = store_cases(cases, tiny_plan(), target)
+    before = written(target)
+    other_network = tiny_plan(batch_size=7, patch_size=(8, 8, 8))
+    assert store_cases(cases, other_network, target, advance=lambda: calls.append(1)) == first
+    assert written(target) == before
+    assert len(calls) == len(cases)
+
+
+def test_a_changed_file_is_stored_anew_and_the_others_are_not(folder, tiny_plan, tmp_path):
+    target = tmp_path / "store"
+    first = store_cases(cases_in(folder), tiny_plan(), target)
+    label = folder / "labels" / "case1.nii"
+    nibabel.save(nibabel.Nifti1Image(np.ones((24, 24, 16), np.uint8), np.eye(4)), label)
+    second = store_cases(cases_in(folder), tiny_plan(), target)
+    assert {name for name in first if first[name].folder != second[name].folder} == {"case1"}
+    assert second["case1"].label()[:].min() == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"labels": {"background": 0, "blob": 2}},
+        {"ignore_label": 1},
+        {"preprocessing": Preprocessing(spacing=(2.0, 1.0, 1.0), normalization=(Normalization(kind="zscore"),))},
+        {"preprocessing": Preprocessing(spacing=(1.0, 1.0, 1.0), normalization=(Normalization(kind="none"),))},
+    ],
+)
+def test_another_preparation_is_stored_anew(change, folder, tiny_plan, tmp_path):
+    cases, target = cases_in(folder)[:1], tmp_path / "store"
+    first = store_cases(cases, tiny_plan(), target)["case0"]
+    second = store_cases(cases, tiny_plan(**change), target)["case0"]
+    assert first.folder != second.folder
+    assert second.folder.is_dir()
+
+
+def test_the_geometry_policy_belongs_to_the_key(folder, tiny_plan, tmp_path):
+    cases = cases_in(folder)[:1]
+    kept = [
+        store_cases(cases, tiny_plan(), tmp_path, geometry=policy)["case0"].folder for policy in ("fail", "resample")
+    ]
+    assert kept[0] != kept[1]
+
+
+def test_what_is_cut_short_leaves_no_case(folder, tiny_plan, tmp_path, monkeypatch):
+    cases, target = cases_in(folder)[:1], tmp_path / "store"
+
+    def full_disk(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "_points", full_disk)
+        with pytest.raises(OSError, match="No space"):
+            store_cases(cases, tiny_plan(), target)
+    assert list(target.iterdir()) == []
+    (target / ".storing-killed").mkdir()
+    (target / ".storing-killed" / "image.b2nd").write_bytes(b"half")
+    assert store_cases(cases, tiny_plan(), target)["case0"].label().shape == (24, 24, 16)
+
+
+def make_unusable(folder, name):
+    image = np.zeros((24, 24, 16), np.float32)
+    image[3, 3, 3] = np.nan
+    nibabel.save(nibabel.Nifti1Image(image, np.eye(4)), folder / "images" / f"{name}.nii")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_unusable_case_is_named_with_its_remedy(workers, tmp_path, write_blobs, tiny_plan):
+    folder = write_blobs(tmp_path / "data", cases=5)
+    make_unusable(folder, "case3")
+    with pytest.raises(DataError, match=r"^case case3: .*NaN") as caught:
+        store_cases(cases_in(folder), tiny_plan(), tmp_path / "store", workers=workers)
+    assert caught.value.hint.startswith("replace them")
+
+
+def test_an_unreadable_file_is_named(folder, tiny_plan, tmp_path):
+    (folder / "images" / "case2.nii").write_bytes(b"no scan")
+    with pytest.raises(DataError, match="case2"):
+        store_cases(cases_in(folder), tiny_plan(), tmp_path / "store")
+
+
+def test_several_processes_store_what_one_stores(tmp_path, write_blobs, tiny_plan):
+    cases = cases_in(write_blobs(tmp_path / "data", cases=5))
+    alone = store_cases(cases, tiny_plan(), tmp_path / "alone", workers=0)
+    together = store_cases(cases, tiny_plan(), tmp_path / "together", workers=2)
+    assert list(alone) == list(together) == [case.id for case in cases]
+    for name, stored in alone.items():
+        assert stored.folder.name == together[name].folder.name
+        np.testing.assert_array_equal(stored.image()[:], together[name].image()[:])
+
+
+class Deadly:
+    """Ends the process that reads it."""
+
+    def __reduce__(self):
+        return os.abort, ()
+
+
+def test_a_process_ended_by_the_system_is_told(tmp_path, write_blobs, tiny_plan):
+    cases = [replace(case, group=Deadly()) for case in cases_in(write_blobs(tmp_path / "data", cases=4))]
+    with pytest.raises(TrainingError, match="ended by the system") as caught:
+        store_cases(cases, tiny_plan(), tmp_path / "store", workers=2)
+    assert "stored so far are kept" in caught.value.hint
