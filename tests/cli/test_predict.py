@@ -65,8 +65,10 @@ def test_all_that_can_be_asked_for_is_written(segment, scans, tmp_path):
     extras = ("--attention", "--save-probabilities", "--statistics", "--preview")
     done = segment("-i", scans / "a.nii.gz", *extras, "--report", tmp_path / "run.json")
     assert done.exit_code == 0
-    written = {"a.nii.gz", "a_attention_level2.nii.gz", "a_probabilities.nii.gz", "a_preview.png", "statistics.json"}
-    assert set(names(tmp_path / "masks")) == written
+    masks = tmp_path / "masks"
+    assert set(names(masks)) == {"a.nii.gz", "attention", "probabilities", "preview", "statistics.json"}
+    assert names(masks / "attention") == ["a_level2.nii.gz"]
+    assert (names(masks / "probabilities"), names(masks / "preview")) == (["a.nii.gz"], ["a.png"])
     report = json.loads((tmp_path / "run.json").read_text())
     assert report["settings"]["attention"]
     assert report["engine"].startswith("openvino cpu")

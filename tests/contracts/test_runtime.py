@@ -78,8 +78,8 @@ def test_everything_is_predicted_where_torch_is_absent(command, tiny_run, tmp_pa
     extras = ("--attention", "--preview", "--statistics", "--save-probabilities", "--report", tmp_path / "run.json")
     done = command("predict", "-m", tiny_run, "-i", tmp_path / "scan.nii.gz", "-o", tmp_path / "masks", *extras)
     assert done == [0, []]
-    names = {"scan.nii.gz", "scan_attention_level2.nii.gz", "scan_probabilities.nii.gz", "scan_preview.png"}
-    assert {entry.name for entry in (tmp_path / "masks").iterdir()} == {*names, "statistics.json"}
+    names = {"scan.nii.gz", "attention", "probabilities", "preview", "statistics.json"}
+    assert {entry.name for entry in (tmp_path / "masks").iterdir()} == names
     assert json.loads((tmp_path / "run.json").read_text())["cases"][0]["error"] is None
 
 

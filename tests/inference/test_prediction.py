@@ -32,14 +32,18 @@ def test_volumes_are_in_millilitres(prediction):
     assert prediction.volumes_ml == pytest.approx({"body": 30 * 0.02, "lesion": 0.02})
 
 
+def written(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha", ".npy"])
 def test_all_is_written_in_the_format_asked_for(suffix, prediction, tmp_path):
     path = prediction.save(tmp_path / "new", suffix=suffix)
     assert path == tmp_path / "new" / f"case{suffix}"
-    names = {"case", "case_probabilities", "case_attention_level2"}
-    assert {entry.name for entry in path.parent.iterdir()} == {f"{name}{suffix}" for name in names}
+    names = {"case", "probabilities/case", "attention/case_level2"}
+    assert written(path.parent) == {f"{name}{suffix}" for name in names}
     np.testing.assert_array_equal(read_label(path).array, prediction.segmentation.array)
-    assert read_volume(path.parent / f"case_probabilities{suffix}").channels == 3
+    assert read_volume(path.parent / "probabilities" / f"case{suffix}").channels == 3
     if suffix != ".npy":
         np.testing.assert_allclose(read_volume(path).affine, prediction.image.affine)
 
@@ -52,8 +56,7 @@ def test_numbers_that_a_picture_cannot_hold_go_into_nifti(suffix, mask, predicti
         "attention": {"level2": prediction.image.with_array(np.full((1, 4, 5, 1), 0.5, np.float32))},
     }
     Prediction("case", prediction.image, labels=LABELS, engine="none", **flat).save(tmp_path, suffix=suffix)
-    names = {mask, "case_probabilities.nii.gz", "case_attention_level2.nii.gz"}
-    assert {entry.name for entry in tmp_path.iterdir()} == names
+    assert written(tmp_path) == {mask, "probabilities/case.nii.gz", "attention/case_level2.nii.gz"}
 
 
 def test_only_what_was_asked_for_is_written(prediction, tmp_path):

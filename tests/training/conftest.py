@@ -1,10 +1,16 @@
 """Preprocessed cases to train on, made once for all tests of the room."""
 
+import csv
+
 import pytest
+import torch
 
 from attunet.data.cases import read_dataset
-from attunet.training.fit import fit
+from attunet.training.fit import FitCallbacks, fit
+from attunet.training.paths import FoldPaths
 from attunet.training.store import store_cases
+
+SILENT = FitCallbacks()
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +40,33 @@ def trained(tmp_path_factory, blobs, tiny_plan, tiny_config, store):
     run = tmp_path_factory.mktemp("trained") / "run"
     fit(blobs, tiny_plan(), tiny_config(), run, device="cpu", store=store)
     return run
+
+
+@pytest.fixture
+def train(blobs, tiny_plan, tiny_config, store, tmp_path):
+    """Trains fold 0 of the blobs in `tmp_path / name`; keyword arguments beside `fit`'s own change the settings."""
+
+    def run(name="run", *, dataset=blobs, plan=None, fold=0, resume=False, report=SILENT, **changes):
+        return fit(
+            dataset, plan or tiny_plan(), tiny_config(**changes), tmp_path / name,
+            fold=fold, device="cpu", resume=resume, store=store, report=report,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture
+def last_of():
+    """Reads the last checkpoint of fold 0 of a model folder."""
+    return lambda run: torch.load(FoldPaths(run / "fold_0").last, weights_only=True)
+
+
+@pytest.fixture
+def log_of():
+    """Reads the log of fold 0 of a model folder: one dictionary per epoch."""
+
+    def read(run):
+        with FoldPaths(run / "fold_0").log.open() as file:
+            return list(csv.DictReader(file))
+
+    return read

@@ -38,7 +38,9 @@ class Trap:
         return exec, ("raise SystemExit('code was run')",)
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", pickle.dumps(Trap())])
+@pytest.mark.parametrize(
+    "content", [b"", b"no checkpoint", pickle.dumps(Trap(), protocol=2)], ids=["empty", "foreign", "code"]
+)
 def test_a_damaged_or_foreign_file_is_refused_with_a_remedy(content, tmp_path):
     path = tmp_path / "last.ckpt"
     path.write_bytes(content)

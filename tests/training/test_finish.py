@@ -60,11 +60,12 @@ def test_finishing_again_replaces_what_was_there(run, blobs, tiny_plan, tiny_con
     with pytest.raises(BundleError):
         load_bundle(run)
     history = History(Schedule(tiny_config()), paths)
-    history.rows = [{"epoch": 0.0, "minutes": 0.1, "learning_rate": 0.1, "loss": 1.0}]
+    history.rows = [{"epoch": 0.0, "step": 3.0, "minutes": 0.1, "learning_rate": 0.1, "loss": 1.0}]
     calls = []
     result = finish_fold(tiny_plan(), run, 0, paths, history, blobs.cases[:1], advance=lambda: calls.append(1))
     assert load_bundle(run).folds[0].weights == paths.weights
     assert paths.curves.read_bytes().startswith(b"\x89PNG")
+    assert "case0: best case" in paths.report.read_text()
     assert [scores.case for scores in result.summary.cases] == ["case0"]
     assert (calls, result.trained) == ([1], True)
     again = json.loads((run / "manifest.json").read_text())["sha256"]

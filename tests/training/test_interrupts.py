@@ -1,4 +1,3 @@
-import os
 import signal
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from attunet.training.interrupts import interrupts_wait
 
 
 def interrupt():
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
 
 
 def test_an_interrupt_is_answered_at_the_end():
@@ -40,7 +39,7 @@ def test_an_error_within_is_passed_on():
 
 
 def test_processes_begun_within_do_not_hear_it():
-    code = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('deaf')"
+    code = "import signal; signal.raise_signal(signal.SIGINT); print('deaf')"
     with interrupts_wait():
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "deaf\n"

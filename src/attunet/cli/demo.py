@@ -80,13 +80,13 @@ def _view(case: Case, data: Path, masks: Path) -> CaseView:
     from attunet.data.formats import read_volume
     from attunet.report.training import CaseView
 
-    gates = sorted(masks.glob(f"{case.id}_attention_*.nii.gz"))
+    gates = sorted((masks / "attention").glob(f"{case.id}_*.nii.gz"))
     return CaseView(
         name=case.id,
         image=read_volume(case.images[0]),
         segmentation=read_volume(masks / f"{case.id}.nii.gz"),
         reference=read_volume(data / "labelsTs" / f"{case.id}.nii.gz"),
-        attention={gate.name.split("_attention_")[1].removesuffix(".nii.gz"): read_volume(gate) for gate in gates},
+        attention={gate.name.removeprefix(f"{case.id}_").removesuffix(".nii.gz"): read_volume(gate) for gate in gates},
     )
 
 

@@ -59,15 +59,15 @@ def predict(
     disable_tta: Annotated[bool, typer.Option("--disable-tta", help="Do not average over mirrored copies.")] = False,
     step_size: Annotated[float, typer.Option(min=0.05, max=1.0, help="Step between windows, in patches.")] = 0.5,
     save_probabilities: Annotated[
-        bool, typer.Option("--save-probabilities", help="Write class probabilities.")
+        bool, typer.Option("--save-probabilities", help="Write DIR/probabilities: one channel per class.")
     ] = False,
     attention: Annotated[
-        bool, typer.Option("--attention", help="Write each gate's coefficients on the image grid.")
+        bool, typer.Option("--attention", help="Write DIR/attention: each gate's coefficients on the image grid.")
     ] = False,
     statistics: Annotated[
         bool, typer.Option("--statistics", help="Print volumes in ml; write statistics.json.")
     ] = False,
-    preview: Annotated[bool, typer.Option("--preview", help="Draw a PNG for each case.")] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Draw DIR/preview: a PNG for each case.")] = False,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write what was done to this JSON file.")] = None,
     continue_prediction: Annotated[
         bool, typer.Option("--continue-prediction", help="Skip the cases whose mask is there already.")
@@ -168,7 +168,7 @@ def _draw(result: Prediction, segmenter: Segmenter, output: Path) -> None:
         modality=segmenter.plan.modality,
         title=result.case,
     )
-    save_figure(figure, output / f"{result.case}_preview.png")
+    save_figure(figure, output / "preview" / f"{result.case}.png")
 
 
 def _tell(outcomes: list[Outcome], output: Path, statistics: bool) -> None:

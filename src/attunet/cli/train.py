@@ -195,10 +195,13 @@ def _plan(
 
 def _show(result: FoldResult) -> None:
     from attunet.cli.evaluate import score_table
+    from attunet.training.judge import validated_unseen
 
     if not result.trained:
         notes().print(
             f"fold {result.fold} was finished already: give a larger --epochs or --max-time to train it further"
         )
-    results().print(f"[bold]fold {result.fold}[/bold]: validation cases, whole, on their own grid")
+    seen = "" if validated_unseen(result.folder) else ", [yellow]the same it was trained on[/yellow]"
+    results().print(f"[bold]fold {result.fold}[/bold]: validation cases, whole, on their own grid{seen}")
     results().print(score_table(result.summary))
+    notes().print(f"report: {result.folder / 'report.html'}", soft_wrap=True, markup=False, highlight=False)

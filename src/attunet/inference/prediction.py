@@ -36,7 +36,7 @@ class Prediction:
         return {name: float((self.segmentation.array == self.labels[name]).sum()) * voxel for name in names}
 
     def save(self, folder: str | Path, *, suffix: str = ".nii.gz") -> Path:
-        """Write CASE + suffix, CASE_probabilities and CASE_attention_GATE (what is there); the mask's path.
+        """Write CASE, and what else is there as attention/CASE_GATE and probabilities/CASE; the mask's path.
 
         Probabilities and attention go into NIfTI where the suffix can hold no floats.
         """
@@ -44,8 +44,8 @@ class Prediction:
         path = folder / f"{self.case}{mask_suffix(suffix)}"
         floats = suffix if suffix in (".nii", ".nii.gz", ".nrrd", ".mha", ".npy") else ".nii.gz"
         for gate, alpha in self.attention.items():
-            write_volume(alpha, folder / f"{self.case}_attention_{gate}{floats}")
+            write_volume(alpha, folder / "attention" / f"{self.case}_{gate}{floats}")
         if self.probabilities is not None:
-            write_volume(self.probabilities, folder / f"{self.case}_probabilities{floats}")
+            write_volume(self.probabilities, folder / "probabilities" / f"{self.case}{floats}")
         write_volume(self.segmentation, path)  # last: its presence says that the case is done
         return path

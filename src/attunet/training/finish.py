@@ -9,16 +9,17 @@ from pathlib import Path
 
 from attunet.bundle import load_bundle, save_manifest
 from attunet.config import Plan
-from attunet.data.cases import Case, GeometryPolicy, read_case
+from attunet.data.cases import Case, GeometryPolicy
 from attunet.errors import BundleError
-from attunet.evaluation.scores import CaseScores, score_case
-from attunet.evaluation.summary import Summary, summarize
+from attunet.evaluation.summary import Summary
 from attunet.export.openvino import export_openvino
 from attunet.inference.segmenter import Segmenter
 from attunet.nn import AttentionUNet
 from attunet.nn.weights import load_weights, save_weights
 from attunet.report.figures import curves, save_figure
+from attunet.report.training import write_training_report
 from attunet.training.history import History
+from attunet.training.judge import judge_cases, show_cases, validated_unseen
 from attunet.training.paths import FoldPaths
 
 __all__ = ["FoldResult", "finish_fold", "finished_fold"]
@@ -58,8 +59,19 @@ def finish_fold(
     export_openvino(network, plan, paths.graph)
     paths.metrics.unlink(missing_ok=True)  # those of a shorter training
     save_manifest(run)
-    summary = validate(run, fold, plan, cases, geometry, advance)
+    segmenter = Segmenter.load(run, folds=[fold], device="cpu")
+    summary = judge_cases(segmenter, cases, geometry=geometry, advance=advance)
     save_figure(curves(history.rows), paths.curves)
+    unseen = "cases it had not seen" if validated_unseen(paths.folder) else "the cases it was trained on"
+    write_training_report(
+        paths.report,
+        title=f"{plan.name}, fold {fold}",
+        subtitle=f"Attention U-Net, judged on {len(cases)} whole validation cases: {unseen}",
+        plan=plan,
+        history=history.rows,
+        summary=summary,
+        views=show_cases(segmenter, cases, summary, geometry=geometry),
+    )
     summary.write(paths.metrics)
     save_manifest(run)
     return FoldResult(fold, paths.folder, summary)
@@ -74,30 +86,3 @@ def finished_fold(run: Path, fold: int, paths: FoldPaths) -> FoldResult | None:
     if not paths.metrics.exists() or not filecmp.cmp(paths.best, paths.weights, shallow=False):
         return None
     return FoldResult(fold, paths.folder, Summary.read(paths.metrics), trained=False)
-
-
-def validate(
-    run: Path,
-    fold: int,
-    plan: Plan,
-    cases: Sequence[Case],
-    geometry: GeometryPolicy,
-    advance: Callable[[], None],
-) -> Summary:
-    """Scores of a fold on labelled cases, each on its own grid, through the model folder as it lies on disk."""
-    segmenter = Segmenter.load(run, folds=[fold], device="cpu")
-    scores = []
-    for case in cases:
-        image, label = read_case(case, geometry=geometry)
-        assert label is not None
-        predicted = segmenter.predict(image)
-        result = score_case(
-            label.array[0],
-            predicted.segmentation.array[0],
-            plan.labels,
-            image.spacing,
-            ignore=plan.ignore_label,
-        )
-        scores.append(CaseScores(case.id, result, reference_file=str(case.label)))
-        advance()
-    return summarize(scores, plan.labels)

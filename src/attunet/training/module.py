@@ -80,5 +80,5 @@ class TrainingModule(pl.LightningModule):
         if not torch.isfinite(value):
             raise TrainingError(
                 f"the {name} is not a number at step {self.global_step}",
-                hint="lower learning_rate in the recipe (--recipe) and go on with --resume",
+                hint="train anew with a lower learning_rate in the recipe (--recipe)",
             )

@@ -45,6 +45,11 @@ class FoldPaths:
         return self.folder / "metrics.json"
 
     @property
+    def report(self) -> Path:
+        """Scores, curves and the best, median and worst validation case, to open in a browser."""
+        return self.folder / "report.html"
+
+    @property
     def curves(self) -> Path:
         """Loss, rate and Dice over the epochs."""
         return self.folder / "curves.png"

@@ -1,0 +1,63 @@
+"""How a finished fold does on whole cases, through the model folder as users will load it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import yaml
+
+from attunet.config import Plan
+from attunet.data.cases import Case, GeometryPolicy, read_case
+from attunet.evaluation.scores import CaseScores, score_case
+from attunet.evaluation.summary import Summary, summarize
+from attunet.inference.segmenter import Segmenter
+from attunet.report.training import CaseView, choose_cases
+
+__all__ = ["judge_cases", "show_cases", "validated_unseen"]
+
+
+def judge_cases(
+    segmenter: Segmenter,
+    cases: Sequence[Case],
+    *,
+    geometry: GeometryPolicy = "fail",
+    advance: Callable[[], None] = lambda: None,
+) -> Summary:
+    """Scores on labelled cases, each on its own grid."""
+    plan = segmenter.plan
+    scores = []
+    for case in cases:
+        image, label = read_case(case, geometry=geometry)
+        assert label is not None
+        predicted = segmenter.predict(image).segmentation.array[0]
+        found = score_case(label.array[0], predicted, plan.labels, image.spacing, ignore=plan.ignore_label)
+        scores.append(CaseScores(case.id, found, reference_file=str(case.label)))
+        advance()
+    return summarize(scores, plan.labels)
+
+
+def show_cases(
+    segmenter: Segmenter, cases: Sequence[Case], summary: Summary, *, geometry: GeometryPolicy = "fail"
+) -> list[CaseView]:
+    """The best, the median and the worst case with their attention."""
+    known = {case.id: case for case in cases}
+    views = []
+    for name, what in choose_cases(summary).items():
+        image, label = read_case(known[name], geometry=geometry)
+        result = segmenter.predict(image, attention=_has_gates(segmenter.plan))
+        views.append(CaseView(f"{name}: {what}", image, result.segmentation, label, result.attention))
+    return views
+
+
+def validated_unseen(folder: Path) -> bool:
+    """Whether a fold's validation cases were kept out of its training, as its split.yaml says."""
+    split = folder / "split.yaml"
+    if not split.is_file():
+        return True
+    content = yaml.safe_load(split.read_text(encoding="utf-8"))
+    return not set(content["train"]) & set(content["validation"])
+
+
+def _has_gates(plan: Plan) -> bool:
+    return bool(plan.network.gate_widths)

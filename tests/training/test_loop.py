@@ -1,0 +1,111 @@
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import lightning.pytorch as pl
+import pytest
+import torch
+import yaml
+
+from attunet.bundle import load_bundle, save_plan
+from attunet.errors import BundleError, TrainingError
+from attunet.training.fit import FitCallbacks
+from attunet.training.paths import FoldPaths
+
+WRITTEN_SLOWLY = """
+import sys, time
+from pathlib import Path
+import lightning.pytorch as pl
+from attunet.config import Plan, TrainingConfig, load_settings
+from attunet.data.cases import read_dataset
+from attunet.training.fit import FitCallbacks, fit
+
+class Slow(pl.Callback):
+    def on_train_batch_start(self, *_):
+        time.sleep(0.1)
+
+folder, data, store = map(Path, sys.argv[1:])
+plan, config = load_settings(Plan, folder / "plan.json"), load_settings(TrainingConfig, folder / "recipe.yaml")
+report = FitCallbacks(training=lambda *_: [Slow()])
+fit(read_dataset(data), plan, config, folder / "run", device="cpu", store=store, report=report)
+"""
+
+
+def kill_after_first_checkpoint(folder, data, store):
+    process = subprocess.Popen([sys.executable, "-c", WRITTEN_SLOWLY, str(folder), str(data), str(store)])
+    last = FoldPaths(folder / "run" / "fold_0").last
+    deadline = time.monotonic() + 60
+    while not last.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(random.uniform(0, 0.4))
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
+def test_a_killed_training_resumes_to_the_very_same_weights(
+    train, blobs, store, tiny_plan, tiny_config, tmp_path, last_of, log_of
+):
+    config = tiny_config(epochs=4)
+    network = tiny_plan().network.model_copy(update={"dropout": 0.2})
+    plan = tiny_plan(network=network, mirror_axes=(0, 1))
+    train("whole", plan=plan, epochs=4)
+    save_plan(plan, tmp_path)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    kill_after_first_checkpoint(tmp_path, blobs.root, store)
+    assert 3 <= last_of(tmp_path / "run")["global_step"] < 12
+    assert train(plan=plan, resume=True, epochs=4).trained
+    whole, resumed = last_of(tmp_path / "whole"), last_of(tmp_path / "run")
+    assert whole["global_step"] == resumed["global_step"] == 12
+    for name, tensor in whole["state_dict"].items():
+        assert torch.equal(tensor, resumed["state_dict"][name]), name
+    for name in ("weights.safetensors", "graph.bin", "metrics.json"):
+        assert (tmp_path / "whole/fold_0" / name).read_bytes() == (tmp_path / "run/fold_0" / name).read_bytes()
+    for one, two in zip(log_of(tmp_path / "whole"), log_of(tmp_path / "run"), strict=True):
+        assert {**one, "minutes": 0} == {**two, "minutes": 0}
+
+
+def test_a_time_budget_may_end_within_an_epoch_and_be_enlarged(train, tmp_path, last_of, log_of):
+    train(max_time=0.5, steps_per_epoch=1000)
+    first = last_of(tmp_path / "run")["global_step"]
+    assert 0 < first < 1000
+    elapsed = last_of(tmp_path / "run")["callbacks"]["Schedule"]["elapsed"]
+    assert train(max_time=elapsed + 0.5, steps_per_epoch=1000, resume=True).trained
+    assert last_of(tmp_path / "run")["global_step"] > first
+    assert [row["epoch"] for row in log_of(tmp_path / "run")] == ["0.0", "1.0"]
+
+
+def test_numbers_that_explode_end_the_training_and_leave_no_broken_checkpoint(train, tmp_path, last_of):
+    with pytest.raises(TrainingError, match="not a number") as caught:
+        train(learning_rate=1e30, gradient_clip=1e30, optimizer="sgd", warmup_steps=0, steps_per_epoch=1, epochs=9)
+    assert "learning_rate" in caught.value.hint
+    last = FoldPaths(tmp_path / "run" / "fold_0").last
+    if last.exists():
+        assert all(torch.isfinite(value).all() for value in last_of(tmp_path / "run")["state_dict"].values())
+    with pytest.raises(BundleError):
+        load_bundle(tmp_path / "run")
+
+
+def test_an_interrupt_comes_back_as_one_and_the_next_is_heard_too(train, tmp_path, log_of):
+    class Interrupt(pl.Callback):
+        def on_train_epoch_start(self, trainer, _module):
+            if trainer.current_epoch == 1:
+                signal.raise_signal(signal.SIGINT)
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train(report=FitCallbacks(training=lambda *_: [Interrupt()]))
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert train(resume=True).trained
+    assert len(log_of(tmp_path / "run")) == 2
+
+
+@pytest.mark.parametrize("words", ["DefaultCPUAllocator: can't allocate memory", "DataLoader worker (pid 7) is killed"])
+def test_running_out_of_memory_is_said_in_one_line(words, train):
+    class Full(pl.Callback):
+        def on_train_batch_start(self, *_arguments):
+            raise RuntimeError(words)
+
+    with pytest.raises(TrainingError, match="out of memory"):
+        train(report=FitCallbacks(training=lambda *_: [Full()]))
