@@ -94,7 +94,7 @@ def test_the_centre_lies_in_a_class_where_the_border_allows(stored, tiny_plan, t
 def test_every_place_is_visited(stored, tiny_plan, tiny_config, monkeypatch):
     counting = np.arange(24 * 24 * 16, dtype=np.float32).reshape(1, 24, 24, 16)
     opened = patches._Opened(counting, np.zeros((24, 24, 16), np.uint8), {})
-    monkeypatch.setattr(patches, "_open_whole", lambda _case: opened)
+    monkeypatch.setattr(PatchDataset, "_open", lambda _data, _index: opened)
     plan = tiny_plan(patch_size=(20, 20, 16), batch_size=1)
     data = PatchDataset(stored, plan, tiny_config(augmentation="none", foreground_fraction=0.0))
     seen = torch.cat([data[index].image.flatten() for index in range(200)]).unique()

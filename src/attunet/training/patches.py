@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from multiprocessing import get_all_start_methods
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from attunet.training.store import StoredCase
 __all__ = ["PatchDataset", "patch_loader"]
 
 _IN_MEMORY_BYTES = 2 * 2**30
+_CONTEXT = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+"""Never a plain fork: a copy of a process whose libraries have started threads (BLAS, blosc2, OpenVINO) can hang."""
 
 
 class PatchDataset(Dataset[Patch]):
@@ -36,17 +38,26 @@ class PatchDataset(Dataset[Patch]):
         self._classes = len(plan.labels)
         self._augmentation = Augmentation(plan, config)
         voxels = sum(int(np.prod(case.image().shape)) for case in self._cases)
-        self._opened = lru_cache(maxsize=None)(_open_whole if voxels * 4 < _IN_MEMORY_BYTES else _open)
+        self._whole = voxels * 4 < _IN_MEMORY_BYTES
+        self._opened: dict[int, _Opened] = {}
 
     def __getitem__(self, index: int) -> Patch:
         rng = np.random.default_rng([self._config.seed, index])
-        opened = self._opened(self._cases[int(rng.integers(len(self._cases)))])
+        opened = self._open(int(rng.integers(len(self._cases))))
         size = self._augmentation.input_size(self._patch, rng)
         image, label = _cut(opened, self._centre(opened, index, rng), size)
         if self._flat:
             image, label = image[..., 0], label[..., 0]
         patch = Patch(torch.from_numpy(image), torch.from_numpy(label.astype(np.int64)))
         return self._augmentation(patch, rng)
+
+    def _open(self, index: int) -> _Opened:
+        if index not in self._opened:
+            case = self._cases[index]
+            image, label = case.image(), case.label()
+            whole = _Opened(image[:], label[:], case.points()) if self._whole else None
+            self._opened[index] = whole or _Opened(image, label, case.points())
+        return self._opened[index]
 
     def _centre(self, opened: _Opened, index: int, rng: np.random.Generator) -> Array:
         """A voxel of a class drawn at random for the last patches of each batch, any voxel for the others."""
@@ -73,6 +84,7 @@ def patch_loader(
         persistent_workers=workers > 0,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_one_thread,
+        multiprocessing_context=_CONTEXT if workers else None,
     )
 
 
@@ -95,14 +107,6 @@ class _Opened:
     image: Array
     label: Array
     points: dict[int, Array]
-
-
-def _open(case: StoredCase) -> _Opened:
-    return _Opened(case.image(), case.label(), case.points())
-
-
-def _open_whole(case: StoredCase) -> _Opened:
-    return _Opened(case.image()[:], case.label()[:], case.points())
 
 
 def _cut(opened: _Opened, centre: Array, size: tuple[int, int, int]) -> tuple[Array, Array]:
