@@ -22,6 +22,7 @@ from attunet.data.volume import Volume
 from attunet.errors import ConfigError, DatasetError
 from attunet.inference.segmenter import Segmenter
 from attunet.planning import budget, planner
+from attunet.training.paths import FoldPaths
 
 ATTUNET = [sys.executable, "-c", "import sys; from attunet.cli import main; sys.argv[0] = 'attunet'; main()"]
 
@@ -80,36 +81,32 @@ def test_one_command_leaves_a_model_that_another_one_uses(go, invoke, write_blob
     assert set(np.unique(mask.array)) <= {0, 255}
 
 
-def test_it_is_not_started_twice_but_resumed(go, write_blobs, planned, tmp_path):
+def test_it_is_not_started_twice_but_resumed_with_the_settings_it_was_started_with(
+    go, invoke, write_blobs, planned, tmp_path
+):
     data = write_blobs(tmp_path / "data")
-    go(data, *planned)
+    go(data, *planned, "--seed", "5")
     with pytest.raises(ConfigError, match="holds a training of this fold already"):
         go(data, *planned)
-    done = go(data, "--resume")
+    done = invoke(train, data, "-o", tmp_path / "run", "--resume", "--store", tmp_path / "store", "--device", "cpu")
     assert "using the plan in" in done.stderr
     assert "fold 0 was finished already" in done.stderr
     assert "fold 0: validation cases" in done.stdout
-    done = go(data, "--resume", "--epochs", "2")
+    assert load_settings(TrainingConfig, tmp_path / "run" / "training.yaml").seed == 5
+    done = go(data, "--resume", "--seed", "5", "--epochs", "2")
     assert "finished already" not in done.stderr
     assert load_settings(TrainingConfig, tmp_path / "run" / "training.yaml").epochs == 2
 
 
-def test_resuming_takes_the_settings_it_was_started_with(go, invoke, write_blobs, planned, tmp_path):
-    data = write_blobs(tmp_path / "data")
-    go(data, *planned, "--seed", "5")
-    done = invoke(train, data, "-o", tmp_path / "run", "--resume", "--store", tmp_path / "store", "--device", "cpu")
-    assert "finished already" in done.stderr
-    assert load_settings(TrainingConfig, tmp_path / "run" / "training.yaml").seed == 5
-
-
 def test_another_plan_does_not_get_into_a_run_that_has_begun(go, write_blobs, planned, tiny_plan, tmp_path):
-    data = write_blobs(tmp_path / "data")
-    go(data, *planned)
-    save_plan(tiny_plan(batch_size=3), tmp_path / "other")
-    with pytest.raises(ConfigError, match="another plan"):
-        go(data, "--plan", tmp_path / "other" / "plan.json", "--resume")
-    assert plan_in(tmp_path) == tiny_plan()
-    load_bundle(tmp_path / "run")
+    last = FoldPaths(tmp_path / "run" / "fold_0").last
+    last.parent.mkdir(parents=True)
+    last.touch()
+    save_plan(tiny_plan(batch_size=3), tmp_path / "run")
+    for arguments in (["--resume"], ["--fold", "1"]):
+        with pytest.raises(ConfigError, match="another plan"):
+            go(write_blobs(tmp_path / "data"), *planned, *arguments)
+    assert plan_in(tmp_path) == tiny_plan(batch_size=3)
 
 
 def test_a_plan_that_was_never_trained_is_made_anew(go, write_blobs, smallest, tiny_plan, tmp_path):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -64,3 +67,24 @@ def test_a_device_must_be_known_and_there(tiny_run, monkeypatch):
         make_engine(bundle.folds[0], bundle.plan, "cuda")
     assert "--device cpu" in refused.value.hint
     assert available_devices() == {"cpu": f"openvino, {cpu_precision()}"}
+
+
+INTERRUPTED = """
+import signal, sys
+from pathlib import Path
+from attunet.inference.engines import OpenVINOEngine
+
+engines = [OpenVINOEngine(Path(sys.argv[1]), (1, 16, 12, 8)) for _ in range(2)]
+while engines:
+    engines.pop(0)
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("heard")
+"""
+
+
+def test_an_interrupt_after_several_engines_is_heard(tiny_run):
+    graph = str(tiny_run / "fold_0" / "graph.xml")
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, graph], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "heard\n")

@@ -67,11 +67,11 @@ def test_a_killed_training_resumes_to_the_very_same_weights(
 
 
 def test_a_time_budget_may_end_within_an_epoch_and_be_enlarged(train, tmp_path, last_of, log_of):
-    train(max_time=0.5, steps_per_epoch=1000)
+    train(max_time=0.2, steps_per_epoch=1000)
     first = last_of(tmp_path / "run")["global_step"]
     assert 0 < first < 1000
     elapsed = last_of(tmp_path / "run")["callbacks"]["Schedule"]["elapsed"]
-    assert train(max_time=elapsed + 0.5, steps_per_epoch=1000, resume=True).trained
+    assert train(max_time=elapsed + 0.2, steps_per_epoch=1000, resume=True).trained
     assert last_of(tmp_path / "run")["global_step"] > first
     assert [row["epoch"] for row in log_of(tmp_path / "run")] == ["0.0", "1.0"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -44,11 +45,8 @@ class OpenVINOEngine:
     """
 
     def __init__(self, graph: Path, shape: tuple[int, ...], *, batch: int = 1, precision: str = "auto") -> None:
-        import openvino as ov
-
-        core = ov.Core()
         try:
-            model = core.read_model(graph)
+            model = _core().read_model(graph)
             model.reshape([batch, *shape])
         except RuntimeError as error:
             raise BundleError(
@@ -59,7 +57,7 @@ class OpenVINOEngine:
         self.batch = batch
         kind = {"bf16": "bf16", "fp32": "f32"}[self.precision]
         settings = {"INFERENCE_PRECISION_HINT": kind, "PERFORMANCE_HINT": "LATENCY"}
-        self._compiled: Any = core.compile_model(model, "CPU", settings)
+        self._compiled: Any = _core().compile_model(model, "CPU", settings)
         self._gates = [name for port in self._compiled.outputs for name in port.names if name.startswith("level")]
 
     def __call__(self, patches: Floats) -> EngineOutput:
@@ -74,9 +72,17 @@ class OpenVINOEngine:
 
 def cpu_precision() -> str:
     """bf16 where the CPU computes it natively, fp32 elsewhere."""
+    return "bf16" if "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
+
+
+@cache
+def _core() -> Any:
+    """One for the process: each brings a signal stack and takes it along when it goes, so after two of them a Ctrl-C
+    may be answered on memory that is gone.
+    """
     import openvino as ov
 
-    return "bf16" if "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
+    return ov.Core()
 
 
 def available_devices() -> dict[str, str]:
