@@ -28,12 +28,29 @@ _SEALED = (*_NEEDED, "metrics.json")
 
 @dataclass(frozen=True)
 class FoldFiles:
-    """The files of one trained fold."""
+    """What a prediction needs of the trained fold in `folder`."""
 
-    name: str
-    weights: Path
-    graph: Path
-    metrics: Path
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """fold_0, fold_1, ..."""
+        return self.folder.name
+
+    @property
+    def weights(self) -> Path:
+        """The weights of the finished fold."""
+        return self.folder / "weights.safetensors"
+
+    @property
+    def graph(self) -> Path:
+        """The same network for OpenVINO; graph.bin lies beside it."""
+        return self.folder / "graph.xml"
+
+    @property
+    def metrics(self) -> Path:
+        """Scores of the finished fold on its validation cases; the last file to appear."""
+        return self.folder / "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -80,7 +97,7 @@ def load_bundle(root: Path, folds: Sequence[int] | None = None) -> Bundle:
             hint="choose one of these with --fold, or train the missing one",
         )
     plan = load_settings(Plan, root / "plan.json")
-    return Bundle(root, plan, tuple(_fold_files(root / name) for name in wanted))
+    return Bundle(root, plan, tuple(FoldFiles(root / name) for name in wanted))
 
 
 def _read_manifest(root: Path) -> dict[str, str]:
@@ -128,10 +145,6 @@ def _verify(root: Path, sums: dict[str, str]) -> None:
 
 def _finished(folder: Path) -> bool:
     return all((folder / name).is_file() for name in _NEEDED)
-
-
-def _fold_files(folder: Path) -> FoldFiles:
-    return FoldFiles(folder.name, folder / "weights.safetensors", folder / "graph.xml", folder / "metrics.json")
 
 
 def _fold_order(name: str) -> tuple[int, str]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from attunet.bundle import FoldFiles
+
 __all__ = ["FoldPaths", "any_started"]
 
 
 @dataclass(frozen=True)
-class FoldPaths:
-    """The files of the fold in `folder`."""
-
-    folder: Path
+class FoldPaths(FoldFiles):
+    """All files of the fold in `folder`: those of the model, and those that only its training knows."""
 
     @property
     def last(self) -> Path:
@@ -28,21 +28,6 @@ class FoldPaths:
     def log(self) -> Path:
         """One row per epoch."""
         return self.folder / "log.csv"
-
-    @property
-    def weights(self) -> Path:
-        """The weights of the finished fold."""
-        return self.folder / "weights.safetensors"
-
-    @property
-    def graph(self) -> Path:
-        """The same network for OpenVINO."""
-        return self.folder / "graph.xml"
-
-    @property
-    def metrics(self) -> Path:
-        """Scores of the finished fold on its validation cases; the last file to appear."""
-        return self.folder / "metrics.json"
 
     @property
     def report(self) -> Path:
