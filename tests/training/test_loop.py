@@ -101,6 +101,15 @@ def test_an_interrupt_comes_back_as_one_and_the_next_is_heard_too(train, tmp_pat
     assert len(log_of(tmp_path / "run")) == 2
 
 
+def test_an_error_in_a_worker_is_not_taken_for_want_of_memory(train):
+    class Broken(pl.Callback):
+        def on_train_batch_start(self, *_arguments):
+            raise RuntimeError("Caught RuntimeError in DataLoader worker process 0.")
+
+    with pytest.raises(RuntimeError, match="worker process 0"):
+        train(report=FitCallbacks(training=lambda *_: [Broken()]))
+
+
 @pytest.mark.parametrize("words", ["DefaultCPUAllocator: can't allocate memory", "DataLoader worker (pid 7) is killed"])
 def test_running_out_of_memory_is_said_in_one_line(words, train):
     class Full(pl.Callback):

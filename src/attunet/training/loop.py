@@ -27,7 +27,7 @@ __all__ = ["MakeCallbacks", "train_network"]
 
 MakeCallbacks = Callable[[Schedule, History], Sequence[pl.Callback]]
 
-_OUT_OF_MEMORY = ("DefaultCPUAllocator", "DataLoader worker")
+_OUT_OF_MEMORY = ("DefaultCPUAllocator", "DataLoader worker (pid")
 """Words of the errors that torch raises when memory runs out on the CPU, or the system ends a process for it."""
 
 
