@@ -5,9 +5,14 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from attunet.config import FingerprintSummary, Normalization, Plan, Preprocessing, TrainingConfig
 from attunet.networks import default_network
+
+# A busy machine is slow, not wrong.
+settings.register_profile("attunet", deadline=None)
+settings.load_profile("attunet")
 
 SHAPE = (24, 24, 16)
 

@@ -9,7 +9,7 @@ import pytest
 
 HEAVY = ("torch", "lightning", "monai", "openvino", "numpy", "scipy", "nibabel", "SimpleITK", "matplotlib")
 SLOWEST = 0.3
-ATTEMPTS = 5
+ATTEMPTS = 12
 
 COMMANDS = """
 import json, typer
