@@ -20,8 +20,8 @@ demo: $(READY) ## make a synthetic abdomen, train on it, predict, evaluate, writ
 test: $(READY) ## all tests but the slow ones
 	$(PYTEST) -n 2
 
-test-slow: $(READY) ## the tests that take minutes: real training runs
-	$(PYTEST) -m slow
+test-slow: $(READY) ## the tests that take minutes: real training runs on ../shared/data
+	$(BIN)/python -m pytest -m slow
 
 check: $(READY) ## style, types, the borders between the rooms, the project's contracts
 	$(BIN)/ruff check .
