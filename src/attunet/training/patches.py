@@ -35,7 +35,6 @@ class PatchDataset(Dataset[Patch]):
         self._flat = plan.network.spatial_dims == 2
         self._batch = plan.batch_size
         self._config = config
-        self._classes = len(plan.labels)
         self._augmentation = Augmentation(plan, config)
         voxels = sum(int(np.prod(case.image().shape)) for case in self._cases)
         self._whole = voxels * 4 < _IN_MEMORY_BYTES
