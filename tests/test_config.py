@@ -99,7 +99,7 @@ def test_networks_that_cannot_be_built_are_refused(change, message, make_plan_of
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": {"background": 0, "a": 1}}, "2 labels need as many out_channels, got 3"),
+        ({"labels": {"background": 0, "a": 1}}, "2 outputs need as many out_channels, got 3"),
         ({"labels": {"background": 0}}, "labels"),
         ({"patch_size": (16, 16)}, "patch_size"),
         ({"mirror_axes": (3,)}, "mirror_axes"),

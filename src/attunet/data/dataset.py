@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,7 @@ class Case:
         label: the mask, None when there is none.
         group: cases of one group (a patient) never lie on both sides of a fold; None is a group of its own.
         split: train, val or test where the user decided it.
+        annotated: names of the labels that were drawn in this case; None when all were.
     """
 
     id: str
@@ -26,6 +27,7 @@ class Case:
     label: Path | None
     group: str | None = None
     split: str | None = None
+    annotated: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Dataset:
         layout: msd, nnunet, plain or csv.
         cases: sorted by id.
         label_names: name to value in the label files, without the ignore label; None when undeclared.
+        regions: name to the values it unites, where the set declares overlapping targets, in painting order.
         channel_names: as declared, empty when undeclared.
         ignore_label: value of voxels that do not count, if declared.
         oddities: what was found beside the cases, such as labels without an image.
@@ -67,6 +70,7 @@ class Dataset:
     channel_names: tuple[str, ...]
     ignore_label: int | None
     oddities: tuple[Problem, ...] = ()
+    regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
+import yaml
+
+from attunet.data.alignment import GeometryPolicy
 from attunet.data.dataset import Case, Dataset
-from attunet.errors import DatasetError
+from attunet.errors import DatasetError, FormatError
+from attunet.files import write_text
 
-__all__ = ["Fold", "make_folds"]
+__all__ = ["Fold", "Split", "make_folds"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +24,42 @@ class Fold:
     index: int
     train: tuple[str, ...]
     validation: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """What a trained fold saw: the data set's folder or CSV, what to do with label grids, and the cases by id."""
+
+    dataset: Path
+    geometry: GeometryPolicy
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+
+    @property
+    def unseen(self) -> bool:
+        """Whether the validation cases were kept out of the training."""
+        return not set(self.train) & set(self.validation)
+
+    def write(self, folder: Path) -> None:
+        """Write split.yaml into a fold's folder."""
+        content = {
+            "dataset": str(self.dataset),
+            "geometry": self.geometry,
+            "train": list(self.train),
+            "validation": list(self.validation),
+        }
+        write_text(folder / "split.yaml", yaml.safe_dump(content, sort_keys=False))
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The split of the fold in a folder. Raises: FormatError when there is none."""
+        file = folder / "split.yaml"
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+            train, validation = tuple(content["train"]), tuple(content["validation"])
+            return cls(Path(content["dataset"]), content.get("geometry", "fail"), train, validation)
+        except (OSError, yaml.YAMLError, LookupError, TypeError) as error:
+            raise FormatError(f"{file} does not tell which cases the fold saw", hint="train the fold again") from error
 
 
 def make_folds(dataset: Dataset, folds: int, seed: int) -> tuple[Fold, ...]:

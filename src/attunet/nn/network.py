@@ -31,7 +31,7 @@ class Detailed(NamedTuple):
 
 
 class Stage(nn.Module):
-    """One level of encoder or decoder: pooling if asked for, convolutions, norms and activations, dropout."""
+    """One level of encoder or decoder: pooling if asked for, convolutions and their shortcut, dropout."""
 
     def __init__(
         self, layers: Layers, config: NetworkConfig, inputs: int, level: int, *, stride: Sequence[int] = ()
@@ -46,10 +46,15 @@ class Stage(nn.Module):
             *(ConvNorm(layers, outputs, outputs, kernel) for _ in range(config.convolutions - 1)),
         )
         self.dropout = layers.dropout(config.dropout) if config.dropout else nn.Identity()
+        kept = inputs == outputs and not first
+        straight = nn.Identity() if kept else ConvNorm(layers, inputs, outputs, (), first, active=False)
+        self.shortcut = straight if config.residual else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, *spatial) to (B, outputs, *spatial / stride)."""
-        return self.dropout(self.convs(self.pool(x)))
+        pooled = self.pool(x)
+        y = self.convs(pooled)
+        return self.dropout(y if self.shortcut is None else y + self.shortcut(pooled))
 
 
 class AttentionUNet(nn.Module):
@@ -83,6 +88,7 @@ class AttentionUNet(nn.Module):
         upsample: str = "deconv",
         deep_supervision: str = "auxiliary",
         dropout: float = 0.0,
+        residual: bool = False,
     ) -> None:
         # every argument is a field of the schema (a test holds it), so none needs to be named a second time
         arguments = {name: value for name, value in locals().items() if name in NetworkConfig.model_fields}

@@ -12,7 +12,7 @@ import yaml
 from attunet.bundle import fold_folder, save_plan
 from attunet.config import Plan, TrainingConfig, load_settings
 from attunet.data.cases import Dataset, GeometryPolicy
-from attunet.data.folds import Fold, make_folds
+from attunet.data.folds import Fold, Split, make_folds
 from attunet.errors import ConfigError, EngineError
 from attunet.files import write_text
 from attunet.training.finish import FoldResult, finish_fold, finished_fold
@@ -59,7 +59,7 @@ def fit(
     split = _split(dataset, config, fold)
     paths = FoldPaths(fold_folder(run, fold))
     _check_run(run, plan, paths, resume)
-    _describe(run, plan, config, dataset, split)
+    _describe(run, plan, config, dataset, split, geometry)
     cases = {case.id: case for case in dataset.cases}
     needed = [cases[name] for name in dict.fromkeys((*split.train, *split.validation))]
     stored = store_cases(needed, plan, store or default_store(), geometry=geometry, advance=report.stored)
@@ -110,8 +110,10 @@ def _check_run(run: Path, plan: Plan, paths: FoldPaths, resume: bool) -> None:
         raise ConfigError(f"{run} was started with another plan", hint="leave out --plan, or choose another -o")
 
 
-def _describe(run: Path, plan: Plan, config: TrainingConfig, dataset: Dataset, split: Fold) -> None:
+def _describe(
+    run: Path, plan: Plan, config: TrainingConfig, dataset: Dataset, split: Fold, geometry: GeometryPolicy
+) -> None:
     save_plan(plan, run)
     write_text(run / "training.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-    content = {"dataset": str(dataset.root), "train": list(split.train), "validation": list(split.validation)}
-    write_text(fold_folder(run, split.index) / "split.yaml", yaml.safe_dump(content, sort_keys=False))
+    seen = Split(dataset.root.resolve(), geometry, split.train, split.validation)
+    seen.write(fold_folder(run, split.index))

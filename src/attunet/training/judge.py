@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import yaml
-
 from attunet.config import Plan
 from attunet.data.cases import Case, GeometryPolicy, read_case
+from attunet.data.folds import Split
 from attunet.evaluation.scores import CaseScores, score_case
 from attunet.evaluation.summary import Summary, summarize
 from attunet.inference.segmenter import Segmenter
@@ -52,11 +51,7 @@ def show_cases(
 
 def validated_unseen(folder: Path) -> bool:
     """Whether a fold's validation cases were kept out of its training, as its split.yaml says."""
-    split = folder / "split.yaml"
-    if not split.is_file():
-        return True
-    content = yaml.safe_load(split.read_text(encoding="utf-8"))
-    return not set(content["train"]) & set(content["validation"])
+    return not (folder / "split.yaml").is_file() or Split.read(folder).unseen
 
 
 def _has_gates(plan: Plan) -> bool:

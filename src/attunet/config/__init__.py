@@ -1,0 +1,23 @@
+"""The settings of a model's life: network, preprocessing, plan and training. Unknown keys are refused."""
+
+from attunet.config.network import Gate, NetworkConfig
+from attunet.config.plan import FingerprintSummary, Normalization, Plan, Preprocessing
+from attunet.config.refinement import Cleaning, Quality, Refinement
+from attunet.config.settings import Settings, describe, load_settings
+from attunet.config.training import TrainingConfig
+
+__all__ = [
+    "Cleaning",
+    "FingerprintSummary",
+    "Gate",
+    "NetworkConfig",
+    "Normalization",
+    "Plan",
+    "Preprocessing",
+    "Quality",
+    "Refinement",
+    "Settings",
+    "TrainingConfig",
+    "describe",
+    "load_settings",
+]

@@ -1,0 +1,93 @@
+"""The settings of a network."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from attunet.config.settings import Settings
+
+__all__ = ["Gate", "NetworkConfig"]
+
+Gate = Literal["grid", "multi", "additive"]
+
+
+class NetworkConfig(Settings):
+    """The arguments of `attunet.nn.AttentionUNet`, field by field."""
+
+    spatial_dims: Literal[2, 3] = Field(description="2 for images and slices, 3 for volumes.")
+    in_channels: int = Field(ge=1, description="Channels of the input image.")
+    out_channels: int = Field(ge=1, description="Classes, background included.")
+    channels: tuple[int, ...] = Field(min_length=2, description="Feature channels per level, finest first.")
+    strides: tuple[tuple[int, ...], ...] = Field(
+        description="Downsampling per axis between level i and i+1; one entry fewer than channels."
+    )
+    kernel_sizes: tuple[tuple[int, ...], ...] = Field(
+        description="Kernel size per axis of each level's convolutions; as many entries as channels."
+    )
+    convolutions: int = Field(2, ge=1, description="Convolutions per level, in encoder and decoder.")
+    gate: Gate | None = Field("grid", description="Kind of attention gate on the skips; null is a plain U-Net.")
+    gated_levels: tuple[int, ...] | None = Field(
+        None,
+        description="Levels whose skip is gated, 1 the finest; null means all but level 1 (and the bottleneck).",
+    )
+    gate_channels: tuple[int, ...] | None = Field(
+        None,
+        description="Inner channels of each gate, in the order of gated_levels; null means half the skip's.",
+    )
+    gate_projection: bool = Field(
+        False, description="Whether the gated skip passes W (1x1 convolution and norm), as in the paper."
+    )
+    gate_bias: float = Field(3.0, description="Start value of psi's bias: positive lets everything pass at first.")
+    double_sigmoid: bool = Field(
+        False,
+        description="Apply the sigmoid twice, as the popular listing does by mistake: alpha in (0.5, 0.731).",
+    )
+    norm: Literal["instance", "batch", "none"] = Field("instance", description="Normalisation after convolutions.")
+    activation: Literal["leaky_relu", "relu"] = Field("leaky_relu", description="Activation after the norm.")
+    downsample: Literal["stride", "max"] = Field("stride", description="Strided first convolution, or max-pooling.")
+    upsample: Literal["deconv", "linear", "nearest", "transpose"] = Field(
+        "deconv",
+        description="deconv: transposed convolution with kernel = stride; linear: interpolation only (paper); "
+        "nearest: repetition, then convolution; transpose: kernel 4 stride 2, then convolution (listing).",
+    )
+    deep_supervision: Literal["auxiliary", "fused", "none"] = Field(
+        "auxiliary",
+        description="auxiliary: extra logits at coarser levels for the loss; fused: heads of all levels joined "
+        "by a 1x1 convolution into one output (paper); none.",
+    )
+    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Channel dropout after each level's convolutions.")
+    residual: bool = Field(False, description="Add each level's input to its output, by a 1x1 convolution if need be.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        levels = len(self.channels)
+        if len(self.strides) != levels - 1 or len(self.kernel_sizes) != levels:
+            raise ValueError(
+                f"{levels} channels need {levels - 1} strides and {levels} kernel_sizes, "
+                f"got {len(self.strides)} and {len(self.kernel_sizes)}"
+            )
+        if any(len(entry) != self.spatial_dims for entry in (*self.strides, *self.kernel_sizes)):
+            raise ValueError(f"every stride and kernel size needs {self.spatial_dims} numbers")
+        if len(set(self._gated) & set(range(1, levels))) < len(self._gated):
+            raise ValueError(f"gated_levels must differ and lie in 1..{levels - 1}, got {self.gated_levels}")
+        per_axis = [number for entry in (*self.strides, *self.kernel_sizes) for number in entry]
+        if min(*per_axis, *self.channels, *(self.gate_channels or ())) < 1:
+            raise ValueError("channels, gate_channels, strides and kernel_sizes must be positive")
+        if any(number % 2 == 0 for entry in self.kernel_sizes for number in entry):
+            raise ValueError(f"kernel sizes must be odd, got {self.kernel_sizes}")
+        if self.gate_channels is not None and len(self.gate_channels) != len(self._gated):
+            raise ValueError(f"gate_channels needs one number for each of the gated levels {self._gated}")
+        return self
+
+    @property
+    def _gated(self) -> tuple[int, ...]:
+        return tuple(range(2, len(self.channels))) if self.gated_levels is None else self.gated_levels
+
+    @property
+    def gate_widths(self) -> dict[int, int]:
+        """Gated level to its gate's inner channels, finest first; empty when there is no gate."""
+        halves = tuple(max(1, self.channels[level - 1] // 2) for level in self._gated)
+        widths = zip(self._gated, self.gate_channels or halves, strict=True)
+        return dict(sorted(widths)) if self.gate else {}

@@ -1,0 +1,131 @@
+"""The plan of a model: every decision taken before training."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from attunet.config.network import NetworkConfig
+from attunet.config.settings import Settings
+
+__all__ = ["FingerprintSummary", "Normalization", "Plan", "Preprocessing"]
+
+Triple = tuple[int, int, int]
+
+
+class Normalization(Settings):
+    """How one channel's intensities become numbers around zero."""
+
+    kind: Literal["zscore", "ct", "none"] = Field(
+        description="zscore: each case by its own mean and standard deviation; ct: clip, then the data set's own."
+    )
+    lower: float = Field(0.0, description="Clip bound (ct), the 0.5th percentile of the foreground.")
+    upper: float = Field(0.0, description="Clip bound (ct), the 99.5th percentile of the foreground.")
+    mean: float = Field(0.0, description="Mean of the foreground (ct).")
+    std: float = Field(1.0, gt=0.0, description="Standard deviation of the foreground (ct).")
+
+
+class Preprocessing(Settings):
+    """From a volume on the patient's grid to the network's input."""
+
+    spacing: tuple[float, float, float] = Field(
+        description="Voxel size in mm of the model grid; canonical (RAS) axes, slice axis moved last."
+    )
+    slice_axis: Literal[0, 1, 2] = Field(
+        2,
+        description="Canonical axis (0 left-right, 1 front-back, 2 up-down) moved last; slices are cut along it.",
+    )
+    normalization: tuple[Normalization, ...] = Field(description="One per channel.")
+    crop_to_content: bool = Field(True, description="Cut away margins in which every channel is at its minimum.")
+
+
+class FingerprintSummary(Settings):
+    """What the planner saw."""
+
+    cases: int
+    channels: int
+    median_shape: Triple = Field(description="Voxels, canonical axes, after cropping.")
+    median_spacing: tuple[float, float, float] = Field(description="mm, canonical axes.")
+    label_voxels: dict[str, int] = Field(description="Voxels per label over all cases.")
+    label_cases: dict[str, int] = Field(default_factory=dict, description="Cases in which each label occurs.")
+    intensities: tuple[tuple[float, ...], ...] = Field(
+        (),
+        description="Per channel, of labelled voxels: 0.5th percentile, mean, standard deviation, 99.5th percentile.",
+    )
+    lateral: tuple[tuple[str, str], ...] = Field((), description="Left and right label of one organ, by name.")
+    fixed_order: dict[str, str] = Field(
+        default_factory=dict,
+        description="Canonical axis (0, 1, 2) to two labels that always come in one order along it.",
+    )
+
+
+class Plan(Settings):
+    """Every decision taken before training, with its reason; written as plan.json."""
+
+    name: str = Field(description="Name of the data set.")
+    labels: dict[str, int] = Field(
+        min_length=2, description="Class name to the value it has in label files; background first."
+    )
+    regions: dict[str, tuple[int, ...]] = Field(
+        default_factory=dict,
+        description="Overlapping targets, such as an organ with its tumour: name to the file values it unites, in the "
+        "order in which they are painted into a mask, with their value in labels; one sigmoid output for each.",
+    )
+    channel_names: tuple[str, ...] = Field(description="One per input channel.")
+    ignore_label: int | None = Field(None, description="Label value whose voxels are left out of the loss.")
+    modality: Literal["ct", "mr", "image", "other"] = Field("other", description="What kind of image this is.")
+    size: Literal["small", "base", "large"] = Field("base", description="The dial the network was planned with.")
+    preset: Literal["default", "paper", "listing"] = Field("default", description="Family of the network.")
+    preprocessing: Preprocessing
+    patch_size: Triple = Field(description="Voxels of the model grid; the last is 1 for a 2-D network.")
+    batch_size: int = Field(ge=1)
+    network: NetworkConfig
+    resolution: Literal["full", "low"] = Field("full", description="low: a coarser grid, so that a patch sees more.")
+    mirror_axes: tuple[Literal[0, 1, 2], ...] = Field(
+        (), description="Model axes along which training and prediction may flip the image."
+    )
+    mirror_swaps: tuple[tuple[str, str], ...] = Field(
+        (), description="Labels that change places when the left-right axis is mirrored, such as the two kidneys."
+    )
+    fingerprint: FingerprintSummary
+    reasons: dict[str, str] = Field(description="Why each number is what it is.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.regions and list(self.regions) != list(self.labels)[1:]:
+            raise ValueError(f"regions must be named like the labels {list(self.labels)[1:]}, got {list(self.regions)}")
+        if self.network.out_channels != len(self.outputs):
+            raise ValueError(f"{len(self.outputs)} outputs need as many out_channels, got {self.network.out_channels}")
+        if unknown := {name for pair in self.mirror_swaps for name in pair} - set(self.foreground):
+            raise ValueError(f"mirror_swaps names {', '.join(sorted(unknown))}, known are {', '.join(self.foreground)}")
+        if self.network.in_channels != len(self.preprocessing.normalization):
+            raise ValueError("normalization needs one entry per input channel")
+        if self.network.spatial_dims == 2 and self.patch_size[2] != 1:
+            raise ValueError(f"a 2-D network needs a patch of depth 1, got {self.patch_size}")
+        return self
+
+    @property
+    def foreground(self) -> tuple[str, ...]:
+        """Names of the labels that are not background."""
+        return tuple(self.labels)[1:]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What each channel of the logits stands for: every label (softmax), or every region (sigmoid)."""
+        return tuple(self.regions) or tuple(self.labels)
+
+    @property
+    def file_values(self) -> tuple[int, ...]:
+        """The values that are told apart in label files, background first; a stored case holds their indices."""
+        background, *foreground = self.labels.values()
+        united = sorted({value for values in self.regions.values() for value in values} - {background})
+        return (background, *(united if self.regions else foreground))
+
+    @property
+    def left_right(self) -> int:
+        """The model axis that runs from left to right."""
+        return [
+            *(axis for axis in range(3) if axis != self.preprocessing.slice_axis),
+            self.preprocessing.slice_axis,
+        ].index(0)
