@@ -102,7 +102,15 @@ def test_networks_that_cannot_be_built_are_refused(change, message, make_plan_of
         ({"labels": {"background": 0, "a": 1}}, "2 outputs need as many out_channels, got 3"),
         ({"labels": {"background": 0}}, "labels"),
         ({"patch_size": (16, 16)}, "patch_size"),
+        ({"patch_size": (16, 0, 8)}, "patch_size"),
         ({"mirror_axes": (3,)}, "mirror_axes"),
+        ({"mirror_axes": (1, 1)}, "mirror_axes"),
+        ({"mirror_axes": (0,), "mirror_swaps": (("body", "nobody"),)}, "mirror_swaps must name different labels"),
+        ({"mirror_axes": (1,), "mirror_swaps": (("body", "lesion"),)}, "needs the left-right axis"),
+        ({"ignore_label": 7}, "values of their own"),
+        ({"labels": {"background": 0, "body": 1, "lesion": 1}}, "values of their own"),
+        ({"channel_names": ("T1", "T2")}, "one entry per input channel"),
+        ({"regions": {"body": (1, 7)}}, "regions must be named like the labels"),
     ],
 )
 def test_plans_that_contradict_themselves_are_refused(change, message, make_plan_of):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from attunet.config import NetworkConfig, Plan, Preprocessing, Settings, TrainingConfig
+from attunet.config import NetworkConfig, Plan, Preprocessing, Refinement, Settings, TrainingConfig
 
 PAGES: dict[str, tuple[str, str, type[Settings]]] = {
     "training.md": (
@@ -12,6 +12,11 @@ PAGES: dict[str, tuple[str, str, type[Settings]]] = {
     ),
     "network.md": ("Network settings", "The arguments of `AttentionUNet` and the `network` of a plan.", NetworkConfig),
     "plan.md": ("Plan", "The keys of `plan.json`; edit them and train with `--plan`.", Plan),
+    "refinement.md": (
+        "Refinement",
+        "The keys of `refinement.json`, which a cross-validation writes and every prediction applies.",
+        Refinement,
+    ),
     "preprocessing.md": ("Preprocessing", "The `preprocessing` of a plan.", Preprocessing),
 }
 
@@ -20,7 +25,7 @@ def page(title: str, words: str, settings: type[Settings]) -> str:
     """A Markdown table of the fields, their defaults and their sentences."""
     rows = [f"# {title}\n\n{words} Unknown keys are refused.\n\n| key | default | what it is |\n|---|---|---|"]
     for name, field in settings.model_fields.items():
-        default = "required" if field.is_required() else f"`{field.default}`"
+        default = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True)}`"
         kind = getattr(field.annotation, "__name__", "")
         rows.append(f"| `{name}` | {default} | {field.description or kind} |")
     return "\n".join(rows) + "\n"

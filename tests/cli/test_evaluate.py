@@ -5,12 +5,15 @@ import nibabel
 import numpy as np
 import pytest
 import typer
+from rich.console import Console
+from rich.measure import Measurement
 from typer.testing import CliRunner, Result
 
 from attunet.cli import console
-from attunet.cli.evaluate import evaluate
+from attunet.cli.evaluate import evaluate, remarks, score_table
 from attunet.cli.options import parse_labels
 from attunet.errors import ConfigError, DatasetError
+from attunet.evaluation import evaluate as run_evaluation
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +50,21 @@ def test_the_table_says_means_and_the_worst_case(folders: tuple[Path, Path]) -> 
     assert result.exit_code == 0
     for text in ("2 cases", "liver", "0.833", "± 0.236", "HD95 mm", "0.667"):
         assert text in result.stdout
+
+
+def test_the_table_tells_the_interval_of_the_mean_dice_within_80_characters(folders: tuple[Path, Path]) -> None:
+    summary = run_evaluation(*folders, labels={"tumour core": 1, "left kidney": 2})
+    width = Measurement.get(Console(width=80), Console(width=80).options, score_table(summary)).maximum
+    assert width <= 80
+    low, high = summary.interval("tumour core")
+    result = run(*folders, "--labels", "liver=1")
+    assert f"{low:.3f}–{high:.3f}" in result.stdout
+    assert "skeleton (thin parts): liver 0." in result.stdout
+
+
+def test_labels_that_were_not_drawn_everywhere_are_told(folders: tuple[Path, Path]) -> None:
+    summary = run_evaluation(*folders, labels={"liver": 1}, annotated={"a": ()})
+    assert "[yellow]liver: drawn, and scored, in 1 of 2 cases[/]" in remarks(summary)
 
 
 def test_missing_predictions_are_told_and_exit_with_one(folders: tuple[Path, Path], tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 
-from attunet.bundle import save_manifest
+from attunet.bundle import save_ensemble, save_manifest, save_refinement
 from attunet.cli.info import info
+from attunet.config import Cleaning, Quality, Refinement
 from attunet.errors import BundleError
 
 
@@ -48,3 +49,24 @@ def test_names_are_no_markup(make_model, invoke):
     shown = invoke(info, model).stdout
     assert "[red]: 1" in shown
     assert "[/x]: 2" in shown
+
+
+def test_the_members_of_an_ensemble(tiny_run, make_model, tmp_path, invoke):
+    save_ensemble({"deep": tiny_run, "flat": make_model(2)}, Refinement(), tmp_path / "both")
+    facts = json.loads(invoke(info, tmp_path / "both", "--json").stdout)
+    assert facts["labels"] == {"background": 0, "body": 1, "lesion": 7}
+    assert facts["members"]["flat"]["network"] == "default, 2-D, gate grid, size base"
+    assert list(facts["members"]["deep"]["folds"]) == ["fold_0", "fold_1"]
+    assert "labels" not in facts["members"]["deep"]
+    assert "2-D" in invoke(info, tmp_path / "both").stdout
+
+
+def test_what_a_cross_validation_taught(tiny_run, tmp_path, invoke):
+    model = shutil.copytree(tiny_run, tmp_path / "model")
+    quality = Quality(cases=9, spearman=0.7, low=0.4, high=0.9, error=0.02)
+    cleaning = {"body": Cleaning(largest_component=True)}
+    save_refinement(Refinement(postprocessing=cleaning, temperature=1.4, quality=quality), model)
+    facts = json.loads(invoke(info, model, "--json").stdout)
+    assert facts["post-processing"] == {"body": {"largest_component": True}}
+    assert facts["temperature"] == 1.4
+    assert facts["predicted Dice"].endswith("on 9 unseen cases: 0.70 (0.40 to 0.90)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,23 @@ def test_json_is_complete_and_strict(tmp_path):
     assert content["cases"][0]["intensity"] is None
     assert set(content["cases"][1]["labels"]) == {"0", "255"}
     assert {"case", "kind", "message", "remedy", "severity"} == set(content["problems"][0])
+
+
+def test_regions_and_partly_labelled_cases_are_shown(tmp_path):
+    make(tmp_path, 2)
+    labels = {"background": 0, "whole": [1, 255], "core": 255}
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels, "regions_class_order": [1, 255]}))
+    shown = RUNNER.invoke(APP, [str(tmp_path)]).output
+    assert re.search(r"whole +1, 255 ", shown)
+    assert json.loads(RUNNER.invoke(APP, [str(tmp_path), "--json"]).stdout)["regions"] == {
+        "whole": [1, 255],
+        "core": [255],
+    }
+    rows = [f"images/case0{index}.npy,labels/case0{index}.npy,{drawn}" for index, drawn in enumerate(["255", ""])]
+    (tmp_path / "cases.csv").write_text("\n".join(["image,label,labels", *rows]))
+    assert "1 partly labelled" in RUNNER.invoke(APP, [str(tmp_path / "cases.csv")]).output
+    content = json.loads(RUNNER.invoke(APP, [str(tmp_path / "cases.csv"), "--json"]).stdout)
+    assert content["partly_labelled"] == {"case00": ["label_255"]}
 
 
 def test_the_geometry_policy_is_passed_on(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from attunet.cli.options import parse_folds, parse_labels, parse_numbers, parse_time
+from attunet.cli.options import parse_folds, parse_labels, parse_memory, parse_numbers, parse_time
 from attunet.errors import ConfigError
 
 
@@ -12,6 +12,7 @@ def test_nothing_typed_is_nothing_said():
     assert parse_labels(None) is None
     assert parse_numbers(None, "--patch", int) is None
     assert parse_time(None) is None
+    assert parse_memory(None) is None
     assert parse_folds(None) is None
 
 
@@ -68,3 +69,25 @@ def test_what_are_no_labels(text):
 def test_labels_come_once(text):
     with pytest.raises(ConfigError, match="repeats"):
         parse_labels(text)
+
+
+def test_declared_labels_need_no_value():
+    declared = {"background": 0, "liver": 5, "tumour": 6}
+    assert parse_labels("tumour, liver", declared) == {"tumour": 6, "liver": 5}
+    assert parse_labels("tumour,spleen=9", declared) == {"tumour": 6, "spleen": 9}
+    for text in ("kidney", "background", "liver="):
+        with pytest.raises(ConfigError, match="or names of liver, tumour"):
+            parse_labels(text, declared)
+
+
+@pytest.mark.parametrize(
+    ("text", "gb"), [("8", 8), ("8GB", 8), ("7.5 GiB", 7.5), ("512mb", 0.5), ("512M", 0.5), ("1TB", 1024)]
+)
+def test_memory(text, gb):
+    assert parse_memory(text) == gb
+
+
+@pytest.mark.parametrize("text", ["", "0", "0GB", "-1", "8 giga", "GB", "nan", "80%"])
+def test_what_is_no_memory(text):
+    with pytest.raises(ConfigError, match="--memory got"):
+        parse_memory(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from attunet.cli.plan import plan
 from attunet.config import Plan, load_settings
 from attunet.errors import ConfigError, DatasetError, LabelError
+from attunet.planning.memory import Measured
+from attunet.training import dry_step
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +25,29 @@ def test_every_decision_is_shown_with_its_reason(dataset, invoke):
     for text in ("label_4 = 4", "3-D", "1.00 x 1.00 x 1.00 mm", "chosen with --size", "gate: grid", "found in 2 cases"):
         assert text in shown.stdout
     assert shown.stderr == ""
+
+
+def test_the_memory_is_measured_and_other_dials_shown(dataset, invoke):
+    shown = " ".join(invoke(plan, dataset, "--size", "small", "--memory", "8GB").stdout.split())
+    assert "a dry step took 0.5 GB of the 8.0 GB allowed (--memory)" in shown
+    assert "What another dial would do" in shown
+    assert "--spatial-dims 2" in shown
+
+
+def test_without_torch_the_memory_is_estimated(dataset, invoke, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    shown = " ".join(invoke(plan, dataset, "--size", "small").stdout.split())
+    assert "no dry step was possible, it needs torch" in shown
+
+
+def test_a_plan_that_does_not_fit_is_made_smaller(dataset, invoke, monkeypatch):
+    def scale(tried, _device):
+        return Measured(0.5 + tried.batch_size, 1.0)
+
+    monkeypatch.setattr(dry_step, "measure_step", scale)
+    usual = json.loads(invoke(plan, dataset, "--size", "small", "--json").stdout)["batch_size"]
+    fitted = json.loads(invoke(plan, dataset, "--size", "small", "--memory", f"{usual}GB", "--json").stdout)
+    assert fitted["batch_size"] < usual
 
 
 def test_json_is_a_plan_to_train_with(dataset, tmp_path, invoke):
@@ -38,6 +64,7 @@ def test_json_is_a_plan_to_train_with(dataset, tmp_path, invoke):
         (("--network", "listing"), {"gate": "additive", "spatial_dims": 2}),
         (("--spatial-dims", "2"), {"spatial_dims": 2}),
         (("--labels", "dark=4"), {"out_channels": 2}),
+        (("--labels", "dark=4", "--resolution", "full"), {"out_channels": 2}),
     ],
 )
 def test_what_is_typed_is_planned(typed, found, dataset, invoke):
@@ -52,6 +79,8 @@ def test_what_is_typed_is_planned(typed, found, dataset, invoke):
         (("--network", "paper", "--gate", "additive"), ConfigError),
         (("--labels", "dark=5"), LabelError),
         (("--labels", "dark"), ConfigError),
+        (("--memory", "much"), ConfigError),
+        (("--memory", "1MB"), ConfigError),
     ],
 )
 def test_contradictions_are_refused(typed, kind, dataset, tmp_path, invoke):
@@ -60,7 +89,9 @@ def test_contradictions_are_refused(typed, kind, dataset, tmp_path, invoke):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("typed", [("--size", "huge"), ("--gate", "round"), ("--spatial-dims", "4")])
+@pytest.mark.parametrize(
+    "typed", [("--size", "huge"), ("--gate", "round"), ("--spatial-dims", "4"), ("--resolution", "high")]
+)
 def test_unknown_values_are_usage_errors(typed, dataset, invoke):
     assert invoke(plan, dataset, *typed).exit_code == 2
 

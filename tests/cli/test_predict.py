@@ -10,7 +10,9 @@ import sys
 import numpy as np
 import pytest
 
+from attunet.bundle import save_ensemble, save_refinement
 from attunet.cli.predict import predict
+from attunet.config import Quality, Refinement
 from attunet.data.formats import read_label, read_volume, write_volume
 from attunet.data.volume import Volume
 from attunet.errors import BundleError, ConfigError, DatasetError, FormatError
@@ -76,6 +78,32 @@ def test_all_that_can_be_asked_for_is_written(segment, scans, tmp_path):
     mask = read_label(tmp_path / "masks" / "a.nii.gz").array
     assert statistics["cases"]["a"]["lesion"] == pytest.approx((mask == 7).sum() * 0.002, abs=1e-3)
     assert "lesion ml" in done.stdout
+
+
+def test_the_predicted_dice_is_told_with_what_it_is_worth(segment, scans, tiny_run, tmp_path):
+    model = shutil.copytree(tiny_run, tmp_path / "model")
+    quality = Quality(cases=42, spearman=0.71, low=0.55, high=0.82, slope=0.0, intercept=0.85, error=0.02)
+    save_refinement(Refinement(quality=quality), model)
+    done = segment("-i", scans, "--statistics", "--report", tmp_path / "run.json", model=model)
+    worth = "rank correlation with the true Dice on 42 unseen cases: 0.71 (0.55 to 0.82)"
+    assert f"predicted Dice: {worth}" in done.stdout
+    assert done.stdout.count("0.850") == 3
+    statistics = json.loads((tmp_path / "masks" / "statistics.json").read_text())
+    assert statistics["predicted_dice"] == {"a": 0.85, "b": 0.85, "c": 0.85}
+    assert statistics["predicted_dice_is_worth"] == worth
+    report = json.loads((tmp_path / "run.json").read_text())
+    assert report["predicted_dice_is_worth"] == worth
+    assert report["cases"][0]["predicted_dice"] == 0.85
+    assert report["cases"][0]["expected_dice"].keys() == {"body", "lesion"}
+
+
+def test_an_ensemble_predicts_like_any_model(scans, tiny_run, make_model, tmp_path, invoke):
+    save_ensemble({"deep": tiny_run, "flat": make_model(2)}, Refinement(), tmp_path / "both")
+    asked = ("--attention", "--report", tmp_path / "run.json")
+    done = invoke(predict, "-m", tmp_path / "both", "-i", scans / "a.nii.gz", "-o", tmp_path / "masks", *asked)
+    assert done.exit_code == 0
+    assert names(tmp_path / "masks" / "attention") == ["a_deep_level2.nii.gz", "a_flat_level2.nii.gz"]
+    assert json.loads((tmp_path / "run.json").read_text())["members"] == {"deep": 2, "flat": 1}
 
 
 def test_one_bad_file_does_not_stop_the_others(segment, scans, tmp_path):

@@ -191,7 +191,7 @@ def test_an_unusable_case_is_named_and_nothing_is_trained(go, write_blobs, plann
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--fold", "7"], "gives folds 0 to 1"),
+        (["--fold", "7"], "this data set gives 2"),
         (["--fold", "first"], "a number or all"),
         (["--epochs", "3", "--max-time", "1m"], "both --epochs and --max-time"),
         (["--max-time", "soon"], "--max-time got 'soon'"),

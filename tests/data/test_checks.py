@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,27 @@ def test_formats_without_spacing_are_noticed_and_lossy_labels_are_problems(tmp_p
     assert found(folder.look(), "notice") == {("", "no spacing")}
     folder.add("b", image(6, 7).astype(np.uint8), mask(6, 7, value=255).astype(np.uint8), suffix=".jpg")
     assert ("b", "lossy label") in found(folder.look())
+
+
+def test_values_of_regions_are_declared_and_empty_regions_noticed(folder):
+    labels = {"background": 0, "whole": [1, 2], "core": [2, 4], "rim": [5]}
+    description = {"labels": labels, "regions_class_order": [1, 2, 5]}
+    (folder.root / "dataset.json").write_text(json.dumps(description))
+    folder.add("inner", label=mask(value=2)).add("odd", label=mask(value=3))
+    result = folder.look()
+    assert found(result) == {("odd", "unexpected label value")}
+    (unseen,) = [problem for problem in result.problems if problem.kind == "label never seen"]
+    assert unseen.message.endswith("rim (5)")
+
+
+def test_a_partly_labelled_case_holds_nothing_but_what_it_lists(folder):
+    folder.add("more", label=np.arange(336).reshape(6, 7, 8) % 4)
+    rows = ["image,label,labels"]
+    rows += [f"images/{id}.nii.gz,labels/{id}.nii.gz,{drawn}" for id, drawn in (("good", "1"), ("more", "1;2"))]
+    (folder.root / "cases.csv").write_text("\n".join(rows))
+    result = inspect(read_dataset(folder.root / "cases.csv"))
+    assert found(result) == {("more", "label not listed")}
+    assert "holds 3, listed are only label_1, label_2" in result.problems[0].message
 
 
 SHARED = Path(__file__).parents[2] / "../shared/data"

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from attunet.data.labels import background_value, name_labels
+from attunet.data.dataset import Case, Dataset
+from attunet.data.labels import (
+    background_value,
+    declared_values,
+    drawn_values,
+    label_values,
+    name_labels,
+    rename_annotated,
+)
 from attunet.errors import LabelError
 
 
@@ -36,3 +46,53 @@ def test_nothing_but_background_is_refused():
 def test_the_background_is_zero_unless_named():
     assert background_value(None) == background_value({"liver": 1}) == 0
     assert background_value({"Background": 7, "x": 0}) == 7
+
+
+def dataset(names, *, drawn=None, regions=None, ignore=None):
+    case = Case("a", (Path("a.nii"),), Path("a_l.nii"), annotated=drawn)
+    return Dataset(Path("x"), "csv", (case,), names, (), ignore, regions=regions or {})
+
+
+BRATS = dataset({"background": 0, "whole": 1, "core": 3}, regions={"whole": (1, 2, 3), "core": (2, 3)}, ignore=9)
+
+
+def test_regions_are_found_by_the_values_they_unite():
+    assert label_values(BRATS) == {"background": (0,), "whole": (1, 2, 3), "core": (2, 3)}
+    assert declared_values(BRATS) == {0, 1, 2, 3, 9}
+    assert declared_values(dataset({"liver": 5})) == {0, 5}
+    assert (label_values(dataset(None)), declared_values(dataset(None))) == ({}, None)
+
+
+def test_regions_are_named_in_painting_order():
+    named = name_labels({"core": 3, "whole": 1, "background": 0}, [0, 1, 2, 3], {"core": (2, 3), "whole": (1, 2, 3)})
+    assert list(named.items()) == [("background", 0), ("core", 3), ("whole", 1)]
+    with pytest.raises(LabelError, match="hold 4, declared are 0, 1, 2, 3"):
+        name_labels(BRATS.label_names, [1, 4], BRATS.regions)
+
+
+@pytest.mark.parametrize(
+    ("names", "drawn", "expected"),
+    [
+        (None, None, None),
+        (None, ("label_5", "label_7"), {5, 7}),
+        ({"background": 0, "liver": 5}, ("liver",), {5}),
+    ],
+)
+def test_what_was_drawn_as_values(names, drawn, expected):
+    data = dataset(names, drawn=drawn)
+    assert drawn_values(data.cases[0], data) == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "drawn", "expected"),
+    [
+        (None, ("label_5", "label_7"), ("Leber",)),
+        ({"background": 0, "liver": 5, "spleen": 1}, ("spleen", "liver"), ("Milz", "Leber")),
+        (None, ("label_7",), ()),
+        (None, None, None),
+    ],
+)
+def test_what_was_drawn_takes_the_names_of_the_plan(names, drawn, expected):
+    renamed = rename_annotated(dataset(names, drawn=drawn), {"background": 0, "Leber": 5, "Milz": 1})
+    assert renamed.cases[0].annotated == expected
+    assert rename_annotated(BRATS, {"background": 0}) is BRATS

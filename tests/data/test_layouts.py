@@ -55,6 +55,17 @@ def test_nnunet_2_gathers_channels_and_takes_out_the_ignore_label(tmp_path):
     assert not dataset.oddities
 
 
+def test_regions_keep_their_order_and_the_values_they_are_painted_with(tmp_path):
+    touch(tmp_path, "imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz")
+    labels = {"background": 0, "whole tumor": [1, 2, 3], "core": [2, 3], "enhancing": 3, "ignore": 4}
+    files = {"channel_names": {"0": "T1"}, "file_ending": ".nii.gz"}
+    dataset = read_dataset(describe(tmp_path, labels=labels, regions_class_order=[1, 2, 3], **files))
+    assert list(dataset.regions.items()) == [("whole tumor", (1, 2, 3)), ("core", (2, 3)), ("enhancing", (3,))]
+    painted = {"background": 0, "whole tumor": 1, "core": 2, "enhancing": 3}
+    assert list(dataset.label_names.items()) == list(painted.items())
+    assert dataset.ignore_label == 4
+
+
 def test_nnunet_2_notes_missing_channels_and_orphans(tmp_path):
     touch(tmp_path, "imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz", "labelsTr/z.nii.gz")
     describe(tmp_path, channel_names={"0": "T1", "1": "T2"}, labels={"bg": 0, "x": 1}, file_ending=".nii.gz")
@@ -81,7 +92,7 @@ def test_nnunet_1_lists_images_without_their_channel_number(tmp_path):
 @pytest.mark.parametrize(
     ("description", "message"),
     [
-        ({"labels": {"background": 0, "whole": [1, 2]}, "channel_names": {"0": "x"}}, "regions"),
+        ({"labels": {"background": 0, "whole": [1, 2]}, "channel_names": {"0": "x"}}, "regions_class_order"),
         ({"labels": {"background": 0, "a": 0}, "channel_names": {"0": "x"}}, "twice"),
         ({"labels": {"background": 0, "a": "b"}, "channel_names": {"0": "x"}}, "whole numbers"),
         ({"labels": [1], "channel_names": {"0": "x"}}, "expected names"),
@@ -174,6 +185,15 @@ def test_table(tmp_path):
     assert read_dataset(tmp_path).cases == dataset.cases
 
 
+def test_table_of_partly_labelled_cases(tmp_path):
+    path = table(
+        tmp_path, "image,label,labels", "a.png,a_l.png,liver=5;spleen=1", "b.png,b_l.png,liver", "c.png,c_l.png,"
+    )
+    dataset = read_dataset(path)
+    assert dataset.label_names == {"background": 0, "spleen": 1, "liver": 5}
+    assert [case.annotated for case in dataset.cases] == [None, ("liver",), None]
+
+
 def test_table_with_semicolons_channels_and_repeated_names(tmp_path):
     path = table(tmp_path, "image_1;Image_0;label", "p1/t2.nii;p1/t1.nii;p1/l.nii", "p2/t2.nii;p2/t1.nii;", ";;")
     cases = read_dataset(path).cases
@@ -189,6 +209,8 @@ def test_table_with_semicolons_channels_and_repeated_names(tmp_path):
         (["image,label", ",b.png"], "line 2"),
         (["image,split", "a.png,maybe"], "split maybe"),
         (["id,image", "a,1.png", "a,2.png"], "more than one case a"),
+        (["image,label,labels", "a.png,b.png,1,2"], "line 2 .* has 4 cells, expected 3"),
+        (["image,label,labels", "a.png,b.png,liver"], "liver.*no row gives it a value"),
     ],
 )
 def test_tables_that_cannot_be_used(lines, message, tmp_path):

@@ -8,14 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attunet.config import Normalization, Preprocessing
+from attunet.data.orientation import canonical
 from attunet.data.preprocess import (
     IGNORED,
-    canonical,
     model_affine,
     prepare,
     prepare_label,
     restore,
     restore_labels,
+    restore_regions,
+    untouched,
 )
 from attunet.data.volume import Volume
 from attunet.errors import DataError, GeometryError, LabelError
@@ -234,6 +236,28 @@ def test_restored_labels_are_the_argmax_of_restored_logits_and_logits_stay_untou
     expected = restore(logits, trail).argmax(axis=0)
     np.testing.assert_array_equal(restore_labels(logits, trail, (0, 1, 2, 3)), expected)
     np.testing.assert_array_equal(logits, before)
+
+
+def test_regions_are_painted_in_order_over_the_background():
+    volume = Volume(blob((15, 13, 11), (7, 6, 5))[None], oriented_affine((2, 0, 1), (1, -1, 1), (1, 1, 1), (0, 0.1, 0)))
+    trail = prepare(volume, plan((2.0, 1.0, 0.6))).trail
+    likely = np.random.default_rng(0).uniform(size=(3, *trail.model_shape)).astype(np.float32)
+    expected = np.full(trail.shape, 9)
+    for value, channel in zip((5, 300, 2), restore(likely, trail), strict=True):
+        expected[channel > 0.5] = value
+    painted = restore_regions(likely, trail, (9, 5, 300, 2))
+    np.testing.assert_array_equal(painted, expected)
+    assert painted.dtype == np.uint16
+    with pytest.raises(LabelError, match="one per region"):
+        restore_regions(likely, trail, (0, 1))
+
+
+def test_what_lies_on_the_images_own_grid_is_restored_as_it_is():
+    volume = Volume(np.zeros((1, 4, 5, 6)), oriented_affine((2, 0, 1), (1, -1, 1), (1, 2, 3), (0, 0.1, 0)))
+    array = np.random.default_rng(0).normal(size=(2, 4, 5, 6)).astype(np.float32)
+    trail = untouched(volume, plan((1, 1, 1)))
+    np.testing.assert_array_equal(restore(array, trail), array)
+    np.testing.assert_array_equal(restore_labels(array, trail, (0, 1)), array.argmax(0))
 
 
 def test_arrays_of_another_grid_or_class_count_are_refused():

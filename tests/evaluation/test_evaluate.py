@@ -95,3 +95,36 @@ def test_rounding_of_the_header_is_tolerated(folders: tuple[Path, Path]) -> None
     moved[:3, 3] += 0.05
     write(folders[1] / "a.nii.gz", cube(1), moved)
     assert evaluate(*folders).mean("1") == 1.0
+
+
+def test_regions_of_dataset_json_are_unions_on_both_sides(tmp_path: Path) -> None:
+    truth, guess = tmp_path / "labelsTr", tmp_path / "guess"
+    nested = cube(1, 1, 7)
+    nested[3:5, 2:5, 1:4] = 3
+    write(truth / "a.nii.gz", nested)
+    write(guess / "a.nii.gz", np.where(nested == 1, 2, nested).astype(np.uint8))
+    labels = {"background": 0, "whole": [1, 2, 3], "edema": [2], "core": 3}
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels, "regions_class_order": [1, 2, 3]}))
+    summary = evaluate(truth, guess)
+    assert {name: summary.mean(name) for name in summary.labels} == {"whole": 1.0, "edema": 0.0, "core": 1.0}
+    assert list(summary.to_dict()["mean"]) == ["(1, 2, 3)", "2", "3"]
+
+
+def test_labels_that_were_not_drawn_are_not_scored(folders: tuple[Path, Path]) -> None:
+    summary = evaluate(*folders, annotated={"a": ("2",), "b": ("2",)})
+    assert [list(case.scores) for case in summary.cases] == [["2"], ["2"]]
+    partly = evaluate(*folders, annotated={"b": ("2",)})
+    assert [list(case.scores) for case in partly.cases] == [["1", "2"], ["2"]]
+    assert partly.empty("1")["both"] == 0
+
+
+def test_a_declared_background_other_than_zero(tmp_path: Path) -> None:
+    truth, guess = tmp_path / "labelsTr", tmp_path / "guess"
+    membrane = np.where(cube(1) == 1, 0, 255).astype(np.uint8)
+    for name in "ab":
+        write(truth / f"{name}.nii.gz", membrane)
+    write(guess / "a.nii.gz", membrane)
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 255, "membrane": 0}}))
+    assert evaluate(truth, guess).values("membrane") == {"a": 1.0, "b": 0.0}
+    given = evaluate(truth, guess, labels={"background": 255, "membrane": 0})
+    assert given.values("membrane") == {"a": 1.0, "b": 0.0}

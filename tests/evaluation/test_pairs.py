@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from attunet.errors import DatasetError
-from attunet.evaluation.pairs import label_names, match
+from attunet.evaluation.pairs import declared_labels, match
 
 
 def folder(path: Path, *names: str) -> Path:
@@ -60,17 +60,28 @@ def test_nothing_to_compare_is_said(reference: str, prediction: str, message: st
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("labels", [{"0": "background", "1": "liver"}, {"background": 0, "liver": 1, "all": [1, 2]}])
+def describe(folder_: Path, **description: object) -> None:
+    (folder_ / "dataset.json").write_text(json.dumps(description))
+
+
+@pytest.mark.parametrize("labels", [{"0": "background", "1": "liver"}, {"background": 0, "liver": 1}])
 def test_both_spellings_of_dataset_json(labels: dict[str, object], tmp_path: Path) -> None:
     reference = folder(tmp_path / "labelsTr", "a.nii.gz")
-    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}))
-    assert label_names(reference) == {"background": 0, "liver": 1}
-    assert label_names(reference / "a.nii.gz") == {"background": 0, "liver": 1}
+    describe(tmp_path, labels=labels)
+    for path in (reference, reference / "a.nii.gz"):
+        assert declared_labels(path).names == {"background": 0, "liver": 1}
+
+
+def test_regions_need_no_painting_order_to_be_scored(tmp_path: Path) -> None:
+    reference = folder(tmp_path / "labelsTr", "a.nii.gz")
+    describe(tmp_path, labels={"background": 0, "whole": [1, 2], "core": 2, "ignore": 3})
+    declared = declared_labels(reference)
+    assert (declared.regions, declared.ignore) == ({"whole": (1, 2), "core": (2,)}, 3)
 
 
 def test_names_are_optional_but_not_broken(tmp_path: Path) -> None:
     reference = folder(tmp_path / "labelsTr", "a.nii.gz")
-    assert label_names(reference) == {}
+    assert declared_labels(reference).names == {}
     (reference / "dataset.json").write_text("{")
-    with pytest.raises(DatasetError, match="does not name labels"):
-        label_names(reference)
+    with pytest.raises(DatasetError, match="as JSON"):
+        declared_labels(reference)

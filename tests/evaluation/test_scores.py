@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from attunet.evaluation.scores import METRICS, LabelScores, foreground, score_case
+from attunet.evaluation.scores import METRICS, LabelScores, foreground, score_case, scored_labels
 
 SPACING = (1.0, 1.0, 2.0)
 
@@ -50,3 +50,31 @@ def test_label_in_neither_mask_is_absent() -> None:
     scores = score_case(labelled(), labelled(), {"one": 1}, SPACING)
     assert scores["one"].counts == LabelScores.absent(128).counts
     assert np.isnan(scores["one"].hd95)
+
+
+def test_a_region_is_the_union_of_its_values_in_both_masks() -> None:
+    scores = score_case(
+        labelled(v1=(0, 4), v2=(1, 2)), labelled(v2=(0, 3)), {"whole": (1, 2), "core": (2,), "two": 2}, SPACING
+    )
+    assert scores["whole"].counts.dice == pytest.approx(6 / 7)
+    assert scores["core"] == scores["two"]
+    assert scores["core"].counts.dice == pytest.approx(0.5)
+
+
+def test_only_what_was_drawn_is_scored() -> None:
+    labels = {"background": 0, "one": 1, "two": 2}
+    assert list(score_case(labelled(v1=(0, 2)), labelled(v2=(0, 2)), labels, SPACING, annotated=["one"])) == ["one"]
+    assert score_case(labelled(v1=(0, 2)), labelled(), labels, SPACING, annotated=()) == {}
+
+
+def test_a_plan_says_what_to_score(tiny_plan) -> None:
+    assert scored_labels(tiny_plan()) == {"blob": 1}
+    inverted = scored_labels(tiny_plan(labels={"background": 255, "membrane": 0}))
+    assert list(score_case(labelled(), labelled(), inverted, SPACING)) == ["membrane"]
+
+
+def test_a_plan_of_regions_is_scored_by_what_they_unite(tiny_plan) -> None:
+    plan = tiny_plan()
+    regions = {"whole": (1, 2), "core": (2,)}
+    changed = plan.model_copy(update={"labels": {"background": 0, "whole": 1, "core": 2}, "regions": regions})
+    assert scored_labels(changed) == regions

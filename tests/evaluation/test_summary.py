@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from math import isnan
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 
 from attunet.errors import FormatError
+from attunet.evaluation.bootstrap import interval
 from attunet.evaluation.scores import CaseScores, score_case
 from attunet.evaluation.summary import Summary, summarize
 
@@ -50,6 +52,48 @@ def test_empty_and_missing_are_counted(summary: Summary) -> None:
 def test_deviation_needs_two_cases(summary: Summary) -> None:
     assert summary.deviation("liver") == pytest.approx(np.std([1, 2 / 3, 0, 0], ddof=1))
     assert isnan(summary.deviation("spleen"))
+
+
+def test_intervals_hold_the_means_and_are_written(summary: Summary) -> None:
+    low, high = summary.interval("liver")
+    assert low < summary.mean("liver") < high
+    assert summary.interval("liver") == interval(list(summary.values("liver").values()))
+    assert isnan(summary.interval("spleen")[0])
+    low, high = summary.foreground_interval()
+    assert low < summary.foreground_mean() < high
+    content = summary.to_dict()["ci95"]
+    assert content["foreground_mean"]["Dice"] == [low, high]
+    assert content["mean"]["2"]["Dice"] == [None, None]
+
+
+def test_cases_in_which_a_label_was_not_drawn_count_nowhere() -> None:
+    partial = case("a", 4, 4, spleen=2)
+    partial = replace(partial, scores={"spleen": partial.scores["spleen"]})
+    summary = summarize([partial, case("b", 4, 2)], LABELS)
+    assert summary.values("liver") == pytest.approx({"b": 2 / 3})
+    assert summary.empty("liver")["both"] == 0
+
+
+def test_regions_have_the_keys_of_nnunet(tmp_path: Path) -> None:
+    reference = np.zeros((4, 4, 4), dtype=int)
+    reference[:2], reference[0] = 1, 2
+    regions = {"whole": (1, 2), "core": (2,)}
+    summary = summarize([CaseScores("a", score_case(reference, reference, regions, (1.0, 1.0, 1.0)))], regions)
+    assert list(summary.to_dict()["mean"]) == ["(1, 2)", "2"]
+    summary.write(tmp_path / "summary.json")
+    assert Summary.read(tmp_path / "summary.json").to_json() == summary.to_json()
+
+
+def test_files_of_earlier_versions_are_read(summary: Summary, tmp_path: Path) -> None:
+    content = summary.to_dict()
+    del content["ci95"]
+    for entry in content["metric_per_case"]:
+        for scores in entry["metrics"].values():
+            del scores["SkeletonRecall"]
+    (tmp_path / "summary.json").write_text(json.dumps(content))
+    earlier = Summary.read(tmp_path / "summary.json")
+    assert earlier.interval("liver") == summary.interval("liver")
+    assert isnan(earlier.mean("liver", "SkeletonRecall"))
 
 
 def test_json_has_the_keys_of_nnunet_and_no_nan(summary: Summary) -> None:

@@ -15,6 +15,7 @@ from attunet.errors import ConfigError, FormatError
 from attunet.export import foreign
 from attunet.export.foreign import ForeignInput, convert_weights, with_background
 from attunet.inference.engines import OpenVINOEngine
+from attunet.inference.member import Member
 from attunet.inference.segmenter import Segmenter
 from attunet.inference.torch_engine import TorchEngine
 from attunet.nn import AttentionUNet
@@ -67,7 +68,7 @@ def predict(name, bundle, engine):
     golden = golden_of(name)
     image = golden["input"][0].numpy()
     image = image.reshape(len(image), *patch_of(golden["input"]))
-    result = Segmenter(bundle.plan, (engine,)).predict(image, probabilities=True, attention=True)
+    result = Segmenter((Member("foreign", bundle.plan, (engine,)),)).predict(image, probabilities=True, attention=True)
     return result, probabilities_of(golden)[0].numpy().reshape(-1, *image.shape[1:])
 
 

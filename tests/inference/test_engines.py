@@ -49,7 +49,7 @@ def test_a_short_batch_computes_as_a_full_one(bundle):
 def test_the_engine_says_what_computes(bundle):
     engine = make_engine(bundle.folds[0], bundle.plan, "cpu")
     assert engine.name == f"openvino cpu {cpu_precision()}"
-    assert engine.batch == 1
+    assert engine.batch == 2
 
 
 def test_a_graph_that_is_none_is_refused(tmp_path):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from attunet.config import Quality
 from attunet.data.formats import read_label, read_volume
 from attunet.data.volume import Volume
 from attunet.inference.prediction import Prediction
@@ -63,3 +66,22 @@ def test_only_what_was_asked_for_is_written(prediction, tmp_path):
     bare = Prediction("case", prediction.image, prediction.segmentation, LABELS, None, {}, "none")
     bare.save(str(tmp_path))
     assert [entry.name for entry in tmp_path.iterdir()] == ["case.nii.gz"]
+
+
+def test_gates_of_an_ensemble_are_written_under_their_members_names(prediction, tmp_path):
+    alpha = prediction.attention["level2"]
+    replace(prediction, probabilities=None, attention={"3d/level2": alpha}).save(tmp_path)
+    assert written(tmp_path) == {"case.nii.gz", "attention/case_3d_level2.nii.gz"}
+
+
+def test_the_predicted_dice_is_the_expected_one_as_experience_corrects_it(prediction):
+    quality = Quality(cases=20, spearman=0.7, low=0.5, high=0.8, slope=0.5, intercept=0.3, error=0.02)
+    expected = {"body": 0.9, "lesion": 0.7}
+    assert prediction.predicted_dice is None
+    assert replace(prediction, expected_dice=expected).predicted_dice is None
+    known = replace(prediction, expected_dice=expected, quality=quality)
+    assert known.predicted_dice == pytest.approx(0.5 * 0.8 + 0.3)
+    assert replace(known, expected_dice={"body": 0.9, "lesion": None}).predicted_dice == pytest.approx(0.75)
+    assert replace(known, expected_dice={"body": None, "lesion": None}).predicted_dice is None
+    steep = quality.model_copy(update={"slope": 9.0})
+    assert replace(known, quality=steep).predicted_dice == 1

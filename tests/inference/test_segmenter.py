@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
+
 import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from attunet.bundle import load_bundle
+from attunet.bundle import load_bundle, save_ensemble, save_refinement
+from attunet.config import Cleaning, Quality, Refinement
 from attunet.data.cases import Case
 from attunet.data.formats import read_label, read_volume, write_volume
 from attunet.data.preprocess import prepare
 from attunet.data.volume import Volume
 from attunet.errors import ConfigError, DataError, DatasetError, FormatError
 from attunet.inference.engines import OpenVINOEngine
+from attunet.inference.member import Member
 from attunet.inference.segmenter import Segmenter
 from attunet.inference.torch_engine import TorchEngine
 
@@ -166,7 +171,9 @@ def test_both_engines_give_the_same_mask(tiny_run, volumes):
         OpenVINOEngine(fold.graph, (1, *plan.patch_size), precision="fp32"),
         TorchEngine(fold.weights, plan.network, device="cpu"),
     )
-    ours, theirs = (Segmenter(plan, (engine,)).predict(scan(), probabilities=True) for engine in engines)
+    ours, theirs = (
+        Segmenter((Member("one", plan, (engine,)),)).predict(scan(), probabilities=True) for engine in engines
+    )
     np.testing.assert_allclose(ours.probabilities.array, theirs.probabilities.array, atol=1e-3)
     for value in plan.labels.values():
         assert dice(ours, theirs, value) >= 0.999
@@ -191,8 +198,9 @@ def test_progress_ends_at_the_total(tiny_run):
     seen = []
     segmenter = Segmenter.load(tiny_run, device="cpu")
     segmenter.predict(scan(), step=0.7, advance=lambda done, total: seen.append((done, total)))
-    assert seen[0] == (1, len(seen))
-    assert seen[-1] == (len(seen), len(seen))
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert {total for _, total in seen} == {16}
+    assert seen[-1] == (16, 16)
 
 
 @pytest.mark.parametrize("step", [0, -0.5, 1.01, float("nan")])
@@ -231,3 +239,54 @@ def test_the_callers_volume_is_left_as_it_was(volumes):
     volumes.predict(image, probabilities=True)
     np.testing.assert_array_equal(image.array, before)
     assert prepare(image, volumes.plan.preprocessing).array.dtype == np.float32
+
+
+@pytest.fixture(scope="module")
+def ensemble(tiny_run, make_model, tmp_path_factory):
+    """A 3-D and a 2-D model of the same labels."""
+    root = tmp_path_factory.mktemp("ensemble") / "both"
+    save_ensemble({"deep": tiny_run, "flat": make_model(2)}, Refinement(), root)
+    return root
+
+
+def test_an_ensemble_averages_its_members_on_the_images_grid(ensemble):
+    image = scan(oblique())
+    both = Segmenter.load(ensemble, device="cpu")
+    alone = [Segmenter((member,)) for member in both.members]
+    likely = [one.predict(image, probabilities=True).probabilities.array for one in (both, *alone)]
+    np.testing.assert_allclose(likely[0], (likely[1] + likely[2]) / 2, atol=1e-5)
+    result = both.predict(image, attention=True)
+    np.testing.assert_array_equal(result.segmentation.array[0], np.array([0, 1, 7])[likely[0].argmax(0)])
+    assert result.attention.keys() == {"deep/level2", "flat/level2"}
+    with pytest.raises(DataError, match="2-D image"):
+        both.predict(picture())
+
+
+def test_members_of_different_tasks_are_refused(volumes, slices):
+    with pytest.raises(ConfigError, match="differ in their labels"):
+        Segmenter((*volumes.members, *slices.members))
+
+
+def test_what_was_taught_is_applied_unless_raw(tiny_run, tmp_path):
+    model = shutil.copytree(tiny_run, tmp_path / "model")
+    quality = Quality(cases=9, spearman=0.7, low=0.4, high=0.9, slope=0.0, intercept=0.8, error=0.02)
+    cleaning = {"body": Cleaning(largest_component=True), "lesion": Cleaning(minimum_ml=1000)}
+    save_refinement(Refinement(postprocessing=cleaning, temperature=3.0, quality=quality), model)
+    raw, refined = (Segmenter.load(model, device="cpu", raw=raw).predict(scan(), probabilities=True) for raw in (1, 0))
+    assert {7} == set(np.unique(raw.segmentation.array)) - set(np.unique(refined.segmentation.array))
+    assert ndimage.label(refined.segmentation.array[0] == 1, np.ones((3, 3, 3)))[1] == 1
+    assert refined.probabilities.array.max() < raw.probabilities.array.max()
+    assert (raw.predicted_dice, refined.predicted_dice) == (None, 0.8)
+    assert refined.expected_dice["body"] < raw.expected_dice["body"]
+
+
+def test_regions_are_painted_and_keep_a_channel_each(make_network, make_plan_of):
+    plan = make_plan_of(labels={"background": 0, "whole": 1, "core": 2})
+    fields = plan.model_dump() | {"regions": {"whole": (1, 2), "core": (2,)}}
+    fields["network"]["out_channels"] = 2
+    plan = plan.model_validate(fields)
+    segmenter = Segmenter((Member("one", plan, (TorchEngine(None, make_network(plan), device="cpu"),)),))
+    result = segmenter.predict(scan(oblique()), probabilities=True)
+    whole, core = result.probabilities.array > 0.5
+    np.testing.assert_array_equal(result.segmentation.array[0], np.where(core, 2, whole))
+    assert result.expected_dice.keys() == {"whole", "core"}

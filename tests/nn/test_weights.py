@@ -83,3 +83,13 @@ def test_files_without_named_weights_are_format_errors(tmp_path, content):
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(FormatError, match=r"w\.pth"):
         read_weights(tmp_path / "w.pth")
+
+
+def test_a_checkpoint_of_our_training_gives_its_averaged_weights(tmp_path):
+    trained, averaged = small().state_dict(), small().state_dict()
+    state = {f"network.{key}": value for key, value in trained.items()}
+    state |= {f"averaged.module.{key}": value for key, value in averaged.items()}
+    torch.save({"state_dict": state | {"averaged.n_averaged": torch.tensor(3)}}, tmp_path / "last.ckpt")
+    found = read_weights(tmp_path / "last.ckpt")
+    assert found.keys() == averaged.keys()
+    assert all(value.equal(averaged[key]) for key, value in found.items())

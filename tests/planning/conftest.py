@@ -5,18 +5,49 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from attunet.planning.fingerprint import CaseFacts, Fingerprint
+from attunet.planning.case_facts import CaseFacts, Place
+from attunet.planning.fingerprint import Fingerprint
+
+
+def case_facts(shape, spacing, *, channels=1, raster=False, places=None):
+    """One case; `places` gives the centroid of each label value, in mm from the middle of the content."""
+    intensities = np.random.default_rng(0).normal(100, 20, (channels, 400)).astype(np.float32)
+    found = {value: Place(10, tuple(map(float, point))) for value, point in (places or {}).items()}
+    voxels = {0: 90, **{value: place.voxels for value, place in found.items()}}
+    return CaseFacts(shape, spacing, raster, intensities, voxels, False, found)
 
 
 @pytest.fixture(scope="session")
 def make_fingerprint():
     """`make_fingerprint(shape, spacing, ...)`: two cases alike, with a foreground around 100."""
 
-    def make(shape=(64, 60, 40), spacing=(1.0, 1.0, 1.0), *, channels=1, modality="mr", classes=2, cases=2):
-        intensities = np.random.default_rng(0).normal(100, 20, (channels, 400)).astype(np.float32)
-        facts = CaseFacts(shape, spacing, modality == "image", intensities, {0: 90, 1: 10}, False)
+    def make(
+        shape=(64, 60, 40), spacing=(1.0, 1.0, 1.0), *, channels=1, modality="mr", classes=2, cases=2, regions=None
+    ):
+        places = dict.fromkeys(range(1, classes), (0, 0, 0))
+        facts = case_facts(shape, spacing, channels=channels, raster=modality == "image", places=places)
         labels = {"background": 0, **{f"label_{value}": value for value in range(1, classes)}}
         names = tuple(f"channel {index}" for index in range(channels))
-        return Fingerprint("made", (facts,) * cases, labels, None, names, modality)
+        return Fingerprint("made", (facts,) * cases, labels, None, names, modality, regions or {})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def place_labels():
+    """`place_labels({"liver": [(x, y, z), None, ...], ...})`: a fingerprint of cases of 100 mm with labels there."""
+
+    def make(centroids, *, modality="ct", regions=None):
+        labels = {"background": 0, **{name: value for value, name in enumerate(centroids, start=1)}}
+        cases = [
+            case_facts(
+                (100, 100, 1 if modality == "image" else 100),
+                (1.0, 1.0, 1.0),
+                raster=modality == "image",
+                places={labels[name]: point for name, point in zip(centroids, points, strict=True) if point},
+            )
+            for points in zip(*centroids.values(), strict=True)
+        ]
+        return Fingerprint("placed", tuple(cases), labels, None, ("channel",), modality, regions or {})
 
     return make

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -74,6 +76,37 @@ def test_chosen_labels_must_occur(tmp_path):
     write_case(tmp_path, "a", *scan())
     with pytest.raises(LabelError, match="'liver': 5"):
         fingerprint(read_dataset(tmp_path), labels={"liver": 5})
+
+
+@pytest.fixture
+def nested(tmp_path):
+    """An organ with a lesion in it, as values 1 and 2, declared as the regions whole and lesion."""
+    image, label = scan()
+    label[label > 0] = 1
+    label[6, 5, 4] = 2
+    write_case(tmp_path, "a", image, label)
+    regions = {"whole": (1, 2), "lesion": (2,)}
+    return replace(read_dataset(tmp_path), regions=regions, label_names={"whole": 1, "lesion": 2})
+
+
+def test_regions_are_passed_on(nested):
+    facts = fingerprint(nested)
+    assert facts.regions == {"whole": (1, 2), "lesion": (2,)}
+    assert facts.labels == {"background": 0, "whole": 1, "lesion": 2}
+    assert facts.label_counts() == {"background": 12 * 10 * 8 - 8, "whole": 8, "lesion": 1}
+    np.testing.assert_allclose(facts.label_voxels, [[8, 1]])
+
+
+def test_some_of_the_regions_can_be_chosen(nested):
+    facts = fingerprint(nested, labels={"lesion": 2})
+    assert (facts.regions, facts.labels) == ({"lesion": (2,)}, {"background": 0, "lesion": 2})
+    with pytest.raises(LabelError, match="no region organ, known are whole, lesion"):
+        fingerprint(nested, labels={"organ": 1})
+
+
+def test_a_value_of_no_region_is_refused(nested):
+    with pytest.raises(LabelError, match=r"hold \[2\], which belong to no region"):
+        fingerprint(replace(nested, regions={"whole": (1,)}))
 
 
 def test_nothing_labelled_is_refused(tmp_path):

@@ -67,3 +67,38 @@ def test_large_volumes_are_coarsened_the_finest_axes_first(make_fingerprint):
 def test_pictures_keep_their_pixels(make_fingerprint):
     grid, _ = grid_of(make_fingerprint((3000, 4000, 1), modality="image"), dims=2, budget=BUDGETS["small"])
     np.testing.assert_array_equal(grid.spacing, (1, 1, 1))
+
+
+def test_low_resolution_lets_a_patch_see_a_quarter(make_fingerprint):
+    facts = make_fingerprint((512, 512, 100), (0.5, 0.5, 2.0))
+    for size in ("small", "base", "large"):
+        grid, reasons = grid_of(facts, budget=BUDGETS[size], dials=Dials(resolution="low"))
+        assert np.prod(grid.shape) <= 1.01 * 4 * BUDGETS[size].voxels[3]
+        assert grid.resolution == "low"
+        assert "covers a quarter" in reasons["resolution"]
+
+
+def test_low_resolution_of_what_is_small_is_full(make_fingerprint):
+    grid, reasons = grid_of(make_fingerprint(), dials=Dials(resolution="low"))
+    assert grid.resolution == "full"
+    assert "as it is" in reasons["resolution"]
+    np.testing.assert_array_equal(grid.spacing, (1, 1, 1))
+
+
+def test_full_resolution_is_never_coarsened(make_fingerprint):
+    facts = make_fingerprint((512, 512, 100), (0.5, 0.5, 2.0))
+    grid, _ = grid_of(facts, budget=BUDGETS["small"], dials=Dials(resolution="full"))
+    np.testing.assert_array_equal(grid.spacing, (0.5, 0.5, 2.0))
+
+
+def test_low_resolution_is_advised_where_a_patch_sees_little(make_fingerprint):
+    _, reasons = grid_of(make_fingerprint((512, 512, 100), (0.5, 0.5, 2.0)), budget=BUDGETS["small"])
+    assert "a patch sees 4% of the median image: try --resolution low" in reasons["resolution"]
+    assert "--resolution low" not in grid_of(make_fingerprint())[1]["resolution"]
+
+
+def test_pictures_can_be_coarsened_when_asked(make_fingerprint):
+    facts = make_fingerprint((3000, 4000, 1), modality="image")
+    grid, _ = grid_of(facts, dims=2, budget=BUDGETS["small"], dials=Dials(resolution="low"))
+    assert grid.spacing[0] == grid.spacing[1] > 8
+    assert grid.spacing[2] == 1

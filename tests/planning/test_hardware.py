@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from attunet.planning.hardware import auto_size, gpu_memory_gb
+from attunet.planning import hardware
+from attunet.planning.hardware import auto_size, free_memory_gb, gpu_memory_gb, machine_of, memory_limit
 
 
 @pytest.fixture
@@ -56,3 +57,60 @@ def test_a_driver_that_hangs_is_no_gpu(driver, monkeypatch):
     driver("echo 81559")
     monkeypatch.setattr(subprocess, "run", hang)
     assert gpu_memory_gb() == 0.0
+
+
+@pytest.fixture
+def system(tmp_path, monkeypatch):
+    """Files in the place of the system's: `system(meminfo=GB, **cgroup files)`."""
+
+    def install(available=None, **files):
+        monkeypatch.setattr(hardware, "_MEMINFO", tmp_path / "meminfo")
+        monkeypatch.setattr(hardware, "_CGROUP", tmp_path)
+        if available is not None:
+            (tmp_path / "meminfo").write_text(f"MemTotal: 99999999 kB\nMemAvailable: {available * 1024**2} kB\n")
+        for name, text in files.items():
+            (tmp_path / name.replace("_dot_", ".")).write_text(text)
+
+    return install
+
+
+def test_the_driver_tells_what_is_free(driver):
+    driver("case $1 in *free*) echo 10240;; *) echo 81559;; esac")
+    assert free_memory_gb("cuda") == 10.0
+    assert memory_limit("cuda").gb == 8.0
+    assert "80% of what the GPU has free" in memory_limit("cuda").reason
+
+
+def test_the_system_tells_what_is_free(system):
+    system(available=20)
+    assert free_memory_gb("cpu") == 20.0
+    assert memory_limit("cpu") == (16.0, "cpu", "80% of what this machine has free")
+
+
+def test_a_container_has_what_its_limit_leaves(system):
+    gb = 1024**3
+    system(
+        20, memory_dot_max=f"{8 * gb}\n", memory_dot_current=f"{5 * gb}\n", memory_dot_stat=f"inactive_file {2 * gb}\n"
+    )
+    assert free_memory_gb("cpu") == 5.0
+
+
+def test_a_container_without_a_limit_has_all(system):
+    system(20, memory_dot_max="max\n", memory_dot_current="5\n", memory_dot_stat="inactive_file 2\n")
+    assert free_memory_gb("cpu") == 20.0
+
+
+def test_a_system_that_says_nothing_still_gives_a_number(system):
+    system()
+    assert free_memory_gb("cpu") > 0
+
+
+def test_what_the_user_allows_is_the_limit():
+    assert memory_limit("cpu", 3.5) == (3.5, "cpu", "--memory")
+
+
+def test_where_training_will_run(driver):
+    driver("echo 81559")
+    assert [machine_of(device) for device in ("auto", "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
+    driver("exit 9")
+    assert machine_of("auto") == "cpu"

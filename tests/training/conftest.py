@@ -5,6 +5,7 @@ import csv
 import pytest
 import torch
 
+from attunet.config import Plan
 from attunet.data.cases import read_dataset
 from attunet.training.fit import FitCallbacks, fit
 from attunet.training.paths import FoldPaths
@@ -70,3 +71,27 @@ def log_of():
             return list(csv.DictReader(file))
 
     return read
+
+
+@pytest.fixture(scope="session")
+def regions_plan(make_regions_plan):
+    """A plan in three dimensions of a tumour, its core and the enhancing part of that."""
+    return make_regions_plan()
+
+
+@pytest.fixture(scope="session")
+def make_regions_plan(tiny_plan):
+    """Makes such plans; keyword arguments replace fields."""
+
+    def make(dims=3, **changes):
+        regions = {"tumour": (1, 2, 4), "core": (2, 4), "enhancing": (4,)}
+        network = tiny_plan(dims=dims, labels={"background": 0, "a": 1, "b": 2}).network
+        fields = {
+            **tiny_plan(dims=dims).model_dump(),
+            "labels": {"background": 0, "tumour": 1, "core": 2, "enhancing": 4},
+            "regions": regions,
+            "network": network,
+        }
+        return Plan(**{**fields, **changes})
+
+    return make

@@ -16,6 +16,7 @@ def history(tmp_path):
 def end_epoch(history, epoch, loss=0.5):
     told = []
     trainer = SimpleNamespace(
+        is_global_zero=True,
         current_epoch=epoch,
         global_step=(epoch + 1) * 3,
         optimizers=[SimpleNamespace(param_groups=[{"lr": 0.01}])],

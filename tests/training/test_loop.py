@@ -118,3 +118,56 @@ def test_running_out_of_memory_is_said_in_one_line(words, train):
 
     with pytest.raises(TrainingError, match="out of memory"):
         train(report=FitCallbacks(training=lambda *_: [Full()]))
+
+
+class Poison(pl.Callback):
+    """Makes the weights useless at chosen steps, as a rate that is too high does."""
+
+    def __init__(self, steps, rates):
+        self.steps, self.rates = steps, rates
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.rates.append((trainer.global_step, trainer.optimizers[0].param_groups[0]["lr"]))
+        if trainer.global_step in self.steps:
+            self.steps.remove(trainer.global_step)
+            with torch.no_grad():
+                next(pl_module.network.parameters()).fill_(torch.nan)
+
+
+def poisoned(steps, told):
+    rates = []
+    return rates, FitCallbacks(training=lambda *_: [Poison(steps, rates)], notice=told.append)
+
+
+def test_a_training_that_diverges_goes_back_and_on_at_a_lower_rate(train, tmp_path, log_of):
+    told = []
+    rates, report = poisoned([4], told)
+    assert train(epochs=3, report=report).trained
+    steps = [step for step, _ in rates]
+    assert steps == [0, 1, 2, 3, 4, 3, 4, 5, 6, 7, 8]
+    first, again = (rate for step, rate in rates if step == 4)
+    assert again == pytest.approx(first / 4)
+    assert len(told) == 1
+    assert "diverged at step 4" in told[0]
+    assert [float(row["step"]) for row in log_of(tmp_path / "run")] == [3, 6, 9]
+
+
+def test_the_lower_rate_is_kept_by_a_resumed_training(train, tmp_path, last_of):
+    _, report = poisoned([1], [])
+    train(epochs=1, report=report)
+    rates, report = poisoned([], [])
+    train(epochs=2, resume=True, report=report)
+    plain, report = poisoned([], [])
+    train("plain", epochs=2, report=report)
+    later = dict(rates)[3], dict(plain)[3]
+    assert later[0] == pytest.approx(later[1] / 4)
+
+
+def test_a_training_that_diverges_twice_ends_with_one_error(train, tmp_path):
+    told = []
+    _, report = poisoned([4, 5], told)
+    with pytest.raises(TrainingError, match=r"diverged at step 5.* also at a quarter of the rate") as caught:
+        train(epochs=3, report=report)
+    assert "learning_rate" in caught.value.hint
+    assert len(told) == 1
+    assert FoldPaths(tmp_path / "run" / "fold_0").last.exists()

@@ -6,13 +6,13 @@ import torch
 
 from attunet.data.preprocess import IGNORED
 from attunet.training import patches
-from attunet.training.patches import PatchDataset, patch_loader
+from attunet.training.patches import PatchDataset
 
 MANY = 24
 
 
 def same(one, two):
-    return torch.equal(one.image, two.image) and torch.equal(one.label, two.label)
+    return all(torch.equal(*pair) for pair in zip(one, two, strict=True))
 
 
 def test_an_item_is_a_function_of_seed_and_index(stored, tiny_plan, tiny_config):
@@ -41,37 +41,14 @@ def test_reading_piece_by_piece_gives_the_same_as_holding_all_in_memory(
     assert same(PatchDataset(stored, tiny_plan(), tiny_config())[5], expected)
 
 
-def batches(stored, plan, config, steps_done=0):
-    return list(patch_loader(stored, plan, config, lambda: steps_done))
-
-
-def test_batches_do_not_depend_on_the_number_of_workers(stored, tiny_plan, tiny_config):
-    alone, one, two = (batches(stored, tiny_plan(), tiny_config(workers=workers)) for workers in (0, 1, 2))
-    assert len(alone) == 3
-    for other in (one, two):
-        assert all(same(*pair) for pair in zip(alone, other, strict=True))
-
-
-def test_an_epoch_starts_where_the_training_stands(stored, tiny_plan, tiny_config):
-    plan = tiny_plan()
-    long = batches(stored, plan, tiny_config(steps_per_epoch=6))
-    later = batches(stored, plan, tiny_config(steps_per_epoch=2), steps_done=3)
-    assert all(same(*pair) for pair in zip(long[3:5], later, strict=True))
-
-
-def test_each_epoch_of_one_loader_goes_on(stored, tiny_plan, tiny_config):
-    steps = iter((0, 3))
-    loader = patch_loader(stored, tiny_plan(), tiny_config(), lambda: next(steps))
-    assert not same(next(iter(loader)), next(iter(loader)))
-
-
 def test_shapes_and_types(stored, tiny_plan, tiny_config):
-    image, label = PatchDataset(stored, tiny_plan(), tiny_config())[0]
+    image, label, known = PatchDataset(stored, tiny_plan(), tiny_config())[0]
     assert (image.shape, label.shape) == ((1, 16, 16, 8), (16, 16, 8))
-    assert (image.dtype, label.dtype) == (torch.float32, torch.int64)
+    assert (image.dtype, label.dtype) == (torch.float32, torch.uint8)
+    assert known.tolist() == [True, True]
     flat = PatchDataset(stored, tiny_plan(dims=2), tiny_config())
     for index in range(MANY):
-        image, label = flat[index]
+        image, label, _ = flat[index]
         assert (image.shape, label.shape) == ((1, 16, 16), (16, 16))
 
 
@@ -94,6 +71,8 @@ def test_the_centre_lies_in_a_class_where_the_border_allows(stored, tiny_plan, t
 class Counted:
     """A stored case in which every voxel is its own number."""
 
+    annotated = None
+
     def image(self):
         return np.arange(24 * 24 * 16, dtype=np.float32).reshape(1, 24, 24, 16)
 
@@ -113,7 +92,7 @@ def test_every_place_is_visited(tiny_plan, tiny_config):
 
 def test_small_volumes_are_padded_and_the_padding_is_ignored(stored, tiny_plan, tiny_config):
     plan = tiny_plan(patch_size=(32, 16, 24))
-    image, label = PatchDataset(stored, plan, tiny_config(augmentation="none"))[1]
+    image, label, _ = PatchDataset(stored, plan, tiny_config(augmentation="none"))[1]
     assert image.shape == (1, 32, 16, 24)
     inside = (slice(4, 28), slice(None), slice(4, 20))
     assert (label[inside] != IGNORED).all()
@@ -128,3 +107,42 @@ def test_a_case_without_foreground_gives_any_patch(stored, tiny_plan, tiny_confi
         (tmp_path / file.name).write_bytes(file.read_bytes())
     np.savez(tmp_path / "points.npz")
     assert PatchDataset([empty], tiny_plan(), tiny_config(foreground_fraction=1.0))[0].image.shape == (1, 16, 16, 8)
+
+
+class Marked:
+    """A stored case with one voxel of each of three classes; the annotator drew what the arguments name."""
+
+    def __init__(self, *annotated):
+        self.annotated = annotated or None
+
+    def image(self):
+        return np.zeros((1, 8, 8, 8), np.float32)
+
+    def label(self):
+        label = np.zeros((8, 8, 8), np.uint8)
+        label[2, 2, 2], label[4, 4, 4], label[5, 5, 5] = 1, 2, 3
+        return label
+
+    def points(self):
+        return {index: np.argwhere(self.label() == index) for index in (1, 2, 3)}
+
+
+def centres(case, plan, config):
+    """The labels at the centres of patches, with what is known in them."""
+    data = PatchDataset([case], plan, config(augmentation="none", foreground_fraction=1.0))
+    patches = [data[index] for index in range(MANY)]
+    (known,) = {tuple(patch.known.tolist()) for patch in patches}
+    return {int(patch.label[1, 1, 1]) for patch in patches}, known
+
+
+def test_patches_centre_on_classes_that_were_drawn(tiny_plan, tiny_config):
+    labels = {"background": 0, "liver": 1, "spleen": 5, "kidney": 6}
+    plan = tiny_plan(labels=labels, patch_size=(3, 3, 3), batch_size=1)
+    assert centres(Marked(), plan, tiny_config) == ({1, 2, 3}, (True, True, True, True))
+    assert centres(Marked("liver", "kidney"), plan, tiny_config) == ({1, 3}, (True, True, False, True))
+
+
+def test_patches_centre_on_classes_of_known_regions(make_regions_plan, tiny_config):
+    plan = make_regions_plan(patch_size=(3, 3, 3), batch_size=1)
+    assert centres(Marked(), plan, tiny_config) == ({1, 2, 3}, (True, True, True))
+    assert centres(Marked("core"), plan, tiny_config) == ({2, 3}, (False, True, False))

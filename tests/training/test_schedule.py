@@ -30,7 +30,10 @@ class Run:
     def __init__(self, config, clock, *, first_step=0, state=None):
         self.schedule, self.clock, self.rates = Schedule(config), clock, []
         self.trainer = SimpleNamespace(
-            global_step=first_step, should_stop=False, optimizers=[SimpleNamespace(param_groups=[{"lr": None}])]
+            global_step=first_step,
+            should_stop=False,
+            world_size=1,
+            optimizers=[SimpleNamespace(param_groups=[{"lr": None}])],
         )
         if state is not None:
             self.schedule.load_state_dict(state)
@@ -90,13 +93,13 @@ def test_time_goes_on_counting_after_a_pause_that_does_not_count(clock):
 
 def test_steps_go_on_counting(clock):
     whole = Run(by_steps(), clock).go()
-    rest = Run(by_steps(), clock, first_step=120, state={"elapsed": 1.0}).go()
+    rest = Run(by_steps(), clock, first_step=120, state={"elapsed": 1.0, "scale": 1.0}).go()
     assert rest.rates == whole.rates[120:]
 
 
 @pytest.mark.parametrize("config", [by_steps(), by_steps(max_time=5.0)])
 def test_a_budget_that_is_used_up_trains_nothing(config, clock):
-    run = Run(config, clock, first_step=200, state={"elapsed": 5.0})
+    run = Run(config, clock, first_step=200, state={"elapsed": 5.0, "scale": 1.0})
     assert run.trainer.should_stop
     assert run.schedule.progress == 1.0
 
@@ -106,3 +109,26 @@ def test_setting_up_takes_nothing_from_the_budget(clock):
     clock.now += 60
     schedule.on_fit_start(None, None)
     assert schedule.progress == 0
+
+
+def test_a_calmer_training_goes_on_at_a_quarter_of_the_rate(clock):
+    config = TrainingConfig(epochs=1, steps_per_epoch=10, warmup_steps=0)
+    schedule = Schedule(config, calmer=True)
+    trainer = Run(config, clock).trainer
+    schedule.load_state_dict({"elapsed": 0.0, "scale": 1.0})
+    assert not schedule.calmed
+    schedule.on_train_start(trainer, None)
+    assert schedule.calmed
+    assert schedule.state_dict()["scale"] == 0.25
+    schedule.on_train_batch_start(trainer, None, None, 0)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(config.learning_rate / 4)
+
+
+def test_processes_follow_the_clock_of_the_first(clock):
+    config = TrainingConfig(max_time=10.0, warmup_steps=0)
+    run = Run(config, clock)
+    run.trainer.world_size = 2
+    run.trainer.strategy = SimpleNamespace(broadcast=lambda mine: 0.5)
+    clock.now += 3
+    run.schedule.on_train_batch_start(run.trainer, None, None, 0)
+    assert run.trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(config.learning_rate * 0.5**0.9)

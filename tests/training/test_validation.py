@@ -16,8 +16,8 @@ from attunet.training.validation import FullVolumeValidation
 class Case:
     """A stored case whose image shows the answer that the network below gives."""
 
-    def __init__(self, label, answer):
-        self._label, self._answer = np.asarray(label), np.asarray(answer)
+    def __init__(self, label, answer, annotated=None):
+        self._label, self._answer, self.annotated = np.asarray(label), np.asarray(answer), annotated
 
     def label(self):
         return self._label
@@ -38,20 +38,26 @@ def judge(tiny_plan, tiny_config, tmp_path, monkeypatch):
         return Stitched(np.stack([image[0] == index for index in range(classes)]).astype(np.float32), {})
 
     monkeypatch.setattr(validation, "sliding_window", answer)
-    plan = tiny_plan(labels={"background": 0, "liver": 1, "spleen": 2})
+    three = tiny_plan(labels={"background": 0, "liver": 1, "spleen": 2})
 
-    def make(*cases, fraction=1.0):
+    def make(*cases, fraction=1.0, plan=three, patience=None):
         paths = FoldPaths(tmp_path)
         schedule = SimpleNamespace(elapsed=1e9, progress=0.0)
-        judge = FullVolumeValidation(cases, plan, fraction, schedule, History(schedule, paths), paths)
+        config = tiny_config(validation_fraction=fraction, patience=patience)
+        judge = FullVolumeValidation(cases, plan, config, schedule, History(schedule, paths), paths)
         judge.schedule, judge.module = schedule, TrainingModule(plan, tiny_config())
         return judge
 
     return make
 
 
+def a_trainer(epoch=0, stop=False, leads=True):
+    strategy = SimpleNamespace(broadcast=lambda value: value)
+    return SimpleNamespace(current_epoch=epoch, should_stop=stop, is_global_zero=leads, strategy=strategy)
+
+
 def end_epoch(judge, epoch=0, stop=False):
-    judge.on_train_epoch_end(SimpleNamespace(current_epoch=epoch, should_stop=stop), judge.module)
+    judge.on_train_epoch_end(a_trainer(epoch, stop), judge.module)
     return judge._history._validated
 
 
@@ -149,3 +155,124 @@ def test_the_network_goes_on_in_the_mode_it_was_in(judge):
         judge.module.kept.train(mode)
         judge.validate(judge.module)
         assert judge.module.kept.training is mode
+
+
+def test_a_case_counts_for_the_labels_its_annotator_drew(judge):
+    judge = judge(
+        Case(volume(0, 1, 1, 0), volume(0, 1, 1, 2), annotated=("liver",)),
+        Case(volume(0, 0, 2, 2), volume(1, 0, 2, 0), annotated=("spleen",)),
+    )
+    assert judge.validate(judge.module) == {"liver": 1.0, "spleen": pytest.approx(2 / 3)}
+
+
+def test_regions_are_judged_each_by_its_own_output(judge, make_regions_plan, monkeypatch):
+    def answer(_image, _engine, _patch, *, classes):
+        says = [[-1, 1, 1, 1, 1], [-1, -1, 1, -1, 1], [3, -2, -2, 0.1, 1]]
+        assert classes == len(says)
+        return Stitched(np.array(says, np.float32).reshape(3, 5, 1, 1), {})
+
+    monkeypatch.setattr(validation, "sliding_window", answer)
+    label = volume(0, 1, 2, 3, IGNORED)
+    scores = {"tumour": 1.0, "core": pytest.approx(2 / 3), "enhancing": pytest.approx(2 / 3)}
+    whole = judge(Case(label, label), plan=make_regions_plan())
+    assert whole.validate(whole.module) == scores
+    partly = judge(Case(label, label, annotated=("core",)), plan=make_regions_plan())
+    found = partly.validate(partly.module)
+    assert found["core"] == scores["core"]
+    assert np.isnan([found["tumour"], found["enhancing"]]).all()
+
+
+def ends(judge, answers):
+    """Whether the training ends, after each validation of these answers about the first case."""
+    trainer, told = a_trainer(epoch=1), []
+    for answer in answers:
+        judge._cases[0]._answer = volume(*answer)
+        judge.on_train_epoch_end(trainer, judge.module)
+        told.append(trainer.should_stop)
+    return told
+
+
+BAD, BETTER, GOOD = (0, 1, 0, 0), (0, 1, 1, 0), (0, 1, 1, 1)
+
+
+def test_patience_ends_after_so_many_validations_without_a_better_dice(judge):
+    judge = judge(Case(volume(0, 1, 1, 1), volume(*BAD)), patience=2)
+    assert ends(judge, [BAD, BAD, BETTER, BETTER, GOOD, BETTER, GOOD]) == [False] * 6 + [True]
+    assert judge.stale == 2
+
+
+def test_without_patience_the_training_goes_on(judge):
+    judge = judge(Case(volume(0, 1, 1, 1), volume(*BAD)))
+    assert not any(ends(judge, [GOOD] + [BAD] * 5))
+    assert judge.stale == 5
+
+
+def test_a_resumed_training_loses_patience_where_it_would_have(judge):
+    first = judge(Case(volume(0, 1, 1, 1), volume(*BAD)), patience=2)
+    second = judge(Case(volume(0, 1, 1, 1), volume(*BAD)), patience=2)
+    assert ends(first, [GOOD, BAD]) == [False, False]
+    second.load_state_dict(first.state_dict())
+    assert ends(second, [BAD]) == [True]
+
+
+def test_a_training_that_lost_patience_does_not_go_on_when_resumed(judge):
+    ended, resumed = (judge(Case(volume(0, 1, 1, 1), volume(*BAD)), patience=1) for _ in range(2))
+    ends(ended, [GOOD, BAD])
+    trainer = a_trainer()
+    resumed.on_train_start(trainer, resumed.module)
+    assert not trainer.should_stop
+    resumed.load_state_dict(ended.state_dict())
+    resumed.on_train_start(trainer, resumed.module)
+    assert trainer.should_stop
+
+
+class Group:
+    """Several processes, one after another: what each gave before, each is given again."""
+
+    def __init__(self, size):
+        self.size, self.rank, self.given = size, 0, [[] for _ in range(size)]
+
+    def is_available(self):
+        return True
+
+    is_initialized = is_available
+
+    def get_rank(self):
+        return self.rank
+
+    def get_world_size(self):
+        return self.size
+
+    def all_gather_object(self, found, rows):
+        self.given[self.rank] = rows
+        found[:] = self.given
+
+
+@pytest.mark.parametrize("processes", [2, 3, 5])
+def test_processes_share_the_cases_and_know_all_scores(processes, judge, monkeypatch):
+    seen = []
+    cases = [Case(volume(0, 1, 1, 2), volume(*answer, 2)) for answer in ((0, 1, 1), (1, 1, 0), (0, 0, 1), (1, 0, 0))]
+    for index, case in enumerate(cases):
+        case.label = lambda index=index, label=case._label: seen.append(index) or label
+    judge = judge(*cases)
+    alone = judge.validate(judge.module)
+    seen.clear()
+    group = Group(processes)
+    monkeypatch.setattr(validation, "distributed", group)
+    for rank in range(processes):
+        group.rank = rank
+        scores = judge.validate(judge.module)
+    assert sorted(seen) == [0, 1, 2, 3]
+    assert scores == pytest.approx(alone)
+
+
+def test_only_the_first_process_writes_and_all_follow_its_decision(judge, tmp_path):
+    judge = judge(Case(volume(0, 1), volume(0, 1)))
+    judge.on_train_epoch_end(a_trainer(leads=False), judge.module)
+    assert judge.best == 1
+    assert not FoldPaths(tmp_path).best.exists()
+    trainer = a_trainer(epoch=1)
+    trainer.strategy.broadcast = lambda _value: False
+    judge._history._validated = {}
+    judge.on_train_epoch_end(trainer, judge.module)
+    assert not judge._history._validated

@@ -32,9 +32,10 @@ def register() -> None:
     from attunet.cli.inspect import inspect
     from attunet.cli.plan import plan
     from attunet.cli.predict import predict
+    from attunet.cli.select import select
     from attunet.cli.train import train
 
-    for command in (demo, inspect, plan, train, predict, evaluate, convert, info):
+    for command in (demo, inspect, plan, train, predict, evaluate, select, convert, info):
         app.command()(command)
 
 

@@ -10,7 +10,7 @@ import typer
 
 from attunet.cli.console import notes
 from attunet.cli.options import parse_labels, parse_numbers
-from attunet.cli.train import require_training
+from attunet.cli.training_run import require_training
 from attunet.errors import ConfigError
 
 __all__ = ["convert"]

@@ -9,7 +9,7 @@ import typer
 
 from attunet.cli.console import notes, results
 from attunet.cli.options import parse_time
-from attunet.cli.train import require_training, train_fold
+from attunet.cli.training_run import require_training, train_fold
 from attunet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -38,11 +38,12 @@ def demo(
     from rich.markup import escape
 
     from attunet.cli.evaluate import score_table
-    from attunet.cli.predict import Wanted, predict_cases
+    from attunet.cli.prediction_run import Wanted, predict_cases
     from attunet.config import TrainingConfig
     from attunet.data.cases import find_cases, read_dataset
     from attunet.data.phantom import write_phantom_dataset
     from attunet.evaluation.evaluate import evaluate
+    from attunet.evaluation.scores import scored_labels
     from attunet.inference.segmenter import Segmenter
     from attunet.report.training import read_history, write_training_report
 
@@ -59,7 +60,7 @@ def demo(
     unseen = find_cases([data / "imagesTs"], 1)
     predict_cases(Segmenter.load(run), unseen, masks, Wanted(attention=True, preview=True))
     notes().print("[bold]4/4[/bold] scores and report")
-    summary = evaluate(data / "labelsTs", masks, labels={name: plan.labels[name] for name in plan.foreground})
+    summary = evaluate(data / "labelsTs", masks, labels=scored_labels(plan))
     summary.write(output / "summary.json")
     report = output / "report.html"
     write_training_report(

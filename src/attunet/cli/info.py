@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from attunet.cli.console import results
+
+if TYPE_CHECKING:
+    from attunet.bundle import Bundle
+    from attunet.config import Refinement
 
 __all__ = ["info"]
 
@@ -62,15 +66,30 @@ def machine_facts() -> dict[str, Any]:
 
 
 def model_facts(model: Path) -> dict[str, Any]:
-    """What a model folder holds. Raises: BundleError when it is unfinished or altered."""
-    from attunet.bundle import load_bundle
+    """What a model folder holds, member by member for an ensemble.
 
-    bundle = load_bundle(model)
+    Raises: BundleError when it is unfinished or altered.
+    """
+    from attunet.bundle import load_model
+
+    opened = load_model(model)
+    members = {name: _run_facts(bundle) for name, bundle in opened.members.items()}
+    (first, *others) = members.values()
+    refined = _refinement_facts(opened.refinement)
+    if not others:
+        return first | refined
+    shared = {name: value for name, value in first.items() if all(other[name] == value for other in others)}
+    own = {name: {key: value for key, value in facts.items() if key not in shared} for name, facts in members.items()}
+    return shared | {"members": own} | refined
+
+
+def _run_facts(bundle: Bundle) -> dict[str, Any]:
     plan, network = bundle.plan, bundle.plan.network
     return {
         "trained on": plan.name,
         "cases": plan.fingerprint.cases,
         "labels": plan.labels,
+        **({"regions": {name: list(values) for name, values in plan.regions.items()}} if plan.regions else {}),
         "channels": list(plan.channel_names),
         "modality": plan.modality,
         "network": f"{plan.preset}, {network.spatial_dims}-D, gate {network.gate or 'none'}, size {plan.size}",
@@ -78,6 +97,21 @@ def model_facts(model: Path) -> dict[str, Any]:
         "spacing mm": list(plan.preprocessing.spacing),
         "folds": {fold.name: _dice(fold.metrics) for fold in bundle.folds},
     }
+
+
+def _refinement_facts(refinement: Refinement) -> dict[str, Any]:
+    """What a cross-validation taught; nothing when there was none."""
+    facts: dict[str, Any] = {}
+    if refinement.postprocessing:
+        facts["post-processing"] = {
+            label: how.model_dump(exclude_defaults=True) for label, how in refinement.postprocessing.items()
+        }
+    if refinement.temperature != 1:
+        facts["temperature"] = refinement.temperature
+    if quality := refinement.quality:
+        interval = f"{quality.spearman:.2f} ({quality.low:.2f} to {quality.high:.2f})"
+        facts["predicted Dice"] = f"rank correlation with the true Dice on {quality.cases} unseen cases: {interval}"
+    return facts
 
 
 def _dice(metrics: Path) -> dict[str, float] | str:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from attunet.data.checks import CaseFacts, Inspection, Problem
+from attunet.data.labels import label_values
 
 __all__ = ["as_json", "as_tables"]
 
@@ -29,8 +30,10 @@ def as_json(inspection: Inspection) -> str:
         "layout": dataset.layout,
         "channel_names": dataset.channel_names,
         "labels": dataset.label_names,
+        "regions": dataset.regions,
         "ignore_label": dataset.ignore_label,
         "cases_found": len(dataset.cases),
+        "partly_labelled": {case.id: case.annotated for case in dataset.cases if case.annotated is not None},
         "clean": inspection.clean,
         "cases": [asdict(facts) for facts in inspection.facts],
         "problems": [asdict(problem) for problem in inspection.problems],
@@ -53,10 +56,12 @@ def as_tables(inspection: Inspection, *, every_case: bool) -> RenderableType:
 def _headline(inspection: Inspection) -> Text:
     dataset = inspection.dataset
     labelled = sum(case.labels is not None for case in inspection.facts)
+    partial = sum(case.annotated is not None for case in dataset.cases)
     return Text.assemble(
         (dataset.name, "bold"),
         f": {dataset.layout} layout, {len(dataset.cases)} cases, {len(inspection.facts)} readable, ",
         f"{labelled} with a usable label",
+        f", {partial} partly labelled (only some labels drawn)" if partial else "",
     )
 
 
@@ -96,19 +101,27 @@ def _common_row(table: Table, name: str, facts: Iterable[CaseFacts], value: Call
 
 
 def _labels(inspection: Inspection) -> Table:
-    """Voxels and cases of every label value, with its name when one is declared."""
-    names = {value: name for name, value in (inspection.dataset.label_names or {}).items()}
+    """Voxels and cases of every label or region, by name where it is declared, and of every other value found."""
+    counts = [case.labels for case in inspection.facts if case.labels]
     voxels: Counter[int] = Counter()
-    cases: Counter[int] = Counter()
-    for case in inspection.facts:
-        voxels.update(case.labels or {})
-        cases.update((case.labels or {}).keys())
+    for case in counts:
+        voxels.update(case)
     total = sum(voxels.values())
     table = _table("label", "value", "voxels", "share", "cases")
-    for value in sorted(voxels):
-        name = escape(names.get(value, "-"))
-        table.add_row(name, str(value), f"{voxels[value]:,}", f"{voxels[value] / total:.2%}", str(cases[value]))
+    for name, values in _label_rows(inspection, voxels):
+        count = sum(voxels[value] for value in values)
+        cases = sum(not case.keys().isdisjoint(values) for case in counts)
+        table.add_row(escape(name), ", ".join(map(str, values)), f"{count:,}", f"{count / total:.2%}", str(cases))
     return table
+
+
+def _label_rows(inspection: Inspection, found: Iterable[int]) -> list[tuple[str, tuple[int, ...]]]:
+    """Names with their values: without regions by value, with regions in their order; "-" is undeclared."""
+    named = list(label_values(inspection.dataset).items())
+    known = {value for _, values in named for value in values}
+    rows = [(name, values) for name, values in named if inspection.dataset.regions or set(values) & set(found)]
+    rows += [("-", (value,)) for value in found if value not in known]
+    return rows if inspection.dataset.regions else sorted(rows, key=lambda row: row[1])
 
 
 def _findings(problems: tuple[Problem, ...]) -> list[RenderableType]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -20,11 +20,14 @@ __all__ = [
     "Geometry",
     "GeometryOption",
     "LabelsOption",
+    "MemoryOption",
     "NetworkOption",
+    "ResolutionOption",
     "SizeOption",
     "SpatialDimsOption",
     "parse_folds",
     "parse_labels",
+    "parse_memory",
     "parse_numbers",
     "parse_time",
 ]
@@ -45,11 +48,22 @@ GateOption = Annotated[
 GeometryOption = Annotated[Geometry, typer.Option(help="What to do when a label's grid differs from its image's.")]
 LabelsOption = Annotated[
     str | None,
-    typer.Option(help='What to learn, such as "liver=5,spleen=1"; all else is background. [default: every label]'),
+    typer.Option(
+        help='What to learn, such as "liver=5,spleen=1"; names alone where the data set declares them; all else is '
+        "background. [default: every label]"
+    ),
+]
+MemoryOption = Annotated[
+    str | None,
+    typer.Option(metavar="GB", help="What training may use, such as 8GB. [default: 80% of what the device has free]"),
 ]
 NetworkOption = Annotated[
     Literal["default", "paper", "listing"],
     typer.Option(help="Network: our default, the paper's, or the popular 2-D listing."),
+]
+ResolutionOption = Annotated[
+    Literal["auto", "full", "low"],
+    typer.Option(help="low: a coarser grid, so that a patch sees more; full: never coarser than the data."),
 ]
 SizeOption = Annotated[
     Literal["auto", "small", "base", "large"],
@@ -61,25 +75,40 @@ SpatialDimsOption = Annotated[
 ]
 
 
-def parse_labels(text: str | None) -> dict[str, int] | None:
+def parse_labels(text: str | None, declared: Mapping[str, int] | None = None) -> dict[str, int] | None:
     """Label names and values from "liver=1,spleen=2"; None for None.
 
-    Raises: ConfigError for an entry that is not NAME=VALUE with a whole number above 0, or that comes twice.
+    A name alone stands for its value among those that the data set declares.
+    Raises: ConfigError for an entry that is neither, for a value that is no whole number above 0, or one that
+        comes twice.
     """
     if text is None:
         return None
+    known = {name: str(value) for name, value in (declared or {}).items() if value}
     found: dict[str, int] = {}
     for entry in text.split(","):
         name, _, value = (part.strip() for part in entry.partition("="))
+        value = value if "=" in entry else known.get(name, "")
         if not name or not value.isdecimal() or int(value) == 0:
+            names = f", or names of {', '.join(known)}" if known else ""
             raise ConfigError(
-                f"--labels got {entry.strip()!r}, expected NAME=VALUE with a value above 0",
+                f"--labels got {entry.strip()!r}, expected NAME=VALUE with a value above 0{names}",
                 hint='write them as "liver=1,spleen=2"',
             )
         if name in found or int(value) in found.values():
             raise ConfigError(f"--labels got {text!r}, where {entry.strip()} repeats a name or value")
         found[name] = int(value)
     return found
+
+
+def parse_memory(text: str | None) -> float | None:
+    """GB (of 1024^3 bytes) from "8GB", "512 MB" or a plain number of GB; None for None. Raises: ConfigError."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([mgt]?)i?b?", text.strip().lower())
+    if match is None or float(match[1]) == 0:
+        raise ConfigError(f"--memory got {text!r}, expected an amount above 0", hint="write it as 8GB or 512MB")
+    return float(match[1]) * {"": 1, "g": 1, "m": 1 / 1024, "t": 1024}[match[2]]
 
 
 def parse_numbers(text: str | None, option: str, kind: Callable[[str], N]) -> tuple[N, N, N] | None:

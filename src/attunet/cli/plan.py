@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
+from attunet.cli.alternatives import alternatives_table, spacing_of, times
 from attunet.cli.console import progress_bar, results
 from attunet.cli.options import (
     DatasetArgument,
@@ -15,10 +16,13 @@ from attunet.cli.options import (
     Geometry,
     GeometryOption,
     LabelsOption,
+    MemoryOption,
     NetworkOption,
+    ResolutionOption,
     SizeOption,
     SpatialDimsOption,
     parse_labels,
+    parse_memory,
 )
 
 if TYPE_CHECKING:
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from attunet.config import Plan
     from attunet.data.cases import Dataset
     from attunet.planning.budget import Dials
+    from attunet.planning.fingerprint import Fingerprint
 
 __all__ = ["make_dials", "plan", "plan_dataset", "plan_table"]
 
@@ -39,6 +44,8 @@ def plan(
     ] = None,
     network: NetworkOption = "default",
     size: SizeOption = "auto",
+    memory: MemoryOption = None,
+    resolution: ResolutionOption = "auto",
     gate: GateOption = None,
     spatial_dims: SpatialDimsOption = None,
     labels: LabelsOption = None,
@@ -50,8 +57,9 @@ def plan(
     from attunet.data.cases import read_dataset
     from attunet.files import write_text
 
-    dials = make_dials(network, size, gate, spatial_dims, device)
-    made = plan_dataset(read_dataset(dataset), dials, labels, geometry)
+    dials = make_dials(network, size, gate, spatial_dims, device, memory=memory, resolution=resolution)
+    facts = _fingerprint(read_dataset(dataset), labels, geometry)
+    made = _fitted(facts, dials)
     text = made.model_dump_json(indent=2)
     if output is not None:
         write_text(output, text + "\n")
@@ -59,12 +67,22 @@ def plan(
         typer.echo(text)
     else:
         results().print(plan_table(made))
+        results().print(alternatives_table(facts, dials, made))
 
 
-def make_dials(network: str, size: str, gate: str | None, spatial_dims: int | None, device: str) -> Dials:
-    """The planner's dials from what was typed."""
-    from attunet.planning.budget import Dials, Preset, Size
-    from attunet.planning.hardware import auto_size
+def make_dials(
+    network: str,
+    size: str,
+    gate: str | None,
+    spatial_dims: int | None,
+    device: str,
+    *,
+    memory: str | None = None,
+    resolution: str = "auto",
+) -> Dials:
+    """The planner's dials from what was typed. Raises: ConfigError for a memory that is no amount."""
+    from attunet.planning.budget import Dials, Preset, Resolution, Size
+    from attunet.planning.hardware import auto_size, machine_of
 
     chosen, reason = auto_size(device) if size == "auto" else (cast(Size, size), "chosen with --size")
     return Dials(
@@ -73,19 +91,51 @@ def make_dials(network: str, size: str, gate: str | None, spatial_dims: int | No
         spatial_dims=cast(Literal[2, 3] | None, spatial_dims),
         preset=cast(Preset, network),
         gate=cast(Literal["grid", "multi", "additive", "none"] | None, gate),
+        resolution=cast(Resolution, resolution),
+        device=machine_of(device),
+        memory_gb=parse_memory(memory),
     )
 
 
 def plan_dataset(dataset: Dataset, dials: Dials, labels: str | None, geometry: Geometry) -> Plan:
-    """Fingerprint and plan, with a progress bar."""
-    from attunet.planning.fingerprint import fingerprint
-    from attunet.planning.planner import make_plan
+    """Fingerprint, plan, and fit into the memory by a dry step, with a progress bar.
 
-    wanted = parse_labels(labels)
+    Raises: ConfigError, DatasetError, LabelError and DataError for what cannot be planned.
+    """
+    return _fitted(_fingerprint(dataset, labels, geometry), dials)
+
+
+def _fingerprint(dataset: Dataset, labels: str | None, geometry: Geometry) -> Fingerprint:
+    from attunet.planning.fingerprint import fingerprint
+
+    wanted = parse_labels(labels, dataset.label_names)
     with progress_bar() as progress:
         task = progress.add_task("fingerprint", total=sum(case.label is not None for case in dataset.cases))
-        facts = fingerprint(dataset, labels=wanted, geometry=geometry, advance=lambda: progress.advance(task))
-    return make_plan(facts, dials)
+        return fingerprint(dataset, labels=wanted, geometry=geometry, advance=lambda: progress.advance(task))
+
+
+def _fitted(facts: Fingerprint, dials: Dials) -> Plan:
+    """The plan that the device has memory for; measured where torch is installed."""
+    from importlib.util import find_spec
+
+    from attunet.planning.hardware import memory_limit
+    from attunet.planning.memory import Measured, fit_memory
+    from attunet.planning.planner import make_plan
+
+    def measure(plan: Plan) -> Measured:
+        from attunet.training.dry_step import measure_step
+
+        return measure_step(plan, dials.device)
+
+    with progress_bar() as progress:
+        progress.add_task("dry step", total=None)
+        return fit_memory(
+            lambda voxels: make_plan(facts, dials, voxels),
+            memory_limit(dials.device, dials.memory_gb),
+            measure if find_spec("torch") else None,
+            # On a CPU many small steps teach more than few large ones.
+            growth=2.0 if dials.device == "cuda" else 1.0,
+        )
 
 
 def plan_table(plan: Plan) -> Table:
@@ -104,9 +154,10 @@ def plan_table(plan: Plan) -> Table:
         "size": plan.size,
         "spatial_dims": f"{network.spatial_dims}-D",
         "slice_axis": ("left-right", "front-back", "up-down")[plan.preprocessing.slice_axis],
-        "spacing": " x ".join(f"{value:.2f}" for value in plan.preprocessing.spacing) + " mm",
+        "spacing": f"{spacing_of(plan)} mm",
+        "resolution": plan.resolution,
         "normalization": ", ".join(entry.kind for entry in plan.preprocessing.normalization),
-        "patch_size": " x ".join(str(value) for value in plan.patch_size),
+        "patch_size": times(plan.patch_size),
         "batch_size": str(plan.batch_size),
         "network": f"{plan.preset}: {', '.join(str(width) for width in network.channels)} channels",
         "strides": "  ".join("x".join(str(step) for step in stride) for stride in network.strides),
@@ -115,4 +166,6 @@ def plan_table(plan: Plan) -> Table:
     for name, value in values.items():
         reason = plan.reasons.get(name, f"found in {plan.fingerprint.cases} cases")
         table.add_row(name.replace("_", " "), escape(value), escape(reason))
+    if "memory" in plan.reasons:
+        table.add_row("memory", "fits", escape(plan.reasons["memory"]))
     return table

@@ -4,51 +4,31 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attunet.cli.console import fail, notes, progress_bar, results
+from attunet.cli.console import notes, results
 from attunet.cli.options import DeviceOption, parse_folds
-from attunet.errors import AttunetError, ConfigError, FormatError
+from attunet.cli.prediction_run import Outcome, Wanted, predict_cases
+from attunet.errors import ConfigError, FormatError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.table import Table
 
-    from attunet.data.cases import Case
-    from attunet.inference.prediction import Prediction
+    from attunet.config import Quality
     from attunet.inference.segmenter import Segmenter
 
-__all__ = ["Wanted", "predict", "predict_cases"]
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What to write for each case beside its mask."""
-
-    step: float = 0.5
-    mirror: bool = True
-    probabilities: bool = False
-    attention: bool = False
-    preview: bool = False
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one case."""
-
-    case: str
-    mask: str | None
-    seconds: float
-    volumes_ml: dict[str, float]
-    error: str | None = None
+__all__ = ["predict"]
 
 
 def predict(
-    model: Annotated[Path, typer.Option("-m", "--model", metavar="RUN", help="Model folder made by `attunet train`.")],
+    model: Annotated[
+        Path,
+        typer.Option("-m", "--model", metavar="RUN", help="Model folder made by `attunet train` or `attunet select`."),
+    ],
     images: Annotated[
         list[Path],
         typer.Option("-i", "--input", metavar="PATH", help="Image file or folder of images; repeat for more."),
@@ -59,13 +39,13 @@ def predict(
     disable_tta: Annotated[bool, typer.Option("--disable-tta", help="Do not average over mirrored copies.")] = False,
     step_size: Annotated[float, typer.Option(min=0.05, max=1.0, help="Step between windows, in patches.")] = 0.5,
     save_probabilities: Annotated[
-        bool, typer.Option("--save-probabilities", help="Write DIR/probabilities: one channel per class.")
+        bool, typer.Option("--save-probabilities", help="Write DIR/probabilities: one channel per label or region.")
     ] = False,
     attention: Annotated[
         bool, typer.Option("--attention", help="Write DIR/attention: each gate's coefficients on the image grid.")
     ] = False,
     statistics: Annotated[
-        bool, typer.Option("--statistics", help="Print volumes in ml; write statistics.json.")
+        bool, typer.Option("--statistics", help="Print volumes in ml and predicted Dice; write statistics.json.")
     ] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Draw DIR/preview: a PNG for each case.")] = False,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write what was done to this JSON file.")] = None,
@@ -85,12 +65,15 @@ def predict(
     segmenter = Segmenter.load(model, folds=parse_folds(fold), device=device)
     cases = find_cases([*images, *(more or [])], segmenter.plan.network.in_channels)
     wanted = Wanted(step_size, not disable_tta, save_probabilities, attention, preview)
-    if attention and not segmenter.plan.network.gate_widths:
+    if attention and not any(member.plan.network.gate_widths for member in segmenter.members):
         raise ConfigError("--attention was asked of a model without gates", hint="leave it out, or train with a gate")
+    started = time.perf_counter()
     outcomes = predict_cases(segmenter, cases, output, wanted, skip_done=continue_prediction)
-    _tell(outcomes, output, statistics)
+    worth = _worth(segmenter.refinement.quality)
     if statistics:
-        _write_statistics(outcomes, output / "statistics.json", keep=continue_prediction)
+        _show_statistics(outcomes, worth)
+        _write_statistics(outcomes, output / "statistics.json", worth, keep=continue_prediction)
+    _tell(outcomes, output, time.perf_counter() - started)
     if report:
         write_text(report, json.dumps(_record(model, segmenter, wanted, outcomes), indent=2) + "\n")
     failed = [outcome for outcome in outcomes if outcome.error]
@@ -98,111 +81,61 @@ def predict(
         raise typer.Exit(2 if len(failed) == len(cases) else 1)
 
 
-def predict_cases(
-    segmenter: Segmenter, cases: Sequence[Case], output: Path, wanted: Wanted, *, skip_done: bool = False
-) -> list[Outcome]:
-    """Segment and write one case after another; a bad one is noted and passed over.
-
-    Raises: ConfigError when a mask would take the place of an image.
-    """
-    overwritten = [case.id for case in cases if mask_path(case, output).resolve() in map(Path.resolve, case.images)]
-    if overwritten:
-        raise ConfigError(
-            f"the masks of {', '.join(overwritten[:5])} would overwrite their images", hint="choose another -o"
-        )
-    output.mkdir(parents=True, exist_ok=True)
-    outcomes = []
-    with progress_bar() as progress:
-        overall = progress.add_task("predict", total=len(cases))
-        for case in cases:
-            mask = mask_path(case, output)
-            if skip_done and mask.exists():
-                notes().print(f"{case.id}: there already", markup=False, highlight=False)
-            else:
-                outcomes.append(_predict_case(segmenter, case, output, wanted, progress))
-            progress.advance(overall)
-    return outcomes
-
-
-def mask_path(case: Case, output: Path) -> Path:
-    """Where the mask of a case is written."""
-    from attunet.data.formats import mask_suffix, suffix_of
-
-    return output / f"{case.id}{mask_suffix(suffix_of(case.images[0]) or '.nii.gz')}"
-
-
-def _predict_case(segmenter: Segmenter, case: Case, output: Path, wanted: Wanted, progress: Progress) -> Outcome:
-    from attunet.data.formats import suffix_of
-
-    started = time.perf_counter()
-    windows = progress.add_task(f"  {case.id} windows", total=None)
-    try:
-        result = segmenter.predict(
-            case,
-            step=wanted.step,
-            mirror=wanted.mirror,
-            probabilities=wanted.probabilities,
-            attention=wanted.attention,
-            advance=lambda done, total: progress.update(windows, completed=done, total=total),
-        )
-        mask = result.save(output, suffix=suffix_of(case.images[0]) or ".nii.gz")
-        if wanted.preview:
-            _draw(result, segmenter, output)
-    except AttunetError as error:
-        fail(f"{case.id}: {error.message}", error.hint)
-        return Outcome(case.id, None, time.perf_counter() - started, {}, str(error))
-    finally:
-        progress.remove_task(windows)
-    seconds = time.perf_counter() - started
-    return Outcome(case.id, str(mask), round(seconds, 3), {k: round(v, 3) for k, v in result.volumes_ml.items()})
-
-
-def _draw(result: Prediction, segmenter: Segmenter, output: Path) -> None:
-    from attunet.report.figures import overlay, save_figure
-
-    figure = overlay(
-        result.image,
-        result.segmentation,
-        result.labels,
-        attention=result.attention or None,
-        modality=segmenter.plan.modality,
-        title=result.case,
-    )
-    save_figure(figure, output / "preview" / f"{result.case}.png")
-
-
-def _tell(outcomes: list[Outcome], output: Path, statistics: bool) -> None:
+def _tell(outcomes: list[Outcome], output: Path, seconds: float) -> None:
     done = [outcome for outcome in outcomes if outcome.error is None]
-    if statistics and done:
-        results().print(_volume_table(done))
-    seconds = sum(outcome.seconds for outcome in done) / max(1, len(done))
-    done_text = f"{len(done)} of {len(outcomes)} cases written to {output}, {seconds:.1f} s each"
-    notes().print(done_text, markup=False, soft_wrap=True)
+    each = seconds / max(1, len(outcomes))
+    text = f"{len(done)} of {len(outcomes)} cases written to {output}, {each:.1f} s each"
+    notes().print(text, markup=False, soft_wrap=True)
     failed = [outcome.case for outcome in outcomes if outcome.error]
     if failed:
         notes().print(f"not segmented: {', '.join(failed)}", style="red", markup=False, soft_wrap=True)
 
 
-def _write_statistics(outcomes: list[Outcome], path: Path, *, keep: bool) -> None:
-    """Volumes by case; those of cases segmented earlier are kept when their prediction goes on."""
+def _show_statistics(outcomes: list[Outcome], worth: str | None) -> None:
+    done = [outcome for outcome in outcomes if outcome.error is None]
+    if done:
+        results().print(_volume_table(done))
+    if done and worth:
+        results().print(f"predicted Dice: {worth}", highlight=False, soft_wrap=True)
+
+
+def _worth(quality: Quality | None) -> str | None:
+    """What predicted Dice is worth, in words; None when it was not measured."""
+    if quality is None:
+        return None
+    interval = f"{quality.spearman:.2f} ({quality.low:.2f} to {quality.high:.2f})"
+    return f"rank correlation with the true Dice on {quality.cases} unseen cases: {interval}"
+
+
+def _write_statistics(outcomes: list[Outcome], path: Path, worth: str | None, *, keep: bool) -> None:
+    """Volumes and predicted Dice by case; those of cases segmented earlier are kept when their prediction goes on."""
     from attunet.files import write_text
 
     try:
-        earlier = json.loads(path.read_text(encoding="utf-8"))["cases"] if keep and path.is_file() else {}
-    except (ValueError, LookupError, TypeError) as error:
+        earlier = json.loads(path.read_text(encoding="utf-8")) if keep and path.is_file() else {"cases": {}}
+        volumes, dice = dict(earlier["cases"]), dict(earlier.get("predicted_dice", {}))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise FormatError(f"{path} is none of ours, so it was not added to", hint="move it away") from error
-    volumes = earlier | {outcome.case: outcome.volumes_ml for outcome in outcomes if outcome.mask}
-    write_text(path, json.dumps({"unit": "ml", "cases": volumes}, indent=2) + "\n")
+    done = [outcome for outcome in outcomes if outcome.mask]
+    content: dict[str, Any] = {"unit": "ml", "cases": volumes | {entry.case: entry.volumes_ml for entry in done}}
+    if worth:
+        content["predicted_dice"] = dice | {entry.case: entry.predicted_dice for entry in done}
+        content["predicted_dice_is_worth"] = worth
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
-def _volume_table(outcomes: list[Outcome]) -> Any:
+def _volume_table(outcomes: list[Outcome]) -> Table:
     from rich import box
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("Case", *(f"{escape(name)} ml" for name in outcomes[0].volumes_ml), box=box.SIMPLE_HEAD)
+    predicted = any(outcome.predicted_dice is not None for outcome in outcomes)
+    names = [f"{escape(name)} ml" for name in outcomes[0].volumes_ml]
+    table = Table("Case", *names, *(["Predicted Dice"] if predicted else []), box=box.SIMPLE_HEAD)
     for outcome in outcomes:
-        table.add_row(escape(outcome.case), *(f"{value:.2f}" for value in outcome.volumes_ml.values()))
+        dice = "–" if outcome.predicted_dice is None else f"{outcome.predicted_dice:.3f}"
+        volumes = (f"{value:.2f}" for value in outcome.volumes_ml.values())
+        table.add_row(escape(outcome.case), *volumes, *([dice] if predicted else []))
     return table
 
 
@@ -213,8 +146,11 @@ def _record(model: Path, segmenter: Segmenter, wanted: Wanted, outcomes: list[Ou
         "attunet": version("attunet"),
         "model": str(model),
         "engine": segmenter.engines[0].name,
+        "members": {member.name: len(member.engines) for member in segmenter.members},
         "folds": len(segmenter.engines),
         "settings": asdict(wanted),
         "labels": segmenter.plan.labels,
+        "refinement": segmenter.refinement.model_dump(mode="json"),
+        "predicted_dice_is_worth": _worth(segmenter.refinement.quality),
         "cases": [asdict(outcome) for outcome in outcomes],
     }

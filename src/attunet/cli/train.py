@@ -3,47 +3,61 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attunet.cli.console import notes, progress_bar, results
+from attunet.cli.console import notes, results
 from attunet.cli.options import (
     DatasetArgument,
     DeviceOption,
     GateOption,
-    Geometry,
     GeometryOption,
     LabelsOption,
+    MemoryOption,
     NetworkOption,
+    ResolutionOption,
     SizeOption,
     SpatialDimsOption,
-    parse_folds,
     parse_time,
 )
-from attunet.errors import ConfigError, EngineError
+from attunet.cli.training_run import (
+    choose_plan,
+    require_training,
+    show_fold,
+    train_fold,
+    training_settings,
+    wanted_folds,
+)
+from attunet.errors import ConfigError
 
 if TYPE_CHECKING:
     from attunet.config import Plan, TrainingConfig
-    from attunet.data.cases import Dataset
-    from attunet.training.finish import FoldResult
 
-__all__ = ["require_training", "train", "train_fold"]
+__all__ = ["train"]
 
 
 def train(
     dataset: DatasetArgument,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="RUN", help="The model folder to make.")],
-    fold: Annotated[str, typer.Option(help="Fold of the cross-validation: 0 to 4, or all, one after another.")] = "0",
+    fold: Annotated[
+        str, typer.Option(help="Fold of the cross-validation: 0 to 4, or all, one after another, then judged together.")
+    ] = "0",
     network: NetworkOption = "default",
     size: SizeOption = "auto",
+    memory: MemoryOption = None,
     gate: GateOption = None,
     spatial_dims: SpatialDimsOption = None,
+    resolution: ResolutionOption = "auto",
     labels: LabelsOption = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Train this many epochs. [default: 200]")] = None,
     max_time: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="Train this long instead (90s, 15m, 2h); the rate ends with it."),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Stop after N whole-volume validations without a better Dice."),
     ] = None,
     recipe: Annotated[
         Path | None, typer.Option(metavar="FILE", help="YAML file with training settings; flags win over it.")
@@ -52,8 +66,26 @@ def train(
         Path | None, typer.Option(metavar="FILE", help="Train this plan.json instead of a new one.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in RUN.")] = False,
+    init_weights: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN|FILE", help="Start from the weights of another model, as far as they fit."),
+    ] = None,
+    freeze_encoder: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Leave the N finest encoder levels as they are.")
+    ] = None,
+    group_by: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="What in a case's name is its patient, such as '^[^_]+'.")
+    ] = None,
+    logger: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="Log there too, into RUN: tensorboard, mlflow, wandb (offline), by commas."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of folds, weights, patches. [default: 0]")] = None,
     device: DeviceOption = "auto",
+    devices: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="GPUs (or CPU processes) that share each batch. [default: 1]")
+    ] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, metavar="M", help="Machines that do. [default: 1]")] = None,
     geometry: GeometryOption = "fail",
     store: Annotated[
         Path | None,
@@ -66,142 +98,65 @@ def train(
     and can be stopped at any time: --resume goes on from the last epoch.
     """
     require_training()
-    from rich.markup import escape
-
-    from attunet.bundle import fold_folder
     from attunet.cli.plan import make_dials
     from attunet.data.cases import read_dataset
-    from attunet.training.paths import FoldPaths
+    from attunet.training.ranks import leads
 
-    config = _config(recipe, output, resume, epochs=epochs, max_time=parse_time(max_time), seed=seed)
+    notes().quiet = results().quiet = not leads()
+    config = training_settings(
+        recipe,
+        output,
+        resume,
+        epochs=epochs,
+        max_time=parse_time(max_time),
+        patience=patience,
+        init_weights=str(init_weights) if init_weights else None,
+        freeze_encoder=freeze_encoder,
+        group_by=group_by,
+        loggers=logger.split(",") if logger else None,
+        seed=seed,
+        devices=devices,
+        nodes=nodes,
+    )
     source = read_dataset(dataset)
-    folds = _wanted_folds(fold, source, config)
-    if not resume and any(FoldPaths(fold_folder(output, index)).last.exists() for index in folds):
-        raise ConfigError(f"{output} holds a training of this fold already", hint="add --resume, or choose another -o")
-    dials = make_dials(network, size, gate, spatial_dims, device)
-    made = _plan(output, plan, resume, source, dials, labels, geometry)
-    finished = [
+    folds = wanted_folds(fold, source, config, output)
+    _require_resume(output, folds, resume)
+    dials = make_dials(network, size, gate, spatial_dims, device, memory=memory, resolution=resolution)
+    made = choose_plan(output, plan, resume, source, dials, labels, geometry)
+    _tell_start(made, config)
+    trained = [
         train_fold(source, made, config, output, index, device=device, resume=resume, geometry=geometry, store=store)
         for index in folds
     ]
-    for result in finished:
-        _show(result)
-    where = escape(str(output))
-    notes().print(f"model: {where}   next: attunet predict -m {where} -i IMAGES -o MASKS", soft_wrap=True)
+    for result in trained:
+        show_fold(result)
+    _tell_end(output, device, judge_together=len(trained) > 1 and leads())
 
 
-def train_fold(
-    source: Dataset,
-    plan: Plan,
-    config: TrainingConfig,
-    run: Path,
-    fold: int,
-    *,
-    device: str = "auto",
-    resume: bool = False,
-    geometry: Geometry = "fail",
-    store: Path | None = None,
-) -> FoldResult:
-    """Train one fold with its progress shown. Ctrl-C ends the command with 130 and a word on how to go on."""
-    from attunet.cli.training_progress import EpochLines, TrainingBar
-    from attunet.training.fit import FitCallbacks, fit
+def _require_resume(run: Path, folds: list[int], resume: bool) -> None:
+    from attunet.bundle import fold_folder
+    from attunet.training.paths import FoldPaths
+    from attunet.training.ranks import leads
 
-    with progress_bar() as progress:
-        storing = progress.add_task("preprocess", total=None)
-        training = progress.add_task(f"train fold {fold}", total=1.0, visible=False)
-        judging = progress.add_task("validate", total=None, visible=False)
-        report = FitCallbacks(
-            stored=lambda: progress.advance(storing),
-            training=lambda schedule, history: (
-                TrainingBar(progress, storing, training, judging, schedule, history),
-                EpochLines(schedule, history),
-            ),
-            validated=lambda: progress.advance(judging),
-        )
-        try:
-            return fit(
-                source,
-                plan,
-                config,
-                run,
-                fold=fold,
-                device=device,
-                resume=resume,
-                geometry=geometry,
-                store=store,
-                report=report,
-            )
-        except KeyboardInterrupt:
-            progress.stop()
-            notes().print("[yellow]stopped: go on with the same command and --resume[/yellow]")
-            raise typer.Exit(130) from None
+    if leads() and not resume and any(FoldPaths(fold_folder(run, index)).last.exists() for index in folds):
+        raise ConfigError(f"{run} holds a training of this fold already", hint="add --resume, or choose another -o")
 
 
-def require_training() -> None:
-    """Raises: EngineError when the training extra is not installed."""
-    from importlib.util import find_spec
+def _tell_start(plan: Plan, config: TrainingConfig) -> None:
+    """What is loaded from another model and what is not, before anything long begins."""
+    if config.init_weights:
+        from attunet.cli.transfer import transfer_table
+        from attunet.training.start import preview_start
 
-    absent = [name for name in ("torch", "lightning", "monai", "blosc2") if find_spec(name) is None]
-    if absent:
-        raise EngineError(f"training needs {', '.join(absent)}", hint='install them with: pip install "attunet[train]"')
-
-
-def _config(recipe: Path | None, run: Path, resume: bool, **flags: Any) -> TrainingConfig:
-    """The recipe (or, when resuming, what the run was started with), and the flags over it."""
-    from attunet.config import TrainingConfig, load_settings
-
-    given = {name: value for name, value in flags.items() if value is not None}
-    if "epochs" in given and "max_time" in given:
-        raise ConfigError("both --epochs and --max-time were given", hint="give one of them")
-    if "epochs" in given:
-        given["max_time"] = None
-    earlier = run / "training.yaml"
-    source = earlier if resume and recipe is None and earlier.exists() else recipe
-    return load_settings(TrainingConfig, source or {}, **given)
+        notes().print(transfer_table(preview_start(plan, config), config.init_weights))
 
 
-def _wanted_folds(fold: str, source: Dataset, config: TrainingConfig) -> list[int]:
-    from attunet.data.folds import make_folds
-
-    count = len(make_folds(source, config.folds, config.seed))
-    wanted = list(dict.fromkeys(parse_folds(fold) or range(count)))
-    beyond = [index for index in wanted if not 0 <= index < count]
-    if beyond:
-        raise ConfigError(
-            f"--fold got {fold}, this data set gives folds 0 to {count - 1}",
-            hint="choose one of them, or all",
-        )
-    return wanted
-
-
-def _plan(
-    run: Path, given: Path | None, resume: bool, source: Dataset, dials: Any, labels: str | None, geometry: Geometry
-) -> Plan:
-    """The plan given, or that of a training begun here, or a new one."""
+def _tell_end(run: Path, device: str, *, judge_together: bool) -> None:
     from rich.markup import escape
 
-    from attunet.cli.plan import plan_dataset, plan_table
-    from attunet.config import Plan, load_settings
-    from attunet.training.paths import any_started
+    if judge_together:
+        from attunet.cli.cross_validation import judge_folds, show_cross_validation
 
-    existing = run / "plan.json"
-    if given is None and existing.exists() and (resume or any_started(run)):
-        notes().print(f"using the plan in {escape(str(existing))}", soft_wrap=True)
-        return load_settings(Plan, existing)
-    made = load_settings(Plan, given) if given else plan_dataset(source, dials, labels, geometry)
-    notes().print(plan_table(made))
-    return made
-
-
-def _show(result: FoldResult) -> None:
-    from attunet.cli.evaluate import score_table
-    from attunet.training.judge import validated_unseen
-
-    if not result.trained:
-        notes().print(
-            f"fold {result.fold} was finished already: give a larger --epochs or --max-time to train it further"
-        )
-    seen = "" if validated_unseen(result.folder) else ", [yellow]the same it was trained on[/yellow]"
-    results().print(f"[bold]fold {result.fold}[/bold]: validation cases, whole, on their own grid{seen}")
-    results().print(score_table(result.summary))
-    notes().print(f"report: {result.folder / 'report.html'}", soft_wrap=True, markup=False, highlight=False)
+        show_cross_validation(judge_folds(run, device))
+    where = escape(str(run))
+    notes().print(f"model: {where}   next: attunet predict -m {where} -i IMAGES -o MASKS", soft_wrap=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,7 @@ from attunet.config.settings import Settings
 __all__ = ["FingerprintSummary", "Normalization", "Plan", "Preprocessing"]
 
 Triple = tuple[int, int, int]
+Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Normalization(Settings):
@@ -25,11 +26,17 @@ class Normalization(Settings):
     mean: float = Field(0.0, description="Mean of the foreground (ct).")
     std: float = Field(1.0, gt=0.0, description="Standard deviation of the foreground (ct).")
 
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.lower > self.upper:
+            raise ValueError(f"lower must not exceed upper, got {self.lower} and {self.upper}")
+        return self
+
 
 class Preprocessing(Settings):
     """From a volume on the patient's grid to the network's input."""
 
-    spacing: tuple[float, float, float] = Field(
+    spacing: tuple[Millimetres, Millimetres, Millimetres] = Field(
         description="Voxel size in mm of the model grid; canonical (RAS) axes, slice axis moved last."
     )
     slice_axis: Literal[0, 1, 2] = Field(
@@ -97,12 +104,26 @@ class Plan(Settings):
             raise ValueError(f"regions must be named like the labels {list(self.labels)[1:]}, got {list(self.regions)}")
         if self.network.out_channels != len(self.outputs):
             raise ValueError(f"{len(self.outputs)} outputs need as many out_channels, got {self.network.out_channels}")
-        if unknown := {name for pair in self.mirror_swaps for name in pair} - set(self.foreground):
-            raise ValueError(f"mirror_swaps names {', '.join(sorted(unknown))}, known are {', '.join(self.foreground)}")
-        if self.network.in_channels != len(self.preprocessing.normalization):
-            raise ValueError("normalization needs one entry per input channel")
-        if self.network.spatial_dims == 2 and self.patch_size[2] != 1:
-            raise ValueError(f"a 2-D network needs a patch of depth 1, got {self.patch_size}")
+        values = [*self.labels.values(), *([] if self.ignore_label is None else [self.ignore_label])]
+        if len(set(values)) < len(values):
+            raise ValueError(f"labels and ignore_label need values of their own, got {values}")
+        channels = {len(self.preprocessing.normalization), len(self.channel_names), self.network.in_channels}
+        if len(channels) > 1:
+            raise ValueError("normalization and channel_names need one entry per input channel (in_channels)")
+        if min(self.patch_size) < 1 or (self.network.spatial_dims == 2 and self.patch_size[2] != 1):
+            raise ValueError(f"patch_size must be positive, and of depth 1 for a 2-D network, got {self.patch_size}")
+        return self
+
+    @model_validator(mode="after")
+    def _mirrors_what_it_can(self) -> Self:
+        axes = self.mirror_axes
+        if len(set(axes)) < len(axes) or any(axis >= self.network.spatial_dims for axis in axes):
+            raise ValueError(f"mirror_axes must differ and be axes of the network, got {axes}")
+        swapped = [name for pair in self.mirror_swaps for name in pair]
+        if len(set(swapped)) < len(swapped) or not set(swapped) <= set(self.foreground):
+            raise ValueError(f"mirror_swaps must name different labels of {', '.join(self.foreground)}, got {swapped}")
+        if swapped and self.left_right not in axes:
+            raise ValueError(f"mirror_swaps needs the left-right axis, {self.left_right}, in mirror_axes, got {axes}")
         return self
 
     @property

@@ -34,7 +34,5 @@ class Refinement(Settings):
 
     postprocessing: dict[str, Cleaning] = Field(default_factory=dict, description="Label to what is done to its mask.")
     temperature: float = Field(1.0, gt=0, description="Divides the logits before they become probabilities.")
-    quality: Quality | None = Field(
-        None, description="What the predicted Dice is worth; null when not measured."
-    )
+    quality: Quality | None = Field(None, description="What the predicted Dice is worth; null when not measured.")
     reasons: dict[str, str] = Field(default_factory=dict, description="Why each was kept or not, with its figure.")

@@ -12,7 +12,7 @@ from attunet.data.comparisons import compare_cases
 from attunet.data.dataset import Case, Dataset, Problem
 from attunet.data.facts import CaseFacts, count_labels, gather_facts
 from attunet.data.formats import mask_suffix, read_label, suffix_of
-from attunet.data.labels import background_value
+from attunet.data.labels import background_value, declared_values, drawn_values
 from attunet.data.volume import Volume
 from attunet.errors import AttunetError, GeometryError, LabelError
 
@@ -136,12 +136,19 @@ def _label_problems(case: Case, facts: CaseFacts, dataset: Dataset) -> Iterator[
             "the label holds nothing but background",
             "check that it is the right file; leave the case out if nothing was annotated",
         )
-    if dataset.label_names is not None:
-        declared = {*dataset.label_names.values(), background, dataset.ignore_label}
-        if unexpected := sorted(values - declared):
-            yield Problem(
-                case.id,
-                "unexpected label value",
-                f"the label holds {', '.join(map(str, unexpected[:8]))}, which dataset.json does not declare",
-                "declare the values under labels, or correct the label file",
-            )
+    declared = declared_values(dataset)
+    if declared is not None and (unexpected := sorted(values - declared)):
+        yield Problem(
+            case.id,
+            "unexpected label value",
+            f"the label holds {', '.join(map(str, unexpected[:8]))}, which the data set does not declare",
+            "declare the values under labels in dataset.json or the CSV file, or correct the label file",
+        )
+    drawn, listed = drawn_values(case, dataset), ", ".join(case.annotated or ())
+    if drawn is not None and (surplus := sorted(values - drawn - {background, dataset.ignore_label})):
+        yield Problem(
+            case.id,
+            "label not listed",
+            f"the label holds {', '.join(map(str, surplus[:8]))}, listed are only {listed}",
+            "name them in the column labels, or remove them from the label file",
+        )

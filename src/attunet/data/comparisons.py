@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from attunet.data.dataset import Dataset, Problem
 from attunet.data.facts import CaseFacts
 from attunet.data.formats import suffix_of
+from attunet.data.labels import label_values
 
 __all__ = ["compare_cases"]
 
@@ -98,9 +99,9 @@ def _values(dataset: Dataset, facts: Sequence[CaseFacts]) -> Iterator[Problem]:
         listed = ", ".join(map(str, sorted(found)[:12])) + (" and more" if len(found) > 12 else "")
         remedy = "nothing: they are numbered inside and written back as they are"
         yield _notice("gaps in label values", f"label values are {listed}", remedy)
-    unseen = {name: value for name, value in (dataset.label_names or {}).items() if value not in found}
+    unseen = {name: values for name, values in label_values(dataset).items() if not found.intersection(values)}
     if found and unseen:
-        names = ", ".join(f"{name} ({value})" for name, value in unseen.items())
+        names = ", ".join(f"{name} ({', '.join(map(str, values))})" for name, values in unseen.items())
         yield _notice("label never seen", f"declared, but in no label: {names}", "remove the name or add cases")
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -14,7 +17,7 @@ from attunet.data.dataset import Case, Dataset
 from attunet.errors import DatasetError, FormatError
 from attunet.files import write_text
 
-__all__ = ["Fold", "Split", "make_folds"]
+__all__ = ["Fold", "Split", "grouped", "make_folds", "refuse_leaks"]
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,33 @@ class Split:
             raise FormatError(f"{file} does not tell which cases the fold saw", hint="train the fold again") from error
 
 
-def make_folds(dataset: Dataset, folds: int, seed: int) -> tuple[Fold, ...]:
+def grouped(dataset: Dataset, pattern: str | None) -> Dataset:
+    """The data set with each case's group (its patient) read from its name; None changes nothing.
+
+    Args: a regular expression; its first parenthesis, or all that it matches, is the group.
+    Raises: DatasetError naming the cases that it does not match.
+    """
+    if pattern is None:
+        return dataset
+    found = {case.id: re.search(pattern, case.id) for case in dataset.cases}
+    if strange := [name for name, match in found.items() if match is None]:
+        raise DatasetError(
+            f"group_by {pattern!r} matches nothing in {', '.join(strange[:3])} ({len(strange)} of {len(found)} cases)",
+            hint="give a pattern that every case's name holds, such as '^[^_]+'",
+        )
+    groups = {name: (match[1] if match.groups() else match[0]) for name, match in found.items() if match}
+    return replace(dataset, cases=tuple(replace(case, group=groups[case.id]) for case in dataset.cases))
+
+
+def make_folds(
+    dataset: Dataset, folds: int, seed: int, present: Mapping[str, Collection[int]] | None = None
+) -> tuple[Fold, ...]:
     """Folds of a cross-validation over the labelled cases; the same for the same cases and seed.
 
     Cases of one group stay on one side. There are never more folds than groups; a single group validates on
     itself. A `split` given by the user wins: its val rows are the validation set of the only fold, its test
     rows are left out; with train rows and no val row, the only fold validates on its training cases.
+    Args: the labels present in each case, by id, to spread every label evenly over the folds.
     Raises: DatasetError when no labelled case is left to train on.
     """
     cases = [case for case in dataset.labelled if case.split != "test"]
@@ -80,27 +104,60 @@ def make_folds(dataset: Dataset, folds: int, seed: int) -> tuple[Fold, ...]:
         )
     if decided:
         return (_fold(0, train, [case for case in cases if case.split == "val"]),)
-    parts = _parts(cases, folds, seed)
+    parts = _parts(cases, folds, seed, present or {})
     if len(parts) == 1:
         return (_fold(0, cases, []),)
     return tuple(_fold(index, _others(parts, index), part) for index, part in enumerate(parts))
+
+
+def refuse_leaks(fold: Fold, cases: Mapping[str, Case], digests: Mapping[str, str]) -> None:
+    """Make sure that nothing a fold trains on is in its validation set, unless both are one and the same set.
+
+    Args: the cases and a hash of each one's image, by id.
+    Raises: DatasetError naming two cases of one patient, or with one image, on either side.
+    """
+    if set(fold.train) == set(fold.validation):
+        return
+    for what, sign in (("of one group", _group_of(cases)), ("the same image", digests)):
+        trained = {sign[name]: name for name in fold.train}
+        for name in fold.validation:
+            if other := trained.get(sign[name]):
+                raise DatasetError(
+                    f"fold {fold.index} would validate on {name} and train on {other}: they are {what}",
+                    hint="leave one of them out, give both the same group, or put both on one side of the split",
+                )
+
+
+def _group_of(cases: Mapping[str, Case]) -> dict[str, str]:
+    return {name: _patient(case) for name, case in cases.items()}
+
+
+def _patient(case: Case) -> str:
+    return f"group {case.group}" if case.group is not None else f"case {case.id}"
 
 
 def _others(parts: list[list[Case]], index: int) -> list[Case]:
     return [case for other, part in enumerate(parts) if other != index for case in part]
 
 
-def _parts(cases: list[Case], folds: int, seed: int) -> list[list[Case]]:
-    """The groups in random order, each dealt to the part that has the fewest cases so far."""
+def _parts(cases: list[Case], folds: int, seed: int, present: Mapping[str, Collection[int]]) -> list[list[Case]]:
+    """The groups in random order, those with rare labels first, each dealt to the part that needs it most."""
     groups: dict[str, list[Case]] = {}
     for case in sorted(cases, key=lambda case: case.id):
-        groups.setdefault(f"group {case.group}" if case.group is not None else f"case {case.id}", []).append(case)
+        groups.setdefault(_patient(case), []).append(case)
+    labels = {name: {label for case in group for label in present.get(case.id, ())} for name, group in groups.items()}
+    frequency = Counter(label for found in labels.values() for label in found)
     names = list(groups)
     random.Random(seed).shuffle(names)
-    names.sort(key=lambda name: -len(groups[name]))
+    names.sort(key=lambda name: (-len(groups[name]), sorted(frequency[label] for label in labels[name])))
     parts: list[list[Case]] = [[] for _ in range(min(folds, len(groups)))]
+    dealt: list[Counter[int]] = [Counter() for _ in parts]
     for name in names:
-        min(parts, key=len).extend(groups[name])
+        rarest = sorted(labels[name], key=lambda label: (frequency[label], label))
+        need = [(len(part), *(dealt[index][label] for label in rarest)) for index, part in enumerate(parts)]
+        chosen = need.index(min(need))
+        parts[chosen].extend(groups[name])
+        dealt[chosen].update(labels[name])
     return parts
 
 

@@ -10,28 +10,27 @@ import numpy as np
 import numpy.typing as npt
 
 from attunet.config import Normalization, Preprocessing
+from attunet.data.orientation import Flips, Triple, canonical, content_box, oriented, reorientation
 from attunet.data.resample import resize, resize_labels
-from attunet.data.volume import Affine, Array, Volume, axis_order
+from attunet.data.volume import Affine, Array, Volume
 from attunet.errors import DataError, GeometryError, LabelError
 
 __all__ = [
     "IGNORED",
     "Prepared",
     "Trail",
-    "canonical",
-    "content_box",
     "model_affine",
     "prepare",
     "prepare_label",
     "restore",
     "restore_labels",
+    "restore_regions",
+    "untouched",
 ]
 
 IGNORED = 255
 """Class index of voxels that are left out of the loss."""
 
-Triple = tuple[int, int, int]
-Flips = tuple[bool, bool, bool]
 Box = tuple[slice, slice, slice]
 Image = npt.NDArray[np.float32]
 
@@ -74,20 +73,6 @@ class Prepared:
 
     array: Image
     trail: Trail
-
-
-def canonical(volume: Volume, slice_axis: int = 2) -> tuple[Volume, Triple, Flips]:
-    """The volume with axes running right, front and up, then `slice_axis` (0, 1, 2) moved last; a view.
-
-    Returns: the volume, the original axis of each new axis, and which of them were flipped.
-    """
-    directions = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
-    closest = axis_order(directions)
-    x, y, z = sorted(range(3), key=lambda world: world == slice_axis)
-    axes = i, j, k = closest.index(x), closest.index(y), closest.index(z)
-    flips = bool(directions[x, i] < 0), bool(directions[y, j] < 0), bool(directions[z, k] < 0)
-    affine = volume.affine @ _reorientation(axes, flips, volume.spatial_shape)
-    return Volume(_oriented(volume.array, axes, flips), affine), axes, flips
 
 
 def prepare(volume: Volume, preprocessing: Preprocessing) -> Prepared:
@@ -133,7 +118,7 @@ def prepare_label(label: Volume, trail: Trail, values: Sequence[int], ignore: in
         )
     if label.channels != 1:
         raise LabelError(f"the label has {label.channels} channels, expected 1", hint="write one value a voxel")
-    upright = _oriented(label.array, trail.axes, trail.flips)
+    upright = oriented(label.array, trail.axes, trail.flips)
     return resize_labels(_class_indices(upright[0, *trail.box], values, ignore), trail.model_shape)
 
 
@@ -144,7 +129,7 @@ def restore(array: Array, trail: Trail, *, fill: float = 0.0) -> Image:
     """
     _check_model_grid(array, trail)
     result = np.full((array.shape[0], *trail.shape), fill, dtype=np.float32)
-    upright = _oriented(result, trail.axes, trail.flips)
+    upright = oriented(result, trail.axes, trail.flips)
     for target, channel in zip(upright, array, strict=True):
         target[trail.box] = resize(channel, trail.cropped_shape)
     return result
@@ -169,8 +154,31 @@ def restore_labels(logits: Array, trail: Trail, values: Sequence[int]) -> Array:
         np.maximum(best, strength, out=best)
     file_values = np.array(values, dtype=_smallest_integer(values))
     result: Array = np.full((1, *trail.shape), file_values[0])
-    _oriented(result, trail.axes, trail.flips)[0, *trail.box] = file_values[winner]
+    oriented(result, trail.axes, trail.flips)[0, *trail.box] = file_values[winner]
     return np.asarray(result[0])
+
+
+def restore_regions(probabilities: Array, trail: Trail, values: Sequence[int]) -> Array:
+    """Overlapping regions (R, I, J, K), painted one over the other where above 0.5, on the original grid (I, J, K).
+
+    Args: the value of the background, then that of each region in painting order. Regions are resized one at a time.
+    Raises: as `restore_labels`.
+    """
+    _check_model_grid(probabilities, trail)
+    background, *painted = values
+    if len(painted) != probabilities.shape[0]:
+        raise LabelError(f"{len(painted)} values for {probabilities.shape[0]} regions, expected one per region")
+    result: Array = np.full((1, *trail.shape), background, dtype=_smallest_integer(values))
+    upright = oriented(result, trail.axes, trail.flips)[0, *trail.box]
+    for value, channel in zip(painted, probabilities, strict=True):
+        upright[resize(channel, trail.cropped_shape) > 0.5] = value
+    return np.asarray(result[0])
+
+
+def untouched(volume: Volume, preprocessing: Preprocessing) -> Trail:
+    """The trail of a volume to which nothing was done, for results that lie on its own grid already."""
+    shape = volume.spatial_shape
+    return Trail(volume.affine, shape, (0, 1, 2), (False, False, False), (0, 0, 0), shape, shape, preprocessing)
 
 
 def model_affine(trail: Trail) -> Affine:
@@ -179,7 +187,7 @@ def model_affine(trail: Trail) -> Affine:
     resampling = np.diag([*scale, 1.0])
     # Half-pixel centres: the grids share their outer faces, not their first voxel centres.
     resampling[:3, 3] = scale / 2 - 0.5 + trail.start
-    return np.asarray(trail.affine @ _reorientation(trail.axes, trail.flips, trail.shape) @ resampling)
+    return np.asarray(trail.affine @ reorientation(trail.axes, trail.flips, trail.shape) @ resampling)
 
 
 def _check(volume: Volume, preprocessing: Preprocessing) -> None:
@@ -198,21 +206,6 @@ def _check(volume: Volume, preprocessing: Preprocessing) -> None:
             "the image holds NaN or infinite values, expected finite numbers",
             hint="replace them by a number, such as the value of air or background",
         )
-
-
-def content_box(array: Array, *, crop: bool) -> tuple[Triple, Triple]:
-    """Start and shape of the box in which any channel is above its minimum; the whole grid when none is."""
-    i, j, k = array.shape[1:]
-    if not crop:
-        return (0, 0, 0), (i, j, k)
-    content = array[0] > array[0].min()
-    for channel in array[1:]:
-        content |= channel > channel.min()
-    lines = [np.flatnonzero(content.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
-    if not len(lines[0]):
-        return (0, 0, 0), (i, j, k)
-    (i, i_end), (j, j_end), (k, k_end) = ((int(line[0]), int(line[-1]) + 1) for line in lines)
-    return (i, j, k), (i_end - i, j_end - j, k_end - k)
 
 
 def _model_shape(cropped: Triple, upright: Volume, preprocessing: Preprocessing) -> Triple:
@@ -272,19 +265,3 @@ def _smallest_integer(values: Sequence[int]) -> type[np.integer[Any]]:
         if np.iinfo(kind).min <= min(values) and max(values) <= np.iinfo(kind).max:
             return kind
     raise LabelError(f"label values {min(values)} to {max(values)} do not fit into 64 bits")
-
-
-def _oriented(array: Array, axes: Triple, flips: Flips) -> Array:
-    """A view of (C, I, J, K) in model axes; writing to the view writes to the original, which is the undo."""
-    steps = [slice(None, None, -1) if flip else slice(None) for flip in flips]
-    return array.transpose(0, *(axis + 1 for axis in axes))[:, *steps]
-
-
-def _reorientation(axes: Triple, flips: Flips, shape: Triple) -> Affine:
-    """4x4: voxel indices in model axes to original voxel indices."""
-    matrix: npt.NDArray[Any] = np.zeros((4, 4))
-    matrix[3, 3] = 1.0
-    for column, (axis, flip) in enumerate(zip(axes, flips, strict=True)):
-        matrix[axis, column] = -1.0 if flip else 1.0
-        matrix[axis, 3] = shape[axis] - 1 if flip else 0.0
-    return matrix

@@ -1,7 +1,7 @@
 """How good a segmentation is: metrics of masks, scores of cases, summaries of folders."""
 
 from attunet.evaluation.evaluate import evaluate
-from attunet.evaluation.scores import CaseScores, LabelScores, score_case
+from attunet.evaluation.scores import CaseScores, LabelScores, score_case, scored_labels
 from attunet.evaluation.summary import Summary, summarize
 
-__all__ = ["CaseScores", "LabelScores", "Summary", "evaluate", "score_case", "summarize"]
+__all__ = ["CaseScores", "LabelScores", "Summary", "evaluate", "score_case", "scored_labels", "summarize"]

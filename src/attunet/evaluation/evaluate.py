@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import product
@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from attunet.data import formats
+from attunet.data.labels import background_value
+from attunet.data.layouts.declared import Declared
 from attunet.data.volume import Volume
 from attunet.errors import GeometryError
-from attunet.evaluation.pairs import Pair, label_names, match
-from attunet.evaluation.scores import CaseScores, LabelScores, foreground, score_case
-from attunet.evaluation.summary import Summary, summarize
+from attunet.evaluation.pairs import Pair, declared_labels, match
+from attunet.evaluation.scores import CaseScores, LabelScores, Values, foreground, score_case, targets
+from attunet.evaluation.summary import Summary
 
 __all__ = ["evaluate"]
 
@@ -26,35 +28,46 @@ WORKERS = 2
 @dataclass(frozen=True)
 class _Scored:
     case: CaseScores
-    labels: dict[str, int]
+    labels: dict[str, Values]
     voxels: int
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is scored in every case; wanted: None for the labels that each case holds."""
+
+    wanted: dict[str, Values] | None
+    declared: Declared
+    annotated: Mapping[str, Collection[str]]
 
 
 def evaluate(
     reference: Path,
     prediction: Path,
     *,
-    labels: Mapping[str, int] | None = None,
+    labels: Mapping[str, Values] | None = None,
+    annotated: Mapping[str, Collection[str]] | None = None,
     advance: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Score predictions against references.
 
     Args:
         reference, prediction: two files, or two folders whose files are matched by name without suffix.
-        labels: label name to value; by default every value other than 0 that the masks hold, named by the
-            `dataset.json` in or beside the reference folder. Its `ignore` label is left out of every metric.
+        labels: label name to value, or region to the values it unites, in both masks. By default what the
+            `dataset.json` in or beside the reference folder declares: its regions, or else the names of the
+            values, other than the background's, that the masks hold. Its `ignore` label counts in no metric.
+        annotated: of partly labelled cases, case name to the names of the labels that were drawn.
         advance: called with (cases done, cases in all) after every case.
     Raises: DatasetError when there is nothing to compare, GeometryError naming the case whose grids differ by
         more than 0.1 mm, FormatError or LabelError for a file that cannot be used.
     """
     pairs, extra = match(reference, prediction)
-    names = label_names(reference)
-    ignore = names.get("ignore")
-    wanted = None if labels is None else foreground(labels)
-    known = {value: name for name, value in names.items()}
+    declared = declared_labels(reference)
+    wanted = targets(declared.regions if labels is None else foreground(labels))
+    task = _Task(None if labels is None and not declared.regions else wanted, declared, annotated or {})
     results: list[_Scored] = []
     with ThreadPoolExecutor(WORKERS) as pool:
-        futures = [pool.submit(_score_pair, pair, wanted, known, ignore) for pair in pairs]
+        futures = [pool.submit(_score_pair, pair, task) for pair in pairs]
         try:
             for future in futures:
                 results.append(future.result())
@@ -63,20 +76,28 @@ def evaluate(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    every = wanted if wanted is not None else _union(result.labels for result in results)
-    return summarize([_completed(result, every) for result in results], every, extra)
+    every = task.wanted if task.wanted is not None else _union(result.labels for result in results)
+    return Summary(every, tuple(_completed(result, every, task) for result in results), tuple(extra))
 
 
-def _score_pair(pair: Pair, wanted: dict[str, int] | None, known: Mapping[int, str], ignore: int | None) -> _Scored:
+def _score_pair(pair: Pair, task: _Task) -> _Scored:
     truth = formats.read_label(pair.reference)
-    guess = truth.with_array(np.zeros_like(truth.array))
+    guess = truth.with_array(np.full_like(truth.array, background_value(task.declared.names)))
     if pair.prediction is not None:
         guess = formats.read_label(pair.prediction)
         _require_same_grid(pair.case, truth, guess)
-    labels = wanted if wanted is not None else _found(truth, guess, known, ignore)
+    ignore = task.declared.ignore
+    labels = task.wanted if task.wanted is not None else _found(truth, guess, task.declared)
     case = CaseScores(
         case=pair.case,
-        scores=score_case(truth.array[0], guess.array[0], labels, truth.spacing, ignore=ignore),
+        scores=score_case(
+            truth.array[0],
+            guess.array[0],
+            labels,
+            truth.spacing,
+            ignore=ignore,
+            annotated=task.annotated.get(pair.case),
+        ),
         reference_file=str(pair.reference),
         prediction_file=None if pair.prediction is None else str(pair.prediction),
         missing=pair.prediction is None,
@@ -85,21 +106,24 @@ def _score_pair(pair: Pair, wanted: dict[str, int] | None, known: Mapping[int, s
     return _Scored(case, labels, int(voxels))
 
 
-def _found(truth: Volume, guess: Volume, known: Mapping[int, str], ignore: int | None) -> dict[str, int]:
-    """The values of both masks, by name where it is known."""
-    values = {int(value) for mask in (truth, guess) for value in np.unique(mask.array)} - {0, ignore}
-    return {known.get(value, str(value)): value for value in sorted(values)}
+def _found(truth: Volume, guess: Volume, declared: Declared) -> dict[str, Values]:
+    """The foreground values of both masks, by name where it is known."""
+    known = {value: name for name, value in declared.names.items()}
+    values = {int(value) for mask in (truth, guess) for value in np.unique(mask.array)}
+    values -= {background_value(declared.names), declared.ignore}
+    return targets({known.get(value, str(value)): value for value in sorted(values)})
 
 
-def _union(found: Iterable[Mapping[str, int]]) -> dict[str, int]:
+def _union(found: Iterable[Mapping[str, Values]]) -> dict[str, Values]:
     every = {name: value for labels in found for name, value in labels.items()}
-    return dict(sorted(every.items(), key=lambda item: item[1]))
+    return dict(sorted(every.items(), key=lambda item: (item[1],) if isinstance(item[1], int) else item[1]))
 
 
-def _completed(result: _Scored, labels: Mapping[str, int]) -> CaseScores:
-    """A case with an entry for every label, also for those that only other cases hold."""
+def _completed(result: _Scored, labels: Mapping[str, Values], task: _Task) -> CaseScores:
+    """A case with an entry for every label that was drawn in it, also for those that only other cases hold."""
     absent = LabelScores.absent(result.voxels)
-    return replace(result.case, scores={name: result.case.scores.get(name, absent) for name in labels})
+    drawn = task.annotated.get(result.case.case, labels)
+    return replace(result.case, scores={name: result.case.scores.get(name, absent) for name in labels if name in drawn})
 
 
 def _require_same_grid(case: str, reference: Volume, prediction: Volume) -> None:

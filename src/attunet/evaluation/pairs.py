@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from attunet.data import formats
+from attunet.data.layouts.declared import Declared, load_description, read_declared
 from attunet.errors import DatasetError
 
-__all__ = ["Pair", "label_names", "match"]
+__all__ = ["Pair", "declared_labels", "match"]
 
 
 @dataclass(frozen=True)
@@ -51,27 +51,17 @@ def match(reference: Path, prediction: Path) -> tuple[list[Pair], list[str]]:
     return pairs, [case for case in predictions if case not in references]
 
 
-def label_names(reference: Path) -> dict[str, int]:
-    """Label names and values by the `dataset.json` in or beside the reference folder; empty without one.
+def declared_labels(reference: Path) -> Declared:
+    """Labels or regions by the `dataset.json` in or beside the reference folder; nothing declared without one.
 
-    MSD's {"1": "liver"} and nnU-Net's {"liver": 1} are both read; regions of several values are passed over.
+    MSD's {"1": "liver"} and nnU-Net's {"liver": 1, "all": [1, 2]} are both read.
+    Raises: DatasetError when it cannot be used.
     """
     folder = reference if reference.is_dir() else reference.parent
     for path in (folder / "dataset.json", folder.parent / "dataset.json"):
         if path.is_file():
-            return _read_names(path)
-    return {}
-
-
-def _read_names(path: Path) -> dict[str, int]:
-    try:
-        labels = json.loads(path.read_text(encoding="utf-8"))["labels"]
-        spelled = [(value, key) if isinstance(value, str) else (key, value) for key, value in labels.items()]
-        return {name: int(value) for name, value in spelled if not isinstance(value, list)}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(
-            f"{path} does not name labels: {error!r}", hint='expected "labels": {"background": 0, "liver": 1}'
-        ) from error
+            return read_declared(load_description(path), path)
+    return Declared({}, {}, None)
 
 
 def _cases(folder: Path) -> dict[str, Path]:

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import nan, prod
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 
+from attunet.config import Plan
+from attunet.data.labels import background_value
 from attunet.data.volume import Array, Spacing
-from attunet.evaluation.metrics import Counts, count, require_same_shape
+from attunet.evaluation.metrics import Counts, Mask, count, require_same_shape
+from attunet.evaluation.skeleton import skeleton_recall
 from attunet.evaluation.surface import surface_scores
 
-__all__ = ["METRICS", "CaseScores", "LabelScores", "foreground", "score_case"]
+__all__ = ["METRICS", "CaseScores", "LabelScores", "Values", "foreground", "score_case", "scored_labels", "targets"]
+
+Values = int | tuple[int, ...]
+"""The value of a label, or the values that a region unites."""
+
+V = TypeVar("V", bound=Values)
 
 METRICS: Mapping[str, str] = {
     "Dice": "Dice",
     "IoU": "intersection over union",
     "Precision": "precision",
     "Recall": "recall",
+    "SkeletonRecall": "recall on the reference's skeleton, for thin structures",
     "MSD": "mean symmetric surface distance, mm",
     "HD95": "95th-percentile Hausdorff distance, mm",
     "VolumeErrorMl": "predicted minus reference volume, ml",
@@ -42,6 +52,7 @@ class LabelScores:
     hd95: float
     volume_error_ml: float
     relative_volume_error: float
+    skeleton_recall: float = nan
 
     @classmethod
     def absent(cls, voxels: int) -> Self:
@@ -50,12 +61,17 @@ class LabelScores:
 
     def values(self) -> dict[str, float]:
         """The metrics under the names of `METRICS`."""
+        return dict(self._metrics)
+
+    @cached_property
+    def _metrics(self) -> dict[str, float]:
         counts = self.counts
         return {
             "Dice": counts.dice,
             "IoU": counts.iou,
             "Precision": counts.precision,
             "Recall": counts.recall,
+            "SkeletonRecall": self.skeleton_recall,
             "MSD": self.surface_distance,
             "HD95": self.hd95,
             "VolumeErrorMl": self.volume_error_ml,
@@ -75,7 +91,7 @@ class CaseScores:
 
     Args:
         case: name of the case.
-        scores: label name to its scores.
+        scores: label name to its scores; a label that was not drawn in this case is not among them.
         reference_file, prediction_file: where the masks came from, if from files.
         missing: whether there was no prediction, so that an empty one was scored.
     """
@@ -87,26 +103,42 @@ class CaseScores:
     missing: bool = False
 
 
-def foreground(labels: Mapping[str, int]) -> dict[str, int]:
-    """The labels that are scored: all but the background (value 0, or named so)."""
-    return {name: value for name, value in labels.items() if value != 0 and name != "background"}
+def foreground(labels: Mapping[str, V]) -> dict[str, V]:
+    """The labels that are scored: all but the background, which is the one named so, or else the value 0.
+
+    A tuple is a region and never the background; so (0,) keeps a label of value 0 that is no background.
+    """
+    background = background_value({name: value for name, value in labels.items() if isinstance(value, int)})
+    return {name: value for name, value in labels.items() if value != background}
+
+
+def scored_labels(plan: Plan) -> dict[str, Values]:
+    """What a model is judged by: every region as the values it unites in label files, or every foreground label."""
+    return dict(plan.regions) or targets({name: plan.labels[name] for name in plan.foreground})
+
+
+def targets(values: Mapping[str, Values]) -> dict[str, Values]:
+    """Foreground labels such that none of them is taken for the background, whatever its value."""
+    return {name: value or (0,) for name, value in values.items()}
 
 
 def score_case(
     reference: Array,
     prediction: Array,
-    labels: Mapping[str, int],
+    labels: Mapping[str, Values],
     spacing: Spacing,
     *,
     ignore: int | None = None,
+    annotated: Collection[str] | None = None,
 ) -> dict[str, LabelScores]:
     """Score one prediction, label by label, the background left out.
 
     Args:
         reference, prediction: integer arrays (I, J, K) on one grid.
-        labels: label name to its value in both arrays.
+        labels: label name to its value in both arrays; a region to the values whose union it is, in both.
         spacing: mm, array order.
         ignore: value in the reference whose voxels are left out of every metric.
+        annotated: names of the labels that were drawn in this case, the only ones to be scored; None for all.
     Raises: GeometryError when the shapes differ.
     """
     require_same_shape(reference, prediction)
@@ -115,22 +147,30 @@ def score_case(
         ignored = reference == ignore
         voxels -= int(np.count_nonzero(ignored))
         prediction = np.where(ignored, ignore, prediction)
-    scored = {name: value for name, value in foreground(labels).items() if value != ignore}
-    return {name: _score_label(reference, prediction, value, spacing, voxels) for name, value in scored.items()}
+    wanted = {name: value for name, value in foreground(labels).items() if annotated is None or name in annotated}
+    return {
+        name: _score_masks(_mask(reference, value), _mask(prediction, value), spacing, voxels)
+        for name, value in wanted.items()
+        if value != ignore
+    }
 
 
-def _score_label(reference: Array, prediction: Array, value: int, spacing: Spacing, voxels: int) -> LabelScores:
-    wanted, found = reference == value, prediction == value
+def _mask(array: Array, value: Values) -> Mask:
+    return np.isin(array, value) if isinstance(value, tuple) else array == value
+
+
+def _score_masks(wanted: Mask, found: Mask, spacing: Spacing, voxels: int) -> LabelScores:
     counts = count(wanted, found)
     if counts.both_empty:
         return LabelScores.absent(voxels)
     surface = surface_scores(wanted, found, spacing)
     volume = counts.volume_error(spacing)
-    outside = int(prod(reference.shape)) - voxels
+    outside = int(prod(wanted.shape)) - voxels
     return LabelScores(
         counts=Counts(tp=counts.tp, fp=counts.fp, fn=counts.fn, tn=counts.tn - outside),
         surface_distance=surface.mean,
         hd95=surface.hd95,
         volume_error_ml=volume.ml,
         relative_volume_error=volume.relative,
+        skeleton_recall=skeleton_recall(wanted, found),
     )

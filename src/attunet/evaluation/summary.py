@@ -11,22 +11,12 @@ from statistics import fmean, stdev
 from typing import Any, Self
 
 from attunet.errors import FormatError
-from attunet.evaluation.metrics import Counts
-from attunet.evaluation.scores import METRICS, CaseScores, LabelScores, foreground
+from attunet.evaluation.bootstrap import interval, means_interval
+from attunet.evaluation.scores import METRICS, CaseScores, Values, foreground, targets
+from attunet.evaluation.summary_file import RULES, case_from_json, case_to_json, key_of, plain, values_from_json
 from attunet.files import write_text
 
 __all__ = ["RULES", "Summary", "summarize"]
-
-RULES: Mapping[str, str] = {
-    "both_empty": "Reference and prediction hold no voxel of the label: every metric but the counts is null; "
-    "the case is counted under 'empty' and left out of the means.",
-    "one_empty": "Exactly one of the two is empty: Dice, IoU, precision and recall are 0, MSD and HD95 are "
-    "the image diagonal in mm, the relative volume error is +1 (empty reference) or -1 (empty prediction).",
-    "missing_predictions": "A reference without a prediction file is scored as an empty prediction.",
-    "extra_predictions": "A prediction without a reference is listed and not scored.",
-    "mean": "Mean over the cases in which the label is in the reference or the prediction; 'sd' is the "
-    "sample standard deviation; foreground_mean is the mean of the labels' means.",
-}
 
 
 @dataclass(frozen=True)
@@ -34,12 +24,12 @@ class Summary:
     """The scores of many cases.
 
     Args:
-        labels: name to value of the labels scored, background left out.
+        labels: name to value of the labels scored, or to the values of a region; background left out.
         cases: one entry per reference.
         extra_predictions: predictions without a reference.
     """
 
-    labels: Mapping[str, int]
+    labels: Mapping[str, Values]
     cases: tuple[CaseScores, ...]
     extra_predictions: tuple[str, ...] = ()
 
@@ -49,7 +39,10 @@ class Summary:
         return tuple(case.case for case in self.cases if case.missing)
 
     def values(self, label: str, metric: str = "Dice") -> dict[str, float]:
-        """Case name to value of a metric (a key of `METRICS`), without the cases that are empty in both."""
+        """Case name to value of a metric (a key of `METRICS`), of the cases that count.
+
+        Those in which both masks are empty, or the label was not drawn, do not.
+        """
         found = {case.case: case.scores[label].values()[metric] for case in self.cases if label in case.scores}
         return {case: value for case, value in found.items() if not isnan(value)}
 
@@ -66,6 +59,17 @@ class Summary:
         """Mean of the labels' means; nan when no label occurs anywhere."""
         means = (self.mean(label, metric) for label in self.labels)
         return _mean(value for value in means if not isnan(value))
+
+    def interval(self, label: str, metric: str = "Dice") -> tuple[float, float]:
+        """95 % bootstrap confidence interval of `mean`; nan for fewer than two cases that count."""
+        return interval(list(self.values(label, metric).values()))
+
+    def foreground_interval(self, metric: str = "Dice") -> tuple[float, float]:
+        """95 % bootstrap confidence interval of `foreground_mean`, whole cases drawn; nan for fewer than two."""
+        found = [self.values(label, metric) for label in self.labels]
+        if not found or not self.cases:
+            return nan, nan
+        return means_interval([[values.get(case.case, nan) for values in found] for case in self.cases])
 
     def worst(self, label: str) -> tuple[str, float] | None:
         """Case with the lowest Dice and that Dice; None when no case counts."""
@@ -84,14 +88,18 @@ class Summary:
     def to_dict(self) -> dict[str, Any]:
         """nnU-Net's keys (foreground_mean, mean, metric_per_case; labels by value) and ours; nan is None."""
         return {
-            "foreground_mean": {metric: _plain(self.foreground_mean(metric)) for metric in METRICS},
-            "mean": self._by_value(self.mean),
-            "sd": self._by_value(self.deviation),
-            "metric_per_case": [self._case_json(case) for case in self.cases],
+            "foreground_mean": {metric: plain(self.foreground_mean(metric)) for metric in METRICS},
+            "mean": self._by_value(lambda name, metric: plain(self.mean(name, metric))),
+            "sd": self._by_value(lambda name, metric: plain(self.deviation(name, metric))),
+            "ci95": {
+                "foreground_mean": {metric: _ends(self.foreground_interval(metric)) for metric in METRICS},
+                "mean": self._by_value(lambda name, metric: _ends(self.interval(name, metric))),
+            },
+            "metric_per_case": [case_to_json(case, self.labels) for case in self.cases],
             "labels": dict(self.labels),
             "missing_predictions": list(self.missing_predictions),
             "extra_predictions": list(self.extra_predictions),
-            "empty": {str(value): self.empty(name) for name, value in self.labels.items()},
+            "empty": {key_of(value): self.empty(name) for name, value in self.labels.items()},
             "metrics": dict(METRICS),
             "rules": dict(RULES),
         }
@@ -112,8 +120,8 @@ class Summary:
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            labels = {str(name): int(value) for name, value in content["labels"].items()}
-            cases = tuple(_case_from_json(entry, labels) for entry in content["metric_per_case"])
+            labels = {str(name): values_from_json(value) for name, value in content["labels"].items()}
+            cases = tuple(case_from_json(entry, labels) for entry in content["metric_per_case"])
             return cls(labels, cases, tuple(content["extra_predictions"]))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise FormatError(
@@ -121,32 +129,20 @@ class Summary:
                 hint="pass a summary.json written by attunet evaluate",
             ) from error
 
-    def _by_value(self, statistic: Callable[[str, str], float]) -> dict[str, dict[str, float | None]]:
+    def _by_value(self, statistic: Callable[[str, str], object]) -> dict[str, dict[str, object]]:
         return {
-            str(value): {metric: _plain(statistic(name, metric)) for metric in METRICS}
+            key_of(value): {metric: statistic(name, metric) for metric in METRICS}
             for name, value in self.labels.items()
         }
 
-    def _case_json(self, case: CaseScores) -> dict[str, Any]:
-        metrics = {
-            str(self.labels[name]): {metric: _plain(value) for metric, value in scores.values().items()}
-            for name, scores in case.scores.items()
-        }
-        return {
-            "case": case.case,
-            "reference_file": case.reference_file,
-            "prediction_file": case.prediction_file,
-            "missing": case.missing,
-            "metrics": metrics,
-        }
 
-
-def summarize(cases: Sequence[CaseScores], labels: Mapping[str, int], extra: Sequence[str] = ()) -> Summary:
+def summarize(cases: Sequence[CaseScores], labels: Mapping[str, Values], extra: Sequence[str] = ()) -> Summary:
     """Gather the scores of cases, from files or from arrays.
 
-    Args: the cases; label name to value (background left out); names of predictions without a reference.
+    Args: the cases; label name to value (background left out), or region to values; names of predictions without
+        a reference.
     """
-    return Summary(foreground(labels), tuple(cases), tuple(extra))
+    return Summary(targets(foreground(labels)), tuple(cases), tuple(extra))
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -154,30 +150,5 @@ def _mean(values: Iterable[float]) -> float:
     return fmean(found) if found else nan
 
 
-def _plain(value: float) -> float | None:
-    return None if isnan(value) else value
-
-
-def _case_from_json(entry: dict[str, Any], labels: Mapping[str, int]) -> CaseScores:
-    metrics = entry["metrics"]
-    return CaseScores(
-        case=entry["case"],
-        scores={name: _label_from_json(metrics[str(value)]) for name, value in labels.items() if str(value) in metrics},
-        reference_file=entry["reference_file"],
-        prediction_file=entry["prediction_file"],
-        missing=entry["missing"],
-    )
-
-
-def _label_from_json(values: dict[str, float | None]) -> LabelScores:
-    def number(metric: str) -> float:
-        value = values[metric]
-        return nan if value is None else value
-
-    return LabelScores(
-        counts=Counts(**{kind.lower(): int(number(kind)) for kind in ("TP", "FP", "FN", "TN")}),
-        surface_distance=number("MSD"),
-        hd95=number("HD95"),
-        volume_error_ml=number("VolumeErrorMl"),
-        relative_volume_error=number("RelativeVolumeError"),
-    )
+def _ends(found: tuple[float, float]) -> list[float | None]:
+    return [plain(end) for end in found]

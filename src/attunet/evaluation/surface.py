@@ -19,7 +19,7 @@ from scipy.spatial import KDTree
 from attunet.data.volume import Spacing
 from attunet.evaluation.metrics import Mask, require_same_shape
 
-__all__ = ["SurfaceScores", "hausdorff_95", "surface_distance", "surface_scores"]
+__all__ = ["SurfaceScores", "bounding_box", "hausdorff_95", "surface_distance", "surface_scores"]
 
 Points = npt.NDArray[np.float64]
 
@@ -84,7 +84,7 @@ def _plane(shape: tuple[int, ...], spacing: Spacing) -> tuple[tuple[int, ...], t
 
 def _surface_points(mask: Mask, steps: tuple[float, ...]) -> Points:
     """Centres (N, D) in mm of the surface voxels."""
-    box = _bounding_box(mask)
+    box = bounding_box(mask)
     if box is None:
         return np.empty((0, mask.ndim))
     inside = mask[box]
@@ -92,8 +92,11 @@ def _surface_points(mask: Mask, steps: tuple[float, ...]) -> Points:
     return np.asarray((np.argwhere(inside & ~binary_erosion(inside)) + origin) * np.array(steps), dtype=np.float64)
 
 
-def _bounding_box(mask: Mask) -> tuple[slice, ...] | None:
-    """Smallest box around a mask; voxels at its faces are surface, within the box as without it."""
+def bounding_box(mask: Mask) -> tuple[slice, ...] | None:
+    """Smallest box around a mask, None around an empty one.
+
+    Voxels at its faces are surface, within the box as without it.
+    """
     box = []
     for axis in range(mask.ndim):
         others = tuple(other for other in range(mask.ndim) if other != axis)

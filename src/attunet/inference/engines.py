@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -38,16 +39,17 @@ class Engine(Protocol):
 
 
 class OpenVINOEngine:
-    """The network's OpenVINO graph on the CPU, in bf16 where the CPU has it.
+    """The network's OpenVINO graph on the CPU, in bf16 where the CPU has it; may be called from several threads.
 
-    Args: graph.xml of a fold; the shape (C, *patch) it will be fed; windows in one call; arithmetic.
+    Args: graph.xml of a fold; the shape (C, *patch) it will be fed; windows in one call, each computed by its own share
+        of the cores, for which they need not wait on each other window by window; arithmetic.
     Raises: BundleError when the graph cannot be read.
     """
 
-    def __init__(self, graph: Path, shape: tuple[int, ...], *, batch: int = 1, precision: str = "auto") -> None:
+    def __init__(self, graph: Path, shape: tuple[int, ...], *, batch: int = 2, precision: str = "auto") -> None:
         try:
             model = _core().read_model(graph)
-            model.reshape([batch, *shape])
+            model.reshape([1, *shape])
         except RuntimeError as error:
             raise BundleError(
                 f"{graph} cannot be read by OpenVINO: {_first_line(error)}", hint="export it again"
@@ -56,18 +58,34 @@ class OpenVINOEngine:
         self.name = f"openvino cpu {self.precision}"
         self.batch = batch
         kind = {"bf16": "bf16", "fp32": "f32"}[self.precision]
-        settings = {"INFERENCE_PRECISION_HINT": kind, "PERFORMANCE_HINT": "LATENCY"}
+        # Pinned threads would queue behind other programs on their core while another core is free.
+        settings = {"INFERENCE_PRECISION_HINT": kind, "NUM_STREAMS": batch, "ENABLE_CPU_PINNING": False}
         self._compiled: Any = _core().compile_model(model, "CPU", settings)
         self._gates = [name for port in self._compiled.outputs for name in port.names if name.startswith("level")]
+        self._own = threading.local()
 
     def __call__(self, patches: Floats) -> EngineOutput:
         """See `Engine`."""
-        missing = self.batch - len(patches)
-        full = np.concatenate([patches, np.zeros((missing, *patches.shape[1:]), np.float32)]) if missing else patches
-        results = self._compiled(np.ascontiguousarray(full))
-        count = len(patches)
-        attention = {name: np.asarray(results[name], np.float32)[:count] for name in self._gates}
-        return EngineOutput(np.asarray(results["logits"], np.float32)[:count], attention)
+        requests = self._requests()[: len(patches)]
+        # Kept by name until the end: the requests read from them while they run.
+        inputs = [np.ascontiguousarray(patch[None]) for patch in patches]
+        for request, array in zip(requests, inputs, strict=True):
+            request.start_async({0: array}, share_inputs=True)
+        for request in requests:
+            request.wait()
+        attention = {name: _gathered(requests, name) for name in self._gates}
+        return EngineOutput(_gathered(requests, "logits"), attention)
+
+    def _requests(self) -> list[Any]:
+        """As many as windows in one call, for each thread its own."""
+        if not hasattr(self._own, "requests"):
+            self._own.requests = [self._compiled.create_infer_request() for _ in range(self.batch)]
+        return list(self._own.requests)
+
+
+def _gathered(requests: list[Any], output: str) -> Floats:
+    """One output of all requests, copied, as the next call writes over it."""
+    return np.concatenate([np.asarray(request.get_tensor(output).data, np.float32) for request in requests])
 
 
 def cpu_precision() -> str:
@@ -95,7 +113,7 @@ def available_devices() -> dict[str, str]:
     return devices
 
 
-def make_engine(fold: FoldFiles, plan: Plan, device: str = "auto", *, batch: int = 1) -> Engine:
+def make_engine(fold: FoldFiles, plan: Plan, device: str = "auto", *, batch: int = 2) -> Engine:
     """The engine for a fold on a device: auto takes CUDA where there is one, else the CPU.
 
     Raises: EngineError when the device is not there; ConfigError for an unknown one.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from attunet.config import Quality
 from attunet.data.formats import mask_suffix, write_volume
 from attunet.data.volume import Volume
 
@@ -23,10 +24,15 @@ class Prediction:
     """One channel, in the label values of the training files."""
     labels: dict[str, int]
     probabilities: Volume | None
-    """(classes, I, J, K) in [0, 1], in the order of `labels`, when asked for."""
+    """(outputs, I, J, K) in [0, 1], one channel for each label or each region in the order of `labels`, when asked for.
+    """
     attention: dict[str, Volume]
     """Coefficients of each gate in [0, 1], when asked for."""
     engine: str
+    expected_dice: dict[str, float | None] = field(default_factory=dict)
+    """Of each foreground label, the Dice it would have if the probabilities were right; None where it seems absent."""
+    quality: Quality | None = None
+    """What such numbers were worth on unseen cases, when that was measured."""
 
     @property
     def volumes_ml(self) -> dict[str, float]:
@@ -35,16 +41,28 @@ class Prediction:
         names = list(self.labels)[1:]
         return {name: float((self.segmentation.array == self.labels[name]).sum()) * voxel for name in names}
 
+    @property
+    def predicted_dice(self) -> float | None:
+        """The mean Dice to expect of this mask, as learnt on unseen cases; None when that was not measured.
+
+        Also None when every label seems absent.
+        """
+        known = [dice for dice in self.expected_dice.values() if dice is not None]
+        if self.quality is None or not known:
+            return None
+        return float(np.clip(self.quality.slope * np.mean(known) + self.quality.intercept, 0, 1))
+
     def save(self, folder: str | Path, *, suffix: str = ".nii.gz") -> Path:
         """Write CASE, and what else is there as attention/CASE_GATE and probabilities/CASE; the mask's path.
 
+        A gate of an ensemble's member, MEMBER/GATE, is written as CASE_MEMBER_GATE.
         Probabilities and attention go into NIfTI where the suffix can hold no floats.
         """
         folder = Path(folder)
         path = folder / f"{self.case}{mask_suffix(suffix)}"
         floats = suffix if suffix in (".nii", ".nii.gz", ".nrrd", ".mha", ".npy") else ".nii.gz"
         for gate, alpha in self.attention.items():
-            write_volume(alpha, folder / "attention" / f"{self.case}_{gate}{floats}")
+            write_volume(alpha, folder / "attention" / f"{self.case}_{gate.replace('/', '_')}{floats}")
         if self.probabilities is not None:
             write_volume(self.probabilities, folder / "probabilities" / f"{self.case}{floats}")
         write_volume(self.segmentation, path)  # last: its presence says that the case is done

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
-from attunet.bundle import load_bundle
-from attunet.config import Plan
-from attunet.data.cases import Case, find_cases, read_case
-from attunet.data.preprocess import prepare, restore, restore_labels
+from attunet.bundle import check_agreement, load_model
+from attunet.config import Plan, Refinement
+from attunet.data.cases import Case, find_cases, read_image
 from attunet.data.volume import Array, Volume
 from attunet.errors import ConfigError, DataError
 from attunet.inference.engines import Engine, make_engine
+from attunet.inference.member import Answer, Member, Pass, ask
+from attunet.inference.outputs import decide, expected_dice, on_image
+from attunet.inference.postprocess import clean
 from attunet.inference.prediction import Prediction
-from attunet.inference.sliding_window import Stitched, count_windows, sliding_window
 
 __all__ = ["Segmenter"]
 
-Floats = npt.NDArray[np.float32]
 Advance = Callable[[int, int], None]
+Image = str | Path | Volume | Array | Case
 
 
 def _silent(_done: int, _total: int) -> None:
@@ -32,25 +32,60 @@ def _silent(_done: int, _total: int) -> None:
 
 @dataclass(frozen=True)
 class Segmenter:
-    """A plan and the engines of its folds, whose probabilities are averaged."""
+    """The members of a model, whose probabilities are averaged, and what is done to the result.
 
-    plan: Plan
-    engines: tuple[Engine, ...]
+    Args: the members, all of one task; post-processing and quality, nothing by default.
+    Raises: ConfigError when the members differ in labels, regions or channels.
+    """
+
+    members: tuple[Member, ...]
+    refinement: Refinement = field(default_factory=Refinement)
+
+    def __post_init__(self) -> None:
+        check_agreement({member.name: member.plan for member in self.members})
 
     @classmethod
-    def load(cls, model: str | Path, *, folds: Sequence[int] | None = None, device: str = "auto") -> Self:
-        """Open a model folder: every finished fold, or those named.
+    def load(
+        cls, model: str | Path, *, folds: Sequence[int] | None = None, device: str = "auto", raw: bool = False
+    ) -> Self:
+        """Open the folder of a run or an ensemble: every finished fold, or those named.
 
+        Args: raw leaves out what a cross-validation taught (refinement.json), for judging the networks themselves.
         Raises: BundleError for an unfinished or altered folder, EngineError when the device is not there.
         """
-        bundle = load_bundle(Path(model), folds)
-        return cls(bundle.plan, tuple(make_engine(fold, bundle.plan, device) for fold in bundle.folds))
+        opened = load_model(Path(model), folds)
+        refinement = Refinement() if raw else opened.refinement
+        members = []
+        for name, bundle in opened.members.items():
+            engines = tuple(make_engine(fold, bundle.plan, device) for fold in bundle.folds)
+            members.append(Member(name, bundle.plan, engines, refinement.temperature))
+        return cls(tuple(members), refinement)
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the first member; labels, regions and channels are those of all."""
+        return self.members[0].plan
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """The engines of all members."""
+        return tuple(engine for member in self.members for engine in member.engines)
+
+    def read(self, image: Image, spacing: tuple[float, ...] | None = None) -> tuple[str, Volume]:
+        """Name and volume of what `predict` takes, checked against what the model expects.
+
+        Raises: DataError and its kind for a file or an array that the model cannot take.
+        """
+        name, volume = self._read(image, spacing)
+        self._check(volume, name)
+        return name, volume
 
     def predict(
         self,
-        image: str | Path | Volume | Array | Case,
+        image: Image,
         *,
         spacing: tuple[float, ...] | None = None,
+        name: str | None = None,
         step: float = 0.5,
         mirror: bool = True,
         probabilities: bool = False,
@@ -62,6 +97,7 @@ class Segmenter:
         Args:
             image: a file, a `Case` of several files, a `Volume`, or an array (I, J), (I, J, K) or (C, I, J, K) with its
                 spacing in mm.
+            name: what to call the case; by default as its file.
             step: distance of neighbouring windows as a share of the patch, in (0, 1].
             mirror: average over mirrored copies, along the axes the plan allows.
             probabilities, attention: keep the class probabilities and the gates' coefficients too.
@@ -70,28 +106,31 @@ class Segmenter:
         """
         if not 0 < step <= 1:
             raise ConfigError(f"a step of {step} patches", hint="choose a step size above 0 and at most 1")
-        name, volume = self._read(image, spacing)
-        self._check(volume, name)
-        prepared = prepare(volume, self.plan.preprocessing)
-        stitched = self._stitch(prepared.array, step, mirror, attention, advance)
-        values = tuple(self.plan.labels.values())
-        likely = restore(stitched.logits, prepared.trail) if probabilities else None
-        labels = restore_labels(stitched.logits, prepared.trail, values)
+        called, volume = self.read(image, spacing)
+        answer = ask(self.members, volume, Pass(step, mirror, attention), advance)
+        likely = on_image(answer.probabilities, answer.trail, self.plan) if probabilities else None
         return Prediction(
-            case=name,
+            case=name or called,
             image=volume,
-            segmentation=volume.with_array(labels[None]),
+            segmentation=volume.with_array(self._mask(answer, volume)[None]),
             labels=self.plan.labels,
-            probabilities=None if likely is None else volume.with_array(_outside_is_background(likely)),
-            attention={
-                gate: volume.with_array(restore(alpha, prepared.trail)) for gate, alpha in stitched.attention.items()
-            },
+            probabilities=None if likely is None else volume.with_array(likely),
+            attention={gate: volume.with_array(alpha) for gate, alpha in answer.attention.items()},
             engine=self.engines[0].name,
+            expected_dice=expected_dice(answer.probabilities, self.plan),
+            quality=self.refinement.quality,
         )
 
-    def _read(self, image: str | Path | Volume | Array | Case, spacing: tuple[float, ...] | None) -> tuple[str, Volume]:
+    def _mask(self, answer: Answer, volume: Volume) -> Array:
+        labels = decide(answer.probabilities, answer.trail, self.plan)
+        if not self.refinement.postprocessing:
+            return labels
+        how = self.refinement.postprocessing
+        return clean(labels, how, self.plan.labels, volume.spacing, regions=self.plan.regions)
+
+    def _read(self, image: Image, spacing: tuple[float, ...] | None) -> tuple[str, Volume]:
         if isinstance(image, Case):
-            return image.id, read_case(image)[0]
+            return image.id, read_image(image)
         if isinstance(image, Volume):
             return "volume", image
         if isinstance(image, np.ndarray):
@@ -99,7 +138,7 @@ class Segmenter:
         cases = find_cases([Path(image)], self.plan.network.in_channels)
         if len(cases) != 1:
             raise DataError(f"{image} holds {len(cases)} images, expected one", hint="predict them one after the other")
-        return cases[0].id, read_case(cases[0])[0]
+        return cases[0].id, read_image(cases[0])
 
     def _check(self, volume: Volume, name: str) -> None:
         expected = self.plan.network.in_channels
@@ -109,52 +148,8 @@ class Segmenter:
                 f"{', '.join(self.plan.channel_names)}",
                 hint="give the same channels in the same order as in training",
             )
-        if self.plan.network.spatial_dims == 3 and min(volume.spatial_shape) == 1:
+        if min(volume.spatial_shape) == 1 and any(member.plan.network.spatial_dims == 3 for member in self.members):
             raise DataError(
                 f"{name} is a 2-D image of shape {volume.spatial_shape}, the model was trained on volumes",
                 hint="give a volume, or use a model trained with --spatial-dims 2",
             )
-
-    def _stitch(self, image: Floats, step: float, mirror: bool, attention: bool, advance: Advance) -> Stitched:
-        """Probabilities of all folds averaged (as `logits` of the result), attention likewise."""
-        total = count_windows(_spatial(image), self.plan.patch_size, step) * len(self.engines)
-        done = 0
-
-        def count(windows: int) -> None:
-            nonlocal done
-            done += windows
-            advance(done, total)
-
-        results = [
-            sliding_window(
-                image,
-                engine,
-                self.plan.patch_size,
-                classes=len(self.plan.labels),
-                step=step,
-                mirror_axes=self.plan.mirror_axes if mirror else (),
-                attention=attention,
-                advance=count,
-            )
-            for engine in self.engines
-        ]
-        average = np.asarray(np.mean([softmax(result.logits) for result in results], axis=0), np.float32)
-        gates = {gate: np.mean([result.attention[gate] for result in results], axis=0) for gate in results[0].attention}
-        return Stitched(average, gates)
-
-
-def softmax(logits: Floats) -> Floats:
-    """Probabilities over the first axis."""
-    shifted = np.exp(logits - logits.max(axis=0, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=0, keepdims=True), np.float32)
-
-
-def _outside_is_background(probabilities: Floats) -> Floats:
-    """Voxels outside the content box hold no probability yet: they are background."""
-    probabilities[0] += 1 - probabilities.sum(axis=0)
-    return np.clip(probabilities, 0, 1)
-
-
-def _spatial(image: Floats) -> tuple[int, int, int]:
-    i, j, k = image.shape[1:]
-    return i, j, k

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain, combinations, product
@@ -17,6 +17,7 @@ __all__ = ["Stitched", "count_windows", "gaussian", "sliding_window", "window_st
 
 Floats = npt.NDArray[np.float32]
 Triple = tuple[int, int, int]
+Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,16 @@ def sliding_window(
     classes: int,
     step: float = 0.5,
     mirror_axes: tuple[int, ...] = (),
+    exchange: Mapping[int, Sequence[int]] | None = None,
     attention: bool = False,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Stitched:
     """Run the engine over (C, I, J, K) and blend the windows with Gaussian weights.
 
     Args: the patch in voxels (a depth of 1 means a 2-D network fed slice by slice); the number of classes; the step
-        between windows as a share of the patch; axes to mirror, whose every combination is averaged; whether to stitch
-        the attention too; a function called with the windows just done.
+        between windows as a share of the patch; axes to mirror, whose every combination is averaged; for an axis
+        along which left becomes right, the channel that each class has in such a copy; whether to stitch the attention
+        too; a function called with the windows just done.
     """
     padded, inside = _pad(image, patch)
     weight = gaussian(patch)
@@ -50,20 +53,21 @@ def sliding_window(
     logits = np.zeros((classes, *padded.shape[1:]), np.float32)
     maps: dict[str, Floats] = {}
     flips = _mirrorings(mirror_axes)
-    for batch in _batches(list(product(*window_starts(padded.shape[1:], patch, step))), engine.batch):
-        boxes = [tuple(slice(a, a + size) for a, size in zip(start, patch, strict=True)) for start in batch]
-        patches = np.stack([padded[:, *box] for box in boxes])
-        for axes in flips:
-            output = _run(engine, patches, axes, patch, attention)
-            for index, box in enumerate(boxes):
-                logits[:, *box] += output["logits"][index] * weight
-                for name in output.keys() - {"logits"}:
-                    alpha = output[name][index]
-                    target = maps.setdefault(name, np.zeros((len(alpha), *total.shape), np.float32))
-                    target[:, *box] += alpha * weight
-        for box in boxes:
-            total[box] += weight * len(flips)
-        advance(len(batch))
+    starts = product(*window_starts(padded.shape[1:], patch, step))
+    passes = [(_box(start, patch), axes) for start in starts for axes in flips]
+    for first in range(0, len(passes), engine.batch):
+        batch = passes[first : first + engine.batch]
+        for (box, axes), output in zip(batch, _run(engine, padded, batch, patch, attention), strict=True):
+            for channels in (order for axis, order in (exchange or {}).items() if axis in axes):
+                output["logits"] = output["logits"][list(channels)]
+            logits[:, *box] += output["logits"] * weight
+            for name in output.keys() - {"logits"}:
+                target = maps.setdefault(name, np.zeros((len(output[name]), *total.shape), np.float32))
+                target[:, *box] += output[name] * weight
+            if not axes:
+                total[box] += weight
+        advance((first + len(batch)) // len(flips) - first // len(flips))
+    total *= len(flips)
     for array in (logits, *maps.values()):
         array /= total
     return Stitched(logits[:, *inside], {name: maps[name][:, *inside] for name in sorted(maps)})
@@ -109,18 +113,27 @@ def _mirrorings(axes: tuple[int, ...]) -> list[tuple[int, ...]]:
     return list(chain.from_iterable(combinations(axes, count) for count in range(len(axes) + 1)))
 
 
-def _batches(starts: list[tuple[int, ...]], size: int) -> Iterator[list[tuple[int, ...]]]:
-    for first in range(0, len(starts), size):
-        yield starts[first : first + size]
+def _box(start: tuple[int, ...], patch: Triple) -> Box:
+    i, j, k = (slice(low, low + size) for low, size in zip(start, patch, strict=True))
+    return i, j, k
 
 
-def _run(engine: Engine, patches: Floats, axes: tuple[int, ...], patch: Triple, attention: bool) -> dict[str, Floats]:
-    """One mirrored pass, undone: every output as (B, channels, *patch)."""
+def _run(
+    engine: Engine, image: Floats, passes: Sequence[tuple[Box, tuple[int, ...]]], patch: Triple, attention: bool
+) -> list[dict[str, Floats]]:
+    """Windows of the image, each mirrored and mirrored back: every output as (channels, *patch)."""
     flat = patch[2] == 1
-    turned = tuple(axis + 2 for axis in axes)
-    flipped = np.flip(patches, turned)
-    output = engine(flipped[..., 0] if flat else flipped)
+    patches = np.stack([np.flip(image[:, *box], _spatial(axes)) for box, axes in passes])
+    output = engine(patches[..., 0] if flat else patches)
     wanted = {"logits": output.logits, **(output.attention if attention else {})}
     full = {name: array[..., None] if flat else array for name, array in wanted.items()}
     grown = {name: resize(array, patch) if array.shape[2:] != patch else array for name, array in full.items()}
-    return {name: np.flip(array, turned) for name, array in grown.items()}
+    return [
+        {name: np.flip(array[index], _spatial(axes)) for name, array in grown.items()}
+        for index, (_, axes) in enumerate(passes)
+    ]
+
+
+def _spatial(axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes of a volume in an array (C, I, J, K)."""
+    return tuple(axis + 1 for axis in axes)

@@ -18,6 +18,8 @@ from attunet.nn.network import AttentionUNet
 __all__ = ["load_weights", "read_weights", "save_weights"]
 
 _CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin", ".tar")
+# a training of ours holds its network twice; the averaged weights are the ones that it keeps
+_TRAINING = ("averaged.module.", "network.")
 
 
 def save_weights(network: AttentionUNet, path: Path) -> None:
@@ -45,6 +47,7 @@ def load_weights(path: Path, network: AttentionUNet) -> None:
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Any network's weights from .safetensors or a PyTorch checkpoint, without its wrappers and prefixes.
 
+    Of a checkpoint of our own training, the averaged weights.
     Raises: FormatError for a missing, corrupted or unknown file, and for one that holds code, not weights.
     """
     if path.suffix == ".safetensors":
@@ -59,9 +62,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             hint="save model.state_dict() instead",
         )
     try:
-        return unwrap(checkpoint)
+        return _of_training(unwrap(checkpoint))
     except ConfigError as error:
         raise FormatError(f"{path}: {error.message}", hint="save model.state_dict() instead") from error
+
+
+def _of_training(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The network that a training's checkpoint is about; other weights as they are."""
+    for prefix in _TRAINING:
+        if found := {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}:
+            return found
+    return weights
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

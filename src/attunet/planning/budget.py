@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from attunet.config import Gate
+from attunet.planning.hardware import Machine
 
-__all__ = ["BUDGETS", "Budget", "Dials", "Preset", "Size"]
+__all__ = ["BUDGETS", "Budget", "Dials", "Preset", "Resolution", "Size"]
 
 Size = Literal["small", "base", "large"]
 Preset = Literal["default", "paper", "listing"]
+Resolution = Literal["auto", "full", "low"]
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,16 @@ BUDGETS: dict[Size, Budget] = {
 
 @dataclass(frozen=True)
 class Dials:
-    """What a user may turn; everything else follows from the data."""
+    """What a user may turn; everything else follows from the data.
+
+    Args: memory_gb, what a training on the device may use; most of what is free when None.
+    """
 
     size: Size = "base"
     size_reason: str = "chosen with --size"
     spatial_dims: Literal[2, 3] | None = None
     preset: Preset = "default"
     gate: Gate | Literal["none"] | None = None
+    resolution: Resolution = "auto"
+    device: Machine = "cpu"
+    memory_gb: float | None = None

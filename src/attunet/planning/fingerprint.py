@@ -4,39 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
-from attunet.data.cases import Case, Dataset, GeometryPolicy, read_case
-from attunet.data.labels import name_labels
-from attunet.data.preprocess import canonical, content_box
-from attunet.data.volume import Array, Volume
-from attunet.errors import DataError, DatasetError, LabelError
+from attunet.data.cases import Dataset, GeometryPolicy
+from attunet.data.labels import background_value, name_labels
+from attunet.data.volume import Array
+from attunet.errors import DatasetError, LabelError
+from attunet.planning.case_facts import CaseFacts, read_facts
 
-__all__ = ["CaseFacts", "Fingerprint", "Modality", "fingerprint"]
+__all__ = ["Fingerprint", "Modality", "fingerprint"]
 
 Modality = Literal["ct", "mr", "image", "other"]
-_SAMPLES_PER_CASE = 20_000
-
-
-@dataclass(frozen=True)
-class CaseFacts:
-    """One case on canonical axes, cropped to its content."""
-
-    shape: tuple[int, int, int]
-    spacing: tuple[float, float, float]
-    raster: bool
-    intensities: Array
-    """(channels, samples): a sample of the foreground, or of the whole image where nothing is labelled."""
-    label_voxels: dict[int, int]
-    integral: bool
+Regions = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What the planner decides from."""
+    """What the planner decides from; `labels` and `regions` as in a `Plan`."""
 
     name: str
     cases: tuple[CaseFacts, ...]
@@ -44,6 +32,7 @@ class Fingerprint:
     ignore_label: int | None
     channel_names: tuple[str, ...]
     modality: Modality
+    regions: Regions = field(default_factory=dict)
 
     @property
     def shapes(self) -> Array:
@@ -55,12 +44,42 @@ class Fingerprint:
         """(cases, 3) mm."""
         return np.array([case.spacing for case in self.cases])
 
+    @property
+    def foreground(self) -> tuple[str, ...]:
+        """Names of the labels, or regions, that are not background."""
+        return tuple(self.labels)[1:]
+
     def label_counts(self) -> dict[str, int]:
         """Voxels per label name over all cases."""
         total: Counter[int] = Counter()
         for case in self.cases:
             total.update(case.label_voxels)
-        return {name: total.get(value, 0) for name, value in self.labels.items()}
+        return {name: sum(total.get(value, 0) for value in self._values(name)) for name in self.labels}
+
+    @cached_property
+    def label_voxels(self) -> Array:
+        """(cases, foreground) voxels of each label in each case."""
+        return np.array(
+            [
+                [sum(case.label_voxels.get(value, 0) for value in self._values(name)) for name in self.foreground]
+                for case in self.cases
+            ]
+        )
+
+    @cached_property
+    def centroids(self) -> Array:
+        """(cases, foreground, 3) mm along canonical axes from the middle of the content; nan where a label is not."""
+        found = np.full((len(self.cases), len(self.foreground), 3), np.nan)
+        for row, case in enumerate(self.cases):
+            for column, name in enumerate(self.foreground):
+                places = [case.places[value] for value in self._values(name) if value in case.places]
+                if places:
+                    weights = [place.voxels for place in places]
+                    found[row, column] = np.average([place.centroid for place in places], axis=0, weights=weights)
+        return found
+
+    def _values(self, name: str) -> tuple[int, ...]:
+        return self.regions.get(name, (self.labels[name],))
 
 
 def fingerprint(
@@ -72,19 +91,24 @@ def fingerprint(
 ) -> Fingerprint:
     """Read every labelled case once.
 
-    Args: labels to learn (name to file value, background added when missing), all of the data set's by default;
-        what to do when image and label grids differ; a function called after each case.
+    Args: labels to learn (name to file value, background added when missing), all of the data set's by default; of a
+        set with regions those named; what to do when image and label grids differ; a function called after each case.
     Raises: DatasetError without labelled cases, LabelError when a chosen label is nowhere, DataError for NaN.
     """
     chosen = [case for case in dataset.cases if case.label is not None and case.split != "test"]
     if not chosen:
         raise DatasetError(f"no labelled case in {dataset.root}", hint="training needs a label file for each image")
+    background = background_value(labels or dataset.label_names)
     facts = []
     for case in chosen:
-        facts.append(_facts(case, geometry))
+        facts.append(read_facts(case, geometry, background))
         advance()
-    found = sorted(set().union(*(case.label_voxels for case in facts)))
-    names = _chosen_labels(labels, found) if labels else name_labels(dataset.label_names, _without(found, dataset))
+    found = sorted(set().union(*(case.label_voxels for case in facts)) - {dataset.ignore_label})
+    if dataset.regions:
+        names, regions = _chosen_regions(dataset, labels, found)
+    else:
+        names = _chosen_labels(labels, found) if labels else name_labels(dataset.label_names, found)
+        regions = {}
     return Fingerprint(
         name=dataset.name,
         cases=tuple(facts),
@@ -92,44 +116,8 @@ def fingerprint(
         ignore_label=dataset.ignore_label,
         channel_names=_channel_names(dataset, facts),
         modality=_modality(dataset, facts),
+        regions=regions,
     )
-
-
-def _facts(case: Case, geometry: GeometryPolicy) -> CaseFacts:
-    image, label = read_case(case, geometry=geometry)
-    assert label is not None
-    start, size = content_box(image.array, crop=True)
-    box = tuple(slice(low, low + length) for low, length in zip(start, size, strict=True))
-    content = Volume(image.array[:, *box], image.affine)
-    axes, _, _ = canonical(content)
-    intensities = _sample(content.array, label.array[0][box])
-    if not np.isfinite(intensities).all():
-        raise DataError(
-            f"the image of case {case.id} holds NaN or infinite values, expected finite numbers",
-            hint="replace them by a number, such as the value of air or background",
-        )
-    values, counts = np.unique(label.array, return_counts=True)
-    return CaseFacts(
-        shape=axes.spatial_shape,
-        spacing=axes.spacing,
-        raster=bool(np.array_equal(image.affine, np.eye(4))) and image.spatial_shape[2] == 1,
-        intensities=intensities,
-        label_voxels={int(value): int(count) for value, count in zip(values, counts, strict=True)},
-        integral=bool(np.issubdtype(image.array.dtype, np.integer)),
-    )
-
-
-def _sample(image: Array, label: Array) -> Array:
-    flat = image.reshape(image.shape[0], -1)
-    inside = np.flatnonzero(label)
-    if inside.size == 0:
-        inside = np.arange(flat.shape[1])
-    step = max(1, inside.size // _SAMPLES_PER_CASE)
-    return flat[:, inside[::step]].astype(np.float32)
-
-
-def _without(found: Iterable[int], dataset: Dataset) -> list[int]:
-    return [value for value in found if value != dataset.ignore_label]
 
 
 def _chosen_labels(labels: dict[str, int], found: list[int]) -> dict[str, int]:
@@ -137,8 +125,27 @@ def _chosen_labels(labels: dict[str, int], found: list[int]) -> dict[str, int]:
     if absent:
         raise LabelError(f"labels {absent} occur in no case; found values {found}", hint="correct --labels")
     rest = {name: value for name, value in labels.items() if name != "background"}
-    background = labels.get("background", 0)
-    return {"background": background, **rest}
+    return {"background": background_value(labels), **rest}
+
+
+def _chosen_regions(dataset: Dataset, wanted: Iterable[str] | None, found: list[int]) -> tuple[dict[str, int], Regions]:
+    """Names with their painted values, background first, and the file values that each region unites."""
+    painted = dataset.label_names or {}
+    background = background_value(painted)
+    known = {value for values in dataset.regions.values() for value in values} | {background}
+    if unknown := [value for value in found if value not in known]:
+        raise LabelError(
+            f"the label files hold {unknown}, which belong to no region of {dataset.root}",
+            hint="add each value to a region, or correct the label files",
+        )
+    absent = set(wanted or ()) - set(dataset.regions) - {"background"}
+    if absent:
+        raise LabelError(
+            f"there is no region {', '.join(sorted(absent))}, known are {', '.join(dataset.regions)}",
+            hint="correct --labels",
+        )
+    regions = {name: values for name, values in dataset.regions.items() if not wanted or name in wanted}
+    return {"background": background, **{name: painted[name] for name in regions}}, regions
 
 
 def _channel_names(dataset: Dataset, facts: list[CaseFacts]) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ __all__ = ["Grid", "plan_dims", "plan_grid"]
 Floats = npt.NDArray[np.float64]
 _ANISOTROPY = 3.0
 _THIN = 8
+_COVERED = 4
+"""How many patches the median volume may hold at low resolution. Source: nnU-Net (Isensee et al. 2021)."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Grid:
     slice_axis: Literal[0, 1, 2]
     spacing: Floats
     shape: Floats
+    resolution: Literal["full", "low"] = "full"
 
 
 def plan_dims(fingerprint: Fingerprint, dials: Dials, reasons: dict[str, str]) -> Literal[2, 3]:
@@ -46,7 +49,7 @@ def plan_dims(fingerprint: Fingerprint, dials: Dials, reasons: dict[str, str]) -
         return dials.spatial_dims
     depth = int(np.median(fingerprint.shapes.min(axis=1)))
     verdict = "too few for a 3-D network" if depth < _THIN else "enough for a 3-D network"
-    reasons["spatial_dims"] = f"the thinnest axis has {depth} voxels in the median, {verdict}"
+    reasons["spatial_dims"] = f"the thinnest axis has {depth} voxel{'s' * (depth != 1)} in the median, {verdict}"
     return 2 if depth < _THIN else 3
 
 
@@ -56,8 +59,13 @@ def plan_grid(
     """The grid that every case is resampled to."""
     axis = _slice_axis(fingerprint, reasons)
     order = [*(other for other in range(3) if other != axis), axis]
-    spacing = _spacing(fingerprint, order, dims, budget, dials, reasons)
+    native = _native(fingerprint, order, dims, dials, reasons)
     extent = np.median(fingerprint.shapes[:, order] * fingerprint.spacings[:, order], axis=0)
+    if dials.resolution == "low":
+        spacing = _coarsened(native, extent, dims, _COVERED * budget.voxels[dims])
+        low = _explain_low(native, spacing, reasons)
+        return Grid(axis, spacing, np.maximum(extent / spacing, 1.0), "low" if low else "full")
+    spacing = _spacing(fingerprint, native, extent, dims, budget, dials, reasons)
     return Grid(axis, spacing, np.maximum(extent / spacing, 1.0))
 
 
@@ -81,14 +89,35 @@ def _slice_axis(fingerprint: Fingerprint, reasons: dict[str, str]) -> Literal[0,
 
 
 def _spacing(
-    fingerprint: Fingerprint, order: list[int], dims: int, budget: Budget, dials: Dials, reasons: dict[str, str]
+    fingerprint: Fingerprint,
+    native: Floats,
+    extent: Floats,
+    dims: int,
+    budget: Budget,
+    dials: Dials,
+    reasons: dict[str, str],
 ) -> Floats:
+    """The native spacing, or as much coarser as the size asks for."""
+    spacing = native
+    if dials.resolution == "auto" and fingerprint.modality != "image" and not _of_the_paper(fingerprint, dials):
+        limit = budget.volume_voxels if dims == 3 else _COVERED * budget.voxels[dims]
+        spacing = _coarsened(native, extent, dims, limit)
+        _explain_coarsening(native, spacing, dims, limit, reasons)
+    covered = budget.voxels[dims] / float(np.prod(extent[:dims] / spacing[:dims]))
+    chosen = "chosen with --resolution" if dials.resolution == "full" else "that of the data, as far as the size allows"
+    advice = f"; a patch sees {covered:.0%} of the median image: try --resolution low, too" if covered < 0.25 else ""
+    reasons["resolution"] = chosen + advice
+    return spacing
+
+
+def _native(fingerprint: Fingerprint, order: list[int], dims: int, dials: Dials, reasons: dict[str, str]) -> Floats:
+    """The spacing that the data suggest, whatever the size."""
     spacings = fingerprint.spacings[:, order]
     target = np.asarray(np.median(spacings, axis=0))
     reasons["spacing"] = "the median of the data set"
     if fingerprint.modality == "image":
         return target
-    if dials.preset == "paper" and fingerprint.modality == "ct":
+    if _of_the_paper(fingerprint, dials):
         reasons["spacing"] = "2 mm isotropic, as in the paper"
         return np.full(3, 2.0)
     coarse = int(np.argmax(target))
@@ -96,21 +125,39 @@ def _spacing(
     if dims == 3 and target[coarse] > _ANISOTROPY * finer:
         target[coarse] = max(float(np.percentile(spacings[:, coarse], 10)), finer)
         reasons["spacing"] += f"; the coarse axis at its 10th percentile, {target[coarse]:.2f} mm"
-    extent = np.median(fingerprint.shapes[:, order] * spacings, axis=0)
-    return _coarsened(target, extent, dims, budget, reasons)
+    return target
 
 
-def _coarsened(target: Floats, extent: Floats, dims: int, budget: Budget, reasons: dict[str, str]) -> Floats:
-    """Coarsen the finest axes first until the median volume (or slice) fits the budget of this size."""
-    limit = budget.volume_voxels if dims == 3 else budget.voxels[2] * 4
+def _of_the_paper(fingerprint: Fingerprint, dials: Dials) -> bool:
+    return dials.preset == "paper" and fingerprint.modality == "ct"
+
+
+def _coarsened(target: Floats, extent: Floats, dims: int, limit: int) -> Floats:
+    """Coarsen the finest axes first until the median volume (or slice) has at most `limit` voxels."""
     spacing = target.copy()
     free = spacing[:dims]
-    while np.prod(extent[:dims] / free) > limit:
+    while np.prod(np.maximum(extent[:dims] / free, 1.0)) > limit:
         free[free <= free.min() * 1.01] *= 1.02
+    return spacing
+
+
+def _explain_coarsening(target: Floats, spacing: Floats, dims: int, limit: int, reasons: dict[str, str]) -> None:
     if not np.array_equal(spacing, target):
         what = "volume" if dims == 3 else "slice"
         reasons["spacing"] += (
-            f"; coarsened from {' x '.join(f'{value:.2f}' for value in target)} mm so that the median {what} has at "
-            f"most {limit:,} voxels at this size"
+            f"; coarsened from {_listed(target)} mm so that the median {what} has at most {limit:,} voxels at this size"
         )
-    return spacing
+
+
+def _explain_low(target: Floats, spacing: Floats, reasons: dict[str, str]) -> bool:
+    """Whether the spacing was coarsened at all."""
+    if np.array_equal(spacing, target):
+        reasons["resolution"] = "chosen with --resolution, but a patch covers a quarter of the median image as it is"
+        return False
+    reasons["spacing"] += f"; coarsened from {_listed(target)} mm"
+    reasons["resolution"] = "chosen with --resolution: coarsened until a patch covers a quarter of the median image"
+    return True
+
+
+def _listed(spacing: Floats) -> str:
+    return " x ".join(f"{value:.2f}" for value in spacing)

@@ -1,13 +1,29 @@
-"""What the machine at hand can train: the default of the size dial. Asks the driver, not torch."""
+"""What the machine at hand can train: the default of the size dial, and the memory. Asks the driver, not torch."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-from typing import Literal
+from pathlib import Path
+from typing import Literal, NamedTuple
 
-__all__ = ["auto_size", "gpu_memory_gb"]
+__all__ = ["Machine", "MemoryLimit", "auto_size", "free_memory_gb", "gpu_memory_gb", "machine_of", "memory_limit"]
+
+Machine = Literal["cpu", "cuda"]
+
+_SHARE_OF_FREE = 0.8
+_MEMINFO = Path("/proc/meminfo")
+_CGROUP = Path("/sys/fs/cgroup")
+_GB = 1024**3
+
+
+class MemoryLimit(NamedTuple):
+    """What a training may use, in GB (of 1024^3 bytes), on which device, and who says so."""
+
+    gb: float
+    device: Machine
+    reason: str
 
 
 def auto_size(device: str = "auto") -> tuple[Literal["small", "base", "large"], str]:
@@ -20,14 +36,70 @@ def auto_size(device: str = "auto") -> tuple[Literal["small", "base", "large"], 
     return "small", f"chosen for training on {os.cpu_count()} CPU cores; --size base is meant for a GPU"
 
 
+def machine_of(device: str) -> Machine:
+    """Where a training asked for on auto, cpu or cuda will run."""
+    return "cuda" if device == "cuda" or (device == "auto" and gpu_memory_gb() > 0) else "cpu"
+
+
+def memory_limit(device: Machine, asked_gb: float | None = None) -> MemoryLimit:
+    """What the user allows, or most of what is free now."""
+    if asked_gb is not None:
+        return MemoryLimit(asked_gb, device, "--memory")
+    where = "the GPU" if device == "cuda" else "this machine"
+    return MemoryLimit(
+        _SHARE_OF_FREE * free_memory_gb(device), device, f"{_SHARE_OF_FREE:.0%} of what {where} has free"
+    )
+
+
 def gpu_memory_gb() -> float:
     """Memory of the largest NVIDIA GPU in GB; 0 without one."""
+    return _ask_driver("memory.total")
+
+
+def free_memory_gb(device: Machine) -> float:
+    """Memory in GB that a new process can have; infinite where the system does not say.
+
+    On a GPU what is free on the emptiest one; else what the system has available, or the container still allows.
+    """
+    if device == "cuda":
+        return _ask_driver("memory.free") or float("inf")
+    return min(_available_gb(), _container_gb())
+
+
+def _ask_driver(fact: str) -> float:
     program = shutil.which("nvidia-smi")
     if program is None:
         return 0.0
-    query = [program, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    query = [program, f"--query-gpu={fact}", "--format=csv,noheader,nounits"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout
         return max(float(line) for line in answer.split()) / 1024
     except (OSError, subprocess.SubprocessError, ValueError):
         return 0.0
+
+
+def _available_gb() -> float:
+    try:
+        lines = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
+        return int(lines["MemAvailable"].split()[0]) / 1024**2
+    except (OSError, LookupError, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / _GB
+    except (AttributeError, OSError, ValueError):
+        return float("inf")
+
+
+def _container_gb() -> float:
+    """What is left of the limit of a container (cgroup 2 or 1); files it merely cached give way."""
+    for folder, limit, used in (
+        (_CGROUP, "memory.max", "memory.current"),
+        (_CGROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        try:
+            facts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            taken = int((folder / used).read_text()) - int(facts.get("inactive_file", 0))
+            return max(0, int((folder / limit).read_text()) - taken) / _GB
+        except (OSError, ValueError):
+            continue
+    return float("inf")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
-from attunet.config import FingerprintSummary, Gate, NetworkConfig, Normalization, Plan, Preprocessing
+from attunet.config import Gate, NetworkConfig, Plan, Preprocessing
 from attunet.errors import ConfigError
 from attunet.networks import default_network, listing_network, paper_network
 from attunet.planning.budget import BUDGETS, Budget, Dials
 from attunet.planning.fingerprint import Fingerprint
 from attunet.planning.grid import Grid, plan_dims, plan_grid
+from attunet.planning.mirroring import Mirroring, plan_mirroring
+from attunet.planning.normalization import plan_normalization
+from attunet.planning.summary import describe_labels, summarize
 from attunet.planning.topology import Topology, plan_topology
 
 __all__ = ["make_plan"]
@@ -20,19 +24,24 @@ _LARGEST_BATCH = {2: 32, 3: 8}
 _PUBLISHED_LEVELS = 5
 
 
-def make_plan(fingerprint: Fingerprint, dials: Dials) -> Plan:
+def make_plan(fingerprint: Fingerprint, dials: Dials, voxels: int | None = None) -> Plan:
     """Decide spacing, normalisation, patch, batch and network.
 
+    Args: the data; the dials; most voxels of a patch, where memory is short; those of the size when None.
     Raises: ConfigError when the dials contradict the data or each other (a 3-D network for 2-D images).
     """
-    reasons = {"size": dials.size_reason}
+    reasons = {"labels": describe_labels(fingerprint), "size": dials.size_reason}
     budget = BUDGETS[dials.size]
     dims = plan_dims(fingerprint, dials, reasons)
     grid = plan_grid(fingerprint, dims, budget, dials, reasons)
-    topology = _topology(grid, dims, budget, dials, reasons)
+    allowed = replace(budget, voxels={dims: voxels or budget.voxels[dims]})
+    topology = _topology(grid, dims, allowed, dials, reasons)
+    mirroring = _mirroring(fingerprint, grid, dims, dials)
+    reasons["mirror_axes"] = mirroring.reason
     return Plan(
         name=fingerprint.name,
         labels=fingerprint.labels,
+        regions=fingerprint.regions,
         channel_names=fingerprint.channel_names,
         ignore_label=fingerprint.ignore_label,
         modality=fingerprint.modality,
@@ -41,13 +50,15 @@ def make_plan(fingerprint: Fingerprint, dials: Dials) -> Plan:
         preprocessing=Preprocessing(
             spacing=_floats(grid.spacing),
             slice_axis=grid.slice_axis,
-            normalization=_normalization(fingerprint, dials, reasons),
+            normalization=plan_normalization(fingerprint, dials, reasons),
         ),
         patch_size=topology.patch_size,
-        batch_size=_batch(topology, dims, budget, reasons),
+        batch_size=_batch(topology, dims, allowed, reasons),
         network=_network(fingerprint, topology, dims, budget, dials, reasons),
-        mirror_axes=_mirror_axes(fingerprint, dials, reasons),
-        fingerprint=_summary(fingerprint),
+        resolution=grid.resolution,
+        mirror_axes=mirroring.axes,
+        mirror_swaps=mirroring.swaps,
+        fingerprint=summarize(fingerprint, mirroring),
         reasons=reasons,
     )
 
@@ -87,7 +98,7 @@ def _network(
     dials: Dials,
     reasons: dict[str, str],
 ) -> NetworkConfig:
-    inputs, outputs = len(fingerprint.channel_names), len(fingerprint.labels)
+    inputs, outputs = len(fingerprint.channel_names), len(fingerprint.regions or fingerprint.labels)
     if dials.preset == "listing":
         return _listing(inputs, outputs, budget, dials, reasons)
     gate: Gate | None = None if dials.gate == "none" else (dials.gate or "grid")
@@ -123,46 +134,11 @@ def _paper(inputs: int, outputs: int, dims: Literal[2, 3], gate: Gate | None, re
     return paper_network(variants[gate], in_channels=inputs, out_channels=outputs, spatial_dims=dims)
 
 
-def _normalization(fingerprint: Fingerprint, dials: Dials, reasons: dict[str, str]) -> tuple[Normalization, ...]:
-    channels = len(fingerprint.channel_names)
-    if fingerprint.modality != "ct" or dials.preset == "paper":
-        reasons["normalization"] = "each case and channel to mean 0 and standard deviation 1"
-        return (Normalization(kind="zscore"),) * channels
-    reasons["normalization"] = (
-        "CT: clipped to the 0.5th to 99.5th percentile of labelled voxels, then their mean and sd"
-    )
-    return tuple(_ct_window(fingerprint, channel) for channel in range(channels))
-
-
-def _ct_window(fingerprint: Fingerprint, channel: int) -> Normalization:
-    values = np.concatenate([case.intensities[channel] for case in fingerprint.cases])
-    lower, upper = (float(bound) for bound in np.percentile(values, [0.5, 99.5]))
-    inside = np.clip(values, lower, upper)
-    return Normalization(
-        kind="ct", lower=lower, upper=upper, mean=float(inside.mean()), std=max(float(inside.std()), 1e-3)
-    )
-
-
-def _mirror_axes(fingerprint: Fingerprint, dials: Dials, reasons: dict[str, str]) -> tuple[Literal[0, 1, 2], ...]:
-    if dials.preset == "paper":
-        reasons["mirror_axes"] = "flips within the plane of the slices, as in the paper"
-        return (0, 1)
-    if fingerprint.modality == "image":
-        reasons["mirror_axes"] = "images have no anatomical sides"
-        return (0, 1)
-    reasons["mirror_axes"] = "none: anatomy has a left and a right, a front and a back, a top and a bottom"
-    return ()
-
-
-def _summary(fingerprint: Fingerprint) -> FingerprintSummary:
-    i, j, k = (int(size) for size in np.median(fingerprint.shapes, axis=0))
-    return FingerprintSummary(
-        cases=len(fingerprint.cases),
-        channels=len(fingerprint.channel_names),
-        median_shape=(i, j, k),
-        median_spacing=_floats(np.median(fingerprint.spacings, axis=0)),
-        label_voxels=fingerprint.label_counts(),
-    )
+def _mirroring(fingerprint: Fingerprint, grid: Grid, dims: Literal[2, 3], dials: Dials) -> Mirroring:
+    mirroring = plan_mirroring(fingerprint, grid.slice_axis, dims)
+    if dials.preset != "paper":
+        return mirroring
+    return replace(mirroring, axes=(0, 1), swaps=(), reason="flips within the plane of the slices, as in the paper")
 
 
 def _floats(values: np.ndarray) -> tuple[float, float, float]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attunet.bundle import load_bundle, save_manifest
+from attunet.bundle import REFINEMENT, load_bundle, save_manifest
 from attunet.config import Plan
 from attunet.data.cases import Case, GeometryPolicy
 from attunet.errors import BundleError
@@ -58,6 +58,7 @@ def finish_fold(
     save_weights(network, paths.weights)
     export_openvino(network, plan, paths.graph)
     paths.metrics.unlink(missing_ok=True)  # those of a shorter training
+    (run / REFINEMENT).unlink(missing_ok=True)  # learnt from other weights than these
     save_manifest(run)
     segmenter = Segmenter.load(run, folds=[fold], device="cpu")
     summary = judge_cases(segmenter, cases, geometry=geometry, advance=advance)

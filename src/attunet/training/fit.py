@@ -12,12 +12,15 @@ import yaml
 from attunet.bundle import fold_folder, save_plan
 from attunet.config import Plan, TrainingConfig, load_settings
 from attunet.data.cases import Dataset, GeometryPolicy
-from attunet.data.folds import Fold, Split, make_folds
+from attunet.data.folds import Split, grouped
+from attunet.data.labels import rename_annotated
 from attunet.errors import ConfigError, EngineError
 from attunet.files import write_text
 from attunet.training.finish import FoldResult, finish_fold, finished_fold
-from attunet.training.loop import MakeCallbacks, train_network
+from attunet.training.loop import MakeCallbacks, Notice, train_network
 from attunet.training.paths import FoldPaths, any_started
+from attunet.training.ranks import leads
+from attunet.training.splits import require_fold, settle_folds
 from attunet.training.store import default_store, store_cases
 
 __all__ = ["FitCallbacks", "fit", "training_device"]
@@ -32,6 +35,7 @@ class FitCallbacks:
     stored: Advance = lambda: None
     training: MakeCallbacks = lambda _schedule, _history: ()
     validated: Advance = lambda: None
+    notice: Notice = lambda _text: None
 
 
 def fit(
@@ -53,30 +57,53 @@ def fit(
         checkpoint; what to do when image and label grids differ; where preprocessed cases are kept; progress.
     Returns: the finished fold; at once when it was finished before and the budget holds nothing more.
     Raises: ConfigError when the fold does not exist, was started and `resume` is not set, or the run was started with
-        another plan; what storing, training and finishing raise; KeyboardInterrupt when stopped from outside.
+        another plan; DatasetError when one side of the fold knows the other; what storing, training and finishing
+        raise; KeyboardInterrupt when stopped from outside.
     """
     accelerator = training_device(device)
-    split = _split(dataset, config, fold)
+    dataset = rename_annotated(grouped(dataset, config.group_by), plan.labels)
+    require_fold(dataset, config, run, fold)
     paths = FoldPaths(fold_folder(run, fold))
-    _check_run(run, plan, paths, resume)
-    _describe(run, plan, config, dataset, split, geometry)
-    cases = {case.id: case for case in dataset.cases}
-    needed = [cases[name] for name in dict.fromkeys((*split.train, *split.validation))]
-    stored = store_cases(needed, plan, store or default_store(), geometry=geometry, advance=report.stored)
+    if leads():
+        _check_run(run, plan, paths, resume)
+    cases = {case.id: case for case in dataset.labelled if case.split != "test"}
+    kept = store_cases(list(cases.values()), plan, store or default_store(), geometry=geometry, advance=report.stored)
+    split = settle_folds(dataset, config, run, kept)[fold]
+    if leads():
+        _describe(run, plan, config, Split(dataset.root.resolve(), geometry, split.train, split.validation), paths)
     history = train_network(
-        [stored[name] for name in split.train],
-        [stored[name] for name in split.validation],
+        [kept[name] for name in split.train],
+        [kept[name] for name in split.validation],
         plan,
         config,
         paths,
         accelerator=accelerator,
         resume=resume,
         callbacks=report.training,
+        notice=report.notice,
     )
-    if not history.grown and (finished := finished_fold(run, fold, paths)):
-        return finished
-    validation = [cases[name] for name in split.validation]
-    return finish_fold(plan, run, fold, paths, history, validation, geometry=geometry, advance=report.validated)
+    if not leads():
+        return _result_of_the_first(run, fold, paths)
+    result = None if history.grown else finished_fold(run, fold, paths)
+    if result is None:
+        judged = [cases[name] for name in split.validation]
+        result = finish_fold(plan, run, fold, paths, history, judged, geometry=geometry, advance=report.validated)
+    _together()
+    return result
+
+
+def _result_of_the_first(run: Path, fold: int, paths: FoldPaths) -> FoldResult:
+    """What the first process made of the fold, once it is done."""
+    _together()
+    result = finished_fold(run, fold, paths)
+    assert result is not None
+    return result
+
+
+def _together() -> None:
+    """Wait for the other processes of this training, if there are any."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
 
 
 def training_device(device: str) -> str:
@@ -90,16 +117,6 @@ def training_device(device: str) -> str:
     return device
 
 
-def _split(dataset: Dataset, config: TrainingConfig, fold: int) -> Fold:
-    folds = make_folds(dataset, config.folds, config.seed)
-    if not 0 <= fold < len(folds):
-        raise ConfigError(
-            f"there is no fold {fold}: this data set gives {len(folds)}",
-            hint=f"choose --fold 0..{len(folds) - 1} or all",
-        )
-    return folds[fold]
-
-
 def _check_run(run: Path, plan: Plan, paths: FoldPaths, resume: bool) -> None:
     if paths.last.exists() and not resume:
         raise ConfigError(
@@ -110,10 +127,7 @@ def _check_run(run: Path, plan: Plan, paths: FoldPaths, resume: bool) -> None:
         raise ConfigError(f"{run} was started with another plan", hint="leave out --plan, or choose another -o")
 
 
-def _describe(
-    run: Path, plan: Plan, config: TrainingConfig, dataset: Dataset, split: Fold, geometry: GeometryPolicy
-) -> None:
+def _describe(run: Path, plan: Plan, config: TrainingConfig, split: Split, paths: FoldPaths) -> None:
     save_plan(plan, run)
     write_text(run / "training.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-    seen = Split(dataset.root.resolve(), geometry, split.train, split.validation)
-    seen.write(fold_folder(run, split.index))
+    split.write(paths.folder)

@@ -50,7 +50,8 @@ class History(pl.Callback):
             logger.log_metrics(
                 {name: value for name, value in row.items() if name != "epoch"}, step=trainer.global_step
             )
-        write_text(self._paths.log, _table(self.rows))
+        if trainer.is_global_zero:
+            write_text(self._paths.log, _table(self.rows))
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from attunet.config import Plan
 from attunet.data.cases import Case, GeometryPolicy, read_case
 from attunet.data.folds import Split
-from attunet.evaluation.scores import CaseScores, score_case
+from attunet.evaluation.scores import CaseScores, score_case, scored_labels
 from attunet.evaluation.summary import Summary, summarize
 from attunet.inference.segmenter import Segmenter
 from attunet.report.training import CaseView, choose_cases
@@ -25,15 +25,18 @@ def judge_cases(
 ) -> Summary:
     """Scores on labelled cases, each on its own grid."""
     plan = segmenter.plan
+    wanted = scored_labels(plan)
     scores = []
     for case in cases:
         image, label = read_case(case, geometry=geometry)
         assert label is not None
         predicted = segmenter.predict(image).segmentation.array[0]
-        found = score_case(label.array[0], predicted, plan.labels, image.spacing, ignore=plan.ignore_label)
+        found = score_case(
+            label.array[0], predicted, wanted, image.spacing, ignore=plan.ignore_label, annotated=case.annotated
+        )
         scores.append(CaseScores(case.id, found, reference_file=str(case.label)))
         advance()
-    return summarize(scores, plan.labels)
+    return summarize(scores, wanted)
 
 
 def show_cases(

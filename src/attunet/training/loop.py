@@ -10,22 +10,26 @@ from collections.abc import Callable, Sequence
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 
 from attunet.config import Plan, TrainingConfig
 from attunet.errors import TrainingError
 from attunet.training.checkpoint import WholeCheckpoints
 from attunet.training.history import History
-from attunet.training.module import TrainingModule
-from attunet.training.patches import patch_loader
+from attunet.training.loader import patch_loader
+from attunet.training.loggers import make_loggers
+from attunet.training.module import DivergenceError, TrainingModule
 from attunet.training.paths import FoldPaths
+from attunet.training.ranks import leads
 from attunet.training.schedule import Schedule
+from attunet.training.start import start_network
 from attunet.training.store import StoredCase
 from attunet.training.validation import FullVolumeValidation
 
-__all__ = ["MakeCallbacks", "train_network"]
+__all__ = ["MakeCallbacks", "Notice", "train_network"]
 
 MakeCallbacks = Callable[[Schedule, History], Sequence[pl.Callback]]
+Notice = Callable[[str], None]
 
 _OUT_OF_MEMORY = ("DefaultCPUAllocator", "DataLoader worker (pid")
 """Words of the errors that torch raises when memory runs out on the CPU, or the system ends a process for it."""
@@ -41,45 +45,88 @@ def train_network(
     accelerator: str = "cpu",
     resume: bool = False,
     callbacks: MakeCallbacks = lambda _schedule, _history: (),
+    notice: Notice = lambda _text: None,
 ) -> History:
     """Train until the budget is used up, from the last checkpoint when there is one and `resume` is set.
 
+    A training that diverges goes back to its last checkpoint and on at a quarter of the rate, once.
     Leaves the best averaged weights, the last checkpoint and the logs under `paths`.
-    Raises: TrainingError when the loss is not a number, memory runs out or the checkpoint is damaged;
-        KeyboardInterrupt when it was stopped from outside.
+    Raises: TrainingError when it diverges again, memory runs out or the checkpoint is damaged; ConfigError for a batch
+        that the processes cannot share; KeyboardInterrupt when it was stopped from outside.
     """
-    pl.seed_everything(config.seed, workers=False, verbose=False)
     schedule = Schedule(config)
+    try:
+        return _train(train, validation, plan, config, paths, schedule, accelerator, resume, callbacks)
+    except DivergenceError as error:
+        if schedule.calmed:
+            raise _hopeless(error) from error
+        notice(f"{error.message}; going back to the last checkpoint, and on at a quarter of the rate")
+    schedule = Schedule(config, calmer=True)
+    try:
+        return _train(train, validation, plan, config, paths, schedule, accelerator, True, callbacks)
+    except DivergenceError as error:
+        raise _hopeless(error) from error
+
+
+def _train(
+    train: Sequence[StoredCase],
+    validation: Sequence[StoredCase],
+    plan: Plan,
+    config: TrainingConfig,
+    paths: FoldPaths,
+    schedule: Schedule,
+    accelerator: str,
+    resume: bool,
+    callbacks: MakeCallbacks,
+) -> History:
+    pl.seed_everything(config.seed, workers=False, verbose=False)
     history = History(schedule, paths)
-    judge = FullVolumeValidation(validation, plan, config.validation_fraction, schedule, history, paths)
+    judge = FullVolumeValidation(validation, plan, config, schedule, history, paths)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # lightning's advice on workers and loggers is not the user's concern
-        module = TrainingModule(plan, config)
-        trainer = _trainer(config, paths, accelerator, [schedule, judge, history, *callbacks(schedule, history)])
-        loader = patch_loader(train, plan, config, lambda: trainer.global_step)
+        module = TrainingModule(plan, config, start_network(plan, config))
+        reporting = callbacks(schedule, history) if leads() else ()
+        trainer = _trainer(plan, config, paths, accelerator, [schedule, judge, history, *reporting])
+        loader = patch_loader(train, plan, config, lambda: trainer)
         _fit(trainer, module, loader, paths, resume)
     return history
 
 
+def _hopeless(error: DivergenceError) -> TrainingError:
+    return TrainingError(
+        f"{error.message}, also at a quarter of the rate",
+        hint="train anew with a lower learning_rate in the recipe (--recipe), or look for strange images with inspect",
+    )
+
+
 def _trainer(
-    config: TrainingConfig, paths: FoldPaths, accelerator: str, callbacks: Sequence[pl.Callback]
+    plan: Plan, config: TrainingConfig, paths: FoldPaths, accelerator: str, callbacks: Sequence[pl.Callback]
 ) -> pl.Trainer:
     checkpoint = ModelCheckpoint(
         paths.last.parent, filename=paths.last.stem, enable_version_counter=False, save_on_train_epoch_end=True
     )
     return pl.Trainer(
         accelerator="gpu" if accelerator == "cuda" else "cpu",
-        devices=1,
+        devices=config.devices,
+        num_nodes=config.nodes,
+        strategy=_strategy(config, accelerator),
+        use_distributed_sampler=False,  # the patches of a step are divided by our own order
         precision=_precision(config, accelerator),
         max_epochs=-1,
         limit_train_batches=config.steps_per_epoch,
-        logger=TensorBoardLogger(paths.folder, name="", version="tensorboard"),
+        logger=make_loggers(config, paths, plan.name) if leads() else False,
         callbacks=[*callbacks, checkpoint],
         plugins=[WholeCheckpoints()],
         enable_progress_bar=False,
         enable_model_summary=False,
         log_every_n_steps=config.steps_per_epoch,
     )
+
+
+def _strategy(config: TrainingConfig, accelerator: str) -> str | DDPStrategy:
+    if config.devices * config.nodes == 1:
+        return "auto"
+    return DDPStrategy(process_group_backend="nccl" if accelerator == "cuda" else "gloo")
 
 
 def _fit(trainer: pl.Trainer, module: TrainingModule, loader: object, paths: FoldPaths, resume: bool) -> None:

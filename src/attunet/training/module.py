@@ -16,23 +16,27 @@ from attunet.nn import AttentionUNet, in_layout
 from attunet.training.augment import Patch
 from attunet.training.loss import SegmentationLoss
 
-__all__ = ["TrainingModule"]
+__all__ = ["DivergenceError", "TrainingModule"]
+
+
+class DivergenceError(TrainingError):
+    """The gradient is no longer a number."""
 
 
 class TrainingModule(pl.LightningModule):
-    """Trains the plan's network; `averaged` follows its weights as an exponential moving average."""
+    """Trains the plan's network, new or as given; `averaged` follows its weights as an exponential moving average."""
 
-    def __init__(self, plan: Plan, config: TrainingConfig) -> None:
+    def __init__(self, plan: Plan, config: TrainingConfig, network: AttentionUNet | None = None) -> None:
         super().__init__()
         self.config = config
-        network = AttentionUNet.from_config(plan.network)
+        network = network or AttentionUNet.from_config(plan.network)
         layout = torch.channels_last if plan.network.spatial_dims == 2 else torch.channels_last_3d
         self.network = in_layout(network, layout)
         self.averaged = AveragedModel(
             self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True
-        )
+        ).requires_grad_(False)
         self._layout = layout
-        self._loss = SegmentationLoss(config)
+        self._loss = SegmentationLoss(plan, config)
 
     @property
     def kept(self) -> AttentionUNet:
@@ -40,12 +44,11 @@ class TrainingModule(pl.LightningModule):
         return cast(AttentionUNet, self.averaged.module)
 
     def training_step(self, batch: Patch, _index: int) -> Tensor:
-        """Loss of one batch."""
+        """Loss of one batch of patches: a patch loss, no measure of whole volumes."""
         image = batch.image.to(memory_format=self._layout)
         result = self.network(image, detailed=True)
-        loss = self._loss(result.logits, result.auxiliary, batch.label)
-        self._check(loss, "loss")
-        self.log("loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(image))
+        loss = self._loss(result.logits, result.auxiliary, batch.label, batch.known)
+        self.log("loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(image), sync_dist=True)
         return loss
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -58,12 +61,15 @@ class TrainingModule(pl.LightningModule):
 
     def configure_gradient_clipping(self, optimizer: Optimizer, *_args: Any, **_kwargs: Any) -> None:
         """By norm, here because lightning refuses to clip for fused optimisers; nothing is scaled in bf16 and fp32."""
-        # Checked before the step is taken, so that no checkpoint ever holds weights that are not numbers.
-        self._check(torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip), "gradient")
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
+        # Checked before the step is taken, so that no checkpoint ever holds weights that are not numbers; of the
+        # gradient, because that is the same in all processes, while the loss of one may be sound.
+        if not torch.isfinite(norm):
+            raise DivergenceError(f"the training diverged at step {self.global_step}: its gradient is not a number")
 
     def configure_optimizers(self) -> Optimizer:
         """The recipe's optimiser; its rate is set at each step by the schedule."""
-        config, parameters = self.config, self.network.parameters()
+        config, parameters = self.config, [weight for weight in self.network.parameters() if weight.requires_grad]
         if config.optimizer == "sgd":
             return SGD(
                 parameters,
@@ -75,10 +81,3 @@ class TrainingModule(pl.LightningModule):
             )
         kind = AdamW if config.optimizer == "adamw" else Adam
         return kind(parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True)
-
-    def _check(self, value: Tensor, name: str) -> None:
-        if not torch.isfinite(value):
-            raise TrainingError(
-                f"the {name} is not a number at step {self.global_step}",
-                hint="train anew with a lower learning_rate in the recipe (--recipe)",
-            )

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import get_all_start_methods
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
 from attunet.config import Plan, TrainingConfig
 from attunet.data.preprocess import IGNORED
 from attunet.data.volume import Array
 from attunet.training.augment import Augmentation, Patch
 from attunet.training.store import StoredCase
+from attunet.training.targets import known_classes, known_outputs
 
-__all__ = ["PatchDataset", "patch_loader"]
+__all__ = ["PatchDataset"]
 
 _IN_MEMORY_BYTES = 2 * 2**30
-_CONTEXT = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
-"""Never a plain fork: a copy of a process whose libraries have started threads (BLAS, blosc2, OpenVINO) can hang."""
 
 
 class PatchDataset(Dataset[Patch]):
     """Augmented patches of stored cases; item `index` is always the same.
 
-    Items: image float32 (C, *patch) and label int64 (*patch), without the last axis for a 2-D network.
+    Items: see `Patch`; without the last axis for a 2-D network.
     """
 
     def __init__(self, cases: Sequence[StoredCase], plan: Plan, config: TrainingConfig) -> None:
         self._cases = tuple(cases)
+        self._plan = plan
         self._patch = plan.patch_size
         self._flat = plan.network.spatial_dims == 2
         self._batch = plan.batch_size
@@ -43,69 +42,45 @@ class PatchDataset(Dataset[Patch]):
     def __getitem__(self, index: int) -> Patch:
         rng = np.random.default_rng([self._config.seed, index])
         opened = self._open(int(rng.integers(len(self._cases))))
-        size = self._augmentation.input_size(self._patch, rng)
-        image, label = _cut(opened, self._centre(opened, index, rng), size)
+        motion = self._augmentation.draw_motion(rng)
+        image, label = _cut(opened, self._centre(opened, index, rng), self._augmentation.box(motion))
         if self._flat:
             image, label = image[..., 0], label[..., 0]
-        patch = Patch(torch.from_numpy(image), torch.from_numpy(label.astype(np.int64)))
-        return self._augmentation(patch, rng)
+        patch = Patch(torch.from_numpy(image), torch.from_numpy(label), torch.tensor(opened.known))
+        return self._augmentation(patch, motion, rng)
 
     def _open(self, index: int) -> _Opened:
         if index not in self._opened:
-            case = self._cases[index]
-            image, label = case.image(), case.label()
-            whole = _Opened(image[:], label[:], case.points()) if self._whole else None
-            self._opened[index] = whole or _Opened(image, label, case.points())
+            self._opened[index] = self._opening(self._cases[index])
         return self._opened[index]
 
+    def _opening(self, case: StoredCase) -> _Opened:
+        image, label = case.image(), case.label()
+        if self._whole:
+            image, label = image[:], label[:]
+        told = known_classes(self._plan, case.annotated)
+        points = [voxels for index, voxels in sorted(case.points().items()) if index in told]
+        return _Opened(image, label, points, known_outputs(self._plan, case.annotated))
+
     def _centre(self, opened: _Opened, index: int, rng: np.random.Generator) -> Array:
-        """A voxel of a class drawn at random for the last patches of each batch, any voxel for the others."""
+        """A voxel of a known class drawn at random for the last patches of each batch, any voxel for the others."""
         position = index % self._batch
         labelled = position >= round(self._batch * (1 - self._config.foreground_fraction))
         if labelled and opened.points:
-            present = sorted(opened.points)
-            points = opened.points[present[int(rng.integers(len(present)))]]
+            points = opened.points[int(rng.integers(len(opened.points)))]
             return np.asarray(points[int(rng.integers(len(points)))])
         starts = [max(1, size - edge + 1) for size, edge in zip(opened.label.shape, self._patch, strict=True)]
         return np.array([int(rng.integers(many)) + edge // 2 for many, edge in zip(starts, self._patch, strict=True)])
 
 
-def patch_loader(
-    cases: Sequence[StoredCase], plan: Plan, config: TrainingConfig, steps_done: Callable[[], int]
-) -> DataLoader[Patch]:
-    """Batches of one epoch, starting at the step the training has reached."""
-    workers = config.workers
-    return DataLoader(
-        PatchDataset(cases, plan, config),
-        batch_size=plan.batch_size,
-        sampler=_FromStep(steps_done, plan.batch_size, config.steps_per_epoch),
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        prefetch_factor=4 if workers else None,
-        worker_init_fn=_one_thread,
-        multiprocessing_context=_CONTEXT if workers else None,
-    )
-
-
-class _FromStep(Sampler[int]):
-    """The indices of the epoch that begins at the current step."""
-
-    def __init__(self, steps_done: Callable[[], int], batch: int, steps: int) -> None:
-        self._steps_done, self._batch, self._steps = steps_done, batch, steps
-
-    def __iter__(self) -> Iterator[int]:
-        first = self._steps_done() * self._batch
-        return iter(range(first, first + len(self)))
-
-    def __len__(self) -> int:
-        return self._steps * self._batch
-
-
 @dataclass(frozen=True)
 class _Opened:
+    """A case being read: image, label, voxels (n, 3) of each class that is present and known, known outputs."""
+
     image: Array
     label: Array
-    points: dict[int, Array]
+    points: list[Array]
+    known: tuple[bool, ...]
 
 
 def _cut(opened: _Opened, centre: Array, size: tuple[int, int, int]) -> tuple[Array, Array]:
@@ -126,7 +101,3 @@ def _cut(opened: _Opened, centre: Array, size: tuple[int, int, int]) -> tuple[Ar
         image = np.pad(image, [(0, 0), *pads], mode="edge")
         label = np.pad(label, pads, constant_values=IGNORED)
     return image, label
-
-
-def _one_thread(_worker: int) -> None:
-    torch.set_num_threads(1)

@@ -11,15 +11,20 @@ from attunet.config import TrainingConfig
 
 __all__ = ["Schedule"]
 
+_CALMER = 0.25
+
 
 class Schedule(pl.Callback):
     """Warms up, then decays the rate polynomially to zero at the end of the budget, and stops there.
 
-    The budget is `max_time` seconds of wall clock (validation included, interruptions not), or else `epochs`.
+    The budget is `max_time` seconds of wall clock (validation included, interruptions not), or else `epochs`. Several
+    processes follow the clock of the first. `calmer` goes on at a quarter of the rate that was used before.
     """
 
-    def __init__(self, config: TrainingConfig) -> None:
+    def __init__(self, config: TrainingConfig, *, calmer: bool = False) -> None:
         self._config = config
+        self._calmer = calmer
+        self._scale = 1.0
         self._earlier = 0.0
         self._started = time.monotonic()
         self._step = 0
@@ -28,6 +33,11 @@ class Schedule(pl.Callback):
     def elapsed(self) -> float:
         """Seconds trained so far, over all resumptions."""
         return self._earlier + time.monotonic() - self._started
+
+    @property
+    def calmed(self) -> bool:
+        """Whether the rate was lowered, because the training had diverged."""
+        return self._scale < 1
 
     @property
     def progress(self) -> float:
@@ -43,7 +53,8 @@ class Schedule(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Train nothing more when the budget was used up before."""
         self._step = trainer.global_step
-        trainer.should_stop = self.progress >= 1.0
+        self._scale *= _CALMER if self._calmer else 1.0
+        trainer.should_stop = self._shared_progress(trainer) >= 1.0
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -51,7 +62,8 @@ class Schedule(pl.Callback):
         """Set the rate of this step."""
         self._step = trainer.global_step
         warm = min(1.0, (self._step + 1) / max(1, self._config.warmup_steps))
-        rate = self._config.learning_rate * warm * (1 - self.progress) ** self._config.schedule_power
+        left = 1 - self._shared_progress(trainer)
+        rate = self._scale * self._config.learning_rate * warm * left**self._config.schedule_power
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -61,14 +73,21 @@ class Schedule(pl.Callback):
     ) -> None:
         """Stop when the budget is used up."""
         self._step = trainer.global_step
-        if self.progress >= 1.0:
+        if self._shared_progress(trainer) >= 1.0:
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""
-        return {"elapsed": self.elapsed}
+        return {"elapsed": self.elapsed, "scale": self._scale}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting."""
         self._earlier = float(state_dict["elapsed"])
+        self._scale = float(state_dict["scale"])
         self._started = time.monotonic()
+
+    def _shared_progress(self, trainer: pl.Trainer) -> float:
+        """What the first process says: no two clocks agree, and all must take the same steps at the same rate."""
+        if trainer.world_size == 1 or not self._config.max_time:
+            return self.progress
+        return float(trainer.strategy.broadcast(self.progress))

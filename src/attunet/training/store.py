@@ -21,24 +21,34 @@ from attunet.data.cases import Case, GeometryPolicy, read_case
 from attunet.data.preprocess import IGNORED, prepare, prepare_label
 from attunet.data.volume import Array
 from attunet.errors import AttunetError, LabelError, TrainingError
+from attunet.files import write_text
 from attunet.training.interrupts import interrupts_wait
 
-__all__ = ["StoredCase", "default_store", "store_cases"]
+__all__ = ["Contents", "StoredCase", "default_store", "store_cases"]
 
-_FORMAT = 1
+_FORMAT = 2
 _POINTS_PER_CLASS = 4096
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a case holds: the indices of its foreground classes, and a hash of its prepared image."""
+
+    classes: tuple[int, ...]
+    digest: str
 
 
 @dataclass(frozen=True)
 class StoredCase:
     """A preprocessed case on disk, opened piece by piece.
 
-    image: float32 (C, I, J, K); label: uint8 (I, J, K), class indices or IGNORED; points: voxels (n, 3) of each
-    foreground class, a sample of at most 4096.
+    image: float32 (C, I, J, K); label: uint8 (I, J, K), indices into the plan's `file_values` or IGNORED; points:
+    voxels (n, 3) of each foreground class, a sample of at most 4096; annotated: see `Case`.
     """
 
     id: str
     folder: Path
+    annotated: tuple[str, ...] | None = None
 
     def image(self) -> Array:
         """A lazily read array; slice it."""
@@ -52,6 +62,11 @@ class StoredCase:
         """Class index to voxels (n, 3)."""
         with np.load(self.folder / "points.npz") as archive:
             return {int(name): archive[name] for name in archive.files}
+
+    def contents(self) -> Contents:
+        """What the case holds, known without reading it."""
+        content = json.loads((self.folder / "contents.json").read_text(encoding="utf-8"))
+        return Contents(tuple(content["classes"]), content["digest"])
 
 
 def default_store() -> Path:
@@ -73,7 +88,7 @@ def store_cases(
     Returns: the stored cases by id.
     Raises: what reading and preparing raise for an unusable case, naming it.
     """
-    stored = {case.id: StoredCase(case.id, folder / _key(case, plan, geometry)) for case in cases}
+    stored = {case.id: StoredCase(case.id, folder / _key(case, plan, geometry), case.annotated) for case in cases}
     missing = [case for case in cases if not stored[case.id].folder.is_dir()]
     for _ in range(len(cases) - len(missing)):
         advance()
@@ -113,7 +128,7 @@ def _key(case: Case, plan: Plan, geometry: GeometryPolicy) -> str:
         "format": _FORMAT,
         "files": [_state(file) for file in files],
         "preprocessing": plan.preprocessing.model_dump(mode="json"),
-        "labels": list(plan.labels.values()),
+        "values": list(plan.file_values),
         "ignore": plan.ignore_label,
         "geometry": geometry,
     }
@@ -136,7 +151,10 @@ def _store(case: Case, plan: Plan, geometry: GeometryPolicy, target: Path) -> No
     try:
         _write(temporary / "image.b2nd", image, plan)
         _write(temporary / "label.b2nd", classes, plan)
-        np.savez(temporary / "points.npz", allow_pickle=False, **_points(classes, len(plan.labels)))
+        points = _points(classes, len(plan.file_values))
+        np.savez(temporary / "points.npz", allow_pickle=False, **points)
+        contents = {"classes": [int(index) for index in points], "digest": hashlib.sha256(image.tobytes()).hexdigest()}
+        write_text(temporary / "contents.json", json.dumps(contents))
         temporary.replace(target)
     except OSError:
         if not target.is_dir():  # another process may have stored the same case meanwhile
@@ -151,7 +169,7 @@ def _prepared(case: Case, plan: Plan, geometry: GeometryPolicy) -> tuple[Array, 
     if label is None:
         raise LabelError("there is no label", hint="add its mask, or leave the case out")
     prepared = prepare(image, plan.preprocessing)
-    return prepared.array, prepare_label(label, prepared.trail, tuple(plan.labels.values()), plan.ignore_label)
+    return prepared.array, prepare_label(label, prepared.trail, plan.file_values, plan.ignore_label)
 
 
 def _write(path: Path, array: Array, plan: Plan) -> None:

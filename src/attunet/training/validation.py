@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
+from torch import distributed
 
-from attunet.config import Plan
+from attunet.config import Plan, TrainingConfig
 from attunet.data.preprocess import IGNORED
 from attunet.data.volume import Array
 from attunet.inference.sliding_window import sliding_window
@@ -20,6 +22,7 @@ from attunet.training.module import TrainingModule
 from attunet.training.paths import FoldPaths
 from attunet.training.schedule import Schedule
 from attunet.training.store import StoredCase
+from attunet.training.targets import known_outputs, members
 
 __all__ = ["FullVolumeValidation"]
 
@@ -27,17 +30,18 @@ _MOST_CASES = 10
 
 
 class FullVolumeValidation(pl.Callback):
-    """Dice per label of the averaged network on up to ten whole validation cases, on the model grid.
+    """Dice per label or region of the averaged network on up to ten whole validation cases, on the model grid.
 
     Runs after the first epoch, at the end, and in between as often as its share of the time allows (a share of 1:
-    after every epoch); the best weights are written each time they improve.
+    after every epoch); the best weights are written each time they improve. Ends the training after `patience`
+    validations without a better Dice; `stale` counts them. Several processes share the cases, and know all scores.
     """
 
     def __init__(
         self,
         cases: Sequence[StoredCase],
         plan: Plan,
-        fraction: float,
+        config: TrainingConfig,
         schedule: Schedule,
         history: History,
         paths: FoldPaths,
@@ -45,19 +49,24 @@ class FullVolumeValidation(pl.Callback):
         step = max(1, -(-len(cases) // _MOST_CASES))
         self._cases = tuple(cases)[::step]
         self._plan = plan
-        self._fraction = fraction
+        self._config = config
         self._schedule = schedule
         self._history = history
         self._paths = paths
         self._spent = 0.0
         self._last = 0.0
         self.best = -1.0
+        self.stale = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Train nothing more when patience was lost before."""
+        trainer.should_stop = trainer.should_stop or self._weary
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Validate when due."""
         assert isinstance(pl_module, TrainingModule)
-        due = self._fraction >= 1 or self._spent + self._last <= self._fraction * self._schedule.elapsed
-        if not due and not trainer.should_stop and self._schedule.progress < 1 and trainer.current_epoch > 0:
+        # By the clock of the first process: all must agree, because they wait for each other's scores.
+        if not trainer.strategy.broadcast(self._due(trainer)):
             return
         started = time.monotonic()
         scores = self.validate(pl_module)
@@ -66,18 +75,25 @@ class FullVolumeValidation(pl.Callback):
         known = [score for score in scores.values() if not np.isnan(score)]
         mean = float(np.mean(known)) if known else 0.0  # no label in any case: any weights are as good
         self._history.add_validation(mean, scores)
+        self.stale = 0 if mean > self.best else self.stale + 1
         if mean >= self.best:
             self.best = mean
-            save_weights(pl_module.kept, self._paths.best)
+            if trainer.is_global_zero:
+                save_weights(pl_module.kept, self._paths.best)
+        trainer.should_stop = trainer.should_stop or self._weary
 
     def validate(self, module: TrainingModule) -> dict[str, float]:
-        """Label name to Dice, voxels pooled per case and averaged over the cases in which the label occurs."""
+        """Label or region name to Dice, voxels pooled per case and averaged over the cases in which it occurs.
+
+        A case counts for the labels that its annotator drew; a label that no case holds is nan.
+        """
         network = module.kept
         was_training = network.training
         engine = TorchEngine(
             None, network, device=module.device.type, batch=1, low_precision=module.config.precision == "bf16"
         )
-        dice = [self._case_dice(case, engine) for case in self._cases]
+        rank, processes = _place()
+        dice = _gathered([self._case_dice(case, engine) for case in self._cases[rank::processes]])
         network.train(was_training)
         scores = {}
         for index, name in enumerate(self._plan.foreground):
@@ -87,19 +103,34 @@ class FullVolumeValidation(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""
-        return {"best": self.best, "spent": self._spent, "last": self._last}
+        return {"best": self.best, "stale": self.stale, "spent": self._spent, "last": self._last}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
-        self.best, self._spent, self._last = state_dict["best"], state_dict["spent"], state_dict["last"]
+        self.best, self.stale = state_dict["best"], state_dict["stale"]
+        self._spent, self._last = state_dict["spent"], state_dict["last"]
+
+    @property
+    def _weary(self) -> bool:
+        return self._config.patience is not None and self.stale >= self._config.patience
+
+    def _due(self, trainer: pl.Trainer) -> bool:
+        if trainer.should_stop or self._schedule.progress >= 1 or trainer.current_epoch == 0:
+            return True
+        share = self._config.validation_fraction
+        return share >= 1 or self._spent + self._last <= share * self._schedule.elapsed
 
     def _case_dice(self, case: StoredCase, engine: TorchEngine) -> list[float]:
-        label = case.label()[:]
-        stitched = sliding_window(case.image()[:], engine, self._plan.patch_size, classes=len(self._plan.labels))
-        predicted = stitched.logits.argmax(0)
+        """One number per foreground label or region."""
+        plan, label = self._plan, case.label()[:]
+        logits = sliding_window(case.image()[:], engine, plan.patch_size, classes=len(plan.outputs)).logits
+        # A sigmoid above one half is a logit above zero.
+        answer = logits > 0 if plan.regions else logits.argmax(0) == np.arange(len(logits)).reshape(-1, 1, 1, 1)
         known = label != IGNORED
+        outputs = list(zip(answer, members(plan), known_outputs(plan, case.annotated), strict=True))
         return [
-            _dice((label == index) & known, (predicted == index) & known) for index in range(1, len(self._plan.labels))
+            _dice(np.logical_or.reduce([label == index for index in united]), predicted & known) if told else math.nan
+            for predicted, united, told in outputs[-len(plan.foreground) :]
         ]
 
 
@@ -107,3 +138,20 @@ def _dice(reference: Array, predicted: Array) -> float:
     """nan where the label is in neither."""
     total = int(reference.sum()) + int(predicted.sum())
     return 2.0 * int((reference & predicted).sum()) / total if total else float("nan")
+
+
+def _place() -> tuple[int, int]:
+    """Which of how many processes this is."""
+    if not distributed.is_available() or not distributed.is_initialized():
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def _gathered(rows: list[list[float]]) -> list[list[float]]:
+    """The rows of all processes, in each of them."""
+    _, processes = _place()
+    if processes == 1:
+        return rows
+    found: list[list[list[float]]] = [[] for _ in range(processes)]
+    distributed.all_gather_object(found, rows)
+    return [row for part in found for row in part]

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
 
 from attunet.data.formats.dtypes import readable, storable
 from attunet.data.volume import Affine, Volume
 from attunet.errors import FormatError
 from attunet.files import staged
 
+if TYPE_CHECKING:
+    import SimpleITK as sitk  # noqa: N813
+
 __all__ = ["read_itk", "write_itk"]
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 COMPRESSION_LEVEL = 1
+
+
+def _itk() -> Any:
+    """SimpleITK, which takes a quarter of a second to import and is not needed for NIfTI."""
+    import SimpleITK
+
+    return SimpleITK
 
 
 def read_itk(path: Path) -> Volume:
@@ -24,7 +34,7 @@ def read_itk(path: Path) -> Volume:
     Raises: FormatError when the file cannot be read or has more axes.
     """
     try:
-        image = sitk.ReadImage(str(path))
+        image = _itk().ReadImage(str(path))
     except RuntimeError as error:
         raise FormatError(
             f"cannot read {path}: {_reason(error)}",
@@ -38,7 +48,7 @@ def read_itk(path: Path) -> Volume:
             hint="split it into one file per time point",
         )
     # (..., K, J, I[, C]) transposed is ([C,] I, J, K, ...)
-    array = readable(sitk.GetArrayFromImage(image).T, path)
+    array = readable(_itk().GetArrayFromImage(image).T, path)
     if dimension == 2:
         array = array[..., None]
     if dimension == 4:
@@ -56,7 +66,7 @@ def write_itk(volume: Volume, path: Path) -> None:
     image = _image(volume)
     try:
         with staged(path) as target:
-            sitk.WriteImage(image, str(target), True, COMPRESSION_LEVEL)
+            _itk().WriteImage(image, str(target), True, COMPRESSION_LEVEL)
     except RuntimeError as error:
         raise FormatError(f"cannot write {path}: {_reason(error)}", hint="is the disk full?") from error
 
@@ -76,7 +86,7 @@ def _image(volume: Volume) -> sitk.Image:
     axes = 2 if _is_flat(volume) else 3
     array = array[..., 0] if axes == 2 else array
     stored = array[0].T if volume.channels == 1 else array.T
-    image = sitk.GetImageFromArray(np.ascontiguousarray(stored), isVector=volume.channels > 1)
+    image = _itk().GetImageFromArray(np.ascontiguousarray(stored), isVector=volume.channels > 1)
     spacing = np.linalg.norm(lps[:axes, :axes], axis=0)
     image.SetSpacing(spacing.tolist())
     image.SetDirection((lps[:axes, :axes] / spacing).ravel().tolist())

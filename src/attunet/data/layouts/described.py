@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from attunet.data.dataset import Case, Dataset, Problem
 from attunet.data.formats import SUFFIXES, stem_of, suffix_of
+from attunet.data.layouts.declared import load_description, paint, read_declared
 from attunet.data.layouts.naming import by_channel, by_stem, image_files
 from attunet.data.layouts.paired import read_paired
 from attunet.errors import DatasetError
 
 __all__ = ["read_described"]
 
-IGNORE = "ignore"
-
 
 def read_described(root: Path) -> Dataset:
     """The cases that dataset.json lists (MSD, nnU-Net 1) or whose files it describes (nnU-Net 2).
 
-    Raises: DatasetError when it is not valid, lists nothing, or asks for what is not supported (regions).
+    Raises: DatasetError when it is not valid, contradicts itself or lists nothing.
     """
-    description = _load(root / "dataset.json")
-    names, ignore = _labels(description, root)
+    path = root / "dataset.json"
+    description = load_description(path)
+    declared = read_declared(description, path)
+    names = paint(declared, description, path) or None
     channels = _channel_names(description)
     oddities: tuple[Problem, ...] = ()
     if "file_ending" in description or "channel_names" in description:
@@ -35,42 +35,7 @@ def read_described(root: Path) -> Dataset:
         paired = read_paired(root)
         layout, cases, oddities = paired.layout, list(paired.cases), paired.oddities
     cases.sort(key=lambda case: case.id)
-    return Dataset(root, layout, tuple(cases), names, channels, ignore, oddities)
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        description = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError) as error:
-        raise DatasetError(f"cannot read {path} as JSON: {error}", hint="correct the file") from error
-    if not isinstance(description, dict):
-        raise DatasetError(f"{path} holds a {type(description).__name__}, expected keys and values")
-    return description
-
-
-def _labels(description: dict[str, Any], root: Path) -> tuple[dict[str, int] | None, int | None]:
-    """Name to value, from either direction of writing it, and the value to ignore."""
-    declared = description.get("labels")
-    if not declared:
-        return None, None
-    path = root / "dataset.json"
-    if not isinstance(declared, dict):
-        raise DatasetError(f"labels in {path} is a {type(declared).__name__}, expected names and values")
-    if any(isinstance(value, list) for value in declared.values()):
-        raise DatasetError(
-            f"{path} declares regions (labels of several values), which are not supported yet",
-            hint="declare one value per label",
-        )
-    valued = all(str(value).lstrip("-").isdigit() for value in declared.values())
-    pairs = declared.items() if valued else ((name, value) for value, name in declared.items())
-    try:
-        names = {str(name): int(value) for name, value in pairs}
-    except ValueError as error:
-        raise DatasetError(f"labels in {path} are {declared}, expected names with whole numbers") from error
-    ignore = names.pop(IGNORE, None)
-    if len(set(names.values())) != len(declared) - (ignore is not None):
-        raise DatasetError(f"labels in {path} use a name or a value twice: {declared}", hint="give each its own")
-    return names, ignore
+    return Dataset(root, layout, tuple(cases), names, channels, declared.ignore, oddities, declared.regions)
 
 
 def _channel_names(description: dict[str, Any]) -> tuple[str, ...]:

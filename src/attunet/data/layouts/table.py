@@ -1,4 +1,4 @@
-"""A CSV file of paths: image (or image_0, image_1, ...), label, and optionally id, group and split."""
+"""A CSV file of paths: image (or image_0, image_1, ...), label, and optionally id, group, split and labels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from attunet.data.dataset import Case, Dataset
 from attunet.data.formats import stem_of
+from attunet.data.layouts.drawn import read_drawn
 from attunet.errors import DatasetError
 
 __all__ = ["read_table"]
@@ -28,6 +29,7 @@ def read_table(path: Path) -> Dataset:
     channels = _image_columns(columns, path)
     images = [tuple(path.parent / row[name] for name in channels if row[name]) for row in rows]
     ids = _ids(rows, images, path)
+    label_names, drawn = read_drawn([row.get("labels", "") for row in rows], path)
     cases = [
         Case(
             ids[index],
@@ -35,12 +37,13 @@ def read_table(path: Path) -> Dataset:
             path.parent / row["label"] if row.get("label") else None,
             row.get("group") or row.get("patient") or None,
             _split(row, index, path),
+            drawn[index],
         )
         for index, row in enumerate(rows)
     ]
     names = tuple(name.removeprefix("image_") for name in channels)
     names = names if len(names) > 1 and not names[0].isdigit() else ()
-    return Dataset(path, "csv", tuple(sorted(cases, key=lambda case: case.id)), None, names, None)
+    return Dataset(path, "csv", tuple(sorted(cases, key=lambda case: case.id)), label_names, names, None)
 
 
 def _rows(path: Path) -> tuple[list[str], list[Row]]:
@@ -52,11 +55,20 @@ def _rows(path: Path) -> tuple[list[str], list[Row]]:
     delimiter = max(",;\t", key=header.count)
     reader = csv.reader(lines, delimiter=delimiter)
     columns = [name.strip().lower() for name in next(reader, [])]
-    rows = [dict(zip_longest(columns, map(str.strip, cells[: len(columns)]), fillvalue="")) for cells in reader]
+    rows = [_row(columns, list(map(str.strip, cells)), line, path) for line, cells in enumerate(reader, start=2)]
     rows = [row for row in rows if any(row.values())]
     if not rows:
         raise DatasetError(f"{path} has no rows", hint="one row per case below the column names")
     return columns, rows
+
+
+def _row(columns: list[str], cells: list[str], line: int, path: Path) -> Row:
+    if any(cells[len(columns) :]):
+        raise DatasetError(
+            f"line {line} of {path} has {len(cells)} cells, expected {len(columns)}",
+            hint='put quotes around a cell that holds the separator, such as "liver,spleen"',
+        )
+    return dict(zip_longest(columns, cells[: len(columns)], fillvalue=""))
 
 
 def _image_columns(columns: list[str], path: Path) -> list[str]:

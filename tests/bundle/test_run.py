@@ -1,4 +1,4 @@
-"""A model folder: found whole, or refused with a remedy."""
+"""The folder of a run: found whole, or refused with a remedy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import shutil
 
 import pytest
 
-from attunet.bundle import fold_folder, load_bundle, save_manifest, save_plan
+from attunet.bundle import copy_run, fold_folder, load_bundle, save_manifest, save_plan, save_refinement
+from attunet.config import Refinement
 from attunet.errors import BundleError
 
 
@@ -96,27 +97,23 @@ def test_a_run_without_a_finished_fold_is_not_a_model(tmp_path, make_plan_of):
     refused(tmp_path, "finished are: none")
 
 
-@pytest.mark.parametrize("name", ["../secret.txt", "fold_0/../../secret.txt", "/etc/hostname"])
-def test_a_manifest_cannot_reach_outside(name, model, tmp_path):
-    (tmp_path / "secret.txt").write_text("secret")
-    edit(model, lambda content: content["sha256"].update({name: "0"}))
-    refused(model, "outside")
+def test_what_a_cross_validation_taught_is_sealed(model):
+    assert load_bundle(model).refinement == Refinement()
+    save_refinement(Refinement(temperature=1.5), model)
+    assert load_bundle(model).refinement.temperature == 1.5
+    (model / "refinement.json").write_text('{"temperature": 9}')
+    refused(model, "differs from what was trained")
 
 
-@pytest.mark.parametrize("name", ["plan.json", "fold_2/graph.bin"])
-def test_a_manifest_must_name_all_that_is_used(name, model):
-    edit(model, lambda content: content["sha256"].pop(name))
-    assert name in refused(model, "does not name").message
+def test_a_refinement_of_unknown_origin_is_refused(model):
+    (model / "refinement.json").write_text("{}")
+    assert "--cross-validation" in refused(model, "not in the manifest").hint
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"format": 1}', '{"format": 99, "sha256": {}}', '{"sha256": 3}']
-)
-def test_a_damaged_manifest_is_refused(text, model):
-    (model / "manifest.json").write_text(text)
-    refused(model, "cannot be understood")
-
-
-def test_a_manifest_of_bytes_is_refused(model):
-    (model / "manifest.json").write_bytes(b"\xff\xfe")
-    refused(model, "cannot be understood")
+def test_a_copy_is_the_same_model(model, tmp_path):
+    save_refinement(Refinement(temperature=1.5), model)
+    copy_run(model, tmp_path / "copy")
+    one, other = load_bundle(model), load_bundle(tmp_path / "copy")
+    assert (one.plan, one.refinement) == (other.plan, other.refinement)
+    assert [fold.name for fold in one.folds] == [fold.name for fold in other.folds]
+    assert not list((tmp_path / "copy").rglob("curves.png"))

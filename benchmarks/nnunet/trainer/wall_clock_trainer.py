@@ -1,0 +1,30 @@
+"""nnU-Net's own trainer on a wall-clock budget; nnU-Net finds it by its variable nnUNet_extTrainer."""
+
+import os
+import time
+
+from batchgenerators.utilities.file_and_folder_operations import join, save_json
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+
+class WallClockTrainer(nnUNetTrainer):
+    """Stock but for the schedule: its polynomial decay runs over $BENCHMARK_SECONDS of training steps.
+
+    All of the budget goes into steps: no pseudo-Dice in between, no mirrored validation at the end.
+    """
+
+    def run_training(self) -> None:
+        budget = float(os.environ["BENCHMARK_SECONDS"])
+        self.on_train_start()
+        self.network.train()
+        started, steps = time.monotonic(), 0
+        while (used := time.monotonic() - started) < budget:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.initial_lr * (1 - used / budget) ** 0.9
+            self.train_step(next(self.dataloader_train))
+            steps += 1
+        self.on_train_end()
+        save_json({"budget": budget, "steps": steps, "seconds": used}, join(self.output_folder, "steps.json"))
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        self.print_to_log_file("The cases are predicted by nnUNetv2_predict instead.")

@@ -1,0 +1,8 @@
+"""`python -m attunet`: the command line, for whoever has no `attunet` on the path."""
+
+from attunet.cli import main
+
+__all__ = ["main"]
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""A model as it is predicted with: one run, or an ensemble of complete copies of several.
+
+ENSEMBLE/
+  ensemble.json  refinement.json  manifest.json
+  members/NAME/  plan.json  manifest.json  fold_0/ ...
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from attunet.bundle.manifest import FORMAT, MANIFEST, check_sums, read_sums, seal
+from attunet.bundle.run import ENSEMBLE, REFINEMENT, Bundle, copy_run, load_bundle, load_refinement, write_refinement
+from attunet.config import Plan, Refinement
+from attunet.errors import BundleError, ConfigError
+from attunet.files import staged, write_text
+
+__all__ = ["Model", "check_agreement", "load_model", "save_ensemble"]
+
+_MEMBERS = "members"
+
+
+@dataclass(frozen=True)
+class Model:
+    """What `-m` names.
+
+    Args: its members by name (a single run is one); what is done to their averaged prediction.
+    """
+
+    root: Path
+    members: Mapping[str, Bundle]
+    refinement: Refinement = field(default_factory=Refinement)
+
+
+def load_model(root: Path, folds: Sequence[int] | None = None) -> Model:
+    """Open a run's folder or an ensemble's, and check it against its manifests.
+
+    Args: the folder; which folds of every member (all finished ones by default).
+    Raises: BundleError as `load_bundle`, and for an ensemble that cannot be understood; ConfigError when its members
+        do not answer one question.
+    """
+    if not (root / ENSEMBLE).is_file():
+        bundle = load_bundle(root, folds)
+        return Model(root, {root.resolve().name: bundle}, bundle.refinement)
+    names = _member_names(root)
+    sums = read_sums(root)
+    check_sums(root, sums, [ENSEMBLE, *(f"{_MEMBERS}/{name}/{MANIFEST}" for name in names)])
+    members = {name: load_bundle(root / _MEMBERS / name, folds) for name in names}
+    check_agreement({name: bundle.plan for name, bundle in members.items()})
+    return Model(root, members, load_refinement(root, sums))
+
+
+def save_ensemble(members: Mapping[str, Path], refinement: Refinement, root: Path) -> None:
+    """Write an ensemble's folder; it appears whole or not at all.
+
+    Args: names (usable as folder names) and folders of the runs; what is done to their averaged prediction; the folder
+        to make, which must not be there.
+    Raises: BundleError when a run is unfinished or altered, FormatError when the folder cannot be written.
+    """
+    with staged(root) as stage:
+        for name, run in members.items():
+            copy_run(run, stage / _MEMBERS / name)
+        write_text(stage / ENSEMBLE, json.dumps({"format": FORMAT, "members": list(members)}, indent=2) + "\n")
+        write_refinement(refinement, stage)
+        manifests = (stage / _MEMBERS / name / MANIFEST for name in members)
+        seal(stage, [stage / ENSEMBLE, stage / REFINEMENT, *manifests])
+
+
+def check_agreement(plans: Mapping[str, Plan]) -> None:
+    """Raises: ConfigError unless all plans, given by name, ask for the same channels and give the same labels."""
+    first, *others = plans
+    for name in others:
+        for what, mine, theirs in (
+            ("labels", plans[first].labels, plans[name].labels),
+            ("regions", plans[first].regions, plans[name].regions),
+            ("channels", plans[first].channel_names, plans[name].channel_names),
+        ):
+            if mine != theirs or list(mine) != list(theirs):
+                raise ConfigError(
+                    f"{first} and {name} differ in their {what}: {_listed(mine)} and {_listed(theirs)}",
+                    hint="only models that were trained on the same task can be compared and joined",
+                )
+
+
+def _member_names(root: Path) -> list[str]:
+    path = root / ENSEMBLE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        names = [str(name) for name in content["members"]]
+        if content["format"] != FORMAT or not names or any(Path(name).name != name for name in names):
+            raise KeyError("members")
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{path} cannot be understood: {error}", hint="copy the model folder again") from error
+    return names
+
+
+def _listed(values: Mapping[str, object] | Sequence[str]) -> str:
+    entries = [f"{k}={v}" for k, v in values.items()] if isinstance(values, Mapping) else list(values)
+    return ", ".join(entries) or "none"

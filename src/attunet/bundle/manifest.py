@@ -1,0 +1,77 @@
+"""manifest.json: a sha256 sum of every file that a prediction depends on, so that an altered model is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from attunet.errors import BundleError
+from attunet.files import write_text
+
+__all__ = ["FORMAT", "MANIFEST", "check_sums", "read_sums", "seal"]
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+def seal(root: Path, files: Iterable[Path]) -> None:
+    """Write the manifest of a folder: the sums of those of its files that are there."""
+    sums = {file.relative_to(root).as_posix(): _sha256(file) for file in files if file.is_file()}
+    write_text(root / MANIFEST, json.dumps({"format": FORMAT, "sha256": sums}, indent=2) + "\n")
+
+
+def read_sums(root: Path) -> dict[str, str]:
+    """File name, relative to the folder, to the sum it must have.
+
+    Raises: BundleError when there is no folder, no manifest, or one that cannot be understood.
+    """
+    path = root / MANIFEST
+    if not root.is_dir():
+        raise BundleError(f"no model folder at {root}", hint="give the RUN folder that `attunet train -o RUN` made")
+    if not path.is_file():
+        started = (root / "plan.json").is_file()
+        raise BundleError(
+            f"{root} is {'an unfinished training' if started else 'not a model folder'} (no {MANIFEST})",
+            hint="finish it with `attunet train … --resume`"
+            if started
+            else "give the folder that `attunet train -o` made",
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        sums = content["sha256"]
+        if content["format"] != FORMAT or not isinstance(sums, dict):
+            raise KeyError("format")
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{path} cannot be understood: {error}", hint="copy the model folder again") from error
+    return {str(name): str(value) for name, value in sums.items()}
+
+
+def check_sums(root: Path, sums: Mapping[str, str], needed: Iterable[str]) -> None:
+    """Compare a folder with its manifest.
+
+    Args: the folder; its sums; the files that must be among them.
+    Raises: BundleError for a file that is not named, missing, altered or outside the folder.
+    """
+    if unsealed := set(needed) - sums.keys():
+        raise BundleError(
+            f"the manifest of {root} does not name {', '.join(sorted(unsealed))}",
+            hint="copy the model folder again, whole",
+        )
+    for name, expected in sums.items():
+        file = root / name
+        if ".." in Path(name).parts or Path(name).is_absolute():
+            raise BundleError(f"the manifest of {root} names a file outside it: {name}", hint="do not use this model")
+        if not file.is_file():
+            raise BundleError(f"{file} is missing", hint="copy the model folder again, whole")
+        if _sha256(file) != expected:
+            raise BundleError(
+                f"{file} differs from what was trained (its sha256 is not the manifest's)",
+                hint="copy the model folder again from its origin, or train again",
+            )
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

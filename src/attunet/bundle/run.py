@@ -1,0 +1,161 @@
+"""The model folder of one training: plan, weights and graph per fold, what its cross-validation taught.
+
+RUN/
+  plan.json  training.yaml  refinement.json  manifest.json
+  fold_0/    weights.safetensors  graph.xml  graph.bin  metrics.json  split.yaml  log.csv  curves.png
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from attunet.bundle.manifest import MANIFEST, check_sums, read_sums, seal
+from attunet.config import Plan, Refinement, load_settings
+from attunet.errors import BundleError
+from attunet.files import write_text
+
+__all__ = [
+    "ENSEMBLE",
+    "REFINEMENT",
+    "Bundle",
+    "FoldFiles",
+    "copy_run",
+    "fold_folder",
+    "load_bundle",
+    "load_refinement",
+    "save_manifest",
+    "save_plan",
+    "save_refinement",
+    "write_refinement",
+]
+
+REFINEMENT = "refinement.json"
+ENSEMBLE = "ensemble.json"
+_NEEDED = ("weights.safetensors", "graph.xml", "graph.bin")
+_SEALED = (*_NEEDED, "metrics.json")
+
+
+@dataclass(frozen=True)
+class FoldFiles:
+    """What a prediction needs of the trained fold in `folder`."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """fold_0, fold_1, ..."""
+        return self.folder.name
+
+    @property
+    def weights(self) -> Path:
+        """The weights of the finished fold."""
+        return self.folder / "weights.safetensors"
+
+    @property
+    def graph(self) -> Path:
+        """The same network for OpenVINO; graph.bin lies beside it."""
+        return self.folder / "graph.xml"
+
+    @property
+    def metrics(self) -> Path:
+        """Scores of the finished fold on its validation cases; the last file to appear."""
+        return self.folder / "metrics.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A run's folder whose files were found whole."""
+
+    root: Path
+    plan: Plan
+    folds: tuple[FoldFiles, ...]
+    refinement: Refinement = field(default_factory=Refinement)
+
+
+def fold_folder(root: Path, fold: int | str) -> Path:
+    """Where a fold keeps its files."""
+    return root / f"fold_{fold}"
+
+
+def save_plan(plan: Plan, root: Path) -> None:
+    """Write plan.json, readable."""
+    write_text(root / "plan.json", json.dumps(plan.model_dump(mode="json"), indent=2) + "\n")
+
+
+def save_refinement(refinement: Refinement, root: Path) -> None:
+    """Write refinement.json into a run's folder and renew its manifest: from now on every prediction applies it."""
+    write_refinement(refinement, root)
+    save_manifest(root)
+
+
+def write_refinement(refinement: Refinement, root: Path) -> None:
+    """Write refinement.json and leave the manifest as it is."""
+    write_text(root / REFINEMENT, json.dumps(refinement.model_dump(mode="json"), indent=2) + "\n")
+
+
+def save_manifest(root: Path) -> None:
+    """Seal the finished folds: a sha256 sum of every file that a prediction depends on."""
+    folds = [folder for folder in sorted(root.glob("fold_*")) if _finished(folder)]
+    folders = (folder / name for folder in folds for name in _SEALED)
+    seal(root, [root / "plan.json", root / REFINEMENT, *folders])
+
+
+def load_bundle(root: Path, folds: Sequence[int] | None = None) -> Bundle:
+    """Open a run's folder and check it against its manifest.
+
+    Args: the folder; which folds (all finished ones by default).
+    Raises: BundleError when it is no model, an ensemble, unfinished, altered, or lacks a fold that was asked for.
+    """
+    if (root / ENSEMBLE).is_file():
+        raise BundleError(f"{root} is an ensemble, expected the folder of one run", hint="name a folder in its members")
+    sums = read_sums(root)
+    names = sorted({Path(name).parts[0] for name in sums if name.startswith("fold_")}, key=_fold_order)
+    check_sums(root, sums, ["plan.json", *(f"{fold}/{name}" for fold in names for name in _NEEDED)])
+    wanted = names if folds is None else [f"fold_{index}" for index in folds]
+    absent = [name for name in wanted if name not in names]
+    if absent or not wanted:
+        raise BundleError(
+            f"{root} has no finished {', '.join(absent) or 'fold'}; finished are: {', '.join(names) or 'none'}",
+            hint="choose one of these with --fold, or train the missing one",
+        )
+    plan = load_settings(Plan, root / "plan.json")
+    return Bundle(root, plan, tuple(FoldFiles(root / name) for name in wanted), load_refinement(root, sums))
+
+
+def load_refinement(root: Path, sums: dict[str, str]) -> Refinement:
+    """What refinement.json holds; nothing when there is none. Raises: BundleError when the manifest lacks it."""
+    if not (root / REFINEMENT).is_file():
+        return Refinement()
+    if REFINEMENT not in sums:
+        raise BundleError(
+            f"{root / REFINEMENT} is not in the manifest, so it is not known to belong to the model",
+            hint="remove it, or make it again with `attunet evaluate --cross-validation`",
+        )
+    return load_settings(Refinement, root / REFINEMENT)
+
+
+def copy_run(source: Path, target: Path) -> None:
+    """Copy what a finished run predicts with, and what tells its origin; checkpoints and logs stay behind.
+
+    Raises: BundleError when the run is unfinished or altered.
+    """
+    bundle = load_bundle(source)
+    origin = ["training.yaml", *(f"{fold.name}/split.yaml" for fold in bundle.folds)]
+    for name in (*read_sums(source), *origin, MANIFEST):
+        if (source / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, target / name)
+
+
+def _finished(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in _NEEDED)
+
+
+def _fold_order(name: str) -> tuple[int, str]:
+    digits = re.sub(r"\D", "", name)
+    return int(digits) if digits else -1, name

@@ -1,0 +1,125 @@
+"""What a `dataset.json` says about labels: one value each, or regions of several (nnU-Net 2), and what to ignore."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attunet.data.labels import BACKGROUND, background_value
+from attunet.errors import DatasetError
+
+__all__ = ["Declared", "load_description", "paint", "read_declared"]
+
+IGNORE = "ignore"
+
+
+@dataclass(frozen=True)
+class Declared:
+    """The labels of a data set as declared; without declaration, no names.
+
+    Args:
+        names: label to value in the files, without the ignore label; only the background where there are regions.
+        regions: region to the values that it unites, in the order of the file; empty without regions.
+        ignore: value of voxels that do not count.
+    """
+
+    names: dict[str, int]
+    regions: dict[str, tuple[int, ...]]
+    ignore: int | None
+
+
+def load_description(path: Path) -> dict[str, Any]:
+    """The keys and values of a dataset.json. Raises: DatasetError when it is not JSON, or no object."""
+    try:
+        description = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, OSError) as error:
+        raise DatasetError(f"cannot read {path} as JSON: {error}", hint="correct the file") from error
+    if not isinstance(description, dict):
+        raise DatasetError(f"{path} holds a {type(description).__name__}, expected keys and values")
+    return description
+
+
+def read_declared(description: dict[str, Any], path: Path) -> Declared:
+    """The labels of a dataset.json, written {"liver": 1} (nnU-Net 2) or {"1": "liver"} (MSD, nnU-Net 1).
+
+    With a label of several values, such as {"whole": [1, 2], "core": 2}, every label is a region, as in nnU-Net.
+    Args: its content, and its path for messages.
+    Raises: DatasetError when names or values are not usable or come twice.
+    """
+    declared = description.get("labels") or {}
+    if not isinstance(declared, dict):
+        raise DatasetError(f"labels in {path} is a {type(declared).__name__}, expected names and values")
+    named = _by_name(declared, path)
+    ignored = named.pop(IGNORE, None)
+    if len(set(named.values())) != len(declared) - (ignored is not None):
+        raise DatasetError(f"labels in {path} use a name or a value twice: {declared}", hint="give each its own")
+    ignore = None if ignored is None else _single(IGNORE, ignored, path)
+    if all(len(values) == 1 for values in named.values()):
+        return Declared({name: values[0] for name, values in named.items()}, {}, ignore)
+    return _with_regions(named, ignore, path)
+
+
+def paint(declared: Declared, description: dict[str, Any], path: Path) -> dict[str, int]:
+    """The value of every label in a mask, background first where there are regions: `regions_class_order`.
+
+    Raises: DatasetError when regions have no usable order: one value for each, its own, and one of the united.
+    """
+    if not declared.regions:
+        return declared.names
+    order = description.get("regions_class_order")
+    regions = list(declared.regions)
+    hint = "give each region, in the order of labels, the value it is written with; later ones cover earlier ones"
+    if not isinstance(order, list) or len(order) != len(regions) or not all(_whole(value) for value in order):
+        raise DatasetError(
+            f"regions_class_order in {path} is {order}, expected {len(regions)} values, for {', '.join(regions)}",
+            hint=hint,
+        )
+    painted = dict(zip(regions, map(int, order), strict=True))
+    if len(set(order)) != len(order):
+        raise DatasetError(f"regions_class_order in {path} uses a value twice: {order}", hint=hint)
+    for name, value in painted.items():
+        if value not in declared.regions[name]:
+            raise DatasetError(
+                f"regions_class_order in {path} writes {name} as {value}, which is none of its values "
+                f"{list(declared.regions[name])}",
+                hint=hint,
+            )
+    return declared.names | painted
+
+
+def _with_regions(named: dict[str, tuple[int, ...]], ignore: int | None, path: Path) -> Declared:
+    background = background_value({name: values[0] for name, values in named.items() if len(values) == 1})
+    regions = {name: values for name, values in named.items() if values != (background,)}
+    for name, values in regions.items():
+        if not values or {background, ignore} & set(values):
+            raise DatasetError(
+                f"the region {name} in {path} unites {list(values)}, expected values of the foreground",
+                hint="leave out the value of the background and that of the ignore label",
+            )
+    names = {name: background for name in named if name not in regions}
+    return Declared(names or {BACKGROUND: background}, regions, ignore)
+
+
+def _by_name(declared: dict[str, Any], path: Path) -> dict[str, tuple[int, ...]]:
+    """Label to its values, from either direction of writing it."""
+    valued = all(isinstance(value, list) or _whole(value) for value in declared.values())
+    pairs = declared.items() if valued else ((name, value) for value, name in declared.items())
+    try:
+        return {
+            str(name): tuple(int(entry) for entry in value) if isinstance(value, list) else (int(value),)
+            for name, value in pairs
+        }
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"labels in {path} are {declared}, expected names with whole numbers") from error
+
+
+def _whole(value: object) -> bool:
+    return not isinstance(value, bool) and str(value).lstrip("-").isdigit()
+
+
+def _single(name: str, values: tuple[int, ...], path: Path) -> int:
+    if len(values) != 1:
+        raise DatasetError(f"{name} in {path} has the values {list(values)}, expected one value")
+    return values[0]

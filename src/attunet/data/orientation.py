@@ -1,0 +1,60 @@
+"""How a volume lies in its grid: canonical axes, the box of its content, and the way back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from attunet.data.volume import Affine, Array, Volume, axis_order
+
+__all__ = ["Flips", "Triple", "canonical", "content_box", "oriented", "reorientation"]
+
+Triple = tuple[int, int, int]
+Flips = tuple[bool, bool, bool]
+
+
+def canonical(volume: Volume, slice_axis: int = 2) -> tuple[Volume, Triple, Flips]:
+    """The volume with axes running right, front and up, then `slice_axis` (0, 1, 2) moved last; a view.
+
+    Returns: the volume, the original axis of each new axis, and which of them were flipped.
+    """
+    directions = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
+    closest = axis_order(directions)
+    x, y, z = sorted(range(3), key=lambda world: world == slice_axis)
+    axes = i, j, k = closest.index(x), closest.index(y), closest.index(z)
+    flips = bool(directions[x, i] < 0), bool(directions[y, j] < 0), bool(directions[z, k] < 0)
+    affine = volume.affine @ reorientation(axes, flips, volume.spatial_shape)
+    return Volume(oriented(volume.array, axes, flips), affine), axes, flips
+
+
+def content_box(array: Array, *, crop: bool) -> tuple[Triple, Triple]:
+    """Start and shape of the box in which any channel is above its minimum; the whole grid when none is."""
+    i, j, k = array.shape[1:]
+    if not crop:
+        return (0, 0, 0), (i, j, k)
+    content = array[0] > array[0].min()
+    for channel in array[1:]:
+        content |= channel > channel.min()
+    lines = [np.flatnonzero(content.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    if not len(lines[0]):
+        return (0, 0, 0), (i, j, k)
+    (i, i_end), (j, j_end), (k, k_end) = ((int(line[0]), int(line[-1]) + 1) for line in lines)
+    return (i, j, k), (i_end - i, j_end - j, k_end - k)
+
+
+def oriented(array: Array, axes: Triple, flips: Flips) -> Array:
+    """A view of (C, I, J, K) in model axes; writing to the view writes to the original, which is the undo."""
+    steps = [slice(None, None, -1) if flip else slice(None) for flip in flips]
+    return array.transpose(0, *(axis + 1 for axis in axes))[:, *steps]
+
+
+def reorientation(axes: Triple, flips: Flips, shape: Triple) -> Affine:
+    """4x4: voxel indices in model axes to original voxel indices."""
+    matrix: npt.NDArray[Any] = np.zeros((4, 4))
+    matrix[3, 3] = 1.0
+    for column, (axis, flip) in enumerate(zip(axes, flips, strict=True)):
+        matrix[axis, column] = -1.0 if flip else 1.0
+        matrix[axis, 3] = shape[axis] - 1 if flip else 0.0
+    return matrix

@@ -1,0 +1,87 @@
+"""How the scores of a case are spelled in summary.json: nnU-Net's keys, labels by value, nan as null."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isnan, nan
+from typing import Any
+
+from attunet.evaluation.metrics import Counts
+from attunet.evaluation.scores import CaseScores, LabelScores, Values
+
+__all__ = ["RULES", "case_from_json", "case_to_json", "key_of", "plain", "values_from_json"]
+
+RULES: Mapping[str, str] = {
+    "both_empty": "Reference and prediction hold no voxel of the label: every metric but the counts is null; "
+    "the case is counted under 'empty' and left out of the means.",
+    "one_empty": "Exactly one of the two is empty: Dice, IoU, precision and both recalls are 0, MSD and HD95 are "
+    "the image diagonal in mm, the relative volume error is +1 (empty reference) or -1 (empty prediction).",
+    "missing_predictions": "A reference without a prediction file is scored as an empty prediction.",
+    "extra_predictions": "A prediction without a reference is listed and not scored.",
+    "not_drawn": "A label that was not drawn in a case has no scores in it and counts nowhere.",
+    "regions": "A region is the union of its values in the reference and in the prediction.",
+    "mean": "Mean over the cases in which the label is in the reference or the prediction; 'sd' is the "
+    "sample standard deviation; foreground_mean is the mean of the labels' means.",
+    "ci95": "95 % percentile bootstrap interval of the mean: cases drawn with replacement, 2000 times, seed 0.",
+}
+
+
+def key_of(value: Values) -> str:
+    """The key of a label or region, as nnU-Net writes it: "3" or "(1, 2, 3)"."""
+    return str(value[0] if isinstance(value, tuple) and len(value) == 1 else value)
+
+
+def values_from_json(value: object) -> Values:
+    """A label's value, or a region's values, from JSON. Raises: ValueError or TypeError for anything else."""
+    if isinstance(value, list):
+        return tuple(int(entry) for entry in value)
+    if not isinstance(value, int):
+        raise TypeError(f"{value!r} is no label value")
+    return value
+
+
+def plain(value: float) -> float | None:
+    """A number as JSON can hold it: None for nan."""
+    return None if isnan(value) else value
+
+
+def case_to_json(case: CaseScores, labels: Mapping[str, Values]) -> dict[str, Any]:
+    """One entry of metric_per_case. Args: the case; label name to value."""
+    metrics = {
+        key_of(labels[name]): {metric: plain(value) for metric, value in scores.values().items()}
+        for name, scores in case.scores.items()
+    }
+    return {
+        "case": case.case,
+        "reference_file": case.reference_file,
+        "prediction_file": case.prediction_file,
+        "missing": case.missing,
+        "metrics": metrics,
+    }
+
+
+def case_from_json(entry: dict[str, Any], labels: Mapping[str, Values]) -> CaseScores:
+    """The case that `case_to_json` wrote. Raises: KeyError, TypeError or ValueError for an entry of other form."""
+    metrics, keys = entry["metrics"], {name: key_of(value) for name, value in labels.items()}
+    return CaseScores(
+        case=entry["case"],
+        scores={name: _label_from_json(metrics[key]) for name, key in keys.items() if key in metrics},
+        reference_file=entry["reference_file"],
+        prediction_file=entry["prediction_file"],
+        missing=entry["missing"],
+    )
+
+
+def _label_from_json(values: dict[str, float | None]) -> LabelScores:
+    def number(metric: str) -> float:
+        value = values[metric]
+        return nan if value is None else value
+
+    return LabelScores(
+        counts=Counts(**{kind.lower(): int(number(kind)) for kind in ("TP", "FP", "FN", "TN")}),
+        surface_distance=number("MSD"),
+        hd95=number("HD95"),
+        volume_error_ml=number("VolumeErrorMl"),
+        relative_volume_error=number("RelativeVolumeError"),
+        skeleton_recall=number("SkeletonRecall") if "SkeletonRecall" in values else nan,  # not in older files
+    )

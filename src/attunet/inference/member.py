@@ -1,0 +1,128 @@
+"""`Member`: one trained run inside a segmenter; `ask`: what several of them say together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from attunet.config import Plan
+from attunet.data.preprocess import Trail, prepare, restore, untouched
+from attunet.data.volume import Volume
+from attunet.inference.engines import Engine
+from attunet.inference.outputs import activate, on_image
+from attunet.inference.sliding_window import Stitched, count_windows, sliding_window
+
+__all__ = ["Answer", "Member", "Pass", "ask"]
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """How a volume is gone through.
+
+    Args: the step between windows as a share of the patch; whether to average over mirrored copies, and whether to keep
+        the attention; what to call with the windows just done.
+    """
+
+    step: float = 0.5
+    mirror: bool = True
+    attention: bool = False
+    advance: Callable[[int], None] = lambda _: None
+
+
+@dataclass(frozen=True)
+class Member:
+    """A plan and the engines of its folds, whose probabilities are averaged on the model grid.
+
+    Args: name, plan and engines; the temperature that divides the logits, 1 when nothing was calibrated.
+    """
+
+    name: str
+    plan: Plan
+    engines: tuple[Engine, ...]
+    temperature: float = 1.0
+
+    def windows(self, image: Floats, step: float) -> int:
+        """How many windows its engines run over a prepared image (C, I, J, K), mirrored copies counted as one."""
+        i, j, k = image.shape[1:]
+        return count_windows((i, j, k), self.plan.patch_size, step) * len(self.engines)
+
+    def answer(self, image: Floats, how: Pass) -> Stitched:
+        """Probabilities (as `logits` of the result) and attention for a prepared image, on the model grid."""
+        total = self._run(self.engines[0], image, how)
+        for engine in self.engines[1:]:
+            one = self._run(engine, image, how)
+            np.add(total.logits, one.logits, out=total.logits)
+            for gate, alpha in one.attention.items():
+                np.add(total.attention[gate], alpha, out=total.attention[gate])
+        for array in (total.logits, *total.attention.values()):
+            array /= len(self.engines)
+        return total
+
+    def _run(self, engine: Engine, image: Floats, how: Pass) -> Stitched:
+        stitched = sliding_window(
+            image,
+            engine,
+            self.plan.patch_size,
+            classes=len(self.plan.outputs),
+            step=how.step,
+            mirror_axes=self.plan.mirror_axes if how.mirror else (),
+            exchange=_exchange(self.plan),
+            attention=how.attention,
+            advance=how.advance,
+        )
+        return Stitched(activate(stitched.logits, self.plan, self.temperature), stitched.attention)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Probabilities (outputs, I, J, K) on the model grid of the trail, attention (maps, I, J, K) on the image's own."""
+
+    probabilities: Floats
+    trail: Trail
+    attention: dict[str, Floats]
+
+
+def ask(members: Sequence[Member], volume: Volume, how: Pass, advance: Callable[[int, int], None]) -> Answer:
+    """What the members say of a volume.
+
+    One member answers on its model grid. Several are averaged on the image's own grid, as their model grids differ,
+    which takes two arrays of all classes at full size; their gates are named MEMBER/GATE.
+    Args: the pass, whose progress is overruled; called with the windows done and the windows in all.
+    Raises: DataError, GeometryError as `prepare`.
+    """
+    prepared = [prepare(volume, member.plan.preprocessing) for member in members]
+    total = sum(member.windows(each.array, how.step) for member, each in zip(members, prepared, strict=True))
+    done = 0
+
+    def count(windows: int) -> None:
+        nonlocal done
+        done += windows
+        advance(done, total)
+
+    counted = Pass(how.step, how.mirror, how.attention, count)
+    gates: dict[str, Floats] = {}
+    average: Floats | None = None
+    for member, each in zip(members, prepared, strict=True):
+        stitched = member.answer(each.array, counted)
+        prefix = f"{member.name}/" if len(members) > 1 else ""
+        gates |= {f"{prefix}{gate}": restore(alpha, each.trail) for gate, alpha in stitched.attention.items()}
+        if len(members) == 1:
+            return Answer(stitched.logits, each.trail, gates)
+        share = on_image(stitched.logits, each.trail, member.plan)
+        share /= len(members)
+        average = share if average is None else np.add(average, share, out=average)
+    assert average is not None
+    return Answer(average, untouched(volume, members[0].plan.preprocessing), gates)
+
+
+def _exchange(plan: Plan) -> dict[int, list[int]]:
+    """The left-right axis, and where each output's channel lies in a copy that is mirrored along it."""
+    if not plan.mirror_swaps:
+        return {}
+    partner = {name: other for pair in plan.mirror_swaps for name, other in (pair, pair[::-1])}
+    return {plan.left_right: [plan.outputs.index(partner.get(name, name)) for name in plan.outputs]}

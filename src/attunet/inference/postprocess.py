@@ -1,0 +1,104 @@
+"""Post-processing of masks: what a cross-validation found to help, label by label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from attunet.config import Cleaning
+from attunet.data.volume import Array, Spacing
+
+__all__ = ["clean"]
+
+Mask = npt.NDArray[np.bool_]
+Regions = Mapping[str, tuple[int, ...]]
+
+_TOUCHING = ndimage.generate_binary_structure(3, 3)  # 26 neighbours, 8 in a slice
+
+
+def clean(
+    mask: Array,
+    cleaning: Mapping[str, Cleaning],
+    labels: Mapping[str, int],
+    spacing: Spacing,
+    *,
+    regions: Regions | None = None,
+) -> Array:
+    """A mask (I, J, K) of label values with each label's cleaning done, in the order of `labels`; a copy.
+
+    Removed voxels become background, filled holes take the label where background was. A region is cleaned as the union
+    of its values: what is removed of it falls back to the smallest region around it, or to the background, and what is
+    filled may take from the regions around it, too.
+    Components touch by a face, an edge or a corner; of two largest, the first is kept. A hole is enclosed by faces, and
+    in an image one voxel deep, in its slice.
+    Args: what to do, by label name; name to value, background first; spacing in mm, array order; for overlapping
+        targets, name to the values that each unites.
+    """
+    result = mask.copy()
+    background = next(iter(labels.values()))
+    for name in labels:
+        how = cleaning.get(name)
+        if how is None or how == Cleaning():
+            continue
+        around = _around(name, regions or {})
+        united = (regions or {}).get(name, (labels[name],))
+        yields = {background, *(value for other in around for value in (regions or {})[other])} - set(united)
+        fallback = labels[around[0]] if around else background
+        _clean_label(result, united, how, spacing, labels[name], fallback, yields)
+    return result
+
+
+def _clean_label(
+    mask: Array,
+    united: tuple[int, ...],
+    how: Cleaning,
+    spacing: Spacing,
+    value: int,
+    fallback: int,
+    yields: set[int],
+) -> None:
+    """In place, within the label's bounding box, which holds its holes as well."""
+    whole = np.isin(mask, united) if len(united) > 1 else mask == united[0]
+    boxes = ndimage.find_objects(whole.view(np.uint8))
+    if not boxes:
+        return
+    box = boxes[0]
+    before = whole[box]
+    flat = tuple(size == 1 for size in mask.shape)
+    after = _large_parts(_filled(before, flat) if how.fill_holes else before, how, float(np.prod(spacing)) / 1000)
+    part = mask[box]
+    part[before & ~after] = fallback
+    part[after & ~before & np.isin(part, sorted(yields))] = value
+
+
+def _around(name: str, regions: Regions) -> list[str]:
+    """The regions that hold this one, the smallest first."""
+    inner = set(regions.get(name, ()))
+    holders = [other for other, values in regions.items() if inner and inner < set(values)]
+    return sorted(holders, key=lambda other: len(regions[other]))
+
+
+def _filled(mask: Mask, flat: tuple[bool, ...]) -> Mask:
+    """With the cavities that no path of faces leads out of; along flat axes nothing leads out."""
+    if all(flat):
+        return mask
+    margin = [(0, 0) if closed else (1, 1) for closed in flat]
+    inside = tuple(slice(low, low + size) for (low, _), size in zip(margin, mask.shape, strict=True))
+    cavities, _ = ndimage.label(~np.pad(mask, margin))
+    return np.asarray((cavities != cavities[0, 0, 0])[inside])
+
+
+def _large_parts(mask: Mask, how: Cleaning, voxel_ml: float) -> Mask:
+    """The components that are large enough, or the largest of them only."""
+    if not how.largest_component and not how.minimum_ml:
+        return mask
+    parts, _ = ndimage.label(mask, _TOUCHING)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    kept = (sizes > 0) & (sizes * voxel_ml >= how.minimum_ml)
+    if how.largest_component:
+        kept &= np.arange(len(sizes)) == sizes.argmax()
+    return np.asarray(kept[parts])

@@ -1,0 +1,113 @@
+"""Whether the layers of one network fit into another: as they are, for other channels or labels, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from attunet.nn.families import Weights
+
+__all__ = ["Fit", "SharedLabels", "fit_layers"]
+
+# the layers that see the image itself: the only ones whose inputs depend on its channels
+_FIRST = ("encoder.level1.convs.0", "encoder.level1.shortcut")
+_HEADS = ("heads", "fuse")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The values a tensor of ours gets, None to stay as initialised; the note says why it is not loaded as it is."""
+
+    tensor: Tensor | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class SharedLabels:
+    """Which of our heads' rows is which of the file's, in pairs, and how many rows both have."""
+
+    rows: Tensor
+    sources: Tensor
+    sizes: tuple[int, int]
+    note: str
+
+    @classmethod
+    def of(cls, outputs: Sequence[str] | None, source_outputs: Sequence[str] | None) -> Self | None:
+        """None when the heads can only be taken as they are."""
+        if outputs is None or source_outputs is None or tuple(outputs) == tuple(source_outputs):
+            return None
+        ours, theirs = list(outputs), list(source_outputs)
+        shared = [name for name in ours if name in theirs]
+        new = ", ".join(name for name in ours if name not in theirs)
+        note = f"with the rows of {', '.join(shared)}" + (f" (new: {new})" if new else "")
+        return cls(
+            torch.tensor([ours.index(name) for name in shared]),
+            torch.tensor([theirs.index(name) for name in shared]),
+            (len(ours), len(theirs)),
+            note if shared else "without a label of the same name",
+        )
+
+    def fit(self, layer: str, new: Tensor, old: Tensor) -> Fit:
+        """A head's (labels, ...), or the weight of the convolution that fuses them, (labels, heads * labels, ...)."""
+        if not len(self.rows):
+            return Fit(None, self.note)
+        merged, rows, sources = new.clone(), self.rows, self.sources
+        ours, theirs = self.sizes
+        if layer == "fuse" and new.ndim > 1:
+            if new.shape[1] * theirs != old.shape[1] * ours:
+                return Fit(None, "of another shape")
+            blocks, given = merged.unflatten(1, (-1, ours)), old.unflatten(1, (-1, theirs))
+            blocks[rows[:, None], :, rows] = given[sources[:, None], :, sources].to(new)
+        elif new.shape[1:] == old.shape[1:]:
+            merged[rows] = old[sources].to(new)
+        else:
+            return Fit(None, "of another shape")
+        return Fit(merged, self.note)
+
+
+def fit_layers(ours: Weights, found: Weights, labels: SharedLabels | None) -> dict[str, Fit]:
+    """What each of our tensors, by its name, gets of those found, by theirs.
+
+    A layer is taken whole or not at all: without its convolution, a norm or bias means nothing, and so does a gate's
+    psi without its theta and phi. Of the first convolution, other input channels are averaged, repeated and scaled to
+    keep the size of its activations.
+    Args: labels None to take heads only as they are.
+    """
+    fits: dict[str, Fit] = {}
+    for layer, tensors in _layers(ours).items():
+        fits |= _fit_layer(layer, tensors, found, labels)
+    return fits
+
+
+def _layers(tensors: Weights) -> dict[str, Weights]:
+    """The tensors of each convolution with its norm, and of each gate, by the layer's name."""
+    layers: dict[str, Weights] = {}
+    for key, value in tensors.items():
+        module = key.rpartition(".")[0]
+        layer = module.removesuffix(".conv").removesuffix(".norm")
+        layers.setdefault(".".join(key.split(".")[:2]) if key.startswith("gates.") else layer, {})[key] = value
+    return layers
+
+
+def _fit_layer(layer: str, tensors: Weights, found: Weights, labels: SharedLabels | None) -> dict[str, Fit]:
+    fits = {key: _fit(layer, new, found.get(key), labels) for key, new in tensors.items()}
+    unfit = next((fits[key] for key, new in tensors.items() if new.ndim > 2 and fits[key].tensor is None), None)
+    return fits if unfit is None else dict.fromkeys(fits, unfit)
+
+
+def _fit(layer: str, new: Tensor, old: Tensor | None, labels: SharedLabels | None) -> Fit:
+    if old is None:
+        return Fit(None, "not in the file")
+    if labels is not None and layer.split(".")[0] in _HEADS:
+        return labels.fit(layer, new, old)
+    if old.shape == new.shape:
+        return Fit(old)
+    if layer in _FIRST and old.ndim == new.ndim > 1 and (len(old), *old.shape[2:]) == (len(new), *new.shape[2:]):
+        given, wanted = old.shape[1], new.shape[1]
+        spread = old.float().sum(1, keepdim=True) / wanted
+        return Fit(spread.expand_as(new), f"from {given} to {wanted} input channels")
+    return Fit(None, "of another shape")

@@ -1,0 +1,115 @@
+"""What one case is like: its size, its intensities, and where its labels lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from attunet.data.cases import Case, GeometryPolicy, read_case
+from attunet.data.orientation import canonical, content_box
+from attunet.data.volume import Array, Volume
+from attunet.errors import DataError
+
+__all__ = ["CaseFacts", "Place", "locate", "read_facts"]
+
+Point = tuple[float, float, float]
+_SAMPLES_PER_CASE = 20_000
+
+
+class Place(NamedTuple):
+    """Voxels of a label value in one case, and its centroid: (x, y, z) from the middle of the content.
+
+    In mm along the canonical axes (right, front, up); in voxels where `locate` returns it.
+    """
+
+    voxels: int
+    centroid: Point
+
+
+@dataclass(frozen=True)
+class CaseFacts:
+    """One case on canonical axes, cropped to its content."""
+
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    raster: bool
+    intensities: Array
+    """(channels, samples): a sample of the foreground, or of the whole image where nothing is labelled."""
+    label_voxels: dict[int, int]
+    integral: bool
+    places: dict[int, Place] = field(default_factory=dict)
+    """By label value, without the background."""
+
+
+def read_facts(case: Case, geometry: GeometryPolicy, background: int = 0) -> CaseFacts:
+    """Read a labelled case, whose label files have that value where nothing is.
+
+    Raises: DataError for NaN; whatever `read_case` raises.
+    """
+    image, label = read_case(case, geometry=geometry)
+    assert label is not None
+    start, size = content_box(image.array, crop=True)
+    box = tuple(slice(low, low + length) for low, length in zip(start, size, strict=True))
+    content = Volume(image.array[:, *box], image.affine)
+    intensities = _sample(content.array, label.array[0][box], background)
+    if not np.isfinite(intensities).all():
+        raise DataError(
+            f"the image of case {case.id} holds NaN or infinite values, expected finite numbers",
+            hint="replace them by a number, such as the value of air or background",
+        )
+    axes, _, _ = canonical(content)
+    middle = np.array(start) + np.array(size) / 2 - 0.5
+    found = locate(label.array[0], background)
+    voxels = {value: place.voxels for value, place in found.items()}
+    return CaseFacts(
+        shape=axes.spatial_shape,
+        spacing=axes.spacing,
+        raster=bool(np.array_equal(image.affine, np.eye(4))) and image.spatial_shape[2] == 1,
+        intensities=intensities,
+        label_voxels={background: label.array.size - sum(voxels.values()), **voxels},
+        integral=bool(np.issubdtype(image.array.dtype, np.integer)),
+        places={value: Place(place.voxels, _in_mm(place, middle, content)) for value, place in found.items()},
+    )
+
+
+def locate(label: Array, background: int = 0) -> dict[int, Place]:
+    """Voxels and centroid, as array indices, of every value of (I, J, K) but the background.
+
+    Plane by plane, and only where something is labelled, so that a large volume costs no second copy.
+    """
+    order = np.argsort([-stride for stride in label.strides], kind="stable")
+    totals: dict[int, Array] = {}
+    for height, plane in enumerate(label.transpose(order)):
+        inside = np.flatnonzero(plane != background)
+        if not inside.size:
+            continue
+        rows, columns = np.divmod(inside, plane.shape[1])
+        values, index = np.unique(plane.ravel()[inside], return_inverse=True)
+        counts = np.bincount(index)
+        sums = np.stack([counts, counts * height, np.bincount(index, rows), np.bincount(index, columns)], axis=1)
+        for value, row in zip(values, sums, strict=True):
+            totals[int(value)] = totals.get(int(value), 0) + row
+    places = {}
+    for value in sorted(totals):
+        count, *moments = totals[value]
+        i, j, k = (float(moments[int(np.flatnonzero(order == axis)[0])] / count) for axis in range(3))
+        places[value] = Place(int(count), (i, j, k))
+    return places
+
+
+def _in_mm(place: Place, middle: Array, content: Volume) -> Point:
+    _, axes, flips = canonical(content)
+    offset = (np.array(place.centroid) - middle) * content.spacing
+    x, y, z = (float(-offset[axis] if flip else offset[axis]) for axis, flip in zip(axes, flips, strict=True))
+    return x, y, z
+
+
+def _sample(image: Array, label: Array, background: int) -> Array:
+    flat = image.reshape(image.shape[0], -1)
+    inside = np.flatnonzero(label != background)
+    if inside.size == 0:
+        inside = np.arange(flat.shape[1])
+    step = max(1, inside.size // _SAMPLES_PER_CASE)
+    return flat[:, inside[::step]].astype(np.float32)

@@ -1,0 +1,110 @@
+"""Along which axes images may be mirrored: only where a mirrored image could be one of the data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from attunet.planning.fingerprint import Fingerprint
+from attunet.planning.lateral import Lateral, lateral_labels
+from attunet.planning.order import Orders, label_orders
+
+__all__ = ["Mirroring", "plan_mirroring"]
+
+_ANATOMY = (("left-right", "left of", "left"), ("front-back", "behind", "back"), ("up-down", "below", "lower"))
+_OTHER_ENDS = {"left": "right", "back": "front", "lower": "upper"}
+_PICTURE = (("up-down", "above", ""), ("left-right", "left of", ""), ("through the slices", "before", ""))
+
+
+@dataclass(frozen=True)
+class Mirroring:
+    """What a plan says of mirroring, as in `Plan` and its fingerprint; `reason` has a clause for each axis."""
+
+    axes: tuple[Literal[0, 1, 2], ...]
+    swaps: tuple[tuple[str, str], ...]
+    lateral: tuple[tuple[str, str], ...]
+    fixed_order: dict[str, str]
+    reason: str
+
+
+def plan_mirroring(fingerprint: Fingerprint, slice_axis: int, dims: int) -> Mirroring:
+    """Decide for each axis of the network.
+
+    An axis is refused where two labels always come in one order along it, or a label always lies on one side of the
+    image: mirrored, they would be what no case shows. Left and right labels may change places on the left-right axis,
+    when all that keeps its order fits to that. What fewer than four cases show is not mirrored. Pictures have no
+    sides of their own, but their labels may have an order.
+    """
+    orders, lateral = label_orders(fingerprint), lateral_labels(fingerprint.foreground)
+    pictures = fingerprint.modality == "image"
+    axes: list[Literal[0, 1, 2]] = []
+    swaps: tuple[tuple[str, str], ...] = ()
+    clauses = []
+    for model_axis, axis in enumerate([*(axis for axis in range(3) if axis != slice_axis), slice_axis][:dims]):
+        sideways = axis == (1 if pictures else 0)
+        refusal, swapped = _refusal(orders, lateral, axis, sideways=sideways, pictures=pictures)
+        name = (_PICTURE if pictures else _ANATOMY)[axis][0]
+        if refusal:
+            clauses.append(f"{name}: no, {refusal}")
+            continue
+        axes.append((0, 1, 2)[model_axis])
+        swaps = swapped or swaps
+        clauses.append(f"{name}: yes, {_permission(swapped, pictures)}")
+    fixed = {str(axis): ", ".join(pair) for axis in range(3) if (pair := orders.first_fixed(axis))}
+    return Mirroring(tuple(axes), swaps, lateral.pairs, fixed, "; ".join(clauses))
+
+
+def _refusal(
+    orders: Orders, lateral: Lateral, axis: int, *, sideways: bool, pictures: bool
+) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Why an axis must not be mirrored, empty when it may; and the pairs that then change places."""
+    swaps = lateral.pairs if sideways and not pictures else ()
+    if sideways and (lateral.single or (pictures and lateral.pairs)):
+        named = lateral.single or lateral.pairs[0]
+        return f"{named[0]} is named for its side and has no counterpart to change places with", ()
+    considered = np.ones_like(orders.unknown)
+    if pictures:  # which have no middle to lie left or right of, and no sides that a few cases could not show
+        considered = ~orders.unknown
+        considered[-1] = considered[:, -1] = False
+    np.fill_diagonal(considered, False)
+    for one, other in _pairs(orders.unknown & considered):
+        return _too_few(orders, one, other), ()
+    other_side = _permutation(orders, swaps)
+    mirrored = -orders.signs[axis][np.ix_(other_side, other_side)]
+    for one, other in _pairs((orders.signs[axis] > 0) & (mirrored <= 0) & considered):
+        return _why_fixed(orders, one, other, _PICTURE[axis] if pictures else _ANATOMY[axis]), ()
+    return "", swaps
+
+
+def _pairs(where: np.ndarray) -> list[tuple[int, int]]:
+    """Places of a matrix, those of two labels before those with the middle."""
+    last = len(where) - 1
+    found = [(int(one), int(other)) for one, other in np.argwhere(where)]
+    return sorted(found, key=lambda pair: last in pair)
+
+
+def _permutation(orders: Orders, swaps: tuple[tuple[str, str], ...]) -> list[int]:
+    partner = {**dict(swaps), **{right: left for left, right in swaps}}
+    return [orders.names.index(partner.get(name, name)) for name in orders.names]
+
+
+def _too_few(orders: Orders, one: int, other: int) -> str:
+    shown = " and ".join(dict.fromkeys(orders.names[index] for index in (one, other) if index < len(orders.names) - 1))
+    return f"fewer than 4 cases show {shown}, too few to tell"
+
+
+def _why_fixed(orders: Orders, one: int, other: int, words: tuple[str, str, str]) -> str:
+    middle = len(orders.names) - 1
+    if middle not in (one, other):
+        return f"{orders.names[one]} always lies {words[1]} {orders.names[other]}"
+    side = words[2] if other == middle else _OTHER_ENDS[words[2]]
+    return f"{orders.names[min(one, other)]} always lies on the {side} side"
+
+
+def _permission(swaps: tuple[tuple[str, str], ...], pictures: bool) -> str:
+    if swaps:
+        more = f" and {len(swaps) - 1} more pairs" if len(swaps) > 1 else ""
+        return f"with {swaps[0][0]} and {swaps[0][1]}{more} changing places"
+    return "pictures have no sides and their labels no order" if pictures else "no label keeps to a side or an order"

@@ -1,0 +1,72 @@
+"""In which order labels come along an axis, and on which side of the image they lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from attunet.planning.fingerprint import Fingerprint
+
+__all__ = ["Orders", "label_orders"]
+
+Signs = npt.NDArray[np.int8]
+
+_AGREEMENT = 0.9
+_FEWEST_CASES = 4
+_MIDDLE = 0.02
+"""Share of the content's extent within which a label lies in the middle, on neither side."""
+
+
+@dataclass(frozen=True)
+class Orders:
+    """Which of two labels comes first along a canonical axis.
+
+    Args:
+        names: the labels, and last the middle of the image, which has an order with each of them, too.
+        signs: (3, names, names): 1 where the row's label lies at lower coordinates than the column's in nearly
+            all cases, -1 at higher ones, 0 where it depends on the case.
+        cases: (names, names) cases that hold both.
+    """
+
+    names: tuple[str, ...]
+    signs: Signs
+    cases: npt.NDArray[np.int64]
+
+    @property
+    def unknown(self) -> npt.NDArray[np.bool_]:
+        """(names, names): too few cases hold both to tell."""
+        return np.asarray(self.cases < _FEWEST_CASES)
+
+    def first_fixed(self, axis: int) -> tuple[str, str] | None:
+        """Two labels, the one at lower coordinates first, that always come in this order; the most frequent such."""
+        labels = slice(None, -1)
+        fixed = np.where(self.signs[axis, labels, labels] > 0, self.cases[labels, labels], 0)
+        if not fixed.any():
+            return None
+        low, high = np.unravel_index(int(fixed.argmax()), fixed.shape)
+        return self.names[int(low)], self.names[int(high)]
+
+
+def label_orders(fingerprint: Fingerprint) -> Orders:
+    """The orders of all pairs of labels, by the centroids of each case.
+
+    An order is fixed when the sign of the difference agrees in at least nine of ten cases that hold both labels, of
+    which there must be four.
+    """
+    places = np.concatenate([fingerprint.centroids, np.zeros((len(fingerprint.cases), 1, 3))], axis=1)
+    extents = fingerprint.shapes * fingerprint.spacings
+    count = places.shape[1]
+    before, cases = np.zeros((2, 3, count, count), np.int64), np.zeros((count, count), np.int64)
+    for points, extent in zip(places, extents, strict=True):
+        steps = points[None] - points[:, None]
+        middling = np.abs(steps) <= _MIDDLE * extent
+        middling[:-1, :-1] = False
+        cases += ~np.isnan(steps[..., 0])
+        before[0] += np.moveaxis((steps > 0) & ~middling, -1, 0)
+        before[1] += np.moveaxis((steps < 0) & ~middling, -1, 0)
+    needed = np.maximum(_AGREEMENT * cases, 1)
+    known = cases >= _FEWEST_CASES
+    signs = ((before[0] >= needed) & known).astype(np.int8) - ((before[1] >= needed) & known)
+    return Orders((*fingerprint.foreground, "the middle"), signs.astype(np.int8), cases)

@@ -1,0 +1,142 @@
+"""The report of a cross-validation: scores on unseen cases, what they taught, and the cases that went worst."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isnan
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from attunet.config import Plan, Refinement
+from attunet.evaluation.summary import Summary
+from attunet.report.agreement import Agreement, Bins, dice_scatter, reliability_diagram
+from attunet.report.figures import score_boxes
+from attunet.report.html import Table, write_report
+from attunet.report.overlay import overlay
+from attunet.report.training import CaseView
+
+__all__ = ["write_cross_validation_report"]
+
+_COLUMNS = {"Precision": 3, "Recall": 3, "MSD": 2, "HD95": 2, "VolumeErrorMl": 2}
+_HEADINGS = ("Label", "Cases", "Dice", "95% interval", "Precision", "Recall", "MSD mm", "HD95 mm", "Volume error ml")
+_NOTES = (
+    "Every case was segmented by the one fold that had not been trained on it. A model of all folds averages "
+    "them and tends to be a little better.",
+    "The 95% intervals are percentile bootstraps over cases: how far the mean would move with other such patients.",
+    "Confidence is the probability of the class that won, within three voxels of predicted or true foreground; ECE is "
+    "its mean distance from the share of right decisions, in 15 bins. After: each fold at the temperature fitted on "
+    "the others.",
+    "Filled: the mask, post-processed. Dashed: the reference.",
+    "This is research software and no medical device.",
+)
+
+
+def write_cross_validation_report(
+    path: Path,
+    *,
+    plan: Plan,
+    subtitle: str,
+    summary: Summary,
+    postprocessed: Summary,
+    refinement: Refinement,
+    reliability: Mapping[str, Bins],
+    dice: Mapping[str, Agreement],
+    worst: Sequence[str],
+    views: Sequence[CaseView],
+) -> None:
+    """One self-contained HTML file: scores with intervals, what was kept and why, box plot, calibration, worst cases.
+
+    Args: the plan; one line on where the scores come from; scores before and after post-processing, the same when
+        nothing was kept; what was kept; name to confidence and accuracy, empty when not measured; expected and measured
+        Dice by case; names of the worst cases; those to draw.
+    """
+    tables = [_scores(summary, "as predicted"), _worst(worst, dice, postprocessed), _reasons(refinement)]
+    if refinement.postprocessing:
+        tables.insert(1, _scores(postprocessed, "after post-processing"))
+    figures = [("Dice of every case, after what post-processing was kept", score_boxes(postprocessed))]
+    if reliability:
+        figures.append(("What the confidence is worth", reliability_diagram(reliability)))
+    figures.append(("What the expected Dice is worth", dice_scatter(dice, refinement.quality)))
+    figures += [(f"Worst cases: {view.name}", _draw(view, plan)) for view in views]
+    write_report(
+        path,
+        title=f"{plan.name}: cross-validation",
+        subtitle=subtitle,
+        facts=_facts(summary, postprocessed, refinement, reliability),
+        tables=tables,
+        figures=figures,
+        notes=_NOTES,
+    )
+
+
+def _draw(view: CaseView, plan: Plan) -> Figure:
+    return overlay(
+        view.image,
+        view.segmentation,
+        plan.labels,
+        reference=view.reference,
+        modality=plan.modality,
+        title=view.name,
+    )
+
+
+def _facts(
+    summary: Summary, postprocessed: Summary, refinement: Refinement, reliability: Mapping[str, Bins]
+) -> dict[str, object]:
+    facts: dict[str, object] = {
+        "Mean Dice": _number(summary.foreground_mean(), 3),
+        "95% interval": _between(summary.foreground_interval(), 3),
+    }
+    if refinement.postprocessing:
+        facts["After post-processing"] = _number(postprocessed.foreground_mean(), 3)
+    facts["Temperature"] = _number(refinement.temperature, 2)
+    if reliability:
+        shown = list(reliability.values())[: 1 if refinement.temperature == 1 else None]
+        facts["Calibration error"] = " → ".join(f"{bins.ece:.4f}" for bins in shown)
+    if quality := refinement.quality:
+        ends = _between((quality.low, quality.high), 2)
+        facts["Expected and measured Dice"] = f"rank correlation {quality.spearman:.2f} ({ends})"
+    return facts
+
+
+def _scores(summary: Summary, when: str) -> Table:
+    rows = [_score_row(summary, label) for label in summary.labels]
+    if len(summary.labels) > 1:
+        means = (_number(summary.foreground_mean(metric), digits) for metric, digits in _COLUMNS.items())
+        interval = _between(summary.foreground_interval(), 3)
+        rows.append(["mean", len(summary.cases), _number(summary.foreground_mean(), 3), interval, *means])
+    return Table(f"Mean scores {when} (Dice ± its standard deviation)", _HEADINGS, rows)
+
+
+def _score_row(summary: Summary, label: str) -> list[object]:
+    others = (_number(summary.mean(label, metric), digits) for metric, digits in _COLUMNS.items())
+    mean, deviation = (_number(value, 3) for value in (summary.mean(label), summary.deviation(label)))
+    return [label, len(summary.values(label)), f"{mean} ± {deviation}", _between(summary.interval(label), 3), *others]
+
+
+def _worst(worst: Sequence[str], dice: Mapping[str, Agreement], summary: Summary) -> Table:
+    by_label = {label: summary.values(label) for label in summary.labels}
+    rows = [
+        [
+            case,
+            *(_number(value, 3) for value in (dice[case].measured, dice[case].expected)),
+            *(f"{values[case]:.3f}" if case in values else "–" for values in by_label.values()),
+        ]
+        for case in worst
+    ]
+    return Table("Worst cases (Dice)", ("Case", "Mean", "Expected by the model", *by_label), rows)
+
+
+def _reasons(refinement: Refinement) -> Table:
+    return Table(
+        "What was learnt, and applied by every prediction", ("What", "Kept, and why"), list(refinement.reasons.items())
+    )
+
+
+def _between(interval: tuple[float, float], digits: int) -> str:
+    return "–" if isnan(interval[0]) else " to ".join(f"{end:.{digits}f}" for end in interval)
+
+
+def _number(value: float, digits: int) -> str:
+    return "–" if isnan(value) else f"{value:.{digits}f}"

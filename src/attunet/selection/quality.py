@@ -1,0 +1,59 @@
+"""What the Dice that a model expects of itself is worth: learnt on cases whose Dice is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import spearmanr
+
+from attunet.config import Quality
+from attunet.evaluation.bootstrap import correlation_interval
+
+__all__ = ["FEWEST_CASES", "fit_quality"]
+
+Doubles = npt.NDArray[np.float64]
+FEWEST_CASES = 5
+
+
+def fit_quality(expected: Sequence[float], measured: Sequence[float]) -> Quality | None:
+    """How expected and measured Dice of the same unseen cases hang together, and the line from one to the other.
+
+    The line is least squares; level, at the mean, where that predicts cases left out in turn no worse, or where the
+    expected Dice would count against itself. Its error is the one on the cases left out.
+    Args: two numbers per case in [0, 1]; a case of which either is nan does not count.
+    Returns: None where fewer than five cases count, or one of the two is the same in all of them.
+    """
+    pairs = np.array([expected, measured], np.float64)
+    x, y = pairs[:, np.isfinite(pairs).all(axis=0)]
+    if len(x) < FEWEST_CASES or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    low, high = correlation_interval(x, y)
+    slope, intercept = _line(x, y)
+    sloping, level = _error(x, y), _error(np.zeros(len(x)), y)
+    if level <= sloping:
+        slope, intercept = 0.0, float(y.mean())
+    return Quality(
+        cases=len(x),
+        spearman=float(spearmanr(x, y).statistic),
+        low=low,
+        high=high,
+        slope=slope,
+        intercept=intercept,
+        error=min(sloping, level),
+    )
+
+
+def _line(x: Doubles, y: Doubles) -> tuple[float, float]:
+    """Slope and intercept; the slope is never negative."""
+    spread = np.square(x - x.mean()).sum()
+    slope = max(0.0, float(((x - x.mean()) * (y - y.mean())).sum() / spread)) if spread else 0.0
+    return slope, float(y.mean() - slope * x.mean())
+
+
+def _error(x: Doubles, y: Doubles) -> float:
+    """Mean absolute error of the Dice predicted for each case by the line through all others."""
+    lines = [_line(np.delete(x, case), np.delete(y, case)) for case in range(len(x))]
+    predicted = [slope * value + intercept for (slope, intercept), value in zip(lines, x, strict=True)]
+    return float(np.mean(np.abs(np.clip(predicted, 0.0, 1.0) - y)))

@@ -1,0 +1,73 @@
+"""The manifest: what is named, nothing outside, nothing altered."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from attunet.bundle import load_bundle, save_manifest, save_plan
+from attunet.bundle.manifest import check_sums, read_sums, seal
+from attunet.errors import BundleError
+
+
+@pytest.fixture
+def model(tmp_path, make_plan_of):
+    """A sealed folder of two folds; what their files hold does not matter here."""
+    root = tmp_path / "run"
+    save_plan(make_plan_of(), root)
+    for fold in (0, 2):
+        for name in ("weights.safetensors", "graph.xml", "graph.bin"):
+            (root / f"fold_{fold}").mkdir(exist_ok=True)
+            (root / f"fold_{fold}" / name).write_text(name)
+    save_manifest(root)
+    return root
+
+
+def edit(root, change):
+    path = root / "manifest.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def refused(root, message):
+    with pytest.raises(BundleError, match=message) as error:
+        load_bundle(root)
+    assert error.value.hint
+    return error.value
+
+
+def test_what_is_there_is_sealed_by_its_relative_name(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b").write_text("content")
+    seal(tmp_path, [tmp_path / "a" / "b", tmp_path / "absent"])
+    sums = read_sums(tmp_path)
+    assert list(sums) == ["a/b"]
+    check_sums(tmp_path, sums, ["a/b"])
+
+
+@pytest.mark.parametrize("name", ["../secret.txt", "fold_0/../../secret.txt", "/etc/hostname"])
+def test_a_manifest_cannot_reach_outside(name, model, tmp_path):
+    (tmp_path / "secret.txt").write_text("secret")
+    edit(model, lambda content: content["sha256"].update({name: "0"}))
+    refused(model, "outside")
+
+
+@pytest.mark.parametrize("name", ["plan.json", "fold_2/graph.bin"])
+def test_a_manifest_must_name_all_that_is_used(name, model):
+    edit(model, lambda content: content["sha256"].pop(name))
+    assert name in refused(model, "does not name").message
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"format": 1}', '{"format": 99, "sha256": {}}', '{"sha256": 3}']
+)
+def test_a_damaged_manifest_is_refused(text, model):
+    (model / "manifest.json").write_text(text)
+    refused(model, "cannot be understood")
+
+
+def test_a_manifest_of_bytes_is_refused(model):
+    (model / "manifest.json").write_bytes(b"\xff\xfe")
+    refused(model, "cannot be understood")

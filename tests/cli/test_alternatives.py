@@ -1,0 +1,34 @@
+"""The table of what another dial would do."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from attunet.cli.alternatives import alternatives_table, spacing_of, times
+from attunet.networks import default_network
+from attunet.planning import alternatives
+from attunet.planning.budget import Dials
+
+
+def test_a_row_for_every_dial(tiny_plan, monkeypatch):
+    wide = default_network(
+        spatial_dims=3,
+        in_channels=1,
+        out_channels=2,
+        channels=(32, 64, 128),
+        strides=((2, 2, 2),) * 2,
+        kernel_sizes=((3, 3, 3),) * 3,
+    )
+    others = {"--size base": tiny_plan(network=wide, patch_size=(64, 64, 32))}
+    monkeypatch.setattr(alternatives, "alternatives", lambda _facts, _dials: others)
+    console = Console(width=160)
+    with console.capture() as shown:
+        console.print(alternatives_table(None, Dials(), tiny_plan()))
+    planned, base = (line for line in shown.get().splitlines() if "1.00 x" in line)
+    assert all(text in planned for text in ("as planned", "16 x 16 x 8", "8-12-16", "0.0 M", "0.7 GB"))
+    assert all(text in base for text in ("--size base", "64 x 64 x 32", "32-64-128", "1.4 M"))
+
+
+def test_numbers_as_people_write_them(tiny_plan):
+    assert spacing_of(tiny_plan()) == "1.00 x 1.00 x 1.00"
+    assert times((64, 48, 1)) == "64 x 48 x 1"

@@ -1,0 +1,75 @@
+"""Labels and regions as dataset.json writes them, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from attunet.data.layouts.declared import paint, read_declared
+from attunet.errors import DatasetError
+
+PATH = Path("dataset.json")
+NESTED = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3}
+
+
+def read(labels):
+    return read_declared({"labels": labels}, PATH)
+
+
+def test_nothing_declared():
+    assert read_declared({}, PATH) == read({}) == read_declared({"labels": None}, PATH)
+    assert paint(read({}), {}, PATH) == {}
+
+
+@pytest.mark.parametrize("labels", [{"0": "background", "1": "liver"}, {"background": 0, "liver": [1]}])
+def test_one_value_per_label_needs_no_order(labels):
+    declared = read(labels)
+    assert (declared.names, declared.regions) == ({"background": 0, "liver": 1}, {})
+    assert paint(declared, {}, PATH) == declared.names
+
+
+def test_with_one_region_every_label_is_one():
+    declared = read(NESTED | {"ignore": 4})
+    assert (declared.names, declared.ignore) == ({"background": 0}, 4)
+    assert list(declared.regions.items()) == [("whole", (1, 2, 3)), ("core", (2, 3)), ("enhancing", (3,))]
+    with pytest.raises(DatasetError, match="twice"):
+        paint(declared, {"regions_class_order": [2, 3, 3]}, PATH)
+    painted = paint(declared, {"regions_class_order": [1, 2, 3]}, PATH)
+    assert list(painted.items()) == [("background", 0), ("whole", 1), ("core", 2), ("enhancing", 3)]
+
+
+def test_the_background_comes_first_wherever_it_is_declared():
+    declared = read({"core": [1, 2], "Background": [7], "rim": 1})
+    assert list(paint(declared, {"regions_class_order": [2, 1]}, PATH)) == ["Background", "core", "rim"]
+    assert read({"core": [1, 2]}).names == {"background": 0}
+
+
+@pytest.mark.parametrize("order", [None, [1, 2], [1, 2, 3, 4], 1, [1, "x", 3], [True, 2, 3]])
+def test_an_order_that_is_missing_or_short(order):
+    with pytest.raises(DatasetError, match="expected 3 values, for whole, core, enhancing") as caught:
+        paint(read(NESTED), {"regions_class_order": order}, PATH)
+    assert "later ones cover earlier ones" in caught.value.hint
+
+
+def test_a_region_is_painted_with_one_of_its_own_values():
+    with pytest.raises(DatasetError, match="writes core as 1"):
+        paint(read(NESTED), {"regions_class_order": [2, 1, 3]}, PATH)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"background": 0, "whole": [0, 1]}, "region whole"),
+        ({"background": 0, "whole": [1, 2], "ignore": 2}, "region whole"),
+        ({"background": 0, "whole": [1, 2], "none": []}, "region none"),
+        ({"background": 0, "whole": [1, 2], "same": [1, 2]}, "twice"),
+        ({"background": 0, "whole": [1, 2], "ignore": [3, 4]}, "ignore in"),
+        ({"background": 0, "whole": [1, "x"]}, "whole numbers"),
+        ({"background": 0, "whole": [[1], 2]}, "whole numbers"),
+        ({"background": 0, "whole": True}, "whole numbers"),
+    ],
+)
+def test_declarations_that_make_no_sense(labels, message):
+    with pytest.raises(DatasetError, match=message):
+        read(labels)

@@ -1,0 +1,48 @@
+"""Which way a volume lies, and the way back."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attunet.data.orientation import canonical, content_box, oriented, reorientation
+from attunet.data.volume import Volume
+
+AXES = st.permutations(range(3)).map(tuple)
+FLIPS = st.tuples(st.booleans(), st.booleans(), st.booleans())
+
+
+@given(axes=AXES, flips=FLIPS)
+def test_what_is_written_into_the_view_lies_in_the_original(axes, flips):
+    array = np.zeros((2, 3, 4, 5))
+    view = oriented(array, axes, flips)
+    view[:] = np.arange(view.size).reshape(view.shape)
+    np.testing.assert_array_equal(oriented(array, axes, flips), view)
+    assert len(np.unique(array)) == array.size
+
+
+@given(axes=AXES, flips=FLIPS, data=st.data())
+def test_the_matrix_tells_where_a_voxel_of_the_view_comes_from(axes, flips, data):
+    array = np.random.default_rng(0).normal(size=(1, 3, 4, 5))
+    view = oriented(array, axes, flips)[0]
+    voxel = [data.draw(st.integers(0, size - 1)) for size in view.shape]
+    i, j, k = (reorientation(axes, flips, array.shape[1:]) @ [*voxel, 1])[:3].astype(int)
+    assert array[0, i, j, k] == view[tuple(voxel)]
+
+
+@pytest.mark.parametrize("slice_axis", [0, 1, 2])
+def test_canonical_axes_run_right_front_and_up_and_slices_lie_along_the_last(slice_axis):
+    affine = np.eye(4)
+    affine[:3, :3] = [[0, -2, 0], [0, 0, 3], [4, 0, 0]]
+    upright, _, _ = canonical(Volume(np.zeros((1, 5, 6, 7)), affine), slice_axis)
+    world = [axis for axis in range(3) if axis != slice_axis] + [slice_axis]
+    directions = upright.affine[:3, :3]
+    np.testing.assert_allclose(directions[world, range(3)], np.array([2, 3, 4])[world])
+
+
+def test_the_box_holds_what_is_above_the_minimum_of_any_channel():
+    array = np.zeros((2, 6, 6, 6))
+    array[0, 1, 2, 3] = array[1, 4, 2, 3] = 1
+    assert content_box(array, crop=True) == ((1, 2, 3), (4, 1, 1))
+    assert content_box(array, crop=False) == ((0, 0, 0), (6, 6, 6))
+    assert content_box(array * 0, crop=True) == ((0, 0, 0), (6, 6, 6))

@@ -1,0 +1,105 @@
+"""Members: folds averaged on the model grid, members on the image's, left and right exchanged in the mirror."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from attunet.data.volume import Volume
+from attunet.inference.engines import EngineOutput
+from attunet.inference.member import Member, Pass, ask
+
+LABELS = {"background": 0, "kidney_left": 1, "kidney_right": 2}
+SHAPE = (16, 12, 8)
+
+
+class Constant:
+    """The same logits everywhere."""
+
+    name = "constant"
+    batch = 2
+
+    def __init__(self, *logits):
+        self.logits = np.array(logits, np.float32)
+
+    def __call__(self, patches):
+        shape = (len(patches), len(self.logits), *patches.shape[2:])
+        logits = np.broadcast_to(self.logits[None, :, None, None, None], shape)
+        return EngineOutput(logits, {"level2": np.full((len(patches), 1, *patches.shape[2:]), self.logits[0])})
+
+
+class Sides:
+    """Sees a left kidney in the first half of the first axis and a right one in the second, whatever lies there."""
+
+    name = "sides"
+    batch = 2
+
+    def __call__(self, patches):
+        logits = np.zeros((len(patches), 3, *patches.shape[2:]), np.float32)
+        middle = patches.shape[2] // 2
+        logits[:, 1, :middle] = logits[:, 2, middle:] = 9
+        return EngineOutput(logits, {})
+
+
+def volume(shape=SHAPE):
+    return Volume.from_array(np.random.default_rng(0).uniform(1, 2, shape).astype(np.float32))
+
+
+def says(members, image=None, **how):
+    return ask(members, image or volume(), Pass(**how), lambda _done, _total: None)
+
+
+def softmax(logits):
+    return np.exp(logits) / np.exp(logits).sum()
+
+
+def test_folds_are_averaged_as_probabilities(make_plan_of):
+    plan = make_plan_of()
+    one, other = np.array([2.0, 0, 0]), np.array([0, 0, 1.0])
+    answer = says([Member("m", plan, (Constant(*one), Constant(*other)))], attention=True)
+    expected = (softmax(one) + softmax(other)) / 2
+    np.testing.assert_allclose(answer.probabilities[:, 3, 3, 3], expected, rtol=1e-5)
+    np.testing.assert_allclose(answer.attention["level2"], 1.0, rtol=1e-5)
+
+
+def test_members_of_other_grids_are_averaged_on_the_images(make_plan_of):
+    fine, coarse = make_plan_of(), make_plan_of(2, spacing=(2.0, 2.0, 3.0))
+    one, other = np.array([2.0, 0, 0]), np.array([0, 0, 1.0])
+    flat = Constant(*other)
+    flat_engine = type("Flat", (), {"name": "flat", "batch": 2, "__call__": lambda _, x: flatten(flat(x[..., None]))})()
+    answer = says([Member("3d", fine, (Constant(*one),)), Member("2d", coarse, (flat_engine,))], attention=True)
+    assert answer.probabilities.shape == (3, *SHAPE)
+    np.testing.assert_allclose(answer.probabilities[:, 3, 3, 3], (softmax(one) + softmax(other)) / 2, rtol=1e-4)
+    assert {name: alpha.shape for name, alpha in answer.attention.items()} == {
+        "3d/level2": (1, *SHAPE),
+        "2d/level2": (1, *SHAPE),
+    }
+
+
+def flatten(output):
+    return EngineOutput(output.logits[..., 0], {name: alpha[..., 0] for name, alpha in output.attention.items()})
+
+
+def test_the_temperature_divides_the_logits(make_plan_of):
+    answer = says([Member("m", make_plan_of(), (Constant(2.0, 0, 1.0),), temperature=2.0)])
+    np.testing.assert_allclose(answer.probabilities[:, 0, 0, 0], softmax(np.array([1.0, 0, 0.5])), rtol=1e-5)
+
+
+@pytest.mark.parametrize("swaps", [(), (("kidney_left", "kidney_right"),)])
+def test_left_and_right_change_places_in_the_mirror(swaps, make_plan_of):
+    """A network that knows the sides by place agrees with its mirrored copy only when the two are exchanged."""
+    plan = make_plan_of(labels=LABELS, mirror_axes=(0, 1), mirror_swaps=swaps)
+    likely = says([Member("m", plan, (Sides(),))]).probabilities
+    plain = says([Member("m", plan, (Sides(),))], mirror=False).probabilities
+    if swaps:
+        np.testing.assert_allclose(likely, plain, atol=1e-5)
+    else:
+        assert np.abs(likely - plain).max() > 0.2
+
+
+def test_progress_counts_the_windows_of_all(make_plan_of):
+    plan, seen = make_plan_of(mirror_axes=(0, 1, 2)), []
+    members = [Member("a", plan, (Constant(1, 0, 0),) * 2), Member("b", plan, (Constant(1, 0, 0),))]
+    ask(members, volume((20, 12, 8)), Pass(), lambda *counts: seen.append(counts))
+    assert seen[-1] == (6, 6)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)

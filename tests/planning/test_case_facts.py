@@ -1,0 +1,57 @@
+"""Where labels lie in a case, whatever way its file is stored."""
+
+from __future__ import annotations
+
+import nibabel
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import ndimage
+
+from attunet.data.cases import Case
+from attunet.planning.case_facts import locate, read_facts
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    label=hnp.arrays(np.int16, hnp.array_shapes(min_dims=3, max_dims=3, max_side=7), elements=st.integers(-2, 4)),
+    order=st.sampled_from(["C", "F"]),
+    background=st.sampled_from([0, 3]),
+)
+def test_counts_and_centroids_are_those_of_scipy(label, order, background):
+    found = locate(np.asarray(label, order=order), background)
+    assert set(found) == set(np.unique(label).tolist()) - {background}
+    for value, place in found.items():
+        assert place.voxels == (label == value).sum()
+        np.testing.assert_allclose(place.centroid, ndimage.center_of_mass(label == value), atol=1e-9)
+
+
+@pytest.mark.parametrize("codes", [("R", "A", "S"), ("L", "P", "S"), ("S", "L", "A"), ("P", "I", "R")])
+def test_a_place_is_in_mm_right_front_and_up_whatever_the_storage(codes, tmp_path):
+    image, label = np.zeros((24, 20, 16), np.float32), np.zeros((24, 20, 16), np.uint8)
+    image[2:22, 2:18, 2:14] = 5.0  # the middle of the content is at (11.5, 9.5, 7.5)
+    label[16:18, 5, 12] = 7
+    for name, array in (("image", image), ("label", label)):
+        upright = nibabel.Nifti1Image(array, np.diag([2.0, 1.0, 3.0, 1.0]))
+        turned = nibabel.orientations.ornt_transform(
+            nibabel.io_orientation(upright.affine), nibabel.orientations.axcodes2ornt(codes)
+        )
+        nibabel.save(upright.as_reoriented(turned), tmp_path / f"{name}.nii")
+    facts = read_facts(Case("a", (tmp_path / "image.nii",), tmp_path / "label.nii"), "fail")
+    assert facts.shape == (20, 16, 12)
+    np.testing.assert_allclose(facts.spacing, (2.0, 1.0, 3.0))
+    np.testing.assert_allclose(facts.places[7].centroid, (10.0, -4.5, 13.5))
+    assert facts.label_voxels == {0: label.size - 2, 7: 2}
+
+
+def test_another_background_is_not_a_place(tmp_path):
+    label = np.full((8, 8, 4), 9, np.uint8)
+    label[2, 2, 2] = 0
+    for name, array in (("image", np.arange(256, dtype=np.float32).reshape(label.shape)), ("label", label)):
+        nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / f"{name}.nii")
+    facts = read_facts(Case("a", (tmp_path / "image.nii",), tmp_path / "label.nii"), "fail", background=9)
+    assert list(facts.places) == [0]
+    assert facts.label_voxels == {9: 255, 0: 1}
+    assert facts.intensities.shape == (1, 1)

@@ -1,0 +1,156 @@
+"""Plans that fit: the batch gives way first, then the patch, and memory that is left is used."""
+
+from __future__ import annotations
+
+from math import prod
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attunet.errors import ConfigError
+from attunet.networks import default_network
+from attunet.planning.budget import BUDGETS, Dials
+from attunet.planning.hardware import MemoryLimit
+from attunet.planning.memory import Measured, activations_gb, estimate_gb, fit_memory
+from attunet.planning.planner import make_plan
+
+
+def network(width=16, classes=2):
+    return default_network(
+        spatial_dims=3,
+        in_channels=1,
+        out_channels=classes,
+        channels=(width, 2 * width, 4 * width),
+        strides=((2, 2, 2),) * 2,
+        kernel_sizes=((3, 3, 3),) * 3,
+    )
+
+
+@pytest.fixture
+def planner(make_fingerprint):
+    """What fit_memory asks for plans; `planner.asked` holds the most voxels each was asked with."""
+
+    def plan(voxels):
+        plan.asked.append(voxels)
+        return make_plan(facts, Dials(size="base"), voxels)
+
+    plan.asked = []
+    facts = make_fingerprint((160, 160, 100))
+    return plan
+
+
+def scale(plan):
+    """A dry step that takes 1 GB and a microgram a voxel."""
+    return Measured(1.0 + plan.batch_size * prod(plan.patch_size) / 1e6, 1.0)
+
+
+def limit(gb, device="cpu"):
+    return MemoryLimit(gb, device, "said so")
+
+
+def test_the_estimate_grows_with_everything():
+    usual = estimate_gb(network(), (64, 64, 64), 2)
+    assert estimate_gb(network(), (64, 64, 128), 2) > usual
+    assert estimate_gb(network(), (64, 64, 64), 3) > usual
+    assert estimate_gb(network(width=32), (64, 64, 64), 2) > usual
+    assert estimate_gb(network(classes=20), (64, 64, 64), 2) > usual
+    assert estimate_gb(network(), (64, 64, 64), 2, "fp32") > usual
+    assert estimate_gb(network(), (64, 64, 64), 2, device="cuda") < usual
+
+
+def test_activations_are_in_proportion_to_voxels():
+    once = activations_gb(network(), (32, 32, 32), 1)
+    assert activations_gb(network(), (32, 32, 64), 3) == pytest.approx(6 * once)
+
+
+def test_what_fits_is_left_as_it_is(planner):
+    plan = fit_memory(planner, limit(16), scale)
+    whole = planner(None)
+    assert (plan.patch_size, plan.batch_size) == (whole.patch_size, whole.batch_size)
+    assert plan.reasons["memory"] == f"a dry step took {scale(whole).gb:.1f} GB of the 16.0 GB allowed (said so)"
+
+
+def test_the_batch_gives_way_first(make_fingerprint):
+    facts = make_fingerprint((48, 48, 48))
+    whole = make_plan(facts, Dials(size="base"))
+    plan = fit_memory(lambda voxels: make_plan(facts, Dials(size="base"), voxels), limit(1.5), scale)
+    assert 2 <= plan.batch_size < whole.batch_size
+    assert plan.patch_size == whole.patch_size
+    assert scale(plan).gb <= 1.5
+    assert f"then changed from {whole.batch_size} to fit into the memory" in plan.reasons["batch_size"]
+
+
+def test_then_the_patch(planner):
+    plan = fit_memory(planner, limit(2.0), scale)
+    assert plan.batch_size == 2
+    assert prod(plan.patch_size) <= 500_000
+    assert "made smaller to fit" in plan.reasons["patch_size"]
+    assert planner.asked[0] is None
+    assert all(planner.asked[1:])
+
+
+def test_a_small_patch_of_a_large_size_gives_way_at_once(make_fingerprint):
+    facts, asked = make_fingerprint((48, 48, 48)), []
+
+    def planner(voxels):
+        asked.append(voxels)
+        return make_plan(facts, Dials(size="large"), voxels)
+
+    assert scale(fit_memory(planner, limit(1.1), scale)).gb <= 1.1
+    assert all(asked[1:])
+
+
+@settings(max_examples=30)
+@given(size=st.sampled_from(list(BUDGETS)), gb=st.floats(0.5, 40), device=st.sampled_from(["cpu", "cuda"]))
+def test_whatever_the_limit_it_is_kept_or_refused(size, gb, device, make_fingerprint):
+    facts = make_fingerprint((300, 280, 120), (0.8, 0.8, 2.5), classes=4)
+    whole = make_plan(facts, Dials(size=size))
+    fitting = MemoryLimit(gb, device, "said so")
+    plan = fitted_or_none(lambda voxels: make_plan(facts, Dials(size=size), voxels), fitting)
+    if plan is None:
+        assert estimate_gb(whole.network, [size / 3 for size in whole.patch_size], 2, device=device) > gb
+    else:
+        assert estimate_gb(plan.network, plan.patch_size, plan.batch_size, device=device) <= gb
+        assert "no dry step was possible, it needs torch" in plan.reasons["memory"]
+
+
+def fitted_or_none(planner, fitting):
+    try:
+        return fit_memory(planner, fitting, growth=2.0 if fitting.device == "cuda" else 1.0)
+    except ConfigError:
+        return None
+
+
+def test_too_little_for_any_training_is_refused(planner):
+    with pytest.raises(ConfigError, match=r"even with patches of .* voxels, 0.5 GB are allowed"):
+        fit_memory(planner, limit(0.5), scale)
+
+
+def test_a_step_that_ran_out_of_memory_is_not_the_end(planner):
+    whole = planner(None)
+
+    def short(plan):
+        return scale(plan) if prod(plan.patch_size) < 0.6 * prod(whole.patch_size) else Measured(float("inf"), 1.0)
+
+    assert prod(fit_memory(planner, limit(16), short).patch_size) < 0.6 * prod(whole.patch_size)
+
+
+def test_a_step_that_could_not_fit_is_not_tried(planner):
+    tried = []
+
+    def careful(plan):
+        tried.append(estimate_gb(plan.network, plan.patch_size, plan.batch_size))
+        return Measured(tried[-1], 0.25)
+
+    plan = fit_memory(planner, limit(2.0), careful)
+    assert max(tried) <= 3.0
+    assert "scaled up from a dry step with 25% of the voxels" in plan.reasons["memory"]
+
+
+def test_the_batch_grows_where_memory_is_left(planner):
+    whole = planner(None).batch_size
+    plan = fit_memory(planner, limit(80, "cuda"), scale, growth=2.0)
+    assert plan.batch_size == 2 * whole
+    assert f"then changed from {whole} as memory is left" in plan.reasons["batch_size"]
+    assert fit_memory(planner, limit(4.0, "cuda"), scale, growth=2.0).batch_size == whole

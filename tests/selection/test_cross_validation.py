@@ -1,0 +1,87 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from attunet.bundle import fold_folder, load_bundle, save_manifest, save_plan
+from attunet.data.folds import Split
+from attunet.evaluation.summary import Summary
+from attunet.export.openvino import export_openvino
+from attunet.inference.segmenter import Segmenter
+from attunet.nn import save_weights
+from attunet.selection.cross_validation import cross_validate
+
+
+@pytest.fixture(scope="module")
+def folded(make_folded, tmp_path_factory):
+    return make_folded(tmp_path_factory.mktemp("folded"))
+
+
+@pytest.fixture(scope="module")
+def found(folded):
+    steps = []
+    result = cross_validate(folded, device="cpu", advance=lambda done, every: steps.append((done, every)))
+    assert steps[-1][0] == steps[-1][1]
+    assert steps == sorted(steps)
+    return result
+
+
+def test_every_case_is_judged_once_and_all_is_written(found, folded):
+    assert [case.case for case in found.summary.cases] == [f"case{index}" for index in (0, 2, 4, 1, 3, 5)]
+    assert found.folder == folded / "cross_validation"
+    assert Summary.read(found.folder / "summary.json").labels == {"blob": 1}
+    assert len(Summary.read(found.folder / "summary_postprocessed.json").cases) == 6
+    assert found.report.read_text(encoding="utf-8").count("data:image/png") >= 5
+    assert len(list((found.folder / "masks").iterdir())) == 6
+    assert not list(folded.rglob(".attunet-*"))
+
+
+def test_the_model_applies_what_it_was_taught(found, folded):
+    assert load_bundle(folded).refinement == found.refinement
+    assert set(found.refinement.reasons) == {"postprocessing blob", "temperature", "quality"}
+    assert Segmenter.load(folded, device="cpu").members[0].temperature == found.refinement.temperature
+
+
+def test_the_second_time_gives_the_same(found, folded):
+    before = json.loads((folded / "refinement.json").read_text())
+    again = cross_validate(folded, device="cpu")
+    assert json.loads((folded / "refinement.json").read_text()) == before
+    assert again.dice == found.dice
+
+
+def test_what_was_kept_never_lowers_the_mean_dice(found):
+    if found.refinement.postprocessing:
+        assert found.postprocessed.foreground_mean() > found.summary.foreground_mean()
+    else:
+        assert found.postprocessed is found.summary
+
+
+def test_regions_and_partly_labelled_cases_are_judged(make_folded, make_network, tmp_path):
+    """Two nested regions; in one case only the outer one was drawn."""
+    run = make_folded(tmp_path)
+    plan = load_bundle(run).plan
+    network = plan.network.model_copy(update={"out_channels": 2})
+    labels, regions = {"background": 0, "whole": 1, "core": 2}, {"whole": (1, 2), "core": (2,)}
+    plan = plan.model_copy(update={"labels": labels, "regions": regions, "network": network})
+    save_plan(plan, run)
+    for fold in (0, 1):
+        model = make_network(plan, seed=fold)
+        save_weights(model, fold_folder(run, fold) / "weights.safetensors")
+        export_openvino(model, plan, fold_folder(run, fold) / "graph.xml")
+    save_manifest(run)
+    drawn = {1: "whole=1;core=2", 3: "whole=1"}
+    table = ["image,label,labels", *(f"images/case{i}.nii,labels/case{i}.nii,{drawn.get(i, '')}" for i in range(6))]
+    dataset = tmp_path / "blobs" / "cases.csv"
+    dataset.write_text("\n".join(table) + "\n")
+    for fold in (0, 1):
+        folder = fold_folder(run, fold)
+        replace(Split.read(folder), dataset=dataset).write(folder)
+    found = cross_validate(run, device="cpu")
+    scored = {case.case: list(case.scores) for case in found.summary.cases}
+    assert scored.pop("case3") == ["whole"]
+    assert set(map(tuple, scored.values())) == {("whole", "core")}
+
+
+def test_the_worst_come_first(found):
+    worst = [found.dice[case].measured for case in found.worst(3)]
+    assert worst == sorted(pair.measured for pair in found.dice.values())[:3]

@@ -1,0 +1,108 @@
+"""What is chosen, and the model that is written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from math import nan
+
+import pytest
+
+from attunet.bundle import fold_folder, load_bundle, load_model, save_refinement
+from attunet.config import Quality, Refinement
+from attunet.data.folds import Split
+from attunet.errors import BundleError, ConfigError
+from attunet.selection.comparison import Candidate, Verdict
+from attunet.selection.ensemble import Selection, choose, name_runs, select, write_selection
+
+QUALITY = Quality(cases=9, spearman=0.7, low=0.4, high=0.9, error=0.02)
+
+
+def candidate(members, dice):
+    return Candidate(tuple(members), {"case": Verdict((dice,), 0.5, nan, 1.0)})
+
+
+def choice(runs, *candidates):
+    return Selection(runs, (0,), candidates, choose(candidates), QUALITY, None)
+
+
+@pytest.mark.parametrize(
+    ("scores", "chosen"),
+    [
+        ({"a": 0.80, "b": 0.70, "ab": 0.79}, "a"),
+        ({"a": 0.80, "b": 0.70, "ab": 0.81}, "ab"),
+        ({"a": 0.80, "b": 0.70, "ab": 0.8009}, "a"),
+        ({"a": 0.80, "b": 0.8005, "ab": 0.801}, "b"),
+        ({"a": 0.80, "b": nan, "ab": 0.802, "abc": 0.8025}, "ab"),
+    ],
+)
+def test_the_best_is_chosen_and_of_equals_the_smallest(scores, chosen):
+    found = choose([candidate(members, dice) for members, dice in scores.items()])
+    assert found.members == tuple(chosen)
+
+
+def test_without_any_label_nothing_can_be_chosen():
+    with pytest.raises(ConfigError, match="no validation case holds a label"):
+        choose([candidate("a", nan)])
+
+
+def test_the_sentence_says_what_and_why():
+    best = choice({}, candidate("a", 0.8), candidate("b", 0.7), candidate("ab", 0.79))
+    assert best.sentence == "a has a cross-validated Dice of 0.8000, the best of 3; next is a + b with 0.7900."
+    close = choice({}, candidate("a", 0.8), candidate("ab", 0.8006))
+    assert close.sentence.endswith("within 0.001 of the best (a + b, 0.8006) with fewer members.")
+
+
+def test_runs_are_called_as_their_folders(tmp_path):
+    folders = [tmp_path / "x" / "run", tmp_path / "y" / "run", tmp_path / "z", tmp_path / "z"]
+    assert list(name_runs(folders)) == ["run", "run_2", "z"]
+    with pytest.raises(ConfigError, match="got 1 run"):
+        name_runs([tmp_path / "a", tmp_path / "b" / ".." / "a"])
+
+
+def test_the_best_ensemble_is_written_as_a_model(tiny_run, tmp_path):
+    other = shutil.copytree(tiny_run, tmp_path / "other")
+    runs = {"one": tiny_run, "two": other}
+    found = choice(runs, candidate(["one"], 0.7), candidate(["two"], 0.7), candidate(["one", "two"], 0.8))
+    write_selection(found, tmp_path / "best")
+    model = load_model(tmp_path / "best")
+    assert list(model.members) == ["one", "two"]
+    assert model.refinement.quality == QUALITY
+    record = json.loads((tmp_path / "best" / "selection.json").read_text())
+    assert record["chosen"] == ["one", "two"]
+    assert [row["dice"] for row in record["candidates"]] == [0.7, 0.7, 0.8]
+    with pytest.raises(ConfigError, match="is there already"):
+        write_selection(found, tmp_path / "best")
+
+
+@pytest.mark.parametrize("taught", [Refinement(), Refinement(temperature=2.0)])
+def test_a_single_run_keeps_what_its_own_cross_validation_taught(taught, tiny_run, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    if taught != Refinement():
+        save_refinement(taught, run)
+    found = choice({"run": run, "b": tiny_run}, candidate(["run"], 0.8), candidate(["b"], 0.7))
+    write_selection(found, tmp_path / "best")
+    written = load_bundle(tmp_path / "best").refinement
+    assert written.temperature == taught.temperature
+    assert written.quality == (QUALITY if taught == Refinement() else None)
+
+
+def test_nothing_is_left_of_a_model_that_cannot_be_written(tiny_run, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    (run / "fold_0" / "graph.bin").unlink()
+    found = choice({"run": run, "b": tiny_run}, candidate(["run"], 0.8), candidate(["b"], 0.7))
+    with pytest.raises(BundleError, match="missing"):
+        write_selection(found, tmp_path / "best")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+
+
+def test_runs_are_compared_and_chosen_from(folded, tmp_path):
+    twin = shutil.copytree(folded, tmp_path / "twin")
+    Split.read(fold_folder(folded, 0)).write(fold_folder(twin, 0))
+    found = select({"run": folded, "twin": twin}, device="cpu")
+    assert found.folds == (0, 1)
+    assert len(found.candidates) == 3
+    assert found.chosen.members == ("run",)  # no better than its twin, and no worse than both
+    both = found.candidates[-1]
+    assert {verdict.agreement for verdict in both.verdicts.values()} == {1.0}
+    assert both.mean_dice == pytest.approx(found.chosen.mean_dice, abs=1e-3)

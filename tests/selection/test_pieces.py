@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from attunet.config import Cleaning
+from attunet.evaluation.metrics import dice
+from attunet.inference.postprocess import clean
+from attunet.selection.pieces import take_apart
+
+SPACING = (1.0, 2.0, 5.0)
+MASKS = st.tuples(st.integers(1, 7), st.integers(1, 7), st.integers(1, 4)).flatmap(
+    lambda shape: st.tuples(*[arrays(np.uint8, shape, elements=st.integers(0, 2))] * 2)
+)
+CLEANINGS = st.builds(
+    Cleaning,
+    fill_holes=st.booleans(),
+    minimum_ml=st.sampled_from([0.0, 0.02, 0.055]),
+    largest_component=st.booleans(),
+)
+
+
+@pytest.fixture(scope="module")
+def plan(make_plan_of):
+    return make_plan_of(labels={"background": 0, "a": 1, "b": 2})
+
+
+@pytest.fixture(scope="module")
+def nested(plan):
+    network = plan.network.model_copy(update={"out_channels": 2})
+    return plan.model_copy(update={"regions": {"a": (1, 2), "b": (2,)}, "network": network})
+
+
+def agrees(masks, plan, united, how):
+    """Whether the Dice read off the pieces is that of the cleaned mask."""
+    predicted, reference = masks
+    pieces = take_apart(predicted, reference, plan, united, SPACING)
+    for name, values in united.items():
+        cleaned = clean(predicted, {name: how}, plan.labels, SPACING, regions=plan.regions)
+        score = dice(np.isin(reference, values), np.isin(cleaned, values))
+        assert pieces[name].dice(how) == pytest.approx(1.0 if np.isnan(score) else score)
+
+
+@given(MASKS, CLEANINGS)
+def test_the_dice_of_the_pieces_is_that_of_the_cleaned_mask(plan, masks, how):
+    agrees(masks, plan, {"a": 1, "b": 2}, how)
+
+
+@given(MASKS, CLEANINGS)
+def test_regions_are_taken_apart_as_unions(nested, masks, how):
+    agrees(masks, nested, {"a": (1, 2), "b": (2,)}, how)
+
+
+def test_ignored_voxels_do_not_count(plan):
+    predicted, reference = np.zeros((2, 6, 6, 1), np.uint8)
+    predicted[:3] = 1
+    reference[:3] = 1
+    reference[:, :3] = 9
+    pieces = take_apart(predicted, reference, plan.model_copy(update={"ignore_label": 9}), {"a": 1}, SPACING)["a"]
+    assert pieces.dice(Cleaning()) == 1.0
+    assert pieces.plain.reference == 9
+    assert pieces.plain.ml.tolist() == [0.18]
+
+
+def test_an_empty_label_is_right_where_there_is_none(plan):
+    nothing = np.zeros((4, 4, 4), np.uint8)
+    assert take_apart(nothing, nothing, plan, {"a": 1}, SPACING)["a"].dice(Cleaning(largest_component=True)) == 1.0

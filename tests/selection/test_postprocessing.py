@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+
+from attunet.config import Cleaning
+from attunet.selection.pieces import take_apart
+from attunet.selection.postprocessing import decide_cleaning, describe_cleaning, kept_cleaning
+
+
+@pytest.fixture(scope="module")
+def plan(make_plan_of):
+    return make_plan_of(labels={"background": 0, "a": 1})
+
+
+def cases_of(plan, paint, count=8):
+    """A cube in every case; `paint` may spoil the prediction, given the case's number."""
+    cases = []
+    for index in range(count):
+        truth = np.zeros((20, 20, 10), np.uint8)
+        truth[4:12, 4:12, 2:8] = 1
+        predicted = truth.copy()
+        paint(predicted, truth, index)
+        cases.append(take_apart(predicted, truth, plan, {"a": 1}, (1.0, 1.0, 1.0)))
+    return cases
+
+
+def false_alarm(predicted, truth, index):
+    predicted[15 : 17 + index % 3, 15:18, 4:6] = 1
+
+
+def test_false_alarms_are_removed(plan):
+    trials = decide_cleaning(cases_of(plan, false_alarm), ["a"])
+    how = kept_cleaning(trials)["a"]
+    assert how.largest_component or how.minimum_ml > 0
+    assert trials[0].kept
+    assert trials[0].after == pytest.approx(1.0)
+    assert "mean Dice 0.9" in trials[0].reason
+    assert not trials[-1].kept
+
+
+def test_holes_are_filled(plan):
+    def hollow(predicted, truth, index):
+        predicted[7:9, 7:9, 4:6] = 0
+
+    assert kept_cleaning(decide_cleaning(cases_of(plan, hollow), ["a"])) == {"a": Cleaning(fill_holes=True)}
+
+
+def test_both_are_found_one_after_the_other(plan):
+    def both(predicted, truth, index):
+        predicted[7:9, 7:9, 4:6] = 0
+        false_alarm(predicted, truth, index)
+
+    how = kept_cleaning(decide_cleaning(cases_of(plan, both), ["a"]))["a"]
+    assert how.fill_holes
+    assert how.largest_component or how.minimum_ml > 0
+
+
+def test_what_is_right_is_left_alone(plan):
+    trials = decide_cleaning(cases_of(plan, lambda *_: None), ["a"])
+    assert kept_cleaning(trials) == {}
+
+
+def test_what_helps_some_and_harms_others_is_not_kept(plan):
+    def two_parts(predicted, truth, index):
+        """The second part is true in every other case, so that keeping the largest is a gamble."""
+        predicted[15:19, 15:19, 2:8] = 1
+        if index % 2:
+            truth[15:19, 15:19, 2:8] = 1
+
+    trials = decide_cleaning(cases_of(plan, two_parts), ["a"])
+    assert kept_cleaning(trials) == {}
+    assert "interval" in trials[-1].reason
+
+
+def test_a_false_alarm_in_an_empty_case_counts(plan):
+    def empty(predicted, truth, index):
+        predicted[:], truth[:] = 0, 0
+        predicted[3, 3, 3] = 1
+
+    trials = decide_cleaning(cases_of(plan, empty), ["a"])
+    assert trials[0].before == 0.0
+    assert trials[0].after == 1.0
+    assert kept_cleaning(trials)["a"].minimum_ml > 0.001
+
+
+def test_few_cases_decide_nothing(plan):
+    assert decide_cleaning(cases_of(plan, false_alarm, count=4), ["a"]) == ()
+
+
+def test_a_label_that_was_not_drawn_in_a_case_is_not_judged_there(plan):
+    trials = decide_cleaning([*cases_of(plan, false_alarm), {}, {}], ["a"])
+    assert trials[0].cases == 8
+
+
+def test_cleanings_in_words():
+    every = Cleaning(fill_holes=True, minimum_ml=0.1234, largest_component=True)
+    assert describe_cleaning(every) == "fill holes, remove below 0.123 ml, keep the largest"
+    assert describe_cleaning(Cleaning()) == "nothing"
