@@ -24,18 +24,18 @@ def alternatives_table(facts: Fingerprint, dials: Dials, plan: Plan) -> Table:
     from attunet.planning.memory import estimate_gb
 
     title = "What another dial would do"
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_style="bold", title_justify="left")
-    for name in ("Dial", "Spacing", "Patch", "Batch", "Channels", "Weights", "Memory"):
-        table.add_column(name, justify="right" if name in ("Batch", "Weights", "Memory") else "left")
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_style="bold", title_justify="left", padding=(0, 1, 0, 0))
+    for name in ("Dial", "Spacing mm", "Patch", "Batch", "Channels", "Weights", "GB"):
+        table.add_column(name, justify="right" if name in ("Batch", "Weights", "GB") else "left", no_wrap=True)
     for dial, other in {"as planned": plan, **alternatives(facts, dials)}.items():
         table.add_row(
             dial,
-            spacing_of(other),
-            times(other.patch_size),
+            "x".join(f"{value:.2g}" for value in other.preprocessing.spacing),
+            "x".join(str(size) for size in other.patch_size),
             str(other.batch_size),
-            "-".join(str(width) for width in other.network.channels),
+            f"{other.network.channels[0]}–{other.network.channels[-1]}",
             f"{count_parameters(other.network) / 1e6:.1f} M",
-            f"{estimate_gb(other.network, other.patch_size, other.batch_size, device=dials.device):.1f} GB",
+            f"{estimate_gb(other.network, other.patch_size, other.batch_size, device=dials.device):.1f}",
         )
     return table
 
