@@ -19,7 +19,7 @@ from attunet.cli.train import train
 from attunet.config import Plan, TrainingConfig, load_settings
 from attunet.data.formats import read_label, write_volume
 from attunet.data.volume import Volume
-from attunet.errors import ConfigError, DatasetError
+from attunet.errors import AttunetError, ConfigError, DatasetError
 from attunet.inference.segmenter import Segmenter
 from attunet.planning import budget, planner
 from attunet.training.paths import FoldPaths
@@ -120,6 +120,37 @@ def test_all_folds_are_trained_one_after_another(go, write_blobs, planned, tmp_p
     assert "fold 0: validation" in done.stdout
     assert "fold 1: validation" in done.stdout
     assert len(load_bundle(tmp_path / "run").folds) == 2
+    assert "unseen cases, each segmented by the fold that was not trained on it" in done.stdout
+    assert load_bundle(tmp_path / "run").refinement.reasons
+    assert (tmp_path / "run" / "cross_validation" / "report.html").exists()
+
+
+def test_a_model_is_the_start_of_another(go, write_blobs, planned, tmp_path):
+    data = write_blobs(tmp_path / "data")
+    go(data, *planned)
+    (tmp_path / "run").rename(tmp_path / "first")
+    done = go(data, *planned, "--init-weights", tmp_path / "first", "--freeze-encoder", "1", "--patience", "9")
+    assert "Starting from" in done.stderr
+    config = load_settings(TrainingConfig, tmp_path / "run" / "training.yaml")
+    assert (config.freeze_encoder, config.patience) == (1, 9)
+
+
+def test_a_patient_stays_on_one_side(go, write_blobs, planned, tmp_path):
+    data = write_blobs(tmp_path / "data")
+    go(data, *planned, "--group-by", "^case[01]?")
+    folds = yaml.safe_load((tmp_path / "run" / "folds.yaml").read_text())
+    sides = [set(fold["validation"]) for fold in folds.values()]
+    assert {"case2", "case3"} in sides
+
+
+def test_the_same_image_on_both_sides_is_refused(go, write_blobs, planned, tmp_path):
+    data = write_blobs(tmp_path / "data")
+    for kind in ("images", "labels"):
+        for copy in (1, 2, 3):
+            (data / kind / f"case{copy}.nii").write_bytes((data / kind / "case0.nii").read_bytes())
+    with pytest.raises(DatasetError, match="the same image"):
+        go(data, *planned)
+    assert not list((tmp_path / "run").rglob("*.safetensors"))
 
 
 @pytest.mark.parametrize(("network", "dims"), [("listing", 2), ("paper", 3)])
@@ -197,10 +228,14 @@ def test_an_unusable_case_is_named_and_nothing_is_trained(go, write_blobs, plann
         (["--max-time", "soon"], "--max-time got 'soon'"),
         (["--plan", "nowhere.json"], "nowhere.json"),
         (["--labels", "blob"], "NAME=VALUE"),
+        (["--group-by", "("], "not a regular expression"),
+        (["--group-by", "patient"], "matches nothing in case0"),
+        (["--logger", "paper"], "loggers"),
+        (["--memory", "much"], "--memory got 'much'"),
     ],
 )
 def test_flags_that_cannot_be_used(arguments, words, go, write_blobs, tmp_path):
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(AttunetError, match=words):
         go(write_blobs(tmp_path / "data"), *arguments)
     assert not (tmp_path / "run").exists()
 

@@ -1,8 +1,7 @@
-import builtins
-
 import pytest
 
 from attunet.errors import EngineError
+from attunet.training import loggers
 from attunet.training.loggers import make_loggers
 from attunet.training.paths import FoldPaths
 
@@ -27,16 +26,7 @@ def test_a_logger_logs_into_the_folds_folder(kind, train, tmp_path):
 
 @pytest.mark.parametrize("kind", ["mlflow", "wandb"])
 def test_a_logger_that_is_not_installed_says_how_to_get_it(kind, tiny_config, tmp_path, monkeypatch):
-    real = builtins.__import__
-
-    def absent(name, *args, **kwargs):
-        if name.split(".")[0] == kind:
-            raise ModuleNotFoundError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr("lightning.pytorch.loggers.mlflow._MLFLOW_AVAILABLE", False)
-    monkeypatch.setattr("lightning.pytorch.loggers.wandb._WANDB_AVAILABLE", False)
-    monkeypatch.setattr(builtins, "__import__", absent)
+    monkeypatch.setattr(loggers, "find_spec", lambda _name: None)
     with pytest.raises(EngineError, match=f"the logger {kind} is not installed") as caught:
         make_loggers(tiny_config(loggers=(kind,)), FoldPaths(tmp_path), "blobs")
     assert f"pip install {kind}" in caught.value.hint

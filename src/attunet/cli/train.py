@@ -143,12 +143,13 @@ def _require_resume(run: Path, folds: list[int], resume: bool) -> None:
 
 
 def _tell_start(plan: Plan, config: TrainingConfig) -> None:
-    """What is loaded from another model and what is not, before anything long begins."""
-    if config.init_weights:
-        from attunet.cli.transfer import transfer_table
-        from attunet.training.start import preview_start
+    """Refuse what cannot be trained before anything long begins; tell what is loaded from another model."""
+    from attunet.training.start import check_start
 
-        notes().print(transfer_table(preview_start(plan, config), config.init_weights))
+    if transfer := check_start(plan, config):
+        from attunet.cli.transfer import transfer_table
+
+        notes().print(transfer_table(transfer, str(config.init_weights)))
 
 
 def _tell_end(run: Path, device: str, *, judge_together: bool) -> None:

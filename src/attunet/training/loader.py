@@ -15,7 +15,7 @@ from attunet.training.augment import Patch
 from attunet.training.patches import PatchDataset
 from attunet.training.store import StoredCase
 
-__all__ = ["PatchOrder", "patch_loader"]
+__all__ = ["PatchOrder", "patch_loader", "require_shares"]
 
 _CONTEXT = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
 """Never a plain fork: a copy of a process whose libraries have started threads (BLAS, blosc2, OpenVINO) can hang."""
@@ -28,15 +28,11 @@ def patch_loader(
 
     Raises: ConfigError when a batch cannot be shared evenly by the processes.
     """
-    workers, processes = config.workers, config.devices * config.nodes
-    if plan.batch_size % processes:
-        raise ConfigError(
-            f"a batch of {plan.batch_size} patches cannot be shared by {processes} processes",
-            hint="choose a number of devices that divides it, or raise batch_size in the plan (attunet plan -o FILE)",
-        )
+    require_shares(plan, config)
+    workers = config.workers
     return DataLoader(
         PatchDataset(cases, plan, config),
-        batch_size=plan.batch_size // processes,
+        batch_size=plan.batch_size // (config.devices * config.nodes),
         sampler=PatchOrder(trainer, plan.batch_size, config.steps_per_epoch),
         num_workers=workers,
         persistent_workers=workers > 0,
@@ -44,6 +40,16 @@ def patch_loader(
         worker_init_fn=_one_thread,
         multiprocessing_context=_CONTEXT if workers else None,
     )
+
+
+def require_shares(plan: Plan, config: TrainingConfig) -> None:
+    """Raises: ConfigError when a batch cannot be shared evenly by the processes."""
+    processes = config.devices * config.nodes
+    if plan.batch_size % processes:
+        raise ConfigError(
+            f"a batch of {plan.batch_size} patches cannot be shared by {processes} processes",
+            hint="choose a number of devices that divides it, or raise batch_size in the plan (attunet plan -o FILE)",
+        )
 
 
 class PatchOrder(Sampler[int]):

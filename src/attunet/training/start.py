@@ -1,4 +1,4 @@
-"""Where a training begins: new weights, or those of another model, with some of them frozen."""
+"""Where a training begins: new weights or those of another model, some of them frozen; what can be refused then."""
 
 from __future__ import annotations
 
@@ -8,31 +8,41 @@ from attunet.bundle import load_bundle
 from attunet.config import Plan, TrainingConfig
 from attunet.nn import AttentionUNet
 from attunet.nn.transfer import Transfer, freeze_encoder, transfer_weights
+from attunet.training.loader import require_shares
+from attunet.training.loggers import require_loggers
+from attunet.training.loss import SegmentationLoss
 
-__all__ = ["begin_from", "preview_start", "start_network"]
-
-
-def start_network(plan: Plan, config: TrainingConfig) -> AttentionUNet:
-    """The plan's network as its training begins. Raises: see `begin_from` and `freeze_encoder`."""
-    network = AttentionUNet.from_config(plan.network)
-    if config.init_weights:
-        begin_from(Path(config.init_weights), network, plan)
-    if config.freeze_encoder:
-        freeze_encoder(network, config.freeze_encoder)
-    return network
+__all__ = ["check_start", "start_network"]
 
 
-def preview_start(plan: Plan, config: TrainingConfig) -> Transfer:
-    """What `init_weights` would give the plan's network. Raises: see `begin_from`."""
-    return begin_from(Path(str(config.init_weights)), AttentionUNet.from_config(plan.network), plan)
+def check_start(plan: Plan, config: TrainingConfig) -> Transfer | None:
+    """Try all that a recipe and a plan can have wrong together, before hours go into reading cases.
 
-
-def begin_from(source: Path, network: AttentionUNet, plan: Plan) -> Transfer:
-    """Load what fits of a model folder (its first finished fold) or a weights file; what was loaded and what was not.
-
-    Raises: BundleError for an unfinished folder, FormatError for an unreadable file, ConfigError when nothing fits.
+    Returns: what `init_weights` gives the network and what it does not.
+    Raises: ConfigError, EngineError, BundleError or FormatError, as the training itself would.
     """
+    require_loggers(config)
+    require_shares(plan, config)
+    SegmentationLoss(plan, config)
+    return start_network(plan, config)[1]
+
+
+def start_network(plan: Plan, config: TrainingConfig) -> tuple[AttentionUNet, Transfer | None]:
+    """The plan's network as its training begins, and what it took over from another model.
+
+    Raises: BundleError for an unfinished model folder, FormatError for an unreadable file, ConfigError when nothing of
+        it fits, or more levels are to be frozen than there are.
+    """
+    network = AttentionUNet.from_config(plan.network)
+    transfer = _begin_from(Path(config.init_weights), network, plan) if config.init_weights else None
+    freeze_encoder(network, config.freeze_encoder)
+    return network, transfer
+
+
+def _begin_from(source: Path, network: AttentionUNet, plan: Plan) -> Transfer:
+    """Load what fits of a model folder (its first finished fold) or of a weights file."""
     if not source.is_dir():
         return transfer_weights(source, network)
     bundle = load_bundle(source)
-    return transfer_weights(bundle.folds[0].weights, network, outputs=plan.outputs, source_outputs=bundle.plan.outputs)
+    weights = bundle.folds[0].weights
+    return transfer_weights(weights, network, outputs=plan.outputs, source_outputs=bundle.plan.outputs)

@@ -1,0 +1,70 @@
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from attunet.errors import AttunetError
+from attunet.training.start import check_start, start_network
+
+
+def test_a_new_network_takes_nothing_over(tiny_plan, tiny_config):
+    network, transfer = start_network(tiny_plan(), tiny_config())
+    assert transfer is None
+    assert all(weight.requires_grad for weight in network.parameters())
+    assert check_start(tiny_plan(), tiny_config()) is None
+
+
+@pytest.mark.parametrize("fold", ["", "fold_0/weights.safetensors"])
+def test_weights_come_from_a_model_folder_or_a_file(fold, trained, tiny_plan, tiny_config):
+    config = tiny_config(init_weights=str(trained / fold))
+    network, transfer = start_network(tiny_plan(), config)
+    assert transfer.loaded == transfer.total == len(network.state_dict())
+    other, _ = start_network(tiny_plan(), config)
+    assert all(torch.equal(*pair) for pair in zip(network.parameters(), other.parameters(), strict=True))
+
+
+def test_other_labels_keep_what_they_share(trained, tiny_plan, tiny_config):
+    plan = tiny_plan(labels={"background": 0, "blob": 1, "other": 2})
+    transfer = check_start(plan, tiny_config(init_weights=str(trained)))
+    heads = {row.part: row for row in transfer.rows}["heads"]
+    assert heads.adapted > 0
+    assert "other" in heads.reason
+
+
+def test_frozen_levels_stay_as_they_were(train, trained, tmp_path, last_of):
+    def encoder(run, level):
+        weights = last_of(run)["state_dict"]
+        return [weights[name] for name in sorted(weights) if name.startswith(f"network.encoder.level{level}.")]
+
+    train(init_weights=str(trained), freeze_encoder=1)
+    begun = encoder_of(trained)
+    assert all(torch.equal(*pair) for pair in zip(encoder(tmp_path / "run", 1), begun[1], strict=True))
+    assert not all(torch.equal(*pair) for pair in zip(encoder(tmp_path / "run", 2), begun[2], strict=True))
+
+
+def encoder_of(run):
+    """Encoder weights of the finest two levels, in the order of their names, as a finished model has them."""
+    weights = load_file(run / "fold_0" / "weights.safetensors")
+    return {
+        level: [weights[name] for name in sorted(weights) if name.startswith(f"encoder.level{level}.")]
+        for level in (1, 2)
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"freeze_encoder": 9}, "the encoder has 3 levels"),
+        ({"devices": 3}, "cannot be shared by 3"),
+        ({"class_weights": {"liver": 2.0}}, "names liver"),
+        ({"init_weights": "nowhere.safetensors"}, "nowhere"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_read(changes, words, tiny_plan, tiny_config):
+    with pytest.raises(AttunetError, match=words):
+        check_start(tiny_plan(), tiny_config(**changes))
+
+
+def test_an_unfinished_model_gives_no_weights(tiny_plan, tiny_config, tmp_path):
+    (tmp_path / "plan.json").write_text("{}")
+    with pytest.raises(AttunetError, match="unfinished"):
+        check_start(tiny_plan(), tiny_config(init_weights=str(tmp_path)))
