@@ -35,6 +35,11 @@ def test_volumes_are_in_millilitres(prediction):
     assert prediction.volumes_ml == pytest.approx({"body": 30 * 0.02, "lesion": 0.02})
 
 
+def test_the_volume_of_a_region_holds_what_is_painted_over_it(prediction):
+    regions = replace(prediction, regions={"body": (1, 7), "lesion": (7,)})
+    assert regions.volumes_ml == pytest.approx({"body": 31 * 0.02, "lesion": 0.02})
+
+
 def written(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 

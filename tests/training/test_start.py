@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -68,3 +70,10 @@ def test_an_unfinished_model_gives_no_weights(tiny_plan, tiny_config, tmp_path):
     (tmp_path / "plan.json").write_text("{}")
     with pytest.raises(AttunetError, match="unfinished"):
         check_start(tiny_plan(), tiny_config(init_weights=str(tmp_path)))
+
+
+def test_a_training_that_goes_on_does_not_need_the_model_it_began_with(train, trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "first")
+    train(epochs=1, init_weights=str(tmp_path / "first"))
+    shutil.rmtree(tmp_path / "first")
+    assert train(epochs=2, init_weights=str(tmp_path / "first"), resume=True).trained

@@ -123,7 +123,7 @@ def train(
     _require_resume(output, folds, resume)
     dials = make_dials(network, size, gate, spatial_dims, device, memory=memory, resolution=resolution)
     made = choose_plan(output, plan, resume, source, dials, labels, geometry)
-    _tell_start(made, config)
+    _tell_start(made, config, resume)
     trained = [
         train_fold(source, made, config, output, index, device=device, resume=resume, geometry=geometry, store=store)
         for index in folds
@@ -142,11 +142,11 @@ def _require_resume(run: Path, folds: list[int], resume: bool) -> None:
         raise ConfigError(f"{run} holds a training of this fold already", hint="add --resume, or choose another -o")
 
 
-def _tell_start(plan: Plan, config: TrainingConfig) -> None:
+def _tell_start(plan: Plan, config: TrainingConfig, resume: bool) -> None:
     """Refuse what cannot be trained before anything long begins; tell what is loaded from another model."""
     from attunet.training.start import check_start
 
-    if transfer := check_start(plan, config):
+    if transfer := check_start(plan, config, transfer=not resume):
         from attunet.cli.transfer import transfer_table
 
         notes().print(transfer_table(transfer, str(config.init_weights)))

@@ -31,15 +31,17 @@ class Prediction:
     engine: str
     expected_dice: dict[str, float | None] = field(default_factory=dict)
     """Of each foreground label, the Dice it would have if the probabilities were right; None where it seems absent."""
+    regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Of overlapping targets, the values that each unites; they are drawn over each other in `segmentation`."""
     quality: Quality | None = None
     """What such numbers were worth on unseen cases, when that was measured."""
 
     @property
     def volumes_ml(self) -> dict[str, float]:
-        """Volume of each foreground label in millilitres (of one voxel layer for 2-D images)."""
+        """Millilitres of each foreground label, or of all of each region; of one voxel layer for 2-D images."""
         voxel = float(np.prod(self.segmentation.spacing)) / 1000.0
-        names = list(self.labels)[1:]
-        return {name: float((self.segmentation.array == self.labels[name]).sum()) * voxel for name in names}
+        united = self.regions or {name: (self.labels[name],) for name in list(self.labels)[1:]}
+        return {name: float(np.isin(self.segmentation.array, values).sum()) * voxel for name, values in united.items()}
 
     @property
     def predicted_dice(self) -> float | None:

@@ -118,6 +118,7 @@ class Segmenter:
             attention={gate: volume.with_array(alpha) for gate, alpha in answer.attention.items()},
             engine=self.engines[0].name,
             expected_dice=expected_dice(answer.probabilities, self.plan),
+            regions=self.plan.regions,
             quality=self.refinement.quality,
         )
 

@@ -84,7 +84,8 @@ def _train(
     judge = FullVolumeValidation(validation, plan, config, schedule, history, paths)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # lightning's advice on workers and loggers is not the user's concern
-        module = TrainingModule(plan, config, start_network(plan, config)[0])
+        begun = resume and paths.last.exists()
+        module = TrainingModule(plan, config, start_network(plan, config, transfer=not begun)[0])
         reporting = callbacks(schedule, history) if leads() else ()
         trainer = _trainer(plan, config, paths, accelerator, [schedule, judge, history, *reporting])
         loader = patch_loader(train, plan, config, lambda: trainer)

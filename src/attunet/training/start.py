@@ -15,28 +15,32 @@ from attunet.training.loss import SegmentationLoss
 __all__ = ["check_start", "start_network"]
 
 
-def check_start(plan: Plan, config: TrainingConfig) -> Transfer | None:
+def check_start(plan: Plan, config: TrainingConfig, *, transfer: bool = True) -> Transfer | None:
     """Try all that a recipe and a plan can have wrong together, before hours go into reading cases.
 
-    Returns: what `init_weights` gives the network and what it does not.
+    Args: whether `init_weights` are used, which a training that goes on does not.
+    Returns: what they give the network and what they do not.
     Raises: ConfigError, EngineError, BundleError or FormatError, as the training itself would.
     """
     require_loggers(config)
     require_shares(plan, config)
     SegmentationLoss(plan, config)
-    return start_network(plan, config)[1]
+    return start_network(plan, config, transfer=transfer)[1]
 
 
-def start_network(plan: Plan, config: TrainingConfig) -> tuple[AttentionUNet, Transfer | None]:
-    """The plan's network as its training begins, and what it took over from another model.
+def start_network(
+    plan: Plan, config: TrainingConfig, *, transfer: bool = True
+) -> tuple[AttentionUNet, Transfer | None]:
+    """The plan's network as its training begins, and what it took over from another model, if it shall.
 
     Raises: BundleError for an unfinished model folder, FormatError for an unreadable file, ConfigError when nothing of
         it fits, or more levels are to be frozen than there are.
     """
     network = AttentionUNet.from_config(plan.network)
-    transfer = _begin_from(Path(config.init_weights), network, plan) if config.init_weights else None
+    wanted = transfer and config.init_weights
+    taken = _begin_from(Path(wanted), network, plan) if wanted else None
     freeze_encoder(network, config.freeze_encoder)
-    return network, transfer
+    return network, taken
 
 
 def _begin_from(source: Path, network: AttentionUNet, plan: Plan) -> Transfer:
