@@ -75,7 +75,7 @@ def test_a_changed_file_is_stored_anew_and_the_others_are_not(folder, tiny_plan,
     "change",
     [
         {"labels": {"background": 0, "blob": 2}},
-        {"ignore_label": 1},
+        {"ignore_label": 9},
         {"preprocessing": Preprocessing(spacing=(2.0, 1.0, 1.0), normalization=(Normalization(kind="zscore"),))},
         {"preprocessing": Preprocessing(spacing=(1.0, 1.0, 1.0), normalization=(Normalization(kind="none"),))},
     ],
