@@ -163,8 +163,7 @@ def _nothing_fits(path: Path, ours: Weights, found: Weights) -> ConfigError:
     key, tensor = next((key, tensor) for key, tensor in ours.items() if tensor.ndim > 2)
     expected = f"{key} {tuple(tensor.shape)}"
     got = f"{tuple(found[key].shape)}" if key in found else f"{len(found)} others, such as {', '.join(list(found)[:3])}"
-    known = "; ".join(family.name for family in FAMILIES)
     return ConfigError(
         f"no convolution in {path} fits the network, which expects {expected} and more; got {got}",
-        hint=f"start from a model of the same dimension, size and family; foreign networks that are known: {known}",
+        hint="start from a model of the same dimension, size and family, ours or one that `attunet convert` knows",
     )
