@@ -8,7 +8,7 @@ import pytest
 from attunet.data.formats import write_volume
 from attunet.data.volume import Volume
 
-RUNTIME = ("errors", "config", "bundle", "data", "planning", "evaluation", "inference", "report", "selection")
+RUNTIME = ("errors", "config", "bundle", "data", "planning", "evaluation", "inference", "report", "selection", "explain")
 ABSENT = ("torch", "lightning", "monai", "blosc2")
 TORCH_ENGINES = {"attunet.inference.torch_engine"}
 

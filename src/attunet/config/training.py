@@ -41,6 +41,13 @@ class TrainingConfig(Settings):
     class_weights: dict[str, float] = Field(
         default_factory=dict, description="Weight of a label in the cross-entropy, by name; 1 where nothing is said."
     )
+    attention_supervision: float = Field(
+        0.0, ge=0, description="Weight of a loss that asks each gate to open on the dilated labels and close elsewhere."
+    )
+    attention_dilation: float = Field(
+        3.0, ge=0, description="Millimetres by which the labels grow before gates are supervised by them."
+    )
+    attention_sparsity: float = Field(0.0, ge=0, description="Weight of the gates' mean coefficient in the loss.")
     foreground_fraction: float = Field(
         0.5, ge=0, le=1, description="Share of patches centred on a labelled voxel, classes in turn."
     )

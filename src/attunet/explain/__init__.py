@@ -1,0 +1,1 @@
+"""What the gates of a model look at, what that is worth, and what happens without it."""
