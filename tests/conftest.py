@@ -1,5 +1,6 @@
 """What tests of several rooms share: tiny data sets that can be learnt in seconds, plans, models of random weights."""
 
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from attunet.config import FingerprintSummary, Normalization, Plan, Preprocessing, TrainingConfig
+from attunet.data.folds import Split
 from attunet.networks import default_network
 
 # A busy machine is slow, not wrong.
@@ -189,3 +191,31 @@ def tiny_run(make_model):
 def tiny_slices(make_model):
     """A model of grey pictures, label values 0 and 255, mirrored along both axes; never write into it."""
     return make_model(2, labels={"background": 0, "cell": 255}, mirror_axes=(0, 1), modality="image")
+
+
+@pytest.fixture(scope="session")
+def untouched_run(make_model):
+    return make_model(3, folds=2, labels={"background": 0, "blob": 1})
+
+
+@pytest.fixture(scope="session")
+def make_folded(untouched_run, write_blobs):
+    """Write a run into a folder, whose two folds validated on three cases each."""
+
+    from attunet.bundle import fold_folder
+
+    def make(folder):
+        dataset = write_blobs(folder / "blobs", cases=6)
+        run = shutil.copytree(untouched_run, folder / "run")
+        parts = [tuple(f"case{index}" for index in part) for part in ((0, 2, 4), (1, 3, 5))]
+        for fold, part in enumerate(parts):
+            Split(dataset, "fail", parts[1 - fold], part).write(fold_folder(run, fold))
+        return run
+
+    return make
+
+
+@pytest.fixture
+def folded(make_folded, tmp_path):
+    """Such a run, to be changed at will."""
+    return make_folded(tmp_path)

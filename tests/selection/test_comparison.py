@@ -9,7 +9,7 @@ from math import isnan, nan
 import numpy as np
 import pytest
 
-from attunet.bundle import fold_folder, save_ensemble, save_manifest
+from attunet.bundle import fold_cases, fold_folder, save_ensemble, save_manifest
 from attunet.config import Refinement
 from attunet.data.cases import read_case
 from attunet.data.folds import Split
@@ -17,7 +17,6 @@ from attunet.errors import ConfigError
 from attunet.evaluation.scores import score_case
 from attunet.inference.segmenter import Segmenter
 from attunet.selection.comparison import Candidate, Verdict, candidates_of, common_folds, judge_runs
-from attunet.selection.out_of_fold import fold_cases
 
 LABELS = {"background": 0, "blob": 1}
 

@@ -12,14 +12,18 @@ from attunet.bundle.run import (
     save_plan,
     save_refinement,
 )
+from attunet.bundle.unseen import Unseen, finished_folds, fold_cases, unseen_cases
 
 __all__ = [
     "REFINEMENT",
     "Bundle",
     "FoldFiles",
     "Model",
+    "Unseen",
     "check_agreement",
     "copy_run",
+    "finished_folds",
+    "fold_cases",
     "fold_folder",
     "load_bundle",
     "load_model",
@@ -27,4 +31,5 @@ __all__ = [
     "save_manifest",
     "save_plan",
     "save_refinement",
+    "unseen_cases",
 ]

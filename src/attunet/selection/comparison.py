@@ -13,7 +13,7 @@ from statistics import fmean
 import numpy as np
 import numpy.typing as npt
 
-from attunet.bundle import check_agreement, fold_folder, load_bundle
+from attunet.bundle import check_agreement, finished_folds, fold_cases, fold_folder, load_bundle
 from attunet.config import Plan
 from attunet.data.cases import Case, read_label_of
 from attunet.data.folds import Split
@@ -26,7 +26,6 @@ from attunet.evaluation.scores import scored_labels
 from attunet.inference.member import Pass, ask
 from attunet.inference.outputs import decide, expected_dice, on_image
 from attunet.inference.segmenter import Segmenter
-from attunet.selection.out_of_fold import finished_folds, fold_cases
 
 __all__ = ["Candidate", "Verdict", "candidates_of", "common_folds", "judge_runs"]
 

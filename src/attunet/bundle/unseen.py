@@ -1,0 +1,80 @@
+"""Which cases the folds of a run have not seen: those that it may be judged and explained by."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from attunet.bundle.run import fold_folder, load_bundle
+from attunet.config import Plan, load_settings
+from attunet.data.alignment import GeometryPolicy
+from attunet.data.cases import Case, read_dataset
+from attunet.data.folds import Split
+from attunet.data.labels import rename_annotated
+from attunet.errors import DatasetError
+
+__all__ = ["Unseen", "finished_folds", "fold_cases", "unseen_cases"]
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """A labelled case, the fold that has not seen it, and what to do where its label's grid differs."""
+
+    case: Case
+    fold: int
+    geometry: GeometryPolicy
+
+
+def finished_folds(run: Path) -> tuple[int, ...]:
+    """The folds of a model folder that are trained, in order.
+
+    Raises: BundleError when it is no model, or has no finished fold.
+    """
+    return tuple(int(re.sub(r"\D", "", fold.name)) for fold in load_bundle(run).folds)
+
+
+def fold_cases(run: Path, fold: int) -> tuple[Case, ...]:
+    """The cases that a fold validated on, found again in its data set, in the order of split.yaml.
+
+    Raises: FormatError when the fold does not tell its cases; DatasetError when the data set has moved or has lost
+        one of them or its label.
+    """
+    split = Split.read(fold_folder(run, fold))
+    if not split.dataset.exists():
+        raise DatasetError(
+            f"fold {fold} of {run} was validated on {split.dataset}, which is not there",
+            hint=f"bring the data set back, or correct `dataset` in {fold_folder(run, fold) / 'split.yaml'}",
+        )
+    labels = load_settings(Plan, run / "plan.json").labels
+    known = {case.id: case for case in rename_annotated(read_dataset(split.dataset), labels).labelled}
+    if lost := [name for name in split.validation if name not in known]:
+        raise DatasetError(
+            f"{split.dataset} no longer holds {len(lost)} of the {len(split.validation)} labelled cases that fold "
+            f"{fold} of {run} was validated on: {', '.join(lost[:5])}",
+            hint="bring them back, or train the fold again",
+        )
+    return tuple(known[name] for name in split.validation)
+
+
+def unseen_cases(run: Path) -> tuple[tuple[Unseen, ...], tuple[str, ...]]:
+    """The cases that a finished fold of the run has not seen, fold by fold, and what is to be said about the rest.
+
+    Raises: BundleError, FormatError and DatasetError as `finished_folds` and `fold_cases`; DatasetError when every
+        fold was validated on cases that it was trained on.
+    """
+    found: dict[str, Unseen] = {}
+    notices = []
+    for fold in finished_folds(run):
+        split = Split.read(fold_folder(run, fold))
+        if not split.unseen:
+            notices.append(f"fold {fold} is left out: it was validated on cases that it was trained on")
+            continue
+        for case in fold_cases(run, fold):
+            found.setdefault(case.id, Unseen(case, fold, split.geometry))
+    if not found:
+        raise DatasetError(
+            f"no fold of {run} was validated on cases that it had not seen, so there is nothing to learn from",
+            hint="train with more cases, of more than one patient, and --fold all",
+        )
+    return tuple(found.values()), tuple(notices)
