@@ -1,0 +1,173 @@
+"""The organs of one case, made ready once to score any number of maps: their voxels, boundary zones and surfaces."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import binary_dilation
+from scipy.spatial import KDTree
+
+from attunet.data.volume import Spacing, Volume
+from attunet.errors import ConfigError, GeometryError
+from attunet.evaluation.metrics import Mask
+from attunet.evaluation.scores import Values, foreground
+from attunet.evaluation.surface import bounding_box
+
+__all__ = ["REACH", "Box", "Organ", "Organs", "Points", "organs_of"]
+
+Box = tuple[slice, slice, slice]
+Points = npt.NDArray[np.float64]
+
+REACH = 5.0
+"""How far from an organ's boundary its boundary zone reaches, mm."""
+
+
+@dataclass(frozen=True, eq=False)
+class Organ:
+    """One organ, cut to a box a little larger than itself.
+
+    Args:
+        box: where the box lies in the map.
+        mask: the organ's voxels that count, on the box.
+        zone: the voxels that count within reach of the boundary, on the box. The boundary is the organ's voxels with a
+            face neighbour outside of it; a face of the image or of what is left out is none.
+        spacing: mm, array order.
+    """
+
+    box: Box
+    mask: Mask
+    zone: Mask
+    spacing: Spacing
+
+    @cached_property
+    def voxels(self) -> int:
+        """Number of voxels."""
+        return int(np.count_nonzero(self.mask))
+
+    @cached_property
+    def zone_voxels(self) -> int:
+        """Number of voxels in the boundary zone; 0 for an organ that fills all that counts."""
+        return int(np.count_nonzero(self.zone))
+
+    def distances(self, places: npt.NDArray[np.intp]) -> Points:
+        """Distance (N,) in mm from voxels of the map, as indices (N, 3), to the nearest of the organ; 0 inside."""
+        result = np.zeros(len(places))
+        local = places - self._start
+        near = ((local >= 0) & (local < self.mask.shape)).all(axis=1)
+        outside = np.ones(len(places), dtype=np.bool_)
+        outside[near] = ~self.mask[tuple(local[near].T)]
+        if outside.any():
+            result[outside] = self._surface.query(local[outside] * np.array(self.spacing))[0]
+        return result
+
+    @property
+    def _start(self) -> npt.NDArray[np.intp]:
+        return np.array([part.start for part in self.box])
+
+    @cached_property
+    def _surface(self) -> KDTree:
+        """The voxels next to the outside: the organ's nearest voxel to a place outside is always one of them."""
+        return KDTree(np.argwhere(self.mask & binary_dilation(~self.mask)) * np.array(self.spacing))
+
+
+@dataclass(frozen=True, eq=False)
+class Organs:
+    """The organs of one case on the grid of its maps.
+
+    Args: by label, None for one of which no voxel counts; which voxels count, None for all; the grid's shape.
+    """
+
+    organs: Mapping[str, Organ | None]
+    counted: Mask | None
+    shape: tuple[int, int, int]
+
+    @classmethod
+    def of(
+        cls, masks: Mapping[str, Mask], spacing: Spacing, *, ignored: Mask | None = None, reach: float = REACH
+    ) -> Self:
+        """Make organs ready.
+
+        Args: by label a boolean array (I, J, K), all on the grid of the maps; mm in array order; voxels that count
+            nowhere; how far from the boundary its zone reaches, mm.
+        Raises: GeometryError when the shapes differ, ConfigError for a negative reach.
+        """
+        shapes = {mask.shape for mask in (*masks.values(), *(() if ignored is None else (ignored,)))}
+        if len(shapes) != 1 or len(next(iter(shapes))) != 3:
+            raise GeometryError(
+                f"organs of shapes {sorted(shapes)}", hint="give at least one organ, all on one 3-D grid"
+            )
+        if reach < 0:
+            raise ConfigError(f"a boundary zone of {reach} mm", hint="give 0 mm or more")
+        i, j, k = shapes.pop()
+        counted = None if ignored is None or not ignored.any() else ~ignored
+        return cls({name: _ready(mask, spacing, counted, reach) for name, mask in masks.items()}, counted, (i, j, k))
+
+
+def organs_of(
+    reference: Volume,
+    labels: Mapping[str, Values],
+    content: Box,
+    *,
+    ignore: int | None = None,
+    annotated: Collection[str] | None = None,
+    reach: float = REACH,
+) -> Organs | None:
+    """The organs of a reference within the content box, chosen as `attunet.evaluation.score_case` does.
+
+    Args:
+        reference: label values, one channel, on the grid of the attention volumes.
+        labels: name to value, or to the values of a region; the background is left out.
+        content: the box in which attention is defined; what lies outside it is not scored.
+        ignore: value whose voxels count nowhere.
+        annotated: names of the labels that were drawn in this case; None for all.
+    Returns: None when no label was drawn.
+    """
+    array = reference.array[0][content]
+    wanted = {
+        name: np.isin(array, value) if isinstance(value, tuple) else array == value
+        for name, value in foreground(labels).items()
+        if value != ignore and (annotated is None or name in annotated)
+    }
+    ignored = None if ignore is None else array == ignore
+    return Organs.of(wanted, reference.spacing, ignored=ignored, reach=reach) if wanted else None
+
+
+def _ready(mask: Mask, spacing: Spacing, counted: Mask | None, reach: float) -> Organ | None:
+    organ = mask if counted is None else mask & counted
+    tight = bounding_box(organ)
+    if tight is None:
+        return None
+    i, j, k = (
+        slice(max(0, part.start - margin), min(size, part.stop + margin))
+        for part, size, margin in zip(tight, mask.shape, (ceil(reach / step) + 1 for step in spacing), strict=True)
+    )
+    inside = organ[i, j, k]
+    counts = np.ones_like(inside) if counted is None else counted[i, j, k]
+    boundary = inside & binary_dilation(counts & ~inside)
+    return Organ((i, j, k), inside, within(boundary, spacing, reach) & counts, spacing)
+
+
+def within(mask: Mask, spacing: Spacing, reach: float) -> Mask:
+    """Where a boolean array (I, J, K) has a voxel within `reach` mm, centre to centre.
+
+    A distance transform, one axis after the other, that looks no further than the reach: on a large organ many times
+    faster than scipy's, which finds every distance.
+    """
+    if not mask.any():
+        return mask
+    # A hair of tolerance: 5 steps of 0.2 mm are within 1 mm whatever the rounding.
+    limit = np.float32(reach**2 * (1 + 1e-6))
+    squared = np.where(mask, np.float32(0), np.float32(np.inf))
+    for axis, step in enumerate(spacing):
+        source, target = (np.moveaxis(array, axis, 0) for array in (squared.copy(), squared))
+        for offset in range(1, min(len(source), int(reach * (1 + 1e-6) / step) + 1)):
+            cost = np.float32((offset * step) ** 2)
+            np.minimum(target[offset:], source[:-offset] + cost, out=target[offset:])
+            np.minimum(target[:-offset], source[offset:] + cost, out=target[:-offset])
+    return np.asarray(squared <= limit)
