@@ -6,8 +6,8 @@ from attunet.data.volume import Volume
 from attunet.evaluation.scores import CaseScores, score_case
 from attunet.evaluation.summary import summarize
 from attunet.report.agreement import Agreement
+from attunet.report.cases import CaseView
 from attunet.report.cross_validation import write_cross_validation_report
-from attunet.report.training import CaseView
 
 LABELS = {"background": 0, "body": 1, "lesion": 7}
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from attunet.report import Table, write_report
+from attunet.report import Film, Picture, Table, write_report
 from attunet.report.theme import Screen, chart
 
 
 class Outline(HTMLParser):
     """The tags and the text of a page; unbalanced tags fail."""
 
-    VOID = frozenset({"meta", "img"})
+    VOID = frozenset({"meta", "img", "input"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,14 +41,14 @@ def page(tmp_path: Path) -> str:
         title="Liver <test>",
         subtitle="of two cases",
         facts={"Mean Dice": "0.9", "Cases": 2},
-        tables=[Table("Scores", ["Label", "Dice"], [["liver", "0.9"], ["A&B", 0.8]])],
-        figures=[
-            ("A chart", chart(1.0, 1.0)),
-            ("An overlay", Screen([1.0], [1.0], top=0.0, right=0.0, bottom=0.0).figure),
+        sections=[
+            Picture("A chart", chart(1.0, 1.0), "chart"),
+            Table("Scores", ["Label", "Dice"], [["liver", "0.9"], ["A&B", 0.8]]),
+            Picture("An overlay", Screen([1.0], [1.0], top=0.0, right=0.0, bottom=0.0).figure, "overlay"),
         ],
         notes=["Empty masks count."],
     )
-    assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
+    assert {entry.name for entry in tmp_path.iterdir()} == {"report.html", "report_figures"}
     return path.read_text(encoding="utf-8")
 
 
@@ -68,6 +68,11 @@ def test_everything_given_is_there_and_escaped(page: str) -> None:
     ):
         assert text in outline.text
     assert "<test>" not in page
+
+
+def test_sections_come_in_their_order(page: str) -> None:
+    places = [page.index(f">{caption}<") for caption in ("A chart", "Scores", "An overlay", "Notes")]
+    assert places == sorted(places)
 
 
 def test_the_page_needs_neither_network_nor_scripts(page: str) -> None:
@@ -95,14 +100,45 @@ def test_a_title_alone_is_a_report(tmp_path: Path) -> None:
 
 def test_sentences_in_a_table_wrap(tmp_path: Path) -> None:
     rows = [["patch", "64", "as large as the memory of the device allows"], ["batch", "2", "fixed"]]
-    write_report(tmp_path / "why.html", title="Why", tables=[Table("Plan", ["Name", "Value", "Reason"], rows)])
+    write_report(tmp_path / "why.html", title="Why", sections=[Table("Plan", ["Name", "Value", "Reason"], rows)])
     seen = parsed((tmp_path / "why.html").read_text(encoding="utf-8"))
     assert [attributes.get("class") for tag, attributes in seen if tag == "td"] == [None, "prose"] * 2
 
 
+@pytest.fixture
+def film() -> Film:
+    return Film("It <grows>", "growth", [(f"epoch {number}", chart(1.0, 1.0)) for number in (1, 2, 3)])
+
+
+def test_a_film_shows_its_last_frame_until_a_script_moves_it(film: Film, tmp_path: Path) -> None:
+    write_report(tmp_path / "film.html", title="Film", sections=[film, Film("Nothing yet", "none", [])])
+    page = (tmp_path / "film.html").read_text(encoding="utf-8")
+    assert page.count("<script>") == 1
+    assert "src=http" not in page.replace('"', "")
+    assert "<output>epoch 3</output>" in page
+    assert "Nothing yet" not in page
+    images = [attributes for tag, attributes in parsed(page) if tag == "img"]
+    assert [(image["alt"], "hidden" in image) for image in images] == [
+        ("epoch 1", True),
+        ("epoch 2", True),
+        ("epoch 3", False),
+    ]
+    (slider,) = [attributes for tag, attributes in parsed(page) if tag == "input"]
+    assert (slider["type"], slider["min"], slider["max"], slider["value"]) == ("range", "0", "2", "2")
+    assert slider["aria-label"] == "It <grows>"
+
+
+def test_every_figure_lies_beside_the_report(film: Film, tmp_path: Path) -> None:
+    write_report(tmp_path / "a.html", title="A", sections=[Picture("Chart", chart(1.0, 1.0), "chart"), film])
+    found = {entry.name for entry in (tmp_path / "a_figures").iterdir()}
+    assert found == {
+        f"{name}.{kind}" for name in ("chart", *(f"growth_00{n}" for n in range(3))) for kind in ("png", "svg")
+    }
+
+
 def test_templates_are_part_of_the_package() -> None:
     names = {entry.name for entry in files("attunet.report").joinpath("templates").iterdir()}
-    assert {"report.html.j2", "report.css.j2"} <= names
+    assert {"film.js", "report.html.j2", "report.css.j2"} <= names
 
 
 def parsed(page: str) -> list[tuple[str, dict[str, str | None]]]:

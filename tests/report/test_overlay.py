@@ -1,10 +1,13 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from attunet.data.volume import Volume
-from attunet.report.overlay import overlay
+from attunet.report.overlay import draw_scene, overlay
+from attunet.report.scene import compose
 from attunet.report.theme import PALETTE, png
 
 LABELS = {"background": 0, "liver": 5, "spleen": 9}
@@ -52,7 +55,7 @@ def test_colours_follow_the_order_of_labels(volume: Volume, mask: Volume) -> Non
 
 
 def test_attention_gets_a_column_each_and_one_scale(volume: Volume, mask: Volume) -> None:
-    maps = {name: volume.with_array(np.full((2, 24, 20, 16), 0.5)) for name in ("level 2", "level 3")}
+    maps = {name: volume.with_array(np.full((1, 24, 20, 16), 0.5)) for name in ("level 2", "level 3")}
     figure = overlay(volume, mask, LABELS, attention=maps)
     assert len(figure.axes) == 3 * 3 + 1
     assert {"level 2", "level 3"} <= set(titles(figure))
@@ -60,6 +63,28 @@ def test_attention_gets_a_column_each_and_one_scale(volume: Volume, mask: Volume
     shown = figure.axes[1].images[0]
     assert shown.get_clim() == (0.0, 1.0)
     assert (np.asarray(shown.get_array()) == 0.5).all()
+
+
+def test_a_gate_of_two_maps_gets_two_columns(volume: Volume, mask: Volume) -> None:
+    maps = np.stack([np.full((24, 20, 16), 0.25), np.full((24, 20, 16), 0.75)])
+    figure = overlay(volume, mask, LABELS, attention={"level3": volume.with_array(maps)})
+    shown = {axes.get_title(): np.unique(axes.images[0].get_array()).tolist() for axes in figure.axes[1:3]}
+    assert shown == {"level3.1": [0.25], "level3.2": [0.75]}
+
+
+def test_the_columns_of_many_gates_become_smaller(volume: Volume, mask: Volume) -> None:
+    names = [f"member {number}/level3" for number in range(9)]
+    figure = overlay(volume, mask, LABELS, attention={name: volume.with_array(volume.array * 0) for name in names})
+    assert figure.get_figwidth() < 20
+    figure.canvas.draw()
+    boxes = [axes.title.get_window_extent() for axes in figure.axes[1:10]]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
+def test_the_scene_of_one_plane_can_be_drawn_alone(volume: Volume, mask: Volume) -> None:
+    scene = compose(volume, mask, LABELS, reference=None, attention={}, modality="ct")
+    axial = next(iter(scene.slices))
+    assert titles(draw_scene(scene.alone(axial))) == [f"axial  {scene.slices[axial] + 1}/16"]
 
 
 def test_a_picture_is_one_panel() -> None:

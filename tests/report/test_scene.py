@@ -35,6 +35,16 @@ def test_everything_is_turned_like_the_image() -> None:
     }
 
 
+def test_other_planes_cut_where_their_slices_are() -> None:
+    mask = np.zeros((4, 5, 6), dtype=int)
+    mask[3, 1, 2] = 5
+    composed = scene(mask)
+    for plane in PLANES:
+        (column,), (row,) = composed.crossings(plane)
+        assert composed.cut(composed.segmentation, plane)[row, column] == 5
+    assert composed.alone(PLANES[0]).crossings(PLANES[0]) == ([], [])
+
+
 def test_only_labels_in_the_slices_are_visible() -> None:
     mask = np.zeros((4, 5, 6), dtype=int)
     mask[1:3, 1:3, 1:3] = 9

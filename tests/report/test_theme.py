@@ -1,8 +1,21 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from attunet.report.theme import PALETTE, Screen, chart, color_of, is_dark, png, save_figure
+from attunet.report.theme import (
+    PALETTE,
+    Screen,
+    chart,
+    color_of,
+    is_dark,
+    legend_below,
+    legend_columns,
+    png,
+    save_figure,
+    svg,
+)
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -35,6 +48,47 @@ def test_screens_are_dark_and_charts_are_not() -> None:
     assert not is_dark(chart(1.0, 1.0))
 
 
-def test_colours_repeat_after_the_palette() -> None:
-    assert len(set(PALETTE)) == len(PALETTE)
+def test_colours_repeat_only_after_24() -> None:
+    assert len(set(PALETTE)) == len(PALETTE) == 24
     assert color_of(len(PALETTE) + 1) == PALETTE[1]
+
+
+def labelled(noise: bool = False) -> Figure:
+    figure = chart(2.0, 2.0)
+    axes = figure.subplots()
+    axes.set_title("Dice of the liver")
+    if noise:
+        axes.imshow(np.random.default_rng(0).random((1500, 1500)))
+    return figure
+
+
+def test_an_svg_keeps_its_text_and_is_always_the_same() -> None:
+    content = svg(labelled())
+    assert b">Dice of the liver</text>" in content
+    assert content == svg(labelled())
+
+
+def test_images_inside_an_svg_have_the_resolution_of_a_screen() -> None:
+    assert len(svg(labelled(noise=True), dpi=50)) < 60_000
+
+
+def test_the_suffix_decides_on_svg(tmp_path: Path) -> None:
+    save_figure(labelled(), tmp_path / "figure.svg")
+    assert b"<svg" in (tmp_path / "figure.svg").read_bytes()
+
+
+def test_a_legend_has_as_many_columns_as_fit() -> None:
+    assert legend_columns([], 6.0) == 1
+    assert legend_columns(["liver"] * 4, 6.0) == 4
+    assert legend_columns(["liver"] * 6, 6.0) == 3, "two rows of three, not of five and one"
+    assert legend_columns(["a very long name of a very small muscle of the back"] * 3, 3.0) == 1
+
+
+def test_a_legend_lies_below_and_names_what_there_is() -> None:
+    figure = chart(4.0, 3.0)
+    (line,) = figure.subplots().plot([0, 1], label="liver")
+    legend_below(figure, [])
+    assert not figure.legends
+    legend_below(figure, [line])
+    figure.canvas.draw()
+    assert figure.legends[0].get_window_extent().y1 < figure.axes[0].get_window_extent().y0

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 
+import nibabel
 import numpy as np
 import pytest
 
 from attunet.data.volume import Volume
 from attunet.evaluation.scores import CaseScores, score_case
 from attunet.evaluation.summary import summarize
-from attunet.report.training import CaseView, choose_cases, read_history, write_training_report
+from attunet.report.cases import CaseView
+from attunet.report.training import read_history, write_training_report
 
 LABELS = {"background": 0, "body": 1, "lesion": 7}
 
@@ -28,27 +31,6 @@ def summary_of(**shifts):
     return summarize([case_of(name, shift) for name, shift in shifts.items()], LABELS)
 
 
-@pytest.mark.parametrize(
-    ("shifts", "places"),
-    [
-        ({"a": 2, "b": 0, "c": 4, "d": 1, "e": 3}, {"b": "best", "a": "median", "c": "worst"}),
-        ({"a": 2, "b": 0}, {"b": "best", "a": "worst"}),
-        ({"a": 2}, {"a": "best"}),
-        ({}, {}),
-    ],
-)
-def test_the_best_the_median_and_the_worst_case_are_chosen(shifts, places):
-    chosen = choose_cases(summary_of(**shifts))
-    assert {name: text.split()[0] for name, text in chosen.items()} == places
-    assert list(chosen) == list(places)
-
-
-def test_cases_of_which_nothing_is_known_are_not_chosen():
-    nothing = np.zeros((4, 4, 4), np.uint8)
-    empty = CaseScores("empty", score_case(nothing, nothing, LABELS, (1.0, 1.0, 1.0)))
-    assert list(choose_cases(summarize([empty, case_of("a", 1)], LABELS))) == ["a"]
-
-
 def test_the_history_is_read_without_its_gaps(tmp_path):
     (tmp_path / "log.csv").write_text("epoch,loss,dice\n0,1.5,\n1,1.25,0.5\n")
     assert read_history(tmp_path / "log.csv") == [{"epoch": 0, "loss": 1.5}, {"epoch": 1, "loss": 1.25, "dice": 0.5}]
@@ -62,10 +44,10 @@ def view():
     return CaseView("case <1>", image, mask, reference=mask, attention={"level2": alpha})
 
 
-def report(tmp_path, plan, summary, history=(), views=()):
+def report(tmp_path, plan, summary, history=(), views=(), film=None):
     path = tmp_path / "report.html"
     write_training_report(
-        path, title="Title", subtitle="Subtitle", plan=plan, history=history, summary=summary, views=views
+        path, title="Title", subtitle="Subtitle", plan=plan, history=history, summary=summary, views=views, film=film
     )
     return path.read_text(encoding="utf-8")
 
@@ -87,6 +69,19 @@ def test_scores_curves_cases_and_reasons_are_all_there(make_plan_of, view, tmp_p
     ):
         assert text in page
     assert len(re.findall(r"<img ", page)) == 3
+
+
+def test_the_epoch_film_is_shown_where_there_is_one(make_plan_of, tmp_path):
+    folder = tmp_path / "film"
+    assert "<script>" not in report(tmp_path, make_plan_of(), summary_of(a=0), film=folder)
+    folder.mkdir()
+    for name, shape in (("image", (8, 6, 4)), ("label", (8, 6, 4)), ("level2", (4, 3, 2, 2))):
+        nibabel.save(nibabel.Nifti1Image(np.ones(shape, np.uint8), np.eye(4)), folder / f"a_{name}.nii.gz")
+    probe = {"case": "a", "gates": ["level2"], "image": "a_image.nii.gz", "label": "a_label.nii.gz"}
+    (folder / "film.json").write_text(json.dumps({"frames": [{"epoch": 1}, {"epoch": 2}], "probes": [probe]}))
+    page = report(tmp_path, make_plan_of(), summary_of(a=0), film=folder)
+    assert "<output>epoch 2</output>" in page
+    assert (tmp_path / "report_figures" / "film_1_001.svg").exists()
 
 
 def test_a_model_can_be_reported_before_it_learnt_anything(make_plan_of, tmp_path):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attunet.data.volume import Volume
-from attunet.report.views import PICTURE, PLANES, best_slice, canonicalise, cut, is_raster, planes_of, window
+from attunet.report.views import PICTURE, PLANES, best_slice, canonicalise, cut, focus, is_raster, planes_of, window
 
 AXIAL, CORONAL, SAGITTAL = PLANES
 ORIENTATIONS = [(order, signs) for order in permutations(range(3)) for signs in product((-1, 1), repeat=3)]
@@ -92,6 +92,27 @@ def test_a_big_label_does_not_hide_a_small_one() -> None:
     mask[:4, :5, 6] = 1
     mask[5, 5, 6] = 2
     assert best_slice(mask, 2) == 6
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40))
+def test_all_three_planes_go_through_the_mask(seed: int, voxels: int) -> None:
+    random = np.random.default_rng(seed)
+    mask = np.zeros((6, 5, 4), dtype=np.uint8)
+    mask[tuple(random.integers(0, mask.shape, (voxels, 3)).T)] = random.integers(1, 4, voxels)
+    assert mask[focus(mask)] > 0
+    assert focus(mask)[2] == best_slice(mask, 2)
+
+
+def test_the_planes_of_an_empty_mask_meet_in_the_middle() -> None:
+    assert focus(np.zeros((4, 5, 9), dtype=np.uint8)) == (2, 2, 4)
+
+
+def test_the_sagittal_plane_is_the_largest_that_the_axial_one_meets() -> None:
+    mask = np.zeros((9, 4, 9), dtype=bool)
+    mask[1:4, :, 2] = True  # the axial slice with most
+    mask[2, :, 2:6] = True
+    mask[8, :, 4:9] = True  # larger, but out of its sight
+    assert focus(mask)[::2] == (2, 2)
 
 
 @pytest.mark.parametrize(

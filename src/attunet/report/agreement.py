@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from attunet.config import Quality
-from attunet.report.theme import INK, PALETTE, RULE, chart, tidy
+from attunet.report.theme import CHART_WIDTH, INK, PALETTE, RULE, chart, tidy
 
 __all__ = ["Agreement", "Bins", "dice_scatter", "reliability_diagram"]
 
@@ -53,7 +53,7 @@ def reliability_diagram(curves: Mapping[str, Bins]) -> Figure:
 
     A model that can be believed lies on the diagonal; below it, it is surer than it should be.
     """
-    figure = chart(9.0, 5.8)
+    figure = chart(CHART_WIDTH, 5.6)
     upper, lower = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
     _diagonal(upper)
     for position, (name, bins) in enumerate(curves.items()):
@@ -78,7 +78,7 @@ def reliability_diagram(curves: Mapping[str, Bins]) -> Figure:
 
 def dice_scatter(dice: Mapping[str, Agreement], quality: Quality | None) -> Figure:
     """Every case's expected and measured Dice, and the line that turns one into the other."""
-    figure = chart(9.0, 5.0)
+    figure = chart(CHART_WIDTH, 4.8)
     axes = figure.subplots()
     known = [pair for pair in dice.values() if isfinite(pair.expected) and isfinite(pair.measured)]
     _diagonal(axes)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import isnan
 from pathlib import Path
-
-from matplotlib.figure import Figure
 
 from attunet.config import Plan, Refinement
 from attunet.evaluation.summary import Summary
 from attunet.report.agreement import Agreement, Bins, dice_scatter, reliability_diagram
+from attunet.report.cases import CaseView, case_pictures
+from attunet.report.cells import between, number, spread
 from attunet.report.figures import score_boxes
-from attunet.report.html import Table, write_report
-from attunet.report.overlay import overlay
-from attunet.report.training import CaseView
+from attunet.report.html import Picture, Section, Table, write_report
 
 __all__ = ["write_cross_validation_report"]
 
@@ -51,33 +48,23 @@ def write_cross_validation_report(
         nothing was kept; what was kept; name to confidence and accuracy, empty when not measured; expected and measured
         Dice by case; names of the worst cases; those to draw.
     """
-    tables = [_scores(summary, "as predicted"), _worst(worst, dice, postprocessed), _reasons(refinement)]
+    sections: list[Section] = [_scores(summary, "as predicted")]
     if refinement.postprocessing:
-        tables.insert(1, _scores(postprocessed, "after post-processing"))
-    figures = [("Dice of every case, after what post-processing was kept", score_boxes(postprocessed))]
+        sections.append(_scores(postprocessed, "after post-processing"))
+    boxes = score_boxes(postprocessed)
+    sections.append(Picture("Dice of every case, after what post-processing was kept", boxes, "dice"))
+    sections += [_worst(worst, dice, postprocessed), *case_pictures(views, plan, "one of the worst cases")]
     if reliability:
-        figures.append(("What the confidence is worth", reliability_diagram(reliability)))
-    figures.append(("What the expected Dice is worth", dice_scatter(dice, refinement.quality)))
-    figures += [(f"Worst cases: {view.name}", _draw(view, plan)) for view in views]
+        sections.append(Picture("What the confidence is worth", reliability_diagram(reliability), "reliability"))
+    scatter = dice_scatter(dice, refinement.quality)
+    sections += [Picture("What the expected Dice is worth", scatter, "expected_dice"), _reasons(refinement)]
     write_report(
         path,
         title=f"{plan.name}: cross-validation",
         subtitle=subtitle,
         facts=_facts(summary, postprocessed, refinement, reliability),
-        tables=tables,
-        figures=figures,
+        sections=sections,
         notes=_NOTES,
-    )
-
-
-def _draw(view: CaseView, plan: Plan) -> Figure:
-    return overlay(
-        view.image,
-        view.segmentation,
-        plan.labels,
-        reference=view.reference,
-        modality=plan.modality,
-        title=view.name,
     )
 
 
@@ -85,17 +72,17 @@ def _facts(
     summary: Summary, postprocessed: Summary, refinement: Refinement, reliability: Mapping[str, Bins]
 ) -> dict[str, object]:
     facts: dict[str, object] = {
-        "Mean Dice": _number(summary.foreground_mean(), 3),
-        "95% interval": _between(summary.foreground_interval(), 3),
+        "Mean Dice": number(summary.foreground_mean(), 3),
+        "95% interval": between(summary.foreground_interval(), 3),
     }
     if refinement.postprocessing:
-        facts["After post-processing"] = _number(postprocessed.foreground_mean(), 3)
-    facts["Temperature"] = _number(refinement.temperature, 2)
+        facts["After post-processing"] = number(postprocessed.foreground_mean(), 3)
+    facts["Temperature"] = number(refinement.temperature, 2)
     if reliability:
         shown = list(reliability.values())[: 1 if refinement.temperature == 1 else None]
         facts["Calibration error"] = " → ".join(f"{bins.ece:.4f}" for bins in shown)
     if quality := refinement.quality:
-        ends = _between((quality.low, quality.high), 2)
+        ends = between((quality.low, quality.high), 2)
         facts["Expected and measured Dice"] = f"rank correlation {quality.spearman:.2f} ({ends})"
     return facts
 
@@ -103,16 +90,16 @@ def _facts(
 def _scores(summary: Summary, when: str) -> Table:
     rows = [_score_row(summary, label) for label in summary.labels]
     if len(summary.labels) > 1:
-        means = (_number(summary.foreground_mean(metric), digits) for metric, digits in _COLUMNS.items())
-        interval = _between(summary.foreground_interval(), 3)
-        rows.append(["mean", len(summary.cases), _number(summary.foreground_mean(), 3), interval, *means])
+        means = (number(summary.foreground_mean(metric), digits) for metric, digits in _COLUMNS.items())
+        interval = between(summary.foreground_interval(), 3)
+        rows.append(["mean", len(summary.cases), number(summary.foreground_mean(), 3), interval, *means])
     return Table(f"Mean scores {when} (Dice ± its standard deviation)", _HEADINGS, rows)
 
 
 def _score_row(summary: Summary, label: str) -> list[object]:
-    others = (_number(summary.mean(label, metric), digits) for metric, digits in _COLUMNS.items())
-    mean, deviation = (_number(value, 3) for value in (summary.mean(label), summary.deviation(label)))
-    return [label, len(summary.values(label)), f"{mean} ± {deviation}", _between(summary.interval(label), 3), *others]
+    others = (number(summary.mean(label, metric), digits) for metric, digits in _COLUMNS.items())
+    dice = spread(summary, label, "Dice", 3)
+    return [label, len(summary.values(label)), dice, between(summary.interval(label), 3), *others]
 
 
 def _worst(worst: Sequence[str], dice: Mapping[str, Agreement], summary: Summary) -> Table:
@@ -120,7 +107,7 @@ def _worst(worst: Sequence[str], dice: Mapping[str, Agreement], summary: Summary
     rows = [
         [
             case,
-            *(_number(value, 3) for value in (dice[case].measured, dice[case].expected)),
+            *(number(value, 3) for value in (dice[case].measured, dice[case].expected)),
             *(f"{values[case]:.3f}" if case in values else "–" for values in by_label.values()),
         ]
         for case in worst
@@ -132,11 +119,3 @@ def _reasons(refinement: Refinement) -> Table:
     return Table(
         "What was learnt, and applied by every prediction", ("What", "Kept, and why"), list(refinement.reasons.items())
     )
-
-
-def _between(interval: tuple[float, float], digits: int) -> str:
-    return "–" if isnan(interval[0]) else " to ".join(f"{end:.{digits}f}" for end in interval)
-
-
-def _number(value: float, digits: int) -> str:
-    return "–" if isnan(value) else f"{value:.{digits}f}"

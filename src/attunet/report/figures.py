@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import isfinite, nan
+from math import ceil, isfinite, nan
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from attunet.evaluation.summary import Summary
 from attunet.report.overlay import overlay
-from attunet.report.theme import INK, chart, color_of, save_figure, tidy
+from attunet.report.theme import CHART_WIDTH, INK, chart, color_of, legend_below, legend_columns, save_figure, tidy
 
 __all__ = ["curves", "overlay", "save_figure", "score_boxes"]
 
@@ -27,20 +27,20 @@ def curves(history: Sequence[Row]) -> Figure:
     Args: one mapping per epoch with `loss`, `minutes` or else `epoch`, and in validated epochs `dice` (mean)
         and `dice_LABEL`; a key may be missing or nan in any epoch.
     """
-    figure = chart(10.0, 3.8)
-    left, right = figure.subplots(1, 2, sharex=True)
+    keys = list(dict.fromkeys(key for row in history for key in row if key.startswith(LABEL_PREFIX)))
+    columns = legend_columns([key.removeprefix(LABEL_PREFIX) for key in keys], CHART_WIDTH)
+    figure = chart(CHART_WIDTH, 5.2 + 0.2 * ceil((len(keys) + 1) / columns))
+    upper, lower = figure.subplots(2, 1, sharex=True)
     unit = "minutes" if any("minutes" in row for row in history) else "epoch"
-    _line(left, history, unit, "loss", color=INK)
-    tidy(left, xlabel=unit, title="Training loss")
-    keys = dict.fromkeys(key for row in history for key in row if key.startswith(LABEL_PREFIX))
+    _line(upper, history, unit, "loss", color=INK)
+    tidy(upper, title="Training loss")
     for position, key in enumerate(keys):
-        _line(right, history, unit, key, color=color_of(position), label=key.removeprefix(LABEL_PREFIX))
+        _line(lower, history, unit, key, color=color_of(position), label=key.removeprefix(LABEL_PREFIX))
     if len(keys) != 1:
-        _line(right, history, unit, "dice", color=INK, label="mean", linewidth=2.2)
-    tidy(right, xlabel=unit, title="Validation Dice")
-    right.set_ylim(0.0, 1.0)
-    if right.lines:
-        right.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5), labelcolor=INK)
+        _line(lower, history, unit, "dice", color=INK, label="mean", linewidth=2.2)
+    tidy(lower, xlabel=unit, title="Validation Dice")
+    lower.set_ylim(0.0, 1.0)
+    legend_below(figure, lower.lines)
     return figure
 
 
@@ -48,7 +48,7 @@ def score_boxes(summary: Summary) -> Figure:
     """The Dice of every case: one box per label with its quartiles, and a point per case."""
     labels = list(summary.labels)
     scores = [list(summary.values(label).values()) for label in labels]
-    figure = chart(8.0, 1.3 + 0.55 * max(len(labels), 1))
+    figure = chart(CHART_WIDTH, 1.3 + 0.5 * max(len(labels), 1))
     axes = figure.subplots()
     for row, found in enumerate(scores):
         _box(axes, row, found)

@@ -1,20 +1,20 @@
-"""One HTML file that holds a whole report: no network, no scripts, images inside."""
+"""One HTML file that holds a whole report: no network, images inside, and the same figures beside it for papers."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
 
 from attunet.files import write_text
-from attunet.report.theme import is_dark, png
+from attunet.report.images import FigureFolder, Image
 
-__all__ = ["Table", "write_report"]
+__all__ = ["Film", "Picture", "Section", "Table", "write_report"]
 
 PROSE = 28
 """Characters beyond which a cell is a sentence."""
@@ -27,6 +27,7 @@ class Table:
     Args: a caption above it, the column headings, and rows of as many cells, the first naming the row.
     """
 
+    kind: ClassVar = "table"
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
@@ -37,10 +38,38 @@ class Table:
 
 
 @dataclass(frozen=True)
-class _Picture:
+class Picture:
+    """A figure of a report: a caption below it, and the name of its files beside the report."""
+
+    kind: ClassVar = "picture"
     caption: str
-    data: str
-    dark: bool
+    figure: Figure
+    name: str
+
+
+@dataclass(frozen=True)
+class Film:
+    """Figures of one size, one of which is shown: a slider goes through them, the last comes first.
+
+    Args: a caption below it, the name of its files (NAME_000 and so on), and each frame's label and figure.
+    """
+
+    kind: ClassVar = "film"
+    caption: str
+    name: str
+    frames: Sequence[tuple[str, Figure]]
+
+
+Section = Table | Picture | Film
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A picture or film whose figures are drawn."""
+
+    kind: str
+    caption: str
+    images: Sequence[Image]
 
 
 def write_report(
@@ -49,33 +78,40 @@ def write_report(
     title: str,
     subtitle: str = "",
     facts: Mapping[str, object] | None = None,
-    tables: Sequence[Table] = (),
-    figures: Sequence[tuple[str, Figure]] = (),
+    sections: Sequence[Section] = (),
     notes: Sequence[str] = (),
 ) -> None:
-    """Write a report; the file appears whole or not at all.
+    """Write a report, and every figure of it as PNG and SVG into the folder REPORT_figures beside it.
 
+    The report appears last, whole or not at all. It needs no network, and no script but the one that moves the
+    sliders of films: where scripts are off, a film shows its last frame.
     Args:
         path: the HTML file.
         title, subtitle: what it is about, one line each.
         facts: short names and values, shown as cards at the top.
-        tables: shown after the facts.
-        figures: caption and figure, in order; saved inside the file as PNG.
+        sections: what follows, in order; films without a frame are left out.
         notes: sentences at the end.
+    Raises: FormatError when the folder cannot be written to.
     """
+    folder = FigureFolder(path.with_name(f"{path.stem}_figures"))
+    shown = [_draw(section, folder) for section in sections if not isinstance(section, Film) or section.frames]
     page = _template().render(
         title=title,
         subtitle=subtitle,
         facts=dict(facts or {}),
-        tables=tables,
-        pictures=[_picture(caption, figure) for caption, figure in figures],
+        sections=shown,
+        has_films=any(section.kind == Film.kind for section in shown),
         notes=notes,
     )
     write_text(path, page)
 
 
-def _picture(caption: str, figure: Figure) -> _Picture:
-    return _Picture(caption, base64.b64encode(png(figure)).decode("ascii"), is_dark(figure))
+def _draw(section: Section, folder: FigureFolder) -> Table | _Shown:
+    if isinstance(section, Table):
+        return section
+    if isinstance(section, Film):
+        return _Shown(section.kind, section.caption, folder.add_frames(section.name, section.frames))
+    return _Shown(section.kind, section.caption, [folder.add(section.name, section.figure, section.caption)])
 
 
 @cache

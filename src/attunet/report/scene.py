@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from attunet.data.volume import Array, Volume
 from attunet.errors import GeometryError
 from attunet.evaluation.scores import foreground
-from attunet.report.views import Plane, best_slice, canonicalise, cut, planes_of, window
+from attunet.report.views import Plane, canonicalise, cut, focus, planes_of, window
 
 __all__ = ["Scene", "compose"]
 
@@ -53,6 +53,19 @@ class Scene:
         """Width and height in mm of a plane."""
         return plane.extent(self.image.spatial_shape, self.image.spacing)
 
+    def crossings(self, plane: Plane) -> tuple[list[int], list[int]]:
+        """Where the other planes cut this one: columns of upright lines, rows of level ones."""
+        shape = self.image.spatial_shape
+        across, down = (axis for axis in range(3) if axis != plane.axis)
+        # as `cut` has it: columns and rows run against the first and the second axis
+        places = {other.axis: shape[other.axis] - 1 - index for other, index in self.slices.items()}
+        columns, rows = ([places[axis]] if axis in places else [] for axis in (across, down))
+        return columns, rows
+
+    def alone(self, plane: Plane) -> Scene:
+        """The same scene, only this plane shown."""
+        return replace(self, slices={plane: self.slices[plane]})
+
     def visible(self) -> dict[str, int]:
         """Position, in `labels`, of the labels that at least one slice shows."""
         masks = [mask for mask in (self.segmentation, self.reference) if mask is not None]
@@ -71,7 +84,8 @@ def compose(
 ) -> Scene:
     """Bring everything onto the image's grid in canonical orientation, and choose the slices.
 
-    Slices go through most of the segmentation, or of the reference where the segmentation is empty.
+    The planes meet in one point of the segmentation, or of the reference where the segmentation is empty. A gate of
+    several maps becomes as many entries: "level3" is shown as "level3.1" and "level3.2".
     Raises: GeometryError when the shapes differ.
     """
     for name, other in {"segmentation": segmentation, "reference": reference, **attention}.items():
@@ -83,16 +97,25 @@ def compose(
     canonical = canonicalise(image)
     mask = _on(image, segmentation)[0]
     truth = None if reference is None else _on(image, reference)[0]
-    guide = mask if mask.any() or truth is None else truth
+    point = focus(mask if mask.any() or truth is None else truth)
     return Scene(
         image=canonical,
         segmentation=mask,
         reference=truth,
-        attention={name: _on(image, volume).mean(axis=0) for name, volume in attention.items()},
+        attention=_maps({gate: _on(image, volume) for gate, volume in attention.items()}),
         labels=foreground(labels),
         grey=window(canonical.array, modality),
-        slices={plane: best_slice(guide, plane.axis) for plane in planes_of(image)},
+        slices={plane: point[plane.axis] for plane in planes_of(image)},
     )
+
+
+def _maps(gates: Mapping[str, Array]) -> dict[str, Array]:
+    """Each map by name, from each gate's maps (maps, I, J, K)."""
+    found = {}
+    for gate, maps in gates.items():
+        for number, alpha in enumerate(maps, start=1):
+            found[gate if len(maps) == 1 else f"{gate}.{number}"] = alpha
+    return found
 
 
 def _on(image: Volume, other: Volume) -> Array:

@@ -4,20 +4,52 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 from typing import Literal
 
+from matplotlib import rc_context
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from attunet.files import staged
 
-__all__ = ["INK", "PALE", "PALETTE", "Screen", "chart", "color_of", "is_dark", "png", "save_figure", "tidy"]
+__all__ = [
+    "CHART_WIDTH",
+    "DPI",
+    "INK",
+    "PALE",
+    "PALETTE",
+    "RULE",
+    "Screen",
+    "chart",
+    "color_of",
+    "is_dark",
+    "legend_below",
+    "legend_columns",
+    "png",
+    "save_figure",
+    "svg",
+    "tidy",
+]
 
-PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#F0E442", "#999999")
-"""Okabe and Ito's colours, which the colour-blind can tell apart (Color Universal Design, 2008)."""
+DPI = 150
+"""Dots per inch of every figure, and of the images inside an SVG."""
+
+CHART_WIDTH = 6.0
+"""Inches of a chart that can still be read at the width of a phone."""
+
+PALETTE = (
+    *("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#F0E442", "#999999"),
+    *("#9669F0", "#F02D5A", "#69690F", "#69F078", "#FFD296", "#C30F96", "#964B3C", "#5AF0F0"),
+    *("#1E8700", "#B4E196", "#F0D2FF", "#0F6969", "#FF96FF", "#694B96", "#0087FF", "#FF9687"),
+)
+"""Okabe and Ito's colours, which the colour-blind can tell apart (Color Universal Design, 2008); from the ninth on
+each is as far as possible in CIELAB from all before it, among colours of middle lightness."""
 
 DARK, INK, PALE, RULE = "#0f1317", "#1f2a35", "#e7ebef", "#d9dfe5"
 
@@ -66,9 +98,25 @@ class Screen:
 
 def chart(width: float, height: float) -> Figure:
     """A white figure for curves and scores, in inches."""
-    figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
+    figure = Figure(figsize=(width, height), facecolor="white", layout=ConstrainedLayoutEngine(w_pad=0.09, h_pad=0.09))
     FigureCanvasAgg(figure)
     return figure
+
+
+def legend_columns(names: Sequence[str], width: float) -> int:
+    """As many columns of a legend as fit into a width in inches, with rows filled evenly."""
+    if not names:
+        return 1
+    fitting = max(1, int(width / (0.65 + 0.08 * max(map(len, names)))))
+    return ceil(len(names) / ceil(len(names) / fitting))
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
+    """A chart's legend, below all its axes; none where there is nothing to name."""
+    if handles:
+        columns = legend_columns([str(handle.get_label()) for handle in handles], float(figure.get_figwidth()))
+        where = {"loc": "outside lower center", "ncols": columns}
+        figure.legend(handles=handles, frameon=False, fontsize=9, labelcolor=INK, **where)
 
 
 def tidy(axes: Axes, *, xlabel: str = "", title: str = "", grid: Literal["x", "y"] = "y") -> None:
@@ -87,15 +135,26 @@ def is_dark(figure: Figure) -> bool:
     return sum(to_rgb(figure.get_facecolor())) < 1.5
 
 
-def png(figure: Figure, dpi: int = 150) -> bytes:
+def png(figure: Figure, dpi: int = DPI) -> bytes:
     """A figure as the content of a PNG file."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=dpi)
     return stream.getvalue()
 
 
-def save_figure(figure: Figure, path: Path, *, dpi: int = 150) -> None:
-    """Write a figure as PNG; it appears whole or not at all."""
-    content = png(figure, dpi)
+def svg(figure: Figure, dpi: int = DPI) -> bytes:
+    """A figure as the content of an SVG file: lines and text stay what they are, images get this resolution.
+
+    The same figure gives the same bytes.
+    """
+    stream = io.BytesIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "attunet"}):
+        figure.savefig(stream, format="svg", dpi=dpi, metadata={"Date": None})
+    return stream.getvalue()
+
+
+def save_figure(figure: Figure, path: Path, *, dpi: int = DPI) -> None:
+    """Write a figure as PNG, or as SVG where the path says so; it appears whole or not at all."""
+    content = svg(figure, dpi) if path.suffix == ".svg" else png(figure, dpi)
     with staged(path) as temporary:
         temporary.write_bytes(content)

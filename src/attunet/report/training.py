@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from math import isnan
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from attunet.config import Plan
-from attunet.data.volume import Volume
 from attunet.evaluation.summary import Summary
+from attunet.report.cases import CaseView, case_pictures
+from attunet.report.cells import number, spread
 from attunet.report.figures import curves, score_boxes
-from attunet.report.html import Table, write_report
-from attunet.report.overlay import overlay
+from attunet.report.film import read_film
+from attunet.report.html import Picture, Section, Table, write_report
 
-__all__ = ["CaseView", "choose_cases", "read_history", "write_training_report"]
+__all__ = ["read_history", "write_training_report"]
 
 _COLUMNS = {"Dice": 3, "Precision": 3, "Recall": 3, "MSD": 2, "HD95": 2, "VolumeErrorMl": 2}
 _HEADINGS = ("Label", "Dice", "Precision", "Recall", "MSD mm", "HD95 mm", "Volume error ml")
@@ -30,17 +27,6 @@ _NOTES = (
 )
 
 
-@dataclass(frozen=True)
-class CaseView:
-    """A case to show: its image, mask and attention on one grid, and the reference if there is one."""
-
-    name: str
-    image: Volume
-    segmentation: Volume
-    reference: Volume | None = None
-    attention: dict[str, Volume] = field(default_factory=dict)
-
-
 def write_training_report(
     path: Path,
     *,
@@ -50,39 +36,32 @@ def write_training_report(
     history: Sequence[dict[str, float]],
     summary: Summary,
     views: Sequence[CaseView],
+    film: Path | None = None,
+    more: Sequence[Section] = (),
 ) -> None:
-    """One self-contained HTML file: facts of the model, score table, learning curves, box plot, cases.
+    """One self-contained HTML file: facts, scores, learning curves, box plot, cases, the epoch film, the decisions.
 
-    Args: the plan; rows of log.csv; scores; the cases to draw, in order.
+    Args: the plan; rows of log.csv; scores; the cases to draw, in order; the folder of the epoch film, which is shown
+        when there is one; what else to show, before the decisions.
+    Raises: DataError and its kind when the film cannot be read.
     """
-    figures: list[tuple[str, Figure]] = [
-        (f"{view.name}: prediction and attention", _draw(view, plan)) for view in views
+    sections: list[Section] = [
+        _scores(summary),
+        Picture("Dice of every case", score_boxes(summary), "dice"),
+        Picture("Learning curves", curves(history), "learning_curves"),
+        *case_pictures(views, plan, "prediction and attention"),
     ]
-    figures += [("Learning curves", curves(history)), ("Dice of every case", score_boxes(summary))]
+    if film is not None and film.is_dir():
+        sections += read_film(film, labels=plan.labels, modality=plan.modality)
+    sections += [*more, _decisions(plan)]
     write_report(
         path,
         title=title,
         subtitle=subtitle,
         facts=_facts(plan, history, summary),
-        tables=[_scores(summary), _decisions(plan)],
-        figures=figures,
+        sections=sections,
         notes=_NOTES,
     )
-
-
-def choose_cases(summary: Summary) -> dict[str, str]:
-    """The best, median and worst case by mean Dice: case name to what it is; fewer where there are fewer."""
-    means = {}
-    for case in summary.cases:
-        dice = [scores.values()["Dice"] for scores in case.scores.values()]
-        known = [value for value in dice if not isnan(value)]
-        if known:
-            means[case.case] = sum(known) / len(known)
-    ranked = sorted(means, key=lambda name: means[name], reverse=True)
-    if not ranked:
-        return {}
-    places = {ranked[len(ranked) // 2]: "median", ranked[-1]: "worst", ranked[0]: "best"}
-    return {name: f"{places[name]} case, mean Dice {means[name]:.3f}" for name in ranked if name in places}
 
 
 def read_history(log: Path) -> list[dict[str, float]]:
@@ -91,22 +70,10 @@ def read_history(log: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream)]
 
 
-def _draw(view: CaseView, plan: Plan) -> Figure:
-    return overlay(
-        view.image,
-        view.segmentation,
-        plan.labels,
-        reference=view.reference,
-        attention=view.attention or None,
-        modality=plan.modality,
-        title=view.name,
-    )
-
-
 def _facts(plan: Plan, history: Sequence[dict[str, float]], summary: Summary) -> dict[str, object]:
     network = plan.network
     return {
-        "Mean Dice": _number(summary.foreground_mean("Dice"), 3),
+        "Mean Dice": number(summary.foreground_mean("Dice"), 3),
         "Cases scored": len(summary.cases),
         "Network": f"{plan.preset}, {network.spatial_dims}-D, gate: {network.gate or 'none'}",
         "Training": f"{history[-1]['minutes']:.1f} min, {int(history[-1]['step'])} steps" if history else "none",
@@ -117,22 +84,13 @@ def _facts(plan: Plan, history: Sequence[dict[str, float]], summary: Summary) ->
 
 def _scores(summary: Summary) -> Table:
     rows = [
-        [label, *(_cell(summary, label, metric, digits) for metric, digits in _COLUMNS.items())]
+        [label, *(spread(summary, label, metric, digits) for metric, digits in _COLUMNS.items())]
         for label in summary.labels
     ]
     if len(summary.labels) > 1:
-        means = (_number(summary.foreground_mean(metric), digits) for metric, digits in _COLUMNS.items())
+        means = (number(summary.foreground_mean(metric), digits) for metric, digits in _COLUMNS.items())
         rows.append(["mean", *means])
     return Table(f"Scores over {len(summary.cases)} cases (mean ± standard deviation)", _HEADINGS, rows)
-
-
-def _cell(summary: Summary, label: str, metric: str, digits: int) -> str:
-    mean, deviation = summary.mean(label, metric), summary.deviation(label, metric)
-    return _number(mean, digits) if isnan(deviation) else f"{mean:.{digits}f} ± {deviation:.{digits}f}"
-
-
-def _number(value: float, digits: int) -> str:
-    return "–" if isnan(value) else f"{value:.{digits}f}"
 
 
 def _decisions(plan: Plan) -> Table:

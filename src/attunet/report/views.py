@@ -16,6 +16,7 @@ __all__ = [
     "best_slice",
     "canonicalise",
     "cut",
+    "focus",
     "is_raster",
     "planes_of",
     "window",
@@ -89,17 +90,37 @@ def cut(array: Array, plane: Plane, index: int) -> Array:
     return flat if plane == PICTURE else flat[::-1, ::-1].T
 
 
-def best_slice(mask: Array, axis: int) -> int:
+def best_slice(mask: Array, axis: int, among: Array | None = None) -> int:
     """The slice across `axis` that shows most of a mask (I, J, K); the middle one when the mask is empty.
 
     Of several labels each counts by its share of its own largest area, so no big organ hides a small one.
+    Args: whole numbers or booleans; the slices to choose from, as booleans, all when not given.
     """
-    others = tuple(other for other in range(3) if other != axis)
-    total = np.zeros(mask.shape[axis])
-    for value in np.unique(mask[mask != 0]):
-        area = np.count_nonzero(mask == value, axis=others)
-        total += area / area.max()
-    return int(np.argmax(total)) if total.any() else mask.shape[axis] // 2
+    areas = _areas(mask, axis)
+    total = (areas / np.maximum(areas.max(axis=0), 1)).sum(axis=1)
+    if not total.any():
+        return int(mask.shape[axis]) // 2
+    return int(np.argmax(total if among is None else np.where(among, total, -1)))
+
+
+def focus(mask: Array) -> tuple[int, int, int]:
+    """The point of a mask (I, J, K) through which all three planes are laid; the middle when the mask is empty.
+
+    The axial plane is the one that shows most of the mask; the sagittal is the best of those that meet the mask in the
+    axial, the coronal the best of those that meet it in both, so that the three lines cross inside the mask.
+    """
+    k = best_slice(mask, 2)
+    axial: Array = mask[:, :, k] != 0
+    i = best_slice(mask, 0, np.any(axial, axis=1))
+    return i, best_slice(mask, 1, axial[i]), k
+
+
+def _areas(mask: Array, axis: int) -> Array:
+    """(slices, labels): voxels of each value but 0 in every slice across an axis, in one pass over the mask."""
+    low, high = int(mask.min()), int(mask.max())
+    slices = np.moveaxis(mask, axis, 0)
+    counts = [np.bincount(flat.ravel().astype(np.intp) - low, minlength=high - low + 1) for flat in slices]
+    return np.delete(np.stack(counts), -low, axis=1) if low <= 0 <= high else np.stack(counts)
 
 
 def window(array: Array, modality: str = "other") -> tuple[float, float]:

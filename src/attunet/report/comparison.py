@@ -1,0 +1,157 @@
+"""The report of a comparison: the paper's table on one's own data, the differences and what they are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import isnan
+from pathlib import Path
+
+from attunet.evaluation.comparison import ALL_LABELS, Comparison, Contestant, Difference
+from attunet.report.cells import NOTHING, between, number, spread
+from attunet.report.comparison_figures import MOST_LABELS, difference_forest, model_boxes, shown_labels
+from attunet.report.html import Picture, Section, Table, write_report
+
+__all__ = ["COLUMNS", "TEST_HEADINGS", "difference_cells", "per_fold", "score_cells", "write_comparison_report"]
+
+COLUMNS = {
+    "Dice": ("DSC", 3),
+    "Precision": ("Precision", 3),
+    "Recall": ("Recall", 3),
+    "MSD": ("Surface distance mm", 2),
+    "HD95": ("HD95 mm", 2),
+}
+"""Metric to its heading and digits, as in the paper's tables."""
+
+TEST_HEADINGS = ("Cases", "Difference", "95% interval", "Effect", "p", "Holm p")
+"""Of the cells of a difference."""
+
+_NOTES = (
+    "Cases are the unit of every interval and p value. Each fold of each model was trained once, from one seed: how "
+    "much another seed would change the result is in none of them, and may be as large as a small difference.",
+    "Each fold kept the weights that did best on the cases it is judged on here. All scores are a little "
+    "optimistic by that, those of all models alike.",
+    "Intervals are percentile bootstraps of the mean difference, the cases drawn anew. p: two-sided Wilcoxon "
+    "signed-rank test on the cases, those without a difference left out of the ranks; Holm: corrected over all labels "
+    "(and their mean) and models of one metric. Effect: matched-pairs rank-biserial correlation, from -1 to 1.",
+    "A case in which a label is in neither mask of a model, or was not drawn, is left out of that label's pair.",
+    "Surface distance is the mean symmetric one (the paper's S2S). GFLOP: to predict one window once, a multiply-add "
+    "counted as 2, convolutions only. Seconds: median time of a prediction measured on this machine while comparing, "
+    "all windows and mirrored copies, reading and writing not counted.",
+    "This is research software and no medical device.",
+)
+
+
+def write_comparison_report(path: Path, comparison: Comparison) -> None:
+    """One self-contained HTML file: the verdict, scores, box plots, differences with a forest plot, and the networks.
+
+    Raises: FormatError when it cannot be written.
+    """
+    write_report(
+        path,
+        title=f"{comparison.dataset}: {' against '.join(model.name for model in comparison.contestants)}",
+        subtitle=comparison.verdict,
+        facts=_facts(comparison),
+        sections=list(_sections(comparison)),
+        notes=[*comparison.sentences, *comparison.remarks, *_NOTES],
+    )
+
+
+def per_fold(values: Sequence[str]) -> str:
+    """A number for each fold; one where all are the same; a dash for none."""
+    same = len(set(values)) == 1
+    return f"{values[0]}{' each' * (len(values) > 1)}" if same else ", ".join(values) or NOTHING
+
+
+def _sections(comparison: Comparison) -> Iterator[Section]:
+    labels = shown_labels(comparison)
+    some = "" if len(labels) == len(comparison.baseline.row_labels) else f", the {MOST_LABELS} labels that differ most"
+    yield _scores(comparison)
+    yield Picture(f"Dice of every case by label and model{some}", model_boxes(comparison, labels), "dice")
+    yield _differences(comparison)
+    yield Picture(
+        f"{comparison.baseline.name} minus each other model: mean difference of Dice with its 95% interval{some}. "
+        "Filled: the interval excludes 0 and Holm's p is below 0.05",
+        difference_forest(comparison, labels),
+        "differences",
+    )
+    yield _other_metrics(comparison)
+    yield _networks(comparison)
+
+
+def _facts(comparison: Comparison) -> dict[str, object]:
+    return {
+        "Cases, unseen": comparison.cases,
+        "Folds": ", ".join(map(str, comparison.folds)),
+        **{f"Dice, {model.name}": number(model.summary.foreground_mean(), 4) for model in comparison.contestants},
+    }
+
+
+def _scores(comparison: Comparison) -> Table:
+    rows = [
+        [f"{label}, {model.name}", *score_cells(model, label)]
+        for label in comparison.baseline.row_labels
+        for model in comparison.contestants
+    ]
+    headings = ("Label, model", *(heading for heading, _ in COLUMNS.values()))
+    return Table(f"Scores over {comparison.cases} unseen cases (mean ± standard deviation)", headings, rows)
+
+
+def score_cells(model: Contestant, label: str) -> list[str]:
+    """A model's scores of a label (or the mean of them) under the headings of `COLUMNS`."""
+    if label == ALL_LABELS:
+        return [number(model.summary.foreground_mean(metric), digits) for metric, (_, digits) in COLUMNS.items()]
+    return [spread(model.summary, label, metric, digits) for metric, (_, digits) in COLUMNS.items()]
+
+
+def _differences(comparison: Comparison) -> Table:
+    found = [difference for difference in comparison.differences if difference.metric == "Dice"]
+    return Table(
+        f"Dice, {comparison.baseline.name} minus the other model",
+        ("Label, other model", *TEST_HEADINGS),
+        [[f"{entry.label}, {entry.other}", *difference_cells(entry)] for entry in found],
+    )
+
+
+def _other_metrics(comparison: Comparison) -> Table:
+    """Of the mean of the labels, or the only one; those of every label are in summary.json."""
+    label = comparison.baseline.row_labels[-1]
+    found = [entry for entry in comparison.differences if entry.metric != "Dice" and entry.label == label]
+    return Table(
+        f"The other metrics ({label}), {comparison.baseline.name} minus the other model; of distances less is better",
+        ("Metric, other model", *TEST_HEADINGS),
+        [[f"{COLUMNS[entry.metric][0]}, {entry.other}", *difference_cells(entry)] for entry in found],
+    )
+
+
+def difference_cells(difference: Difference) -> Sequence[object]:
+    """A difference under `TEST_HEADINGS`."""
+    test, digits = difference.test, COLUMNS[difference.metric][1] + 1
+    mean = number(test.mean, digits) if isnan(test.mean) else f"{test.mean:+.{digits}f}"
+    interval = between((test.low, test.high), digits)
+    return [test.cases, mean, interval, number(test.effect, 2), _probability(test.p), _probability(test.holm)]
+
+
+def _networks(comparison: Comparison) -> Table:
+    headings = ("Model", "Gate", "Parameters", "GFLOP", "Window", "s per case", "Steps", "Minutes", "What it is")
+    rows = [
+        [
+            model.name,
+            model.gate or "none",
+            f"{model.parameters:,}",
+            number(model.flops / 1e9, 2),
+            " × ".join(map(str, model.patch)),
+            number(model.median_seconds, 2),
+            per_fold([str(steps) for steps in model.steps.values()]),
+            per_fold([f"{minutes:.1f}" for minutes in model.minutes.values()]),
+            "; ".join(part for part in (model.description, model.budget, model.engine) if part),
+        ]
+        for model in comparison.contestants
+    ]
+    return Table("The models; steps and minutes of training fold by fold", headings, rows)
+
+
+def _probability(p: float) -> str:
+    """Two digits, never 0; a dash for nan."""
+    if isnan(p):
+        return number(p, 0)
+    return f"{p:.2g}" if p >= 1e-4 else "<0.0001"
