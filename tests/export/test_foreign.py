@@ -14,8 +14,8 @@ from attunet.bundle import load_bundle
 from attunet.errors import ConfigError, FormatError
 from attunet.export import foreign
 from attunet.export.foreign import ForeignInput, convert_weights, with_background
-from attunet.inference.engines import OpenVINOEngine
 from attunet.inference.member import Member
+from attunet.inference.openvino_engine import OpenVINOEngine
 from attunet.inference.segmenter import Segmenter
 from attunet.inference.torch_engine import TorchEngine
 from attunet.nn import AttentionUNet

@@ -7,7 +7,7 @@ import pytest
 
 from attunet.data.volume import Volume
 from attunet.inference.engines import EngineOutput
-from attunet.inference.member import Member, Pass, ask
+from attunet.inference.member import Member, Pass, ask, gate_strides
 
 LABELS = {"background": 0, "kidney_left": 1, "kidney_right": 2}
 SHAPE = (16, 12, 8)
@@ -76,6 +76,21 @@ def test_members_of_other_grids_are_averaged_on_the_images(make_plan_of):
     }
 
 
+def test_attention_is_known_where_every_member_sees_content(make_plan_of):
+    cropping, whole = make_plan_of(), make_plan_of()
+    whole = whole.model_copy(
+        update={"preprocessing": whole.preprocessing.model_copy(update={"crop_to_content": False})}
+    )
+    image = np.zeros((20, 18, 12), np.float32)
+    content = (slice(2, 18), slice(4, 18), slice(0, 9))
+    image[content] = 1 + np.random.default_rng(0).uniform(size=(16, 14, 9))
+    members = [Member(name, plan, (Constant(1.0, 0, 0),)) for name, plan in (("a", whole), ("b", cropping))]
+    for names, expected in ((members, content), (members[:1], tuple(slice(0, n) for n in image.shape))):
+        answer = says(names, Volume.from_array(image), attention=True)
+        assert answer.content == expected
+        assert all((alpha[:, *expected] > 0).all() for alpha in answer.attention.values())
+
+
 def flatten(output):
     return EngineOutput(output.logits[..., 0], {name: alpha[..., 0] for name, alpha in output.attention.items()})
 
@@ -103,3 +118,14 @@ def test_progress_counts_the_windows_of_all(make_plan_of):
     ask(members, volume((20, 12, 8)), Pass(), lambda *counts: seen.append(counts))
     assert seen[-1] == (6, 6)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_coefficient_stands_for_the_product_of_the_strides(dims, make_plan_of):
+    plan = make_plan_of(dims)
+    network = plan.network.model_copy(update={"strides": ((1, 2, 2)[-dims:], (2, 2, 3)[-dims:])})
+    depth = 1 if dims == 2 else None
+    expected = {"level1": (1, 1, 1), "level2": (1, 2, 2), "level3": (2, 4, 6)}
+    assert gate_strides(plan.model_copy(update={"network": network})) == {
+        level: stride if depth is None else (*stride[-2:], depth) for level, stride in expected.items()
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -90,3 +91,16 @@ def test_the_predicted_dice_is_the_expected_one_as_experience_corrects_it(predic
     assert replace(known, expected_dice={"body": None, "lesion": None}).predicted_dice is None
     steep = quality.model_copy(update={"slope": 9.0})
     assert replace(known, quality=steep).predicted_dice == 1
+
+
+@pytest.mark.parametrize("maps", [1, 2])
+def test_attention_opens_in_other_programs_on_the_images_grid(maps, prediction, tmp_path):
+    affine = np.array([[0, -1.5, 0.2, 7], [-0.8, 0, 0, 8], [0, 0.3, 3, -9], [0, 0, 0, 1.0]])
+    shape = (4, 5, 3)
+    alpha = np.random.default_rng(0).uniform(size=(maps, *shape)).astype(np.float32)
+    replace(prediction, attention={"level3": Volume(alpha, affine)}).save(tmp_path)
+    image = nibabel.load(tmp_path / "attention" / "case_level3.nii.gz")
+    assert image.shape == (shape if maps == 1 else (*shape, maps))
+    np.testing.assert_allclose(image.affine, affine, atol=1e-6)
+    expected = alpha[0] if maps == 1 else np.moveaxis(alpha, 0, -1)
+    np.testing.assert_array_equal(image.get_fdata(dtype=np.float32), expected)

@@ -19,8 +19,8 @@ from attunet.data.formats import read_label, read_volume, write_volume
 from attunet.data.preprocess import prepare
 from attunet.data.volume import Volume
 from attunet.errors import ConfigError, DataError, DatasetError, FormatError
-from attunet.inference.engines import OpenVINOEngine
 from attunet.inference.member import Member
+from attunet.inference.openvino_engine import OpenVINOEngine
 from attunet.inference.segmenter import Segmenter
 from attunet.inference.torch_engine import TorchEngine
 
@@ -250,8 +250,7 @@ def ensemble(tiny_run, make_model, tmp_path_factory):
 
 
 def test_an_ensemble_averages_its_members_on_the_images_grid(ensemble):
-    image = scan(oblique())
-    both = Segmenter.load(ensemble, device="cpu")
+    image, both = scan(oblique()), Segmenter.load(ensemble, device="cpu")
     alone = [Segmenter((member,)) for member in both.members]
     likely = [one.predict(image, probabilities=True).probabilities.array for one in (both, *alone)]
     np.testing.assert_allclose(likely[0], (likely[1] + likely[2]) / 2, atol=1e-5)
@@ -290,3 +289,12 @@ def test_regions_are_painted_and_keep_a_channel_each(make_network, make_plan_of)
     whole, core = result.probabilities.array > 0.5
     np.testing.assert_array_equal(result.segmentation.array[0], np.where(core, 2, whole))
     assert result.expected_dice.keys() == {"whole", "core"}
+
+
+def test_shuffled_networks_are_raw_and_look_elsewhere(tiny_run, tmp_path):
+    model = shutil.copytree(tiny_run, tmp_path / "model")
+    save_refinement(Refinement(temperature=3.0), model)
+    loaded = [Segmenter.load(model, device="cpu", shuffle=seed) for seed in (None, 5)]
+    assert [one.members[0].temperature for one in loaded] == [3.0, 1.0]
+    trained, shuffled = (one.predict(scan(), attention=True).attention["level2"] for one in loaded)
+    assert np.abs(trained.array - shuffled.array).max() > 0.05

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from attunet.errors import BundleError
+from attunet.errors import BundleError, DataError
 from attunet.inference.torch_engine import TorchEngine
 from attunet.nn import save_weights
 
@@ -44,3 +45,27 @@ def test_weights_of_another_network_are_refused(make_plan_of, make_network, tmp_
     save_weights(make_network(make_plan_of()), tmp_path / "weights.safetensors")
     with pytest.raises(BundleError, match="does not fit"):
         TorchEngine(tmp_path / "weights.safetensors", make_plan_of(in_channels=2).network, device="cpu")
+
+
+@pytest.mark.parametrize(("half", "tolerance"), [(False, 1e-5), (True, 0.2)])
+def test_given_attention_scales_the_skip_and_is_returned(half, tolerance, make_plan_of, make_network):
+    engine = TorchEngine(None, make_network(make_plan_of()), device="cpu", low_precision=half)
+    plain = engine(patches())
+    np.testing.assert_allclose(engine(patches(), plain.attention).logits, plain.logits, atol=tolerance)
+    given = {"level2": np.random.default_rng(1).uniform(size=(2, 1, 8, 6, 4))}
+    told = engine(patches(), given)
+    np.testing.assert_array_equal(told.attention["level2"], given["level2"].astype(np.float32))
+    assert np.abs(told.logits - plain.logits).max() > 0.01
+    with pytest.raises(DataError, match="the gates are: level2"):
+        engine(patches(), {"level7": given["level2"]})
+
+
+def test_shuffled_weights_are_the_same_numbers_elsewhere(make_plan_of, make_network):
+    network = make_network(make_plan_of())
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    plain, one, same, other = (TorchEngine(None, network, device="cpu", shuffle=seed) for seed in (None, 0, 0, 1))
+    assert one.name == "torch cpu float32, weights shuffled with seed 0"
+    np.testing.assert_array_equal(one(patches()).logits, same(patches()).logits)
+    for different in (plain, other):
+        assert np.abs(one(patches()).logits - different(patches()).logits).max() > 0.01
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

@@ -77,3 +77,20 @@ def test_multi_concatenates_two_gates_and_single_projects_one(skip):
     gated, alpha = single(skip, signal("grid"))
     assert (gated.shape, alpha.shape) == (skip.shape, (2, 1, 8, 12))
     assert isinstance(build_gate(LAYERS, config, 1, 6), AttentionGate)
+
+
+@pytest.mark.parametrize("kind", ["grid", "additive"])
+def test_a_given_alpha_takes_the_place_of_the_gates_own(kind, skip):
+    given = torch.rand(2, 1, 8, 11)
+    gated, alpha = make_gate(kind)(skip, signal(kind), given)
+    torch.testing.assert_close(alpha, torch.cat([given, given[..., -1:]], dim=-1))  # as the skip was padded
+    torch.testing.assert_close(gated, skip * alpha)
+
+
+def test_each_of_several_gates_is_given_its_own_map(skip):
+    gates = CombinedGates(LAYERS, [make_gate(projection=True), make_gate(projection=True)], 4).eval()
+    given = torch.rand(2, 2, 8, 12)
+    gated, alpha = gates(skip, signal("grid"), given)
+    torch.testing.assert_close(alpha, given)
+    turned, _ = gates(skip, signal("grid"), given.flip(1))
+    assert not torch.allclose(gated, turned)

@@ -251,3 +251,40 @@ def test_building_and_running_are_silent(image, dims):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tiny(dims)(image, detailed=True)
+
+
+@pytest.mark.parametrize("gate", ["grid", "multi", "additive"])
+@pytest.mark.parametrize("cut", [0, 3])
+def test_given_attention_is_what_scales_the_skips(dims, image, gate, cut):
+    network = tiny(dims, gate, gated_levels=(1, 2)).eval()
+    x = image[..., : image.shape[-1] - cut]
+    own = network(x, detailed=True)
+    if not cut:  # the coefficients of the padding are not returned
+        torch.testing.assert_close(network(x, attention=own.attention), own.logits, atol=1e-5, rtol=1e-4)
+    given = {"level2": torch.rand_like(own.attention["level2"])}
+    told = network(x, detailed=True, attention=given)
+    torch.testing.assert_close(told.attention["level2"], given["level2"])
+    torch.testing.assert_close(network(x, attention=given), told.logits)
+    assert not torch.allclose(told.logits, own.logits, atol=1e-3)
+
+
+def test_the_gates_are_nothing_but_factors(dims, image):
+    network = tiny(dims).eval()
+    opened = network(image, attention={"level2": torch.ones(2, 1, *(n // 2 for n in image.shape[2:]))})
+    plain = tiny(dims, None).eval()
+    plain.load_state_dict({name: value for name, value in network.state_dict().items() if name in plain.state_dict()})
+    torch.testing.assert_close(opened, plain(image), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("attention", "reason"),
+    [
+        ({"level3": torch.ones(2, 1, 8, 12, 4)}, "'level3', the gates are: level2"),
+        ({"level2": torch.ones(2, 1, 16, 24, 8)}, r"shape .* expected \(2, 1, 8, 12, 4\)"),
+        ({"level2": torch.ones(2, 2, 8, 12, 4)}, "attention of level2 has shape"),
+        ({"level2": torch.ones(1, 1, 8, 12, 4)}, "attention of level2 has shape"),
+    ],
+)
+def test_attention_that_does_not_fit_is_a_data_error(attention, reason):
+    with pytest.raises(DataError, match=reason):
+        tiny()(torch.zeros(SHAPES[3]), attention=attention)

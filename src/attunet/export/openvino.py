@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from attunet.config import Plan
 from attunet.errors import TrainingError
 from attunet.files import staged
-from attunet.inference.engines import OpenVINOEngine
+from attunet.inference.openvino_engine import OpenVINOEngine
 from attunet.inference.torch_engine import TorchEngine
 from attunet.nn import AttentionUNet, in_layout
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from attunet.bundle import FoldFiles
 from attunet.config import Plan
-from attunet.errors import BundleError, ConfigError, EngineError
+from attunet.errors import ConfigError, EngineError
 
-__all__ = ["DEVICES", "Engine", "EngineOutput", "OpenVINOEngine", "available_devices", "make_engine"]
+__all__ = ["DEVICES", "Engine", "EngineOutput", "available_devices", "make_engine"]
 
 Floats = npt.NDArray[np.float32]
 DEVICES = ("auto", "cpu", "cuda")
@@ -33,78 +32,20 @@ class Engine(Protocol):
     name: str
     batch: int
 
-    def __call__(self, patches: Floats) -> EngineOutput:
-        """Patches (B, C, *patch), B at most `batch`."""
+    def __call__(self, patches: Floats, attention: Mapping[str, Floats] | None = None) -> EngineOutput:
+        """Patches (B, C, *patch), B at most `batch`.
+
+        Args: attention takes the place of the coefficients of the gates that it names, before they scale the skip, and
+            is returned as theirs: (B, maps, *level grid) as in `EngineOutput`.
+        Raises: DataError for an unknown gate or another shape, EngineError when a gate cannot be told.
+        """
         ...
-
-
-class OpenVINOEngine:
-    """The network's OpenVINO graph on the CPU, in bf16 where the CPU has it; may be called from several threads.
-
-    Args: graph.xml of a fold; the shape (C, *patch) it will be fed; windows in one call, each computed by its own share
-        of the cores, for which they need not wait on each other window by window; arithmetic.
-    Raises: BundleError when the graph cannot be read.
-    """
-
-    def __init__(self, graph: Path, shape: tuple[int, ...], *, batch: int = 2, precision: str = "auto") -> None:
-        try:
-            model = _core().read_model(graph)
-            model.reshape([1, *shape])
-        except RuntimeError as error:
-            raise BundleError(
-                f"{graph} cannot be read by OpenVINO: {_first_line(error)}", hint="export it again"
-            ) from error
-        self.precision = cpu_precision() if precision == "auto" else precision
-        self.name = f"openvino cpu {self.precision}"
-        self.batch = batch
-        kind = {"bf16": "bf16", "fp32": "f32"}[self.precision]
-        # Pinned threads would queue behind other programs on their core while another core is free.
-        settings = {"INFERENCE_PRECISION_HINT": kind, "NUM_STREAMS": batch, "ENABLE_CPU_PINNING": False}
-        self._compiled: Any = _core().compile_model(model, "CPU", settings)
-        self._gates = [name for port in self._compiled.outputs for name in port.names if name.startswith("level")]
-        self._own = threading.local()
-
-    def __call__(self, patches: Floats) -> EngineOutput:
-        """See `Engine`."""
-        requests = self._requests()[: len(patches)]
-        # Kept by name until the end: the requests read from them while they run.
-        inputs = [np.ascontiguousarray(patch[None]) for patch in patches]
-        for request, array in zip(requests, inputs, strict=True):
-            request.start_async({0: array}, share_inputs=True)
-        for request in requests:
-            request.wait()
-        attention = {name: _gathered(requests, name) for name in self._gates}
-        return EngineOutput(_gathered(requests, "logits"), attention)
-
-    def _requests(self) -> list[Any]:
-        """As many as windows in one call, for each thread its own."""
-        if not hasattr(self._own, "requests"):
-            self._own.requests = [self._compiled.create_infer_request() for _ in range(self.batch)]
-        return list(self._own.requests)
-
-
-def _gathered(requests: list[Any], output: str) -> Floats:
-    """One output of all requests, copied, as the next call writes over it."""
-    return np.concatenate([np.asarray(request.get_tensor(output).data, np.float32) for request in requests])
-
-
-def cpu_precision() -> str:
-    """bf16 where the CPU computes it natively, fp32 elsewhere."""
-    return "bf16" if "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
-
-
-@cache
-def _core() -> Any:
-    """One for the process: each brings a signal stack and takes it along when it goes, so after two of them a Ctrl-C
-    may be answered on memory that is gone.
-    """
-    import openvino as ov
-
-    return ov.Core()
 
 
 def available_devices() -> dict[str, str]:
     """Each usable device and what it is; the torch ones only when torch is installed."""
+    from attunet.inference.openvino_engine import cpu_precision
+
     devices = {"cpu": f"openvino, {cpu_precision()}"}
     if _cuda_available():
         import torch
@@ -113,9 +54,13 @@ def available_devices() -> dict[str, str]:
     return devices
 
 
-def make_engine(fold: FoldFiles, plan: Plan, device: str = "auto", *, batch: int = 2) -> Engine:
+def make_engine(
+    fold: FoldFiles, plan: Plan, device: str = "auto", *, batch: int = 2, shuffle: int | None = None
+) -> Engine:
     """The engine for a fold on a device: auto takes CUDA where there is one, else the CPU.
 
+    Args: fold, plan and device; windows in one call; a seed by which the weights are permuted within each layer, for
+        a network that has learnt nothing (Adebayo et al. 2018, arXiv:1810.03292, test attention maps against it).
     Raises: EngineError when the device is not there; ConfigError for an unknown one.
     """
     if device not in DEVICES:
@@ -128,9 +73,11 @@ def make_engine(fold: FoldFiles, plan: Plan, device: str = "auto", *, batch: int
     if device == "cuda" or (device == "auto" and _cuda_available()):
         from attunet.inference.torch_engine import TorchEngine
 
-        return TorchEngine(fold.weights, plan.network, device="cuda", batch=max(batch, 4))
-    dims = plan.network.spatial_dims
-    return OpenVINOEngine(fold.graph, (plan.network.in_channels, *plan.patch_size[:dims]), batch=batch)
+        return TorchEngine(fold.weights, plan.network, device="cuda", batch=max(batch, 4), shuffle=shuffle)
+    from attunet.inference.openvino_engine import OpenVINOEngine
+
+    shape = (plan.network.in_channels, *plan.patch_size[: plan.network.spatial_dims])
+    return OpenVINOEngine(fold.graph, shape, batch=batch, shuffle=shuffle)
 
 
 def _cuda_available() -> bool:
@@ -142,8 +89,3 @@ def _cuda_available() -> bool:
     except ImportError:
         return False
     return torch.cuda.is_available()
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

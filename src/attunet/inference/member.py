@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,9 +16,10 @@ from attunet.inference.engines import Engine
 from attunet.inference.outputs import activate, on_image
 from attunet.inference.sliding_window import Stitched, count_windows, sliding_window
 
-__all__ = ["Answer", "Member", "Pass", "ask"]
+__all__ = ["Answer", "Member", "Pass", "ask", "gate_strides"]
 
 Floats = npt.NDArray[np.float32]
+Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Member:
             mirror_axes=self.plan.mirror_axes if how.mirror else (),
             exchange=_exchange(self.plan),
             attention=how.attention,
+            strides=gate_strides(self.plan),
             advance=how.advance,
         )
         return Stitched(activate(stitched.logits, self.plan, self.temperature), stitched.attention)
@@ -80,11 +83,15 @@ class Member:
 
 @dataclass(frozen=True)
 class Answer:
-    """Probabilities (outputs, I, J, K) on the model grid of the trail, attention (maps, I, J, K) on the image's own."""
+    """Probabilities (outputs, I, J, K) on the model grid of the trail, attention (maps, I, J, K) on the image's own.
+
+    content: the box of the image's grid in which the attention of all members is known; outside it is 0.
+    """
 
     probabilities: Floats
     trail: Trail
     attention: dict[str, Floats]
+    content: Box
 
 
 def ask(members: Sequence[Member], volume: Volume, how: Pass, advance: Callable[[int, int], None]) -> Answer:
@@ -112,12 +119,25 @@ def ask(members: Sequence[Member], volume: Volume, how: Pass, advance: Callable[
         prefix = f"{member.name}/" if len(members) > 1 else ""
         gates |= {f"{prefix}{gate}": restore(alpha, each.trail) for gate, alpha in stitched.attention.items()}
         if len(members) == 1:
-            return Answer(stitched.logits, each.trail, gates)
+            return Answer(stitched.logits, each.trail, gates, each.trail.content)
         share = on_image(stitched.logits, each.trail, member.plan)
         share /= len(members)
         average = share if average is None else np.add(average, share, out=average)
     assert average is not None
-    return Answer(average, untouched(volume, members[0].plan.preprocessing), gates)
+    content = min((each.trail.content for each in prepared), key=_size)
+    return Answer(average, untouched(volume, members[0].plan.preprocessing), gates, content)
+
+
+def _size(box: Box) -> int:
+    """Voxels in it. A member sees the content or, uncropped, all of the image: the smaller box lies in the larger."""
+    return math.prod(part.stop - part.start for part in box)
+
+
+def gate_strides(plan: Plan) -> dict[str, tuple[int, int, int]]:
+    """Of each level, the model voxels along each axis that one of its coefficients stands for."""
+    finest = (1,) * plan.network.spatial_dims
+    totals = np.cumprod([finest, *plan.network.strides], axis=0).tolist()
+    return {f"level{level}": (*total, 1)[:3] for level, total in enumerate(totals, start=1)}
 
 
 def _exchange(plan: Plan) -> dict[int, list[int]]:

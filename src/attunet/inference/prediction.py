@@ -27,7 +27,7 @@ class Prediction:
     """(outputs, I, J, K) in [0, 1], one channel for each label or each region in the order of `labels`, when asked for.
     """
     attention: dict[str, Volume]
-    """Coefficients of each gate in [0, 1], when asked for."""
+    """Coefficients of each gate in [0, 1], when asked for; 0 outside `content`, where nothing was looked at."""
     engine: str
     expected_dice: dict[str, float | None] = field(default_factory=dict)
     """Of each foreground label, the Dice it would have if the probabilities were right; None where it seems absent."""
@@ -35,6 +35,8 @@ class Prediction:
     """Of overlapping targets, the values that each unites; they are drawn over each other in `segmentation`."""
     quality: Quality | None = None
     """What such numbers were worth on unseen cases, when that was measured."""
+    content: tuple[slice, slice, slice] = (slice(None), slice(None), slice(None))
+    """The box of the grid in which attention is known: where the image has content, if the model crops to it."""
 
     @property
     def volumes_ml(self) -> dict[str, float]:
@@ -62,10 +64,21 @@ class Prediction:
         """
         folder = Path(folder)
         path = folder / f"{self.case}{mask_suffix(suffix)}"
-        floats = suffix if suffix in (".nii", ".nii.gz", ".nrrd", ".mha", ".npy") else ".nii.gz"
-        for gate, alpha in self.attention.items():
-            write_volume(alpha, folder / "attention" / f"{self.case}_{gate.replace('/', '_')}{floats}")
+        for gate, file in self.attention_files(folder, suffix=suffix).items():
+            write_volume(self.attention[gate], file)
         if self.probabilities is not None:
-            write_volume(self.probabilities, folder / "probabilities" / f"{self.case}{floats}")
+            write_volume(self.probabilities, folder / "probabilities" / f"{self.case}{_floats(suffix)}")
         write_volume(self.segmentation, path)  # last: its presence says that the case is done
         return path
+
+    def attention_files(self, folder: str | Path, *, suffix: str = ".nii.gz") -> dict[str, Path]:
+        """Where `save` writes each gate's coefficients."""
+        return {
+            gate: Path(folder) / "attention" / f"{self.case}_{gate.replace('/', '_')}{_floats(suffix)}"
+            for gate in self.attention
+        }
+
+
+def _floats(suffix: str) -> str:
+    """The same suffix where its format holds floats, else NIfTI's."""
+    return suffix if suffix in (".nii", ".nii.gz", ".nrrd", ".mha", ".npy") else ".nii.gz"

@@ -46,18 +46,25 @@ class Segmenter:
 
     @classmethod
     def load(
-        cls, model: str | Path, *, folds: Sequence[int] | None = None, device: str = "auto", raw: bool = False
+        cls,
+        model: str | Path,
+        *,
+        folds: Sequence[int] | None = None,
+        device: str = "auto",
+        raw: bool = False,
+        shuffle: int | None = None,
     ) -> Self:
         """Open the folder of a run or an ensemble: every finished fold, or those named.
 
-        Args: raw leaves out what a cross-validation taught (refinement.json), for judging the networks themselves.
+        Args: raw leaves out what a cross-validation taught (refinement.json), for judging the networks themselves;
+            a seed to shuffle each layer's weights with, for networks that have learnt nothing (they are raw, too).
         Raises: BundleError for an unfinished or altered folder, EngineError when the device is not there.
         """
         opened = load_model(Path(model), folds)
-        refinement = Refinement() if raw else opened.refinement
+        refinement = Refinement() if raw or shuffle is not None else opened.refinement
         members = []
         for name, bundle in opened.members.items():
-            engines = tuple(make_engine(fold, bundle.plan, device) for fold in bundle.folds)
+            engines = tuple(make_engine(fold, bundle.plan, device, shuffle=shuffle) for fold in bundle.folds)
             members.append(Member(name, bundle.plan, engines, refinement.temperature))
         return cls(tuple(members), refinement)
 
@@ -120,6 +127,7 @@ class Segmenter:
             expected_dice=expected_dice(answer.probabilities, self.plan),
             regions=self.plan.regions,
             quality=self.refinement.quality,
+            content=answer.content,
         )
 
     def _mask(self, answer: Answer, volume: Volume) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import chain, combinations, product
 
 import numpy as np
@@ -38,6 +38,7 @@ def sliding_window(
     mirror_axes: tuple[int, ...] = (),
     exchange: Mapping[int, Sequence[int]] | None = None,
     attention: bool = False,
+    strides: Mapping[str, Triple] | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Stitched:
     """Run the engine over (C, I, J, K) and blend the windows with Gaussian weights.
@@ -45,19 +46,21 @@ def sliding_window(
     Args: the patch in voxels (a depth of 1 means a 2-D network fed slice by slice); the number of classes; the step
         between windows as a share of the patch; axes to mirror, whose every combination is averaged; for an axis
         along which left becomes right, the channel that each class has in such a copy; whether to stitch the attention
-        too; a function called with the windows just done.
+        too; by gate, the image voxels along each axis for one of its coefficients (by default patch / grid, which is
+        right where the network need not pad the patch); a function called with the windows just done.
     """
     padded, inside = _pad(image, patch)
     weight = gaussian(patch)
     total = np.zeros(padded.shape[1:], np.float32)
     logits = np.zeros((classes, *padded.shape[1:]), np.float32)
     maps: dict[str, Floats] = {}
+    run = partial(_run, engine, patch, strides or {}, attention)
     flips = _mirrorings(mirror_axes)
     starts = product(*window_starts(padded.shape[1:], patch, step))
     passes = [(_box(start, patch), axes) for start in starts for axes in flips]
     for first in range(0, len(passes), engine.batch):
         batch = passes[first : first + engine.batch]
-        for (box, axes), output in zip(batch, _run(engine, padded, batch, patch, attention), strict=True):
+        for (box, axes), output in zip(batch, run(padded, batch), strict=True):
             for channels in (order for axis, order in (exchange or {}).items() if axis in axes):
                 output["logits"] = output["logits"][list(channels)]
             logits[:, *box] += output["logits"] * weight
@@ -119,7 +122,12 @@ def _box(start: tuple[int, ...], patch: Triple) -> Box:
 
 
 def _run(
-    engine: Engine, image: Floats, passes: Sequence[tuple[Box, tuple[int, ...]]], patch: Triple, attention: bool
+    engine: Engine,
+    patch: Triple,
+    strides: Mapping[str, Triple],
+    attention: bool,
+    image: Floats,
+    passes: Sequence[tuple[Box, tuple[int, ...]]],
 ) -> list[dict[str, Floats]]:
     """Windows of the image, each mirrored and mirrored back: every output as (channels, *patch)."""
     flat = patch[2] == 1
@@ -127,11 +135,26 @@ def _run(
     output = engine(patches[..., 0] if flat else patches)
     wanted = {"logits": output.logits, **(output.attention if attention else {})}
     full = {name: array[..., None] if flat else array for name, array in wanted.items()}
-    grown = {name: resize(array, patch) if array.shape[2:] != patch else array for name, array in full.items()}
+    grown = {name: _grown(array, patch, strides.get(name)) for name, array in full.items()}
     return [
         {name: np.flip(array[index], _spatial(axes)) for name, array in grown.items()}
         for index, (_, axes) in enumerate(passes)
     ]
+
+
+def _grown(array: Floats, patch: Triple, stride: Triple | None) -> Floats:
+    """An output (B, maps, *level grid) on the grid of the patch, as the network itself resizes.
+
+    The network pads a patch that its strides do not divide, so that the last coefficients reach beyond the patch.
+    """
+    if array.shape[2:] == patch:
+        return array
+    covered = patch
+    if stride and all(-(-n // s) == size for n, s, size in zip(patch, stride, array.shape[2:], strict=True)):
+        i, j, k = (size * s for size, s in zip(array.shape[2:], stride, strict=True))
+        covered = i, j, k
+    i, j, k = patch
+    return resize(array, covered)[:, :, :i, :j, :k]
 
 
 def _spatial(axes: tuple[int, ...]) -> tuple[int, ...]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from attunet.config import NetworkConfig
 from attunet.inference.engines import EngineOutput
@@ -15,12 +18,15 @@ from attunet.nn.weights import load_weights
 
 __all__ = ["TorchEngine"]
 
+Floats = npt.NDArray[np.float32]
+
 
 class TorchEngine:
     """A network in eval mode on a torch device.
 
     Args: weights.safetensors of a fold and the network they belong to, or a network as it is; the device; windows in
-        one call; whether to compute in 16 bits (fp16 on CUDA, bf16 on the CPU), by default on CUDA only.
+        one call; whether to compute in 16 bits (fp16 on CUDA, bf16 on the CPU), by default on CUDA only; a seed to
+        shuffle the weights with.
     Raises: BundleError when the weights do not fit the network.
     """
 
@@ -32,10 +38,13 @@ class TorchEngine:
         device: str = "cuda",
         batch: int = 4,
         low_precision: bool | None = None,
+        shuffle: int | None = None,
     ) -> None:
         net = network if isinstance(network, AttentionUNet) else AttentionUNet.from_config(network)
         if weights is not None:
             load_weights(weights, net)
+        if shuffle is not None:
+            net = _shuffled(net, shuffle)
         layout = torch.channels_last if net.config.spatial_dims == 2 else torch.channels_last_3d
         self._net = in_layout(net.to(torch.device(device)).eval(), layout)
         self._device = torch.device(device)
@@ -44,11 +53,28 @@ class TorchEngine:
         self._dtype = torch.float16 if on_gpu else torch.bfloat16
         self.batch = batch
         self.name = f"torch {device} {str(self._dtype).removeprefix('torch.') if self._half else 'float32'}"
+        if shuffle is not None:
+            self.name += f", weights shuffled with seed {shuffle}"
 
     @torch.inference_mode()
-    def __call__(self, patches: npt.NDArray[np.float32]) -> EngineOutput:
+    def __call__(self, patches: Floats, attention: Mapping[str, Floats] | None = None) -> EngineOutput:
         """See `Engine`."""
+        given = {gate: self._tensor(alpha) for gate, alpha in (attention or {}).items()}
         with torch.autocast(self._device.type, dtype=self._dtype, enabled=self._half):
-            result = self._net(torch.from_numpy(np.ascontiguousarray(patches)).to(self._device), detailed=True)
-        attention = {name: alpha.float().cpu().numpy() for name, alpha in result.attention.items()}
-        return EngineOutput(result.logits.float().cpu().numpy(), attention)
+            result = self._net(self._tensor(patches), detailed=True, attention=given)
+        alphas = {gate: alpha.float().cpu().numpy() for gate, alpha in result.attention.items()}
+        return EngineOutput(result.logits.float().cpu().numpy(), alphas)
+
+    def _tensor(self, array: Floats) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self._device)
+
+
+def _shuffled(network: AttentionUNet, seed: int) -> AttentionUNet:
+    """A copy whose numbers are permuted within each weight, bias and statistic of a norm."""
+    tensors = {}
+    for index, (name, tensor) in enumerate(network.state_dict().items()):
+        order = np.random.default_rng([seed, index]).permutation(tensor.numel())
+        tensors[name] = tensor.flatten()[torch.from_numpy(order).to(tensor.device)].reshape(tensor.shape)
+    shuffled = deepcopy(network)
+    shuffled.load_state_dict(tensors)
+    return shuffled

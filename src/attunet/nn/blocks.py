@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ConvNorm", "InstanceNorm", "Layers", "Upsample", "crop", "initialize", "resize"]
+__all__ = ["ConvNorm", "InstanceNorm", "Layers", "Upsample", "crop", "grow", "initialize", "resize"]
 
 LEAK = 0.01
 
@@ -169,6 +169,12 @@ def crop(x: Tensor, size: Sequence[int]) -> Tensor:
         if x.shape[axis] != length:
             x = x.narrow(axis, 0, length)
     return x
+
+
+def grow(x: Tensor, size: Sequence[int]) -> Tensor:
+    """(B, C, *spatial) lengthened to `size` at the end of each axis by repeating its border; undone by `crop`."""
+    padding = [end for axis in reversed(range(len(size))) for end in (0, size[axis] - x.shape[axis + 2])]
+    return F.pad(x, padding, mode="replicate") if any(padding) else x
 
 
 def initialize(network: nn.Module, activation: str) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attunet.config import NetworkConfig
-from attunet.nn.blocks import ConvNorm, Layers, resize
+from attunet.nn.blocks import ConvNorm, Layers, grow, resize
 
 __all__ = ["AttentionGate", "CombinedGates", "build_gate"]
 
@@ -52,14 +52,21 @@ class AttentionGate(nn.Module):
         self.project = ConvNorm(layers, skip, skip, active=False) if projection else nn.Identity()
         self.double_sigmoid = double_sigmoid
 
-    def forward(self, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-        """Skip x (B, skip, *fine) and signal g (B, signal, *coarse) to gated skip and alpha (B, 1, *fine)."""
+    def forward(self, x: Tensor, g: Tensor, alpha: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Skip x (B, skip, *fine) and signal g (B, signal, *coarse) to gated skip and alpha (B, 1, *fine).
+
+        A given alpha takes the place of the gate's own; where x was padded, its border is repeated.
+        """
+        alpha = self.coefficients(x, g) if alpha is None else grow(alpha, x.shape[2:])
+        return self.project(alpha * x), alpha
+
+    def coefficients(self, x: Tensor, g: Tensor) -> Tensor:
+        """Alpha (B, 1, *fine) in [0, 1] for a skip and a signal as in `forward`."""
         theta = self.theta(x)
         alpha = torch.sigmoid(self.psi(F.relu(theta + resize(self.phi(g), theta.shape[2:]))))
         if self.double_sigmoid:
             alpha = torch.sigmoid(alpha)
-        alpha = resize(alpha, x.shape[2:])
-        return self.project(alpha * x), alpha
+        return resize(alpha, x.shape[2:])
 
     def open(self, bias: float) -> None:
         """Start with alpha close to sigmoid(bias) everywhere, whatever x and g are.
@@ -85,9 +92,10 @@ class CombinedGates(nn.Module):
         self.gates = nn.ModuleList(gates)
         self.combine = ConvNorm(layers, len(gates) * skip, skip)
 
-    def forward(self, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, g: Tensor, alpha: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As AttentionGate; alpha (B, gates, *fine) has one channel per gate."""
-        gated, alphas = zip(*(gate(x, g) for gate in self.gates), strict=True)
+        given = [None] * len(self.gates) if alpha is None else alpha.split(1, dim=1)
+        gated, alphas = zip(*(gate(x, g, own) for gate, own in zip(self.gates, given, strict=True)), strict=True)
         if len(gated) == 1:
             return self.combine(gated[0]), alphas[0]
         return self.combine(torch.cat(gated, dim=1)), torch.cat(alphas, dim=1)

@@ -9,14 +9,15 @@ from typing import Literal, NamedTuple, Self, overload
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from attunet.config import NetworkConfig, load_settings
 from attunet.errors import DataError
-from attunet.nn.blocks import ConvNorm, Layers, Upsample, crop, initialize, resize
+from attunet.nn.blocks import ConvNorm, Layers, Upsample, crop, grow, initialize, resize
 from attunet.nn.gate import AttentionGate, CombinedGates, build_gate
 
 __all__ = ["AttentionUNet", "Detailed", "in_layout"]
+
+Given = Mapping[str, Tensor]
 
 
 class Detailed(NamedTuple):
@@ -119,32 +120,38 @@ class AttentionUNet(nn.Module):
         return rebuild(state_dict, double_sigmoid=double_sigmoid)
 
     @overload
-    def forward(self, x: Tensor, *, detailed: Literal[False] = False) -> Tensor: ...
+    def forward(self, x: Tensor, *, detailed: Literal[False] = False, attention: Given | None = None) -> Tensor: ...
     @overload
-    def forward(self, x: Tensor, *, detailed: bool) -> Tensor | Detailed: ...
-    def forward(self, x: Tensor, *, detailed: bool = False) -> Tensor | Detailed:
-        """Image (B, in_channels, *spatial) to logits (B, out_channels, *spatial), or to `Detailed`."""
+    def forward(self, x: Tensor, *, detailed: bool, attention: Given | None = None) -> Tensor | Detailed: ...
+    def forward(self, x: Tensor, *, detailed: bool = False, attention: Given | None = None) -> Tensor | Detailed:
+        """Image (B, in_channels, *spatial) to logits (B, out_channels, *spatial), or to `Detailed`.
+
+        Args: attention takes the place of the coefficients of the gates that it names, and is returned as theirs:
+            (B, maps, *level grid) as in `Detailed`.
+        Raises: DataError for an image that the network cannot take, for unknown gates and maps of another shape.
+        """
         size = x.shape[2:]
         y = self._pad(x)
+        given = self._checked(attention or {}, x)
         skips: dict[str, Tensor] = {}
         for name, stage in self.encoder.items():
             y = skips[name] = stage(y)
 
         features: dict[str, Tensor] = {}
-        attention: dict[str, Tensor] = {}
+        alphas: dict[str, Tensor] = {}
         coarse = self.gating(y)  # the gating signal of the paper: the coarser feature, not yet upsampled
         for name, stage in self.decoder.items():
             skip = skips[name]
             up = self.upsamplers[name](y, skip.shape[2:])
             if name in self.gates:
                 signal = up if self.config.gate == "additive" else coarse
-                skip, attention[name] = self.gates[name](skip, signal)
+                skip, alphas[name] = self.gates[name](skip, signal, given.get(name))
             y = coarse = features[name] = stage(torch.cat([skip, up], dim=1))
 
         logits = crop(self._logits(features), size)
         if not detailed:
             return logits
-        return Detailed(logits, self._auxiliary(features, size), self._crop_attention(attention, size))
+        return Detailed(logits, self._auxiliary(features, size), self._crop_attention(alphas, size))
 
     def _build_encoder(self, layers: Layers) -> None:
         config = self.config
@@ -189,10 +196,18 @@ class AttentionUNet(nn.Module):
         if self.config.norm != "none" and all(length == 1 for length in coarse):
             # one voxel has no variance to normalise by: lengthen the axis on which it costs least
             coarse[strides.index(min(strides))] = 2
-        padding: list[int] = []
-        for axis in reversed(range(len(strides))):
-            padding += [0, coarse[axis] * strides[axis] - x.shape[axis + 2]]
-        return F.pad(x, padding, mode="replicate") if any(padding) else x
+        return grow(x, [length * stride for length, stride in zip(coarse, strides, strict=True)])
+
+    def _checked(self, attention: Given, x: Tensor) -> Given:
+        """The attention given for x, if it fits."""
+        for name, alpha in attention.items():
+            if name not in self.gates:
+                known = ", ".join(sorted(self.gates)) or "none"
+                raise DataError(f"attention was given for {name!r}, the gates are: {known}", hint="name one of these")
+            expected = (len(x), 2 if self.config.gate == "multi" else 1, *self._size_at(name, x.shape[2:]))
+            if tuple(alpha.shape) != expected:
+                raise DataError(f"attention of {name} has shape {tuple(alpha.shape)}, expected {expected}")
+        return attention
 
     def _logits(self, features: dict[str, Tensor]) -> Tensor:
         finest = features["level1"]

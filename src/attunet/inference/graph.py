@@ -1,0 +1,109 @@
+"""Changes to a network's OpenVINO graph in memory: gates that can be told their attention, shuffled weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from attunet.errors import EngineError
+
+__all__ = ["accept_attention", "gate_outputs", "input_names", "shuffle_weights"]
+
+_CROPS = ("Slice", "StridedSlice", "Convert")
+_RESHAPES = ("Convert", "Reshape", "Unsqueeze")
+_LAYERS = ("Convolution", "ConvolutionBackpropData", "GroupConvolution", "BatchNormInference")
+_ARITHMETIC = ("Add", "Multiply", "Subtract", "Divide")
+
+
+def gate_outputs(model: Any) -> dict[str, Any]:
+    """The outputs that carry attention, by gate ("level2", ...)."""
+    return {name: port for port in model.outputs for name in port.get_names() if name.startswith("level")}
+
+
+def input_names(gate: str, maps: int) -> tuple[str, list[str]]:
+    """What `accept_attention` calls its inputs: whether a gate's coefficients are given, and each of its maps."""
+    return f"{gate}.given", [f"{gate}.{index}" for index in range(1, maps + 1)]
+
+
+def accept_attention(model: Any) -> dict[str, tuple[int, ...]]:
+    """Add inputs to a graph of fixed shape by which each gate can be told its coefficients before they are used.
+
+    For every gate a boolean and for each of its maps (1, 1, *grid); see `input_names`. Unless told, the gate computes.
+    Returns: (maps, *grid) by gate. The grid is the one on which the skip is multiplied: larger than that of the gate's
+        output where the patch was padded.
+    Raises: EngineError when a gate's coefficients are not found to multiply anything.
+    """
+    from openvino import Type, opset13
+
+    grids = {}
+    for gate, port in gate_outputs(model).items():
+        alphas = _maps(port.get_node().input_value(0))
+        switch = opset13.parameter([1], Type.boolean)
+        given = [_replaced(alpha, switch, gate) for alpha in alphas]
+        condition, names = input_names(gate, len(alphas))
+        for name, parameter in zip((condition, *names), (switch, *given), strict=True):
+            parameter.output(0).get_tensor().set_names({name})
+        model.add_parameters([switch, *given])
+        grids[gate] = (len(alphas), *tuple(alphas[0].get_shape())[2:])
+    model.validate_nodes_and_infer_types()
+    return grids
+
+
+def shuffle_weights(model: Any, seed: int) -> None:
+    """Permute the numbers within each weight, bias and norm vector of a graph; the same way for the same seed.
+
+    What is left is a network of the same layers, with numbers of the same size, that has learnt nothing.
+    """
+    from openvino import opset13
+
+    constants = [node for node in model.get_ordered_ops() if node.get_type_name() == "Constant" and _is_weight(node)]
+    for index, constant in enumerate(constants):
+        values = np.array(constant.data)
+        shuffled = np.random.default_rng([seed, index]).permutation(values.ravel()).reshape(values.shape)
+        constant.output(0).replace(opset13.constant(shuffled).output(0))
+
+
+def _maps(alpha: Any) -> list[Any]:
+    """From an attention output back to the values that multiply the skip, one for each map."""
+    node = alpha.get_node()
+    if node.get_type_name() in _CROPS:
+        return _maps(node.input_value(0))
+    if node.get_type_name() == "Concat":
+        return [source for value in node.input_values() for source in _maps(value)]
+    return [alpha]
+
+
+def _replaced(alpha: Any, switch: Any, gate: str) -> Any:
+    """A new input whose values all users of alpha see when the switch is on."""
+    from openvino import opset13
+
+    users = list(alpha.get_target_inputs())
+    if not any(user.get_node().get_type_name() == "Multiply" for user in users):
+        raise EngineError(
+            f"the graph does not show where the attention of {gate} is used",
+            hint="write the graph again with this version: train the fold or convert its weights once more",
+        )
+    given = opset13.parameter(list(alpha.get_shape()), alpha.get_element_type())
+    chosen = opset13.select(switch, given, alpha)
+    for user in users:
+        user.replace_source_output(chosen.output(0))
+    return given
+
+
+def _is_weight(constant: Any) -> bool:
+    """Whether these are several real numbers that enter a layer, or arithmetic with features (B, C, *spatial)."""
+    values = constant.data
+    return values.dtype.kind == "f" and values.size > 1 and any(_computes(user) for user in _users(constant))
+
+
+def _computes(node: Any) -> bool:
+    kind = node.get_type_name()
+    if kind in _RESHAPES:
+        return any(_computes(user) for user in _users(node))
+    return kind in _LAYERS or (kind in _ARITHMETIC and len(node.get_output_partial_shape(0)) >= 4)
+
+
+def _users(node: Any) -> Iterator[Any]:
+    return (target.get_node() for target in node.output(0).get_target_inputs())
