@@ -17,7 +17,7 @@ def _no_dry_step(monkeypatch):
     monkeypatch.setattr(dry_step, "measure_step", lambda _plan, _device: Measured(0.5, 1.0))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def invoke():
     """`invoke(command, *arguments)`: what it printed, its exit code, and the error it raised, if any."""
 
@@ -25,10 +25,12 @@ def invoke():
         forget_streams()
         app = typer.Typer()
         app.command()(command)
-        return CliRunner(env={"COLUMNS": "200"}).invoke(app, [str(argument) for argument in arguments])
+        try:
+            return CliRunner(env={"COLUMNS": "200"}).invoke(app, [str(argument) for argument in arguments])
+        finally:
+            forget_streams()
 
-    yield run
-    forget_streams()
+    return run
 
 
 def forget_streams():

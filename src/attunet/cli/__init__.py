@@ -25,9 +25,11 @@ app = typer.Typer(
 
 def register() -> None:
     """Add every command to the application, in the order of a model's life."""
+    from attunet.cli.compare import compare
     from attunet.cli.convert import convert
     from attunet.cli.demo import demo
     from attunet.cli.evaluate import evaluate
+    from attunet.cli.explain import explain
     from attunet.cli.info import info
     from attunet.cli.inspect import inspect
     from attunet.cli.plan import plan
@@ -35,7 +37,7 @@ def register() -> None:
     from attunet.cli.select import select
     from attunet.cli.train import train
 
-    for command in (demo, inspect, plan, train, predict, evaluate, select, convert, info):
+    for command in (demo, inspect, plan, train, predict, explain, evaluate, select, compare, convert, info):
         app.command()(command)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +17,8 @@ from attunet.errors import ConfigError
 if TYPE_CHECKING:
     from attunet.config import Plan
     from attunet.data.cases import Case, Dataset
-    from attunet.report.training import CaseView
+    from attunet.explain.explanation import Explanation
+    from attunet.report.cases import CaseView
 
 __all__ = ["demo"]
 
@@ -26,13 +29,14 @@ def demo(
     ),
     max_time: Annotated[str, typer.Option(metavar="TIME", help="How long to train.")] = "90s",
     cases: Annotated[int, typer.Option(min=4, help="Synthetic scans to train on.")] = 20,
-    test_cases: Annotated[int, typer.Option(min=1, help="Synthetic scans to segment afterwards.")] = 4,
+    test_cases: Annotated[int, typer.Option(min=1, help="Synthetic scans to segment afterwards.")] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the phantoms and of the training.")] = 0,
 ) -> None:
     """Make a synthetic abdomen data set, train on it, segment unseen scans, score them, write an HTML report.
 
     The organs are liver, spleen, kidneys and a pancreas of low contrast that only its surroundings give away.
-    Every step is the command of the same name; run again, it starts anew in the same folder.
+    The report shows where the gates look, and how they came to. Every step is the command of the same name; run again,
+    it starts anew in the same folder.
     """
     require_training()
     from rich.markup import escape
@@ -44,22 +48,26 @@ def demo(
     from attunet.data.phantom import write_phantom_dataset
     from attunet.evaluation.evaluate import evaluate
     from attunet.evaluation.scores import scored_labels
+    from attunet.explain.report import score_sections
     from attunet.inference.segmenter import Segmenter
     from attunet.report.training import read_history, write_training_report
+    from attunet.training.paths import FoldPaths
 
-    data, run, masks = output / "data", output / "model", output / "masks"
-    _claim(output, (data, run, masks))
-    notes().print(f"[bold]1/4[/bold] {cases} + {test_cases} synthetic scans → {escape(str(data))}")
+    data, run, masks, where = (output / name for name in ("data", "model", "masks", "where"))
+    _claim(output, (data, run, masks, where))
+    notes().print(f"[bold]1/5[/bold] {cases} + {test_cases} synthetic scans → {escape(str(data))}")
     write_phantom_dataset(data, cases, seed, test_cases=test_cases)
-    notes().print(f"[bold]2/4[/bold] training for {max_time} → {escape(str(run))}")
+    notes().print(f"[bold]2/5[/bold] training for {max_time} → {escape(str(run))}")
     source = read_dataset(data)
     plan = _plan(source)
     config = TrainingConfig(max_time=parse_time(max_time), seed=seed)
     trained = train_fold(source, plan, config, run, 0, device="auto", store=output / "store")
-    notes().print(f"[bold]3/4[/bold] segmenting {test_cases} unseen scans → {escape(str(masks))}")
+    notes().print(f"[bold]3/5[/bold] segmenting {test_cases} unseen scans → {escape(str(masks))}")
     unseen = find_cases([data / "imagesTs"], 1)
     predict_cases(Segmenter.load(run), unseen, masks, Wanted(attention=True, preview=True))
-    notes().print("[bold]4/4[/bold] scores and report")
+    notes().print(f"[bold]4/5[/bold] where it looks → {escape(str(where))}")
+    found = _explain(run, unseen, data / "labelsTs", where)
+    notes().print("[bold]5/5[/bold] scores and report")
     summary = evaluate(data / "labelsTs", masks, labels=scored_labels(plan))
     summary.write(output / "summary.json")
     report = output / "report.html"
@@ -68,18 +76,31 @@ def demo(
         title="Attention U-Net on a synthetic abdomen",
         subtitle=f"{cases} scans to train on, {test_cases} unseen scans segmented and scored",
         plan=plan,
-        history=read_history(trained.folder / "log.csv"),
+        history=read_history(FoldPaths(trained.folder).log),
         summary=summary,
         views=[_view(case, data, masks) for case in unseen[:3]],
+        film=FoldPaths(trained.folder).film,
+        more=score_sections(found),
     )
     results().print(score_table(summary))
     results().print(f"report: {escape(str(report.resolve()))}", soft_wrap=True)
 
 
+def _explain(run: Path, unseen: Sequence[Case], labels: Path, output: Path) -> Explanation:
+    from attunet.explain.explanation import Subject
+    from attunet.explain.report import write_explanation
+    from attunet.explain.study import Study
+
+    subjects = [Subject(replace(case, label=labels / f"{case.id}.nii.gz")) for case in unseen]
+    found = Study(run, subjects, output, ablation=True).run()
+    write_explanation(found, output)
+    return found
+
+
 def _view(case: Case, data: Path, masks: Path) -> CaseView:
     """A segmented phantom as it lies on disk."""
     from attunet.data.formats import read_volume
-    from attunet.report.training import CaseView
+    from attunet.report.cases import CaseView
 
     gates = sorted((masks / "attention").glob(f"{case.id}_*.nii.gz"))
     return CaseView(

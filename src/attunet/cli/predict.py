@@ -18,7 +18,7 @@ from attunet.errors import ConfigError, FormatError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from attunet.config import Quality
+    from attunet.config import Quality, Worth
     from attunet.inference.segmenter import Segmenter
 
 __all__ = ["predict"]
@@ -48,7 +48,10 @@ def predict(
         bool, typer.Option("--statistics", help="Print volumes in ml and predicted Dice; write statistics.json.")
     ] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Draw DIR/preview: a PNG for each case.")] = False,
-    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write what was done to this JSON file.")] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write what was done, and where attention and mask disagree, as JSON."),
+    ] = None,
     continue_prediction: Annotated[
         bool, typer.Option("--continue-prediction", help="Skip the cases whose mask is there already.")
     ] = False,
@@ -64,8 +67,11 @@ def predict(
 
     segmenter = Segmenter.load(model, folds=parse_folds(fold), device=device)
     cases = find_cases([*images, *(more or [])], segmenter.plan.network.in_channels)
-    wanted = Wanted(step_size, not disable_tta, save_probabilities, attention, preview)
-    if attention and not any(member.plan.network.gate_widths for member in segmenter.members):
+    gated = any(member.plan.network.gate_widths for member in segmenter.members)
+    wanted = Wanted(
+        step_size, not disable_tta, save_probabilities, attention, preview, agreement=gated and report is not None
+    )
+    if attention and not gated:
         raise ConfigError("--attention was asked of a model without gates", hint="leave it out, or train with a gate")
     started = time.perf_counter()
     outcomes = predict_cases(segmenter, cases, output, wanted, skip_done=continue_prediction)
@@ -99,8 +105,8 @@ def _show_statistics(outcomes: list[Outcome], worth: str | None) -> None:
         results().print(f"predicted Dice: {worth}", highlight=False, soft_wrap=True)
 
 
-def _worth(quality: Quality | None) -> str | None:
-    """What predicted Dice is worth, in words; None when it was not measured."""
+def _worth(quality: Quality | Worth | None) -> str | None:
+    """What a score of single cases is worth, in words; None when it was not measured."""
     if quality is None:
         return None
     interval = f"{quality.spearman:.2f} ({quality.low:.2f} to {quality.high:.2f})"
@@ -152,5 +158,6 @@ def _record(model: Path, segmenter: Segmenter, wanted: Wanted, outcomes: list[Ou
         "labels": segmenter.plan.labels,
         "refinement": segmenter.refinement.model_dump(mode="json"),
         "predicted_dice_is_worth": _worth(segmenter.refinement.quality),
+        "attention_agreement_is_worth": _worth(segmenter.refinement.attention),
         "cases": [asdict(outcome) for outcome in outcomes],
     }

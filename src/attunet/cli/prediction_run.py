@@ -6,10 +6,10 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event, Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attunet.cli.console import fail, notes, progress_bar
 from attunet.errors import AttunetError, ConfigError
@@ -39,6 +39,7 @@ class Wanted:
     probabilities: bool = False
     attention: bool = False
     preview: bool = False
+    agreement: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Outcome:
     volumes_ml: dict[str, float] = field(default_factory=dict)
     expected_dice: dict[str, float | None] = field(default_factory=dict)
     predicted_dice: float | None = None
+    attention_agreement: dict[str, Any] | None = None
     error: str | None = None
     hint: str = ""
 
@@ -135,6 +137,7 @@ class _Worker:
                     turn.enter_context(self._alone)
                     started += time.perf_counter() - queued
                 result = self._predict(case, volume)
+                agreement = _agreement(result) if self._wanted.agreement else None
                 if result.probabilities is None:
                     turn.close()  # what is left to write is small
                 mask = self._save(result, case)
@@ -148,6 +151,7 @@ class _Worker:
             {name: round(volume, 3) for name, volume in result.volumes_ml.items()},
             {name: dice if dice is None else round(dice, 4) for name, dice in result.expected_dice.items()},
             None if result.predicted_dice is None else round(result.predicted_dice, 4),
+            agreement,
         )
 
     def _predict(self, case: Case, volume: Volume) -> Prediction:
@@ -165,17 +169,24 @@ class _Worker:
                 step=self._wanted.step,
                 mirror=self._wanted.mirror,
                 probabilities=self._wanted.probabilities,
-                attention=self._wanted.attention,
+                attention=self._wanted.attention or self._wanted.agreement,
                 advance=advance,
             )
         finally:
             self._progress.remove_task(windows)
 
     def _save(self, result: Prediction, case: Case) -> Path:
+        asked = result if self._wanted.attention else replace(result, attention={})
         if self._wanted.preview:
             with self._drawing:  # matplotlib draws in one thread at a time
-                _draw(result, self._segmenter, self._output)
-        return result.save(self._output, suffix=_suffix(case))  # last: the mask says that the case is done
+                _draw(asked, self._segmenter, self._output)
+        return asked.save(self._output, suffix=_suffix(case))  # last: the mask says that the case is done
+
+
+def _agreement(result: Prediction) -> dict[str, Any]:
+    from attunet.explain.agreement import agreement_of
+
+    return agreement_of(result).to_json()
 
 
 def _draw(result: Prediction, segmenter: Segmenter, output: Path) -> None:

@@ -2,7 +2,7 @@
 
 from attunet.config.network import Gate, NetworkConfig
 from attunet.config.plan import FingerprintSummary, Normalization, Plan, Preprocessing
-from attunet.config.refinement import Cleaning, Quality, Refinement
+from attunet.config.refinement import Cleaning, Quality, Refinement, Worth
 from attunet.config.settings import Settings, describe, load_settings
 from attunet.config.training import TrainingConfig
 
@@ -18,6 +18,7 @@ __all__ = [
     "Refinement",
     "Settings",
     "TrainingConfig",
+    "Worth",
     "describe",
     "load_settings",
 ]

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from attunet.config.settings import Settings
 
-__all__ = ["Cleaning", "Quality", "Refinement"]
+__all__ = ["Cleaning", "Quality", "Refinement", "Worth"]
 
 
 class Cleaning(Settings):
@@ -29,10 +29,22 @@ class Quality(Settings):
     error: float = Field(ge=0, description="Mean absolute error of the predicted Dice, leaving each case out in turn.")
 
 
+class Worth(Settings):
+    """How well the agreement of attention and mask ranks unseen cases by their Dice."""
+
+    cases: int = Field(ge=0, description="Unseen cases it was measured on.")
+    spearman: float = Field(ge=-1, le=1, description="Rank correlation of agreement and measured Dice.")
+    low: float = Field(description="Lower end of the 95% bootstrap confidence interval of the correlation.")
+    high: float = Field(description="Upper end.")
+
+
 class Refinement(Settings):
     """Decided on out-of-fold predictions only, kept only where it helped."""
 
     postprocessing: dict[str, Cleaning] = Field(default_factory=dict, description="Label to what is done to its mask.")
     temperature: float = Field(1.0, gt=0, description="Divides the logits before they become probabilities.")
     quality: Quality | None = Field(None, description="What the predicted Dice is worth; null when not measured.")
+    attention: Worth | None = Field(
+        None, description="What the agreement of attention and mask is worth, as `attunet explain` found it."
+    )
     reasons: dict[str, str] = Field(default_factory=dict, description="Why each was kept or not, with its figure.")

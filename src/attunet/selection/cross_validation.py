@@ -74,7 +74,8 @@ def cross_validate(
     Raises: BundleError, DatasetError, DataError as `held_out_cases` and `predict_held_out`.
     """
     cases, notices = held_out_cases(run)
-    plan = load_bundle(run).plan
+    bundle = load_bundle(run)
+    plan = bundle.plan
     step = _counter(4 * len(cases), advance)
     predict_held_out(run, cases, device=device, advance=step)
     trials = decide_cleaning([take_mask_apart(held, plan) for held in _each(cases, step)], plan.foreground)
@@ -85,7 +86,8 @@ def cross_validate(
     samples = _load_samples(cases, plan)
     calibration = _calibrate(cases, samples, plan)
     dice = _agreement(cases, samples, plan, postprocessed, calibration.temperature if calibration else 1.0)
-    refinement = _refine(plan, trials, calibration, list(dice.values()))
+    learnt = _refine(plan, trials, calibration, list(dice.values()))
+    refinement = learnt.model_copy(update={"attention": bundle.refinement.attention})
     folder = run / "cross_validation"
     found = CrossValidation(folder, summary, postprocessed, refinement, trials, calibration, dice, notices)
     summary.write(folder / "summary.json")

@@ -118,7 +118,7 @@ def write_selection(selection: Selection, output: Path) -> None:
         else:
             (run,) = members.values()
             copy_run(run, stage)
-            if load_bundle(run).refinement == Refinement():
+            if load_bundle(run).refinement.model_copy(update={"attention": None}) == Refinement():
                 save_refinement(refinement, stage)
         write_text(stage / "selection.json", json.dumps(_record(selection), indent=2) + "\n")
 

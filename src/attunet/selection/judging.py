@@ -12,7 +12,7 @@ from attunet.data.formats import read_label
 from attunet.data.volume import Volume
 from attunet.evaluation.scores import CaseScores, score_case, scored_labels
 from attunet.inference.postprocess import clean
-from attunet.report.training import CaseView
+from attunet.report.cases import CaseView
 from attunet.selection.out_of_fold import HeldOut
 from attunet.selection.pieces import LabelPieces, take_apart
 

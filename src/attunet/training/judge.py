@@ -11,7 +11,7 @@ from attunet.data.folds import Split
 from attunet.evaluation.scores import CaseScores, score_case, scored_labels
 from attunet.evaluation.summary import Summary, summarize
 from attunet.inference.segmenter import Segmenter
-from attunet.report.training import CaseView, choose_cases
+from attunet.report.cases import CaseView, choose_cases
 
 __all__ = ["judge_cases", "show_cases", "validated_unseen"]
 

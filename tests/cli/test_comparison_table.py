@@ -1,0 +1,48 @@
+"""What `attunet compare` prints."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from attunet.cli import console
+from attunet.cli.comparison_table import show_comparison
+from attunet.evaluation.comparison import Comparison
+
+
+@pytest.fixture
+def shown(capsys, monkeypatch):
+    def show(comparison):
+        monkeypatch.setenv("COLUMNS", "160")
+        console.results.cache_clear()
+        console.notes.cache_clear()
+        show_comparison(comparison)
+        console.results.cache_clear()
+        console.notes.cache_clear()
+        return capsys.readouterr()
+
+    return show
+
+
+def test_scores_models_differences_and_sentences(make_contestant, shown):
+    dice = np.random.default_rng(0).uniform(0.5, 0.9, (9, 2))
+    models = (
+        make_contestant("[gated]", dice, ("liver", "[x]"), steps={0: 10, 1: 10}),
+        make_contestant("ungated", dice - 0.1, ("liver", "[x]"), gate=None),
+        make_contestant("multi", dice + 0.001, ("liver", "[x]"), gate="multi"),
+    )
+    told = shown(Comparison("scans", (0, 1), models, ("Bounded by steps.",)))
+    for text in (
+        "9 unseen cases",
+        "[x]",
+        "[gated]",
+        "mean of labels",
+        "10 each",
+        "2.00",
+        "1,000",
+        "The gate helped here",
+    ):
+        assert text in told.out, text
+    assert "[gated] is worse than multi" in told.out
+    assert "Bounded by steps." in told.err
+    assert "what another seed would change" in told.err
