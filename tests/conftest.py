@@ -219,3 +219,41 @@ def make_folded(untouched_run, write_blobs):
 def folded(make_folded, tmp_path):
     """Such a run, to be changed at will."""
     return make_folded(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def make_contestant():
+    """`make_contestant(name, dice, labels, gate=...)`: a model with that Dice (cases, labels) and scores that follow it."""
+    from attunet.evaluation.comparison import Contestant
+    from attunet.evaluation.metrics import Counts
+    from attunet.evaluation.scores import CaseScores, LabelScores
+    from attunet.evaluation.summary import summarize
+
+    def scores(dice):
+        if np.isnan(dice):
+            return LabelScores.absent(20_000)
+        right = round(10_000 * dice)
+        counts = Counts(tp=right, fp=10_000 - right, fn=10_000 - right, tn=0)
+        return LabelScores(counts, 10 * (1 - dice), 30 * (1 - dice), 0.0, 0.0)
+
+    def make(name, dice, labels, *, gate="grid", steps=None):
+        cases = [
+            CaseScores(f"case{row}", {label: scores(value) for label, value in zip(labels, values, strict=True)})
+            for row, values in enumerate(dice)
+        ]
+        return Contestant(
+            name=name,
+            description=f"<{name}>",
+            gate=gate,
+            summary=summarize(cases, {label: value for value, label in enumerate(labels, start=1)}),
+            seconds={case.case: 0.5 for case in cases},
+            engine="openvino cpu bf16",
+            parameters=1000,
+            flops=2 * 10**9,
+            patch=(16, 16, 8),
+            budget="1 min a fold",
+            steps=steps or {0: 100},
+            minutes={0: 1.0},
+        )
+
+    return make

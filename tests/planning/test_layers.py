@@ -1,13 +1,14 @@
-"""Weights counted without torch are those of the network."""
+"""Weights and operations counted without torch are those of the network."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from attunet.networks import default_network, listing_network, paper_network
 from attunet.nn import AttentionUNet
-from attunet.planning.layers import count_parameters, layers_of
+from attunet.planning.layers import count_flops, count_parameters, layers_of
 
 
 def default(dims=3, **changes):
@@ -42,6 +43,22 @@ def test_the_weights_are_the_networks(name):
     with torch.device("meta"):
         network = AttentionUNet.from_config(NETWORKS[name])
     assert count_parameters(NETWORKS[name]) == sum(weight.numel() for weight in network.parameters())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_operations_are_those_that_torch_counts(name):
+    config = NETWORKS[name]
+    patch = (32, 48, 16)[: config.spatial_dims] if config.spatial_dims == 3 else (32, 48, 1)
+    with torch.device("meta"):
+        network = AttentionUNet.from_config(config).eval()
+        window = torch.empty(1, config.in_channels, *patch[: config.spatial_dims])
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(window)
+    assert count_flops(config, patch) == counter.get_total_flops()
+
+
+def test_a_window_is_counted_as_the_network_pads_it():
+    assert count_flops(default(), (30, 47, 13)) == count_flops(default(), (32, 48, 16))
 
 
 def test_published_networks_have_their_published_size():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attunet.evaluation import CaseScores, Summary, score_case, summarize
-from attunet.report.figures import curves, score_boxes
+from attunet.report.figures import curves, gate_curves, score_boxes
 from attunet.report.theme import png
 
 LABELS = {"liver": 1, "spleen": 2}
@@ -52,3 +52,11 @@ def test_boxes_have_a_point_per_case(summary: Summary) -> None:
 
 def test_boxes_of_nothing_can_be_drawn() -> None:
     assert png(score_boxes(summarize([], {})), dpi=40)
+
+
+def test_every_gate_has_a_line_and_a_band():
+    rows = [{"epoch": float(index), "gate_level2_mean": 0.9, "gate_level2_sd": 0.1} for index in range(3)]
+    rows += [{"epoch": 3.0, "gate_level3.1_mean": 0.5}]
+    axes = gate_curves(rows).axes[0]
+    assert [line.get_label() for line in axes.lines] == ["level2", "level3.1"]
+    assert len(axes.collections) == 1

@@ -4,6 +4,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from attunet.report.figures import curves
+from attunet.report.training import read_history
 from attunet.training.history import History
 from attunet.training.paths import FoldPaths
 
@@ -53,6 +55,26 @@ def test_other_loggers_hear_the_same(history):
     ((values, step),) = end_epoch(history, 0)
     assert (values["loss"], values["dice"], step) == (0.5, 0.75, 3)
     assert "epoch" not in values
+
+
+def test_gates_are_logged_with_the_epoch_they_belong_to(history):
+    history.add_gates({"gate_level2_mean": 0.5})
+    history.add_gates({"gate_level3.1_open": 0.25})
+    ((values, _),) = end_epoch(history, 0)
+    assert (values["gate_level2_mean"], values["gate_level3.1_open"]) == (0.5, 0.25)
+    end_epoch(history, 1)
+    first, second = rows_of(history)
+    assert (first["gate_level2_mean"], first["gate_level3.1_open"]) == ("0.5", "0.25")
+    assert second["gate_level2_mean"] == second["gate_level3.1_open"] == ""
+
+
+def test_the_report_reads_what_was_logged(history):
+    history.add_gates({"gate_level2_mean": 0.5})
+    history.add_validation(0.75, {"liver": 0.75})
+    end_epoch(history, 0)
+    end_epoch(history, 1)
+    assert read_history(history._paths.log) == history.rows
+    assert curves(history.rows).axes
 
 
 def test_a_resumed_training_goes_on_with_its_rows(history, tmp_path):

@@ -1,3 +1,4 @@
+import json
 import random
 import signal
 import subprocess
@@ -44,6 +45,14 @@ def kill_after_first_checkpoint(folder, data, store):
     assert process.wait() == -signal.SIGKILL
 
 
+def read_film_files(folder):
+    """What a film shows, without the clock."""
+    index = json.loads((folder / "film.json").read_text())
+    for frame in index["frames"]:
+        assert frame.pop("minutes") > 0
+    return index, {file.name: file.read_bytes() for file in folder.glob("*.nii.gz")}
+
+
 def test_a_killed_training_resumes_to_the_very_same_weights(
     train, blobs, store, tiny_plan, tiny_config, tmp_path, last_of, log_of
 ):
@@ -62,6 +71,8 @@ def test_a_killed_training_resumes_to_the_very_same_weights(
         assert torch.equal(tensor, resumed["state_dict"][name]), name
     for name in ("weights.safetensors", "graph.bin", "metrics.json"):
         assert (tmp_path / "whole/fold_0" / name).read_bytes() == (tmp_path / "run/fold_0" / name).read_bytes()
+    films = [read_film_files(tmp_path / name / "fold_0" / "film") for name in ("whole", "run")]
+    assert films[0] == films[1]
     for one, two in zip(log_of(tmp_path / "whole"), log_of(tmp_path / "run"), strict=True):
         assert {**one, "minutes": 0} == {**two, "minutes": 0}
 

@@ -30,6 +30,27 @@ def test_a_step_gives_a_loss_that_reaches_every_weight(dims, tiny_plan, tiny_con
     assert all(weight.grad is None for weight in module.averaged.parameters())
 
 
+def test_the_coefficients_of_the_last_step_are_kept_without_their_graph(module):
+    module.training_step(a_batch(), 0)
+    (alpha,) = module.attention.values()
+    assert alpha.shape == (2, 1, 8, 8, 4)
+    assert not alpha.requires_grad
+
+
+def test_supervised_gates_add_to_the_loss_and_others_do_not(tiny_plan, tiny_config, monkeypatch):
+    losses = []
+    for settings in ({}, {"attention_dilation": 9.0}, {"attention_supervision": 0.5}, {"attention_sparsity": 0.5}):
+        torch.manual_seed(0)
+        module = TrainingModule(tiny_plan(), tiny_config(**settings))
+        monkeypatch.setattr(module, "log", lambda *_args, **_kwargs: None)
+        losses.append(module.training_step(a_batch(), 0).detach())
+    plain, untouched, supervised, sparse = losses
+    assert torch.equal(plain, untouched)
+    assert supervised > plain
+    mean = sum(alpha.mean() for alpha in module.attention.values()) / len(module.attention)
+    assert sparse == pytest.approx(float(plain + 0.5 * mean))
+
+
 def test_the_average_follows_the_weights(module, tiny_config):
     start = [weight.detach().clone() for weight in module.network.parameters()]
     module.on_train_batch_end(None, None, 0)

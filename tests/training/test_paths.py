@@ -16,6 +16,7 @@ def test_a_run_has_started_once_a_checkpoint_is_there(tmp_path):
 def test_every_file_lies_in_the_folder_under_its_own_name(tmp_path):
     paths = FoldPaths(tmp_path)
     files = [paths.last, paths.best, paths.log, paths.weights, paths.graph, paths.metrics, paths.curves]
+    files += [paths.film, paths.frames]
     assert len(set(files)) == len(files)
     assert all(file.is_relative_to(tmp_path) for file in files)
 

@@ -66,6 +66,12 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_read(changes, word
         check_start(tiny_plan(), tiny_config(**changes))
 
 
+def test_gates_cannot_be_supervised_where_there_are_none(tiny_plan, tiny_config):
+    plain = tiny_plan(network=tiny_plan().network.model_copy(update={"gate": None}))
+    with pytest.raises(AttunetError, match="without gates"):
+        check_start(plain, tiny_config(attention_supervision=0.1))
+
+
 def test_an_unfinished_model_gives_no_weights(tiny_plan, tiny_config, tmp_path):
     (tmp_path / "plan.json").write_text("{}")
     with pytest.raises(AttunetError, match="unfinished"):

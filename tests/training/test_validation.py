@@ -7,6 +7,7 @@ import torch
 from attunet.data.preprocess import IGNORED
 from attunet.inference.sliding_window import Stitched
 from attunet.training import validation
+from attunet.training.film import EpochFilm
 from attunet.training.history import History
 from attunet.training.module import TrainingModule
 from attunet.training.paths import FoldPaths
@@ -34,17 +35,19 @@ def volume(*classes):
 def judge(tiny_plan, tiny_config, tmp_path, monkeypatch):
     """Makes a validation of cases with three labels by a network that answers what the image says."""
 
-    def answer(image, _engine, _patch, *, classes):
-        return Stitched(np.stack([image[0] == index for index in range(classes)]).astype(np.float32), {})
+    def answer(image, _engine, _patch, *, classes, attention, strides):
+        gates = {"level2": image} if attention else {}
+        return Stitched(np.stack([image[0] == index for index in range(classes)]).astype(np.float32), gates)
 
     monkeypatch.setattr(validation, "sliding_window", answer)
     three = tiny_plan(labels={"background": 0, "liver": 1, "spleen": 2})
 
-    def make(*cases, fraction=1.0, plan=three, patience=None):
+    def make(*cases, fraction=1.0, plan=three, patience=None, probes=()):
         paths = FoldPaths(tmp_path)
         schedule = SimpleNamespace(elapsed=1e9, progress=0.0)
         config = tiny_config(validation_fraction=fraction, patience=patience)
-        judge = FullVolumeValidation(cases, plan, config, schedule, History(schedule, paths), paths)
+        film = EpochFilm(probes, plan, schedule, paths)
+        judge = FullVolumeValidation(cases, plan, config, schedule, History(schedule, paths), paths, film)
         judge.schedule, judge.module = schedule, TrainingModule(plan, tiny_config())
         return judge
 
@@ -138,6 +141,18 @@ def test_a_share_of_one_validates_after_every_epoch(judge):
     assert judge.state_dict()["spent"] > 0
 
 
+def test_the_film_takes_its_frames_from_the_same_pass_and_ends_with_the_last(judge):
+    cases = [Case(volume(0, 1, index), volume(0, 1, index)) for index in range(3)]
+    judge, recorded = judge(*cases, probes=cases), []
+    judge._film.take = lambda case, attention: recorded.append((case, attention["level2"].shape))
+    judge._film.record = lambda trainer, _shots: recorded.append(trainer.should_stop)
+    end_epoch(judge)
+    assert recorded == [(cases[0], (1, 3, 1, 1)), (cases[1], (1, 3, 1, 1)), False]
+    judge._config = judge._config.model_copy(update={"patience": 1})
+    end_epoch(judge, epoch=1)
+    assert recorded[-1] is True
+
+
 def test_of_many_cases_at_most_ten_are_looked_at_spread_over_all(judge):
     read = []
     cases = [Case(volume(0, 1), volume(0, 1)) for _ in range(25)]
@@ -166,7 +181,7 @@ def test_a_case_counts_for_the_labels_its_annotator_drew(judge):
 
 
 def test_regions_are_judged_each_by_its_own_output(judge, make_regions_plan, monkeypatch):
-    def answer(_image, _engine, _patch, *, classes):
+    def answer(_image, _engine, _patch, *, classes, attention, strides):
         says = [[-1, 1, 1, 1, 1], [-1, -1, 1, -1, 1], [3, -2, -2, 0.1, 1]]
         assert classes == len(says)
         return Stitched(np.array(says, np.float32).reshape(3, 5, 1, 1), {})

@@ -2,7 +2,7 @@
 
 RUN/
   plan.json  training.yaml  refinement.json  manifest.json
-  fold_0/    weights.safetensors  graph.xml  graph.bin  metrics.json  split.yaml  log.csv  curves.png
+  fold_0/    weights.safetensors  graph.xml  graph.bin  metrics.json  split.yaml  log.csv  curves.png  film/
 """
 
 from __future__ import annotations

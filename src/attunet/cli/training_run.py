@@ -95,8 +95,9 @@ def train_fold(
     resume: bool = False,
     geometry: Geometry = "fail",
     store: Path | None = None,
+    again: str = "the same command and --resume",
 ) -> FoldResult:
-    """Train one fold with its progress shown. Ctrl-C ends the command with 130 and a word on how to go on."""
+    """Train one fold with its progress shown. Ctrl-C ends the command with 130 and a word on how to go on: `again`."""
     from attunet.cli.training_progress import EpochLines, TrainingBar
     from attunet.training.fit import FitCallbacks, fit
 
@@ -128,7 +129,7 @@ def train_fold(
             )
         except KeyboardInterrupt:
             progress.stop()
-            notes().print("[yellow]stopped: go on with the same command and --resume[/yellow]")
+            notes().print(f"stopped: go on with {again}", style="yellow", markup=False, soft_wrap=True)
             raise typer.Exit(130) from None
 
 

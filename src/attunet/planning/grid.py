@@ -12,7 +12,7 @@ from attunet.errors import ConfigError
 from attunet.planning.budget import Budget, Dials
 from attunet.planning.fingerprint import Fingerprint
 
-__all__ = ["Grid", "plan_dims", "plan_grid"]
+__all__ = ["Grid", "follows_paper", "plan_dims", "plan_grid"]
 
 Floats = npt.NDArray[np.float64]
 _ANISOTROPY = 3.0
@@ -58,6 +58,8 @@ def plan_grid(
 ) -> Grid:
     """The grid that every case is resampled to."""
     axis = _slice_axis(fingerprint, reasons)
+    if dims == 3 and follows_paper(fingerprint, dials):
+        axis, reasons["slice_axis"] = 2, "axial slices, as in the paper"
     order = [*(other for other in range(3) if other != axis), axis]
     native = _native(fingerprint, order, dims, dials, reasons)
     extent = np.median(fingerprint.shapes[:, order] * fingerprint.spacings[:, order], axis=0)
@@ -99,7 +101,7 @@ def _spacing(
 ) -> Floats:
     """The native spacing, or as much coarser as the size asks for."""
     spacing = native
-    if dials.resolution == "auto" and fingerprint.modality != "image" and not _of_the_paper(fingerprint, dials):
+    if dials.resolution == "auto" and fingerprint.modality != "image" and not follows_paper(fingerprint, dials):
         limit = budget.volume_voxels if dims == 3 else _COVERED * budget.voxels[dims]
         spacing = _coarsened(native, extent, dims, limit)
         _explain_coarsening(native, spacing, dims, limit, reasons)
@@ -117,7 +119,7 @@ def _native(fingerprint: Fingerprint, order: list[int], dims: int, dials: Dials,
     reasons["spacing"] = "the median of the data set"
     if fingerprint.modality == "image":
         return target
-    if _of_the_paper(fingerprint, dials):
+    if follows_paper(fingerprint, dials):
         reasons["spacing"] = "2 mm isotropic, as in the paper"
         return np.full(3, 2.0)
     coarse = int(np.argmax(target))
@@ -128,7 +130,8 @@ def _native(fingerprint: Fingerprint, order: list[int], dims: int, dials: Dials,
     return target
 
 
-def _of_the_paper(fingerprint: Fingerprint, dials: Dials) -> bool:
+def follows_paper(fingerprint: Fingerprint, dials: Dials) -> bool:
+    """Whether these are data and dials of the paper, so that its grid (and in 3-D its patch and batch) are taken."""
     return dials.preset == "paper" and fingerprint.modality == "ct"
 
 

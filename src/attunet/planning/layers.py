@@ -1,30 +1,69 @@
-"""The layers of a network as numbers: weights, and what each keeps in memory for the way back. Knows no torch."""
+"""The layers of a network as numbers: weights, work, and what each keeps in memory for the way back. Knows no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
 
 from attunet.config import NetworkConfig
 
-__all__ = ["Layer", "count_parameters", "layers_of"]
+__all__ = ["Layer", "count_flops", "count_parameters", "layers_of"]
 
 
 class Layer(NamedTuple):
-    """Some layers of one level: their weights, and the channels that stay in memory until the backward pass.
+    """Some layers of one level: their weights, the channels that stay in memory until the backward pass, their work.
 
-    Args: level, 1 the finest, on whose grid those channels lie.
+    Args: level, 1 the finest, on whose grid those channels lie; multiply-adds of a prediction for each voxel of it.
     """
 
     level: int
     parameters: int
     kept: int
+    operations: int
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """Weights of some convolutions, and their multiply-adds for each voxel they are computed at."""
+
+    parameters: int = 0
+    operations: int = 0
+
+    def __add__(self, other: _Cost) -> _Cost:
+        return _Cost(self.parameters + other.parameters, self.operations + other.operations)
+
+    def __mul__(self, times: int) -> _Cost:
+        return _Cost(self.parameters * times, self.operations * times)
+
+    def on(self, level: int, *, kept: int) -> Layer:
+        return Layer(level, self.parameters, kept, self.operations)
 
 
 def count_parameters(network: NetworkConfig) -> int:
     """Trainable numbers of the `AttentionUNet` with these settings."""
     return sum(layer.parameters for layer in layers_of(network))
+
+
+def count_flops(network: NetworkConfig, patch: Sequence[int]) -> int:
+    """Floating-point operations that predict one patch (the axes of the network, or three, of which it takes its own).
+
+    A multiply-add counts as two. Convolutions only, as torch counts them; norms, activations and interpolation, which
+    are few, are left out, and so are the auxiliary logits, which only a training computes.
+    """
+    size = [-(-length // step) * step for length, step in zip(patch, _strides_to(network, -1), strict=False)]
+    voxels = [
+        prod(length // step for length, step in zip(size, _strides_to(network, level), strict=True))
+        for level in range(len(network.channels))
+    ]
+    return 2 * sum(layer.operations * voxels[layer.level - 1] for layer in layers_of(network))
+
+
+def _strides_to(network: NetworkConfig, level: int) -> tuple[int, ...]:
+    """Downsampling of a level, counted from 0, against the input; -1 is the deepest."""
+    strides = network.strides[: level if level >= 0 else None]
+    return tuple(prod(stride[axis] for stride in strides) for axis in range(network.spatial_dims))
 
 
 def layers_of(network: NetworkConfig) -> Iterator[Layer]:
@@ -36,19 +75,20 @@ def layers_of(network: NetworkConfig) -> Iterator[Layer]:
     yield from _gating(network)
     for level in range(len(network.channels) - 1, 0, -1):
         up, expansion = _upsampling(network, level)
-        yield expansion
+        yield from expansion
         yield from _gates(network, level, up)
         yield _stage(network, network.channels[level - 1] + up, level, pooled=True)
     yield from _heads(network)
 
 
-def _conv(inputs: int, outputs: int, kernel: Sequence[int] = (), *, bias: bool = True) -> int:
-    return inputs * outputs * prod(kernel) + outputs * bias
+def _conv(inputs: int, outputs: int, kernel: Sequence[int] = (), *, bias: bool = True) -> _Cost:
+    weights = inputs * outputs * prod(kernel)
+    return _Cost(weights + outputs * bias, weights)
 
 
-def _conv_norm(network: NetworkConfig, inputs: int, outputs: int, kernel: Sequence[int] = ()) -> int:
+def _conv_norm(network: NetworkConfig, inputs: int, outputs: int, kernel: Sequence[int] = ()) -> _Cost:
     norm = 0 if network.norm == "none" else 2 * outputs
-    return _conv(inputs, outputs, kernel, bias=network.norm != "instance") + norm
+    return _conv(inputs, outputs, kernel, bias=network.norm != "instance") + _Cost(norm)
 
 
 def _doubled(network: NetworkConfig) -> int:
@@ -59,35 +99,36 @@ def _doubled(network: NetworkConfig) -> int:
 def _stage(network: NetworkConfig, inputs: int, level: int, *, strided: bool = False, pooled: bool = False) -> Layer:
     """Convolutions of one level; `pooled`: its input is a tensor of its own (pooled, or concatenated)."""
     outputs, kernel = network.channels[level - 1], network.kernel_sizes[level - 1]
-    parameters = _conv_norm(network, inputs, outputs, kernel)
-    parameters += (network.convolutions - 1) * _conv_norm(network, outputs, outputs, kernel)
+    cost = _conv_norm(network, inputs, outputs, kernel)
+    cost += _conv_norm(network, outputs, outputs, kernel) * (network.convolutions - 1)
     kept = _doubled(network) * network.convolutions * outputs + inputs * pooled
     if network.residual:
         straight = inputs == outputs and not strided
-        parameters += 0 if straight else _conv_norm(network, inputs, outputs)
+        cost += _Cost() if straight else _conv_norm(network, inputs, outputs)
         kept += outputs + (0 if straight else outputs)
-    return Layer(level, parameters, kept)
+    return cost.on(level, kept=kept)
 
 
 def _gating(network: NetworkConfig) -> Iterator[Layer]:
     deepest = len(network.channels) - 1
     if network.gate in ("grid", "multi") and deepest in network.gate_widths:
         width = network.channels[-1]
-        yield Layer(deepest + 1, _conv_norm(network, width, width), _doubled(network) * width)
+        yield _conv_norm(network, width, width).on(deepest + 1, kept=_doubled(network) * width)
 
 
-def _upsampling(network: NetworkConfig, level: int) -> tuple[int, Layer]:
+def _upsampling(network: NetworkConfig, level: int) -> tuple[int, tuple[Layer, ...]]:
     """Channels that arrive at the level from below, and the layers that bring them."""
     skip, coarse = network.channels[level - 1 : level + 1]
     stride, kernel = network.strides[level - 1], network.kernel_sizes[level - 1]
     if network.upsample == "linear":
-        return coarse, Layer(level, 0, 0)
+        return coarse, ()
+    # A transposed convolution works once for each voxel that it reads.
     if network.upsample == "deconv":
-        return skip, Layer(level, _conv(coarse, skip, stride), 0)
+        return skip, (_conv(coarse, skip, stride).on(level + 1, kept=0),)
     wider = tuple(step + 2 for step in stride)
-    expansion = _conv(coarse, coarse, wider) if network.upsample == "transpose" else 0
+    expansion = _conv(coarse, coarse, wider) if network.upsample == "transpose" else _Cost()
     refined = _conv_norm(network, coarse, skip, kernel)
-    return skip, Layer(level, expansion + refined, coarse + _doubled(network) * skip)
+    return skip, (expansion.on(level + 1, kept=0), refined.on(level, kept=coarse + _doubled(network) * skip))
 
 
 def _gates(network: NetworkConfig, level: int, up: int) -> Iterator[Layer]:
@@ -96,23 +137,25 @@ def _gates(network: NetworkConfig, level: int, up: int) -> Iterator[Layer]:
     skip, coarse = network.channels[level - 1 : level + 1]
     inner, count = network.gate_widths[level], 2 if network.gate == "multi" else 1
     if network.gate == "additive":
-        parameters = sum(_conv_norm(network, *pair) for pair in ((skip, inner), (up, inner), (inner, 1)))
-        yield Layer(level, parameters, 3 * inner)
+        parts = (_conv_norm(network, *pair) for pair in ((skip, inner), (up, inner), (inner, 1)))
+        yield sum(parts, _Cost()).on(level, kept=3 * inner)
     else:
         theta = _conv(skip, inner, network.strides[level - 1], bias=False)
-        parameters = theta + _conv(coarse, inner) + _conv(inner, 1)
-        yield Layer(level + 1, count * parameters, count * 2 * inner)
-    projected = _conv_norm(network, skip, skip) if network.gate_projection else 0
+        cost = theta + _conv(coarse, inner) + _conv(inner, 1)
+        yield (cost * count).on(level + 1, kept=count * 2 * inner)
+    projected = _conv_norm(network, skip, skip) if network.gate_projection else _Cost()
     joined = network.gate_projection or count > 1
-    combined = _conv_norm(network, count * skip, skip) if joined else 0
+    combined = _conv_norm(network, count * skip, skip) if joined else _Cost()
     kept = (count * (2 * skip * network.gate_projection + skip) + 2 * skip) if joined else 0
-    yield Layer(level, count * projected + combined, kept + count)
+    yield (projected * count + combined).on(level, kept=kept + count)
 
 
 def _heads(network: NetworkConfig) -> Iterator[Layer]:
     headed = network.channels[: 1 if network.deep_supervision == "none" else -1]
     classes = network.out_channels
     for level, width in enumerate(headed, start=1):
-        yield Layer(level, _conv(width, classes), classes)
+        head = _conv(width, classes).on(level, kept=classes)
+        auxiliary = level > 1 and network.deep_supervision == "auxiliary"
+        yield head._replace(operations=0) if auxiliary else head
     if network.deep_supervision == "fused":
-        yield Layer(1, _conv(len(headed) * classes, classes), 2 * len(headed) * classes)
+        yield _conv(len(headed) * classes, classes).on(1, kept=2 * len(headed) * classes)

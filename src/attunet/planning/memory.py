@@ -93,7 +93,7 @@ def fit_memory(make: Make, limit: MemoryLimit, measure: Measure | None = None, *
             f"training takes {measured.gb:.1f} GB even with patches of {patch} voxels, {limit.gb:.1f} GB are allowed",
             hint="choose a smaller --size, or allow more with --memory",
         )
-    if plan is whole:
+    if plan is whole and plan.preset != "paper":  # which is to be trained with the paper's batch
         plan, measured = _grown(plan, measured, scales, growth)
     return _explained(plan, whole, measured, limit)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from typing import Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from attunet.errors import ConfigError
 from attunet.networks import default_network, listing_network, paper_network
 from attunet.planning.budget import BUDGETS, Budget, Dials
 from attunet.planning.fingerprint import Fingerprint
-from attunet.planning.grid import Grid, plan_dims, plan_grid
+from attunet.planning.grid import Grid, follows_paper, plan_dims, plan_grid
 from attunet.planning.mirroring import Mirroring, plan_mirroring
 from attunet.planning.normalization import plan_normalization
 from attunet.planning.summary import describe_labels, summarize
@@ -22,20 +23,28 @@ __all__ = ["make_plan"]
 
 _LARGEST_BATCH = {2: 32, 3: 8}
 _PUBLISHED_LEVELS = 5
+_PAPER_PATCH = (160, 160, 96)
+_PAPER_BATCH = 2
 
 
 def make_plan(fingerprint: Fingerprint, dials: Dials, voxels: int | None = None) -> Plan:
     """Decide spacing, normalisation, patch, batch and network.
 
-    Args: the data; the dials; most voxels of a patch, where memory is short; those of the size when None.
+    Args: the data; the dials; most voxels of a patch, where memory is short; those of the size (or of the paper) when
+        None.
     Raises: ConfigError when the dials contradict the data or each other (a 3-D network for 2-D images).
     """
     reasons = {"labels": describe_labels(fingerprint), "size": dials.size_reason}
     budget = BUDGETS[dials.size]
     dims = plan_dims(fingerprint, dials, reasons)
+    published = dims == 3 and follows_paper(fingerprint, dials)
+    if published:
+        budget = replace(budget, voxels={dims: prod(_PAPER_PATCH)})
     grid = plan_grid(fingerprint, dims, budget, dials, reasons)
+    if published:
+        grid = replace(grid, shape=np.array(_PAPER_PATCH, float))
     allowed = replace(budget, voxels={dims: voxels or budget.voxels[dims]})
-    topology = _topology(grid, dims, allowed, dials, reasons)
+    topology = _topology(grid, dims, allowed, dials, reasons, published=published)
     mirroring = _mirroring(fingerprint, grid, dims, dials)
     reasons["mirror_axes"] = mirroring.reason
     return Plan(
@@ -53,7 +62,7 @@ def make_plan(fingerprint: Fingerprint, dials: Dials, voxels: int | None = None)
             normalization=plan_normalization(fingerprint, dials, reasons),
         ),
         patch_size=topology.patch_size,
-        batch_size=_batch(topology, dims, allowed, reasons),
+        batch_size=_batch(topology, dims, allowed, reasons, published=published),
         network=_network(fingerprint, topology, dims, budget, dials, reasons),
         resolution=grid.resolution,
         mirror_axes=mirroring.axes,
@@ -63,27 +72,34 @@ def make_plan(fingerprint: Fingerprint, dials: Dials, voxels: int | None = None)
     )
 
 
-def _topology(grid: Grid, dims: Literal[2, 3], budget: Budget, dials: Dials, reasons: dict[str, str]) -> Topology:
-    published = None if dials.preset == "default" else _PUBLISHED_LEVELS
+def _topology(
+    grid: Grid, dims: Literal[2, 3], budget: Budget, dials: Dials, reasons: dict[str, str], *, published: bool
+) -> Topology:
+    levels = None if dials.preset == "default" else _PUBLISHED_LEVELS
     topology = plan_topology(
-        grid.shape, grid.spacing, dims, budget.voxels[dims], len(budget.channels), fixed_levels=published
+        grid.shape, grid.spacing, dims, budget.voxels[dims], len(budget.channels), fixed_levels=levels
     )
     shape = " x ".join(f"{size:.0f}" for size in grid.shape[:dims])
     reasons["patch_size"] = (
         f"the median shape on the model grid, {shape}, shrunk to at most {budget.voxels[dims]:,} voxels for this "
         "size and rounded up to what the network halves evenly"
     )
+    if published:
+        reasons["patch_size"] = f"{shape} voxels, as in the paper"
     reasons["strides"] = (
         "five levels, as published"
-        if published
+        if levels
         else f"{len(topology.strides) + 1} levels: axes are halved while 4 voxels remain, coarse axes later"
     )
     return topology
 
 
-def _batch(topology: Topology, dims: Literal[2, 3], budget: Budget, reasons: dict[str, str]) -> int:
+def _batch(topology: Topology, dims: Literal[2, 3], budget: Budget, reasons: dict[str, str], *, published: bool) -> int:
+    if published:
+        reasons["batch_size"] = "as in the paper"
+        return _PAPER_BATCH
     allowed = budget.voxels[dims] * budget.batch[dims]
-    batch = max(2, min(allowed // int(np.prod(topology.patch_size)), _LARGEST_BATCH[dims]))
+    batch = max(2, min(allowed // prod(topology.patch_size), _LARGEST_BATCH[dims]))
     reasons["batch_size"] = (
         f"as many patches as {allowed:,} voxels allow at this size, from 2 to {_LARGEST_BATCH[dims]}"
     )

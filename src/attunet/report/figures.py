@@ -14,11 +14,14 @@ from attunet.evaluation.summary import Summary
 from attunet.report.overlay import overlay
 from attunet.report.theme import CHART_WIDTH, INK, chart, color_of, legend_below, legend_columns, save_figure, tidy
 
-__all__ = ["curves", "overlay", "save_figure", "score_boxes"]
+__all__ = ["GATE_PREFIX", "curves", "gate_curves", "overlay", "save_figure", "score_boxes"]
 
 Row = Mapping[str, float]
 
 LABEL_PREFIX = "dice_"
+
+GATE_PREFIX = "gate_"
+"""Of the columns gate_LEVEL_mean and gate_LEVEL_sd of a history."""
 
 
 def curves(history: Sequence[Row]) -> Figure:
@@ -42,6 +45,32 @@ def curves(history: Sequence[Row]) -> Figure:
     lower.set_ylim(0.0, 1.0)
     legend_below(figure, lower.lines)
     return figure
+
+
+def gate_curves(history: Sequence[Row]) -> Figure:
+    """The mean coefficient of every gate over the training, and its standard deviation as a band.
+
+    Args: rows as for `curves`, with `gate_LEVEL_mean` and `gate_LEVEL_sd` in those epochs in which it was measured.
+    """
+    figure = chart(CHART_WIDTH, 3.4)
+    axes = figure.subplots()
+    unit = "minutes" if any("minutes" in row for row in history) else "epoch"
+    keys = list(dict.fromkeys(key for row in history for key in row if _is_mean_of_gate(key)))
+    for position, key in enumerate(keys):
+        color, spread = color_of(position), key.removesuffix("mean") + "sd"
+        _line(axes, history, unit, key, color=color, label=key.removeprefix(GATE_PREFIX).removesuffix("_mean"))
+        known = [(row[unit], row[key], row[spread]) for row in history if {unit, key, spread} <= row.keys()]
+        if known:
+            x, mean, sd = np.array(known).T
+            axes.fill_between(x, mean - sd, mean + sd, color=color, alpha=0.18, linewidth=0)
+    tidy(axes, xlabel=unit, title="How much the gates let through")
+    axes.set_ylim(0.0, 1.02)
+    legend_below(figure, axes.lines)
+    return figure
+
+
+def _is_mean_of_gate(key: str) -> bool:
+    return key.startswith(GATE_PREFIX) and key.endswith("_mean")
 
 
 def score_boxes(summary: Summary) -> Figure:

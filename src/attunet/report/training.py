@@ -10,7 +10,7 @@ from attunet.config import Plan
 from attunet.evaluation.summary import Summary
 from attunet.report.cases import CaseView, case_pictures
 from attunet.report.cells import number, spread
-from attunet.report.figures import curves, score_boxes
+from attunet.report.figures import GATE_PREFIX, curves, gate_curves, score_boxes
 from attunet.report.film import read_film
 from attunet.report.html import Picture, Section, Table, write_report
 
@@ -49,10 +49,13 @@ def write_training_report(
         _scores(summary),
         Picture("Dice of every case", score_boxes(summary), "dice"),
         Picture("Learning curves", curves(history), "learning_curves"),
+        *_gates(history),
         *case_pictures(views, plan, "prediction and attention"),
     ]
     if film is not None and film.is_dir():
-        sections += read_film(film, labels=plan.labels, modality=plan.modality)
+        # Its images are as the network sees them: in HU again only where the plan normalises CT as such.
+        windowed = all(how.kind == "ct" for how in plan.preprocessing.normalization)
+        sections += read_film(film, labels=plan.labels, modality=plan.modality if windowed else "other")
     sections += [*more, _decisions(plan)]
     write_report(
         path,
@@ -62,6 +65,14 @@ def write_training_report(
         sections=sections,
         notes=_NOTES,
     )
+
+
+def _gates(history: Sequence[dict[str, float]]) -> list[Section]:
+    """How open the gates were, where that was logged."""
+    if not any(key.startswith(GATE_PREFIX) for row in history for key in row):
+        return []
+    caption = "Mean coefficient of each gate on the training patches, ± its standard deviation: 1 lets all pass"
+    return [Picture(caption, gate_curves(history), "gates")]
 
 
 def read_history(log: Path) -> list[dict[str, float]]:

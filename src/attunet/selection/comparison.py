@@ -27,7 +27,7 @@ from attunet.inference.member import Pass, ask
 from attunet.inference.outputs import decide, expected_dice, on_image
 from attunet.inference.segmenter import Segmenter
 
-__all__ = ["Candidate", "Verdict", "candidates_of", "common_folds", "judge_runs"]
+__all__ = ["Candidate", "Verdict", "candidates_of", "check_datasets", "common_folds", "judge_runs"]
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
@@ -110,6 +110,17 @@ def common_folds(runs: Mapping[str, Path]) -> tuple[int, ...]:
     return tuple(shared)
 
 
+def check_datasets(sources: Mapping[str, Path]) -> None:
+    """Raises: ConfigError unless all runs, by name, were trained on the data set at one path."""
+    first, *others = sources
+    for name in others:
+        if sources[name].resolve() != sources[first].resolve():
+            raise ConfigError(
+                f"{first} and {name} were trained on different data sets: {sources[first]} and {sources[name]}",
+                hint="only runs of one data set can be compared",
+            )
+
+
 def judge_runs(
     runs: Mapping[str, Path],
     *,
@@ -152,13 +163,8 @@ def _check_fold(runs: Mapping[str, Path], fold: int) -> None:
                 f"fold {fold} of {name} was validated on the cases it was trained on, which judges nothing",
                 hint="train with more cases",
             )
+    check_datasets({name: split.dataset for name, split in splits.items()})
     for name in others:
-        if splits[name].dataset.resolve() != splits[first].dataset.resolve():
-            sources = f"{splits[first].dataset} and {splits[name].dataset}"
-            raise ConfigError(
-                f"{first} and {name} were trained on different data sets: {sources}",
-                hint="only runs of one data set can be compared",
-            )
         if set(splits[name].validation) != set(splits[first].validation):
             apart = sorted(set(splits[name].validation) ^ set(splits[first].validation))
             raise ConfigError(

@@ -72,6 +72,7 @@ def finish_fold(
         history=history.rows,
         summary=summary,
         views=show_cases(segmenter, cases, summary, geometry=geometry),
+        film=paths.film,
     )
     summary.write(paths.metrics)
     save_manifest(run)

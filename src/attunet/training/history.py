@@ -16,13 +16,14 @@ __all__ = ["History"]
 
 
 class History(pl.Callback):
-    """One row per epoch: epoch, step, minutes, learning_rate, loss, and Dice per label where it was validated."""
+    """One row per epoch: epoch, step, minutes, learning_rate, loss, gates, and Dice per label where validated."""
 
     def __init__(self, schedule: Schedule, paths: FoldPaths) -> None:
         self._schedule = schedule
         self._paths = paths
         self.rows: list[dict[str, float]] = []
         self._validated: dict[str, float] = {}
+        self._gates: dict[str, float] = {}
         self._restored = 0
 
     @property
@@ -34,6 +35,10 @@ class History(pl.Callback):
         """Scores that belong to the epoch now ending."""
         self._validated = {"dice": mean, **{f"dice_{name}": value for name, value in scores.items()}}
 
+    def add_gates(self, columns: dict[str, float]) -> None:
+        """Figures of a gate that belong to the epoch now ending, by column."""
+        self._gates |= columns
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the row, write the file, tell the other loggers."""
         row = {
@@ -42,10 +47,11 @@ class History(pl.Callback):
             "minutes": round(self._schedule.elapsed / 60, 3),
             "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
             "loss": float(trainer.callback_metrics.get("loss", float("nan"))),
+            **self._gates,
             **self._validated,
         }
         self.rows.append(row)
-        self._validated = {}
+        self._gates, self._validated = {}, {}
         for logger in trainer.loggers:
             logger.log_metrics(
                 {name: value for name, value in row.items() if name != "epoch"}, step=trainer.global_step

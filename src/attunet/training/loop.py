@@ -15,6 +15,8 @@ from lightning.pytorch.strategies import DDPStrategy
 from attunet.config import Plan, TrainingConfig
 from attunet.errors import TrainingError
 from attunet.training.checkpoint import WholeCheckpoints
+from attunet.training.film import EpochFilm
+from attunet.training.gates import GateWatch
 from attunet.training.history import History
 from attunet.training.loader import patch_loader
 from attunet.training.loggers import make_loggers
@@ -24,7 +26,7 @@ from attunet.training.ranks import leads
 from attunet.training.schedule import Schedule
 from attunet.training.start import start_network
 from attunet.training.store import StoredCase
-from attunet.training.validation import FullVolumeValidation
+from attunet.training.validation import FullVolumeValidation, validated_cases
 
 __all__ = ["MakeCallbacks", "Notice", "train_network"]
 
@@ -56,14 +58,14 @@ def train_network(
     """
     schedule = Schedule(config)
     try:
-        return _train(train, validation, plan, config, paths, schedule, accelerator, resume, callbacks)
+        return _train(train, validation, plan, config, paths, schedule, accelerator, resume, callbacks, notice)
     except DivergenceError as error:
         if schedule.calmed:
             raise _hopeless(error) from error
         notice(f"{error.message}; going back to the last checkpoint, and on at a quarter of the rate")
     schedule = Schedule(config, calmer=True)
     try:
-        return _train(train, validation, plan, config, paths, schedule, accelerator, True, callbacks)
+        return _train(train, validation, plan, config, paths, schedule, accelerator, True, callbacks, notice)
     except DivergenceError as error:
         raise _hopeless(error) from error
 
@@ -78,16 +80,19 @@ def _train(
     accelerator: str,
     resume: bool,
     callbacks: MakeCallbacks,
+    notice: Notice,
 ) -> History:
     pl.seed_everything(config.seed, workers=False, verbose=False)
     history = History(schedule, paths)
-    judge = FullVolumeValidation(validation, plan, config, schedule, history, paths)
+    film = EpochFilm(validated_cases(validation), plan, schedule, paths)
+    judge = FullVolumeValidation(validation, plan, config, schedule, history, paths, film)
+    watch = GateWatch(schedule, history, notice)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # lightning's advice on workers and loggers is not the user's concern
         begun = resume and paths.last.exists()
         module = TrainingModule(plan, config, start_network(plan, config, transfer=not begun)[0])
         reporting = callbacks(schedule, history) if leads() else ()
-        trainer = _trainer(plan, config, paths, accelerator, [schedule, judge, history, *reporting])
+        trainer = _trainer(plan, config, paths, accelerator, [schedule, judge, film, watch, history, *reporting])
         loader = patch_loader(train, plan, config, lambda: trainer)
         _fit(trainer, module, loader, paths, resume)
     return history

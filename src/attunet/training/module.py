@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from attunet.config import Plan, TrainingConfig
 from attunet.errors import TrainingError
 from attunet.nn import AttentionUNet, in_layout
+from attunet.training.attention_loss import attention_loss
 from attunet.training.augment import Patch
 from attunet.training.loss import SegmentationLoss
 
@@ -24,7 +25,10 @@ class DivergenceError(TrainingError):
 
 
 class TrainingModule(pl.LightningModule):
-    """Trains the plan's network, new or as given; `averaged` follows its weights as an exponential moving average."""
+    """Trains the plan's network, new or as given; `averaged` follows its weights as an exponential moving average.
+
+    `attention` holds the coefficients (B, maps, *level grid) of the last step by gate.
+    """
 
     def __init__(self, plan: Plan, config: TrainingConfig, network: AttentionUNet | None = None) -> None:
         super().__init__()
@@ -37,6 +41,8 @@ class TrainingModule(pl.LightningModule):
         ).requires_grad_(False)
         self._layout = layout
         self._loss = SegmentationLoss(plan, config)
+        self._gates_loss = attention_loss(plan, config)
+        self.attention: dict[str, Tensor] = {}
 
     @property
     def kept(self) -> AttentionUNet:
@@ -48,6 +54,9 @@ class TrainingModule(pl.LightningModule):
         image = batch.image.to(memory_format=self._layout)
         result = self.network(image, detailed=True)
         loss = self._loss(result.logits, result.auxiliary, batch.label, batch.known)
+        if self._gates_loss is not None:
+            loss = loss + self._gates_loss(result.attention, batch.label, batch.known)
+        self.attention = {name: alpha.detach() for name, alpha in result.attention.items()}
         self.log("loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(image), sync_dist=True)
         return loss
 

@@ -25,6 +25,16 @@ class FoldPaths(FoldFiles):
         return self.folder / "checkpoints" / "best.safetensors"
 
     @property
+    def frames(self) -> Path:
+        """The film's frames, to go on from: one file per recorded validation."""
+        return self.folder / "checkpoints" / "film"
+
+    @property
+    def film(self) -> Path:
+        """Where the gates looked in a few cases as the training went on, frame by frame."""
+        return self.folder / "film"
+
+    @property
     def log(self) -> Path:
         """One row per epoch."""
         return self.folder / "log.csv"

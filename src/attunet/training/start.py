@@ -8,6 +8,7 @@ from attunet.bundle import load_bundle
 from attunet.config import Plan, TrainingConfig
 from attunet.nn import AttentionUNet
 from attunet.nn.transfer import Transfer, freeze_encoder, transfer_weights
+from attunet.training.attention_loss import attention_loss
 from attunet.training.loader import require_shares
 from attunet.training.loggers import require_loggers
 from attunet.training.loss import SegmentationLoss
@@ -25,6 +26,7 @@ def check_start(plan: Plan, config: TrainingConfig, *, transfer: bool = True) ->
     require_loggers(config)
     require_shares(plan, config)
     SegmentationLoss(plan, config)
+    attention_loss(plan, config)
     return start_network(plan, config, transfer=transfer)[1]
 
 

@@ -12,21 +12,22 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import blosc2
 import numpy as np
 
 from attunet.config import Plan
 from attunet.data.cases import Case, GeometryPolicy, read_case
-from attunet.data.preprocess import IGNORED, prepare, prepare_label
-from attunet.data.volume import Array
+from attunet.data.preprocess import IGNORED, model_affine, prepare, prepare_label
+from attunet.data.volume import Affine, Array
 from attunet.errors import AttunetError, LabelError, TrainingError
 from attunet.files import write_text
 from attunet.training.interrupts import interrupts_wait
 
 __all__ = ["Contents", "StoredCase", "default_store", "store_cases"]
 
-_FORMAT = 2
+_FORMAT = 3
 _POINTS_PER_CLASS = 4096
 
 
@@ -65,8 +66,15 @@ class StoredCase:
 
     def contents(self) -> Contents:
         """What the case holds, known without reading it."""
-        content = json.loads((self.folder / "contents.json").read_text(encoding="utf-8"))
+        content = self._facts()
         return Contents(tuple(content["classes"]), content["digest"])
+
+    def affine(self) -> Affine:
+        """Where the arrays lie: 4x4, their voxel indices to RAS+ millimetres."""
+        return np.array(self._facts()["affine"], np.float64)
+
+    def _facts(self) -> dict[str, Any]:
+        return dict(json.loads((self.folder / "contents.json").read_text(encoding="utf-8")))
 
 
 def default_store() -> Path:
@@ -142,7 +150,7 @@ def _state(file: Path) -> tuple[str, int, int, int]:
 
 def _store(case: Case, plan: Plan, geometry: GeometryPolicy, target: Path) -> None:
     try:
-        image, classes = _prepared(case, plan, geometry)
+        image, classes, affine = _prepared(case, plan, geometry)
     except AttunetError as error:
         if case.id in error.message:
             raise
@@ -153,7 +161,11 @@ def _store(case: Case, plan: Plan, geometry: GeometryPolicy, target: Path) -> No
         _write(temporary / "label.b2nd", classes, plan)
         points = _points(classes, len(plan.file_values))
         np.savez(temporary / "points.npz", allow_pickle=False, **points)
-        contents = {"classes": [int(index) for index in points], "digest": hashlib.sha256(image.tobytes()).hexdigest()}
+        contents = {
+            "classes": [int(index) for index in points],
+            "digest": hashlib.sha256(image.tobytes()).hexdigest(),
+            "affine": affine.tolist(),
+        }
         write_text(temporary / "contents.json", json.dumps(contents))
         temporary.replace(target)
     except OSError:
@@ -163,13 +175,14 @@ def _store(case: Case, plan: Plan, geometry: GeometryPolicy, target: Path) -> No
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _prepared(case: Case, plan: Plan, geometry: GeometryPolicy) -> tuple[Array, Array]:
-    """Image (C, I, J, K) and classes (I, J, K) on the model grid."""
+def _prepared(case: Case, plan: Plan, geometry: GeometryPolicy) -> tuple[Array, Array, Affine]:
+    """Image (C, I, J, K) and classes (I, J, K) on the model grid, and its affine."""
     image, label = read_case(case, geometry=geometry)
     if label is None:
         raise LabelError("there is no label", hint="add its mask, or leave the case out")
     prepared = prepare(image, plan.preprocessing)
-    return prepared.array, prepare_label(label, prepared.trail, plan.file_values, plan.ignore_label)
+    classes = prepare_label(label, prepared.trail, plan.file_values, plan.ignore_label)
+    return prepared.array, classes, model_affine(prepared.trail)
 
 
 def _write(path: Path, array: Array, plan: Plan) -> None:

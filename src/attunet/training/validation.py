@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning.pytorch as pl
 import numpy as np
@@ -14,9 +14,11 @@ from torch import distributed
 from attunet.config import Plan, TrainingConfig
 from attunet.data.preprocess import IGNORED
 from attunet.data.volume import Array
+from attunet.inference.member import gate_strides
 from attunet.inference.sliding_window import sliding_window
 from attunet.inference.torch_engine import TorchEngine
 from attunet.nn.weights import save_weights
+from attunet.training.film import EpochFilm
 from attunet.training.history import History
 from attunet.training.module import TrainingModule
 from attunet.training.paths import FoldPaths
@@ -24,9 +26,10 @@ from attunet.training.schedule import Schedule
 from attunet.training.store import StoredCase
 from attunet.training.targets import known_outputs, members
 
-__all__ = ["FullVolumeValidation"]
+__all__ = ["FullVolumeValidation", "validated_cases"]
 
 _MOST_CASES = 10
+T = TypeVar("T")
 
 
 class FullVolumeValidation(pl.Callback):
@@ -35,6 +38,7 @@ class FullVolumeValidation(pl.Callback):
     Runs after the first epoch, at the end, and in between as often as its share of the time allows (a share of 1:
     after every epoch); the best weights are written each time they improve. Ends the training after `patience`
     validations without a better Dice; `stale` counts them. Several processes share the cases, and know all scores.
+    The film takes its frames from the same pass.
     """
 
     def __init__(
@@ -45,14 +49,15 @@ class FullVolumeValidation(pl.Callback):
         schedule: Schedule,
         history: History,
         paths: FoldPaths,
+        film: EpochFilm,
     ) -> None:
-        step = max(1, -(-len(cases) // _MOST_CASES))
-        self._cases = tuple(cases)[::step]
+        self._cases = validated_cases(cases)
         self._plan = plan
         self._config = config
         self._schedule = schedule
         self._history = history
         self._paths = paths
+        self._film = film
         self._spent = 0.0
         self._last = 0.0
         self.best = -1.0
@@ -70,8 +75,6 @@ class FullVolumeValidation(pl.Callback):
             return
         started = time.monotonic()
         scores = self.validate(pl_module)
-        self._last = time.monotonic() - started
-        self._spent += self._last
         known = [score for score in scores.values() if not np.isnan(score)]
         mean = float(np.mean(known)) if known else 0.0  # no label in any case: any weights are as good
         self._history.add_validation(mean, scores)
@@ -81,6 +84,9 @@ class FullVolumeValidation(pl.Callback):
             if trainer.is_global_zero:
                 save_weights(pl_module.kept, self._paths.best)
         trainer.should_stop = trainer.should_stop or self._weary
+        self._film.record(trainer, _gathered(self._film.shots()))
+        self._last = time.monotonic() - started
+        self._spent += self._last
 
     def validate(self, module: TrainingModule) -> dict[str, float]:
         """Label or region name to Dice, voxels pooled per case and averaged over the cases in which it occurs.
@@ -123,7 +129,18 @@ class FullVolumeValidation(pl.Callback):
     def _case_dice(self, case: StoredCase, engine: TorchEngine) -> list[float]:
         """One number per foreground label or region."""
         plan, label = self._plan, case.label()[:]
-        logits = sliding_window(case.image()[:], engine, plan.patch_size, classes=len(plan.outputs)).logits
+        watched = case in self._film.probes
+        stitched = sliding_window(
+            case.image()[:],
+            engine,
+            plan.patch_size,
+            classes=len(plan.outputs),
+            attention=watched,
+            strides=gate_strides(plan),
+        )
+        if watched:
+            self._film.take(case, stitched.attention)
+        logits = stitched.logits
         # A sigmoid above one half is a logit above zero.
         answer = logits > 0 if plan.regions else logits.argmax(0) == np.arange(len(logits)).reshape(-1, 1, 1, 1)
         known = label != IGNORED
@@ -132,6 +149,11 @@ class FullVolumeValidation(pl.Callback):
             _dice(np.logical_or.reduce([label == index for index in united]), predicted & known) if told else math.nan
             for predicted, united, told in outputs[-len(plan.foreground) :]
         ]
+
+
+def validated_cases(cases: Sequence[StoredCase]) -> tuple[StoredCase, ...]:
+    """Those of a fold's validation cases that are looked at while training: at most ten, spread over all."""
+    return tuple(cases)[:: max(1, -(-len(cases) // _MOST_CASES))]
 
 
 def _dice(reference: Array, predicted: Array) -> float:
@@ -147,11 +169,11 @@ def _place() -> tuple[int, int]:
     return distributed.get_rank(), distributed.get_world_size()
 
 
-def _gathered(rows: list[list[float]]) -> list[list[float]]:
+def _gathered(rows: list[T]) -> list[T]:
     """The rows of all processes, in each of them."""
     _, processes = _place()
     if processes == 1:
         return rows
-    found: list[list[list[float]]] = [[] for _ in range(processes)]
+    found: list[list[T]] = [[] for _ in range(processes)]
     distributed.all_gather_object(found, rows)
     return [row for part in found for row in part]

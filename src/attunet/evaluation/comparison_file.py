@@ -1,0 +1,74 @@
+"""A comparison as summary.json: every number of it, nan as null, with the rules it was made by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attunet.evaluation.comparison import Comparison, Contestant, Difference
+from attunet.evaluation.summary_file import plain
+
+__all__ = ["CONVENTIONS", "comparison_to_json"]
+
+CONVENTIONS: Mapping[str, str] = {
+    "difference": "The first model minus the other one, case by case.",
+    "pairs": "Cases in which a label is in neither mask of one model, or was not drawn, are left out of its pair.",
+    "p": "Two-sided Wilcoxon signed-rank test; cases without a difference are left out of the ranks.",
+    "holm": "Holm's correction, for each metric over all labels (and their mean, where there are several) and models.",
+    "effect": "Matched-pairs rank-biserial correlation, in [-1, 1].",
+    "ci95": "Percentile bootstrap of the mean difference, the cases drawn anew 2000 times.",
+    "unit": "Cases are the unit. Each fold was trained once: how much another seed would change is in no interval.",
+    "flops": "Of one window, without mirroring; a multiply-add counts as 2; convolutions only.",
+    "seconds": "Measured on this machine while comparing: one case at a time, all windows and mirrored copies, without "
+    "reading and writing.",
+}
+
+
+def comparison_to_json(comparison: Comparison) -> dict[str, Any]:
+    """The content of summary.json."""
+    return {
+        "dataset": comparison.dataset,
+        "folds": list(comparison.folds),
+        "cases": comparison.cases,
+        "verdict": comparison.verdict,
+        "sentences": list(comparison.sentences),
+        "models": [_contestant(contestant) for contestant in comparison.contestants],
+        "differences": [_difference(comparison, difference) for difference in comparison.differences],
+        "remarks": list(comparison.remarks),
+        "conventions": dict(CONVENTIONS),
+    }
+
+
+def _contestant(contestant: Contestant) -> dict[str, Any]:
+    return {
+        "name": contestant.name,
+        "description": contestant.description,
+        "gate": contestant.gate,
+        "parameters": contestant.parameters,
+        "flops": contestant.flops,
+        "patch_size": list(contestant.patch),
+        "engine": contestant.engine,
+        "median_seconds": plain(contestant.median_seconds),
+        "seconds": dict(contestant.seconds),
+        "budget": contestant.budget,
+        "steps": {str(fold): steps for fold, steps in contestant.steps.items()},
+        "minutes": {str(fold): minutes for fold, minutes in contestant.minutes.items()},
+        "scores": contestant.summary.to_dict(),
+    }
+
+
+def _difference(comparison: Comparison, difference: Difference) -> dict[str, Any]:
+    test = difference.test
+    return {
+        "model": comparison.baseline.name,
+        "other": difference.other,
+        "label": difference.label,
+        "metric": difference.metric,
+        "cases": test.cases,
+        "equal_cases": test.zeros,
+        "mean": plain(test.mean),
+        "ci95": [plain(test.low), plain(test.high)],
+        "effect": plain(test.effect),
+        "p": plain(test.p),
+        "holm": plain(test.holm),
+    }

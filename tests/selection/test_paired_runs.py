@@ -1,0 +1,126 @@
+"""Existing runs compared on the cases that all of them can be judged on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from attunet.bundle import fold_folder, load_bundle, save_manifest
+from attunet.config import TrainingConfig
+from attunet.data.folds import Split
+from attunet.errors import ConfigError, DatasetError
+from attunet.planning.layers import count_parameters
+from attunet.selection import verdicts
+from attunet.selection.paired_runs import compare_runs, shared_cases, write_comparison
+
+LABELS = {"background": 0, "blob": 1}
+
+
+@pytest.fixture(scope="session")
+def plain_run(make_model):
+    return make_model(3, folds=2, labels=LABELS, gate=None)
+
+
+@pytest.fixture
+def runs(make_folded, plain_run, tmp_path):
+    """A gated and an ungated run of the same two folds."""
+    gated = make_folded(tmp_path)
+    plain = shutil.copytree(plain_run, tmp_path / "plain")
+    for fold in (0, 1):
+        Split.read(fold_folder(gated, fold)).write(fold_folder(plain, fold))
+    return {"gated": gated, "plain": plain}
+
+
+def tell_training(run, steps=(40, 38), **settings):
+    content = TrainingConfig(**settings).model_dump(mode="json")
+    (run / "training.yaml").write_text(yaml.safe_dump(content))
+    for fold, count in enumerate(steps):
+        log = f"epoch,step,minutes,loss\n0,1,0.1,1.5\n1,{count},{fold + 1},1.0\n"
+        (fold_folder(run, fold) / "log.csv").write_text(log)
+
+
+def test_runs_are_judged_on_all_unseen_cases_and_nothing_is_done_twice(runs, tmp_path, monkeypatch):
+    seen = []
+    found = compare_runs(runs, tmp_path / "out", device="cpu", advance=lambda *counts: seen.append(counts))
+    assert seen == [(done, 12) for done in range(1, 13)]
+    gated, plain = found.contestants
+    assert [case.case for case in gated.summary.cases] == [case.case for case in plain.summary.cases]
+    assert found.cases == 6
+    assert found.folds == (0, 1)
+    assert (gated.gate, plain.gate) == ("grid", None)
+    assert gated.parameters > plain.parameters == count_parameters(load_bundle(runs["plain"]).plan.network)
+    assert gated.flops > plain.flops > 0
+    assert gated.steps == {}
+    monkeypatch.setattr(verdicts, "ask", lambda *_: pytest.fail("it was predicted already"))
+    again = compare_runs(runs, tmp_path / "out", device="cpu")
+    assert again.differences == found.differences
+
+
+def test_it_is_written_as_report_and_numbers(runs, tmp_path):
+    found = compare_runs(runs, tmp_path / "out", device="cpu", descriptions={"plain": "no gates"})
+    write_comparison(found, tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert content["verdict"] == found.verdict
+    assert content["models"][1]["description"] == "no gates"
+    assert found.verdict in (tmp_path / "out" / "report.html").read_text(encoding="utf-8").replace("&#39;", "'")
+
+
+def test_steps_minutes_and_budget_are_told(runs, tmp_path):
+    for run in runs.values():
+        tell_training(run, max_time=60.0)
+    found = compare_runs(runs, tmp_path / "out", device="cpu")
+    assert found.baseline.steps == {0: 40, 1: 38}
+    assert found.baseline.minutes == {0: 1.0, 1: 2.0}
+    assert found.baseline.budget == "1 min a fold"
+    assert "Bounded by time, 1 min a fold" in found.remarks[0]
+    tell_training(runs["plain"], epochs=3)
+    (remark,) = compare_runs(runs, tmp_path / "out", device="cpu").remarks
+    assert "different budgets" in remark
+    assert "plain: 3 epochs of 50 steps a fold" in remark
+    tell_training(runs["gated"], epochs=3)
+    assert "Bounded by steps" in compare_runs(runs, tmp_path / "out", device="cpu").remarks[0]
+
+
+def test_only_cases_that_every_run_has_not_seen_are_shared(runs):
+    split = Split.read(fold_folder(runs["plain"], 1))
+    shutil.rmtree(fold_folder(runs["plain"], 0))
+    save_manifest(runs["plain"])
+    replace(split, train=("case1", "case2", "case4"), validation=("case0", "case3")).write(
+        fold_folder(runs["plain"], 1)
+    )
+    shared = shared_cases(runs)
+    assert [(one["gated"].fold, one["plain"].fold, one["gated"].case.id) for one in shared] == [
+        (0, 1, "case0"),
+        (1, 1, "case3"),
+    ]
+    with pytest.raises(ConfigError, match="no case that all runs can be judged on: gated has folds 0, 1; plain has"):
+        shared_cases(runs, folds=[0])
+
+
+def test_different_folds_are_remarked(runs, tmp_path):
+    split = Split.read(fold_folder(runs["plain"], 1))
+    replace(split, train=("case0", "case2")).write(fold_folder(runs["plain"], 1))
+    assert "different folds" in compare_runs(runs, tmp_path / "out", device="cpu").remarks[-1]
+
+
+def test_runs_of_another_task_or_data_set_are_refused(runs, tiny_run, tmp_path):
+    with pytest.raises(ConfigError, match="differ in their labels"):
+        compare_runs({**runs, "other": tiny_run}, tmp_path / "out", device="cpu")
+    for fold in (0, 1):
+        folder = fold_folder(runs["plain"], fold)
+        replace(Split.read(folder), dataset=tmp_path / "elsewhere").write(folder)
+    with pytest.raises(ConfigError, match="trained on different data sets"):
+        compare_runs(runs, tmp_path / "out", device="cpu")
+
+
+def test_a_run_that_has_seen_its_cases_judges_nothing(runs, tmp_path):
+    for fold in (0, 1):
+        folder = fold_folder(runs["plain"], fold)
+        split = Split.read(folder)
+        replace(split, train=split.validation).write(folder)
+    with pytest.raises(DatasetError, match="cases that it had not seen"):
+        compare_runs(runs, tmp_path / "out", device="cpu")
