@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check clean
+.PHONY: help demo test test-slow check bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,9 @@ check: $(READY) ## style, types, the borders between the rooms, the project's co
 	$(BIN)/lint-imports
 	$(PYTEST) -n 2 tests/contracts
 
+bench: $(READY) ## measure us and the peers side by side, hours; rewrites docs/benchmarks.md (BENCH="--only window")
+	$(BIN)/python benchmarks/run.py $(BENCH)
+
 clean: ## remove caches, build products and the demo (the environment stays: rm -r .venv)
 	rm -rf demo build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -42,5 +45,5 @@ $(READY): pyproject.toml constraints.txt
 		{ $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install pip; }
 	@echo "installing into $(VENV), once: this takes a few minutes"
 	$(PIP) torch
-	$(PIP) --editable '.[train,dev]'
+	$(PIP) --editable '.[dev]'
 	@touch $@

@@ -1,90 +1,111 @@
-"""One training step of our default network against MONAI's AttentionUnet, in the same process, in turn.
+"""A training step: the same network, batch and patch in torch eager fp32 and as we train it; MONAI's network beside it.
 
-    python benchmarks/training_step.py [--patch 40 56 40] [--batch 2] [--rounds 7]
-
-Both as their own documentation would have them trained on a CPU: ours in bf16 and channels_last, MONAI's in fp32 as its
-tutorials write it and with the same switches as ours. Prints medians and the ratio of each pair of rounds.
+python benchmarks/training_step.py [--patch 40 56 40] [--batch 2] [--rounds 9] [--compile]
 """
 
+from __future__ import annotations
+
 import argparse
-import statistics
-import time
 from collections.abc import Callable
+from copy import deepcopy
+from types import SimpleNamespace
 
 import torch
+from forward import lay_out
+from harness import Goal, Row, Table, interleave, ratios
+from models import network_like, plan_of
 from monai.losses import DiceCELoss
 from monai.networks.nets import AttentionUnet
+from results import arguments, publish
+from torch import Tensor, nn
 
-from attunet.networks import default_network
-from attunet.nn import AttentionUNet, in_layout
+from attunet.config import TrainingConfig
+from attunet.nn import AttentionUNet
+from attunet.training.module import TrainingModule
 
-CHANNELS = (16, 32, 64, 128)
+CHANNELS, CLASSES = (16, 32, 64, 128), 3
+EAGER, OURS = "attunet's network, eager fp32", "attunet's network, bf16, channels_last, fused AdamW"
+AS_TRAINED = "attunet's network as `attunet train` steps it: auxiliary logits and averaged weights too"
+COMPILED = f"{OURS}, torch.compile"
 
-
-def ours() -> torch.nn.Module:
-    config = default_network(
-        spatial_dims=3,
-        in_channels=1,
-        out_channels=3,
-        channels=CHANNELS,
-        strides=[[2] * 3] * 3,
-        kernel_sizes=[[3] * 3] * 4,
-    )
-    return in_layout(AttentionUNet.from_config(config), torch.channels_last_3d)
+Step = Callable[[], None]
 
 
-def monai(layout: torch.memory_format) -> torch.nn.Module:
-    network = AttentionUnet(spatial_dims=3, in_channels=1, out_channels=3, channels=CHANNELS, strides=(2, 2, 2))
-    return network.to(memory_format=layout)
-
-
-def step(network: torch.nn.Module, image: torch.Tensor, label: torch.Tensor, bf16: bool) -> Callable[[], None]:
+def step(network: nn.Module, image: Tensor, label: Tensor, *, fast: bool, compiled: bool = False) -> Step:
+    """Forward, Dice and cross-entropy of MONAI, backward, AdamW; `fast` with every switch, in channels_last."""
     loss = DiceCELoss(softmax=True, to_onehot_y=True)
-    optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
+    if fast:
+        lay_out(network)
+        image = image.to(memory_format=torch.channels_last_3d)
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-3, fused=fast)
+    run: Callable[[Tensor], Tensor] = torch.compile(network) if compiled else network
 
-    def run() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits = network(image)
+    def once() -> None:
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=fast):
+            logits = run(image)
         loss(logits.float(), label).backward()
         optimizer.step()
         optimizer.zero_grad()
 
-    return run
+    return once
 
 
-def seconds(run: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
+def as_trained(network: AttentionUNet, image: Tensor, label: Tensor) -> Step:
+    """What our training does between two patches, its own loss and average included."""
+    _, _, i, j, k = image.shape
+    plan = plan_of(network.config, (i, j, k))
+    module = TrainingModule(plan, TrainingConfig())
+    optimizer = module.configure_optimizers()
+    image = image.to(memory_format=torch.channels_last_3d)
+    target = label[:, 0].to(torch.uint8)
+
+    def once() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            result = module.network(image, detailed=True)
+            loss = module._loss(result.logits, result.auxiliary, target, None)
+        optimizer.zero_grad()
+        loss.backward()
+        module.configure_gradient_clipping(optimizer)
+        optimizer.step()
+        module.on_train_batch_end(None, SimpleNamespace(), 0)
+
+    return once
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__, rounds=9)
     parser.add_argument("--patch", type=int, nargs=3, default=(40, 56, 40))
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--compile", action="store_true", help="torch.compile as well: minutes of compilation")
     given = parser.parse_args()
+    publish([cpu_table(given)], given)
+
+
+def cpu_table(given: argparse.Namespace) -> Table:
+    channels, patch = ((4, 8, 16), (16, 16, 16)) if given.quick else (CHANNELS, tuple(given.patch))
     torch.manual_seed(0)
-    image = torch.randn(given.batch, 1, *given.patch)
-    label = torch.randint(0, 3, (given.batch, 1, *given.patch))
-    fast = image.to(memory_format=torch.channels_last_3d)
-    runs = {
-        "attunet, bf16 channels_last": step(ours(), fast, label, True),
-        "MONAI AttentionUnet, fp32": step(monai(torch.contiguous_format), image, label, False),
-        "MONAI AttentionUnet, bf16 channels_last": step(monai(torch.channels_last_3d), fast, label, True),
+    image = torch.randn(given.batch, 1, *patch)
+    label = torch.randint(0, CLASSES, (given.batch, 1, *patch))
+    ours = AttentionUNet.from_config(network_like(channels, classes=CLASSES))
+    strides = (2,) * (len(channels) - 1)
+    monai = AttentionUnet(spatial_dims=3, in_channels=1, out_channels=CLASSES, channels=channels, strides=strides)
+    steps = {
+        EAGER: step(deepcopy(ours), image, label, fast=False),
+        OURS: step(deepcopy(ours), image, label, fast=True),
+        AS_TRAINED: as_trained(ours, image, label),
+        "MONAI AttentionUnet, eager fp32": step(deepcopy(monai), image, label, fast=False),
+        "MONAI AttentionUnet, bf16, channels_last, fused": step(monai, image, label, fast=True),
     }
-    for run in runs.values():
-        run()
-    times = {name: [] for name in runs}
-    for _ in range(given.rounds):
-        for name, run in runs.items():
-            times[name].append(seconds(run))
-    first = next(iter(times.values()))
-    print(f"{torch.get_num_threads()} threads, patch {tuple(given.patch)}, batch {given.batch}, {given.rounds} rounds")
-    for name, row in times.items():
-        ratios = sorted(b / a for a, b in zip(first, row, strict=True))
-        spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-        print(f"{name:42s} {statistics.median(row) * 1000:8.0f} ms   {spread} times ours")
+    if given.compile:
+        steps[COMPILED] = step(deepcopy(ours), image, label, fast=True, compiled=True)
+    seconds = interleave(steps, given.rounds, warm_up=2)
+    per_second = {name: given.batch / Row(name, found).median for name, found in seconds.items()}
+    rows = tuple(Row(name, found, {"patches/s": f"{per_second[name]:.1f}"}) for name, found in seconds.items())
+    best = min((name for name in (OURS, COMPILED) if name in seconds), key=lambda name: Row(name, seconds[name]).median)
+    goal = Goal(f"{best}, against its eager fp32", ratios(seconds[EAGER], seconds[best])[0], 2.3)
+    size = " × ".join(map(str, patch))
+    note = f"{given.batch} patches of {size}, channels {channels}, {torch.get_num_threads()} threads."
+    return Table("training_step", "A training step, CPU", rows, (goal,), (note,))
 
 
 if __name__ == "__main__":

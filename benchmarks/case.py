@@ -1,0 +1,144 @@
+"""A CT from file to file: ours against MONAI's sliding window and nnU-Net, equal patch, step and size of network.
+
+    python benchmarks/case.py --env ENV [--cases public 300 1000] [--step 1.0] [--rounds 5] [--quick]
+
+Whole programs, start-up included, with the most memory that all of their processes held at once. nnU-Net is installed
+into ENV on the first call; without --env it is left out. The largest scan is given to ours alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from harness import Goal, Row, Table, interleave, ratios
+from models import case_model
+from processes import Peaks
+from programs import Command, NNUNet, attunet, monai
+from results import arguments, publish
+from scans import public_ct, synthetic_ct
+
+from attunet.bundle import load_bundle
+from attunet.config import Plan
+from attunet.data.formats import read_volume
+from attunet.planning.layers import count_flops
+
+EAGER, BEST = "MONAI sliding window, eager fp32", "MONAI sliding window, bf16, channels_last"
+NNUNET, OURS = "nnU-Net, fp32", "attunet"
+LIMIT = "4GB"
+ALONE = 1000
+"""Slices from which the peers are not asked: hours."""
+
+
+def commands(
+    scan: Path, model: Path, peer: NNUNet | None, folder: Path, step: float
+) -> dict[str, tuple[Path, Command]]:
+    """By program, its folder of masks and what is typed."""
+    outputs = {name: folder / str(index) for index, name in enumerate((EAGER, BEST, NNUNET, OURS))}
+    found = {
+        EAGER: (outputs[EAGER], monai(model, scan, outputs[EAGER], step)),
+        BEST: (outputs[BEST], monai(model, scan, outputs[BEST], step, "--best")),
+        OURS: (outputs[OURS], attunet(model, scan, outputs[OURS], step)),
+    }
+    if peer is not None:
+        found[NNUNET] = (outputs[NNUNET], peer.predict(scan, outputs[NNUNET], step))
+    return found
+
+
+def agreement(mine: Path, theirs: Path) -> str:
+    """Mean Dice of the labels between two masks of one network: what is left of precision and resampling."""
+    first, second = (read_volume(path).array for path in (mine, theirs))
+    labels = [label for label in np.union1d(first, second) if label]
+    if not labels:
+        return "both empty"
+    dice = [
+        2 * np.sum((first == one) & (second == one)) / (np.sum(first == one) + np.sum(second == one)) for one in labels
+    ]
+    return f"{np.mean(dice):.4f}"
+
+
+def compared(scan: Path, title: str, name: str, model: Path, peer: NNUNet | None, given: argparse.Namespace) -> Table:
+    """All programs on one scan."""
+    folder, plan = given.work / f"masks_{name}", load_bundle(model).plan
+    shutil.rmtree(folder, ignore_errors=True)
+    typed, peaks = commands(scan, model, peer, folder, given.step), Peaks()
+    variables = peer.variables if peer else {}
+    runs = {
+        who: partial(peaks.run, who, line, given.work / "case.log", **(variables if who == NNUNET else {}))
+        for who, (_output, line) in typed.items()
+    }
+    seconds = interleave(runs, given.rounds, warm_up=0)
+    masks = {who: next(output.glob("*.nii.gz")) for who, (output, _line) in typed.items()}
+    rows = []
+    for who, found in seconds.items():
+        facts = {"peak memory": f"{peaks[who]:.2f} GB"}
+        facts["Dice with attunet's mask"] = agreement(masks[OURS], masks[who]) if who in (EAGER, BEST) else ""
+        rows.append(Row(who, found, facts))
+    notes = (_equal(plan, peer, given.step),)
+    return Table(f"case_{name}", title, tuple(rows), _goals(seconds, peaks, name), notes)
+
+
+def _equal(plan: Plan, peer: NNUNet | None, step: float) -> str:
+    patch, spacing = (
+        "×".join(f"{value:g}" for value in triple) for triple in (plan.patch_size, plan.preprocessing.spacing)
+    )
+    work = f"{count_flops(plan.network, plan.patch_size) / 1e9:.3g} GFLOP a window"
+    theirs = f"; nnU-Net's network of the same channels {peer.gflop:.3g}, its weights random" if peer else ""
+    return (
+        f"Patch {patch} at {spacing} mm, step {step:g}, channels {plan.network.channels}, "
+        f"{len(plan.labels) - 1} labels, no mirroring; attunet and MONAI run the same weights, {work}{theirs}."
+    )
+
+
+def _goals(seconds: dict[str, tuple[float, ...]], peaks: Peaks, name: str) -> tuple[Goal, ...]:
+    """Those of the large scan."""
+    if name != "300":
+        return ()
+    found = [Goal("faster than MONAI's sliding window, eager", ratios(seconds[EAGER], seconds[OURS])[0], 5.0)]
+    if NNUNET in seconds:
+        found.append(Goal("faster than nnU-Net", ratios(seconds[NNUNET], seconds[OURS])[0], 6.0))
+        found.append(Goal("nnU-Net's peak memory over attunet's", peaks[NNUNET] / peaks[OURS], 4.0))
+    return tuple(found)
+
+
+def alone(scan: Path, title: str, model: Path, given: argparse.Namespace) -> Table:
+    """Ours, with and without a limit on memory."""
+    peaks, log = Peaks(), given.work / "case.log"
+    lines = {
+        OURS: attunet(model, scan, given.work / "masks_large", given.step),
+        f"{OURS} --max-memory {LIMIT}": attunet(
+            model, scan, given.work / "masks_bound", given.step, "--max-memory", LIMIT
+        ),
+    }
+    seconds = interleave(
+        {who: partial(peaks.run, who, line, log) for who, line in lines.items()}, given.rounds, warm_up=0
+    )
+    rows = tuple(Row(who, found, {"peak memory": f"{peaks[who]:.2f} GB"}) for who, found in seconds.items())
+    return Table("case_1000", title, rows, notes=("The same model. No peer was asked.",))
+
+
+def main() -> None:
+    parser = arguments(__doc__, rounds=5)
+    parser.add_argument("--env", type=Path, help="virtual environment of nnU-Net, made when it is not there")
+    parser.add_argument("--cases", nargs="+", default=["public", "300", "1000"], help="public, or slices of 512 x 512")
+    parser.add_argument("--step", type=float, default=1.0, help="distance of the windows, in patches")
+    given = parser.parse_args()
+    model = case_model(given.work, given.quick)
+    folder = given.work / ("quick_nnunet" if given.quick else "nnunet")
+    peer = NNUNet.of(load_bundle(model).plan, given.env, folder) if given.env else None
+    for case in given.cases:
+        scan = public_ct() if case == "public" else synthetic_ct(given.work, int(case), quick=given.quick)
+        if scan is None:
+            print("the public CT is not at hand: left out")
+            continue
+        shape = " × ".join(map(str, read_volume(scan).spatial_shape))
+        title = f"A CT of {shape}, file to file"
+        large = case != "public" and int(case) >= ALONE
+        publish([alone(scan, title, model, given) if large else compared(scan, title, case, model, peer, given)], given)
+
+
+if __name__ == "__main__":
+    main()

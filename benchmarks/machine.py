@@ -1,0 +1,72 @@
+"""The machine and the programs that the figures hold for."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+__all__ = ["cores", "describe", "gpu"]
+
+PACKAGES = ("attunet", "torch", "openvino", "onnxruntime", "monai", "nibabel", "numpy")
+# What decides how fast convolutions can be, in words people know.
+FEATURES = {
+    "amx_bf16": "AMX bf16",
+    "avx512_bf16": "AVX-512 bf16",
+    "avx512_vnni": "AVX-512 VNNI",
+    "avx512f": "AVX-512",
+    "avx2": "AVX2",
+    "asimd": "NEON",
+}
+
+
+def describe() -> dict[str, str]:
+    """Processor, cores, what it computes with, memory, GPU, and versions; nothing that names this very machine."""
+    facts = _cpu_facts()
+    flags = (facts.get("flags") or facts.get("Features") or "").split()
+    found = [name for flag, name in FEATURES.items() if flag in flags]
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "processor": facts.get("model name") or platform.processor() or platform.machine(),
+        "family": " ".join(facts[key] for key in ("cpu family", "model") if key in facts),
+        "cores": str(cores()),
+        "features": ", ".join(found) or "unknown",
+        "memory": f"{pages / 1024**3:.0f} GB",
+        "gpu": gpu() or "none",
+        "system": f"{platform.system()} {platform.release().split('-')[0]}, Python {platform.python_version()}",
+        "versions": ", ".join(_versions()),
+    }
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpu() -> str:
+    """Name of the CUDA device, empty when there is none; asks torch only where a driver is present."""
+    if not Path("/proc/driver/nvidia/version").exists():
+        return ""
+    import torch
+
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
+
+
+def _cpu_facts() -> dict[str, str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in lines)
+    return {key.strip(): value.strip() for key, _colon, value in pairs}
+
+
+def _versions() -> list[str]:
+    found = []
+    for package in PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    return found

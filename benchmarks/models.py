@@ -1,0 +1,175 @@
+"""The model folders that are timed: plans without a data set, random or briefly trained weights, copies that vary."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from processes import measure
+
+from attunet.bundle import fold_folder, save_manifest, save_plan
+from attunet.config import FingerprintSummary, NetworkConfig, Normalization, Plan, Preprocessing, load_settings
+from attunet.data.formats import write_volume
+from attunet.data.phantom import PHANTOM_LABELS, make_phantom
+from attunet.networks import default_network
+
+__all__ = ["case_model", "case_plan", "network_like", "plan_of", "with_folds", "with_labels", "write_model"]
+
+Triple = tuple[int, int, int]
+
+LABELS = {"background": 0, "liver": 1, "kidneys": 2}
+# What nnU-Net plans for a small data set of 1 mm: its patch and its width.
+CHANNELS, PATCH, SPACING = (32, 64, 128, 256), (40, 56, 40), (1.0, 1.0, 1.0)
+TINY_CHANNELS, TINY_PATCH, TINY_SPACING = (4, 8), (16, 16, 16), (8.0, 8.0, 8.0)
+CT = Normalization(kind="ct", lower=-160.0, upper=300.0, mean=70.0, std=70.0)
+TRAINING_CASES = 6
+TRAINING_SECONDS = 240
+
+
+def network_like(channels: Sequence[int], *, spatial_dims: int = 3, classes: int = 2) -> NetworkConfig:
+    """Our default network of these channels, all kernels 3, all strides 2."""
+    return default_network(
+        spatial_dims=spatial_dims,
+        in_channels=1,
+        out_channels=classes,
+        channels=channels,
+        strides=((2,) * spatial_dims,) * (len(channels) - 1),
+        kernel_sizes=((3,) * spatial_dims,) * len(channels),
+    )
+
+
+def plan_of(
+    network: NetworkConfig,
+    patch: Triple,
+    *,
+    labels: dict[str, int] | None = None,
+    spacing: tuple[float, float, float] = SPACING,
+) -> Plan:
+    """A plan that was given, not made: CT intensities, no mirroring."""
+    labels = labels or {"background": 0, **{f"class_{value}": value for value in range(1, network.out_channels)}}
+    channels = network.in_channels
+    return Plan(
+        name="benchmark",
+        labels=labels,
+        channel_names=tuple(f"channel {index}" for index in range(channels)),
+        modality="ct",
+        preprocessing=Preprocessing(spacing=spacing, normalization=(CT,) * channels),
+        patch_size=patch,
+        batch_size=2,
+        network=network,
+        fingerprint=FingerprintSummary(
+            cases=0, channels=channels, median_shape=patch, median_spacing=spacing, label_voxels={}
+        ),
+        reasons={"network": "given by the benchmark, the same for all peers"},
+    )
+
+
+def case_plan(quick: bool) -> Plan:
+    """The plan that whole cases are predicted with."""
+    channels, patch, spacing = (TINY_CHANNELS, TINY_PATCH, TINY_SPACING) if quick else (CHANNELS, PATCH, SPACING)
+    return plan_of(network_like(channels, classes=len(LABELS)), patch, labels=LABELS, spacing=spacing)
+
+
+def case_model(work: Path, quick: bool) -> Path:
+    """A model folder of that plan, made once: trained briefly on synthetic abdomens, so that its masks are organs.
+
+    The share of a mask that is boundary, and of windows that hold nothing but air, are what decides how long the way
+    back to the image takes; random weights would paint noise. A quick run takes random ones all the same.
+    """
+    root = work / ("quick_model" if quick else "model")
+    if (root / "manifest.json").exists():
+        return root
+    plan = case_plan(quick)
+    if quick:
+        write_model(plan, root)
+        return root
+    dataset = _dataset(work / "abdomens")
+    file = work / "plan.json"
+    file.write_text(json.dumps(plan.model_dump(mode="json")), encoding="utf-8")
+    shutil.rmtree(root, ignore_errors=True)  # what an interrupted training left
+    command: list[str | Path] = [sys.executable, "-m", "attunet", "train", dataset, "-o", root, "--plan", file]
+    how: list[str | Path] = ["--seed", "0", "--max-time", f"{TRAINING_SECONDS}s", "--store", work / "store"]
+    measure([*command, *how], work / "train.log")
+    return root
+
+
+def write_model(plan: Plan, root: Path, *, seed: int = 0) -> None:
+    """A sealed model folder of one fold with random weights."""
+    import torch
+
+    from attunet.nn import AttentionUNet
+
+    torch.manual_seed(seed)
+    save_plan(plan, root)
+    _write_fold(AttentionUNet.from_config(plan.network).eval(), plan, fold_folder(root, 0))
+    save_manifest(root)
+
+
+def with_labels(model: Path, root: Path, count: int) -> Path:
+    """A copy whose network has so many foreground labels; the added ones never win, so the masks are the same."""
+    import torch
+
+    from attunet.nn import AttentionUNet, load_weights
+
+    if (root / "manifest.json").exists():
+        return root
+    plan = load_settings(Plan, model / "plan.json")
+    network = AttentionUNet.from_config(plan.network)
+    load_weights(fold_folder(model, 0) / "weights.safetensors", network)
+    wider = AttentionUNet.from_config(plan.network.model_copy(update={"out_channels": count + 1}))
+    state = network.state_dict()
+    for name, tensor in wider.state_dict().items():
+        if not name.startswith("heads."):
+            continue
+        background = [0] * (len(tensor) - len(state[name]))
+        state[name] = torch.cat([state[name], state[name][background]])
+        if name.endswith("bias"):
+            state[name][len(plan.labels) :] -= 1e3
+    wider.load_state_dict(state)
+    extra = {f"label_{value}": value for value in range(len(plan.labels), count + 1)}
+    settings = plan.model_dump(mode="json") | {"network": wider.config, "labels": plan.labels | extra}
+    broader = load_settings(Plan, settings)
+    save_plan(broader, root)
+    _write_fold(wider.eval(), broader, fold_folder(root, 0))
+    save_manifest(root)
+    return root
+
+
+def with_folds(model: Path, root: Path, count: int) -> Path:
+    """A copy with so many folds, all of the same weights."""
+    if (root / "manifest.json").exists():
+        return root
+    root.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(model / "plan.json", root / "plan.json")
+    for index in range(count):
+        shutil.copytree(fold_folder(model, 0), fold_folder(root, index), dirs_exist_ok=True)
+    save_manifest(root)
+    return root
+
+
+def _write_fold(network: object, plan: Plan, folder: Path) -> None:
+    from attunet.export.openvino import export_openvino
+    from attunet.nn import AttentionUNet, save_weights
+
+    assert isinstance(network, AttentionUNet)
+    save_weights(network, folder / "weights.safetensors")
+    export_openvino(network, plan, folder / "graph.xml")
+
+
+def _dataset(folder: Path) -> Path:
+    """Synthetic abdomens with the labels of the plan, in nnU-Net's layout."""
+    kept = [PHANTOM_LABELS[name] for name in LABELS if name != "background"]
+    for seed in range(TRAINING_CASES):
+        image, label = make_phantom(seed, shape=(96, 80, 60), spacing=(3.5, 3.5, 4.0))
+        slab = slice(20, 40)  # of the organs' height: judging whole abdomens would take longer than learning them
+        found = [label.array[..., slab] == old for old in kept]
+        values = np.select(found, range(1, len(kept) + 1), 0).astype(np.uint8)
+        write_volume(image.with_array(image.array[..., slab]), folder / "imagesTr" / f"abdomen{seed}_0000.nii.gz")
+        write_volume(label.with_array(values), folder / "labelsTr" / f"abdomen{seed}.nii.gz")
+    content = {"channel_names": {"0": "CT"}, "labels": LABELS, "file_ending": ".nii.gz", "numTraining": TRAINING_CASES}
+    (folder / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder

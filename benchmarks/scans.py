@@ -1,0 +1,67 @@
+"""The images that are segmented: a public CT, and synthetic ones as large as clinics make them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from attunet.data.formats import read_volume, write_volume
+from attunet.data.phantom import make_phantom
+from attunet.data.resample import resize
+from attunet.data.volume import Volume
+
+__all__ = ["cropped", "public_ct", "synthetic_ct"]
+
+DATA = Path("../shared/data")
+SPACING = (0.8, 0.8, 1.5)
+SLICES = 300
+AIR = -1000
+NOISE = 12.0
+
+
+def public_ct(data: Path = DATA) -> Path | None:
+    """122 x 101 x 112 voxels of 3 mm; None where the public sets are not at hand."""
+    path = data / "totalsegmentator_examples" / "images" / "example_ct.nii.gz"
+    return path if path.exists() else None
+
+
+def synthetic_ct(work: Path, slices: int = SLICES, *, quick: bool = False) -> Path:
+    """512 x 512 voxels of 0.8 x 0.8 x 1.5 mm in so many slices, int16: a body amid noisy air, half of what is seen.
+
+    More than 300 slices are the same abdomen again, in turn upside down. A quick one has a sixteenth of the columns.
+    """
+    path = work / f"{'quick_' if quick else ''}ct_{slices}.nii.gz"
+    if not path.exists():
+        shrink = 4 if quick else 1
+        block = _abdomen(512 // shrink, SLICES // shrink, SPACING)
+        deep = slices // shrink
+        turns = [block if turn % 2 == 0 else block[..., ::-1] for turn in range(-(-deep // block.shape[2]))]
+        step = [size * shrink for size in SPACING]
+        affine = np.diag([-step[0], -step[1], step[2], 1.0])
+        write_volume(Volume(np.concatenate(turns, axis=2)[None, ..., :deep], affine), path)
+    return path
+
+
+def cropped(scan: Path, slices: int, work: Path) -> Path:
+    """The first slices of a scan, as a file of its own."""
+    path = work / f"{scan.name.removesuffix('.nii.gz')}_first_{slices}.nii.gz"
+    if not path.exists():
+        volume = read_volume(scan)
+        write_volume(replace(volume, array=volume.array[..., :slices]), path)
+    return path
+
+
+def _abdomen(width: int, slices: int, spacing: tuple[float, float, float]) -> npt.NDArray[np.int16]:
+    """(width, width, slices), made at half the resolution and enlarged; wider than deep, as people are, in air."""
+    depth = width * 5 // 6
+    coarse, _label = make_phantom(0, shape=(width // 2, depth // 2, slices // 2), spacing=spacing, noise=0)
+    random = np.random.default_rng(0)
+    smooth = resize(coarse.array.astype(np.float32), (width, depth, slices))[0]
+    scan = np.full((width, width, slices), AIR, np.float32)
+    front = (width - depth) // 2
+    scan[:, front : front + depth] = smooth
+    scan += NOISE * random.standard_normal(scan.shape, dtype=np.float32)
+    return np.rint(scan).clip(-1024, 3071).astype(np.int16)
