@@ -88,6 +88,6 @@ def test_a_model_and_the_machine_are_described_where_torch_is_absent(command, ti
     assert command("info", tiny_run) == [0, []]
 
 
-@pytest.mark.parametrize("typed", [("train", "data", "-o", "run"), ("convert", "a.pth", "-o", "run"), ("demo",)])
+@pytest.mark.parametrize("typed", [("train", "data", "-o", "run"), ("convert", "a.pth", "-o", "run"), ("demo",), ("compare", "data", "-o", "out")])
 def test_what_needs_torch_says_so(typed, command):
     assert command(*typed) == [2, []]

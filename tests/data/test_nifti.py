@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.transform import Rotation
 
-from attunet.data.formats import read_volume, write_volume
+from attunet.data.formats import nifti, read_volume, write_volume
 from attunet.data.volume import Volume
 from attunet.errors import FormatError, GeometryError
 
@@ -169,3 +169,81 @@ def test_an_affine_that_cannot_be_inverted_is_refused(tmp_path):
     path.write_bytes(header.binaryblock + bytes(4) + bytes(8))
     with pytest.raises(GeometryError):
         read_volume(path)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_file_is_byte_for_byte_nibabels(dtype, channels, tmp_path):
+    array = np.random.default_rng(0).integers(0, 99, (channels, 5, 6, 70)).astype(dtype)
+    volume = Volume(array[:, ::-1], np.diag([-2.0, 1.0, 0.5, 1.0]))
+    stored = volume.array[0] if channels == 1 else np.moveaxis(volume.array, 0, -1)
+    image = nib.Nifti1Image(stored, volume.affine)
+    image.set_sform(volume.affine, code=1)
+    image.set_qform(volume.affine, code=1)
+    image.header.set_xyzt_units("mm")
+    write_volume(volume, tmp_path / "x.nii")
+    write_volume(volume, tmp_path / "x.nii.gz")
+    assert (tmp_path / "x.nii").read_bytes() == image.to_bytes()
+    assert gzip.decompress((tmp_path / "x.nii.gz").read_bytes()) == image.to_bytes()
+
+
+def test_very_long_axes_are_written_as_nifti_2(tmp_path):
+    volume = Volume.from_array(np.arange(40000, dtype=np.int32).reshape(40000, 1, 1))
+    write_volume(volume, tmp_path / "x.nii.gz")
+    np.testing.assert_array_equal(read_volume(tmp_path / "x.nii.gz").array, volume.array)
+    assert isinstance(nib.load(tmp_path / "x.nii.gz"), nib.Nifti2Image)
+
+
+def test_a_plain_file_is_mapped_and_stays_as_it_is(tmp_path):
+    path = save(tmp_path / "x.nii", np.ones((2, 3, 4), np.int16))
+    before = path.read_bytes()
+    array = read_volume(path).array
+    assert not array.flags.owndata
+    array[:] = 7
+    assert path.read_bytes() == before
+    assert (read_volume(path).array == 1).all()
+    write_volume(Volume(array, np.eye(4)), path)  # over the file that is mapped
+    assert (read_volume(path).array == 7).all()
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_scaled_file_has_nibabels_numbers(suffix, tmp_path):
+    array = np.random.default_rng(0).integers(-1000, 1000, (5, 6, 7, 2)).astype(">i2")
+    image = nib.Nifti1Image(array, np.eye(4))
+    image.header.set_slope_inter(0.0123, -1024.7)
+    nib.save(image, tmp_path / f"x{suffix}")
+    expected = np.moveaxis(nib.load(tmp_path / f"x{suffix}").get_fdata(), -1, 0).astype(np.float32)
+    np.testing.assert_array_equal(read_volume(tmp_path / f"x{suffix}").array, expected)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_extensions_and_what_follows_the_voxels_are_passed_over(suffix, tmp_path):
+    image = nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4))
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"something that was noted " * 9))
+    content = image.to_bytes() + bytes(3)
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(gzip.compress(content) if suffix == ".nii.gz" else content)
+    np.testing.assert_array_equal(read_volume(path).array[0], image.dataobj)
+
+
+def test_an_absurd_promise_is_refused_before_memory_is_asked_for(tmp_path):
+    header = nib.Nifti1Header()
+    header.set_data_shape((30000, 30000, 30000))
+    header.set_data_dtype(np.float64)
+    header.set_data_offset(352)
+    (tmp_path / "x.nii.gz").write_bytes(gzip.compress(header.binaryblock + bytes(1000)))
+    with pytest.raises(FormatError, match="truncated"):
+        read_volume(tmp_path / "x.nii.gz")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_a_full_disk_is_said_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    def onto_full(stream, *given, **named):
+        return opened(Path("/dev/full").open("wb", buffering=0), *given, **named)
+
+    opened = nifti.igzip_threaded.open
+    monkeypatch.setattr(nifti.igzip_threaded, "open", onto_full)
+    noise = np.random.default_rng(0).integers(0, 255, (200, 200, 100)).astype(np.uint8)  # several blocks of each thread
+    with pytest.raises(FormatError, match="No space"):
+        write_volume(Volume.from_array(noise), tmp_path / "x.nii.gz")
+    assert not list(tmp_path.iterdir())

@@ -152,6 +152,16 @@ def test_crop_keeps_what_any_channel_shows_and_a_constant_image_is_whole():
     assert constant.trail.cropped_shape == (6, 6, 6)
 
 
+@settings(max_examples=60, deadline=None)
+@given(volume=volumes(), slice_axis=st.sampled_from((0, 1, 2)))
+def test_the_content_is_the_box_on_the_original_grid(volume, slice_axis):
+    trail = prepare(volume, native(volume, slice_axis)).trail
+    cropped = np.zeros(trail.shape, bool)
+    cropped[trail.content] = True
+    np.testing.assert_array_equal(cropped, restore(np.ones((1, *trail.model_shape), np.float32), trail)[0] == 1)
+    assert all(0 <= part.start < part.stop <= size for part, size in zip(trail.content, trail.shape, strict=True))
+
+
 def test_zscore_is_taken_over_the_content_and_leaves_the_input_alone():
     array = np.random.default_rng(0).normal(100, 20, size=(1, 8, 8, 8)).astype(np.float32)
     array[:, :, :4, ::2] = -1000
@@ -236,6 +246,42 @@ def test_restored_labels_are_the_argmax_of_restored_logits_and_logits_stay_untou
     expected = restore(logits, trail).argmax(axis=0)
     np.testing.assert_array_equal(restore_labels(logits, trail, (0, 1, 2, 3)), expected)
     np.testing.assert_array_equal(logits, before)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    volume=volumes(),
+    slice_axis=st.sampled_from((0, 1, 2)),
+    target=st.tuples(*[st.sampled_from((0.3, 1.0, 2.2))] * 3),
+    dtype=st.sampled_from((np.float16, np.float32)),
+    steps=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_in_any_orientation_labels_and_regions_are_those_of_what_is_restored(
+    volume, slice_axis, target, dtype, steps, seed
+):
+    trail = prepare(volume, plan(target, slice_axis)).trail
+    random = np.random.default_rng(seed)
+    logits = random.integers(0, 3, (4, *trail.model_shape)) / 2 if steps else random.random((4, *trail.model_shape))
+    restored = restore(logits.astype(dtype), trail)
+    values = np.array((5, 0, 9, 300))
+    inside = restore(np.ones((1, *trail.model_shape)), trail)[0] > 0
+    expected = np.where(inside, values[restored.argmax(axis=0)], 5)
+    np.testing.assert_array_equal(restore_labels(logits.astype(dtype), trail, values.tolist()), expected)
+    painted = np.full(trail.shape, 7)
+    for value, channel in zip(values, restored, strict=True):
+        painted[channel > 0.5] = value
+    np.testing.assert_array_equal(restore_regions(logits.astype(dtype), trail, (7, *values.tolist())), painted)
+
+
+def test_memory_mapped_logits_are_restored(tmp_path):
+    volume = Volume(blob((15, 13, 11), (7, 6, 5))[None], np.eye(4))
+    trail = prepare(volume, plan((2.0, 1.0, 0.6), crop=False)).trail
+    logits = np.random.default_rng(0).normal(size=(4, *trail.model_shape)).astype(np.float16)
+    np.save(tmp_path / "logits.npy", logits)
+    mapped = np.load(tmp_path / "logits.npy", mmap_mode="r")
+    values = (0, 1, 2, 3)
+    np.testing.assert_array_equal(restore_labels(mapped, trail, values), restore_labels(logits, trail, values))
 
 
 def test_regions_are_painted_in_order_over_the_background():

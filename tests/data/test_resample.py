@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attunet.data.resample import resize, resize_labels
+from attunet.data.resample import Resizing, resize, resize_into, resize_labels
 from attunet.errors import GeometryError
 
 SIZES = st.tuples(*[st.integers(1, 13)] * 3)
@@ -79,3 +79,26 @@ def test_impossible_shapes_are_refused(array, shape):
 def test_labels_with_channels_are_refused():
     with pytest.raises(GeometryError, match="expected"):
         resize_labels(np.zeros((1, 2, 2, 2), dtype=np.uint8), (2, 2, 2))
+
+
+@pytest.mark.parametrize("antialias", [False, True])
+@settings(max_examples=40, deadline=None)
+@given(old=SIZES, new=SIZES, size=st.integers(1, 13), seed=st.integers(0, 99))
+def test_slabs_are_the_very_numbers_of_the_whole(antialias, old, new, size, seed):
+    array = np.random.default_rng(seed).normal(size=old).astype(np.float32)
+    resizing = Resizing.between(old, new, antialias=antialias)
+    whole = resizing(array)
+    np.testing.assert_array_equal(whole, resize(array, new, antialias=antialias))
+    for start in range(0, new[0], size):
+        rows = slice(start, min(start + size, new[0]))
+        np.testing.assert_array_equal(resizing.slab(array, rows), whole[rows])
+
+
+@pytest.mark.parametrize(("old", "new"), [((150, 9, 8), (170, 11, 8)), ((150, 9, 8), (40, 7, 12))])
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_any_layout_in_memory_gives_the_same_numbers(old, new, dtype):
+    array = np.random.default_rng(0).integers(-1000, 1000, old).astype(dtype)
+    expected = Resizing.between(old, new, antialias=True)(array)
+    target = np.zeros(new[::-1], dtype=np.float32).T[:, ::-1]
+    resize_into(target, np.asfortranarray(array)[:, ::-1][:, ::-1], antialias=True)
+    np.testing.assert_array_equal(target, expected)

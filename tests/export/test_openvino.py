@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from attunet.errors import TrainingError
-from attunet.export import openvino
+from attunet.export import outputs
 from attunet.export.openvino import export_openvino
 
 
@@ -34,7 +34,7 @@ def test_a_graph_that_differs_is_not_written(make_plan_of, make_network, tmp_pat
     plan = make_plan_of(2)
     export_openvino(make_network(plan), plan, tmp_path / "graph.xml")
     before = (tmp_path / "graph.bin").read_bytes()
-    monkeypatch.setattr(openvino, "_TOLERANCE", -1.0)
+    monkeypatch.setattr(outputs, "_TOLERANCE", -1.0)
     with pytest.raises(TrainingError, match="differs from the network"):
         export_openvino(make_network(plan, seed=1), plan, tmp_path / "graph.xml")
     assert (tmp_path / "graph.bin").read_bytes() == before

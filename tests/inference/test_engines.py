@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from attunet.bundle import load_bundle
+from attunet.bundle import Execution, FoldFiles, load_bundle
 from attunet.errors import ConfigError, EngineError
 from attunet.inference import engines
-from attunet.inference.engines import available_devices, make_engine
+from attunet.inference.engines import available_devices, cpu_engine, make_engine, window_shape
 from attunet.inference.openvino_engine import cpu_precision
 
 
@@ -35,10 +35,36 @@ def test_a_seed_shuffles_the_weights(tiny_run):
 
 def test_a_device_must_be_known_and_there(tiny_run, monkeypatch):
     bundle = load_bundle(tiny_run, [0])
-    monkeypatch.setattr(engines, "_cuda_available", lambda: False)
+    monkeypatch.setattr(engines, "cuda_available", lambda: False)
     with pytest.raises(ConfigError, match="tpu"):
         make_engine(bundle.folds[0], bundle.plan, "tpu")
     with pytest.raises(EngineError, match="no CUDA") as refused:
         make_engine(bundle.folds[0], bundle.plan, "cuda")
     assert "--device cpu" in refused.value.hint
     assert available_devices() == {"cpu": f"openvino, {cpu_precision()}"}
+
+
+def test_the_folder_says_what_computes_it(tiny_run):
+    bundle = load_bundle(tiny_run)
+    fold = FoldFiles(bundle.folds[0].folder, Execution(engine="torch", precision="fp32"))
+    patches = np.random.default_rng(0).normal(size=(2, *window_shape(bundle.plan))).astype(np.float32)
+    asked = make_engine(fold, bundle.plan, "cpu")
+    assert asked.name == "torch cpu float32"
+    exact = cpu_engine(fold, bundle.plan, Execution(precision="fp32"))
+    assert exact.name == "openvino cpu fp32"
+    np.testing.assert_allclose(asked(patches).logits, exact(patches).logits, atol=1e-4)
+
+
+def test_an_exported_fold_has_no_weights_for_a_gpu(tmp_path, make_plan_of, monkeypatch):
+    monkeypatch.setattr(engines, "cuda_available", lambda: True)
+    with pytest.raises(EngineError, match="exported for onnxruntime"):
+        make_engine(FoldFiles(tmp_path, Execution(engine="onnxruntime")), make_plan_of(), "cuda")
+
+
+def test_what_is_asked_for_must_be_possible(tmp_path, make_plan_of, monkeypatch):
+    with pytest.raises(EngineError, match="cannot shuffle"):
+        cpu_engine(FoldFiles(tmp_path), make_plan_of(), Execution(engine="torch program"), shuffle=0)
+    monkeypatch.setattr(engines, "find_spec", lambda _name: None)
+    with pytest.raises(EngineError, match="not installed") as caught:
+        cpu_engine(FoldFiles(tmp_path), make_plan_of(), Execution(engine="torch"))
+    assert "benchmark --write" in caught.value.hint

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import chain, combinations, product
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attunet.inference.engines import EngineOutput
-from attunet.inference.sliding_window import count_windows, gaussian, sliding_window, window_starts
+from attunet.inference.sliding_window import sliding_window, sweep
+from attunet.inference.tiling import Tiling, count_windows, window_starts
+from attunet.inference.windows import Windows, gaussian
 
 
 class Echo:
@@ -127,3 +131,71 @@ def test_the_image_is_left_as_it_was():
     before = image.copy()
     sliding_window(image, Echo(), (4, 4, 4), classes=1, mirror_axes=(0,))
     np.testing.assert_array_equal(image, before)
+
+
+class Rough(Echo):
+    """Logits of three classes that do not sum exactly whatever the order, and a gate on every voxel."""
+
+    def __call__(self, patches):
+        logits = np.concatenate([patches * 0.7, np.roll(patches, 1, 2) * 1.1, patches**2 * 0.3], axis=1)
+        return EngineOutput(logits, {"level1": 1 / (1 + np.exp(-patches))})
+
+
+def at_once(image, engine, patch, step, mirror, exchange, axes):
+    """The plain way, with sums as large as the volume: windows one after the other, the last of `axes` fastest."""
+    before = [max(0, edge - size) // 2 for size, edge in zip(image.shape[1:], patch, strict=True)]
+    after = [max(0, edge - size) - low for size, edge, low in zip(image.shape[1:], patch, before, strict=True)]
+    padded = np.pad(image, [(0, 0), *zip(before, after, strict=True)], mode="edge")
+    starts = window_starts(padded.shape[1:], patch, step)
+    weight, copies = gaussian(patch), list(chain.from_iterable(combinations(mirror, n) for n in range(len(mirror) + 1)))
+    sums, total = {}, np.zeros(padded.shape[1:], np.float32)
+    for place in product(*(starts[axis] for axis in axes)):
+        box = tuple(slice(place[axes.index(axis)], place[axes.index(axis)] + patch[axis]) for axis in range(3))
+        for copy in copies:
+            turned = tuple(axis + 1 for axis in copy)
+            window = np.flip(padded[:, *box], turned)[None]
+            output = engine(window[..., 0] if patch[2] == 1 else window)
+            for name, array in {"logits": output.logits, **output.attention}.items():
+                values = np.flip(array[0][..., None] if patch[2] == 1 else array[0], turned)
+                if name == "logits" and exchange and set(exchange) & set(copy):
+                    values = values[[0, 2, 1]]
+                sums.setdefault(name, np.zeros((len(values), *total.shape), np.float32))[:, *box] += values * weight
+        total[box] += weight
+    total *= len(copies)
+    inside = tuple(slice(low, low + size) for low, size in zip(before, image.shape[1:], strict=True))
+    return {name: (array / total)[:, *inside] for name, array in sums.items()}
+
+
+@settings(max_examples=60)
+@given(
+    shape=st.tuples(*[st.integers(1, 20)] * 3),
+    patch=st.tuples(st.integers(2, 9), st.integers(2, 9), st.integers(1, 7)),
+    step=st.floats(0.2, 1.0),
+    mirror=st.sets(st.integers(0, 1)),
+    exchange=st.sampled_from([{}, {0: [0, 2, 1]}]),
+    axes=st.permutations(range(3)),
+    batch=st.integers(1, 3),
+    planes=st.sampled_from([None, 1, 3]),
+    fill=st.integers(1, 4),
+    band=st.tuples(st.integers(0, 19), st.integers(1, 20)),
+)
+def test_what_is_passed_on_is_bit_by_bit_what_sums_of_the_whole_volume_give(
+    shape, patch, step, mirror, exchange, axes, batch, planes, fill, band
+):
+    image = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
+    mirror, axes = tuple(sorted(mirror)), tuple(axes)
+    expected = at_once(image, Rough(), patch, step, mirror, exchange, axes)
+    low = min(band[0], shape[axes[1]] - 1)
+    part = slice(low, min(low + band[1], shape[axes[1]]))
+    how = Windows(mirror, exchange, attention=True)
+    done = 0
+    for slab in sweep(
+        image, [Rough(batch)], Tiling.of(shape, patch, step, axes), how, band=part, planes=planes, fill=fill
+    ):
+        assert slab.first == done
+        assert slab.covered is None
+        done += slab.planes
+        for name, array in slab.outputs[0].items():
+            turned = expected[name].transpose(0, *(axis + 1 for axis in axes))
+            np.testing.assert_array_equal(array, turned[:, slab.first : done, part])
+    assert done == shape[axes[0]]

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from attunet.errors import BundleError, DataError
+from attunet.inference import torch_engine
 from attunet.inference.torch_engine import TorchEngine
 from attunet.nn import save_weights
 
@@ -69,3 +70,27 @@ def test_shuffled_weights_are_the_same_numbers_elsewhere(make_plan_of, make_netw
     for different in (plain, other):
         assert np.abs(one(patches()).logits - different(patches()).logits).max() > 0.01
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_compiling_waits_until_it_is_likely_to_pay(make_plan_of, make_network, monkeypatch):
+    network, compiled = make_network(make_plan_of()), object()
+    monkeypatch.setattr(torch_engine, "_compiled", lambda _network: compiled)
+    pace = torch_engine._Pace(network)
+    pace.took(torch_engine._COMPILE_SECONDS / 2)
+    assert pace.network is network
+    pace.took(torch_engine._COMPILE_SECONDS)
+    assert pace.network is compiled
+
+
+def test_where_nothing_compiles_the_network_goes_on_as_it_is(make_plan_of, make_network, monkeypatch):
+    network = make_network(make_plan_of())
+
+    def fail(*_arguments, **_named):
+        raise torch._dynamo.exc.TorchDynamoException("no compiler")
+
+    monkeypatch.setattr(torch, "compile", lambda _network: fail)
+    run = torch_engine._compiled(network)
+    image = torch.from_numpy(patches())
+    with torch.no_grad():
+        for _ in range(2):
+            torch.testing.assert_close(run(image), network(image))

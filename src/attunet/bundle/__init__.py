@@ -1,6 +1,7 @@
 """A trained model on disk: one run's folder, or an ensemble of several. safetensors, graphs and JSON; no pickle."""
 
 from attunet.bundle.ensemble import Model, check_agreement, load_model, save_ensemble
+from attunet.bundle.execution import EXECUTION, Execution, Quantization, write_execution
 from attunet.bundle.run import (
     REFINEMENT,
     Bundle,
@@ -8,6 +9,7 @@ from attunet.bundle.run import (
     copy_run,
     fold_folder,
     load_bundle,
+    save_execution,
     save_manifest,
     save_plan,
     save_refinement,
@@ -15,10 +17,13 @@ from attunet.bundle.run import (
 from attunet.bundle.unseen import Unseen, finished_folds, fold_cases, unseen_cases
 
 __all__ = [
+    "EXECUTION",
     "REFINEMENT",
     "Bundle",
+    "Execution",
     "FoldFiles",
     "Model",
+    "Quantization",
     "Unseen",
     "check_agreement",
     "copy_run",
@@ -28,8 +33,10 @@ __all__ = [
     "load_bundle",
     "load_model",
     "save_ensemble",
+    "save_execution",
     "save_manifest",
     "save_plan",
     "save_refinement",
     "unseen_cases",
+    "write_execution",
 ]

@@ -1,8 +1,10 @@
 """The model folder of one training: plan, weights and graph per fold, what its cross-validation taught.
 
 RUN/
-  plan.json  training.yaml  refinement.json  manifest.json
+  plan.json  training.yaml  refinement.json  engine.json  manifest.json
   fold_0/    weights.safetensors  graph.xml  graph.bin  metrics.json  split.yaml  log.csv  curves.png  film/
+
+An exported model is such a folder, too; its folds hold what the engine in engine.json needs, and nothing else.
 """
 
 from __future__ import annotations
@@ -10,10 +12,12 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
+from attunet.bundle.execution import ENGINE_FILES, EXECUTION, Execution, load_execution, write_execution
 from attunet.bundle.manifest import MANIFEST, check_sums, read_sums, seal
 from attunet.config import Plan, Refinement, load_settings
 from attunet.errors import BundleError
@@ -28,6 +32,7 @@ __all__ = [
     "fold_folder",
     "load_bundle",
     "load_refinement",
+    "save_execution",
     "save_manifest",
     "save_plan",
     "save_refinement",
@@ -37,14 +42,15 @@ __all__ = [
 REFINEMENT = "refinement.json"
 ENSEMBLE = "ensemble.json"
 _NEEDED = ("weights.safetensors", "graph.xml", "graph.bin")
-_SEALED = (*_NEEDED, "metrics.json")
+_SEALED = (*dict.fromkeys([*_NEEDED, *chain(*ENGINE_FILES.values())]), "metrics.json", "air.json")
 
 
 @dataclass(frozen=True)
 class FoldFiles:
-    """What a prediction needs of the trained fold in `folder`."""
+    """What a prediction needs of the trained fold in `folder`, and what it is to be computed with."""
 
     folder: Path
+    execution: Execution = field(default_factory=Execution)
 
     @property
     def name(self) -> str:
@@ -62,6 +68,16 @@ class FoldFiles:
         return self.folder / "graph.xml"
 
     @property
+    def onnx(self) -> Path:
+        """The same network for ONNX Runtime, where it was asked for."""
+        return self.folder / "model.onnx"
+
+    @property
+    def program(self) -> Path:
+        """The same network as a program of torch.export, in an exported folder."""
+        return self.folder / "model.pt2"
+
+    @property
     def metrics(self) -> Path:
         """Scores of the finished fold on its validation cases; the last file to appear."""
         return self.folder / "metrics.json"
@@ -75,6 +91,7 @@ class Bundle:
     plan: Plan
     folds: tuple[FoldFiles, ...]
     refinement: Refinement = field(default_factory=Refinement)
+    execution: Execution = field(default_factory=Execution)
 
 
 def fold_folder(root: Path, fold: int | str) -> Path:
@@ -93,6 +110,12 @@ def save_refinement(refinement: Refinement, root: Path) -> None:
     save_manifest(root)
 
 
+def save_execution(execution: Execution, root: Path) -> None:
+    """Write engine.json into a model folder and renew its manifest: from now on every prediction follows it."""
+    write_execution(execution, root)
+    save_manifest(root)
+
+
 def write_refinement(refinement: Refinement, root: Path) -> None:
     """Write refinement.json and leave the manifest as it is."""
     write_text(root / REFINEMENT, json.dumps(refinement.model_dump(mode="json"), indent=2) + "\n")
@@ -100,9 +123,10 @@ def write_refinement(refinement: Refinement, root: Path) -> None:
 
 def save_manifest(root: Path) -> None:
     """Seal the finished folds: a sha256 sum of every file that a prediction depends on."""
-    folds = [folder for folder in sorted(root.glob("fold_*")) if _finished(folder)]
+    needed = _needed(load_settings(Execution, root / EXECUTION) if (root / EXECUTION).is_file() else None)
+    folds = [folder for folder in sorted(root.glob("fold_*")) if _finished(folder, needed)]
     folders = (folder / name for folder in folds for name in _SEALED)
-    seal(root, [root / "plan.json", root / REFINEMENT, *folders])
+    seal(root, [root / "plan.json", root / REFINEMENT, root / EXECUTION, *folders])
 
 
 def load_bundle(root: Path, folds: Sequence[int] | None = None) -> Bundle:
@@ -115,7 +139,8 @@ def load_bundle(root: Path, folds: Sequence[int] | None = None) -> Bundle:
         raise BundleError(f"{root} is an ensemble, expected the folder of one run", hint="name a folder in its members")
     sums = read_sums(root)
     names = sorted({Path(name).parts[0] for name in sums if name.startswith("fold_")}, key=_fold_order)
-    check_sums(root, sums, ["plan.json", *(f"{fold}/{name}" for fold in names for name in _NEEDED)])
+    execution = load_execution(root, sums)
+    check_sums(root, sums, ["plan.json", *(f"{fold}/{name}" for fold in names for name in _needed(execution))])
     wanted = names if folds is None else [f"fold_{index}" for index in folds]
     absent = [name for name in wanted if name not in names]
     if absent or not wanted:
@@ -124,7 +149,8 @@ def load_bundle(root: Path, folds: Sequence[int] | None = None) -> Bundle:
             hint="choose one of these with --fold, or train the missing one",
         )
     plan = load_settings(Plan, root / "plan.json")
-    return Bundle(root, plan, tuple(FoldFiles(root / name) for name in wanted), load_refinement(root, sums))
+    how = execution or Execution()
+    return Bundle(root, plan, tuple(FoldFiles(root / name, how) for name in wanted), load_refinement(root, sums), how)
 
 
 def load_refinement(root: Path, sums: dict[str, str]) -> Refinement:
@@ -152,8 +178,13 @@ def copy_run(source: Path, target: Path) -> None:
             shutil.copyfile(source / name, target / name)
 
 
-def _finished(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in _NEEDED)
+def _needed(execution: Execution | None) -> tuple[str, ...]:
+    """The files that a fold cannot do without: of its engine, or, where none is named, of a training."""
+    return _NEEDED if execution is None else ENGINE_FILES[execution.engine]
+
+
+def _finished(folder: Path, needed: Iterable[str]) -> bool:
+    return all((folder / name).is_file() for name in needed)
 
 
 def _fold_order(name: str) -> tuple[int, str]:

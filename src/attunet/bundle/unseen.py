@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from attunet.bundle.run import fold_folder, load_bundle
 from attunet.config import Plan, load_settings
@@ -34,27 +35,28 @@ def finished_folds(run: Path) -> tuple[int, ...]:
     return tuple(int(re.sub(r"\D", "", fold.name)) for fold in load_bundle(run).folds)
 
 
-def fold_cases(run: Path, fold: int) -> tuple[Case, ...]:
-    """The cases that a fold validated on, found again in its data set, in the order of split.yaml.
+def fold_cases(run: Path, fold: int, side: Literal["train", "validation"] = "validation") -> tuple[Case, ...]:
+    """The cases that a fold validated on, or trained on, found again in its data set, in the order of split.yaml.
 
     Raises: FormatError when the fold does not tell its cases; DatasetError when the data set has moved or has lost
         one of them or its label.
     """
     split = Split.read(fold_folder(run, fold))
+    done, names = ("validated", split.validation) if side == "validation" else ("trained", split.train)
     if not split.dataset.exists():
         raise DatasetError(
-            f"fold {fold} of {run} was validated on {split.dataset}, which is not there",
+            f"fold {fold} of {run} was {done} on {split.dataset}, which is not there",
             hint=f"bring the data set back, or correct `dataset` in {fold_folder(run, fold) / 'split.yaml'}",
         )
     labels = load_settings(Plan, run / "plan.json").labels
     known = {case.id: case for case in rename_annotated(read_dataset(split.dataset), labels).labelled}
-    if lost := [name for name in split.validation if name not in known]:
+    if lost := [name for name in names if name not in known]:
         raise DatasetError(
-            f"{split.dataset} no longer holds {len(lost)} of the {len(split.validation)} labelled cases that fold "
-            f"{fold} of {run} was validated on: {', '.join(lost[:5])}",
+            f"{split.dataset} no longer holds {len(lost)} of the {len(names)} labelled cases that fold {fold} of {run} "
+            f"was {done} on: {', '.join(lost[:5])}",
             hint="bring them back, or train the fold again",
         )
-    return tuple(known[name] for name in split.validation)
+    return tuple(known[name] for name in names)
 
 
 def unseen_cases(run: Path) -> tuple[tuple[Unseen, ...], tuple[str, ...]]:

@@ -25,11 +25,13 @@ app = typer.Typer(
 
 def register() -> None:
     """Add every command to the application, in the order of a model's life."""
+    from attunet.cli.benchmark import benchmark
     from attunet.cli.compare import compare
     from attunet.cli.convert import convert
     from attunet.cli.demo import demo
     from attunet.cli.evaluate import evaluate
     from attunet.cli.explain import explain
+    from attunet.cli.export import export
     from attunet.cli.info import info
     from attunet.cli.inspect import inspect
     from attunet.cli.plan import plan
@@ -37,7 +39,8 @@ def register() -> None:
     from attunet.cli.select import select
     from attunet.cli.train import train
 
-    for command in (demo, inspect, plan, train, predict, explain, evaluate, select, compare, convert, info):
+    life = (demo, inspect, plan, train, predict, explain, evaluate, select, compare, convert, export, benchmark, info)
+    for command in life:
         app.command()(command)
 
 

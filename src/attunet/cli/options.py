@@ -101,13 +101,13 @@ def parse_labels(text: str | None, declared: Mapping[str, int] | None = None) ->
     return found
 
 
-def parse_memory(text: str | None) -> float | None:
+def parse_memory(text: str | None, option: str = "--memory") -> float | None:
     """GB (of 1024^3 bytes) from "8GB", "512 MB" or a plain number of GB; None for None. Raises: ConfigError."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([mgt]?)i?b?", text.strip().lower())
     if match is None or float(match[1]) == 0:
-        raise ConfigError(f"--memory got {text!r}, expected an amount above 0", hint="write it as 8GB or 512MB")
+        raise ConfigError(f"{option} got {text!r}, expected an amount above 0", hint="write it as 8GB or 512MB")
     return float(match[1]) * {"": 1, "g": 1, "m": 1 / 1024, "t": 1024}[match[2]]
 
 
@@ -124,13 +124,13 @@ def parse_numbers(text: str | None, option: str, kind: Callable[[str], N]) -> tu
     return i, j, k
 
 
-def parse_time(text: str | None) -> float | None:
+def parse_time(text: str | None, option: str = "--max-time") -> float | None:
     """Seconds from "90s", "15m", "1.5h" or a plain number of seconds; None for None. Raises: ConfigError."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip().lower())
     if match is None or float(match[1]) == 0:
-        raise ConfigError(f"--max-time got {text!r}, expected a time above 0", hint="write it as 90s, 15m or 1.5h")
+        raise ConfigError(f"{option} got {text!r}, expected a time above 0", hint="write it as 90s, 15m or 1.5h")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
 
 

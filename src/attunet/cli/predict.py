@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attunet.cli.console import notes, results
-from attunet.cli.options import DeviceOption, parse_folds
+from attunet.cli.options import DeviceOption, parse_folds, parse_memory, parse_time
+from attunet.cli.prediction_forecast import foresee_cases
 from attunet.cli.prediction_run import Outcome, Wanted, predict_cases
 from attunet.errors import ConfigError, FormatError
 
@@ -55,6 +56,21 @@ def predict(
     continue_prediction: Annotated[
         bool, typer.Option("--continue-prediction", help="Skip the cases whose mask is there already.")
     ] = False,
+    max_memory: Annotated[
+        str | None,
+        typer.Option("--max-memory", metavar="GB", help="What the process may hold, such as 4GB: slower if need be."),
+    ] = None,
+    time_limit: Annotated[
+        str | None,
+        typer.Option("--time-limit", metavar="TIME", help="For each case, such as 30s: fewer windows if need be."),
+    ] = None,
+    all_windows: Annotated[
+        bool, typer.Option("--all-windows", help="Run windows of mere air, too, which are left out where that is safe.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Read and prepare the cases; tell windows and peak memory; write nothing."),
+    ] = False,
     device: DeviceOption = "auto",
 ) -> None:
     """Segment images. Masks come in each image's format, grid and orientation, with the label values of the training.
@@ -65,14 +81,25 @@ def predict(
     from attunet.files import write_text
     from attunet.inference.segmenter import Segmenter
 
+    memory, seconds = parse_memory(max_memory, "--max-memory"), parse_time(time_limit, "--time-limit")
     segmenter = Segmenter.load(model, folds=parse_folds(fold), device=device)
     cases = find_cases([*images, *(more or [])], segmenter.plan.network.in_channels)
     gated = any(member.plan.network.gate_widths for member in segmenter.members)
     wanted = Wanted(
-        step_size, not disable_tta, save_probabilities, attention, preview, agreement=gated and report is not None
+        step=step_size,
+        mirror=not disable_tta,
+        probabilities=save_probabilities,
+        attention=attention,
+        preview=preview,
+        agreement=gated and report is not None,
+        skip_air=not all_windows,
+        max_memory=None if memory is None else int(memory * 2**30),
+        time_limit=seconds,
     )
     if attention and not gated:
         raise ConfigError("--attention was asked of a model without gates", hint="leave it out, or train with a gate")
+    if dry_run:
+        raise typer.Exit(2 if foresee_cases(segmenter, cases, wanted) else 0)
     started = time.perf_counter()
     outcomes = predict_cases(segmenter, cases, output, wanted, skip_done=continue_prediction)
     worth = _worth(segmenter.refinement.quality)

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 __all__ = ["Outcome", "Wanted", "mask_path", "predict_cases"]
 
 _AT_ONCE = 2
-_LARGE = 2**24  # numbers in the class volumes of a case, 64 MiB, of which two are too much
+_LARGE = 2**24  # numbers that the class volumes of a case would hold; each alone keeps every core busy
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to write for each case beside its mask."""
+    """What to write for each case beside its mask, and what it may take: bytes of memory, seconds."""
 
     step: float = 0.5
     mirror: bool = True
@@ -40,6 +40,9 @@ class Wanted:
     attention: bool = False
     preview: bool = False
     agreement: bool = False
+    skip_air: bool = True
+    max_memory: int | None = None
+    time_limit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Outcome:
     expected_dice: dict[str, float | None] = field(default_factory=dict)
     predicted_dice: float | None = None
     attention_agreement: dict[str, Any] | None = None
+    notices: tuple[str, ...] = ()
     error: str | None = None
     hint: str = ""
 
@@ -80,6 +84,8 @@ def predict_cases(
         for outcome in _outcomes(worker, [case for case in cases if case.id not in done]):
             if outcome.error:
                 fail(f"{outcome.case}: {outcome.error}", outcome.hint)
+            for notice in outcome.notices:
+                notes().print(f"{outcome.case}: {notice}", style="yellow", markup=False, soft_wrap=True)
             outcomes.append(outcome)
             progress.advance(overall)
     return outcomes
@@ -93,10 +99,13 @@ def mask_path(case: Case, output: Path) -> Path:
 
 
 def _outcomes(worker: _Worker, cases: Sequence[Case]) -> Iterator[Outcome]:
-    """In the order of the cases, of which two are under way at any time and a few more queue behind them."""
+    """In the order of the cases, of which two are under way at any time and a few more queue behind them.
+
+    Where memory is limited there is one at a time: what it takes is known only once it is read.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(_AT_ONCE) as lanes:
+    with ThreadPoolExecutor(_AT_ONCE if worker.wanted.max_memory is None else 1) as lanes:
         pending: deque[Future[Outcome]] = deque()
         try:
             for case in cases:
@@ -114,15 +123,14 @@ def _outcomes(worker: _Worker, cases: Sequence[Case]) -> Iterator[Outcome]:
 class _Worker:
     """Reads, segments and writes cases, in several threads; large ones are segmented one at a time.
 
-    So one case is read or written while another is computed, small ones are computed side by side, and memory holds
-    the class volumes of one large case, never of two.
+    So one case is read or written while another is computed, and small ones are computed side by side.
     """
 
     def __init__(self, segmenter: Segmenter, output: Path, wanted: Wanted, progress: Progress) -> None:
         self.stop = Event()
         self._segmenter = segmenter
         self._output = output
-        self._wanted = wanted
+        self.wanted = wanted
         self._progress = progress
         self._alone = Lock()
         self._drawing = Lock()
@@ -136,8 +144,8 @@ class _Worker:
                     queued = time.perf_counter()
                     turn.enter_context(self._alone)
                     started += time.perf_counter() - queued
-                result = self._predict(case, volume)
-                agreement = _agreement(result) if self._wanted.agreement else None
+                result = self._predict(case, volume, started)
+                agreement = _agreement(result) if self.wanted.agreement else None
                 if result.probabilities is None:
                     turn.close()  # what is left to write is small
                 mask = self._save(result, case)
@@ -152,9 +160,10 @@ class _Worker:
             {name: dice if dice is None else round(dice, 4) for name, dice in result.expected_dice.items()},
             None if result.predicted_dice is None else round(result.predicted_dice, 4),
             agreement,
+            result.notices,
         )
 
-    def _predict(self, case: Case, volume: Volume) -> Prediction:
+    def _predict(self, case: Case, volume: Volume, started: float) -> Prediction:
         windows = self._progress.add_task(f"  {case.id} windows", total=None)
 
         def advance(done: int, total: int) -> None:
@@ -163,21 +172,26 @@ class _Worker:
             self._progress.update(windows, completed=done, total=total)
 
         try:
+            limit = self.wanted.time_limit
             return self._segmenter.predict(
                 volume,
                 name=case.id,
-                step=self._wanted.step,
-                mirror=self._wanted.mirror,
-                probabilities=self._wanted.probabilities,
-                attention=self._wanted.attention or self._wanted.agreement,
+                step=self.wanted.step,
+                mirror=self.wanted.mirror,
+                probabilities=self.wanted.probabilities,
+                attention=self.wanted.attention or self.wanted.agreement,
+                skip_air=self.wanted.skip_air,
+                max_memory=self.wanted.max_memory,
+                time_limit=None if limit is None else max(0.0, limit - (time.perf_counter() - started)),
+                scratch=self._output,
                 advance=advance,
             )
         finally:
             self._progress.remove_task(windows)
 
     def _save(self, result: Prediction, case: Case) -> Path:
-        asked = result if self._wanted.attention else replace(result, attention={})
-        if self._wanted.preview:
+        asked = result if self.wanted.attention else replace(result, attention={})
+        if self.wanted.preview:
             with self._drawing:  # matplotlib draws in one thread at a time
                 _draw(asked, self._segmenter, self._output)
         return asked.save(self._output, suffix=_suffix(case))  # last: the mask says that the case is done

@@ -14,6 +14,7 @@ __all__ = ["CaseFacts", "Intensity", "count_labels", "gather_facts"]
 PERCENTILES = (0.5, 50.0, 99.5)
 SAMPLES = 1_000_000  # percentiles of an even sample of this size differ from the exact ones by well under 1 %
 COUNTED_DIRECTLY = 65536
+COUNTED_AT_ONCE = 2**22
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,10 @@ def gather_facts(case: str, image: Volume) -> CaseFacts:
 
 def count_labels(array: Array) -> dict[int, int]:
     """Value to voxel count of an integer array, by value."""
-    if array.min() >= 0 and array.max() < COUNTED_DIRECTLY:
-        counts = np.bincount(array.ravel(order="K"))
+    if array.min() >= 0 and (highest := int(array.max())) < COUNTED_DIRECTLY:
+        flat, counts = array.ravel(order="K"), np.zeros(highest + 1, np.intp)
+        for start in range(0, flat.size, COUNTED_AT_ONCE):  # counting takes eight bytes a voxel
+            counts += np.bincount(flat[start : start + COUNTED_AT_ONCE], minlength=highest + 1)
         return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
     values, numbers = np.unique(array, return_counts=True)
     return {int(value): int(number) for value, number in zip(values, numbers, strict=True)}

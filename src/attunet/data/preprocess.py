@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from attunet.config import Normalization, Preprocessing
+from attunet.config import Preprocessing
+from attunet.data.normalization import moments, normalize
 from attunet.data.orientation import Flips, Triple, canonical, content_box, oriented, reorientation
-from attunet.data.resample import resize, resize_labels
+from attunet.data.resample import Resizing, resize_into, resize_labels
+from attunet.data.slabs import each_slab
 from attunet.data.volume import Affine, Array, Volume
+from attunet.data.winning import SLAB_VOXELS, Codes, painted, strongest
 from attunet.errors import DataError, GeometryError, LabelError
 
 __all__ = [
     "IGNORED",
     "Prepared",
     "Trail",
+    "blank_mask",
     "model_affine",
     "prepare",
     "prepare_label",
     "restore",
     "restore_labels",
     "restore_regions",
+    "smallest_integer",
     "untouched",
 ]
 
@@ -66,6 +71,16 @@ class Trail:
         i, j, k = (slice(low, low + size) for low, size in zip(self.start, self.cropped_shape, strict=True))
         return i, j, k
 
+    @property
+    def content(self) -> Box:
+        """The same box, as slices of the original grid."""
+        parts = [slice(0, 0)] * 3
+        for axis, flip, part in zip(self.axes, self.flips, self.box, strict=True):
+            size = self.shape[axis]
+            parts[axis] = slice(size - part.stop, size - part.start) if flip else part
+        i, j, k = parts
+        return i, j, k
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -95,12 +110,11 @@ def prepare(volume: Volume, preprocessing: Preprocessing) -> Prepared:
         preprocessing=preprocessing,
     )
     array = np.empty((volume.channels, *trail.model_shape), dtype=np.float32)
-    # One channel at a time, and always a copy: the caller's volume is left as it was.
     for target, channel, how in zip(array, upright.array, preprocessing.normalization, strict=True):
-        cropped = np.array(channel[trail.box], dtype=np.float32, order="C")
-        mean, std = _statistics(cropped, how)
-        target[:] = resize(cropped, trail.model_shape, antialias=True)
-        _normalize(target, how, mean, std)
+        cropped = channel[trail.box]
+        mean, std = moments(cropped, how)
+        resize_into(target, cropped, antialias=True)
+        normalize(target, how, mean, std)
     return Prepared(array, trail)
 
 
@@ -131,48 +145,46 @@ def restore(array: Array, trail: Trail, *, fill: float = 0.0) -> Image:
     result = np.full((array.shape[0], *trail.shape), fill, dtype=np.float32)
     upright = oriented(result, trail.axes, trail.flips)
     for target, channel in zip(upright, array, strict=True):
-        target[trail.box] = resize(channel, trail.cropped_shape)
+        resize_into(target[trail.box], channel)
     return result
 
 
 def restore_labels(logits: Array, trail: Trail, values: Sequence[int]) -> Array:
     """The strongest class of logits (C, I, J, K) at each voxel of the original grid (I, J, K), as file value.
 
-    Classes are resized one at a time, so memory does not grow with their number. Voxels outside the crop get
-    values[0]; ties go to the lower class. The dtype is the smallest integer that holds every value.
+    The same as restoring every class and taking the argmax, but only the voxels between classes are interpolated, and
+    nothing but the result is as large as the original grid. Voxels outside the crop get values[0]; ties go to the
+    lower class. The dtype is the smallest integer that holds every value.
+    Args: finite logits of any real type, such as float16; only `logits[:, rows]` is read, slab by slab, so that they
+        may be memory-mapped.
     Raises: GeometryError when the logits are not on the model grid, LabelError when classes and values differ
         in number.
     """
     _check_model_grid(logits, trail)
     if len(values) != logits.shape[0]:
         raise LabelError(f"{len(values)} label values for {logits.shape[0]} classes, expected one per class")
-    best = np.array(resize(logits[0], trail.cropped_shape))  # a copy, as it is overwritten below
-    winner = np.zeros(trail.cropped_shape, dtype=np.min_scalar_type(len(values)))
-    for index, channel in enumerate(logits[1:], start=1):
-        strength = resize(channel, trail.cropped_shape)
-        np.copyto(winner, index, where=strength > best)
-        np.maximum(best, strength, out=best)
-    file_values = np.array(values, dtype=_smallest_integer(values))
-    result: Array = np.full((1, *trail.shape), file_values[0])
-    oriented(result, trail.axes, trail.flips)[0, *trail.box] = file_values[winner]
-    return np.asarray(result[0])
+    return _mask(trail, values, lambda resizing, rows: strongest(logits, resizing, rows))
 
 
 def restore_regions(probabilities: Array, trail: Trail, values: Sequence[int]) -> Array:
     """Overlapping regions (R, I, J, K), painted one over the other where above 0.5, on the original grid (I, J, K).
 
-    Args: the value of the background, then that of each region in painting order. Regions are resized one at a time.
+    Args: finite probabilities, read as by `restore_labels`; the value of the background, then that of each region in
+        painting order.
     Raises: as `restore_labels`.
     """
     _check_model_grid(probabilities, trail)
-    background, *painted = values
-    if len(painted) != probabilities.shape[0]:
-        raise LabelError(f"{len(painted)} values for {probabilities.shape[0]} regions, expected one per region")
-    result: Array = np.full((1, *trail.shape), background, dtype=_smallest_integer(values))
-    upright = oriented(result, trail.axes, trail.flips)[0, *trail.box]
-    for value, channel in zip(painted, probabilities, strict=True):
-        upright[resize(channel, trail.cropped_shape) > 0.5] = value
-    return np.asarray(result[0])
+    if len(values) != 1 + probabilities.shape[0]:
+        raise LabelError(f"{len(values) - 1} values for {probabilities.shape[0]} regions, expected one per region")
+    return _mask(trail, values, lambda resizing, rows: painted(probabilities, resizing, rows))
+
+
+def blank_mask(trail: Trail, values: Sequence[int]) -> Array:
+    """Nothing but background, values[0], on the original grid (1, I, J, K), in the smallest integer that holds all."""
+    result: Array = np.zeros((1, *trail.shape), dtype=smallest_integer(values))
+    if values[0]:  # else the pages of fresh zeros come with the slabs that are written, on every core
+        result[:] = values[0]
+    return result
 
 
 def untouched(volume: Volume, preprocessing: Preprocessing) -> Trail:
@@ -220,30 +232,6 @@ def _model_shape(cropped: Triple, upright: Volume, preprocessing: Preprocessing)
     return int(wanted[0]), int(wanted[1]), int(wanted[2])
 
 
-def _statistics(channel: Image, how: Normalization) -> tuple[float, float]:
-    """Mean and standard deviation to normalise with, of the voxels above the minimum (zscore)."""
-    if how.kind != "zscore":
-        return how.mean, how.std
-    content = channel[channel > channel.min()]
-    if not content.size:
-        return float(channel.flat[0]), 1.0
-    mean = float(content.mean(dtype=np.float64))
-    content -= np.float32(mean)
-    np.square(content, out=content)
-    std = float(np.sqrt(content.mean(dtype=np.float64)))
-    return mean, std or 1.0
-
-
-def _normalize(channel: Image, how: Normalization, mean: float, std: float) -> None:
-    """In place, to keep one copy of a large volume."""
-    if how.kind == "none":
-        return
-    if how.kind == "ct":
-        np.clip(channel, how.lower, how.upper, out=channel)
-    channel -= np.float32(mean)
-    channel /= np.float32(std)
-
-
 def _class_indices(label: Array, values: Sequence[int], ignore: int | None) -> npt.NDArray[np.uint8]:
     if label.dtype.kind == "f" and not (label == np.rint(label)).all():
         raise LabelError("the label holds fractions, expected whole numbers", hint="write it uninterpolated")
@@ -260,7 +248,24 @@ def _check_model_grid(array: Array, trail: Trail) -> None:
         raise GeometryError(f"got an array of shape {array.shape}, expected (C, *{trail.model_shape})")
 
 
-def _smallest_integer(values: Sequence[int]) -> type[np.integer[Any]]:
+def _mask(trail: Trail, values: Sequence[int], decide: Callable[[Resizing, slice], Codes]) -> Array:
+    """File values (I, J, K) on the original grid, made of positions in `values` that are decided slab by slab."""
+    result = blank_mask(trail, values)
+    file_values = np.array(values, dtype=result.dtype)
+    counted = np.array_equal(file_values, np.arange(len(values)))
+    upright = oriented(result, trail.axes, trail.flips)[0, *trail.box]
+    resizing = Resizing.between(trail.model_shape, trail.cropped_shape)
+
+    def work(rows: slice) -> None:
+        codes = decide(resizing, rows)
+        upright[rows] = codes if counted else file_values.take(codes)
+
+    each_slab(work, trail.cropped_shape[0], resizing.rows(SLAB_VOXELS))
+    return np.asarray(result[0])
+
+
+def smallest_integer(values: Sequence[int]) -> type[np.integer[Any]]:
+    """The dtype of masks that hold these values. Raises: LabelError when no integer does."""
     for kind in _INTEGERS:
         if np.iinfo(kind).min <= min(values) and max(values) <= np.iinfo(kind).max:
             return kind

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from pathlib import Path
 
-import numpy as np
 import openvino as ov
 import torch
 from torch import Tensor, nn
 
 from attunet.config import Plan
-from attunet.errors import TrainingError
+from attunet.export.outputs import NamedOutputs, check_parity, example_of, ready
+from attunet.export.telemetry import keep_to_ourselves
 from attunet.files import staged
+from attunet.inference.engines import window_shape
 from attunet.inference.openvino_engine import OpenVINOEngine
-from attunet.inference.torch_engine import TorchEngine
-from attunet.nn import AttentionUNet, in_layout
+from attunet.nn import AttentionUNet
 
 __all__ = ["export_openvino"]
 
-_TOLERANCE = 1e-3
 
-
-class _Outputs(nn.Module):
-    """The network with a flat tuple of outputs: logits, then attention by gate."""
+class _Flat(nn.Module):
+    """Its outputs as a tuple, which is what the converter keeps in order."""
 
     def __init__(self, network: AttentionUNet) -> None:
         super().__init__()
-        self.network = network
+        self.named = NamedOutputs(network)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        result = self.network(image, detailed=True)
-        return result.logits, *result.attention.values()
+        return tuple(self.named(image).values())
 
 
 def export_openvino(network: AttentionUNet, plan: Plan, path: Path) -> float:
@@ -42,39 +38,16 @@ def export_openvino(network: AttentionUNet, plan: Plan, path: Path) -> float:
     Returns: the largest difference of logits and attention from torch in fp32, relative to their scale.
     Raises: TrainingError when the graph does not compute what the network computes; nothing is written then.
     """
-    _keep_to_ourselves()
-    network = in_layout(network.cpu().eval(), torch.contiguous_format)
-    shape = (plan.network.in_channels, *plan.patch_size[: plan.network.spatial_dims])
-    example = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+    keep_to_ourselves()
+    network = ready(network)
+    shape = window_shape(plan)
+    example = example_of(plan)
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of sizes that become constants: they are meant to
-        names = ["logits", *network(example, detailed=True).attention]
-        model = ov.convert_model(_Outputs(network), example_input=example, input=[-1, *shape])
+        names = list(NamedOutputs(network)(example))
+        model = ov.convert_model(_Flat(network), example_input=example, input=[-1, *shape])
     for port, name in zip(model.outputs, names, strict=True):
         port.get_tensor().set_names({name})
     with staged(path) as graph:
         ov.save_model(model, graph, compress_to_fp16=False)
-        difference = _difference(network, graph, shape, example.numpy())
-        if not difference < _TOLERANCE:
-            raise TrainingError(
-                f"the OpenVINO graph differs from the network by {difference:.2g} (allowed: {_TOLERANCE})",
-                hint="report this with the plan.json; the weights are kept",
-            )
-    return difference
-
-
-def _keep_to_ourselves() -> None:
-    """OpenVINO's converter reports its use over the network, unasked; its own stand-in for that sends nothing."""
-    from openvino.tools.ovc import telemetry_stub
-
-    for name, module in list(sys.modules.items()):
-        if name.startswith("openvino.tools.ovc") and hasattr(module, "tm"):
-            module.tm = telemetry_stub  # type: ignore[attr-defined]
-
-
-def _difference(network: AttentionUNet, graph: Path, shape: tuple[int, ...], patch: np.ndarray) -> float:
-    reference = TorchEngine(None, network, device="cpu", batch=1)(patch)
-    result = OpenVINOEngine(graph, shape, precision="fp32")(patch)
-    pairs = [(reference.logits, result.logits)]
-    pairs += [(reference.attention[name], result.attention[name]) for name in reference.attention]
-    return max(float(np.abs(a - b).max() / max(1.0, np.abs(a).max())) for a, b in pairs)
+        return check_parity(network, plan, OpenVINOEngine(graph, shape, precision="fp32"))

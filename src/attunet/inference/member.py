@@ -14,7 +14,9 @@ from attunet.data.preprocess import Trail, prepare, restore, untouched
 from attunet.data.volume import Volume
 from attunet.inference.engines import Engine
 from attunet.inference.outputs import activate, on_image
-from attunet.inference.sliding_window import Stitched, count_windows, sliding_window
+from attunet.inference.sliding_window import Stitched, sliding_window
+from attunet.inference.tiling import count_windows
+from attunet.inference.windows import Windows
 
 __all__ = ["Answer", "Member", "Pass", "ask", "gate_strides"]
 
@@ -40,13 +42,15 @@ class Pass:
 class Member:
     """A plan and the engines of its folds, whose probabilities are averaged on the model grid.
 
-    Args: name, plan and engines; the temperature that divides the logits, 1 when nothing was calibrated.
+    Args: name, plan and engines; the temperature that divides the logits, 1 when nothing was calibrated; how far above
+        its image's minimum a window of a prepared image must reach to be worth running (see `air.py`), None to run all.
     """
 
     name: str
     plan: Plan
     engines: tuple[Engine, ...]
     temperature: float = 1.0
+    air: float | None = None
 
     def windows(self, image: Floats, step: float) -> int:
         """How many windows its engines run over a prepared image (C, I, J, K), mirrored copies counted as one."""
@@ -65,18 +69,24 @@ class Member:
             array /= len(self.engines)
         return total
 
+    def blending(self, how: Pass) -> Windows:
+        """How its windows are run in such a pass."""
+        axes = self.plan.mirror_axes if how.mirror else ()
+        return Windows(axes, _exchange(self.plan), how.attention, gate_strides(self.plan), how.advance)
+
     def _run(self, engine: Engine, image: Floats, how: Pass) -> Stitched:
+        blending = self.blending(how)
         stitched = sliding_window(
             image,
             engine,
             self.plan.patch_size,
             classes=len(self.plan.outputs),
             step=how.step,
-            mirror_axes=self.plan.mirror_axes if how.mirror else (),
-            exchange=_exchange(self.plan),
-            attention=how.attention,
-            strides=gate_strides(self.plan),
-            advance=how.advance,
+            mirror_axes=blending.mirror_axes,
+            exchange=blending.exchange,
+            attention=blending.attention,
+            strides=blending.strides,
+            advance=blending.advance,
         )
         return Stitched(activate(stitched.logits, self.plan, self.temperature), stitched.attention)
 

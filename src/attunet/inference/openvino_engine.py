@@ -41,7 +41,7 @@ class OpenVINOEngine:
     ) -> None:
         self._model = _read(graph, shape)
         self.precision = cpu_precision() if precision == "auto" else precision
-        self.name = f"openvino cpu {self.precision}"
+        self.name = f"openvino cpu {'int8' if _is_quantized(self._model) else self.precision}"
         if shuffle is not None:
             shuffle_weights(self._model, shuffle)
             self.name += f", weights shuffled with seed {shuffle}"
@@ -150,6 +150,11 @@ def _read(graph: Path, shape: tuple[int, ...]) -> Any:
             f"{graph} cannot be read by OpenVINO: {_first_line(error)}", hint="export it again"
         ) from error
     return model
+
+
+def _is_quantized(model: Any) -> bool:
+    """Whether most of it computes in 8-bit integers; what does not, in the engine's precision."""
+    return any(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
 
 
 def _gathered(requests: list[Any], output: str) -> Floats:

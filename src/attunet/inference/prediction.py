@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from attunet.config import Quality
+from attunet.data.facts import count_labels
 from attunet.data.formats import mask_suffix, write_volume
 from attunet.data.volume import Volume
 
@@ -37,13 +38,18 @@ class Prediction:
     """What such numbers were worth on unseen cases, when that was measured."""
     content: tuple[slice, slice, slice] = (slice(None), slice(None), slice(None))
     """The box of the grid in which attention is known: where the image has content, if the model crops to it."""
+    peak_bytes: int = 0
+    """What the process was predicted to hold in memory at most."""
+    notices: tuple[str, ...] = ()
+    """What was done otherwise than asked for, and why."""
 
     @property
     def volumes_ml(self) -> dict[str, float]:
         """Millilitres of each foreground label, or of all of each region; of one voxel layer for 2-D images."""
         voxel = float(np.prod(self.segmentation.spacing)) / 1000.0
         united = self.regions or {name: (self.labels[name],) for name in list(self.labels)[1:]}
-        return {name: float(np.isin(self.segmentation.array, values).sum()) * voxel for name, values in united.items()}
+        counts = count_labels(self.segmentation.array)
+        return {name: sum(counts.get(value, 0) for value in values) * voxel for name, values in united.items()}
 
     @property
     def predicted_dice(self) -> float | None:

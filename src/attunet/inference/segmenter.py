@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -14,11 +14,13 @@ from attunet.config import Plan, Refinement
 from attunet.data.cases import Case, find_cases, read_image
 from attunet.data.volume import Array, Volume
 from attunet.errors import ConfigError, DataError
+from attunet.inference.agenda import Agenda, Options, make_agenda
+from attunet.inference.air import air_level
 from attunet.inference.engines import Engine, make_engine
-from attunet.inference.member import Answer, Member, Pass, ask
-from attunet.inference.outputs import decide, expected_dice, on_image
+from attunet.inference.member import Member, Pass
 from attunet.inference.postprocess import clean
 from attunet.inference.prediction import Prediction
+from attunet.inference.streaming import segment
 
 __all__ = ["Segmenter"]
 
@@ -65,7 +67,7 @@ class Segmenter:
         members = []
         for name, bundle in opened.members.items():
             engines = tuple(make_engine(fold, bundle.plan, device, shuffle=shuffle) for fold in bundle.folds)
-            members.append(Member(name, bundle.plan, engines, refinement.temperature))
+            members.append(Member(name, bundle.plan, engines, refinement.temperature, air_level(bundle.folds)))
         return cls(tuple(members), refinement)
 
     @property
@@ -97,6 +99,10 @@ class Segmenter:
         mirror: bool = True,
         probabilities: bool = False,
         attention: bool = False,
+        skip_air: bool = True,
+        max_memory: int | None = None,
+        time_limit: float | None = None,
+        scratch: Path | None = None,
         advance: Advance = _silent,
     ) -> Prediction:
         """Segment one image; the result lies on the image's own grid.
@@ -108,34 +114,48 @@ class Segmenter:
             step: distance of neighbouring windows as a share of the patch, in (0, 1].
             mirror: average over mirrored copies, along the axes the plan allows.
             probabilities, attention: keep the class probabilities and the gates' coefficients too.
+            skip_air: leave out windows of air, if the model was found to lose nothing by it.
+            max_memory: bytes that the process may hold; the case is gone through in smaller portions to keep to it.
+            time_limit: seconds that the case may take; fewer windows are run to keep to it, and `notices` says so.
+            scratch: folder for probabilities and attention that are too large for memory.
             advance: called with the windows done and the windows in all.
-        Raises: DataError and its kind for an image that the model cannot take, ConfigError for a step out of range.
+        Raises: DataError and its kind for an image that the model cannot take, ConfigError for a step out of range or a
+            case that does not fit into `max_memory`.
         """
-        if not 0 < step <= 1:
-            raise ConfigError(f"a step of {step} patches", hint="choose a step size above 0 and at most 1")
+        asked = Options(step, mirror, attention, probabilities, skip_air, max_memory, time_limit, scratch)
         called, volume = self.read(image, spacing)
-        answer = ask(self.members, volume, Pass(step, mirror, attention), advance)
-        likely = on_image(answer.probabilities, answer.trail, self.plan) if probabilities else None
+        agenda = self.agenda(volume, asked)
+        done = segment(agenda.tasks, _counted(agenda, advance), agenda.course, asked.probabilities, folder=scratch)
         return Prediction(
             case=name or called,
             image=volume,
-            segmentation=volume.with_array(self._mask(answer, volume)[None]),
+            segmentation=volume.with_array(self._cleaned(done.mask, volume)),
             labels=self.plan.labels,
-            probabilities=None if likely is None else volume.with_array(likely),
-            attention={gate: volume.with_array(alpha) for gate, alpha in answer.attention.items()},
+            probabilities=None if done.probabilities is None else volume.with_array(done.probabilities),
+            attention={gate: volume.with_array(alpha) for gate, alpha in done.attention.items()},
             engine=self.engines[0].name,
-            expected_dice=expected_dice(answer.probabilities, self.plan),
+            expected_dice=done.expected_dice,
             regions=self.plan.regions,
             quality=self.refinement.quality,
-            content=answer.content,
+            content=agenda.content,
+            peak_bytes=agenda.peak,
+            notices=agenda.notices,
         )
 
-    def _mask(self, answer: Answer, volume: Volume) -> Array:
-        labels = decide(answer.probabilities, answer.trail, self.plan)
-        if not self.refinement.postprocessing:
-            return labels
+    def agenda(self, volume: Volume, asked: Options) -> Agenda:
+        """What predicting a volume comes to: its windows, and the memory that it will take.
+
+        Raises: as `predict`.
+        """
+        if not 0 < asked.step <= 1:
+            raise ConfigError(f"a step of {asked.step} patches", hint="choose a step size above 0 and at most 1")
+        return make_agenda(self.members, volume, replace(asked, cleaned=bool(self.refinement.postprocessing)))
+
+    def _cleaned(self, mask: Array, volume: Volume) -> Array:
         how = self.refinement.postprocessing
-        return clean(labels, how, self.plan.labels, volume.spacing, regions=self.plan.regions)
+        if not how:
+            return mask
+        return clean(mask[0], how, self.plan.labels, volume.spacing, regions=self.plan.regions)[None]
 
     def _read(self, image: Image, spacing: tuple[float, ...] | None) -> tuple[str, Volume]:
         if isinstance(image, Case):
@@ -162,3 +182,15 @@ class Segmenter:
                 f"{name} is a 2-D image of shape {volume.spatial_shape}, the model was trained on volumes",
                 hint="give a volume, or use a model trained with --spatial-dims 2",
             )
+
+
+def _counted(agenda: Agenda, advance: Advance) -> Pass:
+    """The pass of a case, which tells how many of its windows are done."""
+    done, total = 0, agenda.windows
+
+    def count(windows: int) -> None:
+        nonlocal done
+        done += windows
+        advance(done, total)
+
+    return replace(agenda.how, advance=count)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +23,10 @@ __all__ = ["TorchEngine"]
 
 Floats = npt.NDArray[np.float32]
 
+_COMPILE_SECONDS = 60.0
+"""About what torch.compile takes for a network of this kind. Nobody knows how many windows are still to come, so a GPU
+begins uncompiled and compiles when the windows so far took as long: at worst that is twice the best choice."""
+
 
 class TorchEngine:
     """A network in eval mode on a torch device.
@@ -27,6 +34,8 @@ class TorchEngine:
     Args: weights.safetensors of a fold and the network they belong to, or a network as it is; the device; windows in
         one call; whether to compute in 16 bits (fp16 on CUDA, bf16 on the CPU), by default on CUDA only; a seed to
         shuffle the weights with.
+    On a GPU the network is compiled once that is likely to pay. CUDA graphs are left alone: they belong to one thread,
+    and cases are predicted by several.
     Raises: BundleError when the weights do not fit the network.
     """
 
@@ -51,6 +60,7 @@ class TorchEngine:
         on_gpu = self._device.type == "cuda"
         self._half = on_gpu if low_precision is None else low_precision
         self._dtype = torch.float16 if on_gpu else torch.bfloat16
+        self._pace = _Pace(self._net) if on_gpu else None
         self.batch = batch
         self.name = f"torch {device} {str(self._dtype).removeprefix('torch.') if self._half else 'float32'}"
         if shuffle is not None:
@@ -60,13 +70,51 @@ class TorchEngine:
     def __call__(self, patches: Floats, attention: Mapping[str, Floats] | None = None) -> EngineOutput:
         """See `Engine`."""
         given = {gate: self._tensor(alpha) for gate, alpha in (attention or {}).items()}
+        started = time.perf_counter()
+        net = self._net if self._pace is None or given or len(patches) < self.batch else self._pace.network
         with torch.autocast(self._device.type, dtype=self._dtype, enabled=self._half):
-            result = self._net(self._tensor(patches), detailed=True, attention=given)
+            result = net(self._tensor(patches), detailed=True, attention=given)
         alphas = {gate: alpha.float().cpu().numpy() for gate, alpha in result.attention.items()}
-        return EngineOutput(result.logits.float().cpu().numpy(), alphas)
+        output = EngineOutput(result.logits.float().cpu().numpy(), alphas)
+        if self._pace is not None:
+            self._pace.took(time.perf_counter() - started)
+        return output
 
     def _tensor(self, array: Floats) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self._device)
+
+
+class _Pace:
+    """The network as it is, until full batches have taken so long that compiling it is likely to pay.
+
+    Attributes: network, what to run full batches with.
+    """
+
+    def __init__(self, network: AttentionUNet) -> None:
+        self.network: Any = network
+        self._seconds = 0.0
+
+    def took(self, seconds: float) -> None:
+        """Count the time of one call."""
+        before, self._seconds = self._seconds, self._seconds + seconds
+        if before < _COMPILE_SECONDS <= self._seconds:
+            self.network = _compiled(self.network)
+
+
+def _compiled(network: AttentionUNet) -> Any:
+    """The network compiled when it is next called; where this machine cannot compile, it goes on as it is."""
+    compiled = torch.compile(network)
+
+    def run(*arguments: Any, **named: Any) -> Any:
+        nonlocal compiled
+        try:
+            return compiled(*arguments, **named)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            logging.getLogger(__name__).info("torch.compile failed, going on without it: %s", error)
+            compiled = network
+            return network(*arguments, **named)
+
+    return run
 
 
 def _shuffled(network: AttentionUNet, seed: int) -> AttentionUNet:

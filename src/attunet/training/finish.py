@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attunet.bundle import REFINEMENT, load_bundle, save_manifest
+from attunet.bundle import EXECUTION, REFINEMENT, load_bundle, save_manifest
+from attunet.bundle.air import AIR, write_air
 from attunet.config import Plan
 from attunet.data.cases import Case, GeometryPolicy
 from attunet.errors import BundleError
@@ -18,6 +19,7 @@ from attunet.nn import AttentionUNet
 from attunet.nn.weights import load_weights, save_weights
 from attunet.report.figures import curves, save_figure
 from attunet.report.training import write_training_report
+from attunet.training.air_audit import audit_air, with_air
 from attunet.training.history import History
 from attunet.training.judge import judge_cases, show_cases, validated_unseen
 from attunet.training.paths import FoldPaths
@@ -58,9 +60,14 @@ def finish_fold(
     save_weights(network, paths.weights)
     export_openvino(network, plan, paths.graph)
     paths.metrics.unlink(missing_ok=True)  # those of a shorter training
-    (run / REFINEMENT).unlink(missing_ok=True)  # learnt from other weights than these
+    (paths.folder / AIR).unlink(missing_ok=True)
+    for stale in (run / REFINEMENT, run / EXECUTION, paths.onnx, paths.program):
+        stale.unlink(missing_ok=True)  # learnt or exported from other weights than these
     save_manifest(run)
     segmenter = Segmenter.load(run, folds=[fold], device="cpu")
+    air = audit_air(segmenter, cases, geometry=geometry)
+    write_air(air, paths)
+    segmenter = with_air(segmenter, air)
     summary = judge_cases(segmenter, cases, geometry=geometry, advance=advance)
     save_figure(curves(history.rows), paths.curves)
     unseen = "cases it had not seen" if validated_unseen(paths.folder) else "the cases it was trained on"

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 import zlib
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
-from isal import igzip, igzip_lib
+from isal import igzip, igzip_lib, igzip_threaded
 from nibabel.filebasedimages import ImageFileError
-from nibabel.nifti1 import Nifti1Image
-from nibabel.nifti2 import Nifti2Image
+from nibabel.nifti1 import Nifti1Header, Nifti1Image
+from nibabel.nifti2 import Nifti2Header, Nifti2Image
 from nibabel.spatialimages import HeaderDataError, ImageDataError
 from nibabel.wrapstruct import WrapStructError
 
 from attunet.data.formats.dtypes import readable, storable
-from attunet.data.volume import Array, Volume
+from attunet.data.slabs import cores, packed
+from attunet.data.volume import Affine, Array, Volume
 from attunet.errors import FormatError
 from attunet.files import staged
 
@@ -24,6 +25,9 @@ __all__ = ["read_nifti", "write_nifti"]
 
 GZIP = b"\x1f\x8b"
 GZIP_LEVEL = 1  # on masks the higher levels save little and cost twice the time
+MOST_THREADS = 4  # beyond, they wait for the slices to be laid out
+MOST_PACKED = 1100  # deflate makes at most 1032 bytes of one
+SLICES = 64  # laid out at once, so that whole lines of the cache are read
 NIFTI1_LONGEST_AXIS = 32767
 HINT = "the file may be truncated or not NIfTI: copy or convert it again"
 BROKEN: tuple[type[Exception], ...] = (
@@ -43,59 +47,129 @@ def read_nifti(path: Path) -> Volume:
     """A volume with the header's affine (nibabel's rule: sform, then qform, then pixdim).
 
     Intensities are scaled by slope and intercept, as float32; without scaling, integers stay what they are.
-    A fourth axis (or a fifth, the vector axis) becomes the channels.
+    A fourth axis (or a fifth, the vector axis) becomes the channels. What is not compressed is memory-mapped, copied
+    where it is written to; what is compressed is unpacked right into the array.
     Raises: FormatError when the file cannot be read, GeometryError when its affine cannot be inverted.
     """
     try:
-        image = _parse(_content(path))
-        _check_size(image, path)
-        array = readable(np.asanyarray(image.dataobj), path)
+        with path.open("rb") as stream:
+            packed_file = stream.read(len(GZIP)) == GZIP
+        header, voxels = _read_packed(path) if packed_file else _map_plain(path)
+        array = _scaled(_channels_first(voxels, path), header, path)
+        affine = header.get_best_affine()
     except BROKEN as error:
         raise FormatError(f"cannot read {path} as NIfTI: {_reason(error)}", hint=HINT) from error
-    return Volume(_channels_first(array, path), image.affine)
+    return Volume(array, affine)
 
 
 def write_nifti(volume: Volume, path: Path) -> None:
-    """Write (I, J, K), or (I, J, K, C) when there are several channels; the affine is kept to float32."""
+    """Write (I, J, K), or (I, J, K, C) when there are several channels; the affine is kept to float32.
+
+    Compressed by as many threads as there are cores, while the next slices are laid out.
+    """
     array = storable(volume.array)
-    stored = array[0] if volume.channels == 1 else np.moveaxis(array, 0, -1)
-    kind = Nifti2Image if max(stored.shape) > NIFTI1_LONGEST_AXIS else Nifti1Image
-    image = kind(stored, volume.affine)
-    image.set_sform(volume.affine, code=1)
-    image.header.set_xyzt_units("mm")
-    try:
-        image.set_qform(volume.affine, code=1, strip_shears=False)
-    except HeaderDataError:
-        image.set_qform(None, code=0)  # a quaternion cannot hold a sheared grid; the sform does
+    header = _header(array, volume.affine)
     with staged(path) as target, target.open("wb") as stream:
         if path.name.lower().endswith(".gz"):
-            with igzip.IGzipFile("", "wb", GZIP_LEVEL, fileobj=stream, mtime=0) as packed:
-                image.to_stream(packed)
+            threads = min(cores(), MOST_THREADS)
+            with igzip_threaded.open(stream, "wb", GZIP_LEVEL, threads=threads) as packing:
+                _write(header, array, packing)
         else:
-            image.to_stream(stream)
+            _write(header, array, stream)
 
 
-def _content(path: Path) -> bytes:
-    """The bytes of the file, unpacked when they are gzip (by content: names lie)."""
-    content = path.read_bytes()
-    return igzip.decompress(content) if content.startswith(GZIP) else content
+def _header(array: Array, affine: Affine) -> Any:
+    """A header for channels (C, I, J, K) that are stored as they are."""
+    stored = array[0] if len(array) == 1 else np.moveaxis(array, 0, -1)
+    kind = Nifti2Image if max(stored.shape) > NIFTI1_LONGEST_AXIS else Nifti1Image
+    image = kind(stored, affine)
+    image.set_sform(affine, code=1)
+    image.header.set_xyzt_units("mm")
+    try:
+        image.set_qform(affine, code=1, strip_shears=False)
+    except HeaderDataError:
+        image.set_qform(None, code=0)  # a quaternion cannot hold a sheared grid; the sform does
+    image.header.set_data_offset(image.header.single_vox_offset)
+    image.header.set_slope_inter(1, 0)
+    return image.header
 
 
-def _parse(content: bytes) -> Any:
-    """The image by its header's size field: 348 in NIfTI-1, 540 in NIfTI-2, in either byte order."""
-    sizes = {int.from_bytes(content[:4], "little"), int.from_bytes(content[:4], "big")}
-    return (Nifti2Image if 540 in sizes else Nifti1Image).from_bytes(content)
+def _write(header: Any, array: Array, stream: BinaryIO) -> None:
+    """The header and (C, I, J, K) as NIfTI has it: the first axis lies closest, the channels farthest apart."""
+    stream.write(header.binaryblock)
+    stream.write(bytes(header.single_vox_offset - len(header.binaryblock)))  # no extensions
+    for channel in array:
+        for start in range(0, channel.shape[2], SLICES):
+            stream.write(packed(channel[:, :, start : start + SLICES].T).reshape(-1).view(np.uint8).data)
 
 
-def _check_size(image: Any, path: Path) -> None:
-    """Refuse a header that promises more than the file holds, before memory for it is asked for."""
-    if 0 in image.shape or not image.shape:
-        raise FormatError(f"{path} holds no voxels: its shape is {image.shape}", hint=HINT)
-    promised = image.dataobj.offset + math.prod(image.shape) * image.get_data_dtype().itemsize
-    stream = image.file_map["image"].fileobj
-    held = stream.seek(0, 2)
-    if held < promised:
-        raise FormatError(f"{path} is truncated: its header promises {promised} bytes, it holds {held}", hint=HINT)
+def _map_plain(path: Path) -> tuple[Any, Array]:
+    """The header and the voxels of a file as it is."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        header = _read_header(stream)
+    shape, offset = _checked_shape(header, path), header.get_data_offset()
+    if size < offset + _bytes(header):
+        raise FormatError(
+            f"{path} is truncated: its header promises {offset + _bytes(header)} bytes, it holds {size}", hint=HINT
+        )
+    return header, np.asarray(np.memmap(path, header.get_data_dtype(), "c", offset, shape, order="F"))
+
+
+def _read_packed(path: Path) -> tuple[Any, Array]:
+    """The header and the voxels of a gzip file, read to its end, where its checksum is."""
+    with igzip.open(path, "rb") as stream:
+        header = _read_header(stream)
+        shape, promised = _checked_shape(header, path), _bytes(header)
+        if promised > MOST_PACKED * path.stat().st_size:  # before memory for it is asked for
+            raise FormatError(f"{path} is truncated: its header promises {promised} bytes of voxels", hint=HINT)
+        stream.read(header.get_data_offset() - len(header.binaryblock))
+        voxels = np.empty(shape, dtype=header.get_data_dtype(), order="F")
+        into = voxels.reshape(-1, order="F").view(np.uint8).data
+        held = 0
+        while held < promised and (count := stream.readinto(into[held:])):
+            held += count
+        if held < promised:
+            raise FormatError(
+                f"{path} is truncated: its header promises {promised} bytes of voxels, it holds {held}", hint=HINT
+            )
+        while stream.read(2**20):
+            pass
+    return header, voxels
+
+
+def _read_header(stream: BinaryIO) -> Any:
+    """By its size field: 348 in NIfTI-1, 540 in NIfTI-2, in either byte order. Extensions are passed over."""
+    field = stream.read(4)
+    sizes = {int.from_bytes(field, "little"), int.from_bytes(field, "big")}
+    kind = Nifti2Header if 540 in sizes else Nifti1Header
+    return kind(field + stream.read(kind.template_dtype.itemsize - len(field)))
+
+
+def _checked_shape(header: Any, path: Path) -> tuple[int, ...]:
+    shape: tuple[int, ...] = header.get_data_shape()
+    if 0 in shape or not shape:
+        raise FormatError(f"{path} holds no voxels: its shape is {shape}", hint=HINT)
+    return shape
+
+
+def _bytes(header: Any) -> int:
+    """How many the voxels take."""
+    return int(math.prod(header.get_data_shape()) * header.get_data_dtype().itemsize)
+
+
+def _scaled(array: Array, header: Any, path: Path) -> Array:
+    """The voxels (C, I, J, K) as native numbers, by slope and intercept; slice by slice, for these take float64."""
+    slope, intercept = header.get_slope_inter()
+    slope, intercept = np.float64(1 if slope is None else slope), np.float64(intercept or 0)
+    if slope == 1 and intercept == 0:
+        return readable(array, path)
+    readable(array[:, :1, :1, :1], path)  # refuses complex numbers and colours
+    result = np.empty_like(array, dtype=np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for channel, k in np.ndindex(array.shape[0], array.shape[3]):
+            result[channel, :, :, k] = array[channel, :, :, k] * slope + intercept
+    return result
 
 
 def _channels_first(array: Array, path: Path) -> Array:

@@ -1,0 +1,137 @@
+"""`attunet benchmark`: which engine computes a model fastest on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from attunet.cli.console import notes, progress_bar, results
+from attunet.errors import DataError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from attunet.bundle import Bundle
+    from attunet.data.volume import Volume
+    from attunet.inference.benchmark import Measured
+    from attunet.inference.candidates import Candidate
+
+__all__ = ["benchmark"]
+
+
+def benchmark(
+    model: Annotated[
+        Path, typer.Option("-m", "--model", metavar="RUN", help="Model folder; its first fold is computed.")
+    ],
+    image: Annotated[
+        Path, typer.Option("-i", "--input", metavar="IMAGE", help="An image whose windows the engines compute.")
+    ],
+    repeat: Annotated[int, typer.Option(min=1, help="Rounds; in each, every engine computes all windows once.")] = 5,
+    write: Annotated[
+        bool, typer.Option("--write", help="Let the model be computed by the fastest CPU engine from now on.")
+    ] = False,
+) -> None:
+    """Time every engine that is installed, in turns, and compare its answers with those of torch in fp32.
+
+    Up to 8 windows of the image are computed, evenly picked. Only an engine whose masks agree (Dice 0.999) is chosen.
+    Without torch the reference is OpenVINO in fp32.
+    """
+    from attunet.bundle import load_bundle
+    from attunet.inference.benchmark import compare_engines, fastest, windows_of
+    from attunet.inference.candidates import candidates_for
+
+    bundle = load_bundle(model)
+    windows = windows_of(_read(image, bundle), bundle.plan)
+    with TemporaryDirectory() as folder:
+        candidates = candidates_for(bundle.folds[0], bundle.plan, _onnx(bundle, Path(folder)))
+        with progress_bar() as progress:
+            task = progress.add_task("benchmark", total=repeat * len(candidates))
+            measured = compare_engines(
+                {name: candidate.engine for name, candidate in candidates.items()},
+                windows,
+                bundle.plan,
+                repeat=repeat,
+                advance=lambda: progress.advance(task),
+            )
+    winner = fastest([one for one in measured if candidates[one.name].execution is not None])
+    results().print(_table(measured, winner))
+    told = f"{len(windows)} windows of {bundle.plan.patch_size} voxels, {repeat} rounds, fold {bundle.folds[0].name}"
+    notes().print(told, markup=False, highlight=False, soft_wrap=True)
+    if write:
+        _write(bundle, candidates[winner.name], winner, measured[0])
+
+
+def _read(image: Path, bundle: Bundle) -> Volume:
+    from attunet.data.cases import find_cases, read_image
+
+    cases = find_cases([image], bundle.plan.network.in_channels)
+    if len(cases) != 1:
+        raise DataError(f"{image} holds {len(cases)} images, expected one", hint="name one of them")
+    return read_image(cases[0])
+
+
+def _onnx(bundle: Bundle, folder: Path) -> Path | None:
+    """A folder with model.onnx, made for this comparison; None where the fold has one, or none can be made."""
+    from importlib.util import find_spec
+
+    fold = bundle.folds[0]
+    needed = ("torch", "onnx", "onnxruntime", "onnxscript")
+    if fold.onnx.is_file() or not fold.weights.is_file() or any(find_spec(name) is None for name in needed):
+        return None
+    from attunet.export.onnx import export_onnx
+    from attunet.export.package import load_network
+
+    notes().print("writing an ONNX graph to compare with", highlight=False)
+    export_onnx(load_network(fold, bundle.plan), bundle.plan, folder / "model.onnx")
+    return folder
+
+
+def _table(measured: list[Measured], winner: Measured) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    first = measured[0]
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in ("Engine", "ms a window", "speed against the first", "logit error", "Dice", ""):
+        table.add_column(title, overflow="fold", no_wrap=title == "Engine")
+    for one in measured:
+        ratio, low, high = one.ratio_to(first)
+        note = "fastest" if one is winner else "" if one.exact else "not exact enough"
+        table.add_row(
+            one.name,
+            f"{one.typical * 1000:.1f}",
+            f"{ratio:.2f} ({low:.2f}–{high:.2f})",
+            f"{one.logit_error:.2g}",
+            f"{one.dice:.4f}",
+            note,
+        )
+    return table
+
+
+def _write(bundle: Bundle, chosen: Candidate, winner: Measured, reference: Measured) -> None:
+    """Engine and precision change; what an export wrote beside them stays."""
+    assert chosen.execution is not None
+    ratio, low, high = winner.ratio_to(reference)
+    reason = (
+        f"{winner.name}: {ratio:.2f} times as fast as {reference.name} ({low:.2f} to {high:.2f} in "
+        f"{len(winner.seconds)} rounds), Dice {winner.dice:.4f} with its masks"
+    )
+    execution = bundle.execution.model_copy(
+        update={
+            "engine": chosen.execution.engine,
+            "precision": chosen.execution.precision,
+            "reasons": {**bundle.execution.reasons, "benchmark": reason},
+        }
+    )
+    if execution.engine == "onnxruntime" and not all(fold.onnx.is_file() for fold in bundle.folds):
+        from attunet.export.package import compute_with
+
+        compute_with(bundle.root, execution)
+    else:
+        from attunet.bundle import save_execution
+
+        save_execution(execution, bundle.root)
+    notes().print(f"{bundle.root} is computed by {winner.name} from now on", markup=False, soft_wrap=True)

@@ -1,0 +1,52 @@
+"""Work through a grid slab by slab along its first axis, on every core, in the memory of a few slabs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from attunet.data.volume import Array
+
+__all__ = ["cores", "each_slab", "packed"]
+
+MOST_THREADS = 8  # beyond, the interpreter's lock is what they wait for, and memory grows with each
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)  # on Linux only
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+def each_slab(work: Callable[[slice], None], rows: int, size: int) -> None:
+    """Call `work` with slices of `size` or less that make up range(rows), in threads; returns when all are done.
+
+    Args: what to do with a slab, safe to be called from several threads for different slabs.
+    Raises: what `work` raises.
+    """
+    slabs = [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
+    threads = min(len(slabs), cores(), MOST_THREADS)
+    if threads < 2:
+        for slab in slabs:
+            work(slab)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(work, slabs):
+            pass
+
+
+def packed(array: Array) -> Array:
+    """The array (I, J, K), contiguous; itself when it is so already.
+
+    In files the first axis lies closest, in memory mostly the last: what is turned over is copied tile by tile.
+    """
+    if abs(array.strides[0]) >= abs(array.strides[2]):
+        return np.ascontiguousarray(array)
+    result = np.empty(array.shape, dtype=array.dtype)
+    for row in range(array.shape[1]):
+        # Whole lines of memory first, then turned over within the cache: several times faster than at once.
+        result[:, row] = np.ascontiguousarray(array[:, row].T).T
+    return result

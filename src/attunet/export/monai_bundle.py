@@ -1,0 +1,125 @@
+"""A MONAI Bundle: configs, one TorchScript network and the plan, which MONAI's own `bundle run` executes.
+
+OUT/
+  configs/metadata.json  configs/inference.json
+  models/model.ts        logits (B, outputs, *patch) of all folds together, the temperature applied
+  docs/README.md         how to run it, and where its masks may differ from ours
+  plan.json  refinement.json
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from attunet.bundle import Bundle, load_bundle, save_plan
+from attunet.bundle.run import REFINEMENT
+from attunet.config import Plan
+from attunet.errors import ConfigError, EngineError, TrainingError
+from attunet.export.monai_config import differences, inference_config, metadata
+from attunet.export.outputs import example_of, ready
+from attunet.export.package import load_network
+from attunet.files import staged, write_text
+from attunet.nn import AttentionUNet
+
+__all__ = ["Joined", "export_monai", "write_script"]
+
+_TOLERANCE = 1e-4
+
+
+class Joined(nn.Module):
+    """Several networks as one: logits whose softmax (or, of regions, sigmoid) is their mean probability.
+
+    Args: the networks; the temperature that divides their logits; whether the outputs are regions.
+    """
+
+    def __init__(self, networks: Sequence[AttentionUNet], *, temperature: float, regions: bool) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.temperature = temperature
+        self.regions = regions
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, *patch) to (B, outputs, *patch)."""
+        logits: list[Tensor] = [network(image) / self.temperature for network in self.networks]
+        if len(logits) == 1:
+            return logits[0]
+        if self.regions:
+            return torch.logit(torch.stack([one.sigmoid() for one in logits]).mean(dim=0), eps=1e-6)
+        return torch.stack([one.log_softmax(dim=1) for one in logits]).logsumexp(dim=0)
+
+
+def export_monai(run: Path, output: Path, *, folds: Sequence[int] | None = None) -> list[str]:
+    """Write the bundle's folder; it appears whole or not at all.
+
+    Args: a trained run, the folder to make; all finished folds, or those named.
+    Returns: where the bundle's masks may differ from those of `attunet predict`.
+    Raises: BundleError for what is no trained run; ConfigError when the folder exists; EngineError without MONAI;
+        TrainingError when the script does not compute what the networks compute.
+    """
+    if output.exists():
+        raise ConfigError(f"{output} exists already", hint="choose another -o")
+    if find_spec("monai") is None:
+        raise EngineError("a MONAI Bundle needs monai", hint='install it with: pip install "attunet[train]"')
+    bundle = load_bundle(run, folds)
+    plan, refinement = bundle.plan, bundle.refinement
+    networks = [ready(load_network(fold, plan)) for fold in bundle.folds]
+    joined = Joined(networks, temperature=refinement.temperature, regions=bool(plan.regions)).eval()
+    found = differences(plan, refinement, len(networks))
+    with staged(output) as stage:
+        write_script(joined, plan, stage / "models" / "model.ts")
+        for name, content in (("metadata", metadata(plan)), ("inference", inference_config(plan, refinement))):
+            write_text(stage / "configs" / f"{name}.json", json.dumps(content, indent=2) + "\n")
+        write_text(stage / "docs" / "README.md", _readme(bundle, found))
+        save_plan(plan, stage)
+        if (bundle.root / REFINEMENT).is_file():
+            shutil.copyfile(bundle.root / REFINEMENT, stage / REFINEMENT)
+    return found
+
+
+def write_script(network: Joined, plan: Plan, path: Path) -> None:
+    """Write a TorchScript of patches of the plan's size, any batch size. Raises: TrainingError when it differs."""
+    example = example_of(plan, 2)
+    with staged(path) as stage, torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # of sizes that become constants, as they are meant to, and of TorchScript's age
+        traced = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]
+        torch.jit.save(traced, stage)
+        expected = network(example[:1])
+        result = torch.jit.load(stage)(example[:1])  # type: ignore[no-untyped-call]
+        difference = float((result - expected).abs().max() / expected.abs().max().clamp(1))
+        if not difference < _TOLERANCE:
+            raise TrainingError(
+                f"the TorchScript differs from the network by {difference:.2g} (allowed: {_TOLERANCE})",
+                hint="report this with the plan.json; the weights are kept",
+            )
+
+
+def _readme(bundle: Bundle, found: Sequence[str]) -> str:
+    labels = ", ".join(f"{name} = {value}" for name, value in bundle.plan.labels.items())
+    return "\n".join(
+        [
+            f"# {bundle.plan.name}",
+            "",
+            f"Labels: {labels}. Folds: {len(bundle.folds)}.",
+            "",
+            "```console",
+            "$ python -m monai.bundle run --config_file configs/inference.json --bundle_root . --dataset_dir SCANS",
+            "```",
+            "",
+            "Masks go to `eval/` (`--output_dir`). Every file of `dataset_dir` that is NIfTI is segmented; of several "
+            "channels, each in its own file, CASE_0000.nii.gz, CASE_0001.nii.gz, ...",
+            "",
+            "What differs from `attunet predict`:",
+            *(f"- {text}" for text in found),
+            "",
+        ]
+    )

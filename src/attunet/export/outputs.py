@@ -1,0 +1,91 @@
+"""What every exported network has in common: named outputs, an example, and a check against torch in fp32."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from attunet.config import Plan
+from attunet.errors import TrainingError
+from attunet.inference.engines import Engine, window_shape
+from attunet.inference.member import gate_strides
+from attunet.inference.torch_engine import TorchEngine
+from attunet.nn import AttentionUNet, in_layout
+
+__all__ = ["NamedOutputs", "check_parity", "example_of", "ready", "tensor_shapes", "total_strides"]
+
+_TOLERANCE = 1e-3
+
+
+class NamedOutputs(nn.Module):
+    """The network with a dictionary of outputs: logits, then attention by gate."""
+
+    def __init__(self, network: AttentionUNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """(B, C, *spatial) to logits (B, classes, *spatial) and level1, ...: (B, maps, *level grid)."""
+        result = self.network(image, detailed=True)
+        return {"logits": result.logits, **result.attention}
+
+
+def ready(network: AttentionUNet) -> AttentionUNet:
+    """The network on the CPU, in eval mode and in torch's plain memory layout, which graphs are made of."""
+    return in_layout(network.cpu().eval(), torch.contiguous_format)
+
+
+def example_of(plan: Plan, batch: int = 1) -> Tensor:
+    """Noise (batch, C, *patch), always the same."""
+    return torch.randn(batch, *window_shape(plan), generator=torch.Generator().manual_seed(0))
+
+
+def total_strides(plan: Plan) -> tuple[int, ...]:
+    """Of each axis of the network, what its size must be a multiple of if nothing is to be padded."""
+    return tuple(math.prod(steps) for steps in zip(*plan.network.strides, strict=True))
+
+
+def check_parity(network: AttentionUNet, plan: Plan, engine: Engine) -> float:
+    """The largest difference of an engine's logits and attention from torch in fp32, relative to their scale.
+
+    Raises: TrainingError when it is not below 0.001; logits that are not numbers never are.
+    """
+    patch = example_of(plan).numpy()
+    reference, result = TorchEngine(None, network, device="cpu", batch=1)(patch), engine(patch)
+    pairs = [(reference.logits, result.logits)]
+    pairs += [(reference.attention[name], result.attention[name]) for name in reference.attention]
+    difference = max(float(np.abs(a - b).max() / max(1.0, np.abs(a).max())) for a, b in pairs)
+    if not difference < _TOLERANCE:
+        raise TrainingError(
+            f"{engine.name}: the exported graph differs from the network by {difference:.2g} (allowed: {_TOLERANCE})",
+            hint="report this with the plan.json; the weights are kept",
+        )
+    return difference
+
+
+def tensor_shapes(plan: Plan, *, free: bool) -> dict[str, tuple[int | str, ...]]:
+    """Name to shape of what a graph takes and gives; a word is any size.
+
+    Args: whether any size goes that is a multiple of the total stride, or only the plan's patch.
+    """
+    network = plan.network
+    sizes = window_shape(plan)[1:]
+    whole = total_strides(plan)
+
+    def grid(stride: tuple[int, ...]) -> tuple[int | str, ...]:
+        if not free:
+            return tuple(-(-size // step) for size, step in zip(sizes, stride, strict=True))
+        return tuple(f"{full // step}{axis}" for full, step, axis in zip(whole, stride, "ijk", strict=False))
+
+    finest = (1,) * network.spatial_dims
+    maps = 2 if network.gate == "multi" else 1
+    strides = gate_strides(plan)
+    gates = {f"level{level}": strides[f"level{level}"][: network.spatial_dims] for level in network.gate_widths}
+    return {
+        "image": ("batch", network.in_channels, *grid(finest)),
+        "logits": ("batch", network.out_channels, *grid(finest)),
+        **{gate: ("batch", maps, *grid(stride)) for gate, stride in gates.items()},
+    }

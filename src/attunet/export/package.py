@@ -1,0 +1,149 @@
+"""A trained run as a folder for one runtime: the networks, the plan, what the cross-validation taught."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from attunet.bundle import (
+    Bundle,
+    Execution,
+    FoldFiles,
+    Quantization,
+    fold_folder,
+    load_bundle,
+    save_execution,
+    save_plan,
+)
+from attunet.bundle.air import AIR
+from attunet.bundle.run import REFINEMENT, write_refinement
+from attunet.config import Plan
+from attunet.errors import BundleError, ConfigError
+from attunet.export.onnx import export_onnx, require_onnx
+from attunet.export.openvino import export_openvino
+from attunet.export.outputs import tensor_shapes
+from attunet.export.quantization import LARGEST_LOSS, quantize, require_int8
+from attunet.export.torch_program import any_size, export_program
+from attunet.files import staged
+from attunet.nn import AttentionUNet, load_weights
+
+__all__ = ["FORMATS", "Exported", "Format", "compute_with", "export_run", "load_network"]
+
+Format = Literal["openvino", "onnx", "torch"]
+
+FORMATS: dict[Format, tuple[Literal["openvino", "onnxruntime", "torch program"], str]] = {
+    "openvino": ("openvino", "graph.xml"),
+    "onnx": ("onnxruntime", "model.onnx"),
+    "torch": ("torch program", "model.pt2"),
+}
+"""Format to the engine that reads it, and the file of each fold."""
+
+_WRITERS: dict[Format, Callable[[AttentionUNet, Plan, Path], float]] = {
+    "openvino": export_openvino,
+    "onnx": export_onnx,
+    "torch": export_program,
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A written folder: by fold, how far its graph is from torch in fp32; what became of 8-bit integers."""
+
+    folder: Path
+    differences: dict[str, float]
+    quantization: Quantization | None = None
+
+
+def export_run(
+    run: Path,
+    output: Path,
+    format: Format,
+    *,
+    folds: Sequence[int] | None = None,
+    int8: bool = False,
+    advance: Callable[[], None] = lambda: None,
+) -> Exported:
+    """Write a model folder that one runtime computes; it appears whole or not at all.
+
+    Args: a trained run; the folder to make; all finished folds, or those named; whether to try 8-bit integers
+        (openvino only); called after every fold, and with int8 after every case judged.
+    Raises: BundleError for what is no trained run; ConfigError when the folder exists or int8 asks for openvino;
+        EngineError for an absent package; TrainingError when a graph does not compute what its network computes.
+    """
+    _check(output, format, int8)
+    bundle = load_bundle(run, folds)
+    differences = {}
+    with staged(output) as stage:
+        for fold in bundle.folds:
+            path = fold_folder(stage, fold.name.removeprefix("fold_")) / FORMATS[format][1]
+            differences[fold.name] = _WRITERS[format](load_network(fold, bundle.plan), bundle.plan, path)
+            if (fold.folder / AIR).is_file():
+                shutil.copyfile(fold.folder / AIR, path.parent / AIR)
+            advance()
+        tried = quantize(run, bundle.folds, bundle.plan, stage, advance=advance) if int8 else None
+        save_plan(bundle.plan, stage)
+        if (bundle.root / REFINEMENT).is_file():
+            write_refinement(bundle.refinement, stage)
+        save_execution(_execution(bundle, format, differences, tried), stage)
+    return Exported(output, differences, tried)
+
+
+def compute_with(run: Path, execution: Execution) -> None:
+    """Let a model folder be computed by another engine from now on; writes model.onnx into its folds where it lacks.
+
+    Raises: BundleError, EngineError and TrainingError as `export_run`.
+    """
+    bundle = load_bundle(run)
+    if execution.engine == "onnxruntime":
+        for fold in bundle.folds:
+            if not fold.onnx.is_file():
+                export_onnx(load_network(fold, bundle.plan), bundle.plan, fold.onnx)
+    save_execution(execution, run)
+
+
+def load_network(fold: FoldFiles, plan: Plan) -> AttentionUNet:
+    """The trained network of a fold. Raises: BundleError when the folder holds no weights, or others."""
+    if not fold.weights.is_file():
+        raise BundleError(
+            f"{fold.folder} holds no weights: it was exported itself", hint="export from the trained run instead"
+        )
+    network = AttentionUNet.from_config(plan.network)
+    load_weights(fold.weights, network)
+    return network.eval()
+
+
+def _check(output: Path, format: Format, int8: bool) -> None:
+    """What can be refused before anything is computed."""
+    if output.exists():
+        raise ConfigError(f"{output} exists already", hint="choose another -o")
+    if int8 and format != "openvino":
+        raise ConfigError(f"8-bit integers are made for openvino, not for {format}", hint="add --format openvino")
+    if format == "onnx":
+        require_onnx()
+    if int8:
+        require_int8()
+
+
+def _execution(bundle: Bundle, format: Format, differences: dict[str, float], tried: Quantization | None) -> Execution:
+    reasons = {
+        "engine": f"exported as {format} by attunet {version('attunet')} from {bundle.root.resolve().name}",
+        "parity": "largest difference of logits and attention from torch in fp32, relative to their scale: "
+        + ", ".join(f"{fold} {difference:.1g}" for fold, difference in differences.items()),
+    }
+    if tried:
+        verdict = "kept" if tried.kept else "not kept"
+        reasons["int8"] = (
+            f"{verdict}: mean Dice {tried.dice_before:.4f} before, {tried.dice_after:.4f} after, on {tried.cases} "
+            f"validation cases; a loss below {LARGEST_LOSS} is allowed"
+        )
+    free = format != "openvino" and any_size(bundle.plan)
+    return Execution(
+        engine=FORMATS[format][0],
+        tensors=tensor_shapes(bundle.plan, free=free),
+        quantization=tried,
+        reasons=reasons,
+    )

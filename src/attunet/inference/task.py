@@ -1,0 +1,94 @@
+"""What a member is to do for a case, and what is kept of the case on its original grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from attunet.config import Plan
+from attunet.data.preprocess import Prepared, Trail, blank_mask
+from attunet.data.restoration import Band, Route, bands_of
+from attunet.data.volume import Array
+from attunet.data.winning import Codes
+from attunet.inference.member import Member, Pass
+from attunet.inference.scratch import Scratch
+from attunet.inference.slabs import Course, Slab, slabs_of
+from attunet.inference.tiling import Tiling
+
+__all__ = ["Kept", "Task", "few_rows"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A member, the case as it was prepared for it, and its windows.
+
+    prefix: what the names of its gates begin with.
+    """
+
+    member: Member
+    prepared: Prepared
+    tiling: Tiling
+    prefix: str = ""
+
+    @property
+    def route(self) -> Route:
+        """Its way back to the original grid."""
+        return Route(self.prepared.trail, self.tiling.axes)
+
+    def windows(self, course: Course) -> int:
+        """How many windows are run by each engine; those at the borders of bands count for each band."""
+        bands = bands_of(self.route, course.bands)
+        return sum(len(group.starts) for band in bands for group in self.tiling.groups(band.sources, 1))
+
+    def slabs(self, band: Band, how: Pass, course: Course) -> Iterator[tuple[Slab, slice]]:
+        """Each slab of a band, and the rows of the content that it decides."""
+        done = 0
+        for slab in slabs_of(self.member, self.prepared.array, self.tiling, band.sources, how, course):
+            rows = slice(done, self.route.ready(slab.probabilities.stop))
+            yield slab, rows
+            done = rows.stop
+
+
+class Kept:
+    """What is kept of a case on its original grid."""
+
+    def __init__(self, trail: Trail, plan: Plan, probabilities: bool, folder: Path | None) -> None:
+        values = tuple(plan.labels.values())
+        self.plan = plan
+        self.shape, self.folder = trail.shape, folder
+        self.mask = blank_mask(trail, values)
+        self.values = np.array(values, self.mask.dtype)
+        self.likely = Scratch((len(plan.outputs), *trail.shape), folder) if probabilities else None
+        if self.likely is not None and not plan.regions and trail.cropped_shape != _upright(trail):
+            self.likely.array[0] = 1
+        self.attention: dict[str, Scratch] = {}
+
+    def write_mask(self, target: Array, rows: slice, codes: Codes) -> None:
+        """Codes as label values into rows of a part of the mask."""
+        target[rows] = self.values.take(codes)
+
+    def write_attention(self, task: Task, band: Band, slab: Slab, rows: slice, most: int) -> None:
+        """Rows of the content of every gate."""
+        for gate, planes in slab.attention.items():
+            name = f"{task.prefix}{gate}"
+            if name not in self.attention:
+                self.attention[name] = Scratch((len(planes.array), *self.shape), self.folder)
+            scratch = self.attention[name]
+            target = task.route.content(scratch.array, band)
+            for few in few_rows(rows, most):
+                target[:, few] = task.route.floats(planes, band, few)
+                scratch.release()
+
+
+def few_rows(rows: slice, most: int) -> Iterator[slice]:
+    """The rows, so many at a time."""
+    for start in range(rows.start, rows.stop, most):
+        yield slice(start, min(start + most, rows.stop))
+
+
+def _upright(trail: Trail) -> tuple[int, ...]:
+    """The original shape in canonical axes."""
+    return tuple(trail.shape[axis] for axis in trail.axes)

@@ -1,0 +1,138 @@
+"""An exported folder is a model: complete, sealed, and with the masks of the run it was made from."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from attunet.bundle import Execution, fold_folder, load_bundle
+from attunet.data.cases import read_image
+from attunet.errors import BundleError, ConfigError, TrainingError
+from attunet.evaluation.metrics import dice
+from attunet.export import outputs, package
+from attunet.export.package import compute_with, export_run
+from attunet.inference.engines import cpu_engine
+from attunet.inference.member import Member
+from attunet.inference.openvino_engine import OpenVINOEngine
+from attunet.inference.segmenter import Segmenter
+from attunet.inference.torch_engine import TorchEngine
+
+NAMES = {"engine.json", "manifest.json", "plan.json", "refinement.json", "fold_0"}
+FILES = {"openvino": {"graph.xml", "graph.bin"}, "onnx": {"model.onnx"}, "torch": {"model.pt2"}}
+
+
+@pytest.fixture(scope="module")
+def reference(trained_run):
+    """Of each case, the mask that torch finds in fp32."""
+    bundle = load_bundle(trained_run)
+    return masks_of(TorchEngine(bundle.folds[0].weights, bundle.plan.network, device="cpu"), bundle.plan)
+
+
+def masks_of(engine, plan):
+    segmenter = Segmenter((Member("one", plan, (engine,)),))
+    return lambda case: segmenter.predict(read_image(case)).segmentation.array[0]
+
+
+def agreement(masks, others, cases):
+    """Dice over all cases together: in one of these tiny ones a single voxel weighs more than a thousandth."""
+    return dice(*(np.stack([found(case) for case in cases]) > 0 for found in (masks, others)))
+
+
+@pytest.mark.parametrize("format", FILES)
+def test_the_folder_predicts_as_the_run_it_was_made_from(format, exported, reference, blobs):
+    folder = exported(format).folder
+    assert {entry.name for entry in folder.iterdir()} == NAMES
+    assert {entry.name for entry in (folder / "fold_0").iterdir()} == FILES[format]
+    segmenter = Segmenter.load(folder, device="cpu")
+    assert segmenter.refinement.temperature == 1.5
+    assert agreement(reference, lambda case: segmenter.predict(read_image(case)).segmentation.array[0], blobs) >= 0.999
+    assert segmenter.predict(read_image(blobs[0]), attention=True).attention.keys() == {"level2"}
+
+
+@pytest.mark.parametrize(("engine", "precision"), [("torch", "auto"), ("openvino", "fp32"), ("openvino", "auto")])
+def test_every_engine_of_a_run_finds_the_masks_of_torch(engine, precision, trained_run, reference, blobs):
+    bundle = load_bundle(trained_run)
+    how = Execution(engine=engine, precision=precision)
+    masks = masks_of(cpu_engine(bundle.folds[0], bundle.plan, how), bundle.plan)
+    assert agreement(reference, masks, blobs) >= 0.999
+
+
+def test_what_was_written_says_what_it_is(exported):
+    content = json.loads((exported("torch").folder / "engine.json").read_text())
+    assert content["engine"] == "torch program"
+    assert content["tensors"]["logits"] == ["batch", 2, "4i", "4j", "4k"]
+    assert "fold_0" in content["reasons"]["parity"]
+    assert content["quantization"] is None
+
+
+def test_an_altered_export_is_refused(exported, tmp_path):
+    folder = shutil.copytree(exported("openvino").folder, tmp_path / "model")
+    (folder / "engine.json").write_text('{"engine": "openvino", "precision": "fp32"}')
+    with pytest.raises(BundleError, match="differs from what was trained"):
+        load_bundle(folder)
+
+
+def test_what_cannot_be_exported_leaves_nothing(trained_run, exported, tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match="8-bit"):
+        export_run(trained_run, tmp_path / "out", "onnx", int8=True)
+    with pytest.raises(ConfigError, match="exists already"):
+        export_run(trained_run, tmp_path, "openvino")
+    with pytest.raises(BundleError, match="no weights"):
+        export_run(exported("openvino").folder, tmp_path / "out", "openvino")
+    with pytest.raises(BundleError, match="no finished fold_3"):
+        export_run(trained_run, tmp_path / "out", "openvino", folds=[3])
+    monkeypatch.setattr(outputs, "_TOLERANCE", -1.0)
+    with pytest.raises(TrainingError, match="differs"):
+        export_run(trained_run, tmp_path / "out", "openvino")
+    assert not list(tmp_path.iterdir())
+
+
+def test_folds_are_chosen_and_keep_their_numbers(tiny_run, tmp_path):
+    made = export_run(tiny_run, tmp_path / "out", "openvino", folds=[1])
+    assert list(made.differences) == ["fold_1"]
+    assert [fold.name for fold in load_bundle(made.folder).folds] == ["fold_1"]
+
+
+def test_a_run_changes_its_engine_and_stays_valid(trained_run, tmp_path, monkeypatch):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    monkeypatch.setattr(package, "export_onnx", lambda _network, _plan, path: path.write_bytes(b"graph"))
+    compute_with(run, Execution(engine="onnxruntime", precision="fp32"))
+    bundle = load_bundle(run)
+    assert bundle.folds[0].execution.engine == "onnxruntime"
+    (fold_folder(run, 0) / "model.onnx").write_bytes(b"another")
+    with pytest.raises(BundleError, match="differs"):
+        load_bundle(run)
+
+
+def test_the_exported_graph_can_be_told_its_attention(exported):
+    folder = exported("openvino").folder
+    plan = load_bundle(folder).plan
+    engine = OpenVINOEngine(folder / "fold_0" / "graph.xml", (1, *plan.patch_size), precision="fp32")
+    patches = np.random.default_rng(0).normal(size=(1, 1, *plan.patch_size)).astype(np.float32)
+    closed = {gate: np.zeros_like(alpha) for gate, alpha in engine(patches).attention.items()}
+    assert np.abs(engine(patches, closed).logits - engine(patches).logits).max() > 0.01
+
+
+WITHOUT_TORCH = """
+import sys
+sys.modules.update(dict.fromkeys(("torch", "lightning", "monai", "blosc2")))
+from attunet.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("format", ["openvino", "onnx"])
+def test_the_folder_predicts_where_torch_is_absent(format, exported, blobs, tmp_path):
+    arguments = ["predict", "-m", exported(format).folder, "-i", blobs[0].images[0], "-o", tmp_path, "--attention"]
+    command = [sys.executable, "-c", WITHOUT_TORCH, *map(str, arguments)]
+    done = subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / blobs[0].images[0].name).is_file()
