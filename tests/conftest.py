@@ -223,7 +223,7 @@ def folded(make_folded, tmp_path):
 
 @pytest.fixture(scope="session")
 def make_contestant():
-    """`make_contestant(name, dice, labels, gate=...)`: a model with that Dice (cases, labels) and scores that follow it."""
+    """`make_contestant(name, dice, labels, gate=...)`: a model of that Dice (cases, labels), and scores to match."""
     from attunet.evaluation.comparison import Contestant
     from attunet.evaluation.metrics import Counts
     from attunet.evaluation.scores import CaseScores, LabelScores

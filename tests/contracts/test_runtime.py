@@ -8,7 +8,18 @@ import pytest
 from attunet.data.formats import write_volume
 from attunet.data.volume import Volume
 
-RUNTIME = ("errors", "config", "bundle", "data", "planning", "evaluation", "inference", "report", "selection", "explain")
+RUNTIME = {
+    "bundle",
+    "config",
+    "data",
+    "errors",
+    "evaluation",
+    "explain",
+    "inference",
+    "planning",
+    "report",
+    "selection",
+}
 ABSENT = ("torch", "lightning", "monai", "blosc2")
 TORCH_ENGINES = {"attunet.inference.torch_engine"}
 
@@ -88,6 +99,9 @@ def test_a_model_and_the_machine_are_described_where_torch_is_absent(command, ti
     assert command("info", tiny_run) == [0, []]
 
 
-@pytest.mark.parametrize("typed", [("train", "data", "-o", "run"), ("convert", "a.pth", "-o", "run"), ("demo",), ("compare", "data", "-o", "out")])
+@pytest.mark.parametrize(
+    "typed",
+    [("train", "data", "-o", "run"), ("convert", "a.pth", "-o", "run"), ("demo",), ("compare", "data", "-o", "out")],
+)
 def test_what_needs_torch_says_so(typed, command):
     assert command(*typed) == [2, []]

@@ -34,6 +34,7 @@ class Canvas:
         # Patches of one voxel along the planes' axis (slices) lie side by side in memory only when that axis is first.
         self._stacked = tiling.patch[tiling.axes[0]] == 1
         self._sums: dict[str, Floats] = {}
+        self._rooms: dict[str, Floats] = {}
         self._weights = self._blank(1)
 
     def add(self, name: str, values: Floats, order: Sequence[int], start: Triple, weight: Floats) -> None:
@@ -65,10 +66,10 @@ class Canvas:
     def divided(self, planes: slice, copies: int) -> tuple[dict[str, Floats], npt.NDArray[np.bool_] | None]:
         """Every output of the planes (counted from the first held), divided by the weights of all copies.
 
-        Returns: by name (C, planes, second axis, third axis), contiguous; and where any window was, None for
-            everywhere. Where none was, all outputs are 0.
+        Returns: by name (C, planes, second axis, third axis), valid until the next call; and where any window was, None
+            for everywhere. Where none was, all outputs are 0.
         """
-        total = self._upright(self._weights)[0, planes] * np.float32(copies)
+        total = np.ascontiguousarray(self._upright(self._weights)[0, planes] * np.float32(copies))
         covered = total > 0
         everywhere = bool(covered.all())
         if not everywhere:
@@ -76,11 +77,12 @@ class Canvas:
         results = {}
         for name, sums in sorted(self._sums.items()):
             upright = self._upright(sums)[:, planes]
-            result = results[name] = np.empty(upright.shape, np.float32)
+            result = results[name] = self._room(name, upright.shape)
 
             def work(channels: slice, upright: Floats = upright, result: Floats = result) -> None:
-                for index in range(len(upright))[channels]:
-                    np.divide(upright[index], total, out=result[index])
+                for target, channel in zip(result[channels], upright[channels], strict=True):
+                    _lay_out(channel, target)
+                    target /= total
 
             threads = cores() if upright.size >= _WORTH_THREADS else 1
             each_slab(work, len(upright), -(-len(upright) // threads))
@@ -110,6 +112,23 @@ class Canvas:
         stack = np.zeros((channels, *(self._size[axis] for axis in self._axes)), np.float32)
         return stack.transpose(0, *(self._axes.index(axis) + 1 for axis in range(3)))
 
+    def _room(self, name: str, shape: tuple[int, ...]) -> Floats:
+        """Memory for what is passed on, used again: fresh pages would take longer than the division."""
+        room = self._rooms.get(name)
+        if room is None or room.shape[1] < shape[1]:
+            room = self._rooms[name] = np.empty(shape, np.float32)
+        return room[:, : shape[1]]
+
     def _upright(self, memory: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """A view with the planes' axis first."""
         return memory.transpose(0, *(axis + 1 for axis in self._axes))
+
+
+def _lay_out(channel: Floats, result: Floats) -> None:
+    """Copy (planes, second axis, third axis), of which the planes may lie closest."""
+    if abs(channel.strides[0]) >= abs(channel.strides[2]):
+        result[:] = channel
+        return
+    for row in range(channel.shape[1]):
+        # As it lies in memory first, then turned over within the cache: several times faster than at once.
+        result[:, row] = np.ascontiguousarray(channel[:, row].T).T

@@ -52,7 +52,7 @@ class Needs:
         plan = self.tasks[0].member.plan
         mask = voxels * np.dtype(smallest_integer(tuple(plan.labels.values()))).itemsize
         kept = self._kept(len(plan.outputs)) if self.probabilities else 0
-        kept += sum(self._kept(maps) for maps in map(self._maps, self.tasks) if maps)
+        kept += sum(self._kept(maps) for task in self.tasks for maps in self._maps(task))
         streaming = sum(self._streaming(task, course) for task in self.tasks)
         cleaning = _CLEANING * voxels if self.cleaned else 0
         return int(mask + _MARGIN * (kept + max(streaming, cleaning))) + _SLACK
@@ -65,13 +65,13 @@ class Needs:
         size = _FLOAT * channels * prod(self._shape)
         return size if size < LARGE else 0  # larger ones are kept in a file
 
-    def _maps(self, task: Task) -> int:
-        """Maps of attention that are stitched."""
+    def _maps(self, task: Task) -> list[int]:
+        """Of each gate whose attention is stitched, the maps."""
         network = task.member.plan.network
-        return len(network.gate_widths) * (2 if network.gate == "multi" else 1) if self.how.attention else 0
+        return [2 if network.gate == "multi" else 1] * len(network.gate_widths) if self.how.attention else []
 
     def _streaming(self, task: Task, course: Course) -> int:
-        engines, outputs, maps = len(task.member.engines), len(task.member.plan.outputs), self._maps(task)
+        engines, outputs, maps = len(task.member.engines), len(task.member.plan.outputs), sum(self._maps(task))
         channels = outputs + maps
         patch = prod(task.member.plan.patch_size)
         batch = max(engine.batch for engine in task.member.engines)
@@ -104,14 +104,13 @@ def plan_course(needs: Needs, limit: int | None, held: int) -> tuple[Course, int
     Args: what the case takes; the limit in bytes, None for none; what the process holds already.
     Raises: ConfigError when not even the smallest portions fit.
     """
-    least, portions = sys.maxsize, Course()
+    least = sys.maxsize
     for course in _courses(needs, limit is not None):
         peak = held + needs.bytes(course)
         if limit is None or peak <= limit:
             return course, peak
-        if peak < least:
-            least, portions = peak, course
-    assert limit is not None, f"no limit, no refusal: {portions}"
+        least = min(least, peak)
+    assert limit is not None, "without a limit the first portions are taken"
     raise ConfigError(
         f"this case takes {gigabytes(least)} at least, {gigabytes(limit)} are allowed "
         f"(the process with the model and the image holds {gigabytes(held)})",

@@ -82,7 +82,6 @@ def slabs_of(member: Member, image: Floats, tiling: Tiling, band: slice, how: Pa
             _make_room(buffers, name, (size, count + 1, *across), held)
         held, first = known + count, finished.first - known
         _fill(buffers, slice(known, held), member, finished)
-        del finished  # what it holds is as large as what is passed on
         yield Slab({name: Planes(first, buffer[:, :held]) for name, buffer in buffers.items()}, known)
 
 

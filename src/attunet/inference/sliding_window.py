@@ -33,7 +33,8 @@ class Finished(NamedTuple):
     """Planes that no further window touches, in the axes of the tiling.
 
     Args: index of the first, and how many; of each engine, by name ("logits" and gates), (C, planes, band, columns),
-        once a window was run; where any was (planes, band, columns), None for everywhere: elsewhere all outputs are 0.
+        once a window was run, valid until the next planes are asked for; where any was (planes, band, columns), None
+        for everywhere: elsewhere all outputs are 0.
     """
 
     first: int
@@ -105,7 +106,6 @@ def sweep(
             part = slice(low - first, min(low + (planes or group.done), group.done) - first)
             divided = [canvas.divided(part, len(copies)) for canvas in canvases]
             yield Finished(low, part.stop - part.start, [outputs for outputs, _ in divided], divided[0][1])
-            del divided  # before the next is made
         for canvas in canvases:
             canvas.advance(group.done - first)
         first = group.done

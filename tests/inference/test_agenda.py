@@ -1,0 +1,81 @@
+"""What is settled before the first window is run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from attunet.data.volume import Volume
+from attunet.errors import ConfigError
+from attunet.inference.agenda import Options, make_agenda
+from attunet.inference.engines import EngineOutput
+from attunet.inference.member import Member
+
+
+class Blank:
+    """Counts the batches it was given."""
+
+    name, batch = "blank", 2
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, patches):
+        self.calls += 1
+        return EngineOutput(np.zeros((len(patches), 3, *patches.shape[2:]), np.float32), {})
+
+
+@pytest.fixture
+def member(make_plan_of):
+    return Member("one", make_plan_of(), (Blank(), Blank()))
+
+
+IMAGE = np.random.default_rng(0).uniform(1, 2, (48, 24, 16))
+
+
+def test_windows_count_for_every_engine_and_none_is_run(member):
+    agenda = make_agenda([member], Volume.from_array(IMAGE), Options())
+    assert agenda.windows == 2 * len(agenda.tasks[0].tiling) == 2 * 5 * 3 * 3
+    assert [engine.calls for engine in member.engines] == [0, 0]
+    assert (agenda.air, agenda.notices, agenda.course.bands) == (0, (), 1)
+
+
+def test_members_that_see_an_image_alike_share_it(member):
+    coarse = member.plan.preprocessing.model_copy(update={"spacing": (2.0, 2.0, 2.0)})
+    other = replace(member, plan=member.plan.model_copy(update={"preprocessing": coarse}))
+    agenda = make_agenda([member, member, other], Volume.from_array(IMAGE), Options())
+    first, second, third = (task.prepared.array for task in agenda.tasks)
+    assert first is second
+    assert third.shape == (1, 24, 12, 8)
+    assert [task.prefix for task in agenda.tasks] == ["one/"] * 3
+
+
+def test_members_follow_the_first_ones_axis(member):
+    turned = member.plan.preprocessing.model_copy(update={"slice_axis": 0})
+    other = replace(member, plan=member.plan.model_copy(update={"preprocessing": turned}))
+    tasks = make_agenda([member, other], Volume.from_array(IMAGE), Options()).tasks
+    natives = [[task.prepared.trail.axes[axis] for axis in task.tiling.axes] for task in tasks]
+    assert natives[0] == natives[1]
+
+
+def test_air_is_left_out_where_the_member_allows(member):
+    image = IMAGE.copy()
+    image[20:, 0, 0] = 1.0
+    image[20:] = 1 + (image[20:] - 1) * 0.01
+    whole = member.plan.preprocessing.model_copy(update={"crop_to_content": False})
+    careful = replace(member, plan=member.plan.model_copy(update={"preprocessing": whole}), air=0.5)
+    volume = Volume.from_array(image)
+    agenda, every = (make_agenda([careful], volume, Options(skip_air=skip)) for skip in (True, False))
+    assert agenda.air > 0
+    assert agenda.windows + 2 * agenda.air == every.windows
+    assert every.air == 0
+
+
+def test_a_limit_warms_the_engines_up_and_is_kept_or_refused(member):
+    volume = Volume.from_array(IMAGE)
+    assert make_agenda([member], volume, Options(max_memory=2**40)).peak < 2**40
+    assert [engine.calls for engine in member.engines] == [1, 1]
+    with pytest.raises(ConfigError, match="this case takes"):
+        make_agenda([member], volume, Options(max_memory=2**20))
