@@ -95,7 +95,7 @@ def sentence(lift: Comparison) -> str:
         case "unknown":
             return f"whether {gate} looks at {organ}, {lift.trained.cases} cases cannot tell: {amount}{ending}"
         case "nowhere":
-            return f"{gate} looks nowhere in particular as far as {organ} goes: {amount}{ending}"
+            return f"{gate} looks nowhere in particular with respect to {organ}: {amount}{ending}"
         case "not beyond a null":
             lost = _unbeaten(lift)
             named = " and ".join(f"{NULLS[source]} ({_times(lift.nulls[source].mean)})" for source in lost)
