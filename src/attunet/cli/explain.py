@@ -11,7 +11,7 @@ import typer
 
 from attunet.cli.console import fail, notes, progress_bar, results
 from attunet.cli.options import DeviceOption, parse_folds
-from attunet.errors import AttunetError, ConfigError, DatasetError
+from attunet.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
     from attunet.data.cases import Case
@@ -116,8 +116,8 @@ def _unseen(model: Path, folds: list[int] | None) -> list[Subject]:
 
     try:
         found, notices = unseen_cases(model)
-    except AttunetError as error:
-        raise type(error)(error.message, hint=f"{error.hint}; or name images to explain with -i") from error
+    except DatasetError as error:
+        raise DatasetError(error.message, hint=f"{error.hint}; or name images to explain with -i") from error
     for notice in notices:
         notes().print(notice, style="yellow", markup=False)
     kept = [each for each in found if folds is None or each.fold in folds]
