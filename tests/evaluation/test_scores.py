@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from attunet.evaluation.scores import METRICS, LabelScores, foreground, score_case, scored_labels
+from attunet.evaluation.scores import METRICS, LabelScores, dice_case, foreground, score_case, scored_labels
 
 SPACING = (1.0, 1.0, 2.0)
 
@@ -78,3 +78,12 @@ def test_a_plan_of_regions_is_scored_by_what_they_unite(tiny_plan) -> None:
     regions = {"whole": (1, 2), "core": (2,)}
     changed = plan.model_copy(update={"labels": {"background": 0, "whole": 1, "core": 2}, "regions": regions})
     assert scored_labels(changed) == regions
+
+
+def test_the_dice_alone_is_that_of_the_whole_score(make_plan_of):
+    plan = make_plan_of(ignore_label=9)
+    random = np.random.default_rng(0)
+    reference, prediction = random.choice([0, 1, 7, 9], (8, 7, 6)), random.choice([0, 1, 7], (8, 7, 6))
+    whole = score_case(reference, prediction, scored_labels(plan), (1.0, 1.0, 1.0), ignore=9)
+    assert dice_case(reference, prediction, plan) == {name: scores.counts.dice for name, scores in whole.items()}
+    assert list(dice_case(reference, prediction, plan, ("lesion",))) == ["lesion"]

@@ -17,7 +17,17 @@ from attunet.evaluation.metrics import Counts, Mask, count, require_same_shape
 from attunet.evaluation.skeleton import skeleton_recall
 from attunet.evaluation.surface import surface_scores
 
-__all__ = ["METRICS", "CaseScores", "LabelScores", "Values", "foreground", "score_case", "scored_labels", "targets"]
+__all__ = [
+    "METRICS",
+    "CaseScores",
+    "LabelScores",
+    "Values",
+    "dice_case",
+    "foreground",
+    "score_case",
+    "scored_labels",
+    "targets",
+]
 
 Values = int | tuple[int, ...]
 """The value of a label, or the values that a region unites."""
@@ -152,6 +162,23 @@ def score_case(
         name: _score_masks(_mask(reference, value), _mask(prediction, value), spacing, voxels)
         for name, value in wanted.items()
         if value != ignore
+    }
+
+
+def dice_case(
+    reference: Array, prediction: Array, plan: Plan, annotated: Collection[str] | None = None
+) -> dict[str, float]:
+    """Of each label that was drawn, the Dice alone, as `score_case` counts it: surface distances take long.
+
+    Args: integer arrays (I, J, K) on one grid; the plan, whose ignored voxels count nowhere; as `score_case`.
+    Raises: GeometryError when the shapes differ.
+    """
+    require_same_shape(reference, prediction)
+    known = np.True_ if plan.ignore_label is None else reference != plan.ignore_label
+    return {
+        name: count(np.isin(reference, values) & known, np.isin(prediction, values) & known).dice
+        for name, values in scored_labels(plan).items()
+        if annotated is None or name in annotated
     }
 
 

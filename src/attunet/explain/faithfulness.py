@@ -22,8 +22,7 @@ from attunet.config import Plan
 from attunet.data.preprocess import prepare
 from attunet.data.volume import Array, Volume
 from attunet.errors import ConfigError, GeometryError
-from attunet.evaluation.metrics import count
-from attunet.evaluation.scores import scored_labels
+from attunet.evaluation.scores import dice_case, scored_labels
 from attunet.explain.ablation import ONCE, Against
 from attunet.explain.altered_gates import gates_of, prefixed
 from attunet.explain.perturbation import blobs, blurred, mixed, voxel_order
@@ -187,11 +186,6 @@ def _fields(attention: Mapping[str, Floats]) -> dict[str, Floats]:
 
 
 def _dice(truth: Array, mask: Array, *, plan: Plan, annotated: Collection[str] | None) -> Scores:
-    """Of the labels that the truth holds, as `score_case` counts it, without the surface distances, which take long."""
-    known = np.True_ if plan.ignore_label is None else truth != plan.ignore_label
-    found = {}
-    for name, values in scored_labels(plan).items():
-        wanted = np.isin(truth, values) & known
-        if wanted.any() and (annotated is None or name in annotated):
-            found[name] = count(wanted, np.isin(mask, values) & known).dice
-    return found
+    """Of the labels that the truth holds."""
+    dice, labels = dice_case(truth, mask, plan, annotated), scored_labels(plan)
+    return {name: value for name, value in dice.items() if np.isin(truth, labels[name]).any()}

@@ -12,7 +12,7 @@ from attunet.data.cases import Case, read_label_of
 from attunet.data.formats import mask_suffix, suffix_of
 from attunet.data.volume import Volume
 from attunet.errors import AttunetError, ConfigError
-from attunet.evaluation.scores import score_case, scored_labels
+from attunet.evaluation.scores import dice_case
 from attunet.explain.ablation import AblationRow, ablate_case
 from attunet.explain.ablation_summary import Ablation
 from attunet.explain.agreement import agreement_of
@@ -23,7 +23,6 @@ from attunet.explain.faithfulness_summary import Faithfulness
 from attunet.explain.maps import case_scores
 from attunet.explain.nulls import Looked, other_case_scores
 from attunet.explain.summary import SHUFFLED, TRAINED, AttentionScores, AttentionSummary
-from attunet.inference.prediction import Prediction
 from attunet.inference.segmenter import Segmenter
 
 __all__ = ["Study"]
@@ -125,19 +124,8 @@ class Study:
             place=(image.affine, image.spatial_shape, seen.content),
             scores=scores,
             agreement=agreement_of(seen),
-            dice=self._dice(case, seen, label) if label else {},
+            dice=dice_case(label.array[0], seen.segmentation.array[0], self._plan, case.annotated) if label else {},
         )
-
-    def _dice(self, case: Case, seen: Prediction, label: Volume) -> dict[str, float]:
-        found = score_case(
-            label.array[0],
-            seen.segmentation.array[0],
-            scored_labels(self._plan),
-            label.spacing,
-            ignore=self._plan.ignore_label,
-            annotated=case.annotated,
-        )
-        return {name: scores.counts.dice for name, scores in found.items()}
 
     def _looked(self, case: Explained) -> Looked:
         return Looked(case.name, case.place, case.maps, partial(case.organs, self._plan))

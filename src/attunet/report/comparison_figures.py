@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isnan
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -13,6 +12,7 @@ from matplotlib.patches import Patch
 
 from attunet.evaluation.comparison import ALL_LABELS, Comparison
 from attunet.evaluation.paired import PairedTest
+from attunet.report.figures import draw_box
 from attunet.report.theme import INK, chart, color_of, tidy
 
 __all__ = ["MOST_LABELS", "difference_forest", "model_boxes", "shown_labels"]
@@ -42,7 +42,14 @@ def model_boxes(comparison: Comparison, labels: Sequence[str]) -> Figure:
     figure, axes, places = _rows(drawn, len(models))
     for label, start in zip(drawn, places, strict=True):
         for index, model in enumerate(models):
-            _box(axes, start + index * _ROW, list(model.summary.values(label).values()), color_of(index))
+            draw_box(
+                axes,
+                start + index * _ROW,
+                list(model.summary.values(label).values()),
+                color_of(index),
+                width=0.8 * _ROW,
+                size=11,
+            )
     tidy(axes, xlabel="Dice", title="Dice per label, model and case", grid="x")
     low = min(
         (value for label in drawn for model in models for value in model.summary.values(label).values()), default=0
@@ -96,27 +103,6 @@ def _legend(axes: Axes, handles: Sequence[Patch | Line2D]) -> None:
         labelcolor=INK,
         borderaxespad=0.2,
     )
-
-
-def _box(axes: Axes, row: float, scores: list[float], color: str) -> None:
-    if not scores:
-        return
-    axes.boxplot(
-        scores,
-        positions=[row],
-        orientation="horizontal",
-        widths=0.8 * _ROW,
-        showfliers=False,
-        manage_ticks=False,
-        patch_artist=True,
-        boxprops={"facecolor": color, "alpha": 0.3, "edgecolor": "none"},
-        medianprops={"color": INK, "linewidth": 1.6},
-        whiskerprops={"color": INK, "linewidth": 0.9},
-        capprops={"color": INK, "linewidth": 0.9},
-    )
-    # a fixed seed: the same scores give the same picture
-    jitter = np.random.default_rng(0).uniform(-0.25 * _ROW, 0.25 * _ROW, len(scores))
-    axes.scatter(scores, row + jitter, s=11, color=color, edgecolors=INK, linewidths=0.4, zorder=3)
 
 
 def _interval(axes: Axes, row: float, test: PairedTest, color: str) -> None:

@@ -14,7 +14,7 @@ from attunet.evaluation.summary import Summary
 from attunet.report.overlay import overlay
 from attunet.report.theme import CHART_WIDTH, INK, chart, color_of, legend_below, legend_columns, save_figure, tidy
 
-__all__ = ["GATE_PREFIX", "curves", "gate_curves", "overlay", "save_figure", "score_boxes"]
+__all__ = ["GATE_PREFIX", "curves", "draw_box", "gate_curves", "overlay", "save_figure", "score_boxes"]
 
 Row = Mapping[str, float]
 
@@ -80,7 +80,7 @@ def score_boxes(summary: Summary) -> Figure:
     figure = chart(CHART_WIDTH, 1.3 + 0.5 * max(len(labels), 1))
     axes = figure.subplots()
     for row, found in enumerate(scores):
-        _box(axes, row, found)
+        draw_box(axes, row, found, color_of(row))
     names = [f"{label}  (n={len(found)})" for label, found in zip(labels, scores, strict=True)]
     tidy(axes, xlabel="Dice", title="Dice per label and case", grid="x")
     axes.set_yticks(range(len(labels)), names)
@@ -96,16 +96,19 @@ def _line(axes: Axes, history: Sequence[Row], unit: str, key: str, **style: Any)
         axes.plot(*zip(*points, strict=True), marker=marker, markersize=3.5, **{"linewidth": 1.6, **style})
 
 
-def _box(axes: Axes, row: int, scores: list[float]) -> None:
+def draw_box(
+    axes: Axes, row: float, scores: Sequence[float], color: str, *, width: float = 0.5, size: float = 16
+) -> None:
+    """A level box with its quartiles and a point per score; nothing where there is none."""
     if not scores:
         return
-    color = color_of(row)
     axes.boxplot(
-        scores,
+        list(scores),
         positions=[row],
         orientation="horizontal",
-        widths=0.5,
+        widths=width,
         showfliers=False,
+        manage_ticks=False,
         patch_artist=True,
         boxprops={"facecolor": color, "alpha": 0.3, "edgecolor": "none"},
         medianprops={"color": INK, "linewidth": 1.6},
@@ -113,5 +116,5 @@ def _box(axes: Axes, row: int, scores: list[float]) -> None:
         capprops={"color": INK, "linewidth": 0.9},
     )
     # a fixed seed: the same scores give the same picture
-    jitter = np.random.default_rng(0).uniform(-0.14, 0.14, len(scores))
-    axes.scatter(scores, row + jitter, s=16, color=color, edgecolors=INK, linewidths=0.5, zorder=3)
+    jitter = np.random.default_rng(0).uniform(-0.28 * width, 0.28 * width, len(scores))
+    axes.scatter(scores, row + jitter, s=size, color=color, edgecolors=INK, linewidths=0.5, zorder=3)

@@ -21,8 +21,7 @@ from attunet.data.preprocess import untouched
 from attunet.data.volume import Array, Volume
 from attunet.errors import ConfigError
 from attunet.evaluation.bootstrap import means_interval
-from attunet.evaluation.metrics import count
-from attunet.evaluation.scores import scored_labels
+from attunet.evaluation.scores import dice_case, scored_labels
 from attunet.inference.member import Pass, ask
 from attunet.inference.outputs import decide, expected_dice, on_image
 from attunet.inference.segmenter import Segmenter
@@ -225,13 +224,9 @@ def _expected(probabilities: Floats, plan: Plan) -> float:
 
 
 def _dice(truth: Array, mask: Array, plan: Plan, annotated: Sequence[str] | None = None) -> tuple[float, ...]:
-    """Of each foreground label, as `score_case` counts it, without the surface distances, which take long."""
-    known = np.ones(truth.shape, bool) if plan.ignore_label is None else truth != plan.ignore_label
-    found = []
-    for name, values in scored_labels(plan).items():
-        wanted, given = np.isin(truth, values) & known, np.isin(mask, values) & known
-        found.append(count(wanted, given).dice if annotated is None or name in annotated else nan)
-    return tuple(found)
+    """Of each foreground label; nan where it was not drawn."""
+    scores = dice_case(truth, mask, plan, annotated)
+    return tuple(scores.get(name, nan) for name in scored_labels(plan))
 
 
 def _mean(values: Sequence[float] | Doubles) -> float:
