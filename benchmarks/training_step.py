@@ -1,6 +1,8 @@
 """A training step: the same network, batch and patch in torch eager fp32 and as we train it; MONAI's network beside it.
 
-python benchmarks/training_step.py [--patch 40 56 40] [--batch 2] [--rounds 9] [--compile]
+    python benchmarks/training_step.py [--rounds 9] [--compile]
+
+With the batch that is planned for a small 3-D data set, and with one of more and larger patches.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from attunet.nn import AttentionUNet
 from attunet.training.module import TrainingModule
 
 CHANNELS, CLASSES = (16, 32, 64, 128), 3
+BATCHES = {"": (2, (40, 56, 40)), "_larger": (4, (48, 64, 48))}
+"""Patches of a step and their size, by what is added to the name of the table."""
 EAGER, OURS = "attunet's network, eager fp32", "attunet's network, bf16, channels_last, fused AdamW"
 AS_TRAINED = "attunet's network as `attunet train` steps it: auxiliary logits and averaged weights too"
 COMPILED = f"{OURS}, torch.compile"
@@ -74,18 +78,17 @@ def as_trained(network: AttentionUNet, image: Tensor, label: Tensor) -> Step:
 
 def main() -> None:
     parser = arguments(__doc__, rounds=9)
-    parser.add_argument("--patch", type=int, nargs=3, default=(40, 56, 40))
-    parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--compile", action="store_true", help="torch.compile as well: minutes of compilation")
     given = parser.parse_args()
-    publish([cpu_table(given)], given)
+    for name, (batch, patch) in BATCHES.items():
+        publish([cpu_table(f"training_step{name}", batch, patch, given)], given)
 
 
-def cpu_table(given: argparse.Namespace) -> Table:
-    channels, patch = ((4, 8, 16), (16, 16, 16)) if given.quick else (CHANNELS, tuple(given.patch))
+def cpu_table(table: str, batch: int, patch: tuple[int, int, int], given: argparse.Namespace) -> Table:
+    channels, patch = ((4, 8, 16), (16, 16, 16)) if given.quick else (CHANNELS, patch)
     torch.manual_seed(0)
-    image = torch.randn(given.batch, 1, *patch)
-    label = torch.randint(0, CLASSES, (given.batch, 1, *patch))
+    image = torch.randn(batch, 1, *patch)
+    label = torch.randint(0, CLASSES, (batch, 1, *patch))
     ours = AttentionUNet.from_config(network_like(channels, classes=CLASSES))
     strides = (2,) * (len(channels) - 1)
     monai = AttentionUnet(spatial_dims=3, in_channels=1, out_channels=CLASSES, channels=channels, strides=strides)
@@ -99,13 +102,13 @@ def cpu_table(given: argparse.Namespace) -> Table:
     if given.compile:
         steps[COMPILED] = step(deepcopy(ours), image, label, fast=True, compiled=True)
     seconds = interleave(steps, given.rounds, warm_up=2)
-    per_second = {name: given.batch / Row(name, found).median for name, found in seconds.items()}
+    per_second = {name: batch / Row(name, found).median for name, found in seconds.items()}
     rows = tuple(Row(name, found, {"patches/s": f"{per_second[name]:.1f}"}) for name, found in seconds.items())
     best = min((name for name in (OURS, COMPILED) if name in seconds), key=lambda name: Row(name, seconds[name]).median)
     goal = Goal(f"{best}, against its eager fp32", ratios(seconds[EAGER], seconds[best])[0], 2.3)
     size = " × ".join(map(str, patch))
-    note = f"{given.batch} patches of {size}, channels {channels}, {torch.get_num_threads()} threads."
-    return Table("training_step", "A training step, CPU", rows, (goal,), (note,))
+    note = f"{batch} patches of {size}, channels {channels}, {torch.get_num_threads()} threads."
+    return Table(table, f"A training step of {batch} patches of {size}, CPU", rows, (goal,), (note,))
 
 
 if __name__ == "__main__":

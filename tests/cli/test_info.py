@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
-from attunet.bundle import save_ensemble, save_manifest, save_refinement
+from attunet.bundle import Execution, Quantization, save_ensemble, save_execution, save_manifest, save_refinement
 from attunet.cli.info import info
 from attunet.config import Cleaning, Quality, Refinement
 from attunet.errors import BundleError
@@ -25,9 +25,10 @@ def test_a_model(tiny_run, invoke):
     assert facts["labels"] == {"background": 0, "body": 1, "lesion": 7}
     assert facts["network"] == "default, 3-D, gate grid, size base"
     assert facts["patch size"] == [16, 12, 8]
-    assert facts["folds"] == {"fold_0": "not validated", "fold_1": "not validated"}
+    assert facts["computed by"] == "openvino, bf16 where the CPU has it"
+    assert facts["folds"] == {"fold_0": "no scores in this folder", "fold_1": "no scores in this folder"}
     table = invoke(info, tiny_run).stdout
-    for text in ("channel 0", "lesion: 7", "fold_1: not validated"):
+    for text in ("channel 0", "lesion: 7", "fold_1: no scores in this folder"):
         assert text in table
 
 
@@ -38,6 +39,14 @@ def test_the_scores_of_a_model(tiny_run, tmp_path, invoke):
     (model / "fold_0" / "metrics.json").write_text(json.dumps(content))
     save_manifest(model)
     assert json.loads(invoke(info, model, "--json").stdout)["folds"]["fold_0"] == {"body": 0.8765}
+
+
+def test_a_model_in_whole_numbers_says_what_it_cost(tiny_run, tmp_path, invoke):
+    model = shutil.copytree(tiny_run, tmp_path / "model")
+    tried = Quantization(kept=True, dice_before=0.9, dice_after=0.899, cases=4, patches=8)
+    save_execution(Execution(quantization=tried), model)
+    facts = json.loads(invoke(info, model, "--json").stdout)
+    assert facts["computed by"] == "openvino, 8-bit integers (Dice 0.9000 before, 0.8990 after, 4 cases)"
 
 
 def test_what_is_no_model(tmp_path, invoke):

@@ -41,22 +41,26 @@ def planner(make_fingerprint):
 
 
 def scale(plan):
-    """A dry step that takes 1 GB and a microgram a voxel."""
-    return Measured(1.0 + plan.batch_size * prod(plan.patch_size) / 1e6, 1.0)
+    """A dry step that takes 1 GB and a microgram a voxel, 0.6 of it with checkpointing."""
+    return Measured(1.0 + (0.6 if plan.checkpointing else 1.0) * plan.at_once * prod(plan.patch_size) / 1e6, 1.0)
 
 
 def limit(gb, device="cpu"):
     return MemoryLimit(gb, device, "said so")
 
 
-def test_the_estimate_grows_with_everything():
-    usual = estimate_gb(network(), (64, 64, 64), 2)
-    assert estimate_gb(network(), (64, 64, 128), 2) > usual
-    assert estimate_gb(network(), (64, 64, 64), 3) > usual
-    assert estimate_gb(network(width=32), (64, 64, 64), 2) > usual
-    assert estimate_gb(network(classes=20), (64, 64, 64), 2) > usual
-    assert estimate_gb(network(), (64, 64, 64), 2, "fp32") > usual
-    assert estimate_gb(network(), (64, 64, 64), 2, device="cuda") < usual
+def test_the_estimate_grows_with_everything(tiny_plan):
+    plan = tiny_plan(network=network(), patch_size=(64, 64, 64))
+    usual = estimate_gb(plan)
+    assert estimate_gb(tiny_plan(network=network(), patch_size=(64, 64, 128))) > usual
+    assert estimate_gb(tiny_plan(network=network(), patch_size=(64, 64, 64), batch_size=3)) > usual
+    assert estimate_gb(tiny_plan(network=network(width=32), patch_size=(64, 64, 64))) > usual
+    many = {"background": 0, **{f"organ{value}": value for value in range(1, 20)}}
+    assert estimate_gb(tiny_plan(network=network(classes=20), labels=many, patch_size=(64, 64, 64))) > usual
+    assert estimate_gb(plan, precision="fp32") > usual
+    assert estimate_gb(plan, "cuda") < usual
+    assert estimate_gb(plan.model_copy(update={"accumulation": 2})) < usual
+    assert estimate_gb(plan.model_copy(update={"checkpointing": True})) < usual
 
 
 def test_activations_are_in_proportion_to_voxels():
@@ -81,9 +85,20 @@ def test_the_batch_gives_way_first(make_fingerprint):
     assert f"then changed from {whole.batch_size} to fit into the memory" in plan.reasons["batch_size"]
 
 
+def test_then_the_patches_are_trained_one_at_a_time_and_computed_again(planner):
+    whole = planner(None)
+    for again in (False, True):
+        spared = whole.model_copy(update={"batch_size": 2, "accumulation": 2, "checkpointing": again})
+        plan = fit_memory(planner, limit(scale(spared).gb + 0.01), scale)
+        assert (plan.patch_size, plan.batch_size) == (whole.patch_size, 2)
+        assert (plan.accumulation, plan.checkpointing) == (2, again)
+        assert "to fit, each batch is trained in 2 parts" in plan.reasons["memory"]
+        assert ("with gradient checkpointing" in plan.reasons["memory"]) is again
+
+
 def test_then_the_patch(planner):
-    plan = fit_memory(planner, limit(2.0), scale)
-    assert plan.batch_size == 2
+    plan = fit_memory(planner, limit(1.25), scale)
+    assert (plan.batch_size, plan.accumulation, plan.checkpointing) == (2, 2, True)
     assert prod(plan.patch_size) <= 500_000
     assert "made smaller to fit" in plan.reasons["patch_size"]
     assert planner.asked[0] is None
@@ -109,9 +124,10 @@ def test_whatever_the_limit_it_is_kept_or_refused(size, gb, device, make_fingerp
     fitting = MemoryLimit(gb, device, "said so")
     plan = fitted_or_none(lambda voxels: make_plan(facts, Dials(size=size), voxels), fitting)
     if plan is None:
-        assert estimate_gb(whole.network, [size / 3 for size in whole.patch_size], 2, device=device) > gb
+        patch = tuple(max(1, size // 3) for size in whole.patch_size)
+        assert estimate_gb(whole.model_copy(update={"patch_size": patch, "batch_size": 2}), device) > gb
     else:
-        assert estimate_gb(plan.network, plan.patch_size, plan.batch_size, device=device) <= gb
+        assert estimate_gb(plan, device) <= gb
         assert "no dry step was possible, it needs torch" in plan.reasons["memory"]
 
 
@@ -140,7 +156,7 @@ def test_a_step_that_could_not_fit_is_not_tried(planner):
     tried = []
 
     def careful(plan):
-        tried.append(estimate_gb(plan.network, plan.patch_size, plan.batch_size))
+        tried.append(estimate_gb(plan))
         return Measured(tried[-1], 0.25)
 
     plan = fit_memory(planner, limit(2.0), careful)

@@ -46,7 +46,7 @@ def test_want_of_memory_is_infinite(code, err, answer, tiny_plan):
 def test_what_cannot_be_tried_is_estimated(out, err, answer, tiny_plan):
     answer(1, out, err)
     plan = tiny_plan()
-    assert measure_step(plan, "cpu") == (estimate_gb(plan.network, plan.patch_size, plan.batch_size), 0.0)
+    assert measure_step(plan, "cpu") == (estimate_gb(plan), 0.0)
 
 
 def test_a_step_that_never_ends_is_estimated(monkeypatch, tiny_plan):

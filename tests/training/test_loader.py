@@ -64,3 +64,16 @@ def test_a_batch_that_cannot_be_shared_is_refused(stored, tiny_plan, tiny_config
     with pytest.raises(ConfigError, match="batch of 2 patches cannot be shared by 3") as caught:
         batches(stored, tiny_plan(), tiny_config(devices=3))
     assert "divides it" in caught.value.hint
+
+
+def test_parts_of_a_batch_come_one_after_the_other(stored, tiny_plan, tiny_config):
+    whole = batches(stored, tiny_plan(), tiny_config())
+    parts = batches(stored, tiny_plan(accumulation=2), tiny_config())
+    assert len(parts) == 2 * len(whole)
+    for step, batch in enumerate(whole):
+        assert torch.equal(torch.cat([part.image for part in parts[2 * step : 2 * step + 2]]), batch.image)
+
+
+def test_a_part_that_cannot_be_shared_is_refused(stored, tiny_plan, tiny_config):
+    with pytest.raises(ConfigError, match="batch of 2 patches in 2 parts cannot be shared by 2 processes"):
+        batches(stored, tiny_plan(accumulation=2), tiny_config(devices=2))

@@ -182,3 +182,32 @@ def test_a_training_that_diverges_twice_ends_with_one_error(train, tmp_path):
     assert "learning_rate" in caught.value.hint
     assert len(told) == 1
     assert FoldPaths(tmp_path / "run" / "fold_0").last.exists()
+
+
+def test_a_batch_in_parts_with_checkpointing_trains_to_the_same_weights(train, tiny_plan, tmp_path, last_of, log_of):
+    each = {"batch_dice": False, "ema_decay": 0.9}
+    train("whole", **each)
+    train("parts", plan=tiny_plan(accumulation=2, checkpointing=True), **each)
+    whole, parts = (last_of(tmp_path / name) for name in ("whole", "parts"))
+    assert whole["global_step"] == parts["global_step"] == 6
+    for name, weight in whole["state_dict"].items():
+        torch.testing.assert_close(parts["state_dict"][name], weight, rtol=1e-3, atol=1e-4)
+    assert [row["step"] for row in log_of(tmp_path / "parts")] == [row["step"] for row in log_of(tmp_path / "whole")]
+
+
+def test_a_compiled_training_leaves_a_model_like_any_other(train, trained, tmp_path, last_of):
+    train("compiled", compile=True)
+    compiled, plain = last_of(tmp_path / "compiled"), last_of(trained)
+    assert compiled["state_dict"].keys() == plain["state_dict"].keys()
+    for name, weight in plain["state_dict"].items():
+        torch.testing.assert_close(compiled["state_dict"][name], weight, rtol=1e-2, atol=1e-3)
+
+
+def test_where_nothing_can_be_compiled_it_is_said_in_one_line(train, monkeypatch):
+    def fail(*_arguments, **_settings):
+        raise torch._dynamo.exc.BackendCompilerFailed(fail, RuntimeError("No C++ compiler"), None)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: setattr(self, "forward", fail))
+    with pytest.raises(TrainingError, match=r"torch\.compile failed here") as caught:
+        train(compile=True)
+    assert "compile: true" in caught.value.hint

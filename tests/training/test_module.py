@@ -94,3 +94,21 @@ def test_no_step_is_taken_with_a_gradient_that_is_not_a_number(module):
     next(module.network.parameters()).grad = torch.full_like(next(module.network.parameters()), torch.inf)
     with pytest.raises(DivergenceError, match="gradient is not a number"):
         module.configure_gradient_clipping(module.configure_optimizers())
+
+
+@pytest.mark.parametrize("sparing", [{"checkpointing": True}, {"accumulation": 2}])
+def test_the_average_and_the_weights_are_two_networks_however_memory_is_spared(sparing, tiny_plan, tiny_config):
+    module = TrainingModule(tiny_plan(**sparing), tiny_config())
+    assert module.network.state_dict().keys() == module.kept.state_dict().keys()
+    assert not {id(weight) for weight in module.network.parameters()} & {
+        id(weight) for weight in module.kept.parameters()
+    }
+
+
+def test_the_average_waits_for_all_parts_of_a_batch(tiny_plan, tiny_config):
+    module = TrainingModule(tiny_plan(accumulation=2), tiny_config())
+    followed = []
+    module.averaged.update_parameters = followed.append
+    for part in range(4):
+        module.on_train_batch_end(None, None, part)
+    assert len(followed) == 2

@@ -35,7 +35,7 @@ def alternatives_table(facts: Fingerprint, dials: Dials, plan: Plan) -> Table:
             str(other.batch_size),
             f"{other.network.channels[0]}–{other.network.channels[-1]}",
             f"{count_parameters(other.network) / 1e6:.1f} M",
-            f"{estimate_gb(other.network, other.patch_size, other.batch_size, device=dials.device):.1f}",
+            f"{estimate_gb(other, dials.device):.1f}",
         )
     return table
 

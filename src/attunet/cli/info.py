@@ -11,7 +11,7 @@ import typer
 from attunet.cli.console import results
 
 if TYPE_CHECKING:
-    from attunet.bundle import Bundle
+    from attunet.bundle import Bundle, Execution
     from attunet.config import Refinement
 
 __all__ = ["info"]
@@ -95,8 +95,19 @@ def _run_facts(bundle: Bundle) -> dict[str, Any]:
         "network": f"{plan.preset}, {network.spatial_dims}-D, gate {network.gate or 'none'}, size {plan.size}",
         "patch size": list(plan.patch_size),
         "spacing mm": list(plan.preprocessing.spacing),
+        "computed by": _engine(bundle.execution),
         "folds": {fold.name: _dice(fold.metrics) for fold in bundle.folds},
     }
+
+
+def _engine(execution: Execution) -> str:
+    """What computes it on the CPU, and what 8-bit integers cost where they are used."""
+    tried = execution.quantization
+    if tried is not None and tried.kept:
+        cost = f"Dice {tried.dice_before:.4f} before, {tried.dice_after:.4f} after, {tried.cases} cases"
+        return f"{execution.engine}, 8-bit integers ({cost})"
+    fastest = "bf16 where the CPU has it" if execution.precision == "auto" else "fp32"
+    return f"{execution.engine}, {fastest}"
 
 
 def _refinement_facts(refinement: Refinement) -> dict[str, Any]:
@@ -117,7 +128,7 @@ def _refinement_facts(refinement: Refinement) -> dict[str, Any]:
 def _dice(metrics: Path) -> dict[str, float] | str:
     """Mean Dice of each label on the fold's validation cases."""
     if not metrics.is_file():
-        return "not validated"
+        return "no scores in this folder"
     content = json.loads(metrics.read_text(encoding="utf-8"))
     return {
         name: round(content["mean"][str(value)]["Dice"], 4)

@@ -87,6 +87,17 @@ class Plan(Settings):
     preprocessing: Preprocessing
     patch_size: Triple = Field(description="Voxels of the model grid; the last is 1 for a 2-D network.")
     batch_size: int = Field(ge=1)
+    accumulation: int = Field(
+        1,
+        ge=1,
+        description="Equal parts of a batch that are trained one after the other before the step is taken, so that "
+        "less memory is needed; batch Dice is then of each part.",
+    )
+    checkpointing: bool = Field(
+        False,
+        description="Whether a training computes each stage of the network again on the way back in place of keeping "
+        "its activations: less memory, more time, the same numbers.",
+    )
     network: NetworkConfig
     resolution: Literal["full", "low"] = Field("full", description="low: a coarser grid, so that a patch sees more.")
     mirror_axes: tuple[Literal[0, 1, 2], ...] = Field(
@@ -110,6 +121,8 @@ class Plan(Settings):
         channels = {len(self.preprocessing.normalization), len(self.channel_names), self.network.in_channels}
         if len(channels) > 1:
             raise ValueError("normalization and channel_names need one entry per input channel (in_channels)")
+        if self.batch_size % self.accumulation:
+            raise ValueError(f"accumulation must divide batch_size, got {self.accumulation} and {self.batch_size}")
         if min(self.patch_size) < 1 or (self.network.spatial_dims == 2 and self.patch_size[2] != 1):
             raise ValueError(f"patch_size must be positive, and of depth 1 for a 2-D network, got {self.patch_size}")
         return self
@@ -125,6 +138,11 @@ class Plan(Settings):
         if swapped and self.left_right not in axes:
             raise ValueError(f"mirror_swaps needs the left-right axis, {self.left_right}, in mirror_axes, got {axes}")
         return self
+
+    @property
+    def at_once(self) -> int:
+        """Patches that a training holds in memory together."""
+        return self.batch_size // self.accumulation
 
     @property
     def foreground(self) -> tuple[str, ...]:

@@ -54,6 +54,10 @@ class TrainingConfig(Settings):
     augmentation: Literal["default", "paper", "none"] = Field("default", description="Set of random transforms.")
     elastic: float = Field(0.0, ge=0, le=1, description="Share of patches that are deformed elastically, too.")
     precision: Literal["bf16", "fp32"] = Field("bf16", description="Arithmetic of the training.")
+    compile: bool = Field(
+        False,
+        description="torch.compile the network: seconds to minutes at the start, for steps that gain little on a CPU.",
+    )
     validation_fraction: float = Field(
         0.1, gt=0, le=1, description="Largest share of the training time spent on full-volume validation."
     )

@@ -14,6 +14,7 @@ from attunet.config import NetworkConfig, load_settings
 from attunet.errors import DataError
 from attunet.nn.blocks import ConvNorm, Layers, Upsample, crop, grow, initialize, resize
 from attunet.nn.gate import AttentionGate, CombinedGates, build_gate
+from attunet.nn.stage import Stage
 
 __all__ = ["AttentionUNet", "Detailed", "in_layout"]
 
@@ -29,33 +30,6 @@ class Detailed(NamedTuple):
     """Logits of levels 2, 3, ... at their own size, finest first (deep_supervision "auxiliary")."""
     attention: dict[str, Tensor]
     """Gate coefficients in [0, 1] by gated level, "level1", ...: (B, 1 or 2, *spatial / its stride)."""
-
-
-class Stage(nn.Module):
-    """One level of encoder or decoder: pooling if asked for, convolutions and their shortcut, dropout."""
-
-    def __init__(
-        self, layers: Layers, config: NetworkConfig, inputs: int, level: int, *, stride: Sequence[int] = ()
-    ) -> None:
-        super().__init__()
-        outputs, kernel = config.channels[level - 1], config.kernel_sizes[level - 1]
-        pooled = bool(stride) and config.downsample == "max"
-        first = () if pooled else stride
-        self.pool = layers.max_pool(stride) if pooled else nn.Identity()
-        self.convs = nn.Sequential(
-            ConvNorm(layers, inputs, outputs, kernel, first),
-            *(ConvNorm(layers, outputs, outputs, kernel) for _ in range(config.convolutions - 1)),
-        )
-        self.dropout = layers.dropout(config.dropout) if config.dropout else nn.Identity()
-        kept = inputs == outputs and not first
-        straight = nn.Identity() if kept else ConvNorm(layers, inputs, outputs, (), first, active=False)
-        self.shortcut = straight if config.residual else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, *spatial) to (B, outputs, *spatial / stride)."""
-        pooled = self.pool(x)
-        y = self.convs(pooled)
-        return self.dropout(y if self.shortcut is None else y + self.shortcut(pooled))
 
 
 class AttentionUNet(nn.Module):
@@ -152,6 +126,12 @@ class AttentionUNet(nn.Module):
         if not detailed:
             return logits
         return Detailed(logits, self._auxiliary(features, size), self._crop_attention(alphas, size))
+
+    def recompute_stages(self) -> None:
+        """Train in less memory from now on: each stage keeps its input alone, and is computed again on the way back."""
+        for stage in (*self.encoder.values(), *self.decoder.values()):
+            assert isinstance(stage, Stage)
+            stage.recomputed = True
 
     def _build_encoder(self, layers: Layers) -> None:
         config = self.config

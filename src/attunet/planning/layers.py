@@ -15,13 +15,15 @@ __all__ = ["Layer", "count_flops", "count_parameters", "layers_of"]
 class Layer(NamedTuple):
     """Some layers of one level: their weights, the channels that stay in memory until the backward pass, their work.
 
-    Args: level, 1 the finest, on whose grid those channels lie; multiply-adds of a prediction for each voxel of it.
+    Args: level, 1 the finest, on whose grid those channels lie; multiply-adds of a prediction for each voxel of it;
+        those of the channels that gradient checkpointing computes again in place of keeping them.
     """
 
     level: int
     parameters: int
     kept: int
     operations: int
+    recomputed: int = 0
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def _stage(network: NetworkConfig, inputs: int, level: int, *, strided: bool = F
         straight = inputs == outputs and not strided
         cost += _Cost() if straight else _conv_norm(network, inputs, outputs)
         kept += outputs + (0 if straight else outputs)
-    return cost.on(level, kept=kept)
+    return cost.on(level, kept=kept)._replace(recomputed=kept - outputs - inputs * pooled)
 
 
 def _gating(network: NetworkConfig) -> Iterator[Layer]:

@@ -27,7 +27,7 @@ _PROCESS_GB = {"cpu": 0.7, "cuda": 0.0}
 """Python and its libraries; on a GPU only what is allocated there counts."""
 _SMALLEST_BATCH = 2
 _MARGIN = 0.95
-_TRIES = 6
+_TRIES = 8
 _SMALLEST_SHARE = 0.1
 """Of the voxels of the size's patch; a network that sees less of an image is not worth training."""
 
@@ -43,32 +43,47 @@ Make = Callable[[int | None], Plan]
 Measure = Callable[[Plan], Measured]
 
 
-def activations_gb(network: NetworkConfig, patch: Sequence[int], batch: int, precision: Precision = "bf16") -> float:
-    """What a step keeps for its way back, in GB, for patches of `patch` voxels (the axes of the network or three)."""
-    voxels = {1: float(prod(patch))}
-    for level, stride in enumerate(network.strides, start=2):
-        voxels[level] = voxels[level - 1] / prod(stride)
-    kept = sum(layer.kept * voxels[layer.level] for layer in layers_of(network))
-    number = 2 if precision == "bf16" else 4
-    return batch * (number * kept + _BYTES_PER_LOGIT * network.out_channels * voxels[1]) / _GB
-
-
-def estimate_gb(
+def activations_gb(
     network: NetworkConfig,
     patch: Sequence[int],
     batch: int,
     precision: Precision = "bf16",
     *,
-    device: Machine = "cpu",
+    checkpointing: bool = False,
 ) -> float:
+    """What a step keeps for its way back, in GB, for patches of `patch` voxels (the axes of the network or three).
+
+    With checkpointing only one stage at a time holds what is computed again.
+    """
+    voxels = {1: float(prod(patch))}
+    for level, stride in enumerate(network.strides, start=2):
+        voxels[level] = voxels[level - 1] / prod(stride)
+    layers = list(layers_of(network))
+    kept = sum(layer.kept * voxels[layer.level] for layer in layers)
+    if checkpointing:
+        stages = [layer.recomputed * voxels[layer.level] for layer in layers]
+        kept += max(stages) - sum(stages)
+    number = 2 if precision == "bf16" else 4
+    return batch * (number * kept + _BYTES_PER_LOGIT * network.out_channels * voxels[1]) / _GB
+
+
+def estimate_gb(plan: Plan, device: Machine = "cpu", precision: Precision = "bf16") -> float:
     """Memory of a training in GB by formula: weights and what belongs to them, activations, and the process (CPU)."""
-    weights = count_parameters(network) * _BYTES_PER_WEIGHT / _GB
-    return _PROCESS_GB[device] + weights + _WORKSPACE * activations_gb(network, patch, batch, precision)
+    activations = activations_gb(
+        plan.network, plan.patch_size, plan.at_once, precision, checkpointing=plan.checkpointing
+    )
+    return _fixed_gb(plan, device) + _WORKSPACE * activations
+
+
+def _fixed_gb(plan: Plan, device: Machine) -> float:
+    return _PROCESS_GB[device] + count_parameters(plan.network) * _BYTES_PER_WEIGHT / _GB
 
 
 def fit_memory(make: Make, limit: MemoryLimit, measure: Measure | None = None, *, growth: float = 1.0) -> Plan:
-    """The largest plan whose training stays within the limit: first the batch gives way (to 2), then the patch.
+    """The largest plan whose training stays within the limit.
 
+    The batch gives way first (to 2); then patches are trained one at a time, then with gradient checkpointing; the
+    patch, without which nothing is seen, gives way last.
     Args: what plans with about so many voxels a patch, None for those of the size; what may be used; a dry step of
         a plan, None for the formula alone; by how much the batch may grow where memory is left.
     Returns: the plan, with what it takes under the reasons.
@@ -81,11 +96,7 @@ def fit_memory(make: Make, limit: MemoryLimit, measure: Measure | None = None, *
     for _ in range(_TRIES):
         if measured.gb <= limit.gb or prod(plan.patch_size) < smallest:
             break
-        part = min(0.9, max(0.2, scales.part(plan, measured.gb)))
-        if plan.batch_size > _SMALLEST_BATCH:
-            plan = _with_batch(plan, max(_SMALLEST_BATCH, min(int(plan.batch_size * part), plan.batch_size - 1)))
-        else:
-            plan = _with_batch(_with_voxels(make, part * prod(plan.patch_size), smallest), _SMALLEST_BATCH)
+        plan = _smaller(plan, make, min(0.9, max(0.2, scales.part(plan, measured.gb))), smallest)
         measured = scales.weigh(plan)
     if measured.gb > limit.gb:
         patch = " x ".join(str(size) for size in plan.patch_size)
@@ -105,7 +116,7 @@ class _Scales:
 
     def weigh(self, plan: Plan) -> Measured:
         """By formula alone where a step would hardly fit: trying it could take the machine down."""
-        estimate = estimate_gb(plan.network, plan.patch_size, plan.batch_size, device=self.limit.device)
+        estimate = estimate_gb(plan, self.limit.device)
         if self.measure is None or estimate > 1.5 * self.limit.gb:
             return Measured(estimate, 0.0)
         return self.measure(plan)
@@ -114,8 +125,21 @@ class _Scales:
         """How many times a plan's voxels will about use up the limit, when they take that much."""
         if not isfinite(gb):
             return 0.5
-        fixed = estimate_gb(plan.network, (0,), 0, device=self.limit.device)
+        fixed = _fixed_gb(plan, self.limit.device)
         return _MARGIN * (self.limit.gb - fixed) / max(gb - fixed, 1e-6)
+
+
+def _smaller(plan: Plan, make: Make, part: float, smallest: float) -> Plan:
+    """The next plan to try, when one takes more than there is: it should have about that part of its voxels."""
+    if plan.batch_size > _SMALLEST_BATCH:
+        return _with_batch(plan, max(_SMALLEST_BATCH, min(int(plan.batch_size * part), plan.batch_size - 1)))
+    if plan.at_once > 1:
+        return plan.model_copy(update={"accumulation": plan.batch_size})
+    if not plan.checkpointing:
+        return plan.model_copy(update={"checkpointing": True})
+    spared = {"accumulation": plan.accumulation, "checkpointing": True}
+    fewer = _with_voxels(make, part * prod(plan.patch_size), smallest)
+    return _with_batch(fewer, _SMALLEST_BATCH).model_copy(update=spared)
 
 
 def _grown(plan: Plan, measured: Measured, scales: _Scales, growth: float) -> tuple[Plan, Measured]:
@@ -148,10 +172,17 @@ def _explained(plan: Plan, whole: Plan, measured: Measured, limit: MemoryLimit) 
         memory = f"a dry step took {measured.gb:.1f} GB {allowed}"
     else:
         memory = f"{measured.gb:.1f} GB {allowed}, scaled up from a dry step with {measured.share:.0%} of the voxels"
-    reasons = {**plan.reasons, "memory": memory}
+    reasons = {**plan.reasons, "memory": memory + _spared(plan)}
     if plan.patch_size != whole.patch_size:
         reasons["patch_size"] += "; made smaller to fit into the memory"
     if plan.batch_size != whole.batch_size:
         how = "as memory is left" if plan.batch_size > whole.batch_size else "to fit into the memory"
         reasons["batch_size"] += f"; then changed from {whole.batch_size} {how}"
     return plan.model_copy(update={"reasons": reasons})
+
+
+def _spared(plan: Plan) -> str:
+    """How the patch was saved, if it had to be."""
+    how = [f"in {plan.accumulation} parts"] if plan.accumulation > 1 else []
+    how += ["with gradient checkpointing"] if plan.checkpointing else []
+    return f"; to fit, each batch is trained {' and '.join(how)}" if how else ""

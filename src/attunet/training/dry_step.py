@@ -36,4 +36,4 @@ def measure_step(plan: Plan, device: Machine) -> Measured:
         return Measured(**json.loads(done.stdout.splitlines()[-1]))
     except (OSError, subprocess.SubprocessError, ValueError, LookupError) as error:
         _log.info("the dry step failed: %s", error)
-        return Measured(estimate_gb(plan.network, plan.patch_size, plan.batch_size, device=device), 0.0)
+        return Measured(estimate_gb(plan, device), 0.0)

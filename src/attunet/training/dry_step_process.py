@@ -33,11 +33,11 @@ def dry_step(plan: Plan, device: str) -> Measured:
     """Memory in GB of this process (cpu) or on the device (cuda) while it trains the plan's network for a step."""
     trained = _Trained(plan, device)
     if device == "cuda":
-        trained.step(plan.batch_size, plan.patch_size)
+        trained.step(plan.at_once, plan.patch_size)
         return Measured(torch.cuda.max_memory_allocated() / _GB, 1.0)
     stride = _total_stride(plan)
     batch, patch = _affordable(plan, stride)
-    share = batch * prod(patch) / (plan.batch_size * prod(plan.patch_size))
+    share = batch * prod(patch) / (plan.at_once * prod(plan.patch_size))
     if share < 1.0:
         trained.step(1, stride)  # what a step takes whatever its voxels, such as copies of the weights
     before = _peak_gb()
@@ -53,6 +53,8 @@ class _Trained:
         self.plan, self.device, self.dims = plan, device, dims
         self.layout = torch.channels_last if dims == 2 else torch.channels_last_3d
         self.network = in_layout(AttentionUNet.from_config(plan.network), self.layout).to(device)
+        if plan.checkpointing:
+            self.network.recompute_stages()
         # Tensors stand for the optimiser, whose first step would load torch's compiler for seconds.
         self.lasting = [weight.detach().clone() for weight in self.network.parameters() for _ in range(3)]
         for weight in self.network.parameters():
@@ -86,8 +88,8 @@ def _total_stride(plan: Plan) -> tuple[int, ...]:
 
 def _affordable(plan: Plan, stride: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
     """Batch and patch of a step that a CPU soon gets through."""
-    batch, patch = plan.batch_size, list(plan.patch_size)
-    while activations_gb(plan.network, patch, batch) > _CPU_STEP_GB:
+    batch, patch = plan.at_once, list(plan.patch_size)
+    while activations_gb(plan.network, patch, batch, checkpointing=plan.checkpointing) > _CPU_STEP_GB:
         longest = max(range(3), key=lambda axis: patch[axis] // stride[axis])
         if batch > 1:
             batch -= 1

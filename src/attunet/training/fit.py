@@ -16,6 +16,7 @@ from attunet.data.folds import Split, grouped
 from attunet.data.labels import rename_annotated
 from attunet.errors import ConfigError, EngineError
 from attunet.files import write_text
+from attunet.training.crowding import crowding
 from attunet.training.finish import FoldResult, finish_fold, finished_fold
 from attunet.training.loop import MakeCallbacks, Notice, train_network
 from attunet.training.paths import FoldPaths, any_started
@@ -71,6 +72,8 @@ def fit(
     split = settle_folds(dataset, config, run, kept)[fold]
     if leads():
         _describe(run, plan, config, Split(dataset.root.resolve(), geometry, split.train, split.validation), paths)
+    if accelerator == "cpu" and leads() and (words := crowding()):
+        report.notice(words)
     history = train_network(
         [kept[name] for name in split.train],
         [kept[name] for name in split.validation],

@@ -24,7 +24,7 @@ _CONTEXT = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
 def patch_loader(
     cases: Sequence[StoredCase], plan: Plan, config: TrainingConfig, trainer: Callable[[], pl.Trainer]
 ) -> DataLoader[Patch]:
-    """Batches of one epoch, starting at the step the training has reached; this process's share of each.
+    """Batches of one epoch, or the parts of each, from the step the training has reached; this process's share.
 
     Raises: ConfigError when a batch cannot be shared evenly by the processes.
     """
@@ -32,7 +32,7 @@ def patch_loader(
     workers = config.workers
     return DataLoader(
         PatchDataset(cases, plan, config),
-        batch_size=plan.batch_size // (config.devices * config.nodes),
+        batch_size=plan.at_once // (config.devices * config.nodes),
         sampler=PatchOrder(trainer, plan.batch_size, config.steps_per_epoch),
         num_workers=workers,
         persistent_workers=workers > 0,
@@ -45,9 +45,10 @@ def patch_loader(
 def require_shares(plan: Plan, config: TrainingConfig) -> None:
     """Raises: ConfigError when a batch cannot be shared evenly by the processes."""
     processes = config.devices * config.nodes
-    if plan.batch_size % processes:
+    if plan.at_once % processes:
+        parts = f" in {plan.accumulation} parts" if plan.accumulation > 1 else ""
         raise ConfigError(
-            f"a batch of {plan.batch_size} patches cannot be shared by {processes} processes",
+            f"a batch of {plan.batch_size} patches{parts} cannot be shared by {processes} processes",
             hint="choose a number of devices that divides it, or raise batch_size in the plan (attunet plan -o FILE)",
         )
 

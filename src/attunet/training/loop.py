@@ -11,6 +11,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy
+from torch._dynamo.exc import TorchDynamoException
 
 from attunet.config import Plan, TrainingConfig
 from attunet.errors import TrainingError
@@ -53,7 +54,8 @@ def train_network(
 
     A training that diverges goes back to its last checkpoint and on at a quarter of the rate, once.
     Leaves the best averaged weights, the last checkpoint and the logs under `paths`.
-    Raises: TrainingError when it diverges again, memory runs out or the checkpoint is damaged; ConfigError for a batch
+    Raises: TrainingError when it diverges again, memory runs out, the network cannot be compiled or the checkpoint is
+        damaged; ConfigError for a batch
         that the processes cannot share; KeyboardInterrupt when it was stopped from outside.
     """
     schedule = Schedule(config)
@@ -119,7 +121,8 @@ def _trainer(
         use_distributed_sampler=False,  # the patches of a step are divided by our own order
         precision=_precision(config, accelerator),
         max_epochs=-1,
-        limit_train_batches=config.steps_per_epoch,
+        limit_train_batches=config.steps_per_epoch * plan.accumulation,
+        accumulate_grad_batches=plan.accumulation,
         logger=make_loggers(config, paths, plan.name) if leads() else False,
         callbacks=[*callbacks, checkpoint],
         plugins=[WholeCheckpoints()],
@@ -143,6 +146,9 @@ def _fit(trainer: pl.Trainer, module: TrainingModule, loader: object, paths: Fol
         # Lightning turns Ctrl-C and SIGTERM into an exit of its own, and leaves Ctrl-C ignored from then on.
         signal.signal(signal.SIGINT, on_interrupt)
         raise KeyboardInterrupt from None
+    except TorchDynamoException as error:
+        hint = "leave `compile: true` out of the recipe and add --resume, or install a C++ compiler"
+        raise TrainingError(f"torch.compile failed here: {str(error).splitlines()[0]}", hint=hint) from error
     except RuntimeError as error:
         if trainer.received_sigterm:  # it reached a process that prepares patches, too
             raise KeyboardInterrupt from None

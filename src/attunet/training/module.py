@@ -40,6 +40,11 @@ class TrainingModule(pl.LightningModule):
             self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True
         ).requires_grad_(False)
         self._layout = layout
+        self._parts = plan.accumulation
+        if plan.checkpointing:
+            self.network.recompute_stages()
+        if config.compile:
+            self.network.compile()
         self._loss = SegmentationLoss(plan, config)
         self._gates_loss = attention_loss(plan, config)
         self.attention: dict[str, Tensor] = {}
@@ -50,7 +55,7 @@ class TrainingModule(pl.LightningModule):
         return cast(AttentionUNet, self.averaged.module)
 
     def training_step(self, batch: Patch, _index: int) -> Tensor:
-        """Loss of one batch of patches: a patch loss, no measure of whole volumes."""
+        """Loss of one batch of patches, or of a part of it: a patch loss, no measure of whole volumes."""
         image = batch.image.to(memory_format=self._layout)
         result = self.network(image, detailed=True)
         loss = self._loss(result.logits, result.auxiliary, batch.label, batch.known)
@@ -62,11 +67,13 @@ class TrainingModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Make dropout a function of the step, as the patches are, so that a resumed training is the same one."""
-        torch.manual_seed(self.config.seed + self.global_step)
+        if batch_idx % self._parts == 0:
+            torch.manual_seed(self.config.seed + self.global_step)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Follow the weights."""
-        self.averaged.update_parameters(self.network)
+        """Follow the weights, once all parts of a batch had their say."""
+        if (batch_idx + 1) % self._parts == 0:
+            self.averaged.update_parameters(self.network)
 
     def configure_gradient_clipping(self, optimizer: Optimizer, *_args: Any, **_kwargs: Any) -> None:
         """By norm, here because lightning refuses to clip for fused optimisers; nothing is scaled in bf16 and fp32."""

@@ -1,0 +1,73 @@
+"""One level of a network on one side of it, and how it is trained in less memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from attunet.config import NetworkConfig
+from attunet.nn.blocks import ConvNorm, Layers
+
+__all__ = ["Stage"]
+
+
+class Stage(nn.Module):
+    """One level of encoder or decoder: pooling if asked for, convolutions and their shortcut, dropout.
+
+    Attributes: recomputed, whether a training keeps nothing but the input, and computes the stage again when its
+        gradient is asked for (gradient checkpointing); the numbers stay the same.
+    """
+
+    def __init__(
+        self, layers: Layers, config: NetworkConfig, inputs: int, level: int, *, stride: Sequence[int] = ()
+    ) -> None:
+        super().__init__()
+        outputs, kernel = config.channels[level - 1], config.kernel_sizes[level - 1]
+        pooled = bool(stride) and config.downsample == "max"
+        first = () if pooled else stride
+        self.pool = layers.max_pool(stride) if pooled else nn.Identity()
+        self.convs = nn.Sequential(
+            ConvNorm(layers, inputs, outputs, kernel, first),
+            *(ConvNorm(layers, outputs, outputs, kernel) for _ in range(config.convolutions - 1)),
+        )
+        self.dropout = layers.dropout(config.dropout) if config.dropout else nn.Identity()
+        kept = inputs == outputs and not first
+        straight = nn.Identity() if kept else ConvNorm(layers, inputs, outputs, (), first, active=False)
+        self.shortcut = straight if config.residual else None
+        self.recomputed = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, *spatial) to (B, outputs, *spatial / stride)."""
+        if not (self.recomputed and self.training and torch.is_grad_enabled()):
+            return self._compute(x)
+        result = checkpoint(self._compute, x, use_reentrant=False, context_fn=self._passes)
+        assert isinstance(result, Tensor)
+        return result
+
+    def _compute(self, x: Tensor) -> Tensor:
+        pooled = self.pool(x)
+        y = self.convs(pooled)
+        return self.dropout(y if self.shortcut is None else y + self.shortcut(pooled))
+
+    def _passes(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), self._seen_before()
+
+    @contextmanager
+    def _seen_before(self) -> Iterator[None]:
+        """Batch norms must not count a batch in their running statistics twice."""
+        norms = [module for module in self.modules() if isinstance(module, _BatchNorm)]
+        before = [(norm.momentum, deepcopy(norm.num_batches_tracked)) for norm in norms]
+        try:
+            for norm in norms:
+                norm.momentum = 0.0
+            yield
+        finally:
+            for norm, (momentum, batches) in zip(norms, before, strict=True):
+                norm.momentum = momentum
+                norm.num_batches_tracked = batches
