@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from attunet.bundle import fold_folder
-from attunet.inference.openvino_engine import OpenVINOEngine, cpu_precision
-from attunet.inference.torch_engine import TorchEngine
+from attunet.inference.engines.openvino_engine import OpenVINOEngine, cpu_precision
+from attunet.inference.engines.torch_engine import TorchEngine
 from attunet.nn import AttentionUNet
 
 __all__ = [

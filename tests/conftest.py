@@ -1,6 +1,7 @@
 """What tests of several rooms share: tiny data sets that can be learnt in seconds, plans, models of random weights."""
 
 import shutil
+import signal
 from pathlib import Path
 
 import nibabel
@@ -36,6 +37,13 @@ def write_blob(folder, name, seed, *, value=1, second=None, ignored=None, shape=
     for kind, array in (("images", image), ("labels", label)):
         (folder / kind).mkdir(parents=True, exist_ok=True)
         nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), folder / kind / f"{name}.nii")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts_are_heard():
+    """A shell has Ctrl-C ignored in its background jobs; programs that the tests start would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from attunet.cli.benchmark import benchmark
 from attunet.data.formats import write_volume
 from attunet.data.volume import Volume
 from attunet.errors import DataError
-from attunet.inference import benchmark as timing
+from attunet.inference.engines import benchmark as timing
 from attunet.inference.segmenter import Segmenter
 
 

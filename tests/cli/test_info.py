@@ -9,6 +9,7 @@ from attunet.bundle import Execution, Quantization, save_ensemble, save_executio
 from attunet.cli.info import info
 from attunet.config import Cleaning, Quality, Refinement
 from attunet.errors import BundleError
+from attunet.training.paths import default_store
 
 
 def test_the_machine(invoke):
@@ -18,6 +19,17 @@ def test_the_machine(invoke):
     table = invoke(info)
     assert table.exit_code == 0
     assert facts["versions"]["openvino"] in table.stdout
+
+
+def test_what_trainings_left_behind_is_counted(tmp_path, monkeypatch, invoke):
+    monkeypatch.setattr("pathlib.Path.home", lambda: tmp_path)
+    assert json.loads(invoke(info, "--json").stdout)["prepared cases"].startswith("0 in ")
+    case = default_store() / "case"
+    case.mkdir(parents=True)
+    (case / "contents.json").touch()
+    (case / "image.b2nd").write_bytes(bytes(2 * 10**8))
+    assert "1 in " in (told := json.loads(invoke(info, "--json").stdout)["prepared cases"])
+    assert "0.2 GB" in told
 
 
 def test_a_model(tiny_run, invoke):

@@ -21,7 +21,7 @@ RUNTIME = {
     "selection",
 }
 ABSENT = ("torch", "lightning", "monai", "blosc2")
-TORCH_ENGINES = {"attunet.inference.torch_engine"}
+TORCH_ENGINES = {"attunet.inference.engines.torch_engine"}
 
 ABSENT_HERE = """
 import importlib, json, sys

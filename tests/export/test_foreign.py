@@ -14,10 +14,10 @@ from attunet.bundle import load_bundle
 from attunet.errors import ConfigError, FormatError
 from attunet.export import foreign
 from attunet.export.foreign import ForeignInput, convert_weights, with_background
+from attunet.inference.engines.openvino_engine import OpenVINOEngine
+from attunet.inference.engines.torch_engine import TorchEngine
 from attunet.inference.member import Member
-from attunet.inference.openvino_engine import OpenVINOEngine
 from attunet.inference.segmenter import Segmenter
-from attunet.inference.torch_engine import TorchEngine
 from attunet.nn import AttentionUNet
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -9,7 +9,7 @@ import torch
 from attunet.errors import TrainingError
 from attunet.export import outputs
 from attunet.export.outputs import NamedOutputs, check_parity, example_of, ready, tensor_shapes
-from attunet.inference.torch_engine import TorchEngine
+from attunet.inference.engines.torch_engine import TorchEngine
 
 
 @pytest.mark.parametrize(("dims", "gate"), [(3, "multi"), (2, "additive"), (3, None)])

@@ -17,11 +17,11 @@ from attunet.errors import BundleError, ConfigError, TrainingError
 from attunet.evaluation.metrics import dice
 from attunet.export import outputs, package
 from attunet.export.package import compute_with, export_run
-from attunet.inference.engines import cpu_engine
+from attunet.inference.engines.engine import cpu_engine
+from attunet.inference.engines.openvino_engine import OpenVINOEngine
+from attunet.inference.engines.torch_engine import TorchEngine
 from attunet.inference.member import Member
-from attunet.inference.openvino_engine import OpenVINOEngine
 from attunet.inference.segmenter import Segmenter
-from attunet.inference.torch_engine import TorchEngine
 
 NAMES = {"engine.json", "manifest.json", "plan.json", "refinement.json", "fold_0"}
 FILES = {"openvino": {"graph.xml", "graph.bin"}, "onnx": {"model.onnx"}, "torch": {"model.pt2"}}

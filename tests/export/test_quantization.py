@@ -9,7 +9,7 @@ from attunet.bundle import load_bundle
 from attunet.export import quantization
 from attunet.export.package import export_run
 from attunet.export.quantization import calibration_patches
-from attunet.inference.openvino_engine import OpenVINOEngine
+from attunet.inference.engines.openvino_engine import OpenVINOEngine
 from attunet.inference.segmenter import Segmenter
 
 pytest.importorskip("nncf")

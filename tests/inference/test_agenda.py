@@ -10,7 +10,7 @@ import pytest
 from attunet.data.volume import Volume
 from attunet.errors import ConfigError
 from attunet.inference.agenda import Options, make_agenda
-from attunet.inference.engines import EngineOutput
+from attunet.inference.engines.engine import EngineOutput
 from attunet.inference.member import Member
 
 

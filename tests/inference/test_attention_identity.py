@@ -16,11 +16,11 @@ from scipy.spatial.transform import Rotation
 
 from attunet.config import Normalization
 from attunet.data.volume import Volume
-from attunet.inference.engines import EngineOutput
+from attunet.inference.engines.engine import EngineOutput
 from attunet.inference.member import Member
 from attunet.inference.segmenter import Segmenter
-from attunet.inference.sliding_window import sliding_window
-from attunet.inference.tiling import window_starts
+from attunet.inference.windows.sliding_window import sliding_window
+from attunet.inference.windows.tiling import window_starts
 
 PATCHES = [(16, 12, 8), (13, 11, 9), (12, 10, 1)]
 LARGE = [(44, 44, 44), (45, 43, 47)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attunet.data.volume import Volume
-from attunet.inference.engines import EngineOutput
+from attunet.inference.engines.engine import EngineOutput
 from attunet.inference.member import Member, Pass, ask, gate_strides
 
 LABELS = {"background": 0, "kidney_left": 1, "kidney_right": 2}

@@ -19,10 +19,10 @@ from attunet.data.formats import read_label, read_volume, write_volume
 from attunet.data.preprocess import prepare
 from attunet.data.volume import Volume
 from attunet.errors import ConfigError, DataError, DatasetError, FormatError
+from attunet.inference.engines.openvino_engine import OpenVINOEngine
+from attunet.inference.engines.torch_engine import TorchEngine
 from attunet.inference.member import Member
-from attunet.inference.openvino_engine import OpenVINOEngine
 from attunet.inference.segmenter import Segmenter
-from attunet.inference.torch_engine import TorchEngine
 
 SHAPE = (21, 18, 13)
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from attunet.config import Normalization, Preprocessing
 from attunet.data.volume import Volume
 from attunet.inference.agenda import Options, make_agenda
-from attunet.inference.engines import EngineOutput
+from attunet.inference.engines.engine import EngineOutput
 from attunet.inference.member import Member, Pass, ask
 from attunet.inference.outputs import decide, expected_dice, on_image
-from attunet.inference.slabs import Course
 from attunet.inference.streaming import segment
+from attunet.inference.windows.slabs import Course
 
 LABELS = {"background": 0, "kidney_left": 5, "kidney_right": 3, "liver": 200}
 ORIENTATIONS = [(axes, signs) for axes in permutations(range(3)) for signs in ((1, 1, 1), (-1, 1, -1), (1, -1, -1))]

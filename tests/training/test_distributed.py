@@ -14,7 +14,7 @@ import yaml
 from attunet.bundle import load_bundle, save_plan
 
 COUNTED = """
-from attunet.training import validation
+from attunet.training.callbacks import validation
 
 whole = validation.FullVolumeValidation._case_dice
 

@@ -8,10 +8,10 @@ from attunet.bundle import load_bundle
 from attunet.errors import BundleError
 from attunet.evaluation.summary import Summary
 from attunet.inference.segmenter import Segmenter
+from attunet.training.callbacks.history import History
+from attunet.training.callbacks.schedule import Schedule
 from attunet.training.finish import finish_fold, finished_fold
-from attunet.training.history import History
 from attunet.training.paths import FoldPaths
-from attunet.training.schedule import Schedule
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from attunet.training.augment import Patch
 from attunet.training.module import DivergenceError, TrainingModule
+from attunet.training.patches.augment import Patch
 
 
 def a_batch(dims=3, value=None):

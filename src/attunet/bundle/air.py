@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 from pydantic import Field
 
 from attunet.bundle.manifest import read_sums
 from attunet.bundle.run import FoldFiles
-from attunet.config import Settings, load_settings
-from attunet.errors import BundleError
-from attunet.files import write_text
+from attunet.bundle.sealed import read_sealed, write_unsealed
+from attunet.config import Settings
 
 __all__ = ["AIR", "Air", "load_air", "write_air"]
 
@@ -32,17 +29,12 @@ class Air(Settings):
 
 def write_air(air: Air, fold: FoldFiles) -> None:
     """Write air.json beside the weights; the run's manifest must be renewed."""
-    write_text(fold.folder / AIR, json.dumps(air.model_dump(mode="json"), indent=2) + "\n")
+    write_unsealed(air, fold.folder / AIR)
 
 
 def load_air(fold: FoldFiles) -> Air | None:
     """What air.json holds; None when there is none. Raises: BundleError when the manifest lacks it."""
-    path = fold.folder / AIR
-    if not path.is_file():
+    root = fold.folder.parent
+    if not (fold.folder / AIR).is_file():  # then no manifest is asked for, either
         return None
-    if f"{fold.name}/{AIR}" not in read_sums(fold.folder.parent):
-        raise BundleError(
-            f"{path} is not in the manifest, so it is not known to belong to the model",
-            hint="remove it: every window is run then",
-        )
-    return load_settings(Air, path)
+    return read_sealed(Air, root, f"{fold.name}/{AIR}", read_sums(root), remedy="remove it: every window is run then")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from attunet.config import Settings, load_settings
-from attunet.errors import BundleError
-from attunet.files import write_text
+from attunet.bundle.sealed import read_sealed, write_unsealed
+from attunet.config import Settings
 
 __all__ = ["ENGINE_FILES", "EXECUTION", "Execution", "Quantization", "load_execution", "write_execution"]
 
@@ -55,16 +53,10 @@ class Execution(Settings):
 
 def load_execution(root: Path, sums: Mapping[str, str]) -> Execution | None:
     """What engine.json holds; None when there is none. Raises: BundleError when the manifest lacks it."""
-    if not (root / EXECUTION).is_file():
-        return None
-    if EXECUTION not in sums:
-        raise BundleError(
-            f"{root / EXECUTION} is not in the manifest, so it is not known to belong to the model",
-            hint="remove it, or make it again with `attunet benchmark --write`",
-        )
-    return load_settings(Execution, root / EXECUTION)
+    remedy = "remove it, or make it again with `attunet benchmark --write`"
+    return read_sealed(Execution, root, EXECUTION, sums, remedy=remedy)
 
 
 def write_execution(execution: Execution, root: Path) -> None:
     """Write engine.json and leave the manifest as it is."""
-    write_text(root / EXECUTION, json.dumps(execution.model_dump(mode="json"), indent=2) + "\n")
+    write_unsealed(execution, root / EXECUTION)

@@ -9,7 +9,6 @@ An exported model is such a folder, too; its folds hold what the engine in engin
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterable, Sequence
@@ -19,9 +18,9 @@ from pathlib import Path
 
 from attunet.bundle.execution import ENGINE_FILES, EXECUTION, Execution, load_execution, write_execution
 from attunet.bundle.manifest import MANIFEST, check_sums, read_sums, seal
+from attunet.bundle.sealed import read_sealed, write_unsealed
 from attunet.config import Plan, Refinement, load_settings
 from attunet.errors import BundleError
-from attunet.files import write_text
 
 __all__ = [
     "ENSEMBLE",
@@ -101,7 +100,7 @@ def fold_folder(root: Path, fold: int | str) -> Path:
 
 def save_plan(plan: Plan, root: Path) -> None:
     """Write plan.json, readable."""
-    write_text(root / "plan.json", json.dumps(plan.model_dump(mode="json"), indent=2) + "\n")
+    write_unsealed(plan, root / "plan.json")
 
 
 def save_refinement(refinement: Refinement, root: Path) -> None:
@@ -118,7 +117,7 @@ def save_execution(execution: Execution, root: Path) -> None:
 
 def write_refinement(refinement: Refinement, root: Path) -> None:
     """Write refinement.json and leave the manifest as it is."""
-    write_text(root / REFINEMENT, json.dumps(refinement.model_dump(mode="json"), indent=2) + "\n")
+    write_unsealed(refinement, root / REFINEMENT)
 
 
 def save_manifest(root: Path) -> None:
@@ -155,14 +154,8 @@ def load_bundle(root: Path, folds: Sequence[int] | None = None) -> Bundle:
 
 def load_refinement(root: Path, sums: dict[str, str]) -> Refinement:
     """What refinement.json holds; nothing when there is none. Raises: BundleError when the manifest lacks it."""
-    if not (root / REFINEMENT).is_file():
-        return Refinement()
-    if REFINEMENT not in sums:
-        raise BundleError(
-            f"{root / REFINEMENT} is not in the manifest, so it is not known to belong to the model",
-            hint="remove it, or make it again with `attunet evaluate --cross-validation`",
-        )
-    return load_settings(Refinement, root / REFINEMENT)
+    remedy = "remove it, or make it again with `attunet evaluate --cross-validation`"
+    return read_sealed(Refinement, root, REFINEMENT, sums, remedy=remedy) or Refinement()
 
 
 def copy_run(source: Path, target: Path) -> None:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from attunet.bundle import Bundle
     from attunet.data.volume import Volume
-    from attunet.inference.benchmark import Measured
-    from attunet.inference.candidates import Candidate
+    from attunet.inference.engines.benchmark import Measured
+    from attunet.inference.engines.candidates import Candidate
 
 __all__ = ["benchmark"]
 
@@ -40,8 +40,8 @@ def benchmark(
     Without torch the reference is OpenVINO in fp32.
     """
     from attunet.bundle import load_bundle
-    from attunet.inference.benchmark import compare_engines, fastest, windows_of
-    from attunet.inference.candidates import candidates_for
+    from attunet.inference.engines.benchmark import compare_engines, fastest, windows_of
+    from attunet.inference.engines.candidates import candidates_for
 
     bundle = load_bundle(model)
     windows = windows_of(_read(image, bundle), bundle.plan)

@@ -43,12 +43,12 @@ def info(
 
 
 def machine_facts() -> dict[str, Any]:
-    """Versions of what matters, devices, processor cores."""
+    """Versions of what matters, devices, processor cores, what trainings have left in the cache."""
     import os
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
-    from attunet.inference.engines import available_devices
+    from attunet.inference.engines.engine import available_devices
 
     versions = {}
     for name in _PACKAGES:
@@ -61,8 +61,22 @@ def machine_facts() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "devices": available_devices(),
+        "prepared cases": _prepared_cases(),
         "can train": versions["torch"] != "not installed" and versions["lightning"] != "not installed",
     }
+
+
+def _prepared_cases() -> str:
+    from contextlib import suppress
+
+    from attunet.training.paths import default_store
+
+    store, cases, size = default_store(), 0, 0
+    for contents in store.glob("*/contents.json"):
+        with suppress(OSError):  # somebody is deleting them
+            size += sum(file.stat().st_size for file in contents.parent.iterdir())
+            cases += 1
+    return f"{cases} in {store}, {size / 1e9:.1f} GB, kept for the next training; deleting them is safe"
 
 
 def model_facts(model: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def foresee_cases(segmenter: Segmenter, cases: Sequence[Case], wanted: Wanted) -
     from rich.table import Table
 
     from attunet.inference.agenda import Options, warm_up
-    from attunet.inference.footprint import gigabytes
+    from attunet.inference.limits.footprint import gigabytes
 
     asked = Options(
         wanted.step,

@@ -9,8 +9,8 @@ import lightning.pytorch as pl
 from rich.progress import Progress, TaskID
 
 from attunet.cli.console import notes
-from attunet.training.history import History
-from attunet.training.schedule import Schedule
+from attunet.training.callbacks.history import History
+from attunet.training.callbacks.schedule import Schedule
 
 __all__ = ["EpochLines", "TrainingBar"]
 

@@ -14,7 +14,7 @@ from scipy import ndimage
 from attunet.config import Worth
 from attunet.data.volume import Volume
 from attunet.evaluation.bootstrap import correlation_interval
-from attunet.explain.scores import auroc
+from attunet.explain.scoring.scores import auroc
 from attunet.inference.prediction import Prediction
 
 __all__ = ["Agreement", "Region", "agreement_of", "mean_attention", "rank_correlation"]

@@ -18,12 +18,12 @@ from attunet.data.formats import read_label
 from attunet.data.volume import Volume
 from attunet.evaluation.scores import scored_labels
 from attunet.evaluation.summary_file import plain
-from attunet.explain.ablation_summary import Ablation
 from attunet.explain.agreement import Agreement, rank_correlation
-from attunet.explain.faithfulness_summary import Faithfulness
-from attunet.explain.maps import Place
-from attunet.explain.organs import Box, Organs, organs_of
-from attunet.explain.summary import AttentionScores, AttentionSummary
+from attunet.explain.interventions.ablation_summary import Ablation
+from attunet.explain.interventions.faithfulness_summary import Faithfulness
+from attunet.explain.scoring.maps import Place
+from attunet.explain.scoring.organs import Box, Organs, organs_of
+from attunet.explain.scoring.summary import AttentionScores, AttentionSummary
 from attunet.files import write_text
 
 __all__ = ["Explained", "Explanation", "Subject", "cut_organs"]

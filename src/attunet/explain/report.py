@@ -7,16 +7,16 @@ from math import isnan
 from pathlib import Path
 
 from attunet.data.formats import read_label, read_volume
-from attunet.explain.ablation_summary import CAVEAT as ABLATION_CAVEAT
-from attunet.explain.ablation_summary import Ablation
-from attunet.explain.altered_gates import REPLACEMENTS
-from attunet.explain.estimate import Estimate
 from attunet.explain.explanation import Explained, Explanation
-from attunet.explain.faithfulness import Kind
-from attunet.explain.faithfulness_summary import CAVEAT as FAITHFULNESS_CAVEAT
-from attunet.explain.faithfulness_summary import Faithfulness
-from attunet.explain.scores import MAP_METRICS, METRICS
-from attunet.explain.summary import AttentionSummary
+from attunet.explain.interventions.ablation_summary import CAVEAT as ABLATION_CAVEAT
+from attunet.explain.interventions.ablation_summary import Ablation
+from attunet.explain.interventions.altered_gates import REPLACEMENTS
+from attunet.explain.interventions.faithfulness import Kind
+from attunet.explain.interventions.faithfulness_summary import CAVEAT as FAITHFULNESS_CAVEAT
+from attunet.explain.interventions.faithfulness_summary import Faithfulness
+from attunet.explain.scoring.estimate import Estimate
+from attunet.explain.scoring.scores import MAP_METRICS, METRICS
+from attunet.explain.scoring.summary import AttentionSummary
 from attunet.report.attention import ablation_bars, agreement_scatter, faithfulness_curves, score_bars
 from attunet.report.cases import CaseView, case_pictures
 from attunet.report.cells import number

@@ -13,16 +13,16 @@ from attunet.data.formats import mask_suffix, suffix_of
 from attunet.data.volume import Volume
 from attunet.errors import AttunetError, ConfigError
 from attunet.evaluation.scores import dice_case
-from attunet.explain.ablation import AblationRow, ablate_case
-from attunet.explain.ablation_summary import Ablation
 from attunet.explain.agreement import agreement_of
-from attunet.explain.altered_gates import gates_of
 from attunet.explain.explanation import Explained, Explanation, Subject, cut_organs
-from attunet.explain.faithfulness import Curve, delete_and_insert
-from attunet.explain.faithfulness_summary import Faithfulness
-from attunet.explain.maps import case_scores
-from attunet.explain.nulls import Looked, other_case_scores
-from attunet.explain.summary import SHUFFLED, TRAINED, AttentionScores, AttentionSummary
+from attunet.explain.interventions.ablation import AblationRow, ablate_case
+from attunet.explain.interventions.ablation_summary import Ablation
+from attunet.explain.interventions.altered_gates import gates_of
+from attunet.explain.interventions.faithfulness import Curve, delete_and_insert
+from attunet.explain.interventions.faithfulness_summary import Faithfulness
+from attunet.explain.scoring.maps import case_scores
+from attunet.explain.scoring.nulls import Looked, other_case_scores
+from attunet.explain.scoring.summary import SHUFFLED, TRAINED, AttentionScores, AttentionSummary
 from attunet.inference.segmenter import Segmenter
 
 __all__ = ["Study"]

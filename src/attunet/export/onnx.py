@@ -14,8 +14,8 @@ from attunet.export.outputs import NamedOutputs, check_parity, example_of, ready
 from attunet.export.telemetry import quiet
 from attunet.export.torch_program import as_program
 from attunet.files import staged
-from attunet.inference.engines import window_shape
-from attunet.inference.onnx_engine import ONNXEngine
+from attunet.inference.engines.engine import window_shape
+from attunet.inference.engines.onnx_engine import ONNXEngine
 from attunet.nn import AttentionUNet
 
 __all__ = ["export_onnx", "require_onnx"]

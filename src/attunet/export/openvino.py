@@ -13,8 +13,8 @@ from attunet.config import Plan
 from attunet.export.outputs import NamedOutputs, check_parity, example_of, ready
 from attunet.export.telemetry import keep_to_ourselves
 from attunet.files import staged
-from attunet.inference.engines import window_shape
-from attunet.inference.openvino_engine import OpenVINOEngine
+from attunet.inference.engines.engine import window_shape
+from attunet.inference.engines.openvino_engine import OpenVINOEngine
 from attunet.nn import AttentionUNet
 
 __all__ = ["export_openvino"]

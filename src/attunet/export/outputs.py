@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from attunet.config import Plan
 from attunet.errors import TrainingError
-from attunet.inference.engines import Engine, window_shape
+from attunet.inference.engines.engine import Engine, window_shape
+from attunet.inference.engines.torch_engine import TorchEngine
 from attunet.inference.member import gate_strides
-from attunet.inference.torch_engine import TorchEngine
 from attunet.nn import AttentionUNet, in_layout
 
 __all__ = ["NamedOutputs", "check_parity", "example_of", "ready", "tensor_shapes", "total_strides"]

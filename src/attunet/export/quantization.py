@@ -25,9 +25,9 @@ from attunet.evaluation.metrics import count
 from attunet.evaluation.scores import scored_labels
 from attunet.export.telemetry import keep_to_ourselves
 from attunet.files import staged
-from attunet.inference.engines import window_shape
+from attunet.inference.engines.engine import window_shape
+from attunet.inference.engines.openvino_engine import OpenVINOEngine
 from attunet.inference.member import Member
-from attunet.inference.openvino_engine import OpenVINOEngine
 from attunet.inference.segmenter import Segmenter
 
 __all__ = ["LARGEST_LOSS", "calibration_patches", "mean_dice", "quantize", "require_int8", "write_quantized"]

@@ -12,8 +12,8 @@ from attunet.config import Plan
 from attunet.export.outputs import NamedOutputs, check_parity, example_of, ready, total_strides
 from attunet.export.telemetry import quiet
 from attunet.files import staged
-from attunet.inference.engines import window_shape
-from attunet.inference.program_engine import ProgramEngine
+from attunet.inference.engines.engine import window_shape
+from attunet.inference.engines.program_engine import ProgramEngine
 from attunet.nn import AttentionUNet
 
 __all__ = ["any_size", "as_program", "export_program"]

@@ -13,13 +13,13 @@ import numpy as np
 from attunet.data.preprocess import Prepared, prepare
 from attunet.data.volume import Volume
 from attunet.errors import ConfigError
-from attunet.inference.air import without_air
-from attunet.inference.deadline import hurried
-from attunet.inference.footprint import Needs, gigabytes, highest_bytes, plan_course, resident_bytes
+from attunet.inference.limits.deadline import hurried
+from attunet.inference.limits.footprint import Needs, gigabytes, highest_bytes, plan_course, resident_bytes
 from attunet.inference.member import Member, Pass
-from attunet.inference.slabs import Course
 from attunet.inference.task import Task
-from attunet.inference.tiling import Tiling
+from attunet.inference.windows.air import without_air
+from attunet.inference.windows.slabs import Course
+from attunet.inference.windows.tiling import Tiling
 
 __all__ = ["Agenda", "Options", "make_agenda", "warm_up"]
 

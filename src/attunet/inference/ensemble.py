@@ -11,8 +11,8 @@ import numpy.typing as npt
 from attunet.data.restoration import bands_of
 from attunet.inference.member import Pass
 from attunet.inference.outputs import DiceSums, as_probabilities, codes_of
-from attunet.inference.slabs import Course
 from attunet.inference.task import Kept, Task, few_rows
+from attunet.inference.windows.slabs import Course
 
 __all__ = ["go_in_step"]
 

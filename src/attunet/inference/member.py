@@ -12,11 +12,11 @@ import numpy.typing as npt
 from attunet.config import Plan
 from attunet.data.preprocess import Trail, prepare, restore, untouched
 from attunet.data.volume import Volume
-from attunet.inference.engines import Engine
+from attunet.inference.engines.engine import Engine
 from attunet.inference.outputs import activate, on_image
-from attunet.inference.sliding_window import Stitched, sliding_window
-from attunet.inference.tiling import count_windows
-from attunet.inference.windows import Windows
+from attunet.inference.windows.running import Windows
+from attunet.inference.windows.sliding_window import Stitched, sliding_window
+from attunet.inference.windows.tiling import count_windows
 
 __all__ = ["Answer", "Member", "Pass", "ask", "gate_strides"]
 

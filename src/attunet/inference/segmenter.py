@@ -15,12 +15,12 @@ from attunet.data.cases import Case, find_cases, read_image
 from attunet.data.volume import Array, Volume
 from attunet.errors import ConfigError, DataError
 from attunet.inference.agenda import Agenda, Options, make_agenda
-from attunet.inference.air import air_level
-from attunet.inference.engines import Engine, make_engine
+from attunet.inference.engines.engine import Engine, make_engine
 from attunet.inference.member import Member, Pass
 from attunet.inference.postprocess import clean
 from attunet.inference.prediction import Prediction
 from attunet.inference.streaming import segment
+from attunet.inference.windows.air import air_level
 
 __all__ = ["Segmenter"]
 

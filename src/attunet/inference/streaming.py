@@ -15,8 +15,8 @@ from attunet.data.volume import Array
 from attunet.inference.ensemble import go_in_step
 from attunet.inference.member import Pass
 from attunet.inference.outputs import DiceSums, as_probabilities
-from attunet.inference.slabs import Course
 from attunet.inference.task import Kept, Task, few_rows
+from attunet.inference.windows.slabs import Course
 
 __all__ = ["Segmented", "segment"]
 

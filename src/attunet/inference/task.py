@@ -13,10 +13,10 @@ from attunet.data.preprocess import Prepared, Trail, blank_mask
 from attunet.data.restoration import Band, Route, bands_of
 from attunet.data.volume import Array
 from attunet.data.winning import Codes
+from attunet.inference.limits.scratch import Scratch
 from attunet.inference.member import Member, Pass
-from attunet.inference.scratch import Scratch
-from attunet.inference.slabs import Course, Slab, slabs_of
-from attunet.inference.tiling import Tiling
+from attunet.inference.windows.slabs import Course, Slab, slabs_of
+from attunet.inference.windows.tiling import Tiling
 
 __all__ = ["Kept", "Task", "few_rows"]
 

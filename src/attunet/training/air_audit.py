@@ -12,9 +12,9 @@ from attunet.bundle.air import Air
 from attunet.data.cases import Case, GeometryPolicy, read_case
 from attunet.data.preprocess import prepare, prepare_label
 from attunet.data.volume import Volume
-from attunet.inference.air import height_of_content, without_air
 from attunet.inference.segmenter import Segmenter
-from attunet.inference.tiling import Tiling
+from attunet.inference.windows.air import height_of_content, without_air
+from attunet.inference.windows.tiling import Tiling
 
 __all__ = ["audit_air", "with_air"]
 

@@ -20,7 +20,7 @@ from attunet.nn.weights import load_weights, save_weights
 from attunet.report.figures import curves, save_figure
 from attunet.report.training import write_training_report
 from attunet.training.air_audit import audit_air, with_air
-from attunet.training.history import History
+from attunet.training.callbacks.history import History
 from attunet.training.judge import judge_cases, show_cases, validated_unseen
 from attunet.training.paths import FoldPaths
 

@@ -19,10 +19,10 @@ from attunet.files import write_text
 from attunet.training.crowding import crowding
 from attunet.training.finish import FoldResult, finish_fold, finished_fold
 from attunet.training.loop import MakeCallbacks, Notice, train_network
-from attunet.training.paths import FoldPaths, any_started
+from attunet.training.paths import FoldPaths, any_started, default_store
 from attunet.training.ranks import leads
 from attunet.training.splits import require_fold, settle_folds
-from attunet.training.store import default_store, store_cases
+from attunet.training.store import store_cases
 
 __all__ = ["FitCallbacks", "fit", "training_device"]
 

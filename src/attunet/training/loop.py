@@ -15,19 +15,19 @@ from torch._dynamo.exc import TorchDynamoException
 
 from attunet.config import Plan, TrainingConfig
 from attunet.errors import TrainingError
+from attunet.training.callbacks.film import EpochFilm
+from attunet.training.callbacks.gates import GateWatch
+from attunet.training.callbacks.history import History
+from attunet.training.callbacks.loggers import make_loggers
+from attunet.training.callbacks.schedule import Schedule
+from attunet.training.callbacks.validation import FullVolumeValidation, validated_cases
 from attunet.training.checkpoint import WholeCheckpoints
-from attunet.training.film import EpochFilm
-from attunet.training.gates import GateWatch
-from attunet.training.history import History
-from attunet.training.loader import patch_loader
-from attunet.training.loggers import make_loggers
 from attunet.training.module import DivergenceError, TrainingModule
+from attunet.training.patches.loader import patch_loader
 from attunet.training.paths import FoldPaths
 from attunet.training.ranks import leads
-from attunet.training.schedule import Schedule
 from attunet.training.start import start_network
 from attunet.training.store import StoredCase
-from attunet.training.validation import FullVolumeValidation, validated_cases
 
 __all__ = ["MakeCallbacks", "Notice", "train_network"]
 

@@ -13,9 +13,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from attunet.config import Plan, TrainingConfig
 from attunet.errors import TrainingError
 from attunet.nn import AttentionUNet, in_layout
-from attunet.training.attention_loss import attention_loss
-from attunet.training.augment import Patch
-from attunet.training.loss import SegmentationLoss
+from attunet.training.losses.attention import attention_loss
+from attunet.training.losses.segmentation import SegmentationLoss
+from attunet.training.patches.augment import Patch
 
 __all__ = ["DivergenceError", "TrainingModule"]
 
@@ -44,7 +44,7 @@ class TrainingModule(pl.LightningModule):
         if plan.checkpointing:
             self.network.recompute_stages()
         if config.compile:
-            self.network.compile()
+            self.network.compile(dynamic=False)  # all batches have one shape
         self._loss = SegmentationLoss(plan, config)
         self._gates_loss = attention_loss(plan, config)
         self.attention: dict[str, Tensor] = {}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attunet.bundle import FoldFiles
 
-__all__ = ["FoldPaths", "any_started"]
+__all__ = ["FoldPaths", "any_started", "default_store"]
 
 
 @dataclass(frozen=True)
@@ -53,3 +53,8 @@ class FoldPaths(FoldFiles):
 def any_started(run: Path) -> bool:
     """Whether a fold of this model folder has a checkpoint, so that its plan is settled."""
     return any(FoldPaths(folder).last.exists() for folder in run.glob("fold_*"))
+
+
+def default_store() -> Path:
+    """Where preprocessed cases are kept unless told otherwise."""
+    return Path.home() / ".cache" / "attunet" / "store"

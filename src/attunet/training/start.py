@@ -8,10 +8,10 @@ from attunet.bundle import load_bundle
 from attunet.config import Plan, TrainingConfig
 from attunet.nn import AttentionUNet
 from attunet.nn.transfer import Transfer, freeze_encoder, transfer_weights
-from attunet.training.attention_loss import attention_loss
-from attunet.training.loader import require_shares
-from attunet.training.loggers import require_loggers
-from attunet.training.loss import SegmentationLoss
+from attunet.training.callbacks.loggers import require_loggers
+from attunet.training.losses.attention import attention_loss
+from attunet.training.losses.segmentation import SegmentationLoss
+from attunet.training.patches.loader import require_shares
 
 __all__ = ["check_start", "start_network"]
 

@@ -25,7 +25,7 @@ from attunet.errors import AttunetError, LabelError, TrainingError
 from attunet.files import write_text
 from attunet.training.interrupts import interrupts_wait
 
-__all__ = ["Contents", "StoredCase", "default_store", "store_cases"]
+__all__ = ["Contents", "StoredCase", "store_cases"]
 
 _FORMAT = 3
 _POINTS_PER_CLASS = 4096
@@ -75,11 +75,6 @@ class StoredCase:
 
     def _facts(self) -> dict[str, Any]:
         return dict(json.loads((self.folder / "contents.json").read_text(encoding="utf-8")))
-
-
-def default_store() -> Path:
-    """Where preprocessed cases are kept unless told otherwise."""
-    return Path.home() / ".cache" / "attunet" / "store"
 
 
 def store_cases(

@@ -1,0 +1,1 @@
+"""What becomes of a mask when gates are replaced or voxels taken away."""

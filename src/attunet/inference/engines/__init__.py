@@ -1,0 +1,1 @@
+"""What runs the network, and how engines are compared."""

@@ -1,0 +1,130 @@
+"""Engines timed against each other on the windows of one image, and how far they agree with a reference."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from statistics import median
+
+import numpy as np
+import numpy.typing as npt
+
+from attunet.config import Plan
+from attunet.data.preprocess import prepare
+from attunet.data.volume import Volume
+from attunet.evaluation.metrics import count
+from attunet.inference.engines.engine import Engine
+from attunet.inference.outputs import winners
+from attunet.inference.windows.tiling import window_starts
+
+__all__ = ["LEAST_DICE", "Measured", "compare_engines", "fastest", "windows_of"]
+
+Floats = npt.NDArray[np.float32]
+
+LEAST_DICE = 0.999
+"""Of an engine's masks with the reference's, for the engine to be chosen."""
+
+_WINDOWS = 8
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One engine: seconds per window of each round; how far its answers are from the reference's.
+
+    Args: what it is called; seconds; largest difference of logits; mean Dice of the labels in the windows' masks.
+    """
+
+    name: str
+    seconds: tuple[float, ...]
+    logit_error: float
+    dice: float
+
+    @property
+    def typical(self) -> float:
+        """The median seconds per window."""
+        return median(self.seconds)
+
+    @property
+    def exact(self) -> bool:
+        """Whether its masks are close enough to the reference's."""
+        return self.dice >= LEAST_DICE
+
+    def ratio_to(self, other: Measured) -> tuple[float, float, float]:
+        """How many times faster than another it was, round by round: median, lowest and highest."""
+        ratios = [theirs / mine for mine, theirs in zip(self.seconds, other.seconds, strict=True)]
+        return median(ratios), min(ratios), max(ratios)
+
+
+def windows_of(volume: Volume, plan: Plan, most: int = _WINDOWS) -> Floats:
+    """Windows (N, C, *patch) of an image as the plan's networks are fed them, evenly picked when there are many.
+
+    Raises: DataError, GeometryError as `prepare`.
+    """
+    image = prepare(volume, plan.preprocessing).array
+    short = [max(0, edge - size) for edge, size in zip(plan.patch_size, image.shape[1:], strict=True)]
+    image = np.pad(image, [(0, 0), *((gap // 2, gap - gap // 2) for gap in short)], mode="edge")
+    starts = list(product(*window_starts(image.shape[1:], plan.patch_size, 0.5)))
+    chosen = [starts[index] for index in np.unique(np.linspace(0, len(starts) - 1, most).round().astype(int))]
+    boxes = [tuple(slice(low, low + edge) for low, edge in zip(at, plan.patch_size, strict=True)) for at in chosen]
+    windows = np.stack([image[:, *box] for box in boxes])
+    return windows[..., 0] if plan.network.spatial_dims == 2 else windows
+
+
+def compare_engines(
+    engines: Mapping[str, Engine],
+    windows: Floats,
+    plan: Plan,
+    *,
+    repeat: int = 5,
+    advance: Callable[[], None] = lambda: None,
+) -> list[Measured]:
+    """Time every engine on the windows, in turns, so that what else the machine does falls on all of them.
+
+    Args: the engines by name, the reference first; windows (N, C, *patch); rounds; called after each engine's turn.
+    """
+    logits = {name: _answer(engine, windows) for name, engine in engines.items()}  # nothing is timed cold
+    seconds: dict[str, list[float]] = {name: [] for name in engines}
+    for _ in range(repeat):
+        for name, engine in engines.items():
+            started = time.perf_counter()
+            _answer(engine, windows)
+            seconds[name].append((time.perf_counter() - started) / len(windows))
+            advance()
+    reference = next(iter(logits.values()))
+    return [
+        Measured(
+            name,
+            tuple(seconds[name]),
+            float(np.abs(logits[name] - reference).max()),
+            _agreement(reference, logits[name], plan),
+        )
+        for name in engines
+    ]
+
+
+def fastest(measured: Sequence[Measured]) -> Measured:
+    """The fastest of those that are exact; the reference always is."""
+    return min((each for each in measured if each.exact), key=lambda each: each.typical)
+
+
+def _answer(engine: Engine, windows: Floats) -> Floats:
+    parts = (windows[first : first + engine.batch] for first in range(0, len(windows), engine.batch))
+    return np.concatenate([engine(part).logits for part in parts])
+
+
+def _agreement(reference: Floats, other: Floats, plan: Plan) -> float:
+    """Mean Dice over the labels that either mask holds, all windows together; 1 where neither holds any."""
+    pairs = zip(_masks(reference, plan), _masks(other, plan), strict=True)
+    found = [count(wanted, given).dice for wanted, given in pairs]
+    known = [dice for dice in found if not np.isnan(dice)]
+    return float(np.mean(known)) if known else 1.0
+
+
+def _masks(logits: Floats, plan: Plan) -> list[npt.NDArray[np.bool_]]:
+    """Of each foreground label or region, where it is decided for, in all windows: logits decide as probabilities do,
+    but for regions, where 0 stands for one half.
+    """
+    joined = np.moveaxis(logits, 1, 0)
+    return winners(joined + np.float32(0.5) if plan.regions else joined, plan)

@@ -1,0 +1,74 @@
+"""The ONNX Runtime engine: the network from model.onnx, on the CPU, without torch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from attunet.errors import BundleError, DataError, EngineError
+from attunet.inference.engines.engine import EngineOutput
+from attunet.inference.engines.openvino_engine import OpenVINOEngine
+
+__all__ = ["ONNXEngine"]
+
+Floats = npt.NDArray[np.float32]
+
+
+class ONNXEngine:
+    """The network's ONNX graph in ONNX Runtime, fp32 on the CPU; may be called from several threads.
+
+    ONNX Runtime cannot change a graph that it has read: where the attention is given, OpenVINO computes the same file.
+    Args: model.onnx of a fold; the shape (C, *patch) it will be fed; windows in one call; threads, by default one for
+        each core.
+    Raises: EngineError when onnxruntime is not installed, BundleError when the graph cannot be read.
+    """
+
+    def __init__(self, graph: Path, shape: tuple[int, ...], *, batch: int = 2, threads: int = 0) -> None:
+        self._graph, self._shape = graph, shape
+        self._session = _session(graph, threads)
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._lock = threading.Lock()
+        self.batch = batch
+        self.name = "onnxruntime cpu fp32"
+
+    def __call__(self, patches: Floats, attention: Mapping[str, Floats] | None = None) -> EngineOutput:
+        """See `Engine`."""
+        if attention:
+            with self._lock:
+                steered = self._steered
+            return steered(patches, attention)
+        if patches.shape[1:] != self._shape:
+            raise DataError(f"patches have shape {patches.shape[1:]}, expected {self._shape}")
+        image = np.ascontiguousarray(patches, np.float32)
+        found = dict(zip(self._outputs, self._session.run(self._outputs, {"image": image}), strict=True))
+        return EngineOutput(found.pop("logits"), found)
+
+    @cached_property
+    def _steered(self) -> OpenVINOEngine:
+        """Made when it is first asked for, so that a plain prediction pays nothing for it."""
+        return OpenVINOEngine(self._graph, self._shape, batch=self.batch, precision="fp32")
+
+
+def _session(graph: Path, threads: int) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EngineError(
+            f"{graph} needs onnxruntime, which is not installed", hint='install it with: pip install "attunet[onnx]"'
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Threads that spin while they wait take the cores from the case that is read or written meanwhile.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors share no base class
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BundleError(f"{graph} cannot be read by ONNX Runtime: {first}", hint="export it again") from error

@@ -1,0 +1,167 @@
+"""The OpenVINO engine: the network from its graph, on the CPU, without torch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from attunet.errors import BundleError, DataError
+from attunet.inference.engines.engine import EngineOutput
+from attunet.inference.engines.graph import accept_attention, gate_outputs, input_names, shuffle_weights
+
+__all__ = ["OpenVINOEngine", "cpu_precision"]
+
+Floats = npt.NDArray[np.float32]
+Inputs = dict[int | str, npt.NDArray[Any]]
+
+
+class OpenVINOEngine:
+    """The network's OpenVINO graph on the CPU, in bf16 where the CPU has it; may be called from several threads.
+
+    Args: graph.xml of a fold; the shape (C, *patch) it will be fed; windows in one call, each computed by its own share
+        of the cores, for which they need not wait on each other window by window; arithmetic; a seed to shuffle the
+        weights with.
+    Raises: BundleError when the graph cannot be read.
+    """
+
+    def __init__(
+        self,
+        graph: Path,
+        shape: tuple[int, ...],
+        *,
+        batch: int = 2,
+        precision: str = "auto",
+        shuffle: int | None = None,
+    ) -> None:
+        self._model = _read(graph, shape)
+        self.precision = cpu_precision() if precision == "auto" else precision
+        self.name = f"openvino cpu {'int8' if _is_quantized(self._model) else self.precision}"
+        if shuffle is not None:
+            shuffle_weights(self._model, shuffle)
+            self.name += f", weights shuffled with seed {shuffle}"
+        self.batch = batch
+        self._gates = {gate: tuple(port.get_shape())[1:] for gate, port in gate_outputs(self._model).items()}
+        self._plain = _Compiled(self._model, self.precision, batch)
+        self._lock = threading.Lock()
+
+    def __call__(self, patches: Floats, attention: Mapping[str, Floats] | None = None) -> EngineOutput:
+        """See `Engine`."""
+        given = self._checked(attention or {}, len(patches))
+        # Kept by name until the end: the requests read from them while they run.
+        inputs: list[Inputs] = [{0: np.ascontiguousarray(patch[None])} for patch in patches]
+        compiled = self._plain
+        if given:
+            with self._lock:
+                compiled = steered = self._steered
+            for index, window in enumerate(inputs):
+                window |= steered.inputs({gate: alpha[index] for gate, alpha in given.items()})
+        requests = compiled.run(inputs)
+        alphas = {gate: given[gate] if gate in given else _gathered(requests, gate) for gate in self._gates}
+        return EngineOutput(_gathered(requests, "logits"), alphas)
+
+    @cached_property
+    def _steered(self) -> _Steered:
+        """Compiled when it is first asked for, so that a plain prediction pays nothing for it."""
+        return _Steered(self._model.clone(), self.precision, self.batch)
+
+    def _checked(self, attention: Mapping[str, Floats], count: int) -> dict[str, Floats]:
+        for gate, alpha in attention.items():
+            if gate not in self._gates:
+                known = ", ".join(sorted(self._gates)) or "none"
+                raise DataError(f"attention was given for {gate!r}, the gates are: {known}", hint="name one of these")
+            expected = (count, *self._gates[gate])
+            if np.shape(alpha) != expected:
+                raise DataError(f"attention of {gate} has shape {np.shape(alpha)}, expected {expected}")
+        return {gate: np.asarray(alpha, np.float32) for gate, alpha in attention.items()}
+
+
+class _Compiled:
+    """A compiled graph, and for each thread requests of its own, as many as windows in one call."""
+
+    def __init__(self, model: Any, precision: str, batch: int) -> None:
+        kind = {"bf16": "bf16", "fp32": "f32"}[precision]
+        # Pinned threads would queue behind other programs on their core while another core is free.
+        settings = {"INFERENCE_PRECISION_HINT": kind, "NUM_STREAMS": batch, "ENABLE_CPU_PINNING": False}
+        self._compiled = _core().compile_model(model, "CPU", settings)
+        self._batch = batch
+        self._own = threading.local()
+
+    def run(self, inputs: Sequence[Inputs]) -> list[Any]:
+        """The requests that hold the outputs of these windows, until the thread's next call."""
+        if not hasattr(self._own, "requests"):
+            self._own.requests = [self._compiled.create_infer_request() for _ in range(self._batch)]
+        requests = list(self._own.requests[: len(inputs)])
+        for request, window in zip(requests, inputs, strict=True):
+            request.start_async(window, share_inputs=True)
+        for request in requests:
+            request.wait()
+        return requests
+
+
+class _Steered(_Compiled):
+    """The graph with the coefficients of its gates as further inputs."""
+
+    def __init__(self, model: Any, precision: str, batch: int) -> None:
+        self._grids = accept_attention(model)
+        super().__init__(model, precision, batch)
+
+    def inputs(self, given: Mapping[str, Floats]) -> Inputs:
+        """For one window: the maps (maps, *level grid) of the given gates, and that the others are not given."""
+        inputs: Inputs = {}
+        for gate, (maps, *grid) in self._grids.items():
+            alpha = given.get(gate, np.zeros((maps, *(1 for _ in grid)), np.float32))
+            # A padded patch has coefficients beyond its end, which are not returned.
+            beyond = [(0, size - length) for size, length in zip(grid, alpha.shape[1:], strict=True)]
+            grown = np.pad(alpha, [(0, 0), *beyond], mode="edge")
+            condition, names = input_names(gate, maps)
+            inputs[condition] = np.array([gate in given])
+            inputs |= {name: np.ascontiguousarray(one[None, None]) for name, one in zip(names, grown, strict=True)}
+        return inputs
+
+
+def cpu_precision() -> str:
+    """bf16 where the CPU computes it natively, fp32 elsewhere."""
+    return "bf16" if "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
+
+
+@cache
+def _core() -> Any:
+    """One for the process: each brings a signal stack and takes it along when it goes, so after two of them a Ctrl-C
+    may be answered on memory that is gone.
+    """
+    import openvino as ov
+
+    return ov.Core()
+
+
+def _read(graph: Path, shape: tuple[int, ...]) -> Any:
+    """The graph for one window of that shape. Raises: BundleError."""
+    try:
+        model = _core().read_model(graph)
+        model.reshape([1, *shape])
+    except RuntimeError as error:
+        raise BundleError(
+            f"{graph} cannot be read by OpenVINO: {_first_line(error)}", hint="export it again"
+        ) from error
+    return model
+
+
+def _is_quantized(model: Any) -> bool:
+    """Whether most of it computes in 8-bit integers; what does not, in the engine's precision."""
+    return any(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
+
+
+def _gathered(requests: list[Any], output: str) -> Floats:
+    """One output of all requests, copied, as the next call writes over it."""
+    return np.concatenate([np.asarray(request.get_tensor(output).data, np.float32) for request in requests])
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,54 @@
+"""The engine of an exported torch program: torch alone computes it, no network is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from attunet.errors import BundleError, EngineError
+from attunet.inference.engines.engine import EngineOutput
+
+__all__ = ["ProgramEngine"]
+
+Floats = npt.NDArray[np.float32]
+
+
+class ProgramEngine:
+    """model.pt2 of an exported folder, in fp32 on the CPU.
+
+    Args: the program; windows in one call.
+    Raises: EngineError when torch is not installed, BundleError when the program cannot be read.
+    """
+
+    def __init__(self, program: Path, *, batch: int = 2) -> None:
+        self._program = _load(program)
+        self.batch = batch
+        self.name = "torch program cpu fp32"
+
+    def __call__(self, patches: Floats, attention: Mapping[str, Floats] | None = None) -> EngineOutput:
+        """See `Engine`; cannot be told its attention: EngineError."""
+        import torch
+
+        if attention:
+            raise EngineError("a torch program cannot be told its attention", hint="use the trained run itself")
+        with torch.inference_mode():
+            found = self._program(torch.from_numpy(np.ascontiguousarray(patches, np.float32)))
+        arrays = {name: tensor.float().numpy() for name, tensor in found.items()}
+        return EngineOutput(arrays.pop("logits"), arrays)
+
+
+def _load(program: Path) -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        raise EngineError(
+            f"{program} needs torch, which is not installed", hint="install torch, or export with --format openvino"
+        ) from error
+    try:
+        return torch.export.load(program).module()
+    except Exception as error:  # torch reads the file as an archive, JSON and tensors: each fails in its own way
+        raise BundleError(f"{program} cannot be read by torch: {error}", hint="export it again") from error

@@ -1,0 +1,128 @@
+"""The torch engine: the network from its safetensors, for GPUs and for checks on the CPU."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from attunet.config import NetworkConfig
+from attunet.inference.engines.engine import EngineOutput
+from attunet.nn import AttentionUNet, in_layout
+from attunet.nn.weights import load_weights
+
+__all__ = ["TorchEngine"]
+
+Floats = npt.NDArray[np.float32]
+
+_COMPILE_SECONDS = 60.0
+"""About what torch.compile takes for a network of this kind. Nobody knows how many windows are still to come, so a GPU
+begins uncompiled and compiles when the windows so far took as long: at worst that is twice the best choice."""
+
+
+class TorchEngine:
+    """A network in eval mode on a torch device.
+
+    Args: weights.safetensors of a fold and the network they belong to, or a network as it is; the device; windows in
+        one call; whether to compute in 16 bits (fp16 on CUDA, bf16 on the CPU), by default on CUDA only; a seed to
+        shuffle the weights with.
+    On a GPU the network is compiled once that is likely to pay. CUDA graphs are left alone: they belong to one thread,
+    and cases are predicted by several.
+    Raises: BundleError when the weights do not fit the network.
+    """
+
+    def __init__(
+        self,
+        weights: Path | None,
+        network: NetworkConfig | AttentionUNet,
+        *,
+        device: str = "cuda",
+        batch: int = 4,
+        low_precision: bool | None = None,
+        shuffle: int | None = None,
+    ) -> None:
+        net = network if isinstance(network, AttentionUNet) else AttentionUNet.from_config(network)
+        if weights is not None:
+            load_weights(weights, net)
+        if shuffle is not None:
+            net = _shuffled(net, shuffle)
+        layout = torch.channels_last if net.config.spatial_dims == 2 else torch.channels_last_3d
+        self._net = in_layout(net.to(torch.device(device)).eval(), layout)
+        self._device = torch.device(device)
+        on_gpu = self._device.type == "cuda"
+        self._half = on_gpu if low_precision is None else low_precision
+        self._dtype = torch.float16 if on_gpu else torch.bfloat16
+        self._pace = _Pace(self._net) if on_gpu else None
+        self.batch = batch
+        self.name = f"torch {device} {str(self._dtype).removeprefix('torch.') if self._half else 'float32'}"
+        if shuffle is not None:
+            self.name += f", weights shuffled with seed {shuffle}"
+
+    @torch.inference_mode()
+    def __call__(self, patches: Floats, attention: Mapping[str, Floats] | None = None) -> EngineOutput:
+        """See `Engine`."""
+        given = {gate: self._tensor(alpha) for gate, alpha in (attention or {}).items()}
+        started = time.perf_counter()
+        net = self._net if self._pace is None or given or len(patches) < self.batch else self._pace.network
+        with torch.autocast(self._device.type, dtype=self._dtype, enabled=self._half):
+            result = net(self._tensor(patches), detailed=True, attention=given)
+        alphas = {gate: alpha.float().cpu().numpy() for gate, alpha in result.attention.items()}
+        output = EngineOutput(result.logits.float().cpu().numpy(), alphas)
+        if self._pace is not None:
+            self._pace.took(time.perf_counter() - started)
+        return output
+
+    def _tensor(self, array: Floats) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self._device)
+
+
+class _Pace:
+    """The network as it is, until full batches have taken so long that compiling it is likely to pay.
+
+    Attributes: network, what to run full batches with.
+    """
+
+    def __init__(self, network: AttentionUNet) -> None:
+        self.network: Any = network
+        self._seconds = 0.0
+
+    def took(self, seconds: float) -> None:
+        """Count the time of one call."""
+        before, self._seconds = self._seconds, self._seconds + seconds
+        if before < _COMPILE_SECONDS <= self._seconds:
+            self.network = _compiled(self.network)
+
+
+def _compiled(network: AttentionUNet) -> Any:
+    """The network compiled when it is next called; where this machine cannot compile, it goes on as it is."""
+    compiled = torch.compile(network)
+
+    def run(*arguments: Any, **named: Any) -> Any:
+        nonlocal compiled
+        try:
+            return compiled(*arguments, **named)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            logging.getLogger(__name__).info("torch.compile failed, going on without it: %s", error)
+            compiled = network
+            return network(*arguments, **named)
+
+    return run
+
+
+def _shuffled(network: AttentionUNet, seed: int) -> AttentionUNet:
+    """A copy whose numbers are permuted within each weight, bias and statistic of a norm."""
+    tensors = {}
+    for index, (name, tensor) in enumerate(network.state_dict().items()):
+        order = np.random.default_rng([seed, index]).permutation(tensor.numel())
+        tensors[name] = tensor.flatten()[torch.from_numpy(order).to(tensor.device)].reshape(tensor.shape)
+    shuffled = deepcopy(network)
+    shuffled.load_state_dict(tensors)
+    return shuffled

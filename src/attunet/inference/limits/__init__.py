@@ -1,0 +1,1 @@
+"""What a case may take: memory and time."""

@@ -1,0 +1,134 @@
+"""Weighted sums of windows over the planes that windows still touch; planes behind them are divided and passed on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from attunet.data.slabs import cores, each_slab
+from attunet.inference.windows.tiling import Tiling, Triple
+
+__all__ = ["Canvas"]
+
+Floats = npt.NDArray[np.float32]
+Box = tuple[slice, slice, slice]
+
+_WORTH_THREADS = 2**20  # numbers below which handing them to threads costs more than it saves
+
+
+class Canvas:
+    """Sums of one network's outputs over a band of a grid, `depth` planes at a time.
+
+    Args: the tiling, whose first axis counts planes; the band along its second axis; the planes to hold.
+    """
+
+    def __init__(self, tiling: Tiling, band: slice, depth: int) -> None:
+        self._axes = tiling.axes
+        self._origin = [0, 0, 0]
+        self._origin[tiling.axes[1]] = band.start
+        self._size = list(tiling.shape)
+        self._size[tiling.axes[0]], self._size[tiling.axes[1]] = depth, band.stop - band.start
+        # Patches of one voxel along the planes' axis (slices) lie side by side in memory only when that axis is first.
+        self._stacked = tiling.patch[tiling.axes[0]] == 1
+        self._sums: dict[str, Floats] = {}
+        self._rooms: dict[str, Floats] = {}
+        self._weights = self._blank(1)
+
+    def add(self, name: str, values: Floats, order: Sequence[int], start: Triple, weight: Floats) -> None:
+        """Add a window of an output, channel by channel: sums[c] += values[order[c]] * weight.
+
+        Args: values (C, *patch) and weights (*patch); the grid's voxel of their first.
+        """
+        if name not in self._sums:
+            self._sums[name] = self._blank(len(values))
+        sums = self._sums[name]
+        inside, part = self._overlap(start, weight.shape)
+        shares = weight[part]
+
+        def work(channels: slice) -> None:
+            scaled = np.empty_like(shares)  # of one channel: stays in the cache, which a product of all would not
+            for index in range(len(order))[channels]:
+                np.multiply(values[order[index]][part], shares, out=scaled)
+                target = sums[index, *inside]
+                target += scaled
+
+        threads = cores() if values.size >= _WORTH_THREADS else 1
+        each_slab(work, len(order), -(-len(order) // threads))
+
+    def weigh(self, start: Triple, weight: Floats) -> None:
+        """Note that a window was added, once for all its mirrored copies."""
+        inside, part = self._overlap(start, weight.shape)
+        self._weights[0, *inside] += weight[part]
+
+    def divided(self, planes: slice, copies: int) -> tuple[dict[str, Floats], npt.NDArray[np.bool_] | None]:
+        """Every output of the planes (counted from the first held), divided by the weights of all copies.
+
+        Returns: by name (C, planes, second axis, third axis), valid until the next call; and where any window was, None
+            for everywhere. Where none was, all outputs are 0.
+        """
+        total = np.ascontiguousarray(self._upright(self._weights)[0, planes] * np.float32(copies))
+        covered = total > 0
+        everywhere = bool(covered.all())
+        if not everywhere:
+            total[~covered] = 1
+        results = {}
+        for name, sums in sorted(self._sums.items()):
+            upright = self._upright(sums)[:, planes]
+            result = results[name] = self._room(name, upright.shape)
+
+            def work(channels: slice, upright: Floats = upright, result: Floats = result) -> None:
+                for target, channel in zip(result[channels], upright[channels], strict=True):
+                    _lay_out(channel, target)
+                    target /= total
+
+            threads = cores() if upright.size >= _WORTH_THREADS else 1
+            each_slab(work, len(upright), -(-len(upright) // threads))
+        return results, None if everywhere else covered
+
+    def advance(self, planes: int) -> None:
+        """Let go of the first planes."""
+        self._origin[self._axes[0]] += planes
+        for memory in (self._weights, *self._sums.values()):
+            for channel in self._upright(memory):
+                kept = len(channel) - planes
+                channel[:kept] = channel[planes:]
+                channel[kept:] = 0
+
+    def _overlap(self, start: Triple, patch: tuple[int, ...]) -> tuple[Box, Box]:
+        """Where a window lies on what is held, and which part of the window that is."""
+        lows = [low - origin for low, origin in zip(start, self._origin, strict=True)]
+        ends = [min(low + edge, size) for low, edge, size in zip(lows, patch, self._size, strict=True)]
+        i, j, k = (slice(max(low, 0), end) for low, end in zip(lows, ends, strict=True))
+        u, v, w = (slice(max(-low, 0), end - low) for low, end in zip(lows, ends, strict=True))
+        return (i, j, k), (u, v, w)
+
+    def _blank(self, channels: int) -> Floats:
+        """Zeros (C, I, J, K), whatever their order in memory."""
+        if not self._stacked:
+            return np.zeros((channels, *self._size), np.float32)
+        stack = np.zeros((channels, *(self._size[axis] for axis in self._axes)), np.float32)
+        return stack.transpose(0, *(self._axes.index(axis) + 1 for axis in range(3)))
+
+    def _room(self, name: str, shape: tuple[int, ...]) -> Floats:
+        """Memory for what is passed on, used again: fresh pages would take longer than the division."""
+        room = self._rooms.get(name)
+        if room is None or room.shape[1] < shape[1]:
+            room = self._rooms[name] = np.empty(shape, np.float32)
+        return room[:, : shape[1]]
+
+    def _upright(self, memory: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """A view with the planes' axis first."""
+        return memory.transpose(0, *(axis + 1 for axis in self._axes))
+
+
+def _lay_out(channel: Floats, result: Floats) -> None:
+    """Copy (planes, second axis, third axis), of which the planes may lie closest."""
+    if abs(channel.strides[0]) >= abs(channel.strides[2]):
+        result[:] = channel
+        return
+    for row in range(channel.shape[1]):
+        # As it lies in memory first, then turned over within the cache: several times faster than at once.
+        result[:, row] = np.ascontiguousarray(channel[:, row].T).T

@@ -1,0 +1,1 @@
+"""What goes on beside the steps: the rate, the log, validation, the film."""

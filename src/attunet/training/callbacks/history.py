@@ -1,0 +1,78 @@
+"""What happened in each epoch, kept in the checkpoint and written as log.csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import lightning.pytorch as pl
+
+from attunet.files import write_text
+from attunet.training.callbacks.schedule import Schedule
+from attunet.training.paths import FoldPaths
+
+__all__ = ["History"]
+
+
+class History(pl.Callback):
+    """One row per epoch: epoch, step, minutes, learning_rate, loss, gates, and Dice per label where validated."""
+
+    def __init__(self, schedule: Schedule, paths: FoldPaths) -> None:
+        self._schedule = schedule
+        self._paths = paths
+        self.rows: list[dict[str, float]] = []
+        self._validated: dict[str, float] = {}
+        self._gates: dict[str, float] = {}
+        self._restored = 0
+
+    @property
+    def grown(self) -> bool:
+        """Whether an epoch was trained since the history was made or restored."""
+        return len(self.rows) > self._restored
+
+    def add_validation(self, mean: float, scores: dict[str, float]) -> None:
+        """Scores that belong to the epoch now ending."""
+        self._validated = {"dice": mean, **{f"dice_{name}": value for name, value in scores.items()}}
+
+    def add_gates(self, columns: dict[str, float]) -> None:
+        """Figures of a gate that belong to the epoch now ending, by column."""
+        self._gates |= columns
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the row, write the file, tell the other loggers."""
+        row = {
+            "epoch": float(trainer.current_epoch),
+            "step": float(trainer.global_step),
+            "minutes": round(self._schedule.elapsed / 60, 3),
+            "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
+            "loss": float(trainer.callback_metrics.get("loss", float("nan"))),
+            **self._gates,
+            **self._validated,
+        }
+        self.rows.append(row)
+        self._gates, self._validated = {}, {}
+        for logger in trainer.loggers:
+            logger.log_metrics(
+                {name: value for name, value in row.items() if name != "epoch"}, step=trainer.global_step
+            )
+        if trainer.is_global_zero:
+            write_text(self._paths.log, _table(self.rows))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.rows = list(state_dict["rows"])
+        self._restored = len(self.rows)
+
+
+def _table(rows: list[dict[str, float]]) -> str:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

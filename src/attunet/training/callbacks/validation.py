@@ -1,0 +1,179 @@
+"""Full-volume validation while training: the predictor itself on whole cases, at a bounded cost."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import lightning.pytorch as pl
+import numpy as np
+from torch import distributed
+
+from attunet.config import Plan, TrainingConfig
+from attunet.data.preprocess import IGNORED
+from attunet.data.volume import Array
+from attunet.inference.engines.torch_engine import TorchEngine
+from attunet.inference.member import gate_strides
+from attunet.inference.windows.sliding_window import sliding_window
+from attunet.nn.weights import save_weights
+from attunet.training.callbacks.film import EpochFilm
+from attunet.training.callbacks.history import History
+from attunet.training.callbacks.schedule import Schedule
+from attunet.training.losses.targets import known_outputs, members
+from attunet.training.module import TrainingModule
+from attunet.training.paths import FoldPaths
+from attunet.training.store import StoredCase
+
+__all__ = ["FullVolumeValidation", "validated_cases"]
+
+_MOST_CASES = 10
+T = TypeVar("T")
+
+
+class FullVolumeValidation(pl.Callback):
+    """Dice per label or region of the averaged network on up to ten whole validation cases, on the model grid.
+
+    Runs after the first epoch, at the end, and in between as often as its share of the time allows (a share of 1:
+    after every epoch); the best weights are written each time they improve. Ends the training after `patience`
+    validations without a better Dice; `stale` counts them. Several processes share the cases, and know all scores.
+    The film takes its frames from the same pass.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[StoredCase],
+        plan: Plan,
+        config: TrainingConfig,
+        schedule: Schedule,
+        history: History,
+        paths: FoldPaths,
+        film: EpochFilm,
+    ) -> None:
+        self._cases = validated_cases(cases)
+        self._plan = plan
+        self._config = config
+        self._schedule = schedule
+        self._history = history
+        self._paths = paths
+        self._film = film
+        self._spent = 0.0
+        self._last = 0.0
+        self.best = -1.0
+        self.stale = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Train nothing more when patience was lost before."""
+        trainer.should_stop = trainer.should_stop or self._weary
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Validate when due."""
+        assert isinstance(pl_module, TrainingModule)
+        # By the clock of the first process: all must agree, because they wait for each other's scores.
+        if not trainer.strategy.broadcast(self._due(trainer)):
+            return
+        started = time.monotonic()
+        scores = self.validate(pl_module)
+        known = [score for score in scores.values() if not np.isnan(score)]
+        mean = float(np.mean(known)) if known else 0.0  # no label in any case: any weights are as good
+        self._history.add_validation(mean, scores)
+        self.stale = 0 if mean > self.best else self.stale + 1
+        if mean >= self.best:
+            self.best = mean
+            if trainer.is_global_zero:
+                save_weights(pl_module.kept, self._paths.best)
+        trainer.should_stop = trainer.should_stop or self._weary
+        self._film.record(trainer, _gathered(self._film.shots()))
+        self._last = time.monotonic() - started
+        self._spent += self._last
+
+    def validate(self, module: TrainingModule) -> dict[str, float]:
+        """Label or region name to Dice, voxels pooled per case and averaged over the cases in which it occurs.
+
+        A case counts for the labels that its annotator drew; a label that no case holds is nan.
+        """
+        network = module.kept
+        was_training = network.training
+        engine = TorchEngine(
+            None, network, device=module.device.type, batch=1, low_precision=module.config.precision == "bf16"
+        )
+        rank, processes = _place()
+        dice = _gathered([self._case_dice(case, engine) for case in self._cases[rank::processes]])
+        network.train(was_training)
+        scores = {}
+        for index, name in enumerate(self._plan.foreground):
+            found = [row[index] for row in dice if not np.isnan(row[index])]
+            scores[name] = float(np.mean(found)) if found else float("nan")
+        return scores
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know."""
+        return {"best": self.best, "stale": self.stale, "spent": self._spent, "last": self._last}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.best, self.stale = state_dict["best"], state_dict["stale"]
+        self._spent, self._last = state_dict["spent"], state_dict["last"]
+
+    @property
+    def _weary(self) -> bool:
+        return self._config.patience is not None and self.stale >= self._config.patience
+
+    def _due(self, trainer: pl.Trainer) -> bool:
+        if trainer.should_stop or self._schedule.progress >= 1 or trainer.current_epoch == 0:
+            return True
+        share = self._config.validation_fraction
+        return share >= 1 or self._spent + self._last <= share * self._schedule.elapsed
+
+    def _case_dice(self, case: StoredCase, engine: TorchEngine) -> list[float]:
+        """One number per foreground label or region."""
+        plan, label = self._plan, case.label()[:]
+        watched = case in self._film.probes
+        stitched = sliding_window(
+            case.image()[:],
+            engine,
+            plan.patch_size,
+            classes=len(plan.outputs),
+            attention=watched,
+            strides=gate_strides(plan),
+        )
+        if watched:
+            self._film.take(case, stitched.attention)
+        logits = stitched.logits
+        # A sigmoid above one half is a logit above zero.
+        answer = logits > 0 if plan.regions else logits.argmax(0) == np.arange(len(logits)).reshape(-1, 1, 1, 1)
+        known = label != IGNORED
+        outputs = list(zip(answer, members(plan), known_outputs(plan, case.annotated), strict=True))
+        return [
+            _dice(np.logical_or.reduce([label == index for index in united]), predicted & known) if told else math.nan
+            for predicted, united, told in outputs[-len(plan.foreground) :]
+        ]
+
+
+def validated_cases(cases: Sequence[StoredCase]) -> tuple[StoredCase, ...]:
+    """Those of a fold's validation cases that are looked at while training: at most ten, spread over all."""
+    return tuple(cases)[:: max(1, -(-len(cases) // _MOST_CASES))]
+
+
+def _dice(reference: Array, predicted: Array) -> float:
+    """nan where the label is in neither."""
+    total = int(reference.sum()) + int(predicted.sum())
+    return 2.0 * int((reference & predicted).sum()) / total if total else float("nan")
+
+
+def _place() -> tuple[int, int]:
+    """Which of how many processes this is."""
+    if not distributed.is_available() or not distributed.is_initialized():
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def _gathered(rows: list[T]) -> list[T]:
+    """The rows of all processes, in each of them."""
+    _, processes = _place()
+    if processes == 1:
+        return rows
+    found: list[list[T]] = [[] for _ in range(processes)]
+    distributed.all_gather_object(found, rows)
+    return [row for part in found for row in part]

@@ -1,0 +1,139 @@
+"""What may be asked of the gates besides: to open where the labels are, and to open little."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from attunet.config import Plan, TrainingConfig
+from attunet.data.preprocess import IGNORED
+from attunet.errors import ConfigError
+from attunet.training.losses.targets import members
+
+__all__ = ["AttentionLoss", "attention_loss"]
+
+_MARGIN = 1e-3
+"""Coefficients enter the logarithm as if in [0.001, 0.999]: 16 bits round many to 0 and 1, where it has no slope."""
+
+
+class AttentionLoss(nn.Module):
+    """attention_supervision x cross-entropy of alpha with the grown labels + attention_sparsity x mean of alpha.
+
+    The foreground of all labels, grown by attention_dilation mm (whole voxels along each axis, rounded down), is asked
+    of every gate on its own grid: a coefficient shall be 1 where its voxel holds any of it and 0 elsewhere. Both terms
+    are means over the voxels, then over the gates. Voxels labelled IGNORED count nowhere; of a partially labelled case
+    only where its own labels are does supervision count, as the others may lie anywhere else.
+    Raises: ConfigError when the plan's network has no gates.
+    """
+
+    def __init__(self, plan: Plan, config: TrainingConfig) -> None:
+        super().__init__()
+        if not plan.network.gate_widths:
+            raise ConfigError(
+                "attention_supervision and attention_sparsity were asked of a network without gates",
+                hint="leave them at 0, or plan a network with gates",
+            )
+        self._supervision, self._sparsity = config.attention_supervision, config.attention_sparsity
+        self._reach = _reach(plan, config.attention_dilation)
+        self._strides = _total_strides(plan)
+        self._members = nn.Buffer(_member_table(plan), persistent=False)
+
+    def forward(self, attention: dict[str, Tensor], label: Tensor, known: Tensor | None = None) -> Tensor:
+        """A scalar, in float32 also under autocast.
+
+        Args: alpha (B, maps, *level grid) by gate, labels (B, *patch), and what each case's annotator drew
+            (B, outputs), everything when it is None.
+        """
+        with torch.autocast(label.device.type, enabled=False):
+            known = None if known is None or bool(known.all()) else known
+            seen = (label != IGNORED)[:, None]
+            grown = self._grown(self._foreground(label.to(torch.uint8), known)[:, None].float())
+            judged = seen if known is None else seen & (_complete(known, label.ndim) | (grown > 0))
+            parts = [
+                self._of_gate(alpha.float(), grown, judged.float(), seen.float(), self._strides[name])
+                for name, alpha in attention.items()
+            ]
+            return torch.stack(parts).mean()
+
+    def _of_gate(self, alpha: Tensor, grown: Tensor, judged: Tensor, seen: Tensor, stride: tuple[int, ...]) -> Tensor:
+        """A voxel of the gate's grid should open for any foreground in it, and counts as much of it as is known."""
+        total = alpha.new_zeros(())
+        if self._supervision:
+            target = _pooled("max", grown * judged, stride).expand_as(alpha)
+            inside = _MARGIN + (1 - 2 * _MARGIN) * alpha
+            losses = functional.binary_cross_entropy(inside, target, reduction="none")
+            total = total + self._supervision * _mean(losses, _pooled("avg", judged, stride))
+        if self._sparsity:
+            total = total + self._sparsity * _mean(alpha, _pooled("avg", seen, stride))
+        return total
+
+    def _foreground(self, label: Tensor, known: Tensor | None) -> Tensor:
+        """Which voxels (B, *patch) hold a label that the case's annotator drew."""
+        if known is None:
+            return (label > 0) & (label != IGNORED)
+        drawn = known.float() @ self._members
+        return drawn.gather(1, label.flatten(1).long()).view_as(label) > 0
+
+    def _grown(self, mask: Tensor) -> Tensor:
+        """The mask (B, 1, *patch) grown by a box, one axis after the other."""
+        for axis, reach in enumerate(self._reach):
+            if reach:
+                kernel = [2 * reach + 1 if other == axis else 1 for other in range(len(self._reach))]
+                padding = [reach if other == axis else 0 for other in range(len(self._reach))]
+                pool = functional.max_pool2d if mask.ndim == 4 else functional.max_pool3d
+                mask = pool(mask, kernel, 1, padding)
+        return mask
+
+
+def attention_loss(plan: Plan, config: TrainingConfig) -> AttentionLoss | None:
+    """The loss of the gates that a recipe asks for; None when it asks for none.
+
+    Raises: ConfigError as AttentionLoss.
+    """
+    wanted = config.attention_supervision or config.attention_sparsity
+    return AttentionLoss(plan, config) if wanted else None
+
+
+def _pooled(kind: str, mask: Tensor, stride: tuple[int, ...]) -> Tensor:
+    """The largest or mean value in each voxel of a coarser grid; the last may reach over the patch's edge."""
+    pool = getattr(functional, f"{kind}_pool{mask.ndim - 2}d")
+    pooled: Tensor = pool(mask, stride, stride, ceil_mode=True)
+    return pooled
+
+
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Over the voxels by weight, and over the maps; 0 where nothing counts."""
+    whole = weights.sum() * values.shape[1]
+    return (values * weights).sum() / torch.where(whole > 0, whole, 1.0)
+
+
+def _complete(known: Tensor, ndim: int) -> Tensor:
+    """Which cases (B, 1, 1, ...) had everything drawn."""
+    return known.all(1).view(-1, *(1,) * ndim)
+
+
+def _reach(plan: Plan, millimetres: float) -> tuple[int, ...]:
+    """Voxels of each axis of a patch within that distance."""
+    spacing = plan.preprocessing.spacing[: plan.network.spatial_dims]
+    return tuple(math.floor(millimetres / size + 1e-6) for size in spacing)
+
+
+def _total_strides(plan: Plan) -> dict[str, tuple[int, ...]]:
+    """Voxels of the patch in one of each gate's grid."""
+    strides, dims = plan.network.strides, range(plan.network.spatial_dims)
+    return {
+        f"level{level}": tuple(math.prod(stride[axis] for stride in strides[: level - 1]) for axis in dims)
+        for level in plan.network.gate_widths
+    }
+
+
+def _member_table(plan: Plan) -> Tensor:
+    """(outputs, 256): which stored labels are foreground of each output."""
+    table = torch.zeros(len(plan.outputs), IGNORED + 1)
+    for row, united in zip(table, members(plan), strict=True):
+        row[list(united)] = 1.0
+    table[:, 0] = 0.0
+    return table

@@ -1,0 +1,201 @@
+"""The sliding window, fed to engines whose answer is known."""
+
+from __future__ import annotations
+
+from itertools import chain, combinations, product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attunet.inference.engines.engine import EngineOutput
+from attunet.inference.windows.running import Windows, gaussian
+from attunet.inference.windows.sliding_window import sliding_window, sweep
+from attunet.inference.windows.tiling import Tiling, count_windows, window_starts
+
+
+class Echo:
+    """Answers with its input, and with its input at half the size as attention; remembers what it was fed."""
+
+    name = "echo"
+
+    def __init__(self, batch=1):
+        self.batch = batch
+        self.fed = []
+
+    def __call__(self, patches):
+        self.fed.append(patches.shape)
+        return EngineOutput(patches, {"level2": halved(patches[:, :1])})
+
+
+def halved(array):
+    """The mean of each two neighbours along every spatial axis; axes of length 1 stay."""
+    for axis in range(2, array.ndim):
+        if array.shape[axis] > 1:
+            array = (
+                np.take(array, range(0, array.shape[axis], 2), axis)
+                + np.roll(array, -1, axis).take(range(0, array.shape[axis], 2), axis)
+            ) / 2
+    return array
+
+
+def ramp(shape):
+    """(1, I, J, K) rising from 0 to 1 along every axis."""
+    axes = np.meshgrid(*(np.linspace(0, 1, size) if size > 1 else np.zeros(1) for size in shape), indexing="ij")
+    return np.mean(axes, axis=0, dtype=np.float32)[None].astype(np.float32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(*[st.integers(1, 23)] * 3),
+    patch=st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 7)),
+    channels=st.integers(1, 3),
+    step=st.floats(0.05, 1.0),
+    mirror=st.sets(st.integers(0, 2)),
+    batch=st.integers(1, 5),
+)
+def test_an_echo_gives_the_image_back(shape, patch, channels, step, mirror, batch):
+    image = np.random.default_rng(0).normal(size=(channels, *shape)).astype(np.float32)
+    engine, seen = Echo(batch), []
+    result = sliding_window(
+        image, engine, patch, classes=channels, step=step, mirror_axes=tuple(mirror), advance=seen.append
+    )
+    np.testing.assert_allclose(result.logits, image, rtol=1e-4, atol=1e-4)  # hundreds of windows are summed in float32
+    assert result.attention == {}
+
+    windows = count_windows(shape, patch, step)
+    assert sum(seen) == windows
+    assert sum(size[0] for size in engine.fed) == windows * 2 ** len(mirror)
+    fed = patch if patch[2] > 1 else patch[:2]
+    assert {size[1:] for size in engine.fed} == {(channels, *fed)}
+    assert max(size[0] for size in engine.fed) <= batch
+
+
+@pytest.mark.parametrize("mirror", [(), (0,), (0, 1, 2)])
+@pytest.mark.parametrize(("shape", "patch"), [((33, 30, 21), (16, 12, 8)), ((40, 31, 3), (16, 12, 1))])
+def test_attention_is_stitched_where_it_belongs(shape, patch, mirror):
+    image = ramp(shape)
+    result = sliding_window(image, Echo(), patch, classes=1, mirror_axes=mirror, attention=True)
+    assert result.attention["level2"].shape == image.shape
+    np.testing.assert_allclose(result.attention["level2"], image, atol=0.02)
+
+
+def test_attention_of_several_maps_and_gates_keeps_its_names():
+    class Gated(Echo):
+        def __call__(self, patches):
+            both = np.concatenate([patches * 0 + 0.25, patches * 0 + 0.75], axis=1)
+            return EngineOutput(patches, {"level3": both, "level1": both[:, :1]})
+
+    result = sliding_window(ramp((9, 9, 9)), Gated(), (4, 4, 4), classes=1, attention=True)
+    assert list(result.attention) == ["level1", "level3"]
+    np.testing.assert_allclose(result.attention["level3"].mean(axis=(1, 2, 3)), [0.25, 0.75], atol=1e-6)
+
+
+def test_the_middle_of_a_window_counts_most():
+    class Edges(Echo):
+        """Right in the middle of the patch, wrong at its border, as a network is."""
+
+        def __call__(self, patches):
+            answer = np.zeros_like(patches)
+            answer[:, :, 4:-4] = 1.0
+            return EngineOutput(answer, {})
+
+    result = sliding_window(ramp((64, 4, 4)), Edges(), (16, 4, 4), classes=1)
+    assert result.logits[0, 8:-8, 1:3, 1:3].min() > 0.7  # 0.5 if all counted alike
+
+
+@given(size=st.integers(1, 200), edge=st.integers(1, 60), step=st.floats(0.01, 1.0))
+def test_windows_cover_everything_and_end_at_the_edge(size, edge, step):
+    size = max(size, edge)
+    (starts,) = window_starts((size,), (edge,), step)
+    assert starts[0] == 0
+    assert starts[-1] == size - edge
+    assert len(set(starts)) == len(starts)
+    gaps = np.diff(starts)
+    assert (gaps <= max(1, np.ceil(edge * step))).all()
+    assert (gaps <= edge).all()
+
+
+@pytest.mark.parametrize("patch", [(16, 12, 8), (7, 5, 1), (1, 1, 1)])
+def test_weights_peak_in_the_middle_and_never_vanish(patch):
+    weight = gaussian(patch)
+    assert weight.shape == patch
+    assert weight.min() >= 1e-3
+    assert weight.max() == 1
+    np.testing.assert_allclose(weight, weight[::-1, ::-1, ::-1], rtol=1e-6)
+
+
+def test_the_image_is_left_as_it_was():
+    image = ramp((10, 10, 10))
+    before = image.copy()
+    sliding_window(image, Echo(), (4, 4, 4), classes=1, mirror_axes=(0,))
+    np.testing.assert_array_equal(image, before)
+
+
+class Rough(Echo):
+    """Logits of three classes that do not sum exactly whatever the order, and a gate on every voxel."""
+
+    def __call__(self, patches):
+        logits = np.concatenate([patches * 0.7, np.roll(patches, 1, 2) * 1.1, patches**2 * 0.3], axis=1)
+        return EngineOutput(logits, {"level1": 1 / (1 + np.exp(-patches))})
+
+
+def at_once(image, engine, patch, step, mirror, exchange, axes):
+    """The plain way, with sums as large as the volume: windows one after the other, the last of `axes` fastest."""
+    before = [max(0, edge - size) // 2 for size, edge in zip(image.shape[1:], patch, strict=True)]
+    after = [max(0, edge - size) - low for size, edge, low in zip(image.shape[1:], patch, before, strict=True)]
+    padded = np.pad(image, [(0, 0), *zip(before, after, strict=True)], mode="edge")
+    starts = window_starts(padded.shape[1:], patch, step)
+    weight, copies = gaussian(patch), list(chain.from_iterable(combinations(mirror, n) for n in range(len(mirror) + 1)))
+    sums, total = {}, np.zeros(padded.shape[1:], np.float32)
+    for place in product(*(starts[axis] for axis in axes)):
+        box = tuple(slice(place[axes.index(axis)], place[axes.index(axis)] + patch[axis]) for axis in range(3))
+        for copy in copies:
+            turned = tuple(axis + 1 for axis in copy)
+            window = np.flip(padded[:, *box], turned)[None]
+            output = engine(window[..., 0] if patch[2] == 1 else window)
+            for name, array in {"logits": output.logits, **output.attention}.items():
+                values = np.flip(array[0][..., None] if patch[2] == 1 else array[0], turned)
+                if name == "logits" and exchange and set(exchange) & set(copy):
+                    values = values[[0, 2, 1]]
+                sums.setdefault(name, np.zeros((len(values), *total.shape), np.float32))[:, *box] += values * weight
+        total[box] += weight
+    total *= len(copies)
+    inside = tuple(slice(low, low + size) for low, size in zip(before, image.shape[1:], strict=True))
+    return {name: (array / total)[:, *inside] for name, array in sums.items()}
+
+
+@settings(max_examples=60)
+@given(
+    shape=st.tuples(*[st.integers(1, 20)] * 3),
+    patch=st.tuples(st.integers(2, 9), st.integers(2, 9), st.integers(1, 7)),
+    step=st.floats(0.2, 1.0),
+    mirror=st.sets(st.integers(0, 1)),
+    exchange=st.sampled_from([{}, {0: [0, 2, 1]}]),
+    axes=st.permutations(range(3)),
+    batch=st.integers(1, 3),
+    planes=st.sampled_from([None, 1, 3]),
+    fill=st.integers(1, 4),
+    band=st.tuples(st.integers(0, 19), st.integers(1, 20)),
+)
+def test_what_is_passed_on_is_bit_by_bit_what_sums_of_the_whole_volume_give(
+    shape, patch, step, mirror, exchange, axes, batch, planes, fill, band
+):
+    image = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
+    mirror, axes = tuple(sorted(mirror)), tuple(axes)
+    expected = at_once(image, Rough(), patch, step, mirror, exchange, axes)
+    low = min(band[0], shape[axes[1]] - 1)
+    part = slice(low, min(low + band[1], shape[axes[1]]))
+    how = Windows(mirror, exchange, attention=True)
+    done = 0
+    for slab in sweep(
+        image, [Rough(batch)], Tiling.of(shape, patch, step, axes), how, band=part, planes=planes, fill=fill
+    ):
+        assert slab.first == done
+        assert slab.covered is None
+        done += slab.planes
+        for name, array in slab.outputs[0].items():
+            turned = expected[name].transpose(0, *(axis + 1 for axis in axes))
+            np.testing.assert_array_equal(array, turned[:, slab.first : done, part])
+    assert done == shape[axes[0]]

@@ -1,0 +1,58 @@
+"""Windows in order along one axis: whatever lies behind a group is finished."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attunet.inference.windows.tiling import Tiling, count_windows
+
+triples = st.tuples(*[st.integers(1, 30)] * 3)
+
+
+@given(shape=triples, patch=triples, step=st.floats(0.2, 1), axes=st.permutations(range(3)), most=st.integers(1, 9),
+       left_out=st.sets(st.integers(0, 500)), low=st.integers(0, 29), width=st.integers(1, 30))  # fmt: skip
+def test_every_window_of_a_band_is_in_one_group_and_no_later_one_touches_what_is_done(
+    shape, patch, step, axes, most, left_out, low, width
+):
+    axes = tuple(axes)
+    whole = Tiling.of(shape, patch, step, axes)
+    assert len(list(whole)) == len(whole) == count_windows(shape, patch, step)
+    tiling = whole.without(start for index, start in enumerate(whole) if index in left_out)
+    assert len(list(tiling)) == len(tiling)
+    band = slice(min(low, shape[axes[1]] - 1), min(low + width, shape[axes[1]]))
+    groups = tiling.groups(band, most)
+    found = [start for group in groups for start in group.starts]
+    edge = patch[axes[1]]
+    assert found == [one for one in tiling if one[axes[1]] < band.stop and one[axes[1]] + edge > band.start]
+    assert groups[-1].done == shape[axes[0]]
+    before = 0
+    for group in groups:
+        assert group.done > before
+        assert all(start[axes[0]] >= before or start[axes[0]] < 0 for start in group.starts)
+        ends = [min(start[axes[0]] + patch[axes[0]], shape[axes[0]]) for start in group.starts]
+        assert max([*ends, group.done]) - before <= tiling.depth(groups)
+        before = group.done
+
+
+def test_a_small_grid_has_one_window_that_reaches_beyond_it_evenly():
+    tiling = Tiling.of((5, 30, 9), (8, 10, 9), 1.0)
+    assert tiling.starts == ((-1,), (0, 10, 20), (0,))
+    assert tiling.axes == (1, 2, 0)
+
+
+def test_windows_follow_the_longest_axis_so_that_little_is_held():
+    assert Tiling.of((100, 200, 90), (20, 20, 20), 0.5).axes == (1, 0, 2)
+    assert Tiling.of((100, 200, 9), (20, 20, 1), 0.5).axes == (1, 2, 0)
+
+
+def test_rows_of_few_windows_are_joined_and_left_out_ones_do_not_make_them_thicker():
+    tiling = Tiling.of((100, 10, 10), (10, 10, 10), 0.5)
+    whole = slice(0, 10)
+    assert len(tiling.groups(whole, 1)) == len(tiling) == 19
+    assert [len(group.starts) for group in tiling.groups(whole, 4)] == [4, 4, 4, 4, 3]
+    assert tiling.depth(tiling.groups(whole, 4)) == 25
+    gap = tiling.without(start for start in tiling if 20 < start[0] < 80)
+    assert gap.depth(gap.groups(whole, 4)) <= 25
+    assert np.diff([group.done for group in gap.groups(whole, 1)][:-1]).max() == 5

@@ -1,0 +1,182 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.data import get_track_meta
+
+from attunet.config import Normalization, Preprocessing
+from attunet.data.preprocess import IGNORED
+from attunet.training.patches.augment import Augmentation, Motion, Patch
+
+SIZE = (12, 10, 8)
+MOVED = Motion(rotated=True, scaled=True, deformed=False)
+STILL = Motion(rotated=False, scaled=False, deformed=False)
+
+
+def of_spacing(*spacing):
+    return Preprocessing(spacing=spacing, normalization=(Normalization(kind="zscore"),))
+
+
+def augmentation(tiny_plan, tiny_config, *, kind="default", elastic=0.0, **changes):
+    dims = changes.get("dims", 3)
+    plan = tiny_plan(**{"patch_size": SIZE if dims == 3 else (12, 10, 1), **changes})
+    return Augmentation(plan, tiny_config(augmentation=kind, elastic=elastic))
+
+
+def a_patch(size, seed=0):
+    """A patch of two channels whose labels are noise, with some voxels ignored."""
+    rng = np.random.default_rng(seed)
+    label = torch.from_numpy(rng.integers(0, 3, size, dtype=np.uint8))
+    label[0] = IGNORED
+    image = torch.from_numpy(rng.normal(0, 1, (2, *size)).astype(np.float32))
+    return Patch(image, label, torch.tensor([True, False, True]))
+
+
+def augmented(transform, seed, patch=None, dims=3):
+    """One patch as training makes it, of a volume that `a_patch` makes unless one is given."""
+    rng = np.random.default_rng(seed)
+    motion = transform.draw_motion(rng)
+    patch = patch or a_patch(transform.box(motion)[:dims])
+    return transform(patch, motion, rng)
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 10_000),
+    dims=st.sampled_from([2, 3]),
+    kind=st.sampled_from(["default", "paper", "none"]),
+    elastic=st.sampled_from([0.0, 0.5]),
+    thick=st.booleans(),
+)
+def test_any_draw_keeps_shapes_classes_and_finite_numbers(seed, dims, kind, elastic, thick, tiny_plan, tiny_config):
+    spacing = of_spacing(1.0, 1.0, 4.0 if thick else 1.0)
+    fields = {"dims": dims, "mirror_axes": (0, 1), "preprocessing": spacing}
+    image, label, known = augmented(
+        augmentation(tiny_plan, tiny_config, kind=kind, elastic=elastic, **fields), seed, dims=dims
+    )
+    assert image.shape == (2, *SIZE[:dims])
+    assert label.shape == SIZE[:dims]
+    assert (image.dtype, label.dtype, known.dtype) == (torch.float32, torch.uint8, torch.bool)
+    assert type(image) is type(label) is torch.Tensor
+    assert image.is_contiguous()
+    assert torch.isfinite(image).all()
+    assert set(label.unique().tolist()) <= {0, 1, 2, IGNORED}
+
+
+@pytest.mark.parametrize("elastic", [0.0, 0.5])
+def test_the_same_generator_gives_the_same_patch_whatever_came_before(elastic, tiny_plan, tiny_config):
+    transform = augmentation(tiny_plan, tiny_config, mirror_axes=(0, 1, 2), elastic=elastic)
+    first = [augmented(transform, seed) for seed in range(20)]
+    again = [augmented(transform, seed) for seed in reversed(range(20))]
+    for one, two in zip(first, reversed(again), strict=True):
+        assert all(torch.equal(*pair) for pair in zip(one, two, strict=True))
+    assert not torch.equal(first[0].image, first[1].image)
+
+
+def test_patches_are_left_as_they_were(tiny_plan, tiny_config):
+    transform = augmentation(tiny_plan, tiny_config, mirror_axes=(0, 1, 2))
+    for seed in range(20):
+        patch = a_patch(SIZE)
+        transform(patch, STILL, np.random.default_rng(seed))
+        assert all(torch.equal(*pair) for pair in zip(patch, a_patch(SIZE), strict=True))
+
+
+@pytest.mark.parametrize("axes", [(), (0,), (0, 2), (0, 1, 2)])
+def test_mirroring_turns_image_and_label_together_along_the_allowed_axes_only(axes, tiny_plan, tiny_config):
+    transform = augmentation(tiny_plan, tiny_config, kind="paper", mirror_axes=axes)
+    _, label, known = a_patch(SIZE)
+    seen = set()
+    for seed in range(40):
+        image, turned, told = transform(Patch(label[None].float(), label, known), STILL, np.random.default_rng(seed))
+        assert torch.equal(image[0].to(torch.uint8), turned)
+        assert torch.equal(known, told)
+        seen.add(tuple(turned.flatten().tolist()))
+    assert len(seen) == 2 ** len(axes)
+
+
+@pytest.mark.parametrize(("slice_axis", "left_right"), [(2, 0), (0, 2)])
+def test_left_and_right_change_places_when_they_are_mirrored(slice_axis, left_right, tiny_plan, tiny_config):
+    transform = augmentation(
+        tiny_plan,
+        tiny_config,
+        kind="paper",
+        labels={"background": 0, "kidney left": 4, "kidney right": 9},
+        mirror_axes=(0, 1, 2),
+        mirror_swaps=(("kidney left", "kidney right"),),
+        preprocessing=of_spacing(1.0, 1.0, 1.0).model_copy(update={"slice_axis": slice_axis}),
+    )
+    place = torch.arange(SIZE[left_right]).view([-1 if axis == left_right else 1 for axis in range(3)]).expand(SIZE)
+    label = torch.where(place < 3, 1, 2).to(torch.uint8)  # left is where the numbers are small
+    label[:, :, 0] = IGNORED if left_right != 2 else label[:, :, 0]
+    known = torch.tensor([True, True, False])
+    seen = set()
+    for seed in range(40):
+        image, turned, told = transform(Patch(place[None].float(), label, known), STILL, np.random.default_rng(seed))
+        mirrored = bool(image.select(left_right + 1, 0).max() > 0)
+        counted = turned != IGNORED
+        small = image[0] < 3
+        assert (turned[counted & small] == (2 if mirrored else 1)).all()
+        assert (turned[counted & ~small] == (1 if mirrored else 2)).all()
+        assert told.tolist() == ([True, False, True] if mirrored else [True, True, False])
+        seen.add(mirrored)
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize("motion", [Motion(True, False, False), MOVED, Motion(False, False, True)])
+@pytest.mark.parametrize("thick", [False, True])
+def test_image_and_label_move_together(thick, motion, tiny_plan, tiny_config):
+    spacing = of_spacing(1.0, 1.0, 4.0 if thick else 1.0)
+    transform = augmentation(
+        tiny_plan, tiny_config, kind="paper", elastic=0.5, patch_size=(16, 16, 16), preprocessing=spacing
+    )
+    grid = np.indices(transform.box(motion))
+    ball = torch.from_numpy(((grid - np.array([13, 8, 9]).reshape(3, 1, 1, 1)) ** 2).sum(0) < 16)
+    for seed in range(5):
+        patch = Patch(ball[None].float(), ball.to(torch.uint8), torch.ones(2, dtype=torch.bool))
+        image, label, _ = transform(patch, motion, np.random.default_rng(seed))
+        assert label.any()
+        assert ((image[0] > 0.5) == (label == 1)).float().mean() > 0.99
+
+
+@pytest.mark.parametrize("motion", [MOVED, Motion(False, False, True)])
+def test_thick_slices_are_not_mixed(motion, tiny_plan, tiny_config):
+    def spread_within_slices(spacing):
+        transform = augmentation(
+            tiny_plan, tiny_config, elastic=0.5, kind="paper", preprocessing=of_spacing(1.0, 1.0, spacing)
+        )
+        size = transform.box(motion)
+        image = torch.arange(float(size[2])).expand(1, *size).clone()
+        patch = Patch(image, torch.zeros(size, dtype=torch.uint8), torch.ones(2, dtype=torch.bool))
+        moved = [transform(patch, motion, np.random.default_rng(seed)).image[0] for seed in range(5)]
+        return max(float((one.amax((0, 1)) - one.amin((0, 1))).max()) for one in moved)
+
+    assert spread_within_slices(5.0) < 1e-3
+    assert spread_within_slices(1.0) > 0.2
+
+
+def test_none_changes_nothing(tiny_plan, tiny_config):
+    transform = augmentation(tiny_plan, tiny_config, kind="none", mirror_axes=(0, 1, 2), elastic=1.0)
+    patch, rng = a_patch(SIZE), np.random.default_rng(0)
+    assert {transform.draw_motion(rng) for _ in range(50)} == {STILL}
+    assert torch.equal(transform(patch, STILL, rng).image, patch.image)
+
+
+def test_motions_are_as_frequent_as_nnunets_and_boxes_larger_only_for_them(tiny_plan, tiny_config):
+    transform = augmentation(tiny_plan, tiny_config, dims=2, elastic=0.4)
+    rng = np.random.default_rng(0)
+    drawn = np.array([transform.draw_motion(rng) for _ in range(3000)])
+    assert drawn.mean(0) == pytest.approx([0.2, 0.2, 0.4], abs=0.03)
+    assert transform.box(STILL) == (12, 10, 1)
+    assert transform.box(MOVED) == (15, 13, 1)
+
+
+def test_the_box_is_as_deep_as_the_patch_where_slices_stay_apart(tiny_plan, tiny_config):
+    transform = augmentation(tiny_plan, tiny_config, preprocessing=of_spacing(1.0, 1.0, 3.0))
+    assert transform.box(MOVED) == (15, 13, 8)
+
+
+def test_monais_own_setting_is_left_as_it_was(tiny_plan, tiny_config):
+    before = get_track_meta()
+    augmented(augmentation(tiny_plan, tiny_config), 0)
+    assert get_track_meta() is before
