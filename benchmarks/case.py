@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from harness import Goal, Row, Table, interleave, ratios
-from models import case_model
+from models import case_model, in_integers
 from processes import Peaks
 from programs import Command, NNUNet, attunet, monai
 from results import arguments, publish
@@ -27,22 +27,24 @@ from attunet.data.formats import read_volume
 from attunet.planning.layers import count_flops
 
 EAGER, BEST = "MONAI sliding window, eager fp32", "MONAI sliding window, bf16, channels_last"
-NNUNET, OURS = "nnU-Net, fp32", "attunet"
+NNUNET, OURS, INT8 = "nnU-Net, fp32", "attunet", "attunet, 8-bit integers"
 LIMIT = "4GB"
 ALONE = 1000
 """Slices from which the peers are not asked: hours."""
 
 
 def commands(
-    scan: Path, model: Path, peer: NNUNet | None, folder: Path, step: float
+    scan: Path, model: Path, small: Path | None, peer: NNUNet | None, folder: Path, step: float
 ) -> dict[str, tuple[Path, Command]]:
     """By program, its folder of masks and what is typed."""
-    outputs = {name: folder / str(index) for index, name in enumerate((EAGER, BEST, NNUNET, OURS))}
+    outputs = {name: folder / str(index) for index, name in enumerate((EAGER, BEST, NNUNET, OURS, INT8))}
     found = {
         EAGER: (outputs[EAGER], monai(model, scan, outputs[EAGER], step)),
         BEST: (outputs[BEST], monai(model, scan, outputs[BEST], step, "--best")),
         OURS: (outputs[OURS], attunet(model, scan, outputs[OURS], step)),
     }
+    if small is not None:
+        found[INT8] = (outputs[INT8], attunet(small, scan, outputs[INT8], step))
     if peer is not None:
         found[NNUNET] = (outputs[NNUNET], peer.predict(scan, outputs[NNUNET], step))
     return found
@@ -64,7 +66,8 @@ def compared(scan: Path, title: str, name: str, model: Path, peer: NNUNet | None
     """All programs on one scan."""
     folder, plan = given.work / f"masks_{name}", load_bundle(model).plan
     shutil.rmtree(folder, ignore_errors=True)
-    typed, peaks = commands(scan, model, peer, folder, given.step), Peaks()
+    small, cost = (None, "") if given.quick else in_integers(model, given.work / "model_int8")
+    typed, peaks = commands(scan, model, small, peer, folder, given.step), Peaks()
     variables = peer.variables if peer else {}
     runs = {
         who: partial(peaks.run, who, line, given.work / "case.log", **(variables if who == NNUNET else {}))
@@ -75,9 +78,9 @@ def compared(scan: Path, title: str, name: str, model: Path, peer: NNUNet | None
     rows = []
     for who, found in seconds.items():
         facts = {"peak memory": f"{peaks[who]:.2f} GB"}
-        facts["Dice with attunet's mask"] = agreement(masks[OURS], masks[who]) if who in (EAGER, BEST) else ""
+        facts["Dice with attunet's mask"] = agreement(masks[OURS], masks[who]) if who in (EAGER, BEST, INT8) else ""
         rows.append(Row(who, found, facts))
-    notes = (_equal(plan, peer, given.step),)
+    notes = (_equal(plan, peer, given.step), *([f"Dice of the validation cases: {cost}."] if cost else []))
     return Table(f"case_{name}", title, tuple(rows), _goals(seconds, peaks, name), notes)
 
 
@@ -97,7 +100,10 @@ def _goals(seconds: dict[str, tuple[float, ...]], peaks: Peaks, name: str) -> tu
     """Those of the large scan."""
     if name != "300":
         return ()
-    found = [Goal("faster than MONAI's sliding window, eager", ratios(seconds[EAGER], seconds[OURS])[0], 5.0)]
+    faster = "faster than MONAI's sliding window, eager"
+    found = [Goal(faster, ratios(seconds[EAGER], seconds[OURS])[0], 5.0)]
+    if INT8 in seconds:
+        found.append(Goal(f"in 8-bit integers {faster}", ratios(seconds[EAGER], seconds[INT8])[0], 5.0))
     if NNUNET in seconds:
         found.append(Goal("faster than nnU-Net", ratios(seconds[NNUNET], seconds[OURS])[0], 6.0))
         found.append(Goal("nnU-Net's peak memory over attunet's", peaks[NNUNET] / peaks[OURS], 4.0))

@@ -11,13 +11,22 @@ from pathlib import Path
 import numpy as np
 from processes import measure
 
-from attunet.bundle import fold_folder, save_manifest, save_plan
+from attunet.bundle import fold_folder, load_bundle, save_manifest, save_plan
 from attunet.config import FingerprintSummary, NetworkConfig, Normalization, Plan, Preprocessing, load_settings
 from attunet.data.formats import write_volume
 from attunet.data.phantom import PHANTOM_LABELS, make_phantom
 from attunet.networks import default_network
 
-__all__ = ["case_model", "case_plan", "network_like", "plan_of", "with_folds", "with_labels", "write_model"]
+__all__ = [
+    "case_model",
+    "case_plan",
+    "in_integers",
+    "network_like",
+    "plan_of",
+    "with_folds",
+    "with_labels",
+    "write_model",
+]
 
 Triple = tuple[int, int, int]
 
@@ -95,6 +104,17 @@ def case_model(work: Path, quick: bool) -> Path:
     how: list[str | Path] = ["--seed", "0", "--max-time", f"{TRAINING_SECONDS}s", "--store", work / "store"]
     measure([*command, *how], work / "train.log")
     return root
+
+
+def in_integers(model: Path, root: Path) -> tuple[Path, str]:
+    """The model in 8-bit integers, made once, and what that did to its Dice. Ends the benchmark if it is not kept."""
+    if not (root / "manifest.json").exists():
+        command: list[str | Path] = [sys.executable, "-m", "attunet", "export", "-m", model, "-o", root]
+        measure([*command, "--format", "openvino", "--int8"], root.with_name("int8.log"))
+    tried = load_bundle(root).execution.quantization
+    if tried is None or not tried.kept:
+        raise SystemExit(f"8-bit integers were not kept: {tried}")
+    return root, f"{tried.dice_before:.4f} before, {tried.dice_after:.4f} in 8-bit integers, {tried.cases} cases"
 
 
 def write_model(plan: Plan, root: Path, *, seed: int = 0) -> None:

@@ -29,7 +29,8 @@ _DECIDING = 48  # bytes for each voxel that is decided at once: its corners and 
 _SUMMING = 22  # bytes for each voxel whose probabilities are summed up
 _CLEANING = 9  # bytes a voxel: a copy of the mask, one label's, its holes, its numbered pieces
 _MARGIN, _SLACK = 1.05, 48 * 2**20  # what sums of arrays do not show: pages half used, small things
-_SLAB = 2**26  # numbers of all classes that are decided at once, unless memory is short
+_SLAB = 2**23  # numbers of all classes that are decided at once, unless memory is short
+_ROWS = 2**24  # numbers of all classes of the original grid
 _PORTIONS = ((4, 32), (4, 16), (1, 16), (1, 8), (1, 4), (1, 2))
 _MOST_BANDS = 256
 
@@ -176,7 +177,7 @@ def _usual_planes(needs: Needs) -> int:
 
 def _rows(needs: Needs, bands: int) -> int:
     shape = needs.tasks[0].route.resizing.new
-    return max(1, _SLAB // 4 * bands // (shape[1] * shape[2] * len(needs.tasks[0].member.plan.outputs)))
+    return max(1, _ROWS * bands // (shape[1] * shape[2] * len(needs.tasks[0].member.plan.outputs)))
 
 
 def _steps(stops: Iterator[int]) -> Iterator[tuple[int, int]]:
