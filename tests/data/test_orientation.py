@@ -46,3 +46,5 @@ def test_the_box_holds_what_is_above_the_minimum_of_any_channel():
     assert content_box(array, crop=True) == ((1, 2, 3), (4, 1, 1))
     assert content_box(array, crop=False) == ((0, 0, 0), (6, 6, 6))
     assert content_box(array * 0, crop=True) == ((0, 0, 0), (6, 6, 6))
+    assert content_box(array, crop=True, floors=[1.0, 0.5]) == ((4, 2, 3), (1, 1, 1))
+    assert content_box(array, crop=True, floors=[1.0, 1.0]) == ((0, 0, 0), (6, 6, 6))

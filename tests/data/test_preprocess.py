@@ -325,3 +325,15 @@ def centroid(weights, affine):
     indices = np.indices(weights.shape).reshape(3, -1)
     centre = indices @ weights.ravel().astype(np.float64) / weights.sum(dtype=np.float64)
     return affine[:3, :3] @ centre + affine[:3, 3]
+
+
+def test_noise_that_is_clipped_away_is_no_content():
+    air = np.random.default_rng(0).normal(-1000, 20, (1, 20, 18, 16)).astype(np.float32)
+    air[0, 5:12, 4:9, 3:15] = 60
+    ct = Normalization(kind="ct", lower=-160, upper=240, mean=50, std=60)
+    volume = Volume(air, np.diag([-1.0, -1.0, 1.0, 1.0]))
+    made = prepare(volume, plan((1, 1, 1), normalization=(ct,)))
+    assert made.array.shape == (1, 7, 5, 12)
+    assert made.trail.content == (slice(5, 12), slice(4, 9), slice(3, 15))
+    mask = restore_labels(np.stack([np.zeros((7, 5, 12)), np.ones((7, 5, 12))]), made.trail, (0, 1))
+    np.testing.assert_array_equal(mask, air[0] == 60)

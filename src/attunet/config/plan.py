@@ -44,7 +44,9 @@ class Preprocessing(Settings):
         description="Canonical axis (0 left-right, 1 front-back, 2 up-down) moved last; slices are cut along it.",
     )
     normalization: tuple[Normalization, ...] = Field(description="One per channel.")
-    crop_to_content: bool = Field(True, description="Cut away margins in which every channel is at its minimum.")
+    crop_to_content: bool = Field(
+        True, description="Cut away margins in which every channel is at its minimum, or (ct) not above its clip bound."
+    )
 
 
 class FingerprintSummary(Settings):

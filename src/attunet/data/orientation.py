@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,14 +30,18 @@ def canonical(volume: Volume, slice_axis: int = 2) -> tuple[Volume, Triple, Flip
     return Volume(oriented(volume.array, axes, flips), affine), axes, flips
 
 
-def content_box(array: Array, *, crop: bool) -> tuple[Triple, Triple]:
-    """Start and shape of the box in which any channel is above its minimum; the whole grid when none is."""
+def content_box(array: Array, *, crop: bool, floors: Sequence[float] | None = None) -> tuple[Triple, Triple]:
+    """Start and shape of the box in which any channel is above its minimum; the whole grid when none is.
+
+    Args: an image (C, I, J, K); whether to look for the box at all; by channel, up to which value it is as good as at
+        its minimum.
+    """
     i, j, k = array.shape[1:]
     if not crop:
         return (0, 0, 0), (i, j, k)
-    content = array[0] > array[0].min()
-    for channel in array[1:]:
-        content |= channel > channel.min()
+    content = np.zeros(array.shape[1:], np.bool_)
+    for channel, floor in zip(array, floors or [-np.inf] * len(array), strict=True):
+        content |= channel > max(channel.min(), floor)
     lines = [np.flatnonzero(content.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
     if not len(lines[0]):
         return (0, 0, 0), (i, j, k)

@@ -98,7 +98,9 @@ def prepare(volume: Volume, preprocessing: Preprocessing) -> Prepared:
     """
     _check(volume, preprocessing)
     upright, axes, flips = canonical(volume, preprocessing.slice_axis)
-    start, cropped_shape = content_box(upright.array, crop=preprocessing.crop_to_content)
+    # What is clipped away tells a network nothing: noise in the air around a patient is no content.
+    floors = [how.lower if how.kind == "ct" else -np.inf for how in preprocessing.normalization]
+    start, cropped_shape = content_box(upright.array, crop=preprocessing.crop_to_content, floors=floors)
     trail = Trail(
         affine=volume.affine,
         shape=volume.spatial_shape,

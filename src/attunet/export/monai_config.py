@@ -132,7 +132,8 @@ def _preprocessing(plan: Plan) -> list[dict[str, Any]]:
     how = plan.preprocessing
     axes = "".join(_AXES[axis] for axis in (*(axis for axis in range(3) if axis != how.slice_axis), how.slice_axis))
     spacing = [how.spacing[index] for index in range(3)]
-    above = "$lambda x: x > x.amin(dim=(1, 2, 3), keepdim=True)"
+    floors = _per_channel(str([one.lower if one.kind == "ct" else -1e30 for one in how.normalization]))
+    above = f"$lambda x: x > torch.maximum(x.amin(dim=(1, 2, 3), keepdim=True), {floors})"
     crop = _on("image", "CropForeground", source_key="image", select_fn=above, allow_smaller=True)
     return [
         _on("image", "LoadImage", reader="NibabelReader"),

@@ -27,7 +27,7 @@ from attunet.training.interrupts import interrupts_wait
 
 __all__ = ["Contents", "StoredCase", "store_cases"]
 
-_FORMAT = 3
+_FORMAT = 4
 _POINTS_PER_CLASS = 4096
 
 
