@@ -49,7 +49,9 @@ def require_shares(plan: Plan, config: TrainingConfig) -> None:
         parts = f" in {plan.accumulation} parts" if plan.accumulation > 1 else ""
         raise ConfigError(
             f"a batch of {plan.batch_size} patches{parts} cannot be shared by {processes} processes",
-            hint="choose a number of devices that divides it, or raise batch_size in the plan (attunet plan -o FILE)",
+            hint="choose a number of devices that divides it, or raise batch_size"
+            + (" or lower accumulation" if parts else "")
+            + " in the plan (attunet plan -o FILE)",
         )
 
 
