@@ -207,7 +207,7 @@ def test_where_nothing_can_be_compiled_it_is_said_in_one_line(train, monkeypatch
     def fail(*_arguments, **_settings):
         raise torch._dynamo.exc.BackendCompilerFailed(fail, RuntimeError("No C++ compiler"), None)
 
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: setattr(self, "forward", fail))
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_how: setattr(self, "forward", fail))
     with pytest.raises(TrainingError, match=r"torch\.compile failed here") as caught:
         train(compile=True)
     assert "compile: true" in caught.value.hint
