@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from forward import gflop
 from harness import Goal, Row, Table, interleave, ratios
 from models import case_model, in_integers
+from monai_model import load_monai, monai_model
 from processes import Peaks
 from programs import Command, NNUNet, attunet, monai
 from results import arguments, publish
@@ -28,15 +31,19 @@ from attunet.planning.layers import count_flops
 
 EAGER, BEST = "MONAI sliding window, eager fp32", "MONAI sliding window, bf16, channels_last"
 NNUNET, OURS, INT8 = "nnU-Net, fp32", "attunet", "attunet, 8-bit integers"
+OWN_EAGER, OWN_BEST = "MONAI's AttentionUnet in MONAI, eager fp32", "— bf16, channels_last"
+OWN_OURS = "its weights in attunet"
 LIMIT = "4GB"
 ALONE = 1000
 """Slices from which the peers are not asked: hours."""
 
 
-def commands(
-    scan: Path, model: Path, small: Path | None, peer: NNUNet | None, folder: Path, step: float
-) -> dict[str, tuple[Path, Command]]:
-    """By program, its folder of masks and what is typed."""
+Typed = dict[str, tuple[Path, Command]]
+"""By program, its folder of masks and what is typed."""
+
+
+def commands(scan: Path, model: Path, small: Path | None, peer: NNUNet | None, folder: Path, step: float) -> Typed:
+    """Of every program."""
     outputs = {name: folder / str(index) for index, name in enumerate((EAGER, BEST, NNUNET, OURS, INT8))}
     found = {
         EAGER: (outputs[EAGER], monai(model, scan, outputs[EAGER], step)),
@@ -62,15 +69,16 @@ def agreement(mine: Path, theirs: Path) -> str:
     return f"{np.mean(dice):.4f}"
 
 
-def compared(scan: Path, title: str, name: str, model: Path, peer: NNUNet | None, given: argparse.Namespace) -> Table:
-    """All programs on one scan."""
-    folder, plan = given.work / f"masks_{name}", load_bundle(model).plan
-    shutil.rmtree(folder, ignore_errors=True)
-    small, cost = (None, "") if given.quick else in_integers(model, given.work / "model_int8")
-    typed, peaks = commands(scan, model, small, peer, folder, given.step), Peaks()
-    variables = peer.variables if peer else {}
+def timed(
+    typed: Typed, reference: str, alike: Collection[str], given: argparse.Namespace, **peer: str
+) -> tuple[tuple[Row, ...], Peaks]:
+    """All programs in turn, and how well the masks of those of the same network agree with the reference's.
+
+    Args: the environment variables that nnU-Net needs.
+    """
+    peaks = Peaks()
     runs = {
-        who: partial(peaks.run, who, line, given.work / "case.log", **(variables if who == NNUNET else {}))
+        who: partial(peaks.run, who, line, given.work / "case.log", **(peer if who == NNUNET else {}))
         for who, (_output, line) in typed.items()
     }
     seconds = interleave(runs, given.rounds, warm_up=0)
@@ -78,10 +86,42 @@ def compared(scan: Path, title: str, name: str, model: Path, peer: NNUNet | None
     rows = []
     for who, found in seconds.items():
         facts = {"peak memory": f"{peaks[who]:.2f} GB"}
-        facts["Dice with attunet's mask"] = agreement(masks[OURS], masks[who]) if who in (EAGER, BEST, INT8) else ""
+        facts["Dice with attunet's mask"] = agreement(masks[reference], masks[who]) if who in alike else ""
         rows.append(Row(who, found, facts))
+    return tuple(rows), peaks
+
+
+def compared(scan: Path, title: str, name: str, model: Path, peer: NNUNet | None, given: argparse.Namespace) -> Table:
+    """All programs on one scan."""
+    folder, plan = given.work / f"masks_{name}", load_bundle(model).plan
+    shutil.rmtree(folder, ignore_errors=True)
+    small, cost = (None, "") if given.quick else in_integers(model, given.work / "model_int8")
+    typed = commands(scan, model, small, peer, folder, given.step)
+    rows, peaks = timed(typed, OURS, (EAGER, BEST, INT8), given, **(peer.variables if peer else {}))
     notes = (_equal(plan, peer, given.step), *([f"Dice of the validation cases: {cost}."] if cost else []))
-    return Table(f"case_{name}", title, tuple(rows), _goals(seconds, peaks, name), notes)
+    return Table(f"case_{name}", title, rows, _goals(rows, peaks, name), notes)
+
+
+def same_network(scan: Path, title: str, teacher: Path, given: argparse.Namespace) -> Table:
+    """MONAI's own network, in MONAI and in ours."""
+    folder, root = given.work / "masks_monai", given.work / ("quick_model_monai" if given.quick else "model_monai")
+    shutil.rmtree(folder, ignore_errors=True)
+    model = monai_model(teacher, scan, root, quick=given.quick)
+    typed: Typed = {
+        OWN_EAGER: (folder / "0", monai(model, scan, folder / "0", given.step, "--own")),
+        OWN_BEST: (folder / "1", monai(model, scan, folder / "1", given.step, "--own", "--best")),
+        OWN_OURS: (folder / "2", attunet(model, scan, folder / "2", given.step)),
+    }
+    rows, _peaks = timed(typed, OWN_OURS, (OWN_EAGER, OWN_BEST), given)
+    plan = load_bundle(model).plan
+    work = gflop(load_monai(model, plan), (1, *plan.patch_size))
+    notes = (
+        f"The same patch, spacing and step; channels {plan.network.channels}, {work:.3g} GFLOP a window.",
+        "No window is skipped, as no training has shown that air may be.",
+    )
+    return Table(
+        "case_monai", f"{title}, MONAI's own network in both", rows, (_faster(rows, OWN_EAGER, OWN_OURS),), notes
+    )
 
 
 def _equal(plan: Plan, peer: NNUNet | None, step: float) -> str:
@@ -96,18 +136,23 @@ def _equal(plan: Plan, peer: NNUNet | None, step: float) -> str:
     )
 
 
-def _goals(seconds: dict[str, tuple[float, ...]], peaks: Peaks, name: str) -> tuple[Goal, ...]:
+def _goals(rows: Sequence[Row], peaks: Peaks, name: str) -> tuple[Goal, ...]:
     """Those of the large scan."""
     if name != "300":
         return ()
-    faster = "faster than MONAI's sliding window, eager"
-    found = [Goal(faster, ratios(seconds[EAGER], seconds[OURS])[0], 5.0)]
-    if INT8 in seconds:
-        found.append(Goal(f"in 8-bit integers {faster}", ratios(seconds[EAGER], seconds[INT8])[0], 5.0))
-    if NNUNET in seconds:
-        found.append(Goal("faster than nnU-Net", ratios(seconds[NNUNET], seconds[OURS])[0], 6.0))
+    present = {row.name: row.seconds for row in rows}
+    found = [_faster(rows, EAGER, OURS)]
+    if INT8 in present:
+        found.append(_faster(rows, EAGER, INT8, "in 8-bit integers "))
+    if NNUNET in present:
+        found.append(Goal("faster than nnU-Net", ratios(present[NNUNET], present[OURS])[0], 6.0))
         found.append(Goal("nnU-Net's peak memory over attunet's", peaks[NNUNET] / peaks[OURS], 4.0))
     return tuple(found)
+
+
+def _faster(rows: Sequence[Row], theirs: str, ours: str, how: str = "") -> Goal:
+    seconds = {row.name: row.seconds for row in rows}
+    return Goal(f"{how}faster than MONAI's sliding window, eager", ratios(seconds[theirs], seconds[ours])[0], 5.0)
 
 
 def alone(scan: Path, title: str, model: Path, given: argparse.Namespace) -> Table:
@@ -144,6 +189,8 @@ def main() -> None:
         title = f"A CT of {shape}, file to file"
         large = case != "public" and int(case) >= ALONE
         publish([alone(scan, title, model, given) if large else compared(scan, title, case, model, peer, given)], given)
+        if case == "300":
+            publish([same_network(scan, title, model, given)], given)
 
 
 if __name__ == "__main__":

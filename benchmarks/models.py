@@ -12,7 +12,7 @@ import numpy as np
 from processes import measure
 
 from attunet.bundle import fold_folder, load_bundle, save_manifest, save_plan
-from attunet.config import FingerprintSummary, NetworkConfig, Normalization, Plan, Preprocessing, load_settings
+from attunet.config import FingerprintSummary, Gate, NetworkConfig, Normalization, Plan, Preprocessing, load_settings
 from attunet.data.formats import write_volume
 from attunet.data.phantom import PHANTOM_LABELS, make_phantom
 from attunet.networks import default_network
@@ -39,7 +39,9 @@ TRAINING_CASES = 6
 TRAINING_SECONDS = 240
 
 
-def network_like(channels: Sequence[int], *, spatial_dims: int = 3, classes: int = 2) -> NetworkConfig:
+def network_like(
+    channels: Sequence[int], *, spatial_dims: int = 3, classes: int = 2, gate: Gate | None = "grid"
+) -> NetworkConfig:
     """Our default network of these channels, all kernels 3, all strides 2."""
     return default_network(
         spatial_dims=spatial_dims,
@@ -48,6 +50,7 @@ def network_like(channels: Sequence[int], *, spatial_dims: int = 3, classes: int
         channels=channels,
         strides=((2,) * spatial_dims,) * (len(channels) - 1),
         kernel_sizes=((3,) * spatial_dims,) * len(channels),
+        gate=gate,
     )
 
 

@@ -1,8 +1,9 @@
 """A CT from file to file with MONAI, as its tutorials write it; run as a program of its own by the other scripts.
 
-    python benchmarks/monai_case.py MODEL IMAGE OUTPUT [--step 1.0] [--best] [--prepare-only]
+    python benchmarks/monai_case.py MODEL IMAGE OUTPUT [--step 1.0] [--best] [--own] [--prepare-only]
 
-The network is that of our model folder, in torch, with its weights. --best adds what torch offers on a CPU: inference
+The network is that of our model folder, in torch, with its weights; with --own it is MONAI's AttentionUnet, its weights
+those that lie in the folder (monai_model.py). --best adds what torch offers on a CPU: inference
 mode, bf16 and channels_last. --prepare-only prints the seconds from file to network input, and stops.
 Source: the transforms and their order follow MONAI's tutorial of spleen segmentation.
 """
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from forward import lay_out
 from monai.data import decollate_batch, list_data_collate
 from monai.inferers import sliding_window_inference
 from monai.transforms import (
@@ -31,10 +33,12 @@ from monai.transforms import (
     ScaleIntensityRanged,
     Spacingd,
 )
+from monai_model import load_monai
+from torch import nn
 
-from attunet.bundle import load_bundle
+from attunet.bundle import Bundle, load_bundle
 from attunet.config import Plan
-from attunet.nn import AttentionUNet, in_layout, load_weights
+from attunet.nn import AttentionUNet, load_weights
 
 WINDOWS_AT_ONCE = 4
 
@@ -82,6 +86,7 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--step", type=float, default=1.0)
     parser.add_argument("--best", action="store_true")
+    parser.add_argument("--own", action="store_true")
     parser.add_argument("--prepare-only", action="store_true")
     given = parser.parse_args()
     bundle = load_bundle(given.model)
@@ -91,8 +96,7 @@ def main() -> None:
     if given.prepare_only:
         print(json.dumps({"seconds": time.perf_counter() - started}))
         return
-    network = AttentionUNet.from_config(bundle.plan.network).eval()
-    load_weights(bundle.folds[0].weights, network)
+    network = load_monai(given.model, bundle.plan) if given.own else _ours(bundle)
     batch = list_data_collate([case])
     batch["pred"] = segment(network, batch["image"], bundle.plan.patch_size, given.step, given.best)
     after = written(before, given.output, tuple(bundle.plan.labels.values()))
@@ -100,12 +104,18 @@ def main() -> None:
         after(item)
 
 
+def _ours(bundle: Bundle) -> nn.Module:
+    network = AttentionUNet.from_config(bundle.plan.network).eval()
+    load_weights(bundle.folds[0].weights, network)
+    return network
+
+
 def segment(
-    network: AttentionUNet, image: torch.Tensor, patch: tuple[int, int, int], step: float, best: bool
+    network: nn.Module, image: torch.Tensor, patch: tuple[int, int, int], step: float, best: bool
 ) -> torch.Tensor:
     """Logits on the model grid."""
     if best:
-        network = in_layout(network, torch.channels_last_3d)
+        lay_out(network)
     with torch.inference_mode() if best else torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=best):
         logits = sliding_window_inference(image, patch, WINDOWS_AT_ONCE, network, overlap=1 - step)
     assert isinstance(logits, torch.Tensor)

@@ -35,7 +35,7 @@ def grown(name: str, title: str, cases: Mapping[str, tuple[Path, Path, float]], 
         )
         for case, (model, scan, _more) in cases.items()
     }
-    for case, seconds in interleave(runs, given.rounds).items():
+    for case, seconds in interleave(runs, given.rounds, warm_up=0).items():
         facts = {"more than the first": f"{cases[case][2]:.1f}×", "peak memory": f"{peaks[case]:.2f} GB"}
         rows.append(Row(case, seconds, facts))
     return Table(f"scaling_{name}", title, tuple(rows), ratio="longer")

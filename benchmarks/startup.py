@@ -19,7 +19,7 @@ from monai_case import transforms
 from processes import Peaks, measure
 from programs import Command, NNUNet, attunet
 from results import arguments, publish
-from scans import public_ct, synthetic_ct
+from scans import synthetic_ct
 
 from attunet.bundle import load_bundle
 from attunet.config import Plan
@@ -108,7 +108,7 @@ def main() -> None:
     model = case_model(given.work, given.quick)
     folder = given.work / ("quick_nnunet" if given.quick else "nnunet")
     peer = NNUNet.of(load_bundle(model).plan, given.env, folder) if given.env else None
-    scan = public_ct() or synthetic_ct(given.work, quick=given.quick)
+    scan = synthetic_ct(given.work, quick=given.quick)
     publish([first_answer(model, peer, given)], given)
     publish([preprocessing(scan, model, peer, given)], given)
 

@@ -27,7 +27,7 @@ from forward import (
 from harness import Goal, Row, Table, ratios
 from machine import gpu
 from models import network_like, plan_of, write_model
-from monai.networks.nets import AttentionUnet
+from monai_model import monai_network
 from results import arguments, publish
 from torch import nn
 
@@ -38,14 +38,6 @@ EAGER = "MONAI AttentionUnet, torch eager fp32"
 SAME = "its weights in attunet's engine"
 OURS, INT8 = f"{SAME}, {PRECISION}", f"{SAME}, int8 (speed only: calibrated on noise)"
 DEFAULT = "attunet's default network of these channels"
-
-
-def monai(channels: tuple[int, ...]) -> nn.Module:
-    """MONAI's network with random weights."""
-    torch.manual_seed(0)
-    strides = (2,) * (len(channels) - 1)
-    network: nn.Module = AttentionUnet(3, in_channels=1, out_channels=2, channels=channels, strides=strides)
-    return network.eval()
 
 
 def switches(network: nn.Module, device: str, compiled: bool) -> dict[str, Forward]:
@@ -99,7 +91,7 @@ def main() -> None:
     given = arguments(__doc__, rounds=15).parse_args()
     channels, edge = ((4, 8, 16), 32) if given.quick else (CHANNELS, EDGE)
     shape = (1, edge, edge, edge)
-    network, (own, graph) = monai(channels), ours(channels, edge, given.work)
+    network, (own, graph) = monai_network(channels), ours(channels, edge, given.work)
     theirs, mine = gflop(network, shape), gflop(own, shape)
     window = np.random.default_rng(0).standard_normal((1, *shape), dtype=np.float32)
     note = f"{edge}³ voxels, channels {channels}, {theirs:.1f} GFLOP; attunet's default network: {mine:.1f} GFLOP."
