@@ -39,10 +39,13 @@ def test_rows_are_those_of_the_whole(shape, spacing, signs, world, axes, count, 
     turned = np.ascontiguousarray(logits.transpose(0, *(axis + 1 for axis in axes)))
     floats = np.zeros((4, *trail.shape), np.float32)
     masks = np.zeros((2, 1, *trail.shape), np.int64)
-    owned = np.zeros(turned.shape[2], int)
+    owned, covered = np.zeros(turned.shape[2], int), 0
     for band in bands_of(route, count):
+        covered += band.across.stop - band.across.start
         owned[band.own] += 1
         done = 0
+        if band.empty:
+            continue
         for stop in [*range(thickness, turned.shape[1], thickness), turned.shape[1]]:
             first = max(0, stop - thickness - 1)  # one plane again, to interpolate between
             planes = Planes(first, turned[:, first:stop, band.sources])
@@ -54,6 +57,7 @@ def test_rows_are_those_of_the_whole(shape, spacing, signs, world, axes, count, 
             done = rows.stop
         assert done == route.resizing.new[0]
     assert (owned == 1).all()
+    assert covered == trail.shape[trail.axes[axes[1]]]
     np.testing.assert_array_equal(floats, restore(logits, trail))
     np.testing.assert_array_equal(np.array(VALUES)[masks[0, 0]], restore_labels(logits, trail, VALUES))
     painted = restore_regions(logits, trail, (0, 1, 2, 3, 4))

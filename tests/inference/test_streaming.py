@@ -135,7 +135,7 @@ def test_members_of_other_grids_go_in_step(data, course, mirror, plan):
     how = Pass(0.6, mirror, attention=True)
     answer = ask(members, volume, how, lambda _done, _total: None)
     agenda = make_agenda(members, volume, Options(0.6, mirror, attention=True))
-    result = segment(agenda.tasks, how, replace(course, bands=1), probabilities=True)
+    result = segment(agenda.tasks, how, course, probabilities=True)
     np.testing.assert_allclose(result.probabilities, answer.probabilities, atol=1e-5)
     certain = np.sort(answer.probabilities, axis=0)[-2:]
     clear = (np.abs(answer.probabilities - 0.5) > 1e-4).all(0) if one.plan.regions else certain[1] - certain[0] > 1e-4

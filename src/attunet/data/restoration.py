@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -38,13 +37,19 @@ class Planes(NamedTuple):
 class Band(NamedTuple):
     """A part of both grids along the second axis of a route.
 
-    Args: rows of the content on the original grid; what is computed for them on the model grid; the part of that which
-        no band before has computed.
+    Args: what it covers of the original grid, and of the content there; what is computed for that on the model grid;
+        the part of this which no band before has computed.
     """
 
+    across: slice
     targets: slice
     sources: slice
     own: slice
+
+    @property
+    def empty(self) -> bool:
+        """Whether it lies beside the content."""
+        return self.targets.start == self.targets.stop
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,17 +133,22 @@ class Route:
 
 
 def bands_of(route: Route, count: int) -> list[Band]:
-    """The content cut into so many bands (or as many as it has rows) of even width along the second axis.
+    """The original grid cut into so many bands (or as many as it has rows) of even width along the second axis.
 
     What a band needs of the model grid overlaps with its neighbours'; each model voxel is `own` to one band.
     """
     size, model = route.resizing.new[1], route.resizing.old[1]
-    edges = [round(edge) for edge in np.linspace(0, size, min(count, size) + 1)]
+    width = route.trail.shape[route.trail.axes[route.axes[1]]]
+    edges = [round(edge) for edge in np.linspace(0, width, min(count, width) + 1)]
     bands: list[Band] = []
     known = 0
-    for low, high in pairwise(edges):
-        reach = route.resizing.taps[1].reach(slice(low, high))
-        stop = model if high == size else max(reach.stop, known)
-        bands.append(Band(slice(low, high), slice(min(reach.start, known), stop), slice(known, stop)))
-        known = stop
+    for across in map(slice, edges, edges[1:]):
+        low, high = (min(max(0, edge - route.start[1]), size) for edge in (across.start, across.stop))
+        sources = own = slice(known, known)
+        if low < high:
+            reach = route.resizing.taps[1].reach(slice(low, high))
+            stop = model if high == size else max(reach.stop, known)
+            sources, own = slice(min(reach.start, known), stop), slice(known, stop)
+            known = stop
+        bands.append(Band(across, slice(low, high), sources, own))
     return bands

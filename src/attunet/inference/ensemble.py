@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from attunet.data.restoration import bands_of
+from attunet.data.restoration import Band
 from attunet.inference.member import Pass
 from attunet.inference.outputs import DiceSums, as_probabilities, codes_of
 from attunet.inference.task import Kept, Task, few_rows
@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class _Rows(NamedTuple):
-    """Probabilities (C, rows, J, K) of the original grid in a route's axes, all columns, and the first of the rows."""
+    """Probabilities (C, rows, band, K) of the original grid in a route's axes, and the first of the rows."""
 
     first: int
     array: Floats
@@ -31,27 +31,34 @@ class _Rows(NamedTuple):
 
 
 def go_in_step(tasks: Sequence[Task], how: Pass, course: Course, kept: Kept) -> DiceSums:
-    """Average the members on rows of the original grid."""
+    """Average the members on rows of the original grid, band by band."""
     first, *others = (task.route for task in tasks)
     natives = [first.trail.axes[axis] for axis in first.axes]
     turned = [tuple(route.trail.axes.index(axis) for axis in natives) for route in others]
     assert all(task.tiling.axes == axes for task, axes in zip(tasks[1:], turned, strict=True)), "members out of step"
-    streams = [_whole_rows(task, how, course, kept) for task in tasks]
-    held = [next(stream) for stream in streams]
     mask = first.upright(kept.mask)[0]
     likely = None if kept.likely is None else first.upright(kept.likely.array)
-    sums, done = DiceSums.none(kept.plan), 0
-    while done < len(mask):
+    sums = DiceSums.none(kept.plan)
+    for bands in zip(*(task.bands(course) for task in tasks), strict=True):
+        across = bands[0].across
+        streams = [_whole_rows(task, band, how, course, kept) for task, band in zip(tasks, bands, strict=True)]
+        for part, average in _averages(streams, len(mask)):
+            kept.write_mask(mask[:, across], part, codes_of(average, kept.plan))
+            sums += DiceSums.of_all(average, kept.plan)
+            if likely is not None and kept.likely is not None:
+                likely[:, part, across] = average
+                kept.likely.release()
+    return sums
+
+
+def _averages(streams: Sequence[Iterator[_Rows]], count: int) -> Iterator[tuple[slice, Floats]]:
+    """Rows from the first to the last of `count`, and the mean of the streams there, as far as each of them is."""
+    held, done = [next(stream) for stream in streams], 0
+    while done < count:
         held = [rows if rows.stop > done else next(stream) for rows, stream in zip(held, streams, strict=True)]
         part = slice(done, min(rows.stop for rows in held))
-        average = _average([rows.array[:, part.start - rows.first : part.stop - rows.first] for rows in held])
-        kept.write_mask(mask, part, codes_of(average, kept.plan))
-        sums += DiceSums.of_all(average, kept.plan)
-        if likely is not None and kept.likely is not None:
-            likely[:, part] = average
-            kept.likely.release()
+        yield part, _average([rows.array[:, part.start - rows.first : part.stop - rows.first] for rows in held])
         done = part.stop
-    return sums
 
 
 def _average(parts: Sequence[Floats]) -> Floats:
@@ -61,28 +68,28 @@ def _average(parts: Sequence[Floats]) -> Floats:
     return average
 
 
-def _whole_rows(task: Task, how: Pass, course: Course, kept: Kept) -> Iterator[_Rows]:
-    """All rows of the original grid, a few at a time, the background around the content too."""
+def _whole_rows(task: Task, band: Band, how: Pass, course: Course, kept: Kept) -> Iterator[_Rows]:
+    """All rows of the original grid in a band, a few at a time, the background around the content too."""
     route, plan = task.route, task.member.plan
-    (band,) = bands_of(route, 1)
-    start, _, _ = route.start
-    rows, across, columns = (route.trail.cropped_shape[axis] for axis in route.axes)
+    start, before, left = route.start
+    rows, _, columns = (0 if band.empty else size for size in route.resizing.new)
     whole = route.upright(kept.mask).shape[1:]
-    box = (slice(route.start[1], route.start[1] + across), slice(route.start[2], route.start[2] + columns))
+    low = before - band.across.start
+    box = (slice(low + band.targets.start, low + band.targets.stop), slice(left, left + columns))
 
-    def surrounded(content: Floats | None, count: int) -> Floats:
-        result = np.zeros((len(plan.outputs), count, *whole[1:]), np.float32)
+    def surrounded(part: slice, content: Floats | None = None) -> _Rows:
+        width = band.across.stop - band.across.start
+        result = np.zeros((len(plan.outputs), part.stop - part.start, width, whole[2]), np.float32)
         if content is not None:
             result[:, :, *box] = content
-        return as_probabilities(result, plan)
+        return _Rows(part.start, as_probabilities(result, plan))
 
     for few in few_rows(slice(0, start), course.rows):
-        yield _Rows(few.start, surrounded(None, few.stop - few.start))
+        yield surrounded(few)
     for slab, ready in task.slabs(band, how, course):
         kept.write_attention(task, band, slab, ready, course.rows)
         for few in few_rows(ready, course.rows):
-            yield _Rows(
-                start + few.start, surrounded(route.floats(slab.probabilities, band, few), few.stop - few.start)
-            )
+            content = route.floats(slab.probabilities, band, few)
+            yield surrounded(slice(start + few.start, start + few.stop), content)
     for few in few_rows(slice(start + rows, whole[0]), course.rows):
-        yield _Rows(few.start, surrounded(None, few.stop - few.start))
+        yield surrounded(few)

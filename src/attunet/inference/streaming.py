@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from attunet.data.restoration import bands_of
 from attunet.data.volume import Array
 from attunet.inference.ensemble import go_in_step
 from attunet.inference.member import Pass
@@ -47,8 +46,8 @@ def segment(
     """The mask of one case, decided as by `ask` and `decide`.
 
     Several members go through the original grid in step, each along the model axis that lies as the first one's.
-    Args: what each member is to do, on one original grid; the pass; in what portions (several members take one band);
-        whether to keep the probabilities; where what is too large for memory is kept.
+    Args: what each member is to do, on one original grid; the pass; in what portions; whether to keep the
+        probabilities; where what is too large for memory is kept.
     """
     kept = Kept(tasks[0].prepared.trail, tasks[0].member.plan, probabilities, folder)
     sums = _alone(tasks[0], how, course, kept) if len(tasks) == 1 else go_in_step(tasks, how, course, kept)
@@ -61,7 +60,7 @@ def _alone(task: Task, how: Pass, course: Course, kept: Kept) -> DiceSums:
     """Decide on the model grid's planes; only where labels meet are they interpolated."""
     route, plan = task.route, task.member.plan
     sums = DiceSums.none(plan)
-    for band in bands_of(route, course.bands):
+    for band in task.bands(course):
         mask = route.content(kept.mask, band)[0]
         own = slice(band.own.start - band.sources.start, band.own.stop - band.sources.start)
         for slab, rows in task.slabs(band, how, course):

@@ -38,13 +38,19 @@ class Task:
         """Its way back to the original grid."""
         return Route(self.prepared.trail, self.tiling.axes)
 
+    def bands(self, course: Course) -> list[Band]:
+        """What the case is cut into, alike for every member; `empty` ones lie beside this one's content."""
+        return bands_of(self.route, course.bands)
+
     def windows(self, course: Course) -> int:
         """How many windows are run by each engine; those at the borders of bands count for each band."""
-        bands = bands_of(self.route, course.bands)
+        bands = (band for band in self.bands(course) if not band.empty)
         return sum(len(group.starts) for band in bands for group in self.tiling.groups(band.sources, 1))
 
     def slabs(self, band: Band, how: Pass, course: Course) -> Iterator[tuple[Slab, slice]]:
-        """Each slab of a band, and the rows of the content that it decides."""
+        """Each slab of a band, and the rows of the content that it decides; none of an empty band."""
+        if band.empty:
+            return
         done = 0
         for slab in slabs_of(self.member, self.prepared.array, self.tiling, band.sources, how, course):
             rows = slice(done, self.route.ready(slab.probabilities.stop))

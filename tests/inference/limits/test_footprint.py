@@ -31,11 +31,12 @@ class Flat:
         return EngineOutput(np.broadcast_to(np.float32(0), (len(patches), self.classes, *patches.shape[2:])), {})
 
 
-def needs(plan, shape=(100, 100, 100), folds=1, **how):
+def needs(plan, shape=(100, 100, 100), folds=1, members=1, **how):
     many = plan.model_copy(update={"patch_size": (20, 20, 20)})
-    member = Member("one", many, (Flat(len(plan.labels)),) * folds)
+    engines = (Flat(len(plan.labels)),) * folds
+    voters = [Member(f"member {index}", many, engines) for index in range(members)]
     volume = Volume.from_array(np.ones(shape, np.int16))
-    return Needs(make_agenda([member], volume, Options(step=1.0, **how)).tasks, Pass(1.0, **how))
+    return Needs(make_agenda(voters, volume, Options(step=1.0, **how)).tasks, Pass(1.0, **how))
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +50,9 @@ def test_without_a_limit_the_case_is_gone_through_once(plan):
     assert 1000 * MB < peak < 1300 * MB
 
 
-def test_bands_become_more_until_it_fits(plan):
-    asked = needs(plan)
+@pytest.mark.parametrize("members", [1, 2])
+def test_bands_become_more_until_it_fits(plan, members):
+    asked = needs(plan, members=members)
     _, peak = plan_course(asked, None, 0)
     found = [plan_course(asked, int(share * peak), 0) for share in (1, 0.6, 0.35)]
     assert [bands.bands for bands, _ in found] == sorted(bands.bands for bands, _ in found)
@@ -75,11 +77,12 @@ def test_what_cannot_fit_is_refused_with_what_it_takes(plan):
     assert "one fold" in refused.value.hint
 
 
+@pytest.mark.parametrize("members", [1, 2])
 @pytest.mark.parametrize("course", [Course(planes=8), Course(bands=3, planes=4, fill=1)])
-def test_arrays_stay_below_what_was_foretold(course, plan, monkeypatch):
+def test_arrays_stay_below_what_was_foretold(course, members, plan, monkeypatch):
     import tracemalloc
 
-    asked = needs(plan)
+    asked = needs(plan, members=members)
     monkeypatch.setattr("attunet.inference.limits.footprint._SLACK", MB)
     tracemalloc.start()
     try:

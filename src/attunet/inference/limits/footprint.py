@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from attunet.data.preprocess import smallest_integer
-from attunet.data.restoration import bands_of
+from attunet.data.restoration import Band
 from attunet.data.slabs import MOST_THREADS, cores
 from attunet.data.winning import SLAB_VOXELS
 from attunet.errors import ConfigError
@@ -71,6 +71,13 @@ class Needs:
         network = task.member.plan.network
         return [2 if network.gate == "multi" else 1] * len(network.gate_widths) if self.how.attention else []
 
+    def _row(self, task: Task, band: Band) -> tuple[int, int]:
+        """Of the original grid in a band: of the content only, unless members must meet on the same rows."""
+        if len(self.tasks) == 1:
+            return task.route.content_shape(band)
+        trail = task.route.trail
+        return band.across.stop - band.across.start, trail.shape[trail.axes[task.route.axes[2]]]
+
     def _streaming(self, task: Task, course: Course) -> int:
         engines, outputs, maps = len(task.member.engines), len(task.member.plan.outputs), sum(self._maps(task))
         channels = outputs + maps
@@ -79,7 +86,9 @@ class Needs:
         running = _FLOAT * batch * patch * (channels + 2 * len(task.prepared.array) + 2)
         most = 0
         route = task.route
-        for band in bands_of(route, course.bands):
+        for band in task.bands(course):
+            if band.empty:
+                continue
             width = band.sources.stop - band.sources.start
             area = width * route.resizing.old[2]
             fill = windows_to_fill(task.member.engines, task.member.blending(self.how), course.fill)
@@ -88,7 +97,7 @@ class Needs:
             planes = min(course.planes or finished, finished)
             canvas = _FLOAT * area * (task.tiling.depth(groups) * (engines * (channels + 1) + 1))
             slab = area * (_FLOAT * (planes * (engines * channels + outputs) + (planes + 1) * channels))
-            native = band.targets.stop - band.targets.start, route.resizing.new[2]
+            native = self._row(task, band)
             rows = -(-(planes + 1) * route.resizing.new[0] // route.resizing.old[0])
             threads = min(cores(), MOST_THREADS)
             deciding = _DECIDING * min(rows * prod(native), threads * SLAB_VOXELS)
@@ -151,14 +160,14 @@ def gigabytes(size: float) -> str:
 
 
 def _courses(needs: Needs, limited: bool) -> Iterator[Course]:
-    """From the quickest to the leanest. Members that go in step take one band."""
+    """From the quickest to the leanest."""
     rows = _rows(needs, 1)
     usual = Course(planes=_usual_planes(needs), rows=rows)
     yield usual
     if not limited:
         return
     bands = 1
-    while bands <= (_MOST_BANDS if len(needs.tasks) == 1 else 1):
+    while bands <= _MOST_BANDS:
         for fill, planes in _PORTIONS:
             yield replace(
                 usual, bands=bands, planes=min(planes, usual.planes or planes), fill=fill, rows=_rows(needs, bands)
