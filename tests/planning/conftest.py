@@ -14,7 +14,7 @@ def case_facts(shape, spacing, *, channels=1, raster=False, places=None):
     intensities = np.random.default_rng(0).normal(100, 20, (channels, 400)).astype(np.float32)
     found = {value: Place(10, tuple(map(float, point))) for value, point in (places or {}).items()}
     voxels = {0: 90, **{value: place.voxels for value, place in found.items()}}
-    return CaseFacts(shape, spacing, raster, intensities, voxels, False, found)
+    return CaseFacts(shape, shape, spacing, raster, intensities, voxels, False, found)
 
 
 @pytest.fixture(scope="session")

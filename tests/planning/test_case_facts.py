@@ -55,3 +55,24 @@ def test_another_background_is_not_a_place(tmp_path):
     assert list(facts.places) == [0]
     assert facts.label_voxels == {9: 255, 0: 1}
     assert facts.intensities.shape == (1, 1)
+
+
+def test_noise_in_the_air_of_a_ct_is_no_size(tmp_path):
+    image = np.random.default_rng(0).normal(-1000, 20, (20, 18, 16)).astype(np.int16)
+    image[4:14, 5:12, 3:15] = 40
+    label = np.zeros(image.shape, np.uint8)
+    label[6:9, 6:9, 6:9] = 1
+    for name, array in (("image", image), ("label", label)):
+        upright = nibabel.Nifti1Image(array, np.diag([2.0, 1.0, 3.0, 1.0]))
+        turned = nibabel.orientations.axcodes2ornt(("S", "L", "P"))
+        nibabel.save(upright.as_reoriented(turned), tmp_path / f"{name}.nii")
+    facts = read_facts(Case("a", (tmp_path / "image.nii",), tmp_path / "label.nii"), "fail")
+    assert facts.shape == (20, 18, 16)
+    assert facts.clipped_shape == (20, 18, 16)  # of one value, nothing lies above it
+    image[6, 6, 6] = 39
+    nibabel.save(
+        nibabel.Nifti1Image(image, np.diag([2.0, 1.0, 3.0, 1.0])).as_reoriented(turned), tmp_path / "image.nii"
+    )
+    facts = read_facts(Case("a", (tmp_path / "image.nii",), tmp_path / "label.nii"), "fail")
+    assert facts.shape == (20, 18, 16)
+    assert facts.clipped_shape == (10, 7, 12)

@@ -12,9 +12,11 @@ from attunet.data.orientation import canonical, content_box
 from attunet.data.volume import Array, Volume
 from attunet.errors import DataError
 
-__all__ = ["CaseFacts", "Place", "locate", "read_facts"]
+__all__ = ["CLIPPED", "CaseFacts", "Place", "locate", "read_facts"]
 
 Point = tuple[float, float, float]
+CLIPPED = (0.5, 99.5)
+"""Percentiles of labelled voxels to which the intensities of a CT are clipped."""
 _SAMPLES_PER_CASE = 20_000
 
 
@@ -33,6 +35,8 @@ class CaseFacts:
     """One case on canonical axes, cropped to its content."""
 
     shape: tuple[int, int, int]
+    clipped_shape: tuple[int, int, int]
+    """Of the box that is left where all below `CLIPPED` of its labelled voxels is no content, as in a CT."""
     spacing: tuple[float, float, float]
     raster: bool
     intensities: Array
@@ -59,13 +63,16 @@ def read_facts(case: Case, geometry: GeometryPolicy, background: int = 0) -> Cas
             f"the image of case {case.id} holds NaN or infinite values, expected finite numbers",
             hint="replace them by a number, such as the value of air or background",
         )
-    axes, _, _ = canonical(content)
+    upright, axes, _ = canonical(content)
+    _, clipped = content_box(content.array, crop=True, floors=np.percentile(intensities, CLIPPED[0], axis=1).tolist())
+    i, j, k = (clipped[axis] for axis in axes)
     middle = np.array(start) + np.array(size) / 2 - 0.5
     found = locate(label.array[0], background)
     voxels = {value: place.voxels for value, place in found.items()}
     return CaseFacts(
-        shape=axes.spatial_shape,
-        spacing=axes.spacing,
+        shape=upright.spatial_shape,
+        clipped_shape=(i, j, k),
+        spacing=upright.spacing,
         raster=bool(np.array_equal(image.affine, np.eye(4))) and image.spatial_shape[2] == 1,
         intensities=intensities,
         label_voxels={background: label.array.size - sum(voxels.values()), **voxels},

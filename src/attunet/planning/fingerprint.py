@@ -34,10 +34,18 @@ class Fingerprint:
     modality: Modality
     regions: Regions = field(default_factory=dict)
 
+    clipped: bool = False
+    """Whether intensities will be clipped, as those of a CT are: what lies below is then no content."""
+
     @property
     def shapes(self) -> Array:
-        """(cases, 3) voxels."""
-        return np.array([case.shape for case in self.cases])
+        """(cases, 3) voxels that are left after cropping."""
+        return np.array([case.clipped_shape if self.clipped else case.shape for case in self.cases])
+
+    @property
+    def extents(self) -> Array:
+        """(cases, 3) mm of all that is above an image's minimum, from whose middle places are told."""
+        return np.array([case.shape for case in self.cases]) * self.spacings
 
     @property
     def spacings(self) -> Array:

@@ -15,7 +15,7 @@ from attunet.planning.budget import BUDGETS, Budget, Dials
 from attunet.planning.fingerprint import Fingerprint
 from attunet.planning.grid import Grid, follows_paper, plan_dims, plan_grid
 from attunet.planning.mirroring import Mirroring, plan_mirroring
-from attunet.planning.normalization import plan_normalization
+from attunet.planning.normalization import clips, plan_normalization
 from attunet.planning.summary import describe_labels, summarize
 from attunet.planning.topology import Topology, plan_topology
 
@@ -34,6 +34,7 @@ def make_plan(fingerprint: Fingerprint, dials: Dials, voxels: int | None = None)
         None.
     Raises: ConfigError when the dials contradict the data or each other (a 3-D network for 2-D images).
     """
+    fingerprint = replace(fingerprint, clipped=clips(fingerprint, dials))
     reasons = {"labels": describe_labels(fingerprint), "size": dials.size_reason}
     budget = BUDGETS[dials.size]
     dims = plan_dims(fingerprint, dials, reasons)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from attunet.config import FingerprintSummary
+from attunet.planning.case_facts import CLIPPED
 from attunet.planning.fingerprint import Fingerprint
 from attunet.planning.mirroring import Mirroring
 
@@ -52,5 +53,5 @@ def _amount(size: float) -> str:
 
 def _intensities(fingerprint: Fingerprint, channel: int) -> tuple[float, ...]:
     values = np.concatenate([case.intensities[channel] for case in fingerprint.cases]).astype(np.float64)
-    lower, upper = np.percentile(values, [0.5, 99.5])
+    lower, upper = np.percentile(values, CLIPPED)
     return tuple(float(f"{number:.6g}") for number in (lower, values.mean(), values.std(), upper))
