@@ -18,7 +18,8 @@ import numpy as np
 from forward import gflop
 from harness import Goal, Row, Table, interleave, ratios
 from models import case_model, in_integers
-from monai_model import load_monai, monai_model
+from monai_model import monai_model
+from monai_network import load_monai
 from processes import Peaks
 from programs import Command, NNUNet, attunet, monai
 from results import arguments, publish

@@ -102,7 +102,8 @@ def case_model(work: Path, quick: bool) -> Path:
     dataset = _dataset(work / "abdomens")
     file = work / "plan.json"
     file.write_text(json.dumps(plan.model_dump(mode="json")), encoding="utf-8")
-    shutil.rmtree(root, ignore_errors=True)  # what an interrupted training left
+    for stale in (root, *work.glob(f"{root.name}_*")):  # what an interrupted training left, what others were made of it
+        shutil.rmtree(stale, ignore_errors=True)
     command: list[str | Path] = [sys.executable, "-m", "attunet", "train", dataset, "-o", root, "--plan", file]
     how: list[str | Path] = ["--seed", "0", "--max-time", f"{TRAINING_SECONDS}s", "--store", work / "store"]
     measure([*command, *how], work / "train.log")

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from forward import lay_out
 from monai.data import decollate_batch, list_data_collate
 from monai.inferers import sliding_window_inference
 from monai.transforms import (
@@ -33,7 +32,7 @@ from monai.transforms import (
     ScaleIntensityRanged,
     Spacingd,
 )
-from monai_model import load_monai
+from monai_network import load_monai
 from torch import nn
 
 from attunet.bundle import Bundle, load_bundle
@@ -115,7 +114,7 @@ def segment(
 ) -> torch.Tensor:
     """Logits on the model grid."""
     if best:
-        lay_out(network)
+        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     with torch.inference_mode() if best else torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=best):
         logits = sliding_window_inference(image, patch, WINDOWS_AT_ONCE, network, overlap=1 - step)
     assert isinstance(logits, torch.Tensor)

@@ -11,8 +11,8 @@ import openvino as ov
 import torch
 from forward import graph_of, lay_out, onnx_of, our_engine
 from models import network_like, plan_of
-from monai.networks.nets import AttentionUnet
-from safetensors.torch import load_file, save_file
+from monai_network import OWN_WEIGHTS, monai_network
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from attunet.bundle import Execution, fold_folder, load_bundle, save_execution, save_plan
@@ -20,26 +20,10 @@ from attunet.config import Plan
 from attunet.data.formats import read_volume
 from attunet.data.preprocess import prepare
 
-__all__ = ["load_monai", "monai_model", "monai_network"]
+__all__ = ["monai_model"]
 
 TRAINING_SECONDS = 240
 PATCHES_AT_ONCE = 2
-OWN_WEIGHTS = "monai.safetensors"
-
-
-def monai_network(channels: tuple[int, ...], classes: int = 2) -> nn.Module:
-    """Its 3-D network of one input channel with random weights, every stride 2."""
-    torch.manual_seed(0)
-    strides = (2,) * (len(channels) - 1)
-    network: nn.Module = AttentionUnet(3, in_channels=1, out_channels=classes, channels=channels, strides=strides)
-    return network.eval()
-
-
-def load_monai(root: Path, plan: Plan) -> nn.Module:
-    """The network of a folder of `monai_model`, in torch."""
-    network = monai_network(plan.network.channels, len(plan.labels))
-    network.load_state_dict(load_file(root / OWN_WEIGHTS))
-    return network
 
 
 def monai_model(teacher: Path, scan: Path, root: Path, *, quick: bool) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -58,18 +59,31 @@ def measure(command: Sequence[str | Path], log: Path, **variables: str) -> Finis
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        peak, pause = 0, 0.0
-        ended = os.pidfd_open(child.pid)
-        while not select.select([ended], [], [], pause)[0]:
-            looked = time.perf_counter()
-            peak = max(peak, _held(child.pid))
-            pause = max(INTERVAL, 50 * (time.perf_counter() - looked))
+        try:
+            peak = _watched(child.pid)
+        except BaseException:
+            os.killpg(child.pid, signal.SIGKILL)
+            raise
+        finally:
+            child.wait()
         seconds = time.perf_counter() - started
-        os.close(ended)
-        child.wait()
     if child.returncode:
         raise SystemExit(f"{command[0]} failed:\n{log.read_text()[-2000:]}\nAll of its output is in {log}.")
     return Finished(seconds, peak / 1e9)
+
+
+def _watched(session: int) -> int:
+    """The most bytes that a session held until the program that leads it ended."""
+    peak, pause = 0, 0.0
+    ended = os.pidfd_open(session)
+    try:
+        while not select.select([ended], [], [], pause)[0]:
+            looked = time.perf_counter()
+            peak = max(peak, _held(session))
+            pause = max(INTERVAL, 50 * (time.perf_counter() - looked))
+    finally:
+        os.close(ended)
+    return peak
 
 
 def _held(session: int) -> int:

@@ -27,7 +27,7 @@ from forward import (
 from harness import Goal, Row, Table, ratios
 from machine import gpu
 from models import network_like, plan_of, write_model
-from monai_model import monai_network
+from monai_network import monai_network
 from results import arguments, publish
 from torch import nn
 
