@@ -11,12 +11,13 @@ import sys
 import numpy as np
 import pytest
 
-from attunet.bundle import Execution, fold_folder, load_bundle
+from attunet.bundle import Execution, fold_folder, load_bundle, save_ensemble, save_plan
+from attunet.config import Refinement
 from attunet.data.cases import read_image
 from attunet.errors import BundleError, ConfigError, TrainingError
 from attunet.evaluation.metrics import dice
 from attunet.export import outputs, package
-from attunet.export.package import compute_with, export_run
+from attunet.export.package import compute_with, export_model, export_run
 from attunet.inference.engines.engine import cpu_engine
 from attunet.inference.engines.openvino_engine import OpenVINOEngine
 from attunet.inference.engines.torch_engine import TorchEngine
@@ -61,6 +62,39 @@ def test_every_engine_of_a_run_finds_the_masks_of_torch(engine, precision, train
     how = Execution(engine=engine, precision=precision)
     masks = masks_of(cpu_engine(bundle.folds[0], bundle.plan, how), bundle.plan)
     assert agreement(reference, masks, blobs) >= 0.999
+
+
+def test_an_ensemble_is_exported_member_by_member(trained_run, tmp_path, blobs):
+    both, out = tmp_path / "both", tmp_path / "out"
+    save_ensemble({"one": trained_run, "two": trained_run}, Refinement(temperature=1.5), both)
+    made = export_model(both, out, "openvino")
+    assert made.keys() == {"one", "two"}
+    assert made["two"].folder == out / "members" / "two"
+    assert not list(out.rglob("*.safetensors"))
+    case = read_image(blobs[0])
+    before, after = (Segmenter.load(model, device="cpu") for model in (both, out))
+    assert after.refinement.temperature == 1.5
+    np.testing.assert_array_equal(before.predict(case).segmentation.array, after.predict(case).segmentation.array)
+
+
+def test_an_ensemble_appears_whole_or_not_at_all(trained_run, tmp_path, monkeypatch):
+    save_ensemble({"one": trained_run, "two": trained_run}, Refinement(), tmp_path / "both")
+    monkeypatch.setattr(package, "save_plan", _fail_the_second_time())
+    with pytest.raises(TrainingError):
+        export_model(tmp_path / "both", tmp_path / "out", "openvino")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["both"]
+
+
+def _fail_the_second_time():
+    calls = []
+
+    def save(plan, folder):
+        calls.append(folder)
+        if len(calls) == 2:
+            raise TrainingError("no more")
+        save_plan(plan, folder)
+
+    return save
 
 
 def test_what_was_written_says_what_it_is(exported):

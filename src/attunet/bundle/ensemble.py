@@ -8,7 +8,7 @@ ENSEMBLE/
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,16 +53,22 @@ def load_model(root: Path, folds: Sequence[int] | None = None) -> Model:
     return Model(root, members, load_refinement(root, sums))
 
 
-def save_ensemble(members: Mapping[str, Path], refinement: Refinement, root: Path) -> None:
+def save_ensemble(
+    members: Mapping[str, Path],
+    refinement: Refinement,
+    root: Path,
+    *,
+    put: Callable[[Path, Path], object] = copy_run,
+) -> None:
     """Write an ensemble's folder; it appears whole or not at all.
 
     Args: names (usable as folder names) and folders of the runs; what is done to their averaged prediction; the folder
-        to make, which must not be there.
+        to make, which must not be there; what makes a member's folder of a run.
     Raises: BundleError when a run is unfinished or altered, FormatError when the folder cannot be written.
     """
     with staged(root) as stage:
         for name, run in members.items():
-            copy_run(run, stage / _MEMBERS / name)
+            put(run, stage / _MEMBERS / name)
         write_text(stage / ENSEMBLE, json.dumps({"format": FORMAT, "members": list(members)}, indent=2) + "\n")
         write_refinement(refinement, stage)
         manifests = (stage / _MEMBERS / name / MANIFEST for name in members)

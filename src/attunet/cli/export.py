@@ -19,7 +19,10 @@ __all__ = ["export"]
 
 def export(
     model: Annotated[
-        Path, typer.Option("-m", "--model", metavar="RUN", help="Model folder made by `attunet train` or `convert`.")
+        Path,
+        typer.Option(
+            "-m", "--model", metavar="RUN", help="Model folder made by `attunet train`, `select` or `convert`."
+        ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to make.")],
     format: Annotated[
@@ -54,11 +57,16 @@ def export(
         for text in found:
             _say(f"differs from attunet predict: {text}")
         return
-    _tell(_run(model, output, format, fold, int8))
+    made = _run(model, output, format, fold, int8)
+    for member, exported in made.items():
+        _tell(f"{member}: " if member else "", exported)
+    _say(f"exported: {output}")
+    if any(exported.quantization and not exported.quantization.kept for exported in made.values()):
+        raise typer.Exit(1)
 
 
-def _run(model: Path, output: Path, format: Format, fold: str, int8: bool) -> Exported:
-    from attunet.export.package import export_run
+def _run(model: Path, output: Path, format: Format, fold: str, int8: bool) -> dict[str, Exported]:
+    from attunet.export.package import export_model
 
     with progress_bar() as progress:
         task = progress.add_task(f"export {format}", total=None)
@@ -66,20 +74,18 @@ def _run(model: Path, output: Path, format: Format, fold: str, int8: bool) -> Ex
         def advance() -> None:
             progress.advance(task)
 
-        return export_run(model, output, format, folds=parse_folds(fold), int8=int8, advance=advance)
+        return export_model(model, output, format, folds=parse_folds(fold), int8=int8, advance=advance)
 
 
-def _tell(made: Exported) -> None:
+def _tell(member: str, made: Exported) -> None:
     for fold, difference in made.differences.items():
-        _say(f"{fold}: differs from torch in fp32 by {difference:.1g} of the largest logit")
+        _say(f"{member}{fold}: differs from torch in fp32 by {difference:.1g} of the largest logit")
     if made.quantization is not None:
         tried = made.quantization
         scores = f"mean Dice {tried.dice_before:.4f} before, {tried.dice_after:.4f} after ({tried.cases} unseen cases)"
         verdict = "8-bit integers" if tried.kept else "8-bit integers refused, the graph computes as before"
-        notes().print(f"{verdict}: {scores}", style=None if tried.kept else "yellow", soft_wrap=True, highlight=False)
-    _say(f"exported: {made.folder}")
-    if made.quantization is not None and not made.quantization.kept:
-        raise typer.Exit(1)
+        text = f"{member}{verdict}: {scores}"
+        notes().print(text, style=None if tried.kept else "yellow", markup=False, soft_wrap=True, highlight=False)
 
 
 def _say(text: str) -> None:

@@ -1,10 +1,10 @@
-"""A trained run as a folder for one runtime: the networks, the plan, what the cross-validation taught."""
+"""A trained model as a folder for one runtime: the networks, the plan, what the cross-validation taught."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -16,11 +16,13 @@ from attunet.bundle import (
     Quantization,
     fold_folder,
     load_bundle,
+    load_model,
+    save_ensemble,
     save_execution,
     save_plan,
 )
 from attunet.bundle.air import AIR
-from attunet.bundle.run import REFINEMENT, write_refinement
+from attunet.bundle.run import ENSEMBLE, REFINEMENT, write_refinement
 from attunet.config import Plan
 from attunet.errors import BundleError, ConfigError
 from attunet.export.onnx import export_onnx, require_onnx
@@ -31,7 +33,7 @@ from attunet.export.torch_program import any_size, export_program
 from attunet.files import staged
 from attunet.nn import AttentionUNet, load_weights
 
-__all__ = ["FORMATS", "Exported", "Format", "compute_with", "export_run", "load_network"]
+__all__ = ["FORMATS", "Exported", "Format", "compute_with", "export_model", "export_run", "load_network"]
 
 Format = Literal["openvino", "onnx", "torch"]
 
@@ -56,6 +58,34 @@ class Exported:
     folder: Path
     differences: dict[str, float]
     quantization: Quantization | None = None
+
+
+def export_model(
+    model: Path,
+    output: Path,
+    format: Format,
+    *,
+    folds: Sequence[int] | None = None,
+    int8: bool = False,
+    advance: Callable[[], None] = lambda: None,
+) -> dict[str, Exported]:
+    """As `export_run`, of a run or of every member of an ensemble, which is an ensemble again.
+
+    Returns: what was written by the member's name; of a run under an empty one.
+    Raises: as `export_run` and `load_model`.
+    """
+    if not (model / ENSEMBLE).is_file():
+        return {"": export_run(model, output, format, folds=folds, int8=int8, advance=advance)}
+    _check(output, format, int8)
+    opened, made = load_model(model, folds), {}
+
+    def put(run: Path, folder: Path) -> None:
+        done = export_run(run, folder, format, folds=folds, int8=int8, advance=advance)
+        made[folder.name] = replace(done, folder=output / folder.relative_to(folder.parents[1]))
+
+    runs = {name: bundle.root for name, bundle in opened.members.items()}
+    save_ensemble(runs, opened.refinement, output, put=put)
+    return made
 
 
 def export_run(
