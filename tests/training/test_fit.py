@@ -71,6 +71,16 @@ def test_a_finished_training_is_not_trained_again(trained, train, tmp_path):
     assert changed <= {"plan.json"}
 
 
+def test_a_finished_training_without_its_checkpoints_is_left_alone(trained, train, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    shutil.rmtree(run / "fold_0" / "checkpoints")
+    before = states(run)
+    with pytest.raises(ConfigError, match="holds a training already"):
+        train()
+    assert train(resume=True, epochs=9).trained is False
+    assert states(run) == before
+
+
 def test_a_larger_budget_goes_on(trained, train, tmp_path, last_of, log_of):
     shutil.copytree(trained, tmp_path / "run")
     assert train(resume=True, epochs=3).trained

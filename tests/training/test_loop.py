@@ -158,8 +158,7 @@ def test_a_training_that_diverges_goes_back_and_on_at_a_lower_rate(train, tmp_pa
     assert steps == [0, 1, 2, 3, 4, 3, 4, 5, 6, 7, 8]
     first, again = (rate for step, rate in rates if step == 4)
     assert again == pytest.approx(first / 4)
-    assert len(told) == 1
-    assert "diverged at step 4" in told[0]
+    assert ["diverged at step 4" in text for text in told if "diverged" in text] == [True]
     assert [float(row["step"]) for row in log_of(tmp_path / "run")] == [3, 6, 9]
 
 
@@ -180,7 +179,7 @@ def test_a_training_that_diverges_twice_ends_with_one_error(train, tmp_path):
     with pytest.raises(TrainingError, match=r"diverged at step 5.* also at a quarter of the rate") as caught:
         train(epochs=3, report=report)
     assert "learning_rate" in caught.value.hint
-    assert len(told) == 1
+    assert len([text for text in told if "diverged" in text]) == 1
     assert FoldPaths(tmp_path / "run" / "fold_0").last.exists()
 
 

@@ -4,12 +4,15 @@ import sys
 from attunet.training.paths import FoldPaths, any_started
 
 
-def test_a_run_has_started_once_a_checkpoint_is_there(tmp_path):
+def test_a_run_has_started_once_a_checkpoint_or_a_model_is_there(tmp_path):
     assert not any_started(tmp_path / "nothing")
     paths = FoldPaths(tmp_path / "fold_3")
     paths.last.parent.mkdir(parents=True)
     assert not any_started(tmp_path)
     paths.last.touch()
+    assert any_started(tmp_path)
+    paths.last.unlink()
+    paths.weights.touch()
     assert any_started(tmp_path)
 
 

@@ -142,5 +142,5 @@ def parse_folds(text: str | None) -> list[int] | None:
         return list(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:
         raise ConfigError(
-            f"--fold got {text!r}, expected a number or all", hint="write --fold 0 or --fold all"
+            f"--fold got {text!r}, expected numbers or all", hint="write --fold 0, --fold 0,2 or --fold all"
         ) from None

@@ -41,7 +41,10 @@ def train(
     dataset: DatasetArgument,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="RUN", help="The model folder to make.")],
     fold: Annotated[
-        str, typer.Option(help="Fold of the cross-validation: 0 to 4, or all, one after another, then judged together.")
+        str,
+        typer.Option(
+            help="Folds of the cross-validation, such as 0 or 0,2; all: one after another, then judged together."
+        ),
     ] = "0",
     network: NetworkOption = "default",
     size: SizeOption = "auto",
@@ -53,7 +56,7 @@ def train(
     epochs: Annotated[int | None, typer.Option(min=1, help="Train this many epochs. [default: 200]")] = None,
     max_time: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Train this long instead (90s, 15m, 2h); the rate ends with it."),
+        typer.Option(metavar="TIME", help="Train each fold this long instead (90s, 15m, 2h); the rate ends with it."),
     ] = None,
     patience: Annotated[
         int | None,
@@ -74,7 +77,7 @@ def train(
         int | None, typer.Option(min=0, metavar="N", help="Leave the N finest encoder levels as they are.")
     ] = None,
     group_by: Annotated[
-        str | None, typer.Option(metavar="REGEX", help="What in a case's name is its patient, such as '^[^_]+'.")
+        str | None, typer.Option(metavar="REGEX", help="What in a case's name is its patient: '^[^_]+' for p07_scan1.")
     ] = None,
     logger: Annotated[
         str | None,
@@ -138,7 +141,7 @@ def _require_resume(run: Path, folds: list[int], resume: bool) -> None:
     from attunet.training.paths import FoldPaths
     from attunet.training.ranks import leads
 
-    if leads() and not resume and any(FoldPaths(fold_folder(run, index)).last.exists() for index in folds):
+    if leads() and not resume and any(FoldPaths(fold_folder(run, index)).begun for index in folds):
         raise ConfigError(f"{run} holds a training of this fold already", hint="add --resume, or choose another -o")
 
 

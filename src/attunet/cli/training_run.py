@@ -137,11 +137,13 @@ def show_fold(result: FoldResult) -> None:
     """The scores of a finished fold and where its report lies."""
     from attunet.cli.evaluate import score_table
     from attunet.training.judge import validated_unseen
+    from attunet.training.paths import FoldPaths
 
     if not result.trained:
-        notes().print(
-            f"fold {result.fold} was finished already: give a larger --epochs or --max-time to train it further"
-        )
+        more = "give a larger --epochs or --max-time to train it further"
+        if not FoldPaths(result.folder).last.exists():
+            more = "its checkpoint was deleted, so it cannot be trained further"
+        notes().print(f"fold {result.fold} was finished already: {more}")
     seen = "" if validated_unseen(result.folder) else ", [yellow]the same it was trained on[/yellow]"
     results().print(f"[bold]fold {result.fold}[/bold]: validation cases, whole, on their own grid{seen}")
     results().print(score_table(result.summary))

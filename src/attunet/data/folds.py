@@ -69,7 +69,7 @@ def grouped(dataset: Dataset, pattern: str | None) -> Dataset:
     """The data set with each case's group (its patient) read from its name; None changes nothing.
 
     Args: a regular expression; its first parenthesis, or all that it matches, is the group.
-    Raises: DatasetError naming the cases that it does not match.
+    Raises: DatasetError naming the cases that it does not match, or when all cases are of one group.
     """
     if pattern is None:
         return dataset
@@ -80,6 +80,11 @@ def grouped(dataset: Dataset, pattern: str | None) -> Dataset:
             hint="give a pattern that every case's name holds, such as '^[^_]+'",
         )
     groups = {name: (match[1] if match.groups() else match[0]) for name, match in found.items() if match}
+    if len(groups) > 1 and len(only := set(groups.values())) == 1:
+        raise DatasetError(
+            f"group_by {pattern!r} puts all {len(groups)} cases into one group, {only.pop()!r}: none could be held out",
+            hint="give a pattern that differs from patient to patient, such as '^[^_]+' for p07_scan1, p07_scan2",
+        )
     return replace(dataset, cases=tuple(replace(case, group=groups[case.id]) for case in dataset.cases))
 
 

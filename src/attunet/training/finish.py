@@ -87,11 +87,15 @@ def finish_fold(
 
 
 def finished_fold(run: Path, fold: int, paths: FoldPaths) -> FoldResult | None:
-    """The result that `finish_fold` left of the best weights as they are now; None when it was not all done."""
+    """The result that `finish_fold` left of the best weights as they are now; None when it was not all done.
+
+    Checkpoints may have been deleted since.
+    """
     try:
         load_bundle(run, [fold])
     except BundleError:
         return None
-    if not paths.metrics.exists() or not filecmp.cmp(paths.best, paths.weights, shallow=False):
+    grown = paths.best.exists() and not filecmp.cmp(paths.best, paths.weights, shallow=False)
+    if grown or not paths.metrics.exists():
         return None
     return FoldResult(fold, paths.folder, Summary.read(paths.metrics), trained=False)

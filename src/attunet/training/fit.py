@@ -67,6 +67,8 @@ def fit(
     paths = FoldPaths(fold_folder(run, fold))
     if leads():
         _check_run(run, plan, paths, resume)
+    if not paths.last.exists() and (sealed := finished_fold(run, fold, paths)):
+        return sealed  # without its checkpoint it cannot be trained further
     cases = {case.id: case for case in dataset.labelled if case.split != "test"}
     kept = store_cases(list(cases.values()), plan, store or default_store(), geometry=geometry, advance=report.stored)
     split = settle_folds(dataset, config, run, kept)[fold]
@@ -121,7 +123,7 @@ def training_device(device: str) -> str:
 
 
 def _check_run(run: Path, plan: Plan, paths: FoldPaths, resume: bool) -> None:
-    if paths.last.exists() and not resume:
+    if paths.begun and not resume:
         raise ConfigError(
             f"{paths.folder} holds a training already", hint="add --resume to go on, or choose another -o"
         )

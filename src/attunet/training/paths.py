@@ -20,6 +20,11 @@ class FoldPaths(FoldFiles):
         return self.folder / "checkpoints" / "last.ckpt"
 
     @property
+    def begun(self) -> bool:
+        """Whether the fold holds a training, or what is left of a finished one: nothing may take its place."""
+        return self.last.exists() or self.weights.exists()
+
+    @property
     def best(self) -> Path:
         """The averaged weights of the best validation."""
         return self.folder / "checkpoints" / "best.safetensors"
@@ -51,8 +56,8 @@ class FoldPaths(FoldFiles):
 
 
 def any_started(run: Path) -> bool:
-    """Whether a fold of this model folder has a checkpoint, so that its plan is settled."""
-    return any(FoldPaths(folder).last.exists() for folder in run.glob("fold_*"))
+    """Whether a fold of this model folder was begun, so that its plan and its folds are settled."""
+    return any(FoldPaths(folder).begun for folder in run.glob("fold_*"))
 
 
 def default_store() -> Path:
