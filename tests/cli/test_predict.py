@@ -12,6 +12,7 @@ import pytest
 
 from attunet.bundle import save_ensemble, save_refinement
 from attunet.cli.predict import predict
+from attunet.cli.prediction_run import predict_cases
 from attunet.config import Quality, Refinement
 from attunet.data.formats import read_label, read_volume, write_volume
 from attunet.data.volume import Volume
@@ -136,6 +137,21 @@ def test_a_prediction_goes_on_where_it_stopped(segment, scans, tmp_path):
     assert "2 of 2 cases written" in done.stderr
     assert (tmp_path / "masks" / "a.nii.gz").stat().st_mtime_ns == before
     assert set(json.loads((tmp_path / "masks" / "statistics.json").read_text())["cases"]) == {"a", "b", "c"}
+
+
+def test_statistics_of_what_is_done_survive_an_interruption(segment, scans, tmp_path, monkeypatch):
+    def interrupted(segmenter, cases, output, wanted, *, each, **_options):
+        predict_cases(segmenter, cases[:1], output, wanted, each=each)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("attunet.cli.predict.predict_cases", interrupted)
+    segment("-i", scans, "--statistics", "--report", tmp_path / "run.json")
+    monkeypatch.undo()
+    written = tmp_path / "masks" / "statistics.json"
+    assert set(json.loads(written.read_text())["cases"]) == {"a"}
+    assert [case["case"] for case in json.loads((tmp_path / "run.json").read_text())["cases"]] == ["a"]
+    segment("-i", scans, "--statistics", "--continue-prediction")
+    assert set(json.loads(written.read_text())["cases"]) == {"a", "b", "c"}
 
 
 def test_a_foreign_statistics_file_is_not_added_to(segment, scans, tmp_path):

@@ -100,3 +100,18 @@ def test_what_cannot_be_written_is_noted(segmenter, cases, tmp_path, monkeypatch
 
 def refuse(*_arguments):
     raise DataError("the disk is full")
+
+
+def test_a_case_that_fits_into_no_memory_is_noted(segmenter, cases, tmp_path):
+    class Full:
+        plan, read = segmenter.plan, staticmethod(segmenter.read)
+
+        @staticmethod
+        def predict(*_arguments, **_options):
+            raise MemoryError
+
+    seen = []
+    outcomes = predict_cases(Full(), cases[:2], tmp_path / "masks", Wanted(), each=seen.append)
+    assert seen == outcomes
+    assert {outcome.error for outcome in outcomes} == {"there is not enough memory for it"}
+    assert all("--max-memory" in outcome.hint for outcome in outcomes)

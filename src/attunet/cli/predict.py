@@ -36,7 +36,9 @@ def predict(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the masks.")],
     more: Annotated[list[Path] | None, typer.Argument(metavar="[PATH]...", help="More images, after -i A B C.")] = None,
-    fold: Annotated[str, typer.Option(help="Fold to use, or all: their probabilities are averaged.")] = "all",
+    fold: Annotated[
+        str, typer.Option(help="Folds to use, such as 0 or 0,2; or all: their probabilities are averaged.")
+    ] = "all",
     disable_tta: Annotated[bool, typer.Option("--disable-tta", help="Do not average over mirrored copies.")] = False,
     step_size: Annotated[float, typer.Option(min=0.05, max=1.0, help="Step between windows, in patches.")] = 0.5,
     save_probabilities: Annotated[
@@ -101,14 +103,25 @@ def predict(
     if dry_run:
         raise typer.Exit(2 if foresee_cases(segmenter, cases, wanted) else 0)
     started = time.perf_counter()
-    outcomes = predict_cases(segmenter, cases, output, wanted, skip_done=continue_prediction)
     worth = _worth(segmenter.refinement.quality)
+    outcomes: list[Outcome] = []
+
+    def save() -> None:
+        if statistics:
+            _write_statistics(outcomes, output / "statistics.json", worth, keep=continue_prediction)
+        if report:
+            write_text(report, json.dumps(_record(model, segmenter, wanted, outcomes), indent=2) + "\n")
+
+    try:
+        predict_cases(segmenter, cases, output, wanted, skip_done=continue_prediction, each=outcomes.append)
+    except BaseException:
+        if outcomes:  # what is done is told, though the rest is not
+            save()
+        raise
+    save()
     if statistics:
         _show_statistics(outcomes, worth)
-        _write_statistics(outcomes, output / "statistics.json", worth, keep=continue_prediction)
     _tell(outcomes, output, time.perf_counter() - started)
-    if report:
-        write_text(report, json.dumps(_record(model, segmenter, wanted, outcomes), indent=2) + "\n")
     failed = [outcome for outcome in outcomes if outcome.error]
     if failed:
         raise typer.Exit(2 if len(failed) == len(cases) else 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -62,10 +62,17 @@ class Outcome:
 
 
 def predict_cases(
-    segmenter: Segmenter, cases: Sequence[Case], output: Path, wanted: Wanted, *, skip_done: bool = False
+    segmenter: Segmenter,
+    cases: Sequence[Case],
+    output: Path,
+    wanted: Wanted,
+    *,
+    skip_done: bool = False,
+    each: Callable[[Outcome], None] = lambda _outcome: None,
 ) -> list[Outcome]:
     """Segment and write one case after another; a bad one is noted and passed over.
 
+    Args: `each` is called with every outcome at once, for what must survive an interruption.
     Raises: ConfigError when a mask would take the place of an image.
     """
     overwritten = [case.id for case in cases if mask_path(case, output).resolve() in map(Path.resolve, case.images)]
@@ -87,6 +94,7 @@ def predict_cases(
             for notice in outcome.notices:
                 notes().print(f"{outcome.case}: {notice}", style="yellow", markup=False, soft_wrap=True)
             outcomes.append(outcome)
+            each(outcome)
             progress.advance(overall)
     return outcomes
 
@@ -150,8 +158,9 @@ class _Worker:
                     turn.close()  # what is left to write is small
                 mask = self._save(result, case)
         except AttunetError as error:
-            seconds = round(time.perf_counter() - started, 3)
-            return Outcome(case.id, None, seconds, error=error.message, hint=error.hint)
+            return _failed(case, started, error.message, error.hint)
+        except MemoryError:
+            return _failed(case, started, "there is not enough memory for it", "give --max-memory, or free some")
         return Outcome(
             case.id,
             str(mask),
@@ -195,6 +204,10 @@ class _Worker:
             with self._drawing:  # matplotlib draws in one thread at a time
                 _draw(asked, self._segmenter, self._output)
         return asked.save(self._output, suffix=_suffix(case))  # last: the mask says that the case is done
+
+
+def _failed(case: Case, started: float, error: str, hint: str) -> Outcome:
+    return Outcome(case.id, None, round(time.perf_counter() - started, 3), error=error, hint=hint)
 
 
 def _agreement(result: Prediction) -> dict[str, Any]:
