@@ -1,8 +1,9 @@
 """Write the reference pages of the settings from their fields: python docs/reference/generate.py"""
 
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
-from attunet.config import NetworkConfig, Plan, Preprocessing, Refinement, Settings, TrainingConfig
+from attunet.config import NetworkConfig, Normalization, Plan, Preprocessing, Refinement, Settings, TrainingConfig
 
 PAGES: dict[str, tuple[str, str, type[Settings]]] = {
     "training.md": (
@@ -18,6 +19,7 @@ PAGES: dict[str, tuple[str, str, type[Settings]]] = {
         Refinement,
     ),
     "preprocessing.md": ("Preprocessing", "The `preprocessing` of a plan.", Preprocessing),
+    "normalization.md": ("Normalization", "One entry of `normalization` in `preprocessing`.", Normalization),
 }
 
 
@@ -26,9 +28,25 @@ def page(title: str, words: str, settings: type[Settings]) -> str:
     rows = [f"# {title}\n\n{words} Unknown keys are refused.\n\n| key | default | what it is |\n|---|---|---|"]
     for name, field in settings.model_fields.items():
         default = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True)}`"
-        kind = getattr(field.annotation, "__name__", "")
-        rows.append(f"| `{name}` | {default} | {field.description or kind} |")
+        choices = ", ".join(f"`{choice}`" for choice in _choices(field.annotation))
+        words = [field.description or _kind(field.annotation), *([f"One of {choices}."] if choices else [])]
+        rows.append(f"| `{name}` | {default} | {' '.join(words)} |")
     return "\n".join(rows) + "\n"
+
+
+def _kind(annotation: Any) -> str:
+    """Where the settings of a field are described, or what it is called."""
+    pages = {settings: name for name, (_title, _words, settings) in PAGES.items()}
+    called = annotation.__name__
+    return f"[{called}]({pages[annotation]})" if annotation in pages else called
+
+
+def _choices(annotation: Any) -> list[str]:
+    """The words that a field takes; none where it takes other things."""
+    if get_origin(annotation) is Literal:
+        return [choice for choice in get_args(annotation) if isinstance(choice, str)]
+    inner = [choice for part in get_args(annotation) for choice in _choices(part)]
+    return [*inner, "null"] if inner and type(None) in get_args(annotation) else inner
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ def test_the_listing_becomes_a_model_and_its_double_sigmoid_is_warned_of_once(tm
     assert done.exit_code == 0
     assert done.stderr.count("double sigmoid") == 1
     assert "recognised: listing, 2-D, gate additive" in done.stderr
+    assert "assumed, as weights do not say it: --spacing 1×1×1 mm; --labels class_1;" in done.stderr
     facts = json.loads(invoke(info, tmp_path / "model", "--json").stdout)
     assert facts["labels"] == {"background": 0, "class_1": 1}
     assert facts["patch size"] == [32, 32, 1]
@@ -50,6 +51,7 @@ def test_the_papers_network_takes_names_and_a_grid(tmp_path, invoke):
     done = invoke(convert, pth, "-o", tmp_path / "model", *typed)
     assert done.exit_code == 0
     assert "recognised: paper, 3-D, gate grid" in done.stderr
+    assert "assumed" not in done.stderr
     facts = json.loads(invoke(info, tmp_path / "model", "--json").stdout)
     assert facts["labels"] == {"background": 0, "liver": 5, "spleen": 2, "pancreas": 9}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,6 +12,9 @@ from attunet.cli.console import notes
 from attunet.cli.options import parse_labels, parse_numbers
 from attunet.cli.training_run import require_training
 from attunet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from attunet.config import Plan
 
 __all__ = ["convert"]
 
@@ -64,6 +67,9 @@ def convert(
         plan = convert_weights(weights, output, given, double_sigmoid=double_sigmoid)
     for text in sorted({str(entry.message) for entry in caught if "sigmoid" in str(entry.message)}):
         notes().print(text, style="yellow", soft_wrap=True)
+    if assumed := _assumed(plan, labels=labels, spacing=spacing, patch=patch):
+        text = f"assumed, as weights do not say it: {assumed}; with others than in their training the masks are wrong"
+        notes().print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
     network = plan.network
     notes().print(
         f"recognised: {plan.preset}, {network.spatial_dims}-D, gate {network.gate or 'none'}, "
@@ -72,3 +78,16 @@ def convert(
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _assumed(plan: Plan, *, labels: str | None, spacing: str | None, patch: str | None) -> str:
+    """What was not told of the images, and what it was taken to be."""
+    sizes, steps = (
+        "×".join(f"{value:g}" for value in triple) for triple in (plan.patch_size, plan.preprocessing.spacing)
+    )
+    found = {
+        f"--spacing {steps} mm": spacing,
+        f"--patch {sizes}": patch,
+        f"--labels {', '.join(plan.foreground)}": labels,
+    }
+    return "; ".join(text for text, told in found.items() if told is None)

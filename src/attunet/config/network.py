@@ -18,7 +18,9 @@ class NetworkConfig(Settings):
 
     spatial_dims: Literal[2, 3] = Field(description="2 for images and slices, 3 for volumes.")
     in_channels: int = Field(ge=1, description="Channels of the input image.")
-    out_channels: int = Field(ge=1, description="Classes, background included.")
+    out_channels: int = Field(
+        ge=1, description="Classes, background included; of regions one each, without background."
+    )
     channels: tuple[int, ...] = Field(min_length=2, description="Feature channels per level, finest first.")
     strides: tuple[tuple[int, ...], ...] = Field(
         description="Downsampling per axis between level i and i+1; one entry fewer than channels."

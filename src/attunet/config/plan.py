@@ -43,7 +43,9 @@ class Preprocessing(Settings):
         2,
         description="Canonical axis (0 left-right, 1 front-back, 2 up-down) moved last; slices are cut along it.",
     )
-    normalization: tuple[Normalization, ...] = Field(description="One per channel.")
+    normalization: tuple[Normalization, ...] = Field(
+        description="One per channel: see [normalization](normalization.md)."
+    )
     crop_to_content: bool = Field(
         True, description="Cut away margins in which every channel is at its minimum, or (ct) not above its clip bound."
     )
@@ -88,7 +90,7 @@ class Plan(Settings):
     preset: Literal["default", "paper", "listing"] = Field("default", description="Family of the network.")
     preprocessing: Preprocessing
     patch_size: Triple = Field(description="Voxels of the model grid; the last is 1 for a 2-D network.")
-    batch_size: int = Field(ge=1)
+    batch_size: int = Field(ge=1, description="Patches in one optimiser step.")
     accumulation: int = Field(
         1,
         ge=1,
@@ -108,7 +110,7 @@ class Plan(Settings):
     mirror_swaps: tuple[tuple[str, str], ...] = Field(
         (), description="Labels that change places when the left-right axis is mirrored, such as the two kidneys."
     )
-    fingerprint: FingerprintSummary
+    fingerprint: FingerprintSummary = Field(description="What the data set was like; planning has used it.")
     reasons: dict[str, str] = Field(description="Why each number is what it is.")
 
     @model_validator(mode="after")
