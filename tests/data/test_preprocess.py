@@ -9,16 +9,9 @@ from hypothesis import strategies as st
 
 from attunet.config import Normalization, Preprocessing
 from attunet.data.orientation import canonical
-from attunet.data.preprocess import (
-    IGNORED,
-    model_affine,
-    prepare,
-    prepare_label,
-    restore,
-    restore_labels,
-    restore_regions,
-    untouched,
-)
+from attunet.data.preprocess import IGNORED, prepare, prepare_label
+from attunet.data.restoration.whole import restore, restore_labels, restore_regions
+from attunet.data.trail import model_affine
 from attunet.data.volume import Volume
 from attunet.errors import DataError, GeometryError, LabelError
 
@@ -296,14 +289,6 @@ def test_regions_are_painted_in_order_over_the_background():
     assert painted.dtype == np.uint16
     with pytest.raises(LabelError, match="one per region"):
         restore_regions(likely, trail, (0, 1))
-
-
-def test_what_lies_on_the_images_own_grid_is_restored_as_it_is():
-    volume = Volume(np.zeros((1, 4, 5, 6)), oriented_affine((2, 0, 1), (1, -1, 1), (1, 2, 3), (0, 0.1, 0)))
-    array = np.random.default_rng(0).normal(size=(2, 4, 5, 6)).astype(np.float32)
-    trail = untouched(volume, plan((1, 1, 1)))
-    np.testing.assert_array_equal(restore(array, trail), array)
-    np.testing.assert_array_equal(restore_labels(array, trail, (0, 1)), array.argmax(0))
 
 
 def test_arrays_of_another_grid_or_class_count_are_refused():

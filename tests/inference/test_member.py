@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from attunet.data.volume import Volume
+from attunet.inference.agenda import Options, make_agenda
 from attunet.inference.engines.engine import EngineOutput
-from attunet.inference.member import Member, Pass, ask, gate_strides
+from attunet.inference.member import Member, gate_strides
+from attunet.inference.segmenter import Segmenter
+from attunet.inference.streaming import segment
 
 LABELS = {"background": 0, "kidney_left": 1, "kidney_right": 2}
 SHAPE = (16, 12, 8)
@@ -46,7 +49,9 @@ def volume(shape=SHAPE):
 
 
 def says(members, image=None, **how):
-    return ask(members, image or volume(), Pass(**how), lambda _done, _total: None)
+    """What the members make of an image together, and where attention is known."""
+    agenda = make_agenda(members, image or volume(), Options(**how))
+    return segment(agenda.tasks, agenda.how, agenda.course, probabilities=True), agenda.content
 
 
 def softmax(logits):
@@ -56,7 +61,7 @@ def softmax(logits):
 def test_folds_are_averaged_as_probabilities(make_plan_of):
     plan = make_plan_of()
     one, other = np.array([2.0, 0, 0]), np.array([0, 0, 1.0])
-    answer = says([Member("m", plan, (Constant(*one), Constant(*other)))], attention=True)
+    answer, _ = says([Member("m", plan, (Constant(*one), Constant(*other)))], attention=True)
     expected = (softmax(one) + softmax(other)) / 2
     np.testing.assert_allclose(answer.probabilities[:, 3, 3, 3], expected, rtol=1e-5)
     np.testing.assert_allclose(answer.attention["level2"], 1.0, rtol=1e-5)
@@ -67,7 +72,7 @@ def test_members_of_other_grids_are_averaged_on_the_images(make_plan_of):
     one, other = np.array([2.0, 0, 0]), np.array([0, 0, 1.0])
     flat = Constant(*other)
     flat_engine = type("Flat", (), {"name": "flat", "batch": 2, "__call__": lambda _, x: flatten(flat(x[..., None]))})()
-    answer = says([Member("3d", fine, (Constant(*one),)), Member("2d", coarse, (flat_engine,))], attention=True)
+    answer, _ = says([Member("3d", fine, (Constant(*one),)), Member("2d", coarse, (flat_engine,))], attention=True)
     assert answer.probabilities.shape == (3, *SHAPE)
     np.testing.assert_allclose(answer.probabilities[:, 3, 3, 3], (softmax(one) + softmax(other)) / 2, rtol=1e-4)
     assert {name: alpha.shape for name, alpha in answer.attention.items()} == {
@@ -86,8 +91,8 @@ def test_attention_is_known_where_every_member_sees_content(make_plan_of):
     image[content] = 1 + np.random.default_rng(0).uniform(size=(16, 14, 9))
     members = [Member(name, plan, (Constant(1.0, 0, 0),)) for name, plan in (("a", whole), ("b", cropping))]
     for names, expected in ((members, content), (members[:1], tuple(slice(0, n) for n in image.shape))):
-        answer = says(names, Volume.from_array(image), attention=True)
-        assert answer.content == expected
+        answer, known = says(names, Volume.from_array(image), attention=True)
+        assert known == expected
         assert all((alpha[:, *expected] > 0).all() for alpha in answer.attention.values())
 
 
@@ -96,7 +101,7 @@ def flatten(output):
 
 
 def test_the_temperature_divides_the_logits(make_plan_of):
-    answer = says([Member("m", make_plan_of(), (Constant(2.0, 0, 1.0),), temperature=2.0)])
+    answer, _ = says([Member("m", make_plan_of(), (Constant(2.0, 0, 1.0),), temperature=2.0)])
     np.testing.assert_allclose(answer.probabilities[:, 0, 0, 0], softmax(np.array([1.0, 0, 0.5])), rtol=1e-5)
 
 
@@ -104,8 +109,7 @@ def test_the_temperature_divides_the_logits(make_plan_of):
 def test_left_and_right_change_places_in_the_mirror(swaps, make_plan_of):
     """A network that knows the sides by place agrees with its mirrored copy only when the two are exchanged."""
     plan = make_plan_of(labels=LABELS, mirror_axes=(0, 1), mirror_swaps=swaps)
-    likely = says([Member("m", plan, (Sides(),))]).probabilities
-    plain = says([Member("m", plan, (Sides(),))], mirror=False).probabilities
+    likely, plain = (says([Member("m", plan, (Sides(),))], mirror=mirror)[0].probabilities for mirror in (True, False))
     if swaps:
         np.testing.assert_allclose(likely, plain, atol=1e-5)
     else:
@@ -115,7 +119,7 @@ def test_left_and_right_change_places_in_the_mirror(swaps, make_plan_of):
 def test_progress_counts_the_windows_of_all(make_plan_of):
     plan, seen = make_plan_of(mirror_axes=(0, 1, 2)), []
     members = [Member("a", plan, (Constant(1, 0, 0),) * 2), Member("b", plan, (Constant(1, 0, 0),))]
-    ask(members, volume((20, 12, 8)), Pass(), lambda *counts: seen.append(counts))
+    Segmenter(tuple(members)).predict(volume((20, 12, 8)), advance=lambda *counts: seen.append(counts))
     assert seen[-1] == (6, 6)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attunet.data.preprocess import prepare, untouched
+from attunet.data.preprocess import prepare
+from attunet.data.restoration.whole import restore
 from attunet.data.volume import Volume
-from attunet.inference.outputs import activate, decide, expected_dice, on_image, winners
+from attunet.inference.outputs import activate, as_probabilities, decide, expected_dice, winners
 
 REGIONS = {"whole": (1, 2), "core": (2,)}
 
@@ -57,9 +58,9 @@ def test_the_most_probable_class_is_written_with_its_value(classes):
 
 
 def test_regions_are_painted_where_above_one_half(regions):
-    volume = Volume.from_array(np.zeros((4, 1, 1)))
+    trail = prepare(Volume.from_array(np.zeros((4, 1, 1))), regions.preprocessing).trail
     likely = np.array([[0.4, 0.6, 0.6, 0.2], [0.4, 0.4, 0.9, 0.7]], np.float32).reshape(2, 4, 1, 1)
-    assert decide(likely, untouched(volume, regions.preprocessing), regions).ravel().tolist() == [0, 1, 2, 2]
+    assert decide(likely, trail, regions).ravel().tolist() == [0, 1, 2, 2]
 
 
 def test_outside_the_content_all_is_background(classes, regions):
@@ -67,7 +68,7 @@ def test_outside_the_content_all_is_background(classes, regions):
     padded[2:6, 2:6, 2:6] = np.arange(1, 65).reshape(4, 4, 4)
     for plan, outputs in ((classes, 3), (regions, 2)):
         trail = prepare(Volume.from_array(padded), plan.preprocessing).trail
-        likely = on_image(activate(random_logits(outputs, trail.model_shape), plan), trail, plan)
+        likely = as_probabilities(restore(activate(random_logits(outputs, trail.model_shape), plan), trail), plan)
         assert likely.shape == (outputs, 8, 8, 8)
         assert likely[:, 0, 0, 0].tolist() == ([1, 0, 0] if plan is classes else [0, 0])
 

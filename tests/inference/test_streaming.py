@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attunet.config import Normalization, Preprocessing
+from attunet.data.restoration.whole import restore
 from attunet.data.volume import Volume
 from attunet.inference.agenda import Options, make_agenda
 from attunet.inference.engines.engine import EngineOutput
-from attunet.inference.member import Member, Pass, ask
-from attunet.inference.outputs import decide, expected_dice, on_image
+from attunet.inference.member import Member, Pass
+from attunet.inference.outputs import as_probabilities, decide, expected_dice
 from attunet.inference.streaming import segment
 from attunet.inference.windows.slabs import Course
 
@@ -103,16 +104,16 @@ def plan(make_plan_of):
 
 @settings(max_examples=120)
 @given(data=st.data(), course=courses, step=st.floats(0.3, 1.0), mirror=st.booleans())
-def test_slabs_and_bands_give_the_whole_grids_answer(data, course, step, mirror, plan):
+def test_slabs_and_bands_give_the_whole_grids_answer(data, course, step, mirror, plan, ask):
     member, volume = data.draw(problems(plan))
     how = Pass(step, mirror, attention=True)
-    answer = ask([member], volume, how, lambda _done, _total: None)
+    answer = ask([member], volume, how)
     agenda = make_agenda([member], volume, Options(step, mirror, attention=True))
     result = segment(agenda.tasks, how, course, probabilities=True)
     np.testing.assert_array_equal(result.mask[0], decide(answer.probabilities, answer.trail, member.plan))
     assert result.mask.dtype == np.uint8
     np.testing.assert_allclose(
-        result.probabilities, on_image(answer.probabilities, answer.trail, member.plan), atol=2e-6
+        result.probabilities, as_probabilities(restore(answer.probabilities, answer.trail), member.plan), atol=2e-6
     )
     assert result.attention.keys() == answer.attention.keys()
     for gate, alpha in answer.attention.items():
@@ -128,12 +129,12 @@ def test_slabs_and_bands_give_the_whole_grids_answer(data, course, step, mirror,
 
 @settings(max_examples=40)
 @given(data=st.data(), course=courses, mirror=st.booleans())
-def test_members_of_other_grids_go_in_step(data, course, mirror, plan):
+def test_members_of_other_grids_go_in_step(data, course, mirror, plan, ask):
     one, volume = data.draw(problems(plan))
     other = data.draw(problems(plan).filter(lambda drawn: drawn[0].plan.regions == one.plan.regions))[0]
     members = [one, replace(other, name="two")]
     how = Pass(0.6, mirror, attention=True)
-    answer = ask(members, volume, how, lambda _done, _total: None)
+    answer = ask(members, volume, how)
     agenda = make_agenda(members, volume, Options(0.6, mirror, attention=True))
     result = segment(agenda.tasks, how, course, probabilities=True)
     np.testing.assert_allclose(result.probabilities, answer.probabilities, atol=1e-5)

@@ -16,7 +16,8 @@ from attunet.data.folds import Split
 from attunet.errors import ConfigError
 from attunet.evaluation.scores import score_case
 from attunet.inference.segmenter import Segmenter
-from attunet.selection.comparison import Candidate, Verdict, candidates_of, common_folds, judge_runs
+from attunet.selection.candidates import Candidate, Verdict, candidates_of
+from attunet.selection.comparison import common_folds, judge_runs
 
 LABELS = {"background": 0, "blob": 1}
 

@@ -12,7 +12,7 @@ from attunet.bundle import fold_folder, load_bundle, load_model, save_refinement
 from attunet.config import Quality, Refinement
 from attunet.data.folds import Split
 from attunet.errors import BundleError, ConfigError
-from attunet.selection.comparison import Candidate, Verdict
+from attunet.selection.candidates import Candidate, Verdict
 from attunet.selection.ensemble import Selection, choose, name_runs, select, write_selection
 
 QUALITY = Quality(cases=9, spearman=0.7, low=0.4, high=0.9, error=0.02)

@@ -13,8 +13,8 @@ from attunet.bundle import fold_folder, load_bundle, save_manifest
 from attunet.config import TrainingConfig
 from attunet.data.folds import Split
 from attunet.errors import ConfigError, DatasetError
+from attunet.inference.segmenter import Segmenter
 from attunet.planning.layers import count_parameters
-from attunet.selection import verdicts
 from attunet.selection.paired_runs import compare_runs, shared_cases, write_comparison
 
 LABELS = {"background": 0, "blob": 1}
@@ -55,7 +55,7 @@ def test_runs_are_judged_on_all_unseen_cases_and_nothing_is_done_twice(runs, tmp
     assert gated.parameters > plain.parameters == count_parameters(load_bundle(runs["plain"]).plan.network)
     assert gated.flops > plain.flops > 0
     assert gated.steps == {}
-    monkeypatch.setattr(verdicts, "ask", lambda *_: pytest.fail("it was predicted already"))
+    monkeypatch.setattr(Segmenter, "predict", lambda *_: pytest.fail("it was predicted already"))
     again = compare_runs(runs, tmp_path / "out", device="cpu")
     assert again.differences == found.differences
 

@@ -39,7 +39,10 @@ def select(
     with progress_bar() as progress:
         task = progress.add_task("comparing", total=None)
         found = choose(
-            named, device=device, advance=lambda done, total: progress.update(task, completed=done, total=total)
+            named,
+            device=device,
+            scratch=output.resolve().parent,
+            advance=lambda done, total: progress.update(task, completed=done, total=total),
         )
     results().print(_table(found), highlight=False)
     write_selection(found, output)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import nan, prod
+from math import isnan, nan, prod
+from statistics import fmean
 from typing import Self, TypeVar
 
 import numpy as np
@@ -24,6 +25,7 @@ __all__ = [
     "Values",
     "dice_case",
     "foreground",
+    "known_mean",
     "score_case",
     "scored_labels",
     "targets",
@@ -180,6 +182,12 @@ def dice_case(
         for name, values in scored_labels(plan).items()
         if annotated is None or name in annotated
     }
+
+
+def known_mean(values: Iterable[float]) -> float:
+    """Mean of what is not nan; nan when all is."""
+    known = [float(value) for value in values if not isnan(value)]
+    return fmean(known) if known else nan
 
 
 def _mask(array: Array, value: Values) -> Mask:

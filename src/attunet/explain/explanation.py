@@ -6,9 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from math import isnan, nan
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from attunet.bundle import load_bundle, save_refinement
@@ -16,7 +14,7 @@ from attunet.config import Plan, Worth
 from attunet.data.cases import Case, GeometryPolicy, read_image, read_label_of
 from attunet.data.formats import read_label
 from attunet.data.volume import Volume
-from attunet.evaluation.scores import scored_labels
+from attunet.evaluation.scores import known_mean, scored_labels
 from attunet.evaluation.summary_file import plain
 from attunet.explain.agreement import Agreement, rank_correlation
 from attunet.explain.interventions.ablation_summary import Ablation
@@ -62,8 +60,7 @@ class Explained:
     @property
     def mean_dice(self) -> float:
         """Mean of the labels that count; nan when none does."""
-        known = [value for value in self.dice.values() if not isnan(value)]
-        return fmean(known) if known else nan
+        return known_mean(self.dice.values())
 
     def image(self) -> Volume:
         """Read again. Raises: FormatError."""

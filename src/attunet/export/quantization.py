@@ -16,17 +16,16 @@ import numpy.typing as npt
 
 from attunet.bundle import FoldFiles, Quantization, fold_cases, fold_folder
 from attunet.config import Plan
-from attunet.data.cases import Case, read_case
+from attunet.data.cases import read_case
 from attunet.data.folds import Split
 from attunet.data.preprocess import prepare, prepare_label
 from attunet.data.volume import Array
 from attunet.errors import DatasetError, EngineError
-from attunet.evaluation.metrics import count
-from attunet.evaluation.scores import scored_labels
+from attunet.evaluation.scores import dice_case, known_mean
 from attunet.export.telemetry import keep_to_ourselves
 from attunet.files import staged
 from attunet.inference.engines.engine import window_shape
-from attunet.inference.engines.openvino_engine import OpenVINOEngine
+from attunet.inference.engines.openvino_engine import OpenVINOEngine, openvino_core
 from attunet.inference.member import Member
 from attunet.inference.segmenter import Segmenter
 
@@ -89,7 +88,7 @@ def write_quantized(graph: Path, patches: Sequence[Floats], target: Path) -> Non
     nncf.set_log_level(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
         quantized = nncf.quantize(
-            ov.Core().read_model(graph),
+            openvino_core().read_model(graph),
             nncf.Dataset(list(patches)),
             subset_size=len(patches),
             ignored_scope=nncf.IgnoredScope(types=["Multiply"], validate=False),
@@ -125,7 +124,8 @@ def mean_dice(segmenter: Segmenter, run: Path, fold: int, advance: Callable[[], 
     for case in fold_cases(run, fold):
         image, label = read_case(case, geometry=geometry)
         assert label is not None
-        found.append(_dice(label.array[0], segmenter.predict(image).segmentation.array[0], segmenter.plan, case))
+        mask = segmenter.predict(image).segmentation.array[0]
+        found.append(known_mean(dice_case(label.array[0], mask, segmenter.plan, case.annotated).values()))
         advance()
     return found
 
@@ -147,10 +147,3 @@ def _cut(image: Floats, centre: Array, plan: Plan) -> Floats:
     starts = np.clip(centre - np.array(plan.patch_size) // 2, 0, np.subtract(padded.shape[1:], plan.patch_size))
     i, j, k = (slice(start, start + edge) for start, edge in zip(starts, plan.patch_size, strict=True))
     return np.ascontiguousarray(padded[:, i, j, k].reshape(1, *window_shape(plan)))
-
-
-def _dice(truth: Array, mask: Array, plan: Plan, case: Case) -> float:
-    known = np.ones(truth.shape, bool) if plan.ignore_label is None else truth != plan.ignore_label
-    wanted = {name: v for name, v in scored_labels(plan).items() if case.annotated is None or name in case.annotated}
-    found = [count(np.isin(truth, v) & known, np.isin(mask, v) & known).dice for v in wanted.values()]
-    return float(np.mean(kept)) if (kept := [dice for dice in found if not np.isnan(dice)]) else float("nan")

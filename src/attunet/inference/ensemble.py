@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from attunet.data.restoration import Band
+from attunet.data.restoration.route import Band
 from attunet.inference.member import Pass
 from attunet.inference.outputs import DiceSums, as_probabilities, codes_of
 from attunet.inference.task import Kept, Task, few_rows

@@ -1,27 +1,22 @@
-"""`Member`: one trained run inside a segmenter; `ask`: what several of them say together."""
+"""`Member`: one trained run inside a segmenter."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from attunet.config import Plan
-from attunet.data.preprocess import Trail, prepare, restore, untouched
-from attunet.data.volume import Volume
 from attunet.inference.engines.engine import Engine
-from attunet.inference.outputs import activate, on_image
+from attunet.inference.outputs import activate
 from attunet.inference.windows.running import Windows
 from attunet.inference.windows.sliding_window import Stitched, sliding_window
-from attunet.inference.windows.tiling import count_windows
 
-__all__ = ["Answer", "Member", "Pass", "ask", "gate_strides"]
+__all__ = ["Member", "Pass", "gate_strides"]
 
 Floats = npt.NDArray[np.float32]
-Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -51,11 +46,6 @@ class Member:
     engines: tuple[Engine, ...]
     temperature: float = 1.0
     air: float | None = None
-
-    def windows(self, image: Floats, step: float) -> int:
-        """How many windows its engines run over a prepared image (C, I, J, K), mirrored copies counted as one."""
-        i, j, k = image.shape[1:]
-        return count_windows((i, j, k), self.plan.patch_size, step) * len(self.engines)
 
     def answer(self, image: Floats, how: Pass) -> Stitched:
         """Probabilities (as `logits` of the result) and attention for a prepared image, on the model grid."""
@@ -89,58 +79,6 @@ class Member:
             advance=blending.advance,
         )
         return Stitched(activate(stitched.logits, self.plan, self.temperature), stitched.attention)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Probabilities (outputs, I, J, K) on the model grid of the trail, attention (maps, I, J, K) on the image's own.
-
-    content: the box of the image's grid in which the attention of all members is known; outside it is 0.
-    """
-
-    probabilities: Floats
-    trail: Trail
-    attention: dict[str, Floats]
-    content: Box
-
-
-def ask(members: Sequence[Member], volume: Volume, how: Pass, advance: Callable[[int, int], None]) -> Answer:
-    """What the members say of a volume.
-
-    One member answers on its model grid. Several are averaged on the image's own grid, as their model grids differ,
-    which takes two arrays of all classes at full size; their gates are named MEMBER/GATE.
-    Args: the pass, whose progress is overruled; called with the windows done and the windows in all.
-    Raises: DataError, GeometryError as `prepare`.
-    """
-    prepared = [prepare(volume, member.plan.preprocessing) for member in members]
-    total = sum(member.windows(each.array, how.step) for member, each in zip(members, prepared, strict=True))
-    done = 0
-
-    def count(windows: int) -> None:
-        nonlocal done
-        done += windows
-        advance(done, total)
-
-    counted = Pass(how.step, how.mirror, how.attention, count)
-    gates: dict[str, Floats] = {}
-    average: Floats | None = None
-    for member, each in zip(members, prepared, strict=True):
-        stitched = member.answer(each.array, counted)
-        prefix = f"{member.name}/" if len(members) > 1 else ""
-        gates |= {f"{prefix}{gate}": restore(alpha, each.trail) for gate, alpha in stitched.attention.items()}
-        if len(members) == 1:
-            return Answer(stitched.logits, each.trail, gates, each.trail.content)
-        share = on_image(stitched.logits, each.trail, member.plan)
-        share /= len(members)
-        average = share if average is None else np.add(average, share, out=average)
-    assert average is not None
-    content = min((each.trail.content for each in prepared), key=_size)
-    return Answer(average, untouched(volume, members[0].plan.preprocessing), gates, content)
-
-
-def _size(box: Box) -> int:
-    """Voxels in it. A member sees the content or, uncropped, all of the image: the smaller box lies in the larger."""
-    return math.prod(part.stop - part.start for part in box)
 
 
 def gate_strides(plan: Plan) -> dict[str, tuple[int, int, int]]:

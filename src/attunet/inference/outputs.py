@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from attunet.config import Plan
-from attunet.data.preprocess import Trail, restore, restore_labels, restore_regions
+from attunet.data.restoration.whole import restore_labels, restore_regions
+from attunet.data.restoration.winning import Codes
 from attunet.data.slabs import cores, each_slab
+from attunet.data.trail import Trail
 from attunet.data.volume import Array
-from attunet.data.winning import Codes
 
-__all__ = ["DiceSums", "activate", "as_probabilities", "codes_of", "decide", "expected_dice", "on_image", "winners"]
+__all__ = ["DiceSums", "activate", "as_probabilities", "codes_of", "decide", "expected_dice", "winners"]
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -65,11 +66,6 @@ def codes_of(probabilities: Floats, plan: Plan) -> Codes:
     for index, channel in enumerate(probabilities, start=1):
         codes[channel > 0.5] = index
     return codes
-
-
-def on_image(probabilities: Floats, trail: Trail, plan: Plan) -> Floats:
-    """The probabilities on the original grid, float32 (outputs, I, J, K); outside the content all is background."""
-    return as_probabilities(restore(probabilities, trail), plan)
 
 
 def as_probabilities(restored: Floats, plan: Plan) -> Floats:

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from attunet.config import Plan
-from attunet.data.preprocess import Prepared, Trail, blank_mask
-from attunet.data.restoration import Band, Route, bands_of
+from attunet.data.preprocess import Prepared
+from attunet.data.restoration.mask import blank_mask
+from attunet.data.restoration.route import Band, Route, bands_of
+from attunet.data.restoration.winning import Codes
+from attunet.data.trail import Trail
 from attunet.data.volume import Array
-from attunet.data.winning import Codes
 from attunet.inference.limits.scratch import Scratch
 from attunet.inference.member import Member, Pass
 from attunet.inference.windows.slabs import Course, Slab, slabs_of
@@ -69,7 +71,7 @@ class Kept:
         self.values = np.array(values, self.mask.dtype)
         self.likely = Scratch((len(plan.outputs), *trail.shape), folder) if probabilities else None
         if self.likely is not None and not plan.regions and trail.cropped_shape != _upright(trail):
-            self.likely.array[0] = 1
+            self.likely.fill(0, 1.0)
         self.attention: dict[str, Scratch] = {}
 
     def write_mask(self, target: Array, rows: slice, codes: Codes) -> None:

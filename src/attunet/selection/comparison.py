@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import combinations
 from math import nan
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
@@ -17,81 +16,20 @@ from attunet.bundle import check_agreement, finished_folds, fold_cases, fold_fol
 from attunet.config import Plan
 from attunet.data.cases import Case, read_label_of
 from attunet.data.folds import Split
-from attunet.data.preprocess import untouched
 from attunet.data.volume import Array, Volume
 from attunet.errors import ConfigError
-from attunet.evaluation.bootstrap import means_interval
-from attunet.evaluation.scores import dice_case, scored_labels
-from attunet.inference.member import Pass, ask
-from attunet.inference.outputs import decide, expected_dice, on_image
+from attunet.evaluation.scores import dice_case, known_mean, scored_labels
+from attunet.inference.outputs import DiceSums, codes_of
 from attunet.inference.segmenter import Segmenter
+from attunet.inference.task import few_rows
+from attunet.selection.candidates import Candidate, Verdict, candidates_of
 
-__all__ = ["Candidate", "Verdict", "candidates_of", "check_datasets", "common_folds", "judge_runs"]
+__all__ = ["check_datasets", "common_folds", "judge_runs"]
 
-Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
 Advance = Callable[[int, int], None]
 
-
-@dataclass(frozen=True)
-class Verdict:
-    """What one candidate made of one case.
-
-    Args:
-        dice: of each foreground label; nan where it is in neither mask, or was not drawn in this case.
-        expected: mean of the Dice that the probabilities themselves promise; nan when every label seems absent.
-        agreement: mean Dice of its members' masks, pair by pair; nan for a single run.
-        seconds: what its members took together.
-    """
-
-    dice: tuple[float, ...]
-    expected: float
-    agreement: float
-    seconds: float
-
-    @property
-    def mean_dice(self) -> float:
-        """Mean of the labels that count; nan when none does."""
-        return _mean(self.dice)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A run, or several whose probabilities are averaged, and its verdict on each case, by the case's id."""
-
-    members: tuple[str, ...]
-    verdicts: Mapping[str, Verdict]
-
-    @property
-    def name(self) -> str:
-        """The members, joined by a plus."""
-        return " + ".join(self.members)
-
-    @property
-    def table(self) -> Doubles:
-        """Dice (cases, labels)."""
-        return np.array([verdict.dice for verdict in self.verdicts.values()], np.float64)
-
-    @property
-    def mean_dice(self) -> float:
-        """Mean of the labels' mean Dice; nan when no label occurs anywhere."""
-        return _mean([_mean(column) for column in self.table.T])
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95% bootstrap confidence interval of the mean Dice, the cases drawn anew."""
-        return means_interval(self.table)
-
-    @property
-    def seconds(self) -> float:
-        """Mean time a case."""
-        return fmean(verdict.seconds for verdict in self.verdicts.values())
-
-
-def candidates_of(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Every run, every pair and all of them."""
-    sizes = sorted({1, min(2, len(names)), len(names)})
-    return [members for size in sizes for members in combinations(names, size)]
+_SLAB = 2**24  # numbers of all classes that are averaged at once
 
 
 def common_folds(runs: Mapping[str, Path]) -> tuple[int, ...]:
@@ -124,13 +62,15 @@ def judge_runs(
     runs: Mapping[str, Path],
     *,
     device: str = "auto",
+    scratch: Path | None = None,
     advance: Advance = lambda _done, _total: None,
 ) -> tuple[Candidate, ...]:
     """Let every fold segment the cases it has not seen, and score each run, each pair and all runs together.
 
     The networks are judged as they are, without what a run's own cross-validation taught. Of one case the
-    probabilities of all runs are held at once.
-    Args: the runs by name; called with the cases done and the cases in all.
+    probabilities of all runs are kept at once, in files where they are large.
+    Args: the runs by name; a folder for probabilities that are too large for memory; called with the cases done and the
+        cases in all.
     Raises: ConfigError when the runs differ in task, data set or folds; DatasetError, DataError and their kinds for
         cases that are gone or cannot be read.
     """
@@ -146,7 +86,7 @@ def judge_runs(
         for case in cases:
             _, image = next(iter(segmenters.values())).read(case)
             truth = read_label_of(case, image, geometry=geometry).array[0]
-            for members, verdict in _judge_case(segmenters, case, image, truth, list(verdicts)):
+            for members, verdict in _judge_case(segmenters, case, image, truth, list(verdicts), scratch):
                 verdicts[members][case.id] = verdict
             done += 1
             advance(done, total)
@@ -174,7 +114,7 @@ def _check_fold(runs: Mapping[str, Path], fold: int) -> None:
 
 @dataclass(frozen=True)
 class _Said:
-    """Probabilities (outputs, I, J, K) and mask (I, J, K) on the image's grid, expected Dice, seconds it took."""
+    """Probabilities (outputs, I, J, K), in a file where large, mask (I, J, K), expected Dice, seconds it took."""
 
     probabilities: Floats
     mask: Array
@@ -183,52 +123,55 @@ class _Said:
 
 
 def _judge_case(
-    segmenters: Mapping[str, Segmenter], case: Case, image: Volume, truth: Array, candidates: Sequence[tuple[str, ...]]
+    segmenters: Mapping[str, Segmenter],
+    case: Case,
+    image: Volume,
+    truth: Array,
+    candidates: Sequence[tuple[str, ...]],
+    scratch: Path | None,
 ) -> Iterator[tuple[tuple[str, ...], Verdict]]:
     plan = next(iter(segmenters.values())).plan
-    alone = {name: _say(segmenter, image) for name, segmenter in segmenters.items()}
+    alone = {name: _say(segmenter, image, scratch) for name, segmenter in segmenters.items()}
     for members in candidates:
         said = [alone[name] for name in members]
-        result = said[0] if len(said) == 1 else _join(said, image, plan)
+        mask, expected = (said[0].mask, said[0].expected) if len(said) == 1 else _join(said, plan)
         pairs = combinations([each.mask for each in said], 2)
         verdict = Verdict(
-            dice=_dice(truth, result.mask, plan, case.annotated),
-            expected=result.expected,
-            agreement=_mean([_mean(_dice(first, second, plan)) for first, second in pairs]),
-            seconds=result.seconds,
+            dice=_dice(truth, mask, plan, case.annotated),
+            expected=expected,
+            agreement=known_mean([known_mean(_dice(first, second, plan)) for first, second in pairs]),
+            seconds=sum(each.seconds for each in said),
         )
         yield members, verdict
 
 
-def _say(segmenter: Segmenter, image: Volume) -> _Said:
-    """As `Segmenter.predict` does it for a single run."""
-    started, plan = time.perf_counter(), segmenter.plan
-    answer = ask(segmenter.members, image, Pass(), lambda _done, _total: None)
-    mask = decide(answer.probabilities, answer.trail, plan)
-    seconds = time.perf_counter() - started
-    restored = on_image(answer.probabilities, answer.trail, plan)
-    return _Said(restored, mask, _expected(answer.probabilities, plan), seconds)
+def _say(segmenter: Segmenter, image: Volume, scratch: Path | None) -> _Said:
+    started = time.perf_counter()
+    result = segmenter.predict(image, probabilities=True, scratch=scratch)
+    assert result.probabilities is not None
+    expected = _mean_of(result.expected_dice)
+    return _Said(result.probabilities.array, result.segmentation.array[0], expected, time.perf_counter() - started)
 
 
-def _join(said: Sequence[_Said], image: Volume, plan: Plan) -> _Said:
-    """As `Segmenter.predict` does it for an ensemble."""
-    average = np.zeros_like(said[0].probabilities)
-    for each in said:
-        average += each.probabilities / np.float32(len(said))
-    mask = decide(average, untouched(image, plan.preprocessing), plan)
-    return _Said(average, mask, _expected(average, plan), sum(each.seconds for each in said))
+def _join(said: Sequence[_Said], plan: Plan) -> tuple[Array, float]:
+    """Mask and expected Dice of the average, as of an ensemble; slab by slab."""
+    mask, sums = np.empty_like(said[0].mask), DiceSums.none(plan)
+    values = np.array(tuple(plan.labels.values()), mask.dtype)
+    outputs, i, j, depth = said[0].probabilities.shape
+    for planes in few_rows(slice(0, depth), max(1, _SLAB // (outputs * i * j))):
+        average = np.zeros((outputs, i, j, planes.stop - planes.start), np.float32)
+        for each in said:
+            average += each.probabilities[..., planes] / np.float32(len(said))
+        mask[..., planes] = values.take(codes_of(average, plan))
+        sums += DiceSums.of_all(average, plan)
+    return mask, _mean_of(sums.expected_dice(plan))
 
 
-def _expected(probabilities: Floats, plan: Plan) -> float:
-    return _mean([dice for dice in expected_dice(probabilities, plan).values() if dice is not None])
+def _mean_of(expected: Mapping[str, float | None]) -> float:
+    return known_mean([dice for dice in expected.values() if dice is not None])
 
 
 def _dice(truth: Array, mask: Array, plan: Plan, annotated: Sequence[str] | None = None) -> tuple[float, ...]:
     """Of each foreground label; nan where it was not drawn."""
     scores = dice_case(truth, mask, plan, annotated)
     return tuple(scores.get(name, nan) for name in scored_labels(plan))
-
-
-def _mean(values: Sequence[float] | Doubles) -> float:
-    known = [float(value) for value in values if not np.isnan(value)]
-    return fmean(known) if known else nan

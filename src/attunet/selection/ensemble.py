@@ -13,7 +13,8 @@ from attunet.bundle import copy_run, load_bundle, save_ensemble, save_refinement
 from attunet.config import Quality, Refinement
 from attunet.errors import ConfigError
 from attunet.files import staged, write_text
-from attunet.selection.comparison import Candidate, common_folds, judge_runs
+from attunet.selection.candidates import Candidate
+from attunet.selection.comparison import common_folds, judge_runs
 from attunet.selection.quality import fit_quality
 
 __all__ = ["SLACK", "Selection", "choose", "name_runs", "select", "write_selection"]
@@ -71,14 +72,18 @@ def name_runs(folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def select(
-    runs: Mapping[str, Path], *, device: str = "auto", advance: Callable[[int, int], None] = lambda _done, _total: None
+    runs: Mapping[str, Path],
+    *,
+    device: str = "auto",
+    scratch: Path | None = None,
+    advance: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Selection:
     """Judge runs, given by name, and their ensembles on cases they have not seen, and choose.
 
-    Args: called with the cases done and the cases in all.
+    Args: a folder for probabilities that are too large for memory; called with the cases done and the cases in all.
     Raises: as `judge_runs`.
     """
-    candidates = judge_runs(runs, device=device, advance=advance)
+    candidates = judge_runs(runs, device=device, scratch=scratch, advance=advance)
     chosen = choose(candidates)
     verdicts = chosen.verdicts.values()
     measured = [verdict.mean_dice for verdict in verdicts]

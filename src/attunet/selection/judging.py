@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isnan, nan
-from statistics import fmean
 
 from attunet.config import Cleaning, Plan
 from attunet.data.cases import read_image, read_label_of
 from attunet.data.formats import read_label
 from attunet.data.volume import Volume
-from attunet.evaluation.scores import CaseScores, score_case, scored_labels
+from attunet.evaluation.scores import CaseScores, known_mean, score_case, scored_labels
 from attunet.inference.postprocess import clean
 from attunet.report.cases import CaseView
 from attunet.selection.out_of_fold import HeldOut
@@ -46,9 +44,7 @@ def take_mask_apart(held: HeldOut, plan: Plan) -> dict[str, LabelPieces]:
 
 def mean_dice(scores: CaseScores) -> float:
     """Mean Dice of the labels that are in the reference or the mask of a case; nan where none is."""
-    found = [entry.counts.dice for entry in scores.scores.values()]
-    known = [value for value in found if not isnan(value)]
-    return fmean(known) if known else nan
+    return known_mean(entry.counts.dice for entry in scores.scores.values())
 
 
 def view(held: HeldOut, plan: Plan, cleaning: Mapping[str, Cleaning], name: str) -> CaseView:

@@ -12,8 +12,8 @@ from attunet.bundle.manifest import read_sums
 from attunet.data.alignment import GeometryPolicy
 from attunet.data.cases import Case, read_label_of
 from attunet.data.formats import mask_suffix, suffix_of, write_volume
-from attunet.data.preprocess import prepare_label
-from attunet.inference.member import Pass, ask
+from attunet.data.preprocess import prepare, prepare_label
+from attunet.inference.member import Pass
 from attunet.inference.outputs import decide
 from attunet.inference.segmenter import Segmenter
 from attunet.selection.samples import Sample, draw_sample
@@ -81,14 +81,16 @@ def _is_done(held: HeldOut, origin: str) -> bool:
 
 
 def _predict(segmenter: Segmenter, held: HeldOut, origin: str) -> None:
-    """As `Segmenter.predict` does it, but the probabilities stay at hand on the model grid, where they are small."""
+    """All windows are run, and the probabilities stay at hand on the model grid, where they are small."""
     plan = segmenter.plan
     _, image = segmenter.read(held.case)
     label = read_label_of(held.case, image, geometry=held.geometry)
-    answer = ask(segmenter.members, image, Pass(), lambda _done, _total: None)
-    mask = decide(answer.probabilities, answer.trail, plan)
-    truth = prepare_label(label, answer.trail, plan.file_values, plan.ignore_label)
+    (member,) = segmenter.members
+    prepared = prepare(image, plan.preprocessing)
+    probabilities = member.answer(prepared.array, Pass()).logits
+    mask = decide(probabilities, prepared.trail, plan)
+    truth = prepare_label(label, prepared.trail, plan.file_values, plan.ignore_label)
     held.mask.parent.mkdir(parents=True, exist_ok=True)
     write_volume(image.with_array(mask[None]), held.mask)
     # last: its presence says that the case is done
-    draw_sample(held.case.id, answer.probabilities, truth, plan, origin).save(held.sample)
+    draw_sample(held.case.id, probabilities, truth, plan, origin).save(held.sample)

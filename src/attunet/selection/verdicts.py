@@ -8,15 +8,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from attunet.bundle import Unseen, fold_folder
+from attunet.bundle import EXECUTION, Unseen, fold_folder
+from attunet.bundle.air import AIR
 from attunet.bundle.manifest import read_sums
 from attunet.config import Plan
 from attunet.data.cases import read_label_of
 from attunet.evaluation.scores import CaseScores, score_case, scored_labels
 from attunet.evaluation.summary_file import case_from_json, case_to_json
 from attunet.files import write_text
-from attunet.inference.member import Pass, ask
-from attunet.inference.outputs import decide
 from attunet.inference.segmenter import Segmenter
 
 __all__ = ["CaseVerdict", "Judge"]
@@ -75,11 +74,10 @@ class Judge:
 
     def _origin(self, unseen: Unseen) -> str:
         """A hash of all that the verdict depends on; files of the case by size and time, which are quick to ask."""
-        weights = f"{fold_folder(self._run, unseen.fold).name}/weights.safetensors"
+        fold = fold_folder(self._run, unseen.fold).name
         files = [path.stat() for path in (*unseen.case.images, unseen.case.label) if path is not None]
         facts = [
-            self._sums[weights],
-            self._sums["plan.json"],
+            [self._sums.get(name) for name in ("plan.json", EXECUTION, f"{fold}/weights.safetensors", f"{fold}/{AIR}")],
             self._device,
             unseen.geometry,
             unseen.case.annotated,
@@ -92,8 +90,7 @@ class Judge:
         _, image = segmenter.read(unseen.case)
         truth = read_label_of(unseen.case, image, geometry=unseen.geometry).array[0]
         started = time.perf_counter()
-        answer = ask(segmenter.members, image, Pass(), lambda _done, _total: None)
-        mask = decide(answer.probabilities, answer.trail, self._plan)
+        mask = segmenter.predict(image).segmentation.array[0]
         seconds = time.perf_counter() - started
         found = score_case(
             truth, mask, self._labels, image.spacing, ignore=self._plan.ignore_label, annotated=unseen.case.annotated

@@ -22,6 +22,14 @@ def test_what_is_written_stays_after_its_pages_were_released(large, tmp_path):
     assert scratch.array.strides == (4 * 60, 4, 4 * 5, 4 * 20)  # as in NIfTI
 
 
+@pytest.mark.parametrize("large", [0, 2**30])
+def test_one_channel_is_filled(large, tmp_path):
+    scratch = Scratch((2, 5, 4, 3), tmp_path, large=large)
+    scratch.fill(1, 0.5)
+    assert (scratch.array[1] == 0.5).all()
+    assert not scratch.array[0].any()
+
+
 def test_the_array_keeps_its_file():
     array = Scratch((1, 3, 3, 3), large=0).array
     array[:] = 7
@@ -29,5 +37,5 @@ def test_the_array_keeps_its_file():
 
 
 def test_no_folder_is_an_error_with_a_remedy(tmp_path):
-    with pytest.raises(FormatError, match="no room"):
+    with pytest.raises(FormatError, match=r"cannot keep .* No such file"):
         Scratch((1, 2, 2, 2), tmp_path / "none", large=0)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from attunet.config import Refinement
 from attunet.data.volume import Array, Volume
 from attunet.errors import ConfigError
 from attunet.evaluation.scores import score_case, scored_labels
 from attunet.evaluation.summary_file import plain
 from attunet.explain.interventions.altered_gates import REPLACEMENTS, gates_of, with_gates_replaced
-from attunet.inference.member import Pass, ask
-from attunet.inference.outputs import decide
+from attunet.inference.member import Pass
 from attunet.inference.segmenter import Segmenter
 
 __all__ = ["ALL", "METRICS", "ONCE", "AblationRow", "Against", "ablate_case"]
@@ -81,7 +81,7 @@ def ablate_case(
         replacements, how: keys of `REPLACEMENTS`; step and mirroring of every prediction.
         advance: called with the predictions done and the predictions in all.
     Raises: ConfigError when the model has no gates, a replacement is unknown or a mean is missing; GeometryError when
-        the grids differ; DataError as `ask`.
+        the grids differ; DataError as `Segmenter.predict`.
     """
     altered = list(_altered(segmenter, replacements, means or {}))
     total, plan = len(altered) + 1, segmenter.plan
@@ -119,5 +119,6 @@ def _altered(
 
 def _mask(segmenter: Segmenter, image: Volume, how: Pass) -> Array:
     """Label values (I, J, K), as `Segmenter.predict` without post-processing."""
-    answer = ask(segmenter.members, image, how, lambda _done, _total: None)
-    return decide(answer.probabilities, answer.trail, segmenter.plan)
+    bare = replace(segmenter, refinement=Refinement())
+    mask: Array = bare.predict(image, step=how.step, mirror=how.mirror, skip_air=False).segmentation.array[0]
+    return mask

@@ -98,7 +98,7 @@ def gates_of(segmenter: Segmenter) -> tuple[str, ...]:
 
 
 def prefixed(segmenter: Segmenter) -> list[tuple[str, Member]]:
-    """The members, and what stands before the names of their gates: MEMBER/ where there are several (see `ask`)."""
+    """The members, and what stands before the names of their gates: MEMBER/ where there are several (see `Task`)."""
     several = len(segmenter.members) > 1
     return [(f"{member.name}/" if several else "", member) for member in segmenter.members]
 

@@ -15,7 +15,7 @@ from attunet.errors import BundleError, DataError
 from attunet.inference.engines.engine import EngineOutput
 from attunet.inference.engines.graph import accept_attention, gate_outputs, input_names, shuffle_weights
 
-__all__ = ["OpenVINOEngine", "cpu_precision"]
+__all__ = ["OpenVINOEngine", "cpu_precision", "openvino_core"]
 
 Floats = npt.NDArray[np.float32]
 Inputs = dict[int | str, npt.NDArray[Any]]
@@ -88,7 +88,7 @@ class _Compiled:
         kind = {"bf16": "bf16", "fp32": "f32"}[precision]
         # Pinned threads would queue behind other programs on their core while another core is free.
         settings = {"INFERENCE_PRECISION_HINT": kind, "NUM_STREAMS": batch, "ENABLE_CPU_PINNING": False}
-        self._compiled = _core().compile_model(model, "CPU", settings)
+        self._compiled = openvino_core().compile_model(model, "CPU", settings)
         self._batch = batch
         self._own = threading.local()
 
@@ -127,11 +127,11 @@ class _Steered(_Compiled):
 
 def cpu_precision() -> str:
     """bf16 where the CPU computes it natively, fp32 elsewhere."""
-    return "bf16" if "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
+    return "bf16" if "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
 
 
 @cache
-def _core() -> Any:
+def openvino_core() -> Any:
     """One for the process: each brings a signal stack and takes it along when it goes, so after two of them a Ctrl-C
     may be answered on memory that is gone.
     """
@@ -143,7 +143,7 @@ def _core() -> Any:
 def _read(graph: Path, shape: tuple[int, ...]) -> Any:
     """The graph for one window of that shape. Raises: BundleError."""
     try:
-        model = _core().read_model(graph)
+        model = openvino_core().read_model(graph)
         model.reshape([1, *shape])
     except RuntimeError as error:
         raise BundleError(

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from attunet.data.preprocess import smallest_integer
-from attunet.data.restoration import Band
+from attunet.data.restoration.mask import smallest_integer
+from attunet.data.restoration.route import Band
+from attunet.data.restoration.winning import SLAB_VOXELS
 from attunet.data.slabs import MOST_THREADS, cores
-from attunet.data.winning import SLAB_VOXELS
 from attunet.errors import ConfigError
 from attunet.inference.limits.scratch import LARGE
 from attunet.inference.member import Pass
@@ -125,7 +125,8 @@ def plan_course(needs: Needs, limit: int | None, held: int) -> tuple[Course, int
         f"this case takes {gigabytes(least)} at least, {gigabytes(limit)} are allowed "
         f"(the process with the model and the image holds {gigabytes(held)})",
         hint=f"allow {gigabytes(1.05 * least)} with --max-memory"
-        + (", predict with one fold" if len(needs.tasks[0].member.engines) > 1 else "")
+        + (", predict with one fold" if any(len(task.member.engines) > 1 for task in needs.tasks) else "")
+        + (", name one member of the ensemble" if len(needs.tasks) > 1 else "")
         + (", or leave --save-probabilities and --attention out" if needs.probabilities or needs.how.attention else ""),
     )
 
@@ -144,8 +145,9 @@ def highest_bytes() -> int:
     """What the process has held at most; 0 where the system does not tell."""
     status = Path("/proc/self/status")
     if status.is_file():  # the usage of resources counts what the parent held when it started this process
-        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return int(fields["VmHWM"].split()[0]) * 1024
+        fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        if "VmHWM" in fields:  # not so in some sandboxes
+            return int(fields["VmHWM"].split()[0]) * 1024
     try:
         import resource
     except ImportError:  # Windows

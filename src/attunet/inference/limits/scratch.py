@@ -38,6 +38,12 @@ class Scratch:
             flat = np.frombuffer(self._map, np.float32)
         self.array: npt.NDArray[np.float32] = flat.reshape(channels, k, j, i).transpose(0, 3, 2, 1)
 
+    def fill(self, channel: int, value: float) -> None:
+        """One channel with one value, of which few pages are held at a time."""
+        for plane in self.array[channel].T:
+            plane[:] = value
+            self.release()
+
     def release(self) -> None:
         """Let the pages that were written go to the file, so that they do not count as memory of this process."""
         if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
@@ -51,6 +57,7 @@ def _mapped(size: int, folder: Path | None) -> mmap.mmap:
             return mmap.mmap(file.fileno(), size)
     except OSError as error:
         raise FormatError(
-            f"no room for {size / 2**30:.1f} GB of probabilities or attention in {folder or tempfile.gettempdir()}",
+            f"cannot keep {size / 2**30:.1f} GB of probabilities or attention in {folder or tempfile.gettempdir()}: "
+            f"{error.strerror or error}",
             hint="ask for less, or choose another folder",
         ) from error

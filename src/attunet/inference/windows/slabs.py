@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from attunet.data.restoration import Planes
+from attunet.data.restoration.route import Planes
 from attunet.data.slabs import cores, each_slab
 from attunet.inference.member import Member, Pass
 from attunet.inference.outputs import activate

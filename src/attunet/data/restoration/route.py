@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from attunet.data.orientation import Triple, oriented
-from attunet.data.preprocess import Trail
 from attunet.data.resample import Resizing
+from attunet.data.restoration.winning import SLAB_VOXELS, Codes, painted, strongest
 from attunet.data.slabs import cores, each_slab
+from attunet.data.trail import Trail
 from attunet.data.volume import Array
-from attunet.data.winning import SLAB_VOXELS, Codes, painted, strongest
 
 __all__ = ["Band", "Planes", "Route", "bands_of"]
 
@@ -49,7 +49,7 @@ class Band(NamedTuple):
     @property
     def empty(self) -> bool:
         """Whether it lies beside the content."""
-        return self.targets.start == self.targets.stop
+        return bool(self.targets.start == self.targets.stop)
 
 
 @dataclass(frozen=True, eq=False)

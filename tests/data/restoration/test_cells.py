@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attunet.data.cells import agreement, points_at
 from attunet.data.resample import Resizing, resize
+from attunet.data.restoration.cells import agreement, points_at
 
 SIZES = st.tuples(*[st.integers(1, 11)] * 3)
 

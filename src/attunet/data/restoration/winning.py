@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from attunet.data.cells import Points, agreement, points_at
 from attunet.data.resample import Resizing
+from attunet.data.restoration.cells import Points, agreement, points_at
 from attunet.data.volume import Array
 
 __all__ = ["SLAB_VOXELS", "Codes", "above", "painted", "strongest"]

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attunet.data import winning
 from attunet.data.resample import Resizing, resize
-from attunet.data.winning import above, painted, strongest
+from attunet.data.restoration import winning
+from attunet.data.restoration.winning import above, painted, strongest
 
 SIZES = st.tuples(*[st.integers(1, 11)] * 3)
 SHARP = np.float32(2**-23)

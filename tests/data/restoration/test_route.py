@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attunet.config import Normalization, Preprocessing
-from attunet.data.preprocess import prepare, restore, restore_labels, restore_regions
-from attunet.data.restoration import Planes, Route, bands_of
+from attunet.data.preprocess import prepare
+from attunet.data.restoration.route import Planes, Route, bands_of
+from attunet.data.restoration.whole import restore, restore_labels, restore_regions
 from attunet.data.volume import Volume
 
 VALUES = (0, 4, 2, 9)

@@ -1,0 +1,98 @@
+"""An empty patient, and the shapes that organs are painted into it with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+from scipy.interpolate import make_interp_spline
+
+__all__ = ["AIR", "PHANTOM_LABELS", "Patient", "Point"]
+
+PHANTOM_LABELS = {"background": 0, "liver": 1, "spleen": 2, "kidneys": 3, "pancreas": 4}
+AIR = -1000
+
+Triple = tuple[int, int, int]
+Field = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+Point = tuple[float, float, float]
+
+_EXTENT = (336.0, 280.0, 240.0)  # mm that the anatomy is written for; other fields of view scale it
+
+
+@dataclass
+class Patient:
+    """Each voxel's place in mm (left, back, up from the middle), what was painted, and what is still free."""
+
+    left: Field
+    back: Field
+    up: Field
+    random: np.random.Generator
+    hu: Field
+    label: npt.NDArray[np.uint8]
+    free: Mask
+
+    @classmethod
+    def lying_in(cls, shape: Triple, random: np.random.Generator) -> Patient:
+        """An empty patient: the voxel grid, turned, scaled and warped a little so that no two are alike."""
+        faces = zip(shape, _EXTENT, strict=True)
+        axes = [((np.arange(size) + 0.5) / size - 0.5) * extent for size, extent in faces]
+        grid = np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
+        angle, scale = random.normal(0, 0.06), random.normal(1, 0.04, 3).clip(0.9, 1.1)
+        turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+        x, y, z = np.tensordot((turn / scale[:, None]).astype(np.float32), grid, axes=1)
+        shift = random.normal(0, (4, 4, 8)).astype(np.float32)
+        return cls(
+            left=x + shift[0] + _ripple(grid, random),
+            back=y + shift[1] + _ripple(grid, random),
+            up=z + shift[2] + _ripple(grid, random),
+            random=random,
+            hu=np.full(shape, AIR, dtype=np.float32),
+            label=np.zeros(shape, dtype=np.uint8),
+            free=np.ones(shape, dtype=bool),
+        )
+
+    def about(self, middle: float, spread: float) -> float:
+        """A number near `middle`."""
+        return float(np.clip(self.random.normal(middle, spread), middle - 2 * spread, middle + 2 * spread))
+
+    def near(self, *point: float, spread: float = 5.0) -> Point:
+        """A point near `point`."""
+        x, y, z = (self.about(value, spread) for value in point)
+        return x, y, z
+
+    def ellipsoid(self, centre: Point, radii: Point, tilt: float = 0.0) -> Mask:
+        """Voxels inside an ellipsoid, turned by `tilt` radians in the axial plane."""
+        x, y, z = self.left - centre[0], self.back - centre[1], self.up - centre[2]
+        across, along = x * np.cos(tilt) + y * np.sin(tilt), y * np.cos(tilt) - x * np.sin(tilt)
+        return np.asarray((across / radii[0]) ** 2 + (along / radii[1]) ** 2 + (z / radii[2]) ** 2 < 1)
+
+    def tube(self, points: Sequence[Point], radii: Sequence[float]) -> Mask:
+        """Voxels inside a tube along a smooth curve through `points`, its radius running through `radii`."""
+        length = sum(float(np.linalg.norm(np.subtract(b, a))) for a, b in pairwise(points))
+        steps = np.linspace(0, 1, max(3, int(length / (0.6 * min(radii)))))
+        curve = make_interp_spline(np.linspace(0, 1, len(points)), points, k=min(3, len(points) - 1))
+        widths = np.interp(steps, np.linspace(0, 1, len(radii)), radii).astype(np.float32)
+        inside = np.zeros(self.free.shape, dtype=bool)
+        for (x, y, z), width in zip(curve(steps).astype(np.float32), widths, strict=True):
+            inside |= (self.left - x) ** 2 + (self.back - y) ** 2 + (self.up - z) ** 2 < width**2
+        return inside
+
+    def paint(self, mask: Mask, hu: float, label: str = "background") -> None:
+        """Fill what is free of the mask; who comes first keeps the place."""
+        inside = mask & self.free
+        self.hu[inside] = hu
+        self.label[inside] = PHANTOM_LABELS[label]
+        self.free &= ~mask
+
+
+def _ripple(grid: Field, random: np.random.Generator) -> Field:
+    """A gentle displacement in mm: waves of random direction, longer than an organ."""
+    total = np.zeros(grid.shape[1:], dtype=np.float32)
+    for _ in range(3):
+        direction = (random.normal(size=3) / 35).astype(np.float32)
+        total += 2.5 * np.sin(np.tensordot(direction, grid, axes=1) + np.float32(random.uniform(0, 2 * np.pi)))
+    return total
