@@ -36,12 +36,14 @@ def select(
     named = name_runs(runs)
     if output.exists():
         raise ConfigError(f"{output} is there already", hint="choose another -o, or remove it")
+    scratch = output.resolve().parent
+    scratch.mkdir(parents=True, exist_ok=True)
     with progress_bar() as progress:
         task = progress.add_task("comparing", total=None)
         found = choose(
             named,
             device=device,
-            scratch=output.resolve().parent,
+            scratch=scratch,
             advance=lambda done, total: progress.update(task, completed=done, total=total),
         )
     results().print(_table(found), highlight=False)
