@@ -27,7 +27,7 @@ FEW_SLICES = 40
 
 
 NOTES = {
-    "voxels": "Starting is the same for all, and so is how far windows reach beyond a scan: time grows a little slower than "
+    "voxels": "Starting is the same for all, and so is how far windows reach beyond a scan: time grows slower than "
     "the voxels. Memory grows by some six bytes a voxel: the image as read and at the model's spacing, and the mask.",
     "labels": "Only the last layer of the network, the sums over windows and the slab that is decided know labels.",
     "folds": "All but reading and starting is done by each fold; every engine holds its own activations and sums.",
