@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from attunet.data.volume import Array
 
-__all__ = ["cores", "each_slab", "packed"]
+__all__ = ["cores", "each_slab", "few_rows", "packed"]
 
 MOST_THREADS = 8  # beyond, the interpreter's lock is what they wait for, and memory grows with each
 
@@ -50,3 +50,9 @@ def packed(array: Array) -> Array:
         # Whole lines of memory first, then turned over within the cache: several times faster than at once.
         result[:, row] = np.ascontiguousarray(array[:, row].T).T
     return result
+
+
+def few_rows(rows: slice, most: int) -> Iterator[slice]:
+    """The rows, so many at a time."""
+    for start in range(rows.start, rows.stop, most):
+        yield slice(start, min(start + most, rows.stop))

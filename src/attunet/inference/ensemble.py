@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from attunet.data.restoration.route import Band
+from attunet.data.slabs import few_rows
 from attunet.inference.member import Pass
 from attunet.inference.outputs import DiceSums, as_probabilities, codes_of
-from attunet.inference.task import Kept, Task, few_rows
+from attunet.inference.task import Kept, Task
 from attunet.inference.windows.slabs import Course
 
 __all__ = ["go_in_step"]

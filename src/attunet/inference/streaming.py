@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from attunet.data.slabs import few_rows
 from attunet.data.volume import Array
 from attunet.inference.ensemble import go_in_step
 from attunet.inference.member import Pass
 from attunet.inference.outputs import DiceSums, as_probabilities
-from attunet.inference.task import Kept, Task, few_rows
+from attunet.inference.task import Kept, Task
 from attunet.inference.windows.slabs import Course
 
 __all__ = ["Segmented", "segment"]

@@ -13,6 +13,7 @@ from attunet.data.preprocess import Prepared
 from attunet.data.restoration.mask import blank_mask
 from attunet.data.restoration.route import Band, Route, bands_of
 from attunet.data.restoration.winning import Codes
+from attunet.data.slabs import few_rows
 from attunet.data.trail import Trail
 from attunet.data.volume import Array
 from attunet.inference.limits.scratch import Scratch
@@ -20,7 +21,7 @@ from attunet.inference.member import Member, Pass
 from attunet.inference.windows.slabs import Course, Slab, slabs_of
 from attunet.inference.windows.tiling import Tiling
 
-__all__ = ["Kept", "Task", "few_rows"]
+__all__ = ["Kept", "Task"]
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,6 @@ class Kept:
             for few in few_rows(rows, most):
                 target[:, few] = task.route.floats(planes, band, few)
                 scratch.release()
-
-
-def few_rows(rows: slice, most: int) -> Iterator[slice]:
-    """The rows, so many at a time."""
-    for start in range(rows.start, rows.stop, most):
-        yield slice(start, min(start + most, rows.stop))
 
 
 def _upright(trail: Trail) -> tuple[int, ...]:

@@ -16,12 +16,12 @@ from attunet.bundle import check_agreement, finished_folds, fold_cases, fold_fol
 from attunet.config import Plan
 from attunet.data.cases import Case, read_label_of
 from attunet.data.folds import Split
+from attunet.data.slabs import few_rows
 from attunet.data.volume import Array, Volume
 from attunet.errors import ConfigError
 from attunet.evaluation.scores import dice_case, known_mean, scored_labels
 from attunet.inference.outputs import DiceSums, codes_of
 from attunet.inference.segmenter import Segmenter
-from attunet.inference.task import few_rows
 from attunet.selection.candidates import Candidate, Verdict, candidates_of
 
 __all__ = ["check_datasets", "common_folds", "judge_runs"]

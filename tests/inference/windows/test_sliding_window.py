@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from attunet.inference.engines.engine import EngineOutput
 from attunet.inference.windows.running import Windows, gaussian
 from attunet.inference.windows.sliding_window import sliding_window, sweep
-from attunet.inference.windows.tiling import Tiling, count_windows, window_starts
+from attunet.inference.windows.tiling import Tiling, window_starts
 
 
 class Echo:
@@ -64,7 +64,7 @@ def test_an_echo_gives_the_image_back(shape, patch, channels, step, mirror, batc
     np.testing.assert_allclose(result.logits, image, rtol=1e-4, atol=1e-4)  # hundreds of windows are summed in float32
     assert result.attention == {}
 
-    windows = count_windows(shape, patch, step)
+    windows = len(Tiling.of(shape, patch, step))
     assert sum(seen) == windows
     assert sum(size[0] for size in engine.fed) == windows * 2 ** len(mirror)
     fed = patch if patch[2] > 1 else patch[:2]

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attunet.inference.windows.tiling import Tiling, count_windows
+from attunet.inference.windows.tiling import Tiling
 
 triples = st.tuples(*[st.integers(1, 30)] * 3)
 
@@ -18,7 +18,7 @@ def test_every_window_of_a_band_is_in_one_group_and_no_later_one_touches_what_is
 ):
     axes = tuple(axes)
     whole = Tiling.of(shape, patch, step, axes)
-    assert len(list(whole)) == len(whole) == count_windows(shape, patch, step)
+    assert len(list(whole)) == len(whole)
     tiling = whole.without(start for index, start in enumerate(whole) if index in left_out)
     assert len(list(tiling)) == len(tiling)
     band = slice(min(low, shape[axes[1]] - 1), min(low + width, shape[axes[1]]))

@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-__all__ = ["Group", "Tiling", "Triple", "count_windows", "window_starts"]
+__all__ = ["Group", "Tiling", "Triple", "window_starts"]
 
 Triple = tuple[int, int, int]
 
@@ -90,11 +90,6 @@ class Tiling:
             i, j, k = (places[self.axes.index(axis)] for axis in range(3))
             if (i, j, k) not in self.left_out:
                 yield i, j, k
-
-
-def count_windows(shape: Triple, patch: Triple, step: float = 0.5) -> int:
-    """How many windows cover a volume of this shape."""
-    return len(Tiling.of(shape, patch, step))
 
 
 def window_starts(shape: tuple[int, ...], patch: tuple[int, ...], step: float) -> tuple[list[int], ...]:
