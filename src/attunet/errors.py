@@ -9,7 +9,7 @@ AttunetError
 ├── DatasetError     a folder in which no usable cases are found
 ├── BundleError      a model folder that is incomplete, unfinished or altered
 ├── EngineError      a device or an optional package that is not there
-└── TrainingError    a training that cannot go on
+└── TrainingError    a training that cannot continue
 """
 
 __all__ = [
@@ -23,6 +23,8 @@ __all__ = [
     "GeometryError",
     "LabelError",
     "TrainingError",
+    "first_line",
+    "last_line",
 ]
 
 
@@ -81,4 +83,18 @@ class EngineError(AttunetError):
 
 
 class TrainingError(AttunetError):
-    """A training that cannot go on."""
+    """A training that cannot continue."""
+
+
+def first_line(error: BaseException) -> str:
+    """First line of an error's message that is not blank; the name of its type when there is none."""
+    return next(iter(_lines(error)), type(error).__name__)
+
+
+def last_line(error: BaseException) -> str:
+    """Last line of an error's message that is not blank, which in C++ libraries follows the place in their source."""
+    return next(reversed(_lines(error)), type(error).__name__)
+
+
+def _lines(error: BaseException) -> list[str]:
+    return [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attunet.data.cases import Case, find_cases, read_case, read_image, read_label_of
+from attunet.data.cases import Case, find_cases, read_case, read_case_image, read_case_label
 from attunet.data.formats import write_volume
 from attunet.data.volume import Volume
 from attunet.errors import DatasetError, FormatError, GeometryError, LabelError
@@ -21,7 +21,7 @@ def save(path: Path, value: float = 1, shape: tuple[int, ...] = (3, 4, 5), spaci
 
 def test_channels_of_several_files_are_stacked(tmp_path):
     case = Case("a", (save(tmp_path / "0.nii", 1), save(tmp_path / "1.nii", 2)), None)
-    image = read_image(case)
+    image = read_case_image(case)
     assert image.array.shape == (2, 3, 4, 5)
     assert image.array[:, 0, 0, 0].tolist() == [1, 2]
 
@@ -29,7 +29,7 @@ def test_channels_of_several_files_are_stacked(tmp_path):
 def test_channels_on_different_grids_are_refused(tmp_path):
     case = Case("a", (save(tmp_path / "0.nii"), save(tmp_path / "1.nii", spacing=2)), None)
     with pytest.raises(GeometryError, match=r"0\.nii and 1\.nii of case a"):
-        read_image(case)
+        read_case_image(case)
 
 
 def test_image_and_label_come_on_one_grid(tmp_path):
@@ -45,15 +45,15 @@ def test_a_label_on_another_grid_follows_the_policy(tmp_path):
     case = Case("a", (save(tmp_path / "i.nii"),), save(tmp_path / "l.nii", 3, spacing=2))
     with pytest.raises(GeometryError, match="spacing"):
         read_case(case)
-    assert read_label_of(case, geometry="copy-affine").array.min() == 3
-    assert read_label_of(case, geometry="resample").spatial_shape == (3, 4, 5)
+    assert read_case_label(case, geometry="copy-affine").array.min() == 3
+    assert read_case_label(case, geometry="resample").spatial_shape == (3, 4, 5)
 
 
 def test_a_case_without_label_says_so(tmp_path):
     with pytest.raises(LabelError, match="no label"):
-        read_label_of(Case("a", (save(tmp_path / "i.nii"),), None))
+        read_case_label(Case("a", (save(tmp_path / "i.nii"),), None))
     with pytest.raises(FormatError, match="no file"):
-        read_image(Case("a", (tmp_path / "none.nii",), None))
+        read_case_image(Case("a", (tmp_path / "none.nii",), None))
 
 
 def ids(cases: tuple[Case, ...]) -> list[str]:

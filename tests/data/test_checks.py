@@ -168,7 +168,7 @@ def test_values_of_regions_are_declared_and_empty_regions_noticed(folder):
 def test_a_partly_labelled_case_holds_nothing_but_what_it_lists(folder):
     folder.add("more", label=np.arange(336).reshape(6, 7, 8) % 4)
     rows = ["image,label,labels"]
-    rows += [f"images/{id}.nii.gz,labels/{id}.nii.gz,{drawn}" for id, drawn in (("good", "1"), ("more", "1;2"))]
+    rows += [f"images/{id}.nii.gz,labels/{id}.nii.gz,{annotated}" for id, annotated in (("good", "1"), ("more", "1;2"))]
     (folder.root / "cases.csv").write_text("\n".join(rows))
     result = inspect(read_dataset(folder.root / "cases.csv"))
     assert found(result) == {("more", "label not listed")}

@@ -8,9 +8,9 @@ import pytest
 
 from attunet.data.dataset import Case, Dataset
 from attunet.data.labels import (
+    annotated_values,
     background_value,
     declared_values,
-    drawn_values,
     label_values,
     name_labels,
     rename_annotated,
@@ -48,8 +48,8 @@ def test_the_background_is_zero_unless_named():
     assert background_value({"Background": 7, "x": 0}) == 7
 
 
-def dataset(names, *, drawn=None, regions=None, ignore=None):
-    case = Case("a", (Path("a.nii"),), Path("a_l.nii"), annotated=drawn)
+def dataset(names, *, annotated=None, regions=None, ignore=None):
+    case = Case("a", (Path("a.nii"),), Path("a_l.nii"), annotated=annotated)
     return Dataset(Path("x"), "csv", (case,), names, (), ignore, regions=regions or {})
 
 
@@ -71,20 +71,20 @@ def test_regions_are_named_in_painting_order():
 
 
 @pytest.mark.parametrize(
-    ("names", "drawn", "expected"),
+    ("names", "annotated", "expected"),
     [
         (None, None, None),
         (None, ("label_5", "label_7"), {5, 7}),
         ({"background": 0, "liver": 5}, ("liver",), {5}),
     ],
 )
-def test_what_was_drawn_as_values(names, drawn, expected):
-    data = dataset(names, drawn=drawn)
-    assert drawn_values(data.cases[0], data) == expected
+def test_what_was_drawn_as_values(names, annotated, expected):
+    data = dataset(names, annotated=annotated)
+    assert annotated_values(data.cases[0], data) == expected
 
 
 @pytest.mark.parametrize(
-    ("names", "drawn", "expected"),
+    ("names", "annotated", "expected"),
     [
         (None, ("label_5", "label_7"), ("Leber",)),
         ({"background": 0, "liver": 5, "spleen": 1}, ("spleen", "liver"), ("Milz", "Leber")),
@@ -92,7 +92,7 @@ def test_what_was_drawn_as_values(names, drawn, expected):
         (None, None, None),
     ],
 )
-def test_what_was_drawn_takes_the_names_of_the_plan(names, drawn, expected):
-    renamed = rename_annotated(dataset(names, drawn=drawn), {"background": 0, "Leber": 5, "Milz": 1})
+def test_what_was_drawn_takes_the_names_of_the_plan(names, annotated, expected):
+    renamed = rename_annotated(dataset(names, annotated=annotated), {"background": 0, "Leber": 5, "Milz": 1})
     assert renamed.cases[0].annotated == expected
     assert rename_annotated(BRATS, {"background": 0}) is BRATS

@@ -52,7 +52,7 @@ def test_nnunet_2_gathers_channels_and_takes_out_the_ignore_label(tmp_path):
     assert (dataset.layout, dataset.channel_names, dataset.ignore_label) == ("nnunet", ("T1", "T2"), 2)
     assert dataset.label_names == {"background": 0, "tumour": 1}
     assert [image.name for image in dataset.cases[0].images] == ["a_0000.nii.gz", "a_0001.nii.gz"]
-    assert not dataset.oddities
+    assert not dataset.problems
 
 
 def test_regions_keep_their_order_and_the_values_they_are_painted_with(tmp_path):
@@ -69,7 +69,7 @@ def test_regions_keep_their_order_and_the_values_they_are_painted_with(tmp_path)
 def test_nnunet_2_notes_missing_channels_and_orphans(tmp_path):
     touch(tmp_path, "imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz", "labelsTr/z.nii.gz")
     describe(tmp_path, channel_names={"0": "T1", "1": "T2"}, labels={"bg": 0, "x": 1}, file_ending=".nii.gz")
-    assert {(p.case, p.kind) for p in read_dataset(tmp_path).oddities} == {
+    assert {(p.case, p.kind) for p in read_dataset(tmp_path).problems} == {
         ("a", "channel missing"),
         ("z", "label without image"),
     }
@@ -122,7 +122,7 @@ def test_paired_folders(folders, tmp_path):
     dataset = read_dataset(tmp_path)
     assert (dataset.layout, dataset.label_names) == ("plain", None)
     assert [(case.id, case.label is None) for case in dataset.cases] == [("a", False), ("b", True)]
-    assert [(p.case, p.kind) for p in dataset.oddities] == [("c", "label without image")]
+    assert [(p.case, p.kind) for p in dataset.problems] == [("c", "label without image")]
 
 
 def test_paired_names_may_differ_by_ending_and_channel(tmp_path):
@@ -149,8 +149,8 @@ def test_dicom_among_images_is_one_problem_with_a_remedy(tmp_path):
     dicom(tmp_path / "images/series")
     dataset = read_dataset(tmp_path)
     assert [case.id for case in dataset.cases] == ["a"]
-    assert [(p.case, p.kind) for p in dataset.oddities] == [("series", "DICOM series")]
-    assert "dcm2niix" in dataset.oddities[0].remedy
+    assert [(p.case, p.kind) for p in dataset.problems] == [("series", "DICOM series")]
+    assert "dcm2niix" in dataset.problems[0].remedy
 
 
 @pytest.mark.parametrize("place", ["images/series", "series", "a/b/c"])

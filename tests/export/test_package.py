@@ -13,7 +13,7 @@ import pytest
 
 from attunet.bundle import Execution, fold_folder, load_bundle, save_ensemble, save_plan
 from attunet.config import Refinement
-from attunet.data.cases import read_image
+from attunet.data.cases import read_case_image
 from attunet.errors import BundleError, ConfigError, TrainingError
 from attunet.evaluation.metrics import dice
 from attunet.export import outputs, package
@@ -37,7 +37,7 @@ def reference(trained_run):
 
 def masks_of(engine, plan):
     segmenter = Segmenter((Member("one", plan, (engine,)),))
-    return lambda case: segmenter.predict(read_image(case)).segmentation.array[0]
+    return lambda case: segmenter.predict(read_case_image(case)).segmentation.array[0]
 
 
 def agreement(masks, others, cases):
@@ -52,8 +52,11 @@ def test_the_folder_predicts_as_the_run_it_was_made_from(format, exported, refer
     assert {entry.name for entry in (folder / "fold_0").iterdir()} == FILES[format]
     segmenter = Segmenter.load(folder, device="cpu")
     assert segmenter.refinement.temperature == 1.5
-    assert agreement(reference, lambda case: segmenter.predict(read_image(case)).segmentation.array[0], blobs) >= 0.999
-    assert segmenter.predict(read_image(blobs[0]), attention=True).attention.keys() == {"level2"}
+    assert (
+        agreement(reference, lambda case: segmenter.predict(read_case_image(case)).segmentation.array[0], blobs)
+        >= 0.999
+    )
+    assert segmenter.predict(read_case_image(blobs[0]), attention=True).attention.keys() == {"level2"}
 
 
 @pytest.mark.parametrize(("engine", "precision"), [("torch", "auto"), ("openvino", "fp32"), ("openvino", "auto")])
@@ -71,7 +74,7 @@ def test_an_ensemble_is_exported_member_by_member(trained_run, tmp_path, blobs):
     assert made.keys() == {"one", "two"}
     assert made["two"].folder == out / "members" / "two"
     assert not list(out.rglob("*.safetensors"))
-    case = read_image(blobs[0])
+    case = read_case_image(blobs[0])
     before, after = (Segmenter.load(model, device="cpu") for model in (both, out))
     assert after.refinement.temperature == 1.5
     np.testing.assert_array_equal(before.predict(case).segmentation.array, after.predict(case).segmentation.array)

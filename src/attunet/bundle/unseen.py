@@ -69,7 +69,7 @@ def unseen_cases(run: Path) -> tuple[tuple[Unseen, ...], tuple[str, ...]]:
     notices = []
     for fold in finished_folds(run):
         split = Split.read(fold_folder(run, fold))
-        if not split.unseen:
+        if not split.held_out:
             notices.append(f"fold {fold} is left out: it was validated on cases that it was trained on")
             continue
         for case in fold_cases(run, fold):

@@ -65,12 +65,12 @@ def benchmark(
 
 
 def _read(image: Path, bundle: Bundle) -> Volume:
-    from attunet.data.cases import find_cases, read_image
+    from attunet.data.cases import find_cases, read_case_image
 
     cases = find_cases([image], bundle.plan.network.in_channels)
     if len(cases) != 1:
         raise DataError(f"{image} holds {len(cases)} images, expected one", hint="name one of them")
-    return read_image(cases[0])
+    return read_case_image(cases[0])
 
 
 def _onnx(bundle: Bundle, folder: Path) -> Path | None:

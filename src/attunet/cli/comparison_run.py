@@ -161,10 +161,10 @@ def _changed(before: TrainingConfig, now: TrainingConfig) -> str:
 
 def _refuse_other_cases(request: Request, variant: Variant, folds: list[int]) -> None:
     """A variant that joins later must see the cases that the first ones saw; and there must be unseen ones."""
-    from attunet.data.folds import grouped
+    from attunet.data.folds import assign_groups
     from attunet.training.splits import run_folds
 
-    run, source = request.output / variant.name, grouped(request.source, request.config.group_by)
+    run, source = request.output / variant.name, assign_groups(request.source, request.config.group_by)
     settled = run_folds(source, request.config, run)
     cases = {case.id for case in source.labelled if case.split != "test"}
     if other := cases.symmetric_difference(settled[0].train + settled[0].validation):

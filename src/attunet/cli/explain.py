@@ -93,7 +93,7 @@ def _given(model: Path, images: Sequence[Path], labels: Path | None) -> list[Cas
     from attunet.bundle import load_model
     from attunet.data.cases import find_cases
     from attunet.data.formats import stem_of
-    from attunet.data.layouts.naming import image_files
+    from attunet.data.layouts.image_files import image_files
 
     plan = next(iter(load_model(model).members.values())).plan
     found = list(find_cases(images, plan.network.in_channels))

@@ -45,10 +45,10 @@ def training_settings(recipe: Path | None, run: Path, resume: bool, **flags: Any
 
 def wanted_folds(fold: str, source: Dataset, config: TrainingConfig, run: Path) -> list[int]:
     """The folds that --fold names. Raises: ConfigError when one of them does not exist."""
-    from attunet.data.folds import grouped
+    from attunet.data.folds import assign_groups
     from attunet.training.splits import require_fold, run_folds
 
-    grouped_source = grouped(source, config.group_by)
+    grouped_source = assign_groups(source, config.group_by)
     wanted = parse_folds(fold) or range(len(run_folds(grouped_source, config, run)))
     for index in wanted:
         require_fold(grouped_source, config, run, index)

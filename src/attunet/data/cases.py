@@ -12,7 +12,7 @@ from attunet.data.dataset import Case, Dataset, Problem
 from attunet.data.formats import read_label, read_volume, stem_of
 from attunet.data.formats.dicom import CONVERT, series_in
 from attunet.data.layouts import read_dataset
-from attunet.data.layouts.naming import by_channel, channel_of, image_files
+from attunet.data.layouts.image_files import by_channel, channel_of, image_files
 from attunet.data.volume import Volume
 from attunet.errors import DatasetError, LabelError
 
@@ -23,13 +23,13 @@ __all__ = [
     "Problem",
     "find_cases",
     "read_case",
+    "read_case_image",
+    "read_case_label",
     "read_dataset",
-    "read_image",
-    "read_label_of",
 ]
 
 
-def read_image(case: Case, *, tolerance_mm: float = TOLERANCE_MM) -> Volume:
+def read_case_image(case: Case, *, tolerance_mm: float = TOLERANCE_MM) -> Volume:
     """The image of a case, the channels of its files one after the other on the grid of the first.
 
     Raises: FormatError when a file cannot be read, GeometryError when the files lie on different grids.
@@ -44,7 +44,7 @@ def read_image(case: Case, *, tolerance_mm: float = TOLERANCE_MM) -> Volume:
     return first.with_array(np.concatenate([volume.array for volume in volumes]))
 
 
-def read_label_of(
+def read_case_label(
     case: Case,
     image: Volume | None = None,
     *,
@@ -59,17 +59,17 @@ def read_label_of(
     if case.label is None:
         raise LabelError(f"case {case.id} has no label", hint="add its mask, or leave the case out")
     label = read_label(case.label)
-    grid = read_image(case) if image is None else image
+    grid = read_case_image(case) if image is None else image
     return align_label(label, grid, case.id, geometry=geometry, tolerance_mm=tolerance_mm)
 
 
 def read_case(case: Case, *, geometry: GeometryPolicy = "fail") -> tuple[Volume, Volume | None]:
     """Image and label of a case on one grid; None for the label of a case that has none.
 
-    Raises: as `read_image` and `read_label_of`.
+    Raises: as `read_case_image` and `read_case_label`.
     """
-    image = read_image(case)
-    return image, None if case.label is None else read_label_of(case, image, geometry=geometry)
+    image = read_case_image(case)
+    return image, None if case.label is None else read_case_label(case, image, geometry=geometry)
 
 
 def find_cases(paths: Sequence[Path], channels: int) -> tuple[Case, ...]:

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from attunet.data.alignment import TOLERANCE_MM, GeometryPolicy, align_label, describe_mismatch, grid_distance
-from attunet.data.cases import read_image
-from attunet.data.comparisons import compare_cases
+from attunet.data.cases import read_case_image
 from attunet.data.dataset import Case, Dataset, Problem
+from attunet.data.dataset_checks import check_dataset
 from attunet.data.facts import CaseFacts, count_labels, gather_facts
 from attunet.data.formats import mask_suffix, read_label, suffix_of
-from attunet.data.labels import background_value, declared_values, drawn_values
+from attunet.data.labels import annotated_values, background_value, declared_values
 from attunet.data.volume import Volume
 from attunet.errors import AttunetError, GeometryError, LabelError
 
@@ -45,21 +45,21 @@ def inspect(
         advance: called once after each case, in the caller's thread.
     """
     facts: list[CaseFacts] = []
-    problems = list(dataset.oddities)
+    problems = list(dataset.problems)
     with ThreadPoolExecutor(WORKERS) as pool:
         for found, issues in pool.map(lambda case: _look(case, dataset, geometry), dataset.cases):
             facts.extend([found] if found else [])
             problems.extend(issues)
             if advance is not None:
                 advance()
-    problems.extend(compare_cases(dataset, facts))
+    problems.extend(check_dataset(dataset, facts))
     return Inspection(dataset, tuple(facts), tuple(sorted(problems, key=lambda problem: problem.severity != "problem")))
 
 
 def _look(case: Case, dataset: Dataset, geometry: GeometryPolicy) -> tuple[CaseFacts | None, list[Problem]]:
     """Everything that one case says by itself."""
     try:
-        image = read_image(case)
+        image = read_case_image(case)
     except AttunetError as error:
         return None, [_from_error(case, "channels on different grids", error)]
     facts = gather_facts(case.id, image)
@@ -144,8 +144,8 @@ def _label_problems(case: Case, facts: CaseFacts, dataset: Dataset) -> Iterator[
             f"the label holds {', '.join(map(str, unexpected[:8]))}, which the data set does not declare",
             "declare the values under labels in dataset.json or the CSV file, or correct the label file",
         )
-    drawn, listed = drawn_values(case, dataset), ", ".join(case.annotated or ())
-    if drawn is not None and (surplus := sorted(values - drawn - {background, dataset.ignore_label})):
+    annotated, listed = annotated_values(case, dataset), ", ".join(case.annotated or ())
+    if annotated is not None and (surplus := sorted(values - annotated - {background, dataset.ignore_label})):
         yield Problem(
             case.id,
             "label not listed",

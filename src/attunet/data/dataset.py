@@ -19,7 +19,7 @@ class Case:
         label: the mask, None when there is none.
         group: cases of one group (a patient) never lie on both sides of a fold; None is a group of its own.
         split: train, val or test where the user decided it.
-        annotated: names of the labels that were drawn in this case; None when all were.
+        annotated: names of the labels that were annotated in this case; None when all were.
     """
 
     id: str
@@ -60,7 +60,7 @@ class Dataset:
         regions: name to the values it unites, where the set declares overlapping targets, in painting order.
         channel_names: as declared, empty when undeclared.
         ignore_label: value of voxels that do not count, if declared.
-        oddities: what was found beside the cases, such as labels without an image.
+        problems: what shows without reading an image, such as labels without an image.
     """
 
     root: Path
@@ -69,7 +69,7 @@ class Dataset:
     label_names: dict[str, int] | None
     channel_names: tuple[str, ...]
     ignore_label: int | None
-    oddities: tuple[Problem, ...] = ()
+    problems: tuple[Problem, ...] = ()
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property

@@ -17,7 +17,7 @@ from attunet.data.dataset import Case, Dataset
 from attunet.errors import DatasetError, FormatError
 from attunet.files import write_text
 
-__all__ = ["Fold", "Split", "grouped", "make_folds", "refuse_leaks"]
+__all__ = ["Fold", "Split", "assign_groups", "check_leaks", "make_folds"]
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Split:
     validation: tuple[str, ...]
 
     @property
-    def unseen(self) -> bool:
-        """Whether the validation cases were kept out of the training."""
+    def held_out(self) -> bool:
+        """Whether no validation case was trained on."""
         return not set(self.train) & set(self.validation)
 
     def write(self, folder: Path) -> None:
@@ -65,7 +65,7 @@ class Split:
             raise FormatError(f"{file} does not tell which cases the fold saw", hint="train the fold again") from error
 
 
-def grouped(dataset: Dataset, pattern: str | None) -> Dataset:
+def assign_groups(dataset: Dataset, pattern: str | None) -> Dataset:
     """The data set with each case's group (its patient) read from its name; None changes nothing.
 
     Args: a regular expression; its first parenthesis, or all that it matches, is the group.
@@ -115,7 +115,7 @@ def make_folds(
     return tuple(_fold(index, _others(parts, index), part) for index, part in enumerate(parts))
 
 
-def refuse_leaks(fold: Fold, cases: Mapping[str, Case], digests: Mapping[str, str]) -> None:
+def check_leaks(fold: Fold, cases: Mapping[str, Case], digests: Mapping[str, str]) -> None:
     """Make sure that nothing a fold trains on is in its validation set, unless both are one and the same set.
 
     Args: the cases and a hash of each one's image, by id.

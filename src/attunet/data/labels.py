@@ -11,9 +11,9 @@ from attunet.errors import LabelError
 __all__ = [
     "BACKGROUND",
     "NUMBERED",
+    "annotated_values",
     "background_value",
     "declared_values",
-    "drawn_values",
     "label_values",
     "name_labels",
     "rename_annotated",
@@ -46,8 +46,8 @@ def declared_values(dataset: Dataset) -> frozenset[int] | None:
     return frozenset({*values, background_value(dataset.label_names), *ignored})
 
 
-def drawn_values(case: Case, dataset: Dataset) -> frozenset[int] | None:
-    """The foreground values that were drawn in a case; None when every label was."""
+def annotated_values(case: Case, dataset: Dataset) -> frozenset[int] | None:
+    """The foreground values that were annotated in a case; None when every label was."""
     if case.annotated is None:
         return None
     united = label_values(dataset)

@@ -12,7 +12,7 @@ import numpy as np
 
 from attunet.data import formats
 from attunet.data.labels import background_value
-from attunet.data.layouts.declared import Declared
+from attunet.data.layouts.declared_labels import DeclaredLabels
 from attunet.data.volume import Volume
 from attunet.errors import GeometryError
 from attunet.evaluation.pairs import Pair, declared_labels, match
@@ -37,7 +37,7 @@ class _Task:
     """What is scored in every case; wanted: None for the labels that each case holds."""
 
     wanted: dict[str, Values] | None
-    declared: Declared
+    declared: DeclaredLabels
     annotated: Mapping[str, Collection[str]]
 
 
@@ -106,7 +106,7 @@ def _score_pair(pair: Pair, task: _Task) -> _Scored:
     return _Scored(case, labels, int(voxels))
 
 
-def _found(truth: Volume, guess: Volume, declared: Declared) -> dict[str, Values]:
+def _found(truth: Volume, guess: Volume, declared: DeclaredLabels) -> dict[str, Values]:
     """The foreground values of both masks, by name where it is known."""
     known = {value: name for name, value in declared.names.items()}
     values = {int(value) for mask in (truth, guess) for value in np.unique(mask.array)}

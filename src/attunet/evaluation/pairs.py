@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attunet.data import formats
-from attunet.data.layouts.declared import Declared, load_description, read_declared
+from attunet.data.layouts.declared_labels import DeclaredLabels, load_description, read_declared_labels
 from attunet.errors import DatasetError
 
 __all__ = ["Pair", "declared_labels", "match"]
@@ -51,7 +51,7 @@ def match(reference: Path, prediction: Path) -> tuple[list[Pair], list[str]]:
     return pairs, [case for case in predictions if case not in references]
 
 
-def declared_labels(reference: Path) -> Declared:
+def declared_labels(reference: Path) -> DeclaredLabels:
     """Labels or regions by the `dataset.json` in or beside the reference folder; nothing declared without one.
 
     MSD's {"1": "liver"} and nnU-Net's {"liver": 1, "all": [1, 2]} are both read.
@@ -60,8 +60,8 @@ def declared_labels(reference: Path) -> Declared:
     folder = reference if reference.is_dir() else reference.parent
     for path in (folder / "dataset.json", folder.parent / "dataset.json"):
         if path.is_file():
-            return read_declared(load_description(path), path)
-    return Declared({}, {}, None)
+            return read_declared_labels(load_description(path), path)
+    return DeclaredLabels({}, {}, None)
 
 
 def _cases(folder: Path) -> dict[str, Path]:

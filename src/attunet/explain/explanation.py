@@ -11,7 +11,7 @@ from typing import Any
 
 from attunet.bundle import load_bundle, save_refinement
 from attunet.config import Plan, Worth
-from attunet.data.cases import Case, GeometryPolicy, read_image, read_label_of
+from attunet.data.cases import Case, GeometryPolicy, read_case_image, read_case_label
 from attunet.data.formats import read_label
 from attunet.data.volume import Volume
 from attunet.evaluation.scores import known_mean, scored_labels
@@ -64,13 +64,13 @@ class Explained:
 
     def image(self) -> Volume:
         """Read again. Raises: FormatError."""
-        return read_image(self.subject.case)
+        return read_case_image(self.subject.case)
 
     def reference(self) -> Volume:
         """The label, or the model's own mask where there is none. Raises: FormatError, GeometryError."""
         if self.subject.case.label is None:
             return read_label(self.mask)
-        return read_label_of(self.subject.case, geometry=self.subject.geometry)
+        return read_case_label(self.subject.case, geometry=self.subject.geometry)
 
     def organs(self, plan: Plan) -> Organs | None:
         """The organs of the reference within the content box; None where none was drawn."""

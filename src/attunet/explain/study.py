@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TypeVar
 
-from attunet.data.cases import Case, read_label_of
+from attunet.data.cases import Case, read_case_label
 from attunet.data.formats import mask_suffix, suffix_of
 from attunet.data.volume import Volume
 from attunet.errors import AttunetError, ConfigError
@@ -110,7 +110,7 @@ class Study:
         case = subject.case
         segmenter, shuffled = self._segmenters(subject)
         name, image = segmenter.read(case)
-        label = read_label_of(case, image, geometry=subject.geometry) if case.label else None
+        label = read_case_label(case, image, geometry=subject.geometry) if case.label else None
         seen = segmenter.predict(image, name=name, attention=True)
         organs = cut_organs(label or seen.segmentation, seen.content, self._plan, case)
         scores = case_scores(TRAINED, name, seen.attention, seen.content, organs)

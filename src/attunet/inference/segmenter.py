@@ -11,7 +11,7 @@ import numpy as np
 
 from attunet.bundle import check_agreement, load_model
 from attunet.config import Plan, Refinement
-from attunet.data.cases import Case, find_cases, read_image
+from attunet.data.cases import Case, find_cases, read_case_image
 from attunet.data.volume import Array, Volume
 from attunet.errors import ConfigError, DataError
 from attunet.inference.agenda import Agenda, Options, make_agenda
@@ -159,7 +159,7 @@ class Segmenter:
 
     def _read(self, image: Image, spacing: tuple[float, ...] | None) -> tuple[str, Volume]:
         if isinstance(image, Case):
-            return image.id, read_image(image)
+            return image.id, read_case_image(image)
         if isinstance(image, Volume):
             return "volume", image
         if isinstance(image, np.ndarray):
@@ -167,7 +167,7 @@ class Segmenter:
         cases = find_cases([Path(image)], self.plan.network.in_channels)
         if len(cases) != 1:
             raise DataError(f"{image} holds {len(cases)} images, expected one", hint="predict them one after the other")
-        return cases[0].id, read_image(cases[0])
+        return cases[0].id, read_case_image(cases[0])
 
     def _check(self, volume: Volume, name: str) -> None:
         expected = self.plan.network.in_channels

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from attunet.bundle import check_agreement, finished_folds, fold_cases, fold_folder, load_bundle
 from attunet.config import Plan
-from attunet.data.cases import Case, read_label_of
+from attunet.data.cases import Case, read_case_label
 from attunet.data.folds import Split
 from attunet.data.slabs import few_rows
 from attunet.data.volume import Array, Volume
@@ -85,7 +85,7 @@ def judge_runs(
         geometry = Split.read(fold_folder(first, fold)).geometry
         for case in cases:
             _, image = next(iter(segmenters.values())).read(case)
-            truth = read_label_of(case, image, geometry=geometry).array[0]
+            truth = read_case_label(case, image, geometry=geometry).array[0]
             for members, verdict in _judge_case(segmenters, case, image, truth, list(verdicts), scratch):
                 verdicts[members][case.id] = verdict
             done += 1
@@ -97,7 +97,7 @@ def _check_fold(runs: Mapping[str, Path], fold: int) -> None:
     splits = {name: Split.read(fold_folder(run, fold)) for name, run in runs.items()}
     first, *others = splits
     for name, split in splits.items():
-        if not split.unseen:
+        if not split.held_out:
             raise ConfigError(
                 f"fold {fold} of {name} was validated on the cases it was trained on, which judges nothing",
                 hint="train with more cases",

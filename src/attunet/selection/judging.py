@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from attunet.config import Cleaning, Plan
-from attunet.data.cases import read_image, read_label_of
+from attunet.data.cases import read_case_image, read_case_label
 from attunet.data.formats import read_label
 from attunet.data.volume import Volume
 from attunet.evaluation.scores import CaseScores, known_mean, score_case, scored_labels
@@ -50,13 +50,13 @@ def mean_dice(scores: CaseScores) -> float:
 def view(held: HeldOut, plan: Plan, cleaning: Mapping[str, Cleaning], name: str) -> CaseView:
     """A case to be drawn: its image, cleaned mask and reference. Raises: as `judge`."""
     mask, truth = _read(held, plan, cleaning)
-    return CaseView(name, read_image(held.case), mask, truth)
+    return CaseView(name, read_case_image(held.case), mask, truth)
 
 
 def _read(held: HeldOut, plan: Plan, cleaning: Mapping[str, Cleaning]) -> tuple[Volume, Volume]:
     """The mask and the truth on one grid, which is the image's: the mask was written on it."""
     mask = read_label(held.mask)
-    truth = read_label_of(held.case, mask, geometry=held.geometry)
+    truth = read_case_label(held.case, mask, geometry=held.geometry)
     if not cleaning:
         return mask, truth
     cleaned = clean(mask.array[0], cleaning, plan.labels, mask.spacing, regions=plan.regions)

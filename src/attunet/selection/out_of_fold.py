@@ -10,7 +10,7 @@ from pathlib import Path
 from attunet.bundle import Unseen, fold_folder, unseen_cases
 from attunet.bundle.manifest import read_sums
 from attunet.data.alignment import GeometryPolicy
-from attunet.data.cases import Case, read_label_of
+from attunet.data.cases import Case, read_case_label
 from attunet.data.formats import mask_suffix, suffix_of, write_volume
 from attunet.data.preprocess import prepare, prepare_label
 from attunet.inference.member import Pass
@@ -84,7 +84,7 @@ def _predict(segmenter: Segmenter, held: HeldOut, origin: str) -> None:
     """All windows are run, and the probabilities stay at hand on the model grid, where they are small."""
     plan = segmenter.plan
     _, image = segmenter.read(held.case)
-    label = read_label_of(held.case, image, geometry=held.geometry)
+    label = read_case_label(held.case, image, geometry=held.geometry)
     (member,) = segmenter.members
     prepared = prepare(image, plan.preprocessing)
     probabilities = member.answer(prepared.array, Pass()).logits

@@ -12,7 +12,7 @@ from attunet.bundle import EXECUTION, Unseen, fold_folder
 from attunet.bundle.air import AIR
 from attunet.bundle.manifest import read_sums
 from attunet.config import Plan
-from attunet.data.cases import read_label_of
+from attunet.data.cases import read_case_label
 from attunet.evaluation.scores import CaseScores, score_case, scored_labels
 from attunet.evaluation.summary_file import case_from_json, case_to_json
 from attunet.files import write_text
@@ -88,7 +88,7 @@ class Judge:
     def _predicted(self, unseen: Unseen) -> CaseVerdict:
         segmenter = self._segmenter(unseen.fold)
         _, image = segmenter.read(unseen.case)
-        truth = read_label_of(unseen.case, image, geometry=unseen.geometry).array[0]
+        truth = read_case_label(unseen.case, image, geometry=unseen.geometry).array[0]
         started = time.perf_counter()
         mask = segmenter.predict(image).segmentation.array[0]
         seconds = time.perf_counter() - started

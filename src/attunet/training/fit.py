@@ -12,7 +12,7 @@ import yaml
 from attunet.bundle import fold_folder, save_plan
 from attunet.config import Plan, TrainingConfig, load_settings
 from attunet.data.cases import Dataset, GeometryPolicy
-from attunet.data.folds import Split, grouped
+from attunet.data.folds import Split, assign_groups
 from attunet.data.labels import rename_annotated
 from attunet.errors import ConfigError, EngineError
 from attunet.files import write_text
@@ -62,7 +62,7 @@ def fit(
         raise; KeyboardInterrupt when stopped from outside.
     """
     accelerator = training_device(device)
-    dataset = rename_annotated(grouped(dataset, config.group_by), plan.labels)
+    dataset = rename_annotated(assign_groups(dataset, config.group_by), plan.labels)
     require_fold(dataset, config, run, fold)
     paths = FoldPaths(fold_folder(run, fold))
     if leads():

@@ -54,7 +54,7 @@ def show_cases(
 
 def validated_unseen(folder: Path) -> bool:
     """Whether a fold's validation cases were kept out of its training, as its split.yaml says."""
-    return not (folder / "split.yaml").is_file() or Split.read(folder).unseen
+    return not (folder / "split.yaml").is_file() or Split.read(folder).held_out
 
 
 def _has_gates(plan: Plan) -> bool:

@@ -14,7 +14,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch._dynamo.exc import TorchDynamoException
 
 from attunet.config import Plan, TrainingConfig
-from attunet.errors import TrainingError
+from attunet.errors import TrainingError, first_line
 from attunet.training.callbacks.film import EpochFilm
 from attunet.training.callbacks.gates import GateWatch
 from attunet.training.callbacks.history import History
@@ -148,7 +148,7 @@ def _fit(trainer: pl.Trainer, module: TrainingModule, loader: object, paths: Fol
         raise KeyboardInterrupt from None
     except TorchDynamoException as error:
         hint = "leave `compile: true` out of the recipe and add --resume, or install a C++ compiler"
-        raise TrainingError(f"torch.compile failed here: {str(error).splitlines()[0]}", hint=hint) from error
+        raise TrainingError(f"torch.compile failed here: {first_line(error)}", hint=hint) from error
     except RuntimeError as error:
         if trainer.received_sigterm:  # it reached a process that prepares patches, too
             raise KeyboardInterrupt from None

@@ -9,7 +9,7 @@ import yaml
 
 from attunet.config import TrainingConfig
 from attunet.data.cases import Case, Dataset
-from attunet.data.folds import Fold, make_folds, refuse_leaks
+from attunet.data.folds import Fold, check_leaks, make_folds
 from attunet.errors import ConfigError, FormatError
 from attunet.files import write_text
 from attunet.training.paths import any_started
@@ -48,7 +48,7 @@ def settle_folds(
     cases = {case.id: case for case in dataset.cases}
     for fold in folds:
         _require(cases, (*fold.train, *fold.validation), run)
-        refuse_leaks(fold, cases, {name: content.digest for name, content in contents.items()})
+        check_leaks(fold, cases, {name: content.digest for name, content in contents.items()})
     if leads():
         content = {fold.index: {"train": list(fold.train), "validation": list(fold.validation)} for fold in folds}
         write_text(_file(run), yaml.safe_dump(content, sort_keys=False))

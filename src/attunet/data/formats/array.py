@@ -8,7 +8,7 @@ import numpy as np
 
 from attunet.data.formats.dtypes import readable
 from attunet.data.volume import Volume
-from attunet.errors import FormatError
+from attunet.errors import FormatError, first_line
 from attunet.files import staged
 
 __all__ = ["read_array", "write_array"]
@@ -23,7 +23,7 @@ def read_array(path: Path) -> Volume:
         array = np.load(path, allow_pickle=False)
     except Exception as error:  # numpy raises whatever a damaged header leads to, such as a TokenError
         raise FormatError(
-            f"cannot read {path} as .npy: {_first_line(error)}", hint="save it with numpy.save(path, array)"
+            f"cannot read {path} as .npy: {first_line(error)}", hint="save it with numpy.save(path, array)"
         ) from error
     if not isinstance(array, np.ndarray) or not 2 <= array.ndim <= 4:
         got = f"shape {array.shape}" if isinstance(array, np.ndarray) else "an archive"
@@ -41,7 +41,3 @@ def write_array(volume: Volume, path: Path) -> None:
         array = array[0, ..., 0] if volume.spatial_shape[2] == 1 else array[0]
     with staged(path) as target:
         np.save(target, array, allow_pickle=False)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -9,7 +9,7 @@ import numpy as np
 
 from attunet.data.formats.dtypes import readable, storable
 from attunet.data.volume import Affine, Volume
-from attunet.errors import FormatError
+from attunet.errors import FormatError, last_line
 from attunet.files import staged
 
 if TYPE_CHECKING:
@@ -102,6 +102,4 @@ def _is_flat(volume: Volume) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """The last line of an ITK error: what lies above it is where in ITK's source it happened."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].removeprefix("ERROR: ") if lines else type(error).__name__
+    return last_line(error).removeprefix("ERROR: ")

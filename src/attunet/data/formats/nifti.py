@@ -18,7 +18,7 @@ from nibabel.wrapstruct import WrapStructError
 from attunet.data.formats.dtypes import readable, storable
 from attunet.data.slabs import cores, packed
 from attunet.data.volume import Affine, Array, Volume
-from attunet.errors import FormatError
+from attunet.errors import FormatError, first_line
 from attunet.files import staged
 
 __all__ = ["read_nifti", "write_nifti"]
@@ -58,7 +58,7 @@ def read_nifti(path: Path) -> Volume:
         array = _scaled(_channels_first(voxels, path), header, path)
         affine = header.get_best_affine()
     except BROKEN as error:
-        raise FormatError(f"cannot read {path} as NIfTI: {_reason(error)}", hint=HINT) from error
+        raise FormatError(f"cannot read {path} as NIfTI: {first_line(error)}", hint=HINT) from error
     return Volume(array, affine)
 
 
@@ -181,7 +181,3 @@ def _channels_first(array: Array, path: Path) -> Array:
             hint="split it into one file per time point",
         )
     return np.moveaxis(array.reshape(*spatial, *(extra or [1])), -1, 0)
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -11,7 +11,7 @@ import numpy as np
 from attunet.data.formats.dtypes import readable, storable
 from attunet.data.formats.tiff import read_tiff_pixels, write_tiff
 from attunet.data.volume import Array, Volume
-from attunet.errors import AttunetError, FormatError
+from attunet.errors import AttunetError, FormatError, first_line
 from attunet.files import staged
 
 __all__ = ["read_raster", "read_raster_label", "write_raster"]
@@ -62,7 +62,7 @@ def _pixels(path: Path, *, palette: str) -> Array:
         raise
     except Exception as error:  # Pillow and tifffile raise whatever a damaged byte leads to
         raise FormatError(
-            f"cannot read {path} as an image: {_reason(error)}",
+            f"cannot read {path} as an image: {first_line(error)}",
             hint="the file may be truncated or of another format than its name says: save it again",
         ) from error
     return np.moveaxis(pixels if pixels.ndim == 3 else pixels[..., None], -1, 0)[..., None]
@@ -103,7 +103,3 @@ def _page(volume: Volume, path: Path) -> Array:
         )
     page = array[..., 0].astype(np.uint8 if array.max() <= 255 else np.uint16)
     return page[0] if volume.channels == 1 else np.moveaxis(page, 0, -1)
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from attunet.data.dataset import Dataset
 from attunet.data.formats.dicom import CONVERT, series_in
-from attunet.data.layouts.described import read_described
+from attunet.data.layouts.dataset_json import read_described_dataset
 from attunet.data.layouts.paired import find_pair, read_paired
 from attunet.data.layouts.table import read_table
 from attunet.errors import DatasetError
@@ -32,7 +32,7 @@ def read_dataset(path: Path) -> Dataset:
             raise DatasetError(f"{path} is a single file, not a data set", hint=EXPECTED)
         return read_table(path)
     if (path / "dataset.json").is_file():
-        return read_described(path)
+        return read_described_dataset(path)
     if find_pair(path) is not None:
         return read_paired(path)
     tables = sorted(path.glob("*.csv"))

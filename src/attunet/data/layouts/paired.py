@@ -7,7 +7,7 @@ from pathlib import Path
 from attunet.data.dataset import Case, Dataset, Problem
 from attunet.data.formats import stem_of
 from attunet.data.formats.dicom import CONVERT, series_in
-from attunet.data.layouts.naming import by_channel, by_stem, channel_of, image_files
+from attunet.data.layouts.image_files import by_channel, by_stem, channel_of, image_files
 from attunet.errors import DatasetError
 
 __all__ = ["find_pair", "read_paired"]
@@ -42,8 +42,8 @@ def read_paired(root: Path) -> Dataset:
     used = {case.label for case in cases}
     series = _series(pair[0], masks)
     orphans = [stem for stem, mask in masks.items() if mask not in used and stem not in series]
-    oddities = (*series.values(), *map(_orphan, orphans), *_folders(pair, set(series)))
-    return Dataset(root, "plain", tuple(cases), None, (), None, oddities)
+    problems = (*series.values(), *map(_orphan, orphans), *_folders(pair, set(series)))
+    return Dataset(root, "plain", tuple(cases), None, (), None, problems)
 
 
 def _cases(images: list[Path], masks: dict[str, Path]) -> list[Case]:

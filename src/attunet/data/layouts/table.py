@@ -10,7 +10,7 @@ from pathlib import Path
 
 from attunet.data.dataset import Case, Dataset
 from attunet.data.formats import stem_of
-from attunet.data.layouts.drawn import read_drawn
+from attunet.data.layouts.annotated import read_annotated
 from attunet.errors import DatasetError
 
 __all__ = ["read_table"]
@@ -29,7 +29,7 @@ def read_table(path: Path) -> Dataset:
     channels = _image_columns(columns, path)
     images = [tuple(path.parent / row[name] for name in channels if row[name]) for row in rows]
     ids = _ids(rows, images, path)
-    label_names, drawn = read_drawn([row.get("labels", "") for row in rows], path)
+    label_names, annotated = read_annotated([row.get("labels", "") for row in rows], path)
     cases = [
         Case(
             ids[index],
@@ -37,7 +37,7 @@ def read_table(path: Path) -> Dataset:
             path.parent / row["label"] if row.get("label") else None,
             row.get("group") or row.get("patient") or None,
             _split(row, index, path),
-            drawn[index],
+            annotated[index],
         )
         for index, row in enumerate(rows)
     ]

@@ -74,7 +74,7 @@ def ablate_case(
     Nothing is post-processed; a segmenter loaded with raw=True applies nothing else that was learnt either.
     Args:
         segmenter: a model that has not seen the case; all its folds are altered alike.
-        image, reference: as `Segmenter.read` and `read_label_of` give them, on one grid; without a reference the mask
+        image, reference: as `Segmenter.read` and `read_case_label` give them, on one grid; without a reference the mask
             of the model as it is takes its place, and what is lost is likeness to that.
         annotated: names of the labels that were drawn in this case; None for all.
         means: of each gate map, for the replacement "mean" (see `with_gates_replaced`).

@@ -99,7 +99,7 @@ def delete_and_insert(
 
     Of several members each is judged alone, by its own mask. Post-processing is not applied.
     Args:
-        image, reference: as `Segmenter.read` and `read_label_of` give them, on one grid; without a reference the mask
+        image, reference: as `Segmenter.read` and `read_case_label` give them, on one grid; without a reference the mask
             of the unaltered image takes its place.
         case: its name; the control's blobs depend on it and on the seed.
         annotated: names of the labels that were drawn in the reference; None for all.

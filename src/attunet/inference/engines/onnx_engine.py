@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from attunet.errors import BundleError, DataError, EngineError
+from attunet.errors import BundleError, DataError, EngineError, first_line
 from attunet.inference.engines.engine import EngineOutput
 from attunet.inference.engines.openvino_engine import OpenVINOEngine
 
@@ -70,5 +70,6 @@ def _session(graph: Path, threads: int) -> Any:
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors share no base class
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BundleError(f"{graph} cannot be read by ONNX Runtime: {first}", hint="export it again") from error
+        raise BundleError(
+            f"{graph} cannot be read by ONNX Runtime: {first_line(error)}", hint="export it again"
+        ) from error

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from attunet.errors import BundleError, DataError
+from attunet.errors import BundleError, DataError, last_line
 from attunet.inference.engines.engine import EngineOutput
 from attunet.inference.engines.graph import accept_attention, gate_outputs, input_names, shuffle_weights
 
@@ -146,9 +146,7 @@ def _read(graph: Path, shape: tuple[int, ...]) -> Any:
         model = openvino_core().read_model(graph)
         model.reshape([1, *shape])
     except RuntimeError as error:
-        raise BundleError(
-            f"{graph} cannot be read by OpenVINO: {_first_line(error)}", hint="export it again"
-        ) from error
+        raise BundleError(f"{graph} cannot be read by OpenVINO: {last_line(error)}", hint="export it again") from error
     return model
 
 
@@ -160,8 +158,3 @@ def _is_quantized(model: Any) -> bool:
 def _gathered(requests: list[Any], output: str) -> Floats:
     """One output of all requests, copied, as the next call writes over it."""
     return np.concatenate([np.asarray(request.get_tensor(output).data, np.float32) for request in requests])
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

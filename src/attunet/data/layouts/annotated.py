@@ -1,4 +1,4 @@
-"""The `labels` column of a CSV file: which labels were drawn in each case, and what they are called."""
+"""The `labels` column of a CSV file: which labels were annotated in each case, and what they are called."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import NamedTuple
 from attunet.data.labels import BACKGROUND, NUMBERED, background_value
 from attunet.errors import DatasetError
 
-__all__ = ["read_drawn"]
+__all__ = ["read_annotated"]
 
 FIRST_LINE = 2
-Drawn = tuple[tuple[str, ...] | None, ...]
+AnnotatedRows = tuple[tuple[str, ...] | None, ...]
 
 
 class _Entry(NamedTuple):
@@ -23,12 +23,12 @@ class _Entry(NamedTuple):
     value: int | None
 
 
-def read_drawn(cells: Sequence[str], path: Path) -> tuple[dict[str, int] | None, Drawn]:
-    """The names that a column declares, and the labels that it says were drawn in each row.
+def read_annotated(cells: Sequence[str], path: Path) -> tuple[dict[str, int] | None, AnnotatedRows]:
+    """The names that a column declares, and the labels that it says were annotated in each row.
 
     A cell such as "liver=5;spleen=1" names labels and their values, "liver" is a name given in any row, "5" is
     the value alone, called label_5 unless it is named. An empty cell stands for all labels, as does one that
-    lists every declared label. "background=255" says what the background is, and draws nothing.
+    lists every declared label. "background=255" says what the background is, and annotates nothing.
     Args: the cells in the order of the rows; the file, for messages.
     Returns: name to value, background first, or None when no cell names a value; for each row the names of its
         labels, or None for all.
@@ -37,17 +37,17 @@ def read_drawn(cells: Sequence[str], path: Path) -> tuple[dict[str, int] | None,
     rows = [_entries(cell, line, path) for line, cell in enumerate(cells, FIRST_LINE)]
     named = _named(rows, path)
     names = {value: name for name, value in named.items()}
-    drawn = []
+    annotated = []
     for line, row in enumerate(rows, FIRST_LINE):
         values = [_value(entry, named, line, path) for entry in row]
-        drawn.append({names.get(value, f"{NUMBERED}{value}"): value for value in values})
+        annotated.append({names.get(value, f"{NUMBERED}{value}"): value for value in values})
     if not named:
-        return None, tuple(tuple(row) or None for row in drawn)
+        return None, tuple(tuple(row) or None for row in annotated)
     background = background_value(named)
-    declared = {name: value for row in (named, *drawn) for name, value in row.items() if value != background}
+    declared = {name: value for row in (named, *annotated) for name, value in row.items() if value != background}
     ordered = sorted(declared.items(), key=lambda item: item[1])
     return {names.get(background, BACKGROUND): background, **dict(ordered)}, tuple(
-        _partial(row, declared) for row in drawn
+        _partial(row, declared) for row in annotated
     )
 
 

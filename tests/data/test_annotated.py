@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from attunet.data.layouts.drawn import read_drawn
+from attunet.data.layouts.annotated import read_annotated
 from attunet.errors import DatasetError
 
 PATH = Path("cases.csv")
 
 
 @pytest.mark.parametrize(
-    ("cells", "names", "drawn"),
+    ("cells", "names", "annotated"),
     [
         (["", ""], None, (None, None)),
         (["5;7", "5", ""], None, (("label_5", "label_7"), ("label_5",), None)),
@@ -26,9 +26,9 @@ PATH = Path("cases.csv")
         (["background=255; membrane=0", ""], {"background": 255, "membrane": 0}, (None, None)),
     ],
 )
-def test_names_values_and_both(cells, names, drawn):
-    found, rows = read_drawn(cells, PATH)
-    assert (found, rows) == (names, drawn)
+def test_names_values_and_both(cells, names, annotated):
+    found, rows = read_annotated(cells, PATH)
+    assert (found, rows) == (names, annotated)
     assert names is None or list(found) == list(names)
 
 
@@ -45,4 +45,4 @@ def test_names_values_and_both(cells, names, drawn):
 )
 def test_entries_that_cannot_be_used(cells, message):
     with pytest.raises(DatasetError, match=message):
-        read_drawn(cells, PATH)
+        read_annotated(cells, PATH)

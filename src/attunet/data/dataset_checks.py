@@ -10,13 +10,13 @@ from attunet.data.facts import CaseFacts
 from attunet.data.formats import suffix_of
 from attunet.data.labels import label_values
 
-__all__ = ["compare_cases"]
+__all__ = ["check_dataset"]
 
 NO_GEOMETRY = {".npy", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 SPREAD = 1000.0
 
 
-def compare_cases(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Problem]:
+def check_dataset(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Problem]:
     """Problems and notices that concern several cases or the whole set."""
     return [
         *_duplicates(dataset, facts),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from attunet.data.layouts.declared import paint, read_declared
+from attunet.data.layouts.declared_labels import mask_values, read_declared_labels
 from attunet.errors import DatasetError
 
 PATH = Path("dataset.json")
@@ -14,19 +14,19 @@ NESTED = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3}
 
 
 def read(labels):
-    return read_declared({"labels": labels}, PATH)
+    return read_declared_labels({"labels": labels}, PATH)
 
 
 def test_nothing_declared():
-    assert read_declared({}, PATH) == read({}) == read_declared({"labels": None}, PATH)
-    assert paint(read({}), {}, PATH) == {}
+    assert read_declared_labels({}, PATH) == read({}) == read_declared_labels({"labels": None}, PATH)
+    assert mask_values(read({}), {}, PATH) == {}
 
 
 @pytest.mark.parametrize("labels", [{"0": "background", "1": "liver"}, {"background": 0, "liver": [1]}])
 def test_one_value_per_label_needs_no_order(labels):
     declared = read(labels)
     assert (declared.names, declared.regions) == ({"background": 0, "liver": 1}, {})
-    assert paint(declared, {}, PATH) == declared.names
+    assert mask_values(declared, {}, PATH) == declared.names
 
 
 def test_with_one_region_every_label_is_one():
@@ -34,27 +34,27 @@ def test_with_one_region_every_label_is_one():
     assert (declared.names, declared.ignore) == ({"background": 0}, 4)
     assert list(declared.regions.items()) == [("whole", (1, 2, 3)), ("core", (2, 3)), ("enhancing", (3,))]
     with pytest.raises(DatasetError, match="twice"):
-        paint(declared, {"regions_class_order": [2, 3, 3]}, PATH)
-    painted = paint(declared, {"regions_class_order": [1, 2, 3]}, PATH)
+        mask_values(declared, {"regions_class_order": [2, 3, 3]}, PATH)
+    painted = mask_values(declared, {"regions_class_order": [1, 2, 3]}, PATH)
     assert list(painted.items()) == [("background", 0), ("whole", 1), ("core", 2), ("enhancing", 3)]
 
 
 def test_the_background_comes_first_wherever_it_is_declared():
     declared = read({"core": [1, 2], "Background": [7], "rim": 1})
-    assert list(paint(declared, {"regions_class_order": [2, 1]}, PATH)) == ["Background", "core", "rim"]
+    assert list(mask_values(declared, {"regions_class_order": [2, 1]}, PATH)) == ["Background", "core", "rim"]
     assert read({"core": [1, 2]}).names == {"background": 0}
 
 
 @pytest.mark.parametrize("order", [None, [1, 2], [1, 2, 3, 4], 1, [1, "x", 3], [True, 2, 3]])
 def test_an_order_that_is_missing_or_short(order):
     with pytest.raises(DatasetError, match="expected 3 values, for whole, core, enhancing") as caught:
-        paint(read(NESTED), {"regions_class_order": order}, PATH)
+        mask_values(read(NESTED), {"regions_class_order": order}, PATH)
     assert "later ones cover earlier ones" in caught.value.hint
 
 
 def test_a_region_is_painted_with_one_of_its_own_values():
     with pytest.raises(DatasetError, match="writes core as 1"):
-        paint(read(NESTED), {"regions_class_order": [2, 1, 3]}, PATH)
+        mask_values(read(NESTED), {"regions_class_order": [2, 1, 3]}, PATH)
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ from typing import Any
 from attunet.data.labels import BACKGROUND, background_value
 from attunet.errors import DatasetError
 
-__all__ = ["Declared", "load_description", "paint", "read_declared"]
+__all__ = ["DeclaredLabels", "load_description", "mask_values", "read_declared_labels"]
 
 IGNORE = "ignore"
 
 
 @dataclass(frozen=True)
-class Declared:
+class DeclaredLabels:
     """The labels of a data set as declared; without declaration, no names.
 
     Args:
@@ -41,7 +41,7 @@ def load_description(path: Path) -> dict[str, Any]:
     return description
 
 
-def read_declared(description: dict[str, Any], path: Path) -> Declared:
+def read_declared_labels(description: dict[str, Any], path: Path) -> DeclaredLabels:
     """The labels of a dataset.json, written {"liver": 1} (nnU-Net 2) or {"1": "liver"} (MSD, nnU-Net 1).
 
     With a label of several values, such as {"whole": [1, 2], "core": 2}, every label is a region, as in nnU-Net.
@@ -57,11 +57,11 @@ def read_declared(description: dict[str, Any], path: Path) -> Declared:
         raise DatasetError(f"labels in {path} use a name or a value twice: {declared}", hint="give each its own")
     ignore = None if ignored is None else _single(IGNORE, ignored, path)
     if all(len(values) == 1 for values in named.values()):
-        return Declared({name: values[0] for name, values in named.items()}, {}, ignore)
+        return DeclaredLabels({name: values[0] for name, values in named.items()}, {}, ignore)
     return _with_regions(named, ignore, path)
 
 
-def paint(declared: Declared, description: dict[str, Any], path: Path) -> dict[str, int]:
+def mask_values(declared: DeclaredLabels, description: dict[str, Any], path: Path) -> dict[str, int]:
     """The value of every label in a mask, background first where there are regions: `regions_class_order`.
 
     Raises: DatasetError when regions have no usable order: one value for each, its own, and one of the united.
@@ -89,7 +89,7 @@ def paint(declared: Declared, description: dict[str, Any], path: Path) -> dict[s
     return declared.names | painted
 
 
-def _with_regions(named: dict[str, tuple[int, ...]], ignore: int | None, path: Path) -> Declared:
+def _with_regions(named: dict[str, tuple[int, ...]], ignore: int | None, path: Path) -> DeclaredLabels:
     background = background_value({name: values[0] for name, values in named.items() if len(values) == 1})
     regions = {name: values for name, values in named.items() if values != (background,)}
     for name, values in regions.items():
@@ -99,7 +99,7 @@ def _with_regions(named: dict[str, tuple[int, ...]], ignore: int | None, path: P
                 hint="leave out the value of the background and that of the ignore label",
             )
     names = {name: background for name in named if name not in regions}
-    return Declared(names or {BACKGROUND: background}, regions, ignore)
+    return DeclaredLabels(names or {BACKGROUND: background}, regions, ignore)
 
 
 def _by_name(declared: dict[str, Any], path: Path) -> dict[str, tuple[int, ...]]:

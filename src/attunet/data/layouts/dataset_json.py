@@ -7,35 +7,35 @@ from typing import Any
 
 from attunet.data.dataset import Case, Dataset, Problem
 from attunet.data.formats import SUFFIXES, stem_of, suffix_of
-from attunet.data.layouts.declared import load_description, paint, read_declared
-from attunet.data.layouts.naming import by_channel, by_stem, image_files
+from attunet.data.layouts.declared_labels import load_description, mask_values, read_declared_labels
+from attunet.data.layouts.image_files import by_channel, by_stem, image_files
 from attunet.data.layouts.paired import read_paired
 from attunet.errors import DatasetError
 
-__all__ = ["read_described"]
+__all__ = ["read_described_dataset"]
 
 
-def read_described(root: Path) -> Dataset:
+def read_described_dataset(root: Path) -> Dataset:
     """The cases that dataset.json lists (MSD, nnU-Net 1) or whose files it describes (nnU-Net 2).
 
     Raises: DatasetError when it is not valid, contradicts itself or lists nothing.
     """
     path = root / "dataset.json"
     description = load_description(path)
-    declared = read_declared(description, path)
-    names = paint(declared, description, path) or None
+    declared = read_declared_labels(description, path)
+    names = mask_values(declared, description, path) or None
     channels = _channel_names(description)
-    oddities: tuple[Problem, ...] = ()
+    problems: tuple[Problem, ...] = ()
     if "file_ending" in description or "channel_names" in description:
         layout = "nnunet"
-        cases, oddities = _nnunet(root, description, len(channels))
+        cases, problems = _nnunet(root, description, len(channels))
     elif description.get("training"):
         layout, cases = _listed(root, description["training"])
     else:
         paired = read_paired(root)
-        layout, cases, oddities = paired.layout, list(paired.cases), paired.oddities
+        layout, cases, problems = paired.layout, list(paired.cases), paired.problems
     cases.sort(key=lambda case: case.id)
-    return Dataset(root, layout, tuple(cases), names, channels, declared.ignore, oddities, declared.regions)
+    return Dataset(root, layout, tuple(cases), names, channels, declared.ignore, problems, declared.regions)
 
 
 def _channel_names(description: dict[str, Any]) -> tuple[str, ...]:
