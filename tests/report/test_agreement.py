@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from attunet.config import Quality
-from attunet.report.agreement import Agreement, dice_scatter, reliability_diagram
+from attunet.report.agreement import DicePair, dice_scatter, reliability_diagram
 
 NAN = float("nan")
 BINS = SimpleNamespace(confidence=(NAN, 0.4, 0.9), accuracy=(NAN, 0.3, 0.95), share=(0.0, 0.2, 0.8), ece=0.06)
@@ -22,7 +22,7 @@ def test_a_line_for_each_name_without_the_empty_bins():
 
 def test_cases_without_a_dice_are_not_drawn():
     quality = Quality(cases=2, spearman=1.0, low=0.5, high=1.0, slope=1.0, intercept=-0.1, error=0.0)
-    dice = {"a": Agreement(0.9, 0.8), "b": Agreement(0.8, 0.7), "c": Agreement(NAN, 0.0)}
+    dice = {"a": DicePair(0.9, 0.8), "b": DicePair(0.8, 0.7), "c": DicePair(NAN, 0.0)}
     axes = dice_scatter(dice, quality).axes[0]
     assert len(axes.collections[0].get_offsets()) == 2
     assert axes.lines[1].get_ydata() == pytest.approx([0.7, 0.8])

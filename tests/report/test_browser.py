@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from attunet.data.volume import Volume
-from attunet.report import Film, Picture, Table, write_report
+from attunet.report import Animation, Picture, Table, write_report
 from attunet.report.overlay import overlay
 from attunet.report.theme import chart
 
@@ -85,8 +85,8 @@ def page(tmp_path_factory):
             Table("Wide", ["Label", *(f"metric {number}" for number in range(9))], [["liver", *["0.900 ± 0.100"] * 9]]),
             Picture("Chart", chart(6.8, 3.0), "chart"),
             Picture("Case", frame(0.5), "case"),
-            Film("Three frames", "film", frames),
-            Film("One frame", "still", frames[:1]),
+            Animation("Three frames", "film", frames),
+            Animation("One frame", "still", frames[:1]),
         ],
         notes=["A note."],
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attunet.evaluation.comparison import ALL_LABELS, Comparison
-from attunet.report.comparison_figures import MOST_LABELS, difference_forest, model_boxes, shown_labels
+from attunet.report.comparison_figures import MAX_LABELS, difference_forest, model_boxes, shown_labels
 from attunet.report.theme import png
 
 
@@ -42,7 +42,7 @@ def test_a_difference_is_filled_only_where_it_is_decided(compared):
 def test_of_many_labels_those_that_differ_most_are_drawn(compared):
     labels = tuple(f"organ{index}" for index in range(40))
     found = compared(labels)
-    assert shown_labels(found) == (*labels[-MOST_LABELS:], ALL_LABELS)
+    assert shown_labels(found) == (*labels[-MAX_LABELS:], ALL_LABELS)
     assert model_boxes(found, shown_labels(found)).get_figheight() < 15
 
 

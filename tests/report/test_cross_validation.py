@@ -5,7 +5,7 @@ from attunet.config import Cleaning, Quality, Refinement
 from attunet.data.volume import Volume
 from attunet.evaluation.scores import CaseScores, score_case
 from attunet.evaluation.summary import summarize
-from attunet.report.agreement import Agreement
+from attunet.report.agreement import DicePair
 from attunet.report.cases import CaseView
 from attunet.report.cross_validation import write_cross_validation_report
 
@@ -40,7 +40,7 @@ def write(tmp_path, make_plan_of):
             postprocessed=summary_of((0, 1)),
             refinement=refinement,
             reliability=reliability,
-            dice={"<case1>": Agreement(0.8, 0.9), "<case2>": Agreement(float("nan"), 0.7)},
+            dice={"<case1>": DicePair(0.8, 0.9), "<case2>": DicePair(float("nan"), 0.7)},
             worst=["<case2>", "<case1>"],
             views=[view],
         )

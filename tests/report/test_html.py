@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from attunet.report import Film, Picture, Table, write_report
-from attunet.report.theme import Screen, chart
+from attunet.report import Animation, Picture, Table, write_report
+from attunet.report.theme import PanelGrid, chart
 
 
 class Outline(HTMLParser):
@@ -44,7 +44,7 @@ def page(tmp_path: Path) -> str:
         sections=[
             Picture("A chart", chart(1.0, 1.0), "chart"),
             Table("Scores", ["Label", "Dice"], [["liver", "0.9"], ["A&B", 0.8]]),
-            Picture("An overlay", Screen([1.0], [1.0], top=0.0, right=0.0, bottom=0.0).figure, "overlay"),
+            Picture("An overlay", PanelGrid([1.0], [1.0], top=0.0, right=0.0, bottom=0.0).figure, "overlay"),
         ],
         notes=["Empty masks count."],
     )
@@ -106,12 +106,14 @@ def test_sentences_in_a_table_wrap(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def film() -> Film:
-    return Film("It <grows>", "growth", [(f"epoch {number}", chart(1.0, 1.0)) for number in (1, 2, 3)])
+def animation() -> Animation:
+    return Animation("It <grows>", "growth", [(f"epoch {number}", chart(1.0, 1.0)) for number in (1, 2, 3)])
 
 
-def test_a_film_shows_its_last_frame_until_a_script_moves_it(film: Film, tmp_path: Path) -> None:
-    write_report(tmp_path / "film.html", title="Film", sections=[film, Film("Nothing yet", "none", [])])
+def test_a_film_shows_its_last_frame_until_a_script_moves_it(animation: Animation, tmp_path: Path) -> None:
+    write_report(
+        tmp_path / "film.html", title="Animation", sections=[animation, Animation("Nothing yet", "none", [])]
+    )
     page = (tmp_path / "film.html").read_text(encoding="utf-8")
     assert page.count("<script>") == 1
     assert "src=http" not in page.replace('"', "")
@@ -128,8 +130,10 @@ def test_a_film_shows_its_last_frame_until_a_script_moves_it(film: Film, tmp_pat
     assert slider["aria-label"] == "It <grows>"
 
 
-def test_every_figure_lies_beside_the_report(film: Film, tmp_path: Path) -> None:
-    write_report(tmp_path / "a.html", title="A", sections=[Picture("Chart", chart(1.0, 1.0), "chart"), film])
+def test_every_figure_lies_beside_the_report(animation: Animation, tmp_path: Path) -> None:
+    write_report(
+        tmp_path / "a.html", title="A", sections=[Picture("Chart", chart(1.0, 1.0), "chart"), animation]
+    )
     found = {entry.name for entry in (tmp_path / "a_figures").iterdir()}
     assert found == {
         f"{name}.{kind}" for name in ("chart", *(f"growth_00{n}" for n in range(3))) for kind in ("png", "svg")

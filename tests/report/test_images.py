@@ -5,7 +5,7 @@ import imageio.v3 as imageio
 import pytest
 
 from attunet.report.images import FigureFolder
-from attunet.report.theme import Screen, chart
+from attunet.report.theme import PanelGrid, chart
 
 
 def names(folder: Path) -> set[str]:
@@ -38,8 +38,8 @@ def test_a_name_given_twice_gets_a_number(tmp_path: Path) -> None:
 
 
 def test_frames_are_numbered_webp_of_their_size(tmp_path: Path) -> None:
-    screen = Screen([1.0], [1.0], top=0.0, right=0.0, bottom=0.0)
-    first, _ = FigureFolder(tmp_path).add_frames("film", [("one", screen.figure), ("two", screen.figure)])
+    grid = PanelGrid([1.0], [1.0], top=0.0, right=0.0, bottom=0.0)
+    first, _ = FigureFolder(tmp_path).add_frames("film", [("one", grid.figure), ("two", grid.figure)])
     assert first.dark
     assert names(tmp_path) == {f"film_00{number}.{kind}" for number in (0, 1) for kind in ("png", "svg")}
     kind, _, data = first.source.partition(",")

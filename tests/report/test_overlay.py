@@ -6,8 +6,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from attunet.data.volume import Volume
-from attunet.report.overlay import draw_scene, overlay
-from attunet.report.scene import compose
+from attunet.report.overlay import draw_overlay, overlay
+from attunet.report.overlay_data import overlay_data
 from attunet.report.theme import PALETTE, png
 
 LABELS = {"background": 0, "liver": 5, "spleen": 9}
@@ -82,9 +82,9 @@ def test_the_columns_of_many_gates_become_smaller(volume: Volume, mask: Volume) 
 
 
 def test_the_scene_of_one_plane_can_be_drawn_alone(volume: Volume, mask: Volume) -> None:
-    scene = compose(volume, mask, LABELS, reference=None, attention={}, modality="ct")
-    axial = next(iter(scene.slices))
-    assert titles(draw_scene(scene.alone(axial))) == [f"axial  {scene.slices[axial] + 1}/16"]
+    data = overlay_data(volume, mask, LABELS, reference=None, attention={}, modality="ct")
+    axial = next(iter(data.slices))
+    assert titles(draw_overlay(data.only(axial))) == [f"axial  {data.slices[axial] + 1}/16"]
 
 
 def test_a_picture_is_one_panel() -> None:

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from attunet.report.theme import (
     PALETTE,
-    Screen,
+    PanelGrid,
     chart,
     color_of,
     is_dark,
@@ -33,9 +33,9 @@ def test_resolution_is_that_asked_for() -> None:
 
 
 def test_panels_have_their_size_and_do_not_meet() -> None:
-    screen = Screen([2.0, 1.0], [1.5, 1.0], top=0.4, right=0.5, bottom=0.3)
-    size = screen.figure.get_size_inches()
-    boxes = [screen.panel(row, column).get_position() for row in range(2) for column in range(2)]
+    grid = PanelGrid([2.0, 1.0], [1.5, 1.0], top=0.4, right=0.5, bottom=0.3)
+    size = grid.figure.get_size_inches()
+    boxes = [grid.panel(row, column).get_position() for row in range(2) for column in range(2)]
     assert boxes[0].width * size[0] == pytest.approx(2.0)
     assert boxes[2].height * size[1] == pytest.approx(1.0)
     assert boxes[0].x1 < boxes[1].x0
@@ -44,7 +44,7 @@ def test_panels_have_their_size_and_do_not_meet() -> None:
 
 
 def test_screens_are_dark_and_charts_are_not() -> None:
-    assert is_dark(Screen([1.0], [1.0], top=0.0, right=0.0, bottom=0.0).figure)
+    assert is_dark(PanelGrid([1.0], [1.0], top=0.0, right=0.0, bottom=0.0).figure)
     assert not is_dark(chart(1.0, 1.0))
 
 

@@ -44,10 +44,17 @@ def view():
     return CaseView("case <1>", image, mask, reference=mask, attention={"level2": alpha})
 
 
-def report(tmp_path, plan, summary, history=(), views=(), film=None):
+def report(tmp_path, plan, summary, history=(), views=(), attention_frames=None):
     path = tmp_path / "report.html"
     write_training_report(
-        path, title="Title", subtitle="Subtitle", plan=plan, history=history, summary=summary, views=views, film=film
+        path,
+        title="Title",
+        subtitle="Subtitle",
+        plan=plan,
+        history=history,
+        summary=summary,
+        views=views,
+        attention_frames=attention_frames,
     )
     return path.read_text(encoding="utf-8")
 
@@ -73,13 +80,13 @@ def test_scores_curves_cases_and_reasons_are_all_there(make_plan_of, view, tmp_p
 
 def test_the_epoch_film_is_shown_where_there_is_one(make_plan_of, tmp_path):
     folder = tmp_path / "film"
-    assert "<script>" not in report(tmp_path, make_plan_of(), summary_of(a=0), film=folder)
+    assert "<script>" not in report(tmp_path, make_plan_of(), summary_of(a=0), attention_frames=folder)
     folder.mkdir()
     for name, shape in (("image", (8, 6, 4)), ("label", (8, 6, 4)), ("level2", (4, 3, 2, 2))):
         nibabel.save(nibabel.Nifti1Image(np.ones(shape, np.uint8), np.eye(4)), folder / f"a_{name}.nii.gz")
     probe = {"case": "a", "gates": ["level2"], "image": "a_image.nii.gz", "label": "a_label.nii.gz"}
     (folder / "film.json").write_text(json.dumps({"frames": [{"epoch": 1}, {"epoch": 2}], "probes": [probe]}))
-    page = report(tmp_path, make_plan_of(), summary_of(a=0), film=folder)
+    page = report(tmp_path, make_plan_of(), summary_of(a=0), attention_frames=folder)
     assert "<output>epoch 2</output>" in page
     assert (tmp_path / "report_figures" / "film_1_001.svg").exists()
 

@@ -17,7 +17,7 @@ from attunet.errors import ConfigError
 if TYPE_CHECKING:
     from attunet.config import Plan
     from attunet.data.cases import Case, Dataset
-    from attunet.explain.explanation import Explanation
+    from attunet.explanation.explanation import Explanation
     from attunet.report.cases import CaseView
 
 __all__ = ["demo"]
@@ -48,7 +48,7 @@ def demo(
     from attunet.data.phantom import write_phantom_dataset
     from attunet.evaluation.evaluate import evaluate
     from attunet.evaluation.scores import scored_labels
-    from attunet.explain.report import score_sections
+    from attunet.explanation.report import score_sections
     from attunet.inference.segmenter import Segmenter
     from attunet.report.training import read_history, write_training_report
     from attunet.training.paths import FoldPaths
@@ -79,7 +79,7 @@ def demo(
         history=read_history(FoldPaths(trained.folder).log),
         summary=summary,
         views=[_view(case, data, masks) for case in unseen[:3]],
-        film=FoldPaths(trained.folder).film,
+        attention_frames=FoldPaths(trained.folder).film,
         more=score_sections(found),
     )
     results().print(score_table(summary))
@@ -87,12 +87,12 @@ def demo(
 
 
 def _explain(run: Path, unseen: Sequence[Case], labels: Path, output: Path) -> Explanation:
-    from attunet.explain.explanation import Subject
-    from attunet.explain.report import write_explanation
-    from attunet.explain.study import Study
+    from attunet.explanation.explanation import ExplainCase
+    from attunet.explanation.report import write_explanation
+    from attunet.explanation.study import Study
 
-    subjects = [Subject(replace(case, label=labels / f"{case.id}.nii.gz")) for case in unseen]
-    found = Study(run, subjects, output, ablation=True).run()
+    selected_cases = [ExplainCase(replace(case, label=labels / f"{case.id}.nii.gz")) for case in unseen]
+    found = Study(run, selected_cases, output, ablation=True).run()
     write_explanation(found, output)
     return found
 

@@ -15,7 +15,7 @@ from attunet.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
     from attunet.data.cases import Case
-    from attunet.explain.explanation import Subject
+    from attunet.explanation.explanation import ExplainCase
 
 __all__ = ["explain"]
 
@@ -50,15 +50,15 @@ def explain(
     with shuffled weights, and the maps of other cases. DIR gets masks, attention/ (maps as NIfTI), summary.json with
     every number, report.html, and its figures as PNG and SVG.
     """
-    from attunet.explain.report import write_explanation
-    from attunet.explain.study import Study
+    from attunet.explanation.report import write_explanation
+    from attunet.explanation.study import Study
 
-    subjects = _chosen(_subjects(model, [*(images or []), *(more or [])], labels, fold), cases)
+    selected_cases = _chosen(_subjects(model, [*(images or []), *(more or [])], labels, fold), cases)
     with progress_bar() as progress:
         task = progress.add_task("explaining", total=None)
         study = Study(
             model,
-            subjects,
+            selected_cases,
             output,
             device=device,
             ablation=ablate,
@@ -73,16 +73,16 @@ def explain(
     if not images and cases is None and fold == "all":
         found.save_worth(model)
     notes().print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
-    if len(found.cases) < len(subjects):
+    if len(found.cases) < len(selected_cases):
         raise typer.Exit(1)
 
 
-def _subjects(model: Path, images: Sequence[Path], labels: Path | None, fold: str) -> list[Subject]:
-    from attunet.explain.explanation import Subject
+def _subjects(model: Path, images: Sequence[Path], labels: Path | None, fold: str) -> list[ExplainCase]:
+    from attunet.explanation.explanation import ExplainCase
 
     folds = parse_folds(fold)
     if images:
-        return [Subject(case, None if folds is None else tuple(folds)) for case in _given(model, images, labels)]
+        return [ExplainCase(case, None if folds is None else tuple(folds)) for case in _given(model, images, labels)]
     if labels is not None:
         raise ConfigError("--labels was given without images", hint="name the images they belong to with -i")
     return _unseen(model, folds)
@@ -109,10 +109,10 @@ def _given(model: Path, images: Sequence[Path], labels: Path | None) -> list[Cas
     return [replace(case, label=masks[case.id]) for case in found]
 
 
-def _unseen(model: Path, folds: list[int] | None) -> list[Subject]:
+def _unseen(model: Path, folds: list[int] | None) -> list[ExplainCase]:
     """The cases that a run's folds have not seen, each to be explained by its own fold."""
     from attunet.bundle import unseen_cases
-    from attunet.explain.explanation import Subject
+    from attunet.explanation.explanation import ExplainCase
 
     try:
         found, notices = unseen_cases(model)
@@ -123,11 +123,11 @@ def _unseen(model: Path, folds: list[int] | None) -> list[Subject]:
     kept = [each for each in found if folds is None or each.fold in folds]
     if not kept:
         raise ConfigError(f"fold {folds} of {model} has no unseen cases", hint="choose another --fold")
-    return [Subject(each.case, (each.fold,), each.geometry) for each in kept]
+    return [ExplainCase(each.case, (each.fold,), each.geometry) for each in kept]
 
 
-def _chosen(subjects: list[Subject], most: int | None) -> list[Subject]:
+def _chosen(selected_cases: list[ExplainCase], most: int | None) -> list[ExplainCase]:
     """At most so many, spread evenly over all."""
-    if most is None or most >= len(subjects):
-        return subjects
-    return [subjects[index * len(subjects) // most] for index in range(most)]
+    if most is None or most >= len(selected_cases):
+        return selected_cases
+    return [selected_cases[index * len(selected_cases) // most] for index in range(most)]

@@ -211,9 +211,9 @@ def _failed(case: Case, started: float, error: str, hint: str) -> Outcome:
 
 
 def _agreement(result: Prediction) -> dict[str, Any]:
-    from attunet.explain.agreement import agreement_of
+    from attunet.explanation.agreement import attention_agreement
 
-    return agreement_of(result).to_json()
+    return attention_agreement(result).to_json()
 
 
 def _draw(result: Prediction, segmenter: Segmenter, output: Path) -> None:

@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from attunet.config import Quality
 from attunet.report.theme import CHART_WIDTH, INK, PALETTE, RULE, chart, tidy
 
-__all__ = ["Agreement", "Bins", "dice_scatter", "reliability_diagram"]
+__all__ = ["Bins", "DicePair", "dice_scatter", "reliability_diagram"]
 
 _COLORS = (PALETTE[0], PALETTE[5])
 
 
-class Agreement(NamedTuple):
+class DicePair(NamedTuple):
     """Mean Dice of a case: what the model expected of itself, and what it had; nan where there is none."""
 
     expected: float
@@ -76,7 +76,7 @@ def reliability_diagram(curves: Mapping[str, Bins]) -> Figure:
     return figure
 
 
-def dice_scatter(dice: Mapping[str, Agreement], quality: Quality | None) -> Figure:
+def dice_scatter(dice: Mapping[str, DicePair], quality: Quality | None) -> Figure:
     """Every case's expected and measured Dice, and the line that turns one into the other."""
     figure = chart(CHART_WIDTH, 4.8)
     axes = figure.subplots()

@@ -18,7 +18,7 @@ __all__ = ["ablation_bars", "agreement_scatter", "faithfulness_curves", "score_b
 AblationRow = tuple[str, str, float, float, float]
 ScoreRow = tuple[str, str, str, float, float, float]
 
-MOST_GROUPS = 30
+MAX_GROUPS = 30
 
 _ROW = 0.24
 """Inches of a bar or an interval."""
@@ -68,9 +68,9 @@ def score_bars(
         and labels together the first 30 are drawn, and the title says so.
     """
     groups = list(dict.fromkeys(row[:2] for row in rows))
-    rows = [row for row in rows if row[:2] in groups[:MOST_GROUPS]]
-    if len(groups) > MOST_GROUPS:
-        title = f"{title} (the first {MOST_GROUPS} of {len(groups)})"
+    rows = [row for row in rows if row[:2] in groups[:MAX_GROUPS]]
+    if len(groups) > MAX_GROUPS:
+        title = f"{title} (the first {MAX_GROUPS} of {len(groups)})"
     places, ticks = _grouped([f"{row[0]}  {row[1]}".strip() for row in rows])
     sources = list(dict.fromkeys(row[2] for row in rows))
     figure = chart(CHART_WIDTH, 1.5 + _ROW * (max(places, default=0) + 1))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from attunet.evaluation.comparison import ALL_LABELS, Comparison, Contestant, Difference
 from attunet.report.cells import NOTHING, between, number, spread
-from attunet.report.comparison_figures import MOST_LABELS, difference_forest, model_boxes, shown_labels
+from attunet.report.comparison_figures import MAX_LABELS, difference_forest, model_boxes, shown_labels
 from attunet.report.html import Picture, Section, Table, write_report
 
 __all__ = ["COLUMNS", "TEST_HEADINGS", "difference_cells", "per_fold", "score_cells", "write_comparison_report"]
@@ -64,7 +64,7 @@ def per_fold(values: Sequence[str]) -> str:
 
 def _sections(comparison: Comparison) -> Iterator[Section]:
     labels = shown_labels(comparison)
-    some = "" if len(labels) == len(comparison.baseline.row_labels) else f", the {MOST_LABELS} labels that differ most"
+    some = "" if len(labels) == len(comparison.baseline.row_labels) else f", the {MAX_LABELS} labels that differ most"
     yield _scores(comparison)
     yield Picture(f"Dice of every case by label and model{some}", model_boxes(comparison, labels), "dice")
     yield _differences(comparison)

@@ -15,9 +15,9 @@ from attunet.evaluation.paired import PairedTest
 from attunet.report.figures import draw_box
 from attunet.report.theme import INK, chart, color_of, tidy
 
-__all__ = ["MOST_LABELS", "difference_forest", "model_boxes", "shown_labels"]
+__all__ = ["MAX_LABELS", "difference_forest", "model_boxes", "shown_labels"]
 
-MOST_LABELS = 12
+MAX_LABELS = 12
 """More do not fit on one screen."""
 
 _ROW = 0.3
@@ -28,9 +28,9 @@ def shown_labels(comparison: Comparison) -> tuple[str, ...]:
     """The rows to draw: all labels, or those whose Dice differs most; and the mean of the labels last."""
     rows = comparison.baseline.row_labels
     labels = [label for label in rows if label != ALL_LABELS]
-    if len(labels) > MOST_LABELS:
+    if len(labels) > MAX_LABELS:
         largest = {label: _largest(comparison, label) for label in labels}
-        chosen = sorted(labels, key=lambda label: -largest[label])[:MOST_LABELS]
+        chosen = sorted(labels, key=lambda label: -largest[label])[:MAX_LABELS]
         labels = [label for label in labels if label in chosen]
     return (*labels, *rows[len(rows) - (ALL_LABELS in rows) :])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attunet.config import Plan, Refinement
 from attunet.evaluation.summary import Summary
-from attunet.report.agreement import Agreement, Bins, dice_scatter, reliability_diagram
+from attunet.report.agreement import Bins, DicePair, dice_scatter, reliability_diagram
 from attunet.report.cases import CaseView, case_pictures
 from attunet.report.cells import between, number, spread
 from attunet.report.figures import score_boxes
@@ -38,7 +38,7 @@ def write_cross_validation_report(
     postprocessed: Summary,
     refinement: Refinement,
     reliability: Mapping[str, Bins],
-    dice: Mapping[str, Agreement],
+    dice: Mapping[str, DicePair],
     worst: Sequence[str],
     views: Sequence[CaseView],
 ) -> None:
@@ -102,7 +102,7 @@ def _score_row(summary: Summary, label: str) -> list[object]:
     return [label, len(summary.values(label)), dice, between(summary.interval(label), 3), *others]
 
 
-def _worst(worst: Sequence[str], dice: Mapping[str, Agreement], summary: Summary) -> Table:
+def _worst(worst: Sequence[str], dice: Mapping[str, DicePair], summary: Summary) -> Table:
     by_label = {label: summary.values(label) for label in summary.labels}
     rows = [
         [

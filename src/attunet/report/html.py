@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from attunet.files import write_text
 from attunet.report.images import FigureFolder, Image
 
-__all__ = ["Film", "Picture", "Section", "Table", "write_report"]
+__all__ = ["Animation", "Picture", "Section", "Table", "write_report"]
 
 PROSE = 28
 """Characters beyond which a cell is a sentence."""
@@ -48,7 +48,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Film:
+class Animation:
     """Figures of one size, one of which is shown: a slider goes through them, the last comes first.
 
     Args: a caption below it, the name of its files (NAME_000 and so on), and each frame's label and figure.
@@ -60,7 +60,7 @@ class Film:
     frames: Sequence[tuple[str, Figure]]
 
 
-Section = Table | Picture | Film
+Section = Table | Picture | Animation
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,13 @@ def write_report(
     Raises: FormatError when the folder cannot be written to.
     """
     folder = FigureFolder(path.with_name(f"{path.stem}_figures"))
-    shown = [_draw(section, folder) for section in sections if not isinstance(section, Film) or section.frames]
+    shown = [_draw(section, folder) for section in sections if not isinstance(section, Animation) or section.frames]
     page = _template().render(
         title=title,
         subtitle=subtitle,
         facts=dict(facts or {}),
         sections=shown,
-        has_films=any(section.kind == Film.kind for section in shown),
+        has_films=any(section.kind == Animation.kind for section in shown),
         notes=notes,
     )
     write_text(path, page)
@@ -109,7 +109,7 @@ def write_report(
 def _draw(section: Section, folder: FigureFolder) -> Table | _Shown:
     if isinstance(section, Table):
         return section
-    if isinstance(section, Film):
+    if isinstance(section, Animation):
         return _Shown(section.kind, section.caption, folder.add_frames(section.name, section.frames))
     return _Shown(section.kind, section.caption, [folder.add(section.name, section.figure, section.caption)])
 

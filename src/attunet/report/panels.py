@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 
 from attunet.data.volume import Array
-from attunet.report.scene import Scene
+from attunet.report.overlay_data import OverlayData
 from attunet.report.theme import PALE, color_of
 from attunet.report.views import PICTURE, Plane
 
@@ -24,32 +24,32 @@ FILL = 0.35
 _SIDES = {"facecolor": "black", "edgecolor": "none", "alpha": 0.45, "boxstyle": "round,pad=0.15"}
 
 
-def draw_image(axes: Axes, scene: Scene, plane: Plane) -> None:
+def draw_image(axes: Axes, data: OverlayData, plane: Plane) -> None:
     """The image, every label filled and outlined, the reference dashed, and thin lines where the other planes cut."""
-    aspect = plane.aspect(scene.image.spacing)
-    mask = scene.cut(scene.segmentation, plane)
-    axes.imshow(scene.picture(plane), interpolation="bilinear", aspect=aspect)
-    axes.imshow(_fill(mask, scene.labels), interpolation="nearest", aspect=aspect)
-    _outline(axes, mask, scene.labels, linestyle="solid", width=1.1)
-    if scene.reference is not None:
-        truth = scene.cut(scene.reference, plane)
-        _outline(axes, truth, scene.labels, linestyle="dashed", width=1.0, color="white")
-    _crossings(axes, scene, plane)
+    aspect = plane.aspect(data.image.spacing)
+    mask = data.cut(data.segmentation, plane)
+    axes.imshow(data.picture(plane), interpolation="bilinear", aspect=aspect)
+    axes.imshow(_fill(mask, data.labels), interpolation="nearest", aspect=aspect)
+    _outline(axes, mask, data.labels, linestyle="solid", width=1.1)
+    if data.reference is not None:
+        truth = data.cut(data.reference, plane)
+        _outline(axes, truth, data.labels, linestyle="dashed", width=1.0, color="white")
+    _crossings(axes, data, plane)
     _bare(axes)
-    _caption(axes, scene, plane)
+    _caption(axes, data, plane)
 
 
-def draw_attention(axes: Axes, scene: Scene, plane: Plane, coefficients: Array) -> None:
+def draw_attention(axes: Axes, data: OverlayData, plane: Plane, coefficients: Array) -> None:
     """The coefficients (I, J, K) as they are, black at 0 and bright at 1, with the outline of every label."""
     axes.imshow(
-        scene.cut(coefficients, plane),
+        data.cut(coefficients, plane),
         cmap=ATTENTION_COLORS,
         vmin=0.0,
         vmax=1.0,
-        aspect=plane.aspect(scene.image.spacing),
+        aspect=plane.aspect(data.image.spacing),
     )
-    mask = scene.cut(scene.segmentation, plane)
-    _outline(axes, mask, scene.labels, linestyle="solid", width=0.8, color="white")
+    mask = data.cut(data.segmentation, plane)
+    _outline(axes, mask, data.labels, linestyle="solid", width=0.8, color="white")
     _bare(axes)
 
 
@@ -98,21 +98,21 @@ def _bare(axes: Axes) -> None:
     axes.set_yticks([])
 
 
-def _crossings(axes: Axes, scene: Scene, plane: Plane) -> None:
-    columns, rows = scene.crossings(plane)
+def _crossings(axes: Axes, data: OverlayData, plane: Plane) -> None:
+    columns, rows = data.crosshairs(plane)
     for column in columns:
         axes.axvline(column, color=PALE, linewidth=0.6, alpha=0.55)
     for row in rows:
         axes.axhline(row, color=PALE, linewidth=0.6, alpha=0.55)
 
 
-def _caption(axes: Axes, scene: Scene, plane: Plane) -> None:
+def _caption(axes: Axes, data: OverlayData, plane: Plane) -> None:
     """Name the plane, its slice and the sides of the patient."""
     if plane == PICTURE:
         axes.set_title(plane.name, color=PALE, fontsize=10)
         return
-    total = scene.image.spatial_shape[plane.axis]
-    axes.set_title(f"{plane.name}  {scene.slices[plane] + 1}/{total}", color=PALE, fontsize=10)
+    total = data.image.spatial_shape[plane.axis]
+    axes.set_title(f"{plane.name}  {data.slices[plane] + 1}/{total}", color=PALE, fontsize=10)
     sides = ((plane.left, 0.02, 0.5, "left", "center"), (plane.top, 0.5, 0.98, "center", "top"))
     for side, x, y, across, down in sides:
         axes.text(x, y, side, ha=across, va=down, transform=axes.transAxes, color=PALE, fontsize=9, bbox=_SIDES)

@@ -25,7 +25,7 @@ __all__ = [
     "PALE",
     "PALETTE",
     "RULE",
-    "Screen",
+    "PanelGrid",
     "chart",
     "color_of",
     "is_dark",
@@ -59,7 +59,7 @@ def color_of(position: int) -> str:
     return PALETTE[position % len(PALETTE)]
 
 
-class Screen:
+class PanelGrid:
     """A dark figure whose panels have exact sizes in inches, so that images keep one scale.
 
     Args: widths of the columns and heights of the rows; the bands kept free above (title), right (scale) and

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from attunet.config import Plan
 from attunet.evaluation.summary import Summary
+from attunet.report.attention_frames import read_attention_frames
 from attunet.report.cases import CaseView, case_pictures
 from attunet.report.cells import number, spread
 from attunet.report.figures import GATE_PREFIX, curves, gate_curves, score_boxes
-from attunet.report.film import read_film
 from attunet.report.html import Picture, Section, Table, write_report
 
 __all__ = ["read_history", "write_training_report"]
@@ -36,7 +36,7 @@ def write_training_report(
     history: Sequence[dict[str, float]],
     summary: Summary,
     views: Sequence[CaseView],
-    film: Path | None = None,
+    attention_frames: Path | None = None,
     more: Sequence[Section] = (),
 ) -> None:
     """One self-contained HTML file: facts, scores, learning curves, box plot, cases, the epoch film, the decisions.
@@ -52,10 +52,12 @@ def write_training_report(
         *_gates(history),
         *case_pictures(views, plan, "prediction and attention"),
     ]
-    if film is not None and film.is_dir():
+    if attention_frames is not None and attention_frames.is_dir():
         # Its images are as the network sees them: in HU again only where the plan normalises CT as such.
         windowed = all(how.kind == "ct" for how in plan.preprocessing.normalization)
-        sections += read_film(film, labels=plan.labels, modality=plan.modality if windowed else "other")
+        sections += read_attention_frames(
+            attention_frames, labels=plan.labels, modality=plan.modality if windowed else "other"
+        )
     sections += [*more, _decisions(plan)]
     write_report(
         path,

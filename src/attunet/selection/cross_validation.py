@@ -13,7 +13,7 @@ from attunet.config import Plan, Quality, Refinement
 from attunet.errors import DataError
 from attunet.evaluation.scores import scored_labels
 from attunet.evaluation.summary import Summary, summarize
-from attunet.report.agreement import Agreement
+from attunet.report.agreement import DicePair
 from attunet.report.cross_validation import write_cross_validation_report
 from attunet.selection.calibration import Calibration, calibrate, voxels_per_case
 from attunet.selection.judging import judge, mean_dice, take_mask_apart, view
@@ -49,7 +49,7 @@ class CrossValidation:
     refinement: Refinement
     trials: tuple[Trial, ...]
     calibration: Calibration | None
-    dice: Mapping[str, Agreement]
+    dice: Mapping[str, DicePair]
     notices: tuple[str, ...]
 
     @property
@@ -135,18 +135,18 @@ def _calibrate(cases: Sequence[HeldOut], samples: Samples, plan: Plan) -> Calibr
 
 def _agreement(
     cases: Sequence[HeldOut], samples: Samples, plan: Plan, summary: Summary, temperature: float
-) -> dict[str, Agreement]:
+) -> dict[str, DicePair]:
     found = {}
     for held, scores in zip(cases, summary.cases, strict=True):
         drawn = [held.case.annotated is None or name in held.case.annotated for name in plan.foreground]
         expected = samples[held.case.id].expected_at(temperature)[drawn]
         known = expected[~np.isnan(expected)]
-        found[held.case.id] = Agreement(float(known.mean()) if len(known) else np.nan, mean_dice(scores))
+        found[held.case.id] = DicePair(float(known.mean()) if len(known) else np.nan, mean_dice(scores))
     return found
 
 
 def _refine(
-    plan: Plan, trials: Sequence[Trial], calibration: Calibration | None, dice: Sequence[Agreement]
+    plan: Plan, trials: Sequence[Trial], calibration: Calibration | None, dice: Sequence[DicePair]
 ) -> Refinement:
     quality = fit_quality([pair.expected for pair in dice], [pair.measured for pair in dice])
     reasons = {f"postprocessing {name}": _cleaning_reason(name, trials) for name in plan.foreground}

@@ -1,0 +1,129 @@
+"""Attention as quality control: does a model look at what it segments, and where does it not?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import isnan, nan
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from attunet.config import Worth
+from attunet.data.volume import Volume
+from attunet.evaluation.bootstrap import correlation_interval
+from attunet.explanation.scoring.scores import auroc
+from attunet.inference.prediction import Prediction
+
+__all__ = ["AttentionAgreement", "Region", "attention_agreement", "mean_attention", "rank_correlation"]
+
+Mask = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float32]
+
+MIN_REGION_ML = 0.05
+"""Smaller regions are ragged borders of the threshold."""
+
+MAX_REGIONS = 3
+
+
+@dataclass(frozen=True)
+class Region:
+    """A connected region: its size, and its centre in RAS+ mm."""
+
+    ml: float
+    centre: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class AttentionAgreement:
+    """How far attention and mask of one case agree.
+
+    Args:
+        score: AUROC of the mean attention of all gates for the predicted foreground, 1 when every voxel of the mask is
+            more attended than every other, 0.5 when attention tells nothing; nan when nothing or all is segmented.
+        threshold: half-way between the mean attention inside the mask and outside; above it is attended.
+        attended_only_ml, segmented_only_ml: millilitres attended but not segmented, and the reverse.
+        attended_only, segmented_only: the largest connected regions of each.
+    """
+
+    score: float
+    threshold: float
+    attended_only_ml: float
+    segmented_only_ml: float
+    attended_only: tuple[Region, ...]
+    segmented_only: tuple[Region, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; null where a number is not known."""
+        found = asdict(self)
+        return found | {key: None for key in ("score", "threshold") if isnan(found[key])}
+
+
+def mean_attention(attention: Mapping[str, Volume]) -> Floats:
+    """Mean over all maps of all gates, (I, J, K)."""
+    return np.asarray(np.mean([volume.array.mean(axis=0) for volume in attention.values()], axis=0), np.float32)
+
+
+def attention_agreement(prediction: Prediction) -> AttentionAgreement:
+    """Compare the attention of a prediction with its mask, where attention is defined.
+
+    Args: a prediction made with `attention=True` by a model with gates.
+    """
+    attention = mean_attention(prediction.attention)[prediction.content]
+    background = next(iter(prediction.labels.values()))
+    mask = prediction.segmentation.array[0][prediction.content] != background
+    if not mask.any() or mask.all():
+        return AttentionAgreement(nan, nan, 0.0, 0.0, (), ())
+    threshold = float(attention[mask].mean() + attention[~mask].mean()) / 2
+    attended = attention > threshold
+    attended_only, segmented_only = attended & ~mask, mask & ~attended
+    grid, voxel = prediction.segmentation, _voxel_ml(prediction.segmentation)
+    parts = zip(prediction.content, grid.spatial_shape, strict=True)
+    corner = [part.indices(size)[0] for part, size in parts]
+    return AttentionAgreement(
+        round(auroc(attention, mask), 4),
+        round(threshold, 4),
+        round(float(attended_only.sum()) * voxel, 3),
+        round(float(segmented_only.sum()) * voxel, 3),
+        _largest(attended_only, grid, corner),
+        _largest(segmented_only, grid, corner),
+    )
+
+
+def rank_correlation(scores: Mapping[str, float], dice: Mapping[str, float]) -> Worth | None:
+    """How well a score ranks cases by their Dice; None for fewer than three cases, or one value only.
+
+    Args: score and mean Dice by case; cases with a nan in either are left out.
+    """
+    known = [case for case in scores if case in dice and not isnan(scores[case]) and not isnan(dice[case])]
+    x, y = ([values[case] for case in known] for values in (scores, dice))
+    low, high = correlation_interval(x, y)
+    if isnan(low):
+        return None
+    from scipy.stats import spearmanr  # costs half a second
+
+    return Worth(cases=len(known), spearman=float(spearmanr(x, y).statistic), low=low, high=high)
+
+
+def _largest(where: Mask, grid: Volume, corner: Sequence[int]) -> tuple[Region, ...]:
+    components, count = ndimage.label(where)
+    if not count:
+        return ()
+    voxels = np.bincount(components.ravel())[1:]
+    order = [index for index in np.argsort(-voxels)[:MAX_REGIONS] if voxels[index] * _voxel_ml(grid) >= MIN_REGION_ML]
+    centres = ndimage.center_of_mass(where, components, [index + 1 for index in order])
+    return tuple(
+        Region(round(float(voxels[index]) * _voxel_ml(grid), 3), _in_mm(np.add(centre, corner), grid))
+        for index, centre in zip(order, centres, strict=True)
+    )
+
+
+def _in_mm(voxel: npt.NDArray[np.float64], grid: Volume) -> tuple[float, float, float]:
+    x, y, z = (round(float(value), 1) for value in (grid.affine @ [*voxel, 1.0])[:3])
+    return x, y, z
+
+
+def _voxel_ml(grid: Volume) -> float:
+    return float(np.prod(grid.spacing)) / 1000.0

@@ -1,0 +1,233 @@
+"""The report of an explanation: pictures, scores beside their nulls, tests of the gates, and what they are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isnan
+from pathlib import Path
+
+from attunet.data.formats import read_label, read_volume
+from attunet.explanation.explanation import CaseExplanation, Explanation
+from attunet.explanation.interventions.ablation_summary import CAVEAT as ABLATION_CAVEAT
+from attunet.explanation.interventions.ablation_summary import Ablation
+from attunet.explanation.interventions.altered_gates import REPLACEMENTS
+from attunet.explanation.interventions.faithfulness import Kind
+from attunet.explanation.interventions.faithfulness_summary import CAVEAT as FAITHFULNESS_CAVEAT
+from attunet.explanation.interventions.faithfulness_summary import Faithfulness
+from attunet.explanation.scoring.estimate import Estimate
+from attunet.explanation.scoring.scores import MAP_METRICS, METRICS
+from attunet.explanation.scoring.summary import AttentionSummary
+from attunet.report.attention import ablation_bars, agreement_scatter, faithfulness_curves, score_bars
+from attunet.report.cases import CaseView, case_pictures
+from attunet.report.cells import number
+from attunet.report.html import Picture, Section, Table, write_report
+
+__all__ = ["score_sections", "write_explanation"]
+
+_SCORES = {
+    "lift": ("Lift", 2),
+    "share": ("Share", 3),
+    "auroc": ("AUROC", 3),
+    "average_precision": ("Average precision", 3),
+    "pointing": ("Pointing", 2),
+    "distance": ("Distance mm", 1),
+    "inside": ("Mean inside", 3),
+    "outside": ("Mean outside", 3),
+    "boundary_lift": ("Boundary lift", 2),
+}
+_MAPS = {"mean": "Mean", "sd": "Spread", "entropy": "Entropy", "closed": "Closed", "open": "Open"}
+_CURVES: Mapping[Kind, str] = {
+    "deletion": "Dice as the most attended voxels are blurred first",
+    "insertion": "Dice as the most attended voxels are shown first",
+}
+_WORST = 8
+
+
+def write_explanation(found: Explanation, folder: Path) -> Path:
+    """Write summary.json, report.html and its figures into a folder; the report's path.
+
+    Raises: FormatError when an image, mask or map cannot be read again.
+    """
+    found.write(folder / "summary.json")
+    report = folder / "report.html"
+    write_report(
+        report,
+        title=f"Where {found.model} looks",
+        subtitle=f"{len(found.cases)} cases, scored against {_against(found)}",
+        facts=_facts(found),
+        sections=_sections(found),
+        notes=_notes(found),
+    )
+    return report
+
+
+def _against(found: Explanation) -> str:
+    return "their references" if found.referenced else "the model's own masks, as there are no references"
+
+
+def _sections(found: Explanation) -> list[Section]:
+    sections: list[Section] = [_findings(found)]
+    scores = score_sections(found)
+    sections += [*scores[:1], *case_pictures(_views(found), found.plan, "mask and attention"), *scores[1:]]
+    if found.ablation:
+        sections += _ablation(found.ablation)
+    if found.faithfulness:
+        sections += _faithfulness(found.faithfulness)
+    return sections + _agreement(found)
+
+
+def score_sections(found: Explanation) -> list[Section]:
+    """The lifts as a picture, then every score as tables."""
+    summary = found.summary
+    tables = [*(_scores(summary, label) for label in summary.labels), _maps(summary)]
+    picture = Picture("Lift of every gate and label, beside its nulls", score_bars(_lifts(found)), "lift")
+    return [picture, *tables] if summary.labels else list(tables)
+
+
+def _facts(found: Explanation) -> dict[str, object]:
+    facts: dict[str, object] = {"Cases": len(found.cases), "Gates": ", ".join(found.summary.gates)}
+    dice = [case.mean_dice for case in found.cases if not isnan(case.mean_dice)]
+    if dice:
+        facts["Mean Dice"] = number(sum(dice) / len(dice), 3)
+    gate = found.plan.network.gate
+    return facts | {"Network": f"{found.plan.preset}, gate: {gate}", "Engine": found.engine}
+
+
+def _findings(found: Explanation) -> Table:
+    rows = [[index, sentence] for index, sentence in enumerate(found.sentences, start=1)]
+    return Table("What the cases bear out", ("", "Finding"), rows)
+
+
+def _lifts(found: Explanation) -> list[tuple[str, str, str, float, float, float]]:
+    rows = []
+    for label in found.summary.labels:
+        for compared in found.summary.table(label):
+            each = {"trained": compared.trained, **compared.nulls}
+            rows += [(compared.gate, label, source, one.mean, one.low, one.high) for source, one in each.items()]
+    return rows
+
+
+def _scores(summary: AttentionSummary, label: str) -> Table:
+    columns = ("Gate", "Maps of", *(heading for heading, _ in _SCORES.values()))
+    rows = [
+        [gate, source, *(_cell(summary.estimate(source, gate, label, metric), metric) for metric in _SCORES)]
+        for gate in summary.gates
+        for source in summary.sources
+    ]
+    return Table(
+        f"Attention and {label}: means over {len(summary.cases)} cases, 95% interval of the lift", columns, rows
+    )
+
+
+def _cell(value: Estimate, metric: str) -> str:
+    text = number(value.mean, _SCORES[metric][1])
+    return text if metric != "lift" or isnan(value.low) else f"{text} ({value.low:.2f} to {value.high:.2f})"
+
+
+def _maps(summary: AttentionSummary) -> Table:
+    sources = [source for source in summary.sources if summary.values(source, summary.gates[0], "", "mean")]
+    rows = [
+        [gate, source, *(number(summary.mean(source, gate, "", metric), 3) for metric in _MAPS)]
+        for gate in summary.gates
+        for source in sources
+    ]
+    return Table("The maps alone", ("Gate", "Maps of", *_MAPS.values()), rows)
+
+
+def _ablation(ablation: Ablation) -> list[Section]:
+    effects = ablation.effects()
+    bars = [(effect.gate, effect.replacement, *effect.change[:3]) for effect in effects]
+    rows = [
+        [
+            effect.gate,
+            effect.replacement,
+            str(effect.change),
+            str(ablation.effect(effect.gate, effect.replacement, metric="Recall").change),
+            number(ablation.effect(effect.gate, effect.replacement, metric="HD95").change.mean, 2),
+        ]
+        for effect in effects
+    ]
+    return [
+        Picture("Change of Dice when a gate is replaced", ablation_bars(bars), "ablation"),
+        Table(
+            "Gates replaced, without training again", ("Gate", "By", "Change of Dice", "of recall", "of HD95 mm"), rows
+        ),
+    ]
+
+
+def _faithfulness(found: Faithfulness) -> list[Section]:
+    rows = []
+    for gate in found.gates:
+        for kind in _CURVES:
+            areas = found.areas(gate, kind)
+            rows.append([gate, kind, number(areas.area.mean, 3), number(areas.control.mean, 3), str(areas.difference)])
+    table = Table("Area under the Dice", ("Order", "Curve", "Area", "Random blobs", "Difference"), rows)
+    pictures = [
+        Picture(f"{kind.capitalize()} by attention", faithfulness_curves(found.figure(kind), title), kind)
+        for kind, title in _CURVES.items()
+    ]
+    return [*pictures, table]
+
+
+def _agreement(found: Explanation) -> list[Section]:
+    sections: list[Section] = []
+    if worth := found.agreement_worth:
+        points = {case.name: (case.agreement.score, case.mean_dice) for case in found.cases}
+        text = f"Spearman {worth.spearman:.2f}, 95% interval {worth.low:.2f} to {worth.high:.2f}"
+        sections.append(Picture(found.worth, agreement_scatter(points, text), "agreement"))
+    known = sorted(found.cases, key=lambda case: (isnan(case.agreement.score), case.agreement.score))[:_WORST]
+    return [
+        *sections,
+        Table("Least agreement of attention and mask", _AGREEMENT, [_disagreement(case) for case in known]),
+    ]
+
+
+_AGREEMENT = ("Case", "Agreement", "Dice", "Attended only ml", "Segmented only ml", "Largest attended only")
+
+
+def _disagreement(case: CaseExplanation) -> list[object]:
+    found = case.agreement
+    where = "; ".join(
+        f"{region.ml:g} ml at {' '.join(f'{place:g}' for place in region.centre)} mm" for region in found.attended_only
+    )
+    sizes = [number(found.attended_only_ml, 2), number(found.segmented_only_ml, 2)]
+    return [case.name, number(found.score, 3), number(case.mean_dice, 3), *sizes, where or "–"]
+
+
+def _views(found: Explanation) -> list[CaseView]:
+    """The best, median and worst case by Dice, or by agreement where there is no reference."""
+
+    def rank(case: CaseExplanation) -> float:
+        return case.mean_dice if found.referenced else case.agreement.score
+
+    ranked = sorted((case for case in found.cases if not isnan(rank(case))), key=rank, reverse=True)
+    if not ranked:
+        return []
+    what = "mean Dice" if found.referenced else "agreement"
+    places = {len(ranked) // 2: "median", len(ranked) - 1: "worst", 0: "best"}
+    return [_view(ranked[place], f"{places[place]} case, {what} {rank(ranked[place]):.3f}") for place in sorted(places)]
+
+
+def _view(case: CaseExplanation, what: str) -> CaseView:
+    image = case.image()
+    reference = case.reference() if case.dice else None
+    attention = {gate: read_volume(path) for gate, path in case.maps.items()}
+    return CaseView(f"{case.name}: {what}", image, read_label(case.mask), reference, attention)
+
+
+def _notes(found: Explanation) -> list[str]:
+    notes = [
+        "Attention is the coefficient by which a gate multiplies its skip connection, 0 (suppressed) to 1 (passed). It "
+        "is a multiplier inside the network, not a cause: what is let through need not be what decided.",
+        "Nulls: the same network with the weights of every layer shuffled, and the maps of other cases stretched over "
+        "this one. Attention that is no better than these knows no more than an architecture or an atlas.",
+        *(f"{name.replace('_', ' ').capitalize()}: {METRICS[name]}." for name in _SCORES),
+        *(f"{_MAPS[name]}: {MAP_METRICS[name]}." for name in _MAPS),
+        "Agreement: AUROC of the mean attention of all gates for the mask. Attended: above half-way between the mean "
+        "inside the mask and outside it. Places are in RAS mm.",
+    ]
+    if found.ablation:
+        notes += [f"Gate replaced by {name}: {what}." for name, what in REPLACEMENTS.items()] + [ABLATION_CAVEAT]
+    if found.faithfulness:
+        notes.append(FAITHFULNESS_CAVEAT)
+    return [*notes, "This is research software and no medical device."]

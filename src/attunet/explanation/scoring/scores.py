@@ -1,0 +1,148 @@
+"""How a map of attention relates to an organ: shares of its mass, ranks of its voxels, the place of its maximum.
+
+Notation: a(v) in [0, 1] is the coefficient of voxel v; N voxels count, n of them are the organ's. A map without any
+mass (all zero) is treated as what it is the limit of: a constant one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import log, nan
+
+import numpy as np
+import numpy.typing as npt
+
+from attunet.data.volume import Spacing
+from attunet.errors import DataError, GeometryError
+from attunet.evaluation.metrics import Mask
+from attunet.explanation.scoring.organs import REACH, Organ, Organs
+from attunet.explanation.scoring.ranking import Floats, RankedMap, order_keys, rank_map, separation
+
+__all__ = ["CHANCE", "MAP_METRICS", "METRICS", "auroc", "map_statistics", "score_map", "score_organs"]
+
+METRICS: Mapping[str, str] = {
+    "share": "attention mass inside the organ: sum of a over the organ / sum of a; by chance the volume fraction",
+    "volume_fraction": "the organ's share of the voxels, n / N",
+    "lift": "share / volume fraction: how many times as much attention as chance; 1 looks nowhere in particular",
+    "pointing": "pointing game: 1 if the maximum of a lies in the organ, else 0; of equal maxima the share that does",
+    "distance": "distance from the maximum of a to the organ, mm; 0 inside; of equal maxima the mean",
+    "auroc": "chance that a is higher in a voxel of the organ than in one outside, ties counted half; chance is 0.5",
+    "average_precision": "mean precision of the voxels with a >= t, t the organ's own values; by chance the fraction",
+    "inside": "mean of a inside the organ",
+    "outside": "mean of a outside the organ",
+    "contrast": "inside - outside; by chance 0",
+    "boundary_share": "attention mass within reach (5 mm) of the organ's boundary / sum of a",
+    "boundary_lift": "boundary share / share of the voxels that lie within that reach; by chance 1",
+}
+"""What is measured of a map and an organ. All are nan where the organ is absent; where it fills all that counts, so are
+those that need an outside (auroc, outside, contrast) or a boundary."""
+
+MAP_METRICS: Mapping[str, str] = {
+    "mean": "mean of a",
+    "sd": "standard deviation of a over the voxels",
+    "entropy": "-sum of m log m / log N with m = a / sum of a: 1 is uniform, 0 is all in one voxel",
+    "closed": "share of the voxels with a < 0.05",
+    "open": "share of the voxels with a > 0.95",
+}
+"""What is measured of a map alone."""
+
+CHANCE: Mapping[str, float] = {"lift": 1.0, "auroc": 0.5, "contrast": 0.0, "boundary_lift": 1.0}
+"""What a map that knows nothing of the organ is expected to score."""
+
+CLOSED, OPEN = 0.05, 0.95
+_SLACK = 1e-3
+
+
+def score_map(
+    alpha: npt.ArrayLike, organ: Mask, spacing: Spacing, *, ignored: Mask | None = None, reach: float = REACH
+) -> dict[str, float]:
+    """The `METRICS` of one map for one organ.
+
+    Args: coefficients (I, J, K) in [0, 1]; boolean (I, J, K), both cut to the box in which attention is defined; mm in
+        array order; voxels that count nowhere; how far the boundary zone reaches, mm.
+    Raises: GeometryError when the shapes differ, DataError for coefficients outside [0, 1].
+    """
+    return score_organs(alpha, Organs.of({"organ": organ}, spacing, ignored=ignored, reach=reach))["organ"]
+
+
+def score_organs(alpha: npt.ArrayLike, organs: Organs) -> dict[str, dict[str, float]]:
+    """The `METRICS` of one map for every organ, by label; the map is sorted once. Raises: as `score_map`."""
+    checked = _same_shape(_checked(alpha), organs.shape)
+    scores = {label: dict.fromkeys(METRICS, nan) for label in organs.organs}
+    present = {label: organ for label, organ in organs.organs.items() if organ is not None}
+    if present:
+        ranked = rank_map(checked, organs.counted)
+        scores |= {label: _score(ranked, organ) for label, organ in present.items()}
+    return scores
+
+
+def auroc(alpha: npt.ArrayLike, mask: Mask) -> float:
+    """The metric of that name alone: coefficients (I, J, K) in [0, 1] and a boolean array; nan without two sides.
+
+    Raises: as `score_map`.
+    """
+    keys = order_keys(_same_shape(_checked(alpha), mask.shape))
+    return separation(np.sort(keys.ravel()), keys[mask])[0]
+
+
+def map_statistics(alpha: npt.ArrayLike) -> dict[str, float]:
+    """The `MAP_METRICS` of a map (I, J, K). Raises: DataError for coefficients outside [0, 1]."""
+    values = _checked(alpha)
+    mean = float(values.mean(dtype=np.float64))
+    return {
+        "mean": mean,
+        "sd": float(values.std(dtype=np.float64)),
+        "entropy": _entropy(values, mean * values.size),
+        "closed": float((values < CLOSED).mean()),
+        "open": float((values > OPEN).mean()),
+    }
+
+
+def _checked(alpha: npt.ArrayLike) -> Floats:
+    """Float32 in [0, 1]; what interpolation and averages left a hair outside is put back."""
+    values = np.ascontiguousarray(alpha, dtype=np.float32)
+    if values.ndim != 3 or not values.size:
+        raise DataError(f"attention of shape {values.shape}, expected (I, J, K)", hint="pass one map at a time")
+    low, high = float(values.min()), float(values.max())
+    if not (low >= -_SLACK and high <= 1 + _SLACK):  # so that nan fails
+        raise DataError(f"attention from {low:g} to {high:g}, expected [0, 1]", hint="pass the gate's coefficients")
+    return np.clip(values, 0, 1) if low < 0 or high > 1 else values
+
+
+def _same_shape(alpha: Floats, shape: tuple[int, ...]) -> Floats:
+    if alpha.shape != shape:
+        raise GeometryError(f"a map of shape {alpha.shape} for organs on {shape}", hint="cut both to the content box")
+    return alpha
+
+
+def _entropy(values: Floats, total: float) -> float:
+    if not total or values.size == 1:
+        return 1.0
+    logs = np.log(np.maximum(values, np.finfo(np.float32).tiny))
+    weighted = float(np.multiply(values, logs, out=logs).sum(dtype=np.float64))
+    return min(1.0, max(0.0, (log(total) - weighted / total) / log(values.size)))
+
+
+def _score(ranked: RankedMap, organ: Organ) -> dict[str, float]:
+    voxels, size = organ.voxels, len(ranked.ascending)
+    own, around = (ranked.alpha[organ.box][part] for part in (organ.mask, organ.zone))
+    held, near = (float(values.sum(dtype=np.float64)) for values in (own, around))
+    fraction, zone = voxels / size, organ.zone_voxels / size
+    share, boundary = (held / ranked.total, near / ranked.total) if ranked.total else (fraction, zone)
+    area, precision = separation(ranked.ascending, order_keys(own))
+    inside = held / voxels
+    outside = (ranked.total - held) / (size - voxels) if size > voxels else nan
+    return {
+        "share": share,
+        "volume_fraction": fraction,
+        "lift": share / fraction,
+        "pointing": float(np.count_nonzero(ranked.peak[organ.box] & organ.mask) / ranked.peak_voxels),
+        "distance": float(organ.distances(ranked.places).mean()),
+        "auroc": area,
+        "average_precision": precision,
+        "inside": inside,
+        "outside": outside,
+        "contrast": inside - outside,
+        "boundary_share": boundary if zone else nan,
+        "boundary_lift": boundary / zone if zone else nan,
+    }

@@ -1,0 +1,126 @@
+"""The epoch film: how the attention of a few probe cases grew while a model was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from pydantic import ConfigDict
+from scipy import ndimage
+
+from attunet.config.settings import Settings, load_settings
+from attunet.data.formats import read_label, read_volume
+from attunet.data.volume import Array, Volume
+from attunet.errors import DataError
+from attunet.report.html import Animation
+from attunet.report.overlay import draw_overlay
+from attunet.report.overlay_data import OverlayData, overlay_data
+from attunet.report.views import Plane
+
+__all__ = ["INDEX", "read_attention_frames"]
+
+INDEX = "film.json"
+"""Names the frames and the probes; each gate of each probe has its maps in CASE_GATE.nii.gz, (I, J, K, frames)."""
+
+MAX_FRAMES = 16
+"""Of a longer film as many are shown, evenly spread: the first, the last and what lies between."""
+
+
+class _Part(Settings):
+    model_config = ConfigDict(extra="ignore")  # a training may write down more than is shown
+
+
+class _Frame(_Part):
+    """When the maps were taken."""
+
+    epoch: int
+    minutes: float | None = None
+
+    def label(self) -> str:
+        """For the slider."""
+        return f"epoch {self.epoch}" + ("" if self.minutes is None else f", {self.minutes:.1f} min")
+
+
+class _Probe(_Part):
+    """A case that was watched: its gates, and the names of its image and label."""
+
+    case: str
+    gates: tuple[str, ...]
+    image: str
+    label: str
+
+
+class _Index(_Part):
+    """The content of film.json."""
+
+    frames: tuple[_Frame, ...]
+    probes: tuple[_Probe, ...]
+
+
+def read_attention_frames(
+    folder: Path, *, labels: Mapping[str, int] | None = None, modality: str = "other"
+) -> list[Animation]:
+    """A film for each probe case: one slice of its image with the label, and beside it each gate's map, epoch by epoch.
+
+    Args: the folder that a training left; label name to value, the values themselves when not given; "ct" shows the
+        abdominal window.
+    Raises: ConfigError when film.json is missing or not what it should be, FormatError when a volume cannot be read,
+        DataError when a gate has not one map for each frame.
+    """
+    index = load_settings(_Index, folder / INDEX)
+    if not index.frames:
+        return []
+    films = []
+    for number, probe in enumerate(index.probes, start=1):
+        data = _scene(folder, probe, labels, modality)
+        maps = {gate: _maps(folder, probe.case, gate, len(index.frames)) for gate in probe.gates}
+        caption = f"{probe.case}: the attention of every gate while the model was trained; outlined: the reference."
+        films.append(Animation(caption, f"film_{number}", _frames(data, maps, index.frames, probe.case)))
+    return films
+
+
+def _scene(folder: Path, probe: _Probe, labels: Mapping[str, int] | None, modality: str) -> OverlayData:
+    """The image and the label of a probe, in the plane that has most pixels, axial where all are alike."""
+    image, label = read_volume(folder / probe.image), read_label(folder / probe.label)
+    names = labels or {str(value): int(value) for value in np.unique(label.array)}
+    data = overlay_data(image, label, names, reference=None, attention={}, modality=modality)
+    shape = data.image.spatial_shape
+    return data.only(min(data.slices, key=lambda plane: shape[plane.axis]))
+
+
+def _maps(folder: Path, case: str, gate: str, frames: int) -> Volume:
+    """The maps of a gate (frames, I, J, K), on a grid of their own."""
+    path = folder / f"{case}_{gate}.nii.gz"
+    maps = read_volume(path)
+    if maps.channels != frames:
+        raise DataError(f"{path} holds {maps.channels} maps, expected {frames}: one for each frame of {INDEX}")
+    return maps
+
+
+def _frames(
+    data: OverlayData, maps: Mapping[str, Volume], frames: Sequence[_Frame], case: str
+) -> list[tuple[str, Figure]]:
+    (plane,) = data.slices
+    chosen = sorted({round(place) for place in np.linspace(0, len(frames) - 1, MAX_FRAMES)})
+    drawn = []
+    for at in chosen:
+        attention = {gate: _sampled(volume, at, data, plane) for gate, volume in maps.items()}
+        figure = draw_overlay(replace(data, attention=attention), f"{case}: epoch {frames[at].epoch}")
+        drawn.append((frames[at].label(), figure))
+    return drawn
+
+
+def _sampled(maps: Volume, frame: int, data: OverlayData, plane: Plane) -> Array:
+    """A map on the grid of the scene, true in the slice shown: the other slices repeat it and cost nothing."""
+    mapping = np.linalg.inv(maps.affine) @ data.image.affine
+    shape, start = list(data.image.spatial_shape), np.zeros(3)
+    shape[plane.axis], start[plane.axis] = 1, data.slices[plane]
+    rotation = mapping[:3, :3]
+    offset = rotation @ start + mapping[:3, 3]
+    flat = ndimage.affine_transform(
+        maps.array[frame].astype(np.float32), rotation, offset, tuple(shape), order=1, mode="nearest"
+    )
+    return np.broadcast_to(flat, data.image.spatial_shape)

@@ -1,0 +1,123 @@
+"""What an overlay shows: everything in canonical orientation on one grid, and the slices through it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from attunet.data.volume import Array, Volume
+from attunet.errors import GeometryError
+from attunet.evaluation.scores import foreground
+from attunet.report.views import Plane, canonicalise, cut, focus, planes_of, window
+
+__all__ = ["OverlayData", "overlay_data"]
+
+
+@dataclass(frozen=True)
+class OverlayData:
+    """An image with its masks and maps; arrays are (I, J, K) in canonical orientation.
+
+    Args:
+        image: what lies below.
+        segmentation, reference: label values.
+        attention: name to coefficients in [0, 1].
+        labels: name to value of the foreground, in the order of their colours.
+        grey: darkest and brightest intensity to show.
+        slices: planes to show, and the slice of each.
+    """
+
+    image: Volume
+    segmentation: Array
+    reference: Array | None
+    attention: Mapping[str, Array]
+    labels: Mapping[str, int]
+    grey: tuple[float, float]
+    slices: Mapping[Plane, int]
+
+    def picture(self, plane: Plane) -> Array:
+        """The image in a plane, (rows, columns, 3) in [0, 1]; a three channels of a picture are colours."""
+        colored = self.image.channels == 3 and self.image.spatial_shape[2] == 1
+        shown = self.image.array[:3] if colored else self.image.array[:1]
+        low, high = self.grey
+        cuts = [self.cut(channel, plane).astype(np.float64) for channel in shown]
+        grey = np.clip((np.nan_to_num(np.stack(cuts, axis=-1), nan=low) - low) / (high - low), 0, 1)
+        return np.broadcast_to(grey, (*grey.shape[:2], 3))
+
+    def cut(self, array: Array, plane: Plane) -> Array:
+        """The slice shown of an array in a plane, as (rows, columns)."""
+        return cut(array, plane, self.slices[plane])
+
+    def extent(self, plane: Plane) -> tuple[float, float]:
+        """Width and height in mm of a plane."""
+        return plane.extent(self.image.spatial_shape, self.image.spacing)
+
+    def crosshairs(self, plane: Plane) -> tuple[list[int], list[int]]:
+        """Where the other planes cut this one: columns of upright lines, rows of level ones."""
+        shape = self.image.spatial_shape
+        across, down = (axis for axis in range(3) if axis != plane.axis)
+        # as `cut` has it: columns and rows run against the first and the second axis
+        places = {other.axis: shape[other.axis] - 1 - index for other, index in self.slices.items()}
+        columns, rows = ([places[axis]] if axis in places else [] for axis in (across, down))
+        return columns, rows
+
+    def only(self, plane: Plane) -> OverlayData:
+        """The same scene, only this plane shown."""
+        return replace(self, slices={plane: self.slices[plane]})
+
+    def visible(self) -> dict[str, int]:
+        """Position, in `labels`, of the labels that at least one slice shows."""
+        masks = [mask for mask in (self.segmentation, self.reference) if mask is not None]
+        values = {int(value) for plane in self.slices for mask in masks for value in np.unique(self.cut(mask, plane))}
+        return {name: place for place, (name, value) in enumerate(self.labels.items()) if value in values}
+
+
+def overlay_data(
+    image: Volume,
+    segmentation: Volume,
+    labels: Mapping[str, int],
+    *,
+    reference: Volume | None,
+    attention: Mapping[str, Volume],
+    modality: str,
+) -> OverlayData:
+    """Bring everything onto the image's grid in canonical orientation, and choose the slices.
+
+    The planes meet in one point of the segmentation, or of the reference where the segmentation is empty. A gate of
+    several maps becomes as many entries: "level3" is shown as "level3.1" and "level3.2".
+    Raises: GeometryError when the shapes differ.
+    """
+    for name, other in {"segmentation": segmentation, "reference": reference, **attention}.items():
+        if other is not None and other.spatial_shape != image.spatial_shape:
+            raise GeometryError(
+                f"{name} has shape {other.spatial_shape}, expected the image's {image.spatial_shape}",
+                hint="resample it onto the image's grid",
+            )
+    canonical = canonicalise(image)
+    mask = _on(image, segmentation)[0]
+    truth = None if reference is None else _on(image, reference)[0]
+    point = focus(mask if mask.any() or truth is None else truth)
+    return OverlayData(
+        image=canonical,
+        segmentation=mask,
+        reference=truth,
+        attention=_maps({gate: _on(image, volume) for gate, volume in attention.items()}),
+        labels=foreground(labels),
+        grey=window(canonical.array, modality),
+        slices={plane: point[plane.axis] for plane in planes_of(image)},
+    )
+
+
+def _maps(gates: Mapping[str, Array]) -> dict[str, Array]:
+    """Each map by name, from each gate's maps (maps, I, J, K)."""
+    found = {}
+    for gate, maps in gates.items():
+        for number, alpha in enumerate(maps, start=1):
+            found[gate if len(maps) == 1 else f"{gate}.{number}"] = alpha
+    return found
+
+
+def _on(image: Volume, other: Volume) -> Array:
+    """The array (C, I, J, K) turned exactly as the image is, whatever rounding its own header has."""
+    return canonicalise(image.with_array(other.array)).array
