@@ -111,9 +111,7 @@ def animation() -> Animation:
 
 
 def test_a_film_shows_its_last_frame_until_a_script_moves_it(animation: Animation, tmp_path: Path) -> None:
-    write_report(
-        tmp_path / "film.html", title="Animation", sections=[animation, Animation("Nothing yet", "none", [])]
-    )
+    write_report(tmp_path / "film.html", title="Animation", sections=[animation, Animation("Nothing yet", "none", [])])
     page = (tmp_path / "film.html").read_text(encoding="utf-8")
     assert page.count("<script>") == 1
     assert "src=http" not in page.replace('"', "")
@@ -131,9 +129,7 @@ def test_a_film_shows_its_last_frame_until_a_script_moves_it(animation: Animatio
 
 
 def test_every_figure_lies_beside_the_report(animation: Animation, tmp_path: Path) -> None:
-    write_report(
-        tmp_path / "a.html", title="A", sections=[Picture("Chart", chart(1.0, 1.0), "chart"), animation]
-    )
+    write_report(tmp_path / "a.html", title="A", sections=[Picture("Chart", chart(1.0, 1.0), "chart"), animation])
     found = {entry.name for entry in (tmp_path / "a_figures").iterdir()}
     assert found == {
         f"{name}.{kind}" for name in ("chart", *(f"growth_00{n}" for n in range(3))) for kind in ("png", "svg")
