@@ -114,4 +114,6 @@ def test_a_label_outside_of_the_image_is_refused():
 
 def test_channels_on_other_grids_are_refused():
     with pytest.raises(GeometryError, match="t1 and t2"):
-        check_same_grid(Volume.from_array(np.ones((3, 3))), Volume.from_array(np.ones((3, 4))), "t1 and t2")
+        check_same_grid(
+            Volume.from_array(np.ones((3, 3))), Volume.from_array(np.ones((3, 4))), "t1 and t2", hint="resample"
+        )

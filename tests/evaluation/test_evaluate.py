@@ -86,7 +86,7 @@ def test_other_place_names_the_case(folders: tuple[Path, Path]) -> None:
     turned = AFFINE.copy()
     turned[0, 0] = -1.05
     write(folders[1] / "a.nii.gz", cube(1), turned)
-    with pytest.raises(GeometryError, match=r"case a: .* 0.35 mm apart"):
+    with pytest.raises(GeometryError, match=r"case a .* 0.35 mm apart"):
         evaluate(*folders)
 
 

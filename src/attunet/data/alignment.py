@@ -1,4 +1,4 @@
-"""Do two grids lie on each other, and how to bring a label onto the grid of its image."""
+"""Compare the grids of two volumes, and put a label onto the grid of its image."""
 
 from __future__ import annotations
 
@@ -33,13 +33,20 @@ def grid_distance(first: Volume, second: Volume) -> float:
     return float(np.linalg.norm(apart, axis=1).max())
 
 
-def check_same_grid(first: Volume, second: Volume, what: str, *, tolerance_mm: float = TOLERANCE_MM) -> None:
-    """Raises: GeometryError when two grids differ by more than the tolerance; `what` names the two."""
+def check_same_grid(
+    first: Volume, second: Volume, names: str, *, hint: str, tolerance_mm: float = TOLERANCE_MM
+) -> None:
+    """Make sure that two volumes lie on one grid.
+
+    Args:
+        first, second: the volumes.
+        names: what the two are, for the message, such as "label and image of case liver_0".
+        hint: what the user can do about a difference.
+        tolerance_mm: largest distance between the same corner voxels that counts as one grid, mm.
+    Raises: GeometryError when the grids differ by more.
+    """
     if grid_distance(first, second) > tolerance_mm:
-        raise GeometryError(
-            f"{what} lie on different grids: {describe_mismatch(first, second)}",
-            hint="resample the channels of a case onto one grid",
-        )
+        raise GeometryError(f"{names} are on different grids: {describe_mismatch(first, second)}", hint=hint)
 
 
 def align_label(
@@ -50,36 +57,41 @@ def align_label(
     geometry: GeometryPolicy = "fail",
     tolerance_mm: float = TOLERANCE_MM,
 ) -> Volume:
-    """The label on the image's grid.
+    """Put a label onto the grid of its image.
 
     Args:
-        geometry: what to do when the grids differ by more than `tolerance_mm` at a corner. fail: raise;
-            copy-affine: believe the voxels, take the image's affine (same shape needed);
-            resample: believe the affines, nearest neighbour, exact where one grid is a flip, turn or
-            whole-voxel shift of the other.
-    Raises: GeometryError when the policy does not allow or cannot bring them together.
+        label: the label as read from its file.
+        image: the image, whose grid the result has.
+        case: id of the case, for messages.
+        geometry: what to do when the grids differ. fail: raise an error; copy-affine: trust the voxels and take the
+            affine of the image, which must have the same shape; resample: trust the affines and take the nearest
+            neighbour, exact where one grid is a flip, a rotation by 90 degrees or a whole-voxel shift of the other.
+        tolerance_mm: largest distance between the same corner voxels that counts as one grid, mm.
+    Returns: the label with the shape and the affine of the image.
+    Raises: GeometryError when the policy forbids the alignment, or the label cannot be aligned.
     """
     if grid_distance(label, image) <= tolerance_mm:
         return Volume(label.array, image.affine)
-    found = f"label and image of case {case} lie on different grids: {describe_mismatch(label, image)}"
+    mismatch = f"label and image of case {case} are on different grids: {describe_mismatch(label, image)}"
     if geometry == "fail":
-        raise GeometryError(found, hint=_way_out(label, image))
+        raise GeometryError(mismatch, hint=_remedy(label, image))
     if geometry == "resample":
-        return _resampled(label, image, found)
+        return _resampled(label, image, mismatch)
     if label.spatial_shape != image.spatial_shape:
-        raise GeometryError(f"{found}; an affine cannot be copied between shapes", hint="use --geometry resample")
+        raise GeometryError(f"{mismatch}; an affine cannot be copied between shapes", hint="use --geometry resample")
     return Volume(label.array, image.affine)
 
 
 def describe_mismatch(first: Volume, second: Volume) -> str:
-    """What differs, in one phrase: shape, orientation, spacing or place."""
+    """Describe the difference between two grids: shape, or orientation or spacing and the largest distance."""
     if first.spatial_shape != second.spatial_shape:
         return f"shape {first.spatial_shape} and {second.spatial_shape}"
+    apart = f"{grid_distance(first, second):.2f} mm apart at a corner"
     if first.orientation != second.orientation:
-        return f"orientation {first.orientation} and {second.orientation}"
+        return f"orientation {first.orientation} and {second.orientation}, {apart}"
     if not np.allclose(first.spacing, second.spacing, rtol=1e-3):
-        return f"spacing {_numbers(first.spacing)} and {_numbers(second.spacing)} mm"
-    return f"{grid_distance(first, second):.2f} mm apart"
+        return f"spacing {_numbers(first.spacing)} and {_numbers(second.spacing)} mm, {apart}"
+    return apart
 
 
 def _corners(volume: Volume) -> Affine:
@@ -88,7 +100,7 @@ def _corners(volume: Volume) -> Affine:
     return np.array([(*corner, 1) for corner in product(*ends)], dtype=np.float64)
 
 
-def _resampled(label: Volume, image: Volume, found: str) -> Volume:
+def _resampled(label: Volume, image: Volume, mismatch: str) -> Volume:
     mapping = np.linalg.inv(label.affine) @ image.affine
     rounded = np.rint(mapping)
     corners = _corners(image)
@@ -99,13 +111,13 @@ def _resampled(label: Volume, image: Volume, found: str) -> Volume:
     )
     if label.array.any() and not array.any():
         raise GeometryError(
-            f"{found}; no labelled voxel lies inside the image",
-            hint="if the voxels do belong together, use --geometry copy-affine",
+            f"{mismatch}; no labelled voxel lies inside the image",
+            hint="if the voxels belong together nevertheless, use --geometry copy-affine",
         )
     return Volume(array[None], image.affine)
 
 
-def _way_out(label: Volume, image: Volume) -> str:
+def _remedy(label: Volume, image: Volume) -> str:
     resample = "--geometry resample to place it by its own affine"
     if label.spatial_shape != image.spatial_shape:
         return f"repair the label, or pass {resample}"

@@ -37,8 +37,9 @@ def read_case_image(case: Case, *, tolerance_mm: float = TOLERANCE_MM) -> Volume
     volumes = [read_volume(path) for path in case.images]
     first = volumes[0]
     for path, volume in zip(case.images[1:], volumes[1:], strict=True):
-        what = f"{case.images[0].name} and {path.name} of case {case.id}"
-        check_same_grid(first, volume, what, tolerance_mm=tolerance_mm)
+        names = f"{case.images[0].name} and {path.name} of case {case.id}"
+        hint = "resample the channels of a case onto one grid"
+        check_same_grid(first, volume, names, hint=hint, tolerance_mm=tolerance_mm)
     if len(volumes) == 1:
         return first
     return first.with_array(np.concatenate([volume.array for volume in volumes]))

@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from attunet.data import formats
+from attunet.data.alignment import check_same_grid
 from attunet.data.labels import background_value
 from attunet.data.layouts.declared_labels import DeclaredLabels
 from attunet.data.volume import Volume
-from attunet.errors import GeometryError
 from attunet.evaluation.pairs import Pair, declared_labels, match
 from attunet.evaluation.scores import CaseScores, LabelScores, Values, foreground, score_case, targets
 from attunet.evaluation.summary import Summary
 
 __all__ = ["evaluate"]
 
-TOLERANCE_MM = 0.1
+GRID_HINT = "resample the prediction onto the grid of the reference, or repair the header that is wrong"
 WORKERS = 2
 
 
@@ -85,7 +84,7 @@ def _score_pair(pair: Pair, task: _Task) -> _Scored:
     guess = truth.with_array(np.full_like(truth.array, background_value(task.declared.names)))
     if pair.prediction is not None:
         guess = formats.read_label(pair.prediction)
-        _require_same_grid(pair.case, truth, guess)
+        check_same_grid(truth, guess, f"reference and prediction of case {pair.case}", hint=GRID_HINT)
     ignore = task.declared.ignore
     labels = task.wanted if task.wanted is not None else _found(truth, guess, task.declared)
     case = CaseScores(
@@ -124,25 +123,3 @@ def _completed(result: _Scored, labels: Mapping[str, Values], task: _Task) -> Ca
     absent = LabelScores.absent(result.voxels)
     drawn = task.annotated.get(result.case.case, labels)
     return replace(result.case, scores={name: result.case.scores.get(name, absent) for name in labels if name in drawn})
-
-
-def _require_same_grid(case: str, reference: Volume, prediction: Volume) -> None:
-    if prediction.spatial_shape != reference.spatial_shape:
-        raise GeometryError(
-            f"case {case}: prediction has shape {prediction.spatial_shape}, expected the reference's "
-            f"{reference.spatial_shape}",
-            hint="resample the prediction onto the reference's grid",
-        )
-    distance = _corner_distance(reference, prediction)
-    if distance > TOLERANCE_MM:
-        raise GeometryError(
-            f"case {case}: prediction and reference lie {distance:.2f} mm apart at a corner, "
-            f"expected at most {TOLERANCE_MM} mm",
-            hint="resample the prediction onto the reference's grid, or repair the header that is wrong",
-        )
-
-
-def _corner_distance(first: Volume, second: Volume) -> float:
-    """Largest distance in mm between the same corner voxels of two grids of one shape."""
-    corners = np.array([(*corner, 1) for corner in product(*((0, size - 1) for size in first.spatial_shape))])
-    return float(np.linalg.norm(corners @ (first.affine - second.affine).T, axis=1).max())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from attunet.data import formats
 from attunet.data.layouts.declared_labels import DeclaredLabels, load_description, read_declared_labels
+from attunet.data.layouts.image_files import by_stem, image_files
 from attunet.errors import DatasetError
 
 __all__ = ["Pair", "declared_labels", "match"]
@@ -38,7 +39,7 @@ def match(reference: Path, prediction: Path) -> tuple[list[Pair], list[str]]:
         )
     if reference.is_file():
         return [Pair(formats.stem_of(reference), reference, prediction)], []
-    references, predictions = _cases(reference), _cases(prediction)
+    references, predictions = (by_stem(image_files(folder)) for folder in (reference, prediction))
     if not references:
         raise DatasetError(f"no label file was found in {reference}", hint="pass the folder that holds the label files")
     if not references.keys() & predictions.keys():
@@ -62,19 +63,3 @@ def declared_labels(reference: Path) -> DeclaredLabels:
         if path.is_file():
             return read_declared_labels(load_description(path), path)
     return DeclaredLabels({}, {}, None)
-
-
-def _cases(folder: Path) -> dict[str, Path]:
-    """Case name to file, for every file of a format that can be read."""
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not path.is_file() or formats.suffix_of(path) is None:
-            continue
-        case = formats.stem_of(path)
-        if case in found:
-            raise DatasetError(
-                f"{found[case].name} and {path.name} in {folder} are both case {case}",
-                hint="keep one of the two",
-            )
-        found[case] = path
-    return found

@@ -57,4 +57,4 @@ def by_stem(files: Iterable[Path]) -> dict[str, Path]:
 
 def _check_single(other: Path | None, file: Path, case: str) -> None:
     if other is not None:
-        raise DatasetError(f"{other} and {file} are both {case}", hint="keep one, or rename one of them")
+        raise DatasetError(f"{other} and {file} are both case {case}", hint="keep one, or rename one of them")
