@@ -140,7 +140,7 @@ def test_paired_frame_numbers_are_not_channels(tmp_path):
 
 
 def test_paired_with_one_name_twice(tmp_path):
-    with pytest.raises(DatasetError, match="both a"):
+    with pytest.raises(DatasetError, match="both case a"):
         read_dataset(touch(tmp_path, "images/a.png", "images/a.nii.gz", "labels/a.png"))
 
 
