@@ -19,7 +19,7 @@ from attunet.evaluation.summary_file import plain
 from attunet.explanation.agreement import AttentionAgreement, rank_correlation
 from attunet.explanation.interventions.ablation_summary import Ablation
 from attunet.explanation.interventions.faithfulness_summary import Faithfulness
-from attunet.explanation.scoring.maps import MapGrid
+from attunet.explanation.scoring.case_maps import MapGrid
 from attunet.explanation.scoring.organs import Box, Organs, organs_of
 from attunet.explanation.scoring.summary import AttentionScores, AttentionSummary
 from attunet.files import write_text

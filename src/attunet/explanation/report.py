@@ -8,13 +8,13 @@ from pathlib import Path
 
 from attunet.data.formats import read_label, read_volume
 from attunet.explanation.explanation import CaseExplanation, Explanation
+from attunet.explanation.interventions.ablation import REPLACEMENTS
 from attunet.explanation.interventions.ablation_summary import CAVEAT as ABLATION_CAVEAT
 from attunet.explanation.interventions.ablation_summary import Ablation
-from attunet.explanation.interventions.altered_gates import REPLACEMENTS
 from attunet.explanation.interventions.faithfulness import Kind
 from attunet.explanation.interventions.faithfulness_summary import CAVEAT as FAITHFULNESS_CAVEAT
 from attunet.explanation.interventions.faithfulness_summary import Faithfulness
-from attunet.explanation.scoring.estimate import Estimate
+from attunet.explanation.scoring.conclusions import Estimate
 from attunet.explanation.scoring.scores import MAP_METRICS, METRICS
 from attunet.explanation.scoring.summary import AttentionSummary
 from attunet.report.attention import ablation_bars, agreement_scatter, faithfulness_curves, score_bars

@@ -15,13 +15,11 @@ from attunet.errors import AttunetError, ConfigError
 from attunet.evaluation.scores import dice_case
 from attunet.explanation.agreement import attention_agreement
 from attunet.explanation.explanation import CaseExplanation, ExplainCase, Explanation, organs_of_case
-from attunet.explanation.interventions.ablation import AblationRow, ablate_case
+from attunet.explanation.interventions.ablation import AblationRow, ablate_case, gates_of
 from attunet.explanation.interventions.ablation_summary import Ablation
-from attunet.explanation.interventions.altered_gates import gates_of
 from attunet.explanation.interventions.faithfulness import Curve, delete_and_insert
 from attunet.explanation.interventions.faithfulness_summary import Faithfulness
-from attunet.explanation.scoring.maps import case_scores
-from attunet.explanation.scoring.nulls import CaseMaps, other_case_scores
+from attunet.explanation.scoring.case_maps import CaseMaps, case_scores, other_case_scores
 from attunet.explanation.scoring.summary import SHUFFLED, TRAINED, AttentionScores, AttentionSummary
 from attunet.inference.segmenter import Segmenter
 

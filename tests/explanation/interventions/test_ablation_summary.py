@@ -8,7 +8,7 @@ import pytest
 
 from attunet.explanation.interventions.ablation import ALL, METRICS, AblationRow
 from attunet.explanation.interventions.ablation_summary import Ablation, Effect
-from attunet.explanation.scoring.estimate import Estimate
+from attunet.explanation.scoring.conclusions import Estimate
 
 
 def rows(gate, changes, replacement="mean", label="body"):

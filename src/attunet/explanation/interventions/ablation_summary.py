@@ -8,9 +8,8 @@ from functools import cached_property
 from math import isnan
 from typing import Any, Literal
 
-from attunet.explanation.interventions.ablation import ALL, METRICS, AblationRow
-from attunet.explanation.interventions.altered_gates import REPLACEMENTS
-from attunet.explanation.scoring.estimate import Estimate, estimate
+from attunet.explanation.interventions.ablation import ALL, METRICS, REPLACEMENTS, AblationRow
+from attunet.explanation.scoring.conclusions import Estimate, estimate
 
 __all__ = ["CAVEAT", "MIN_CHANGE", "Ablation", "Effect"]
 

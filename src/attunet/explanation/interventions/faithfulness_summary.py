@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from attunet.explanation.interventions.faithfulness import CONTROL, Curve, Kind
-from attunet.explanation.scoring.estimate import Estimate, estimate
+from attunet.explanation.scoring.conclusions import Estimate, estimate
 
 __all__ = ["CAVEAT", "AreaComparison", "Faithfulness"]
 

@@ -9,14 +9,15 @@ from math import isnan, nan
 from typing import Any
 
 from attunet.evaluation.summary_file import plain
-from attunet.explanation.scoring.estimate import Estimate, estimate
-from attunet.explanation.scoring.findings import (
+from attunet.explanation.scoring.conclusions import (
     NULLS,
     OTHER_CASES,
     SHUFFLED,
     TRAINED,
+    Estimate,
     NullComparison,
     conclusion,
+    estimate,
     sentence,
 )
 from attunet.explanation.scoring.scores import CHANCE, MAP_METRICS, METRICS
