@@ -7,7 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attunet.data.formats import SUFFIXES, mask_suffix, read_label, read_volume, suffix_of, write_volume
+from attunet.data.formats import (
+    FORMATS,
+    SUFFIXES,
+    float_suffix,
+    format_of,
+    mask_suffix,
+    read_label,
+    read_volume,
+    suffix_of,
+    write_volume,
+)
 from attunet.data.volume import Volume
 from attunet.errors import FormatError, LabelError
 from attunet.files import staged
@@ -24,6 +34,34 @@ def test_suffixes(name, suffix):
 def test_masks_of_lossy_images_are_png():
     assert mask_suffix(".jpg") == mask_suffix(".jpeg") == ".png"
     assert all(mask_suffix(suffix) == suffix for suffix in SUFFIXES if suffix not in (".jpg", ".jpeg"))
+
+
+def test_maps_keep_a_suffix_that_holds_floats():
+    assert [suffix for suffix in SUFFIXES if float_suffix(suffix) == suffix] == [
+        ".nii.gz",
+        ".nii",
+        ".nrrd",
+        ".mha",
+        ".npy",
+    ]
+    assert float_suffix(".png") == float_suffix(".mhd") == ".nii.gz"
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_table_says_what_a_format_keeps(suffix, tmp_path):
+    entry, array = format_of(suffix), np.arange(42, dtype=np.uint8).reshape(6, 7)
+    volume = Volume.from_array(array, (2.0, 3.0))
+    write_volume(volume, tmp_path / f"x{suffix}")
+    back = read_volume(tmp_path / f"x{suffix}")
+    assert (back.spacing[:2] == pytest.approx((2, 3))) == entry.geometry
+    assert np.array_equal(back.array, volume.array) == entry.lossless
+
+
+def test_no_two_formats_share_a_suffix():
+    assert len(set(SUFFIXES)) == len(SUFFIXES)
+    assert len({entry.name for entry in FORMATS}) == len(FORMATS)
+    with pytest.raises(FormatError, match="no known suffix"):
+        format_of(".xyz")
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 
 from attunet.data.dataset import Dataset, Problem
 from attunet.data.facts import CaseFacts
-from attunet.data.formats import suffix_of
+from attunet.data.formats import format_of, suffix_of
 from attunet.data.labels import label_values
 
 __all__ = ["check_dataset"]
 
-NO_GEOMETRY = {".npy", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 SPREAD = 1000.0
 
 
@@ -106,9 +105,9 @@ def _values(dataset: Dataset, facts: Sequence[CaseFacts]) -> Iterator[Problem]:
 
 
 def _spacing(dataset: Dataset) -> Iterator[Problem]:
-    suffixes = {suffix_of(path) for case in dataset.cases for path in case.images} & NO_GEOMETRY
-    if suffixes:
-        kinds = " and ".join(sorted(str(suffix) for suffix in suffixes))
+    suffixes = {suffix_of(path) for case in dataset.cases for path in case.images}
+    if flat := sorted(suffix for suffix in suffixes if suffix is not None and not format_of(suffix).geometry):
+        kinds = " and ".join(flat)
         message = f"{kinds} files hold no spacing or orientation: 1 mm and rows first are assumed"
         yield _notice("no spacing", message, "read distances and volumes as pixels, or convert to .nii.gz")
 

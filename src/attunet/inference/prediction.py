@@ -9,7 +9,7 @@ import numpy as np
 
 from attunet.config import Quality
 from attunet.data.facts import count_labels
-from attunet.data.formats import mask_suffix, write_volume
+from attunet.data.formats import float_suffix, mask_suffix, write_volume
 from attunet.data.volume import Volume
 
 __all__ = ["Prediction"]
@@ -73,18 +73,13 @@ class Prediction:
         for gate, file in self.attention_files(folder, suffix=suffix).items():
             write_volume(self.attention[gate], file)
         if self.probabilities is not None:
-            write_volume(self.probabilities, folder / "probabilities" / f"{self.case}{_floats(suffix)}")
+            write_volume(self.probabilities, folder / "probabilities" / f"{self.case}{float_suffix(suffix)}")
         write_volume(self.segmentation, path)  # last: its presence says that the case is done
         return path
 
     def attention_files(self, folder: str | Path, *, suffix: str = ".nii.gz") -> dict[str, Path]:
         """Where `save` writes each gate's coefficients."""
         return {
-            gate: Path(folder) / "attention" / f"{self.case}_{gate.replace('/', '_')}{_floats(suffix)}"
+            gate: Path(folder) / "attention" / f"{self.case}_{gate.replace('/', '_')}{float_suffix(suffix)}"
             for gate in self.attention
         }
-
-
-def _floats(suffix: str) -> str:
-    """The same suffix where its format holds floats, else NIfTI's."""
-    return suffix if suffix in (".nii", ".nii.gz", ".nrrd", ".mha", ".npy") else ".nii.gz"

@@ -1,38 +1,143 @@
-"""Image files in and out: one module per family of formats, chosen by the file's suffix."""
+"""Image files in and out: the table of formats, and reading and writing by a file's suffix.
+
+A new format is a module with its reader and writer, a row in `FORMATS`, and tests.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from attunet.data.formats.array import read_array, write_array
 from attunet.data.formats.dicom import CONVERT, is_dicom, series_in
 from attunet.data.formats.itk import read_itk, write_itk
-from attunet.data.formats.label import as_label
 from attunet.data.formats.nifti import read_nifti, write_nifti
-from attunet.data.formats.raster import read_raster, read_raster_label, write_raster
+from attunet.data.formats.raster import read_picture, read_picture_label, read_tiff, write_picture, write_tiff
+from attunet.data.formats.voxels import to_label
 from attunet.data.volume import Volume
 from attunet.errors import FormatError
 
-__all__ = ["SUFFIXES", "mask_suffix", "read_label", "read_volume", "stem_of", "suffix_of", "write_volume"]
+__all__ = [
+    "FORMATS",
+    "SUFFIXES",
+    "ImageFormat",
+    "float_suffix",
+    "format_of",
+    "mask_suffix",
+    "read_label",
+    "read_volume",
+    "stem_of",
+    "suffix_of",
+    "write_volume",
+]
 
-NIFTI = (".nii.gz", ".nii")
-ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
-RASTER = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-LOSSY = (".jpg", ".jpeg")
-ARRAY = (".npy",)
-SUFFIXES: tuple[str, ...] = (*NIFTI, *ITK, *RASTER, *ARRAY)
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFormat:
+    """One image format.
+
+    Args:
+        name: what the format is called.
+        suffixes: file name endings in lower case.
+        read: reads a file as a volume; raises FormatError when the file is damaged.
+        write: writes a volume; raises FormatError when the format cannot hold it.
+        read_label: reads a mask, where that differs from `read`; None where it does not.
+        holds: what an image may consist of, in a few words.
+        geometry: whether files keep spacing, orientation and position; without them voxels count as 1 mm.
+        lossless: whether files keep every value; masks of images in a lossy format are written as PNG.
+        float_suffixes: endings under which attention and probability maps are written; for the others they are
+            written as NIfTI.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    read: Callable[[Path], Volume]
+    write: Callable[[Volume, Path], None]
+    read_label: Callable[[Path], Volume] | None = None
+    holds: str
+    geometry: bool = False
+    lossless: bool = True
+    float_suffixes: tuple[str, ...] = ()
+
+
+_ANY = "2-D or 3-D, any number of channels"
+FORMATS: tuple[ImageFormat, ...] = (
+    ImageFormat(
+        name="NIfTI",
+        suffixes=(".nii.gz", ".nii"),
+        read=read_nifti,
+        write=write_nifti,
+        holds=_ANY,
+        geometry=True,
+        float_suffixes=(".nii.gz", ".nii"),
+    ),
+    ImageFormat(
+        name="NRRD",
+        suffixes=(".nrrd", ".nhdr"),
+        read=read_itk,
+        write=write_itk,
+        holds=_ANY,
+        geometry=True,
+        float_suffixes=(".nrrd",),
+    ),
+    ImageFormat(
+        name="MetaImage",
+        suffixes=(".mha", ".mhd"),
+        read=read_itk,
+        write=write_itk,
+        holds=_ANY,
+        geometry=True,
+        float_suffixes=(".mha",),
+    ),
+    ImageFormat(
+        name="PNG",
+        suffixes=(".png",),
+        read=read_picture,
+        write=write_picture,
+        read_label=read_picture_label,
+        holds="2-D, 8 bits in colour, 8 or 16 bits in grey",
+    ),
+    ImageFormat(
+        name="JPEG",
+        suffixes=(".jpg", ".jpeg"),
+        read=read_picture,
+        write=write_picture,
+        read_label=read_picture_label,
+        holds="2-D, 8 bits in colour or grey",
+        lossless=False,
+    ),
+    ImageFormat(
+        name="BMP",
+        suffixes=(".bmp",),
+        read=read_picture,
+        write=write_picture,
+        read_label=read_picture_label,
+        holds="2-D, 8 bits in colour or grey",
+    ),
+    ImageFormat(name="TIFF", suffixes=(".tif", ".tiff"), read=read_tiff, write=write_tiff, holds=_ANY),
+    ImageFormat(
+        name="NumPy", suffixes=(".npy",), read=read_array, write=write_array, holds=_ANY, float_suffixes=(".npy",)
+    ),
+)
+"""Every format that can be read and written."""
+
+SUFFIXES: tuple[str, ...] = tuple(suffix for entry in FORMATS for suffix in entry.suffixes)
 """Every suffix that can be read and written."""
-
-READERS = dict.fromkeys(NIFTI, read_nifti) | dict.fromkeys(ITK, read_itk)
-READERS |= dict.fromkeys(RASTER, read_raster) | dict.fromkeys(ARRAY, read_array)
-WRITERS = dict.fromkeys(NIFTI, write_nifti) | dict.fromkeys(ITK, write_itk)
-WRITERS |= dict.fromkeys(RASTER, write_raster) | dict.fromkeys(ARRAY, write_array)
 
 
 def suffix_of(path: Path) -> str | None:
     """The suffix of a file name in lower case, such as .nii.gz; None when it is not in `SUFFIXES`."""
     name = path.name.lower()
     return next((suffix for suffix in SUFFIXES if name.endswith(suffix) and len(name) > len(suffix)), None)
+
+
+def format_of(suffix: str) -> ImageFormat:
+    """The format of a suffix. Raises: FormatError when the suffix is unknown."""
+    for entry in FORMATS:
+        if suffix.lower() in entry.suffixes:
+            return entry
+    raise FormatError(f"{suffix} is no known suffix", hint=f"use one of {', '.join(SUFFIXES)}")
 
 
 def stem_of(path: Path) -> str:
@@ -42,41 +147,46 @@ def stem_of(path: Path) -> str:
 
 
 def mask_suffix(suffix: str) -> str:
-    """The suffix to write such an image's mask with: its own, but .png where the format is lossy."""
-    return ".png" if suffix.lower() in LOSSY else suffix
+    """The suffix to write the mask of such an image with: its own, but .png where the format is lossy."""
+    return suffix if format_of(suffix).lossless else ".png"
+
+
+def float_suffix(suffix: str) -> str:
+    """The suffix to write the attention and probability maps of such an image with: its own, or .nii.gz."""
+    return suffix if suffix in format_of(suffix).float_suffixes else ".nii.gz"
 
 
 def read_volume(path: Path) -> Volume:
-    """An image file as a volume.
+    """Read an image file.
 
-    Raises: FormatError when there is no such file or it cannot be read, GeometryError when its affine is
-        unusable.
+    Raises: FormatError when the file is missing, damaged or of an unknown format, GeometryError when its affine
+        cannot be inverted.
     """
-    return READERS[_checked_suffix(path)](path)
+    return format_of(_checked_suffix(path)).read(path)
 
 
 def read_label(path: Path) -> Volume:
-    """A mask file as a volume of one channel of integers, values as found in the file.
+    """Read a mask file as a volume of one channel of integers, values as in the file.
 
     Raises: as `read_volume`, and LabelError when the values are not whole numbers of one channel.
     """
-    suffix = _checked_suffix(path)
-    return as_label(read_raster_label(path) if suffix in RASTER else READERS[suffix](path), path)
+    entry = format_of(_checked_suffix(path))
+    return to_label((entry.read_label or entry.read)(path), path)
 
 
 def write_volume(volume: Volume, path: Path) -> None:
     """Write a volume in the format of the path's suffix; the file appears whole or not at all.
 
-    Raises: FormatError when the suffix is unknown, the folder is missing or the format cannot hold it.
+    Raises: FormatError when the suffix is unknown, the folder is missing or the format cannot hold the volume.
     """
     suffix = suffix_of(path)
     if suffix is None:
         raise FormatError(f"cannot write {path}: unknown suffix", hint=f"use one of {', '.join(SUFFIXES)}")
-    WRITERS[suffix](volume, path)
+    format_of(suffix).write(volume, path)
 
 
 def _checked_suffix(path: Path) -> str:
-    """The suffix of a file that is there and not empty; the usual mistakes are told apart."""
+    """The suffix of a file that is there and not empty; each usual mistake has its own message."""
     if path.is_dir():
         dicom = series_in(path) > 0
         kind = "a DICOM series, which is not read yet" if dicom else "a folder"
@@ -89,5 +199,5 @@ def _checked_suffix(path: Path) -> str:
     if suffix is None and is_dicom(path):
         raise FormatError(f"{path} is a DICOM file, which is not read yet", hint=CONVERT)
     if suffix is None:
-        raise FormatError(f"{path} is of an unknown format", hint=f"expected one of {', '.join(SUFFIXES)}")
+        raise FormatError(f"{path} has an unknown format", hint=f"expected one of {', '.join(SUFFIXES)}")
     return suffix

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from attunet.data.formats.dtypes import readable
+from attunet.data.formats.voxels import to_native
 from attunet.data.volume import Volume
 from attunet.errors import FormatError, first_line
 from attunet.files import staged
@@ -31,7 +31,7 @@ def read_array(path: Path) -> Volume:
             f"{path} holds {got}, expected an array (I, J), (I, J, K) or (C, I, J, K)",
             hint="save one image per file",
         )
-    return Volume.from_array(readable(array, path))
+    return Volume.from_array(to_native(array, path))
 
 
 def write_array(volume: Volume, path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attunet.data.formats.dtypes import readable, storable
+from attunet.data.formats.voxels import to_native, to_storable
 from attunet.data.volume import Affine, Volume
 from attunet.errors import FormatError, last_line
 from attunet.files import staged
@@ -48,7 +48,7 @@ def read_itk(path: Path) -> Volume:
             hint="split it into one file per time point",
         )
     # (..., K, J, I[, C]) transposed is ([C,] I, J, K, ...)
-    array = readable(_itk().GetArrayFromImage(image).T, path)
+    array = to_native(_itk().GetArrayFromImage(image).T, path)
     if dimension == 2:
         array = array[..., None]
     if dimension == 4:
@@ -81,7 +81,7 @@ def _affine(image: sitk.Image, axes: int) -> Affine:
 
 
 def _image(volume: Volume) -> sitk.Image:
-    array = storable(volume.array)
+    array = to_storable(volume.array)
     lps = LPS_TO_RAS @ volume.affine
     axes = 2 if _is_flat(volume) else 3
     array = array[..., 0] if axes == 2 else array

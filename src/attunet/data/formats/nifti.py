@@ -15,7 +15,7 @@ from nibabel.nifti2 import Nifti2Header, Nifti2Image
 from nibabel.spatialimages import HeaderDataError, ImageDataError
 from nibabel.wrapstruct import WrapStructError
 
-from attunet.data.formats.dtypes import readable, storable
+from attunet.data.formats.voxels import to_native, to_storable
 from attunet.data.slabs import cores, packed
 from attunet.data.volume import Affine, Array, Volume
 from attunet.errors import FormatError, first_line
@@ -67,7 +67,7 @@ def write_nifti(volume: Volume, path: Path) -> None:
 
     Compressed by as many threads as there are cores, while the next slices are laid out.
     """
-    array = storable(volume.array)
+    array = to_storable(volume.array)
     header = _header(array, volume.affine)
     with staged(path) as target, target.open("wb") as stream:
         if path.name.lower().endswith(".gz"):
@@ -163,8 +163,8 @@ def _scaled(array: Array, header: Any, path: Path) -> Array:
     slope, intercept = header.get_slope_inter()
     slope, intercept = np.float64(1 if slope is None else slope), np.float64(intercept or 0)
     if slope == 1 and intercept == 0:
-        return readable(array, path)
-    readable(array[:, :1, :1, :1], path)  # refuses complex numbers and colours
+        return to_native(array, path)
+    to_native(array[:, :1, :1, :1], path)  # refuses complex numbers and colours
     result = np.empty_like(array, dtype=np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         for channel, k in np.ndindex(array.shape[0], array.shape[3]):
