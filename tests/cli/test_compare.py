@@ -50,7 +50,7 @@ def test_one_command_trains_alike_judges_and_goes_on(go, invoke, write_blobs, tm
     data, out = write_blobs(tmp_path / "data"), tmp_path / "out"
     done = go(data, "--variants", "gated,ungated", "--fold", "0")
     assert done.exit_code == 0
-    for shown in ("2 unseen cases", "gated minus ungated", "Parameters", "the gate", "2 ", "95% interval"):
+    for shown in ("2 held-out cases", "gated minus ungated", "Parameters", "the gate", "2 ", "95% interval"):
         assert shown in done.stdout, shown
     assert "Each fold was trained once" in done.stderr
     content = json.loads((out / "summary.json").read_text())
@@ -75,7 +75,7 @@ def test_one_command_trains_alike_judges_and_goes_on(go, invoke, write_blobs, tm
 def test_runs_that_are_there_are_compared(pair, invoke, tmp_path):
     done = invoke(compare, *pair, "-o", tmp_path / "out", "--device", "cpu")
     assert done.exit_code == 0, done.exception
-    assert "6 unseen cases" in done.stdout
+    assert "6 held-out cases" in done.stdout
     assert "run minus plain" in done.stdout
     assert (tmp_path / "out" / "report_figures" / "differences.svg").exists()
 

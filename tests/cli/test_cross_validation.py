@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from attunet.bundle import fold_folder
-from attunet.cli.cross_validation import show_cross_validation
+from attunet.cli.tables.scores import show_cross_validation
 from attunet.cli.evaluate import evaluate
 from attunet.data.folds import Split
 from attunet.errors import ConfigError

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attunet.cli.console import notes, progress_bar, results
+from attunet.cli.console import notes, progress_bar, show
 from attunet.errors import DataError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from attunet.bundle import Bundle
     from attunet.data.volume import Volume
     from attunet.inference.engines.benchmark import Measured
@@ -40,6 +38,7 @@ def benchmark(
     Without torch the reference is OpenVINO in fp32.
     """
     from attunet.bundle import load_bundle
+    from attunet.cli.tables.models import engine_table
     from attunet.inference.engines.benchmark import compare_engines, fastest, windows_of
     from attunet.inference.engines.candidates import candidates_for
 
@@ -57,7 +56,7 @@ def benchmark(
                 advance=lambda: progress.advance(task),
             )
     winner = fastest([one for one in measured if candidates[one.name].execution is not None])
-    results().print(_table(measured, winner))
+    show(engine_table(measured, winner))
     told = f"{len(windows)} windows of {bundle.plan.patch_size} voxels, {repeat} rounds, fold {bundle.folds[0].name}"
     notes().print(told, markup=False, highlight=False, soft_wrap=True)
     if write:
@@ -87,28 +86,6 @@ def _onnx(bundle: Bundle, folder: Path) -> Path | None:
     notes().print("writing an ONNX graph to compare with", highlight=False)
     export_onnx(load_network(fold, bundle.plan), bundle.plan, folder / "model.onnx")
     return folder
-
-
-def _table(measured: list[Measured], winner: Measured) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    first = measured[0]
-    table = Table(box=box.SIMPLE_HEAD)
-    for title in ("Engine", "ms a window", "speed against the first", "logit error", "Dice", ""):
-        table.add_column(title, overflow="fold", no_wrap=title == "Engine")
-    for one in measured:
-        ratio, low, high = one.ratio_to(first)
-        note = "fastest" if one is winner else "" if one.exact else "not exact enough"
-        table.add_row(
-            one.name,
-            f"{one.typical * 1000:.1f}",
-            f"{ratio:.2f} ({low:.2f}–{high:.2f})",
-            f"{one.logit_error:.2g}",
-            f"{one.dice:.4f}",
-            note,
-        )
-    return table
 
 
 def _write(bundle: Bundle, chosen: Candidate, winner: Measured, reference: Measured) -> None:

@@ -121,7 +121,7 @@ def _judge(
     runs: Mapping[str, Path], output: Path, device: str, fold: str, told: Mapping[str, str] | None = None
 ) -> None:
     """Compare with progress shown, write the report, print the tables."""
-    from attunet.cli.comparison_table import show_comparison
+    from attunet.cli.tables.scores import show_comparison
     from attunet.selection.paired_runs import compare_runs, write_comparison
 
     with progress_bar() as progress:

@@ -8,10 +8,10 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.progress import Progress
 
-__all__ = ["fail", "notes", "progress_bar", "results"]
+__all__ = ["fail", "notes", "progress_bar", "results", "show"]
 
 
 @cache
@@ -24,10 +24,16 @@ def results() -> Console:
 
 @cache
 def notes() -> Console:
-    """Progress, notices and errors (stderr)."""
+    """Progress, warnings and errors (stderr)."""
     from rich.console import Console
 
     return Console(stderr=True)
+
+
+def show(*parts: RenderableType, stderr: bool = False) -> None:
+    """Print tables and texts as they are; a line that cannot be broken may be longer than the terminal."""
+    for part in parts:
+        (notes() if stderr else results()).print(part, highlight=False, crop=False)
 
 
 def fail(message: str, hint: str = "") -> None:

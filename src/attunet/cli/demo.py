@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attunet.cli.console import notes, results
+from attunet.cli.console import notes, results, show
 from attunet.cli.options import parse_time
 from attunet.cli.training_run import require_training, train_fold
 from attunet.errors import ConfigError
@@ -41,8 +41,8 @@ def demo(
     require_training()
     from rich.markup import escape
 
-    from attunet.cli.evaluate import score_table
     from attunet.cli.prediction_run import Wanted, predict_cases
+    from attunet.cli.tables.scores import score_table
     from attunet.config import TrainingConfig
     from attunet.data.cases import find_cases, read_dataset
     from attunet.data.phantom import write_phantom_dataset
@@ -82,7 +82,7 @@ def demo(
         attention_frames=FoldPaths(trained.folder).film,
         more=score_sections(found),
     )
-    results().print(score_table(summary))
+    show(score_table(summary))
     results().print(f"report: {escape(str(report.resolve()))}", soft_wrap=True)
 
 

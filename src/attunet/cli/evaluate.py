@@ -7,33 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attunet.cli.console import notes, progress_bar, results
+from attunet.cli.console import notes, progress_bar, show
 from attunet.cli.options import DeviceOption, parse_labels
 from attunet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from attunet.evaluation import Summary
+    from attunet.selection.cross_validation import CrossValidation
 
 __all__ = ["evaluate"]
-
-COLUMNS = {
-    "Dice": ("Dice", 3),
-    "Precision": ("Precision", 3),
-    "Recall": ("Recall", 3),
-    "MSD": ("MSD mm", 2),
-    "HD95": ("HD95 mm", 2),
-    "VolumeErrorMl": ("Volume error ml", 2),
-}
-
-INTERVAL = "0.861–0.874"
-
-EMPTY = {
-    "both": "empty in reference and prediction, left out of the mean",
-    "reference_only": "predicted where the reference is empty, scored as Dice 0",
-    "prediction_only": "empty only in the prediction, scored as Dice 0",
-}
 
 
 def evaluate(
@@ -64,6 +45,9 @@ def evaluate(
     temperature of the probabilities and the worth of the expected Dice are decided on these masks, written to
     RUN/refinement.json and applied by `attunet predict`; RUN/cross_validation holds scores, masks and a report.
     """
+    from rich.text import Text
+
+    from attunet.cli.tables.scores import score_table, score_warnings, skeleton_recalls, worst_cases
     from attunet.evaluation import evaluate as run
 
     if cross_validation is not None:
@@ -74,23 +58,24 @@ def evaluate(
             f"evaluate got {'no REFERENCE' if reference is None else 'no PREDICTION'}",
             hint="give REFERENCE and PREDICTION (files or folders), or --cross-validation RUN",
         )
-    wanted = parse_labels(labels)
+    selected = parse_labels(labels)
     with progress_bar() as progress:
         task = progress.add_task("evaluating", total=None)
         summary = run(
             reference,
             prediction,
-            labels=wanted,
-            advance=lambda done, every: progress.update(task, completed=done, total=every),
+            labels=selected,
+            advance=lambda done, total: progress.update(task, completed=done, total=total),
         )
     if output:
         summary.write(output)
     if as_json:
         typer.echo(summary.to_json(), nl=False)
     else:
-        lines = (*worst_cases(summary), *skeleton_recalls(summary))
-        results().print(score_table(summary), *lines, sep="\n", highlight=False)
-    for line in remarks(summary):
+        show(score_table(summary))
+        for line in (*worst_cases(summary), *skeleton_recalls(summary)):
+            show(Text(line))
+    for line in score_warnings(summary):
         notes().print(line, highlight=False)
     if summary.missing_predictions:
         raise typer.Exit(1)
@@ -98,108 +83,30 @@ def evaluate(
 
 def _cross_validate(run: Path, given: tuple[object, ...], output: Path | None, as_json: bool, device: str) -> None:
     """`given` is what only a comparison of files takes."""
-    from attunet.cli.cross_validation import judge_folds, show_cross_validation
+    from attunet.cli.tables.scores import show_cross_validation
 
     if any(value is not None for value in given):
         raise ConfigError(
             "evaluate got --cross-validation and also what to compare (REFERENCE, PREDICTION or --labels)",
             hint="give one or the other: a run is judged on its own cases and labels",
         )
-    found = judge_folds(run, device)
+    validated = cross_validate_run(run, device)
     if output:
-        found.summary.write(output)
+        validated.summary.write(output)
     if as_json:
-        typer.echo(found.summary.to_json(), nl=False)
+        typer.echo(validated.summary.to_json(), nl=False)
     else:
-        show_cross_validation(found)
+        show_cross_validation(validated)
 
 
-def score_table(summary: Summary) -> Table:
-    """Mean and standard deviation over the cases of each label, and how far the mean Dice can be trusted.
+def cross_validate_run(run: Path, device: str = "auto") -> CrossValidation:
+    """Cross-validate a run with its progress shown. Raises: as `cross_validate`."""
+    from attunet.selection.cross_validation import cross_validate
 
-    Narrow enough for 80 characters.
-    """
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    count = len(summary.cases)
-    title = f"{count} cases: mean ± standard deviation, 95 % interval of the mean Dice" if count != 1 else "1 case"
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_style="bold", title_justify="left", padding=(0, 1))
-    table.add_column("Label", style="bold", overflow="fold")
-    for heading, _ in COLUMNS.values():
-        widest = len(INTERVAL) if heading == "Dice" else max(map(len, heading.split()))
-        table.add_column(heading, justify="right", min_width=widest)
-    for label in summary.labels:
-        cells = [_cell(summary, label, metric, digits) for metric, (_, digits) in COLUMNS.items()]
-        table.add_row(escape(label), *_with_interval(cells, summary.interval(label)))
-    if len(summary.labels) > 1:
-        table.add_section()
-        means = [f"{summary.foreground_mean(metric):.{digits}f}" for metric, (_, digits) in COLUMNS.items()]
-        table.add_row("mean", *_with_interval(means, summary.foreground_interval()))
-    return table
-
-
-def worst_cases(summary: Summary) -> list[str]:
-    """One line per label with its worst case, if there is more than one case."""
-    from rich.markup import escape
-
-    found = {label: summary.worst(label) for label in summary.labels if len(summary.cases) > 1}
-    return [
-        f"worst {escape(label)}: {escape(worst[0])}, Dice {worst[1]:.3f}" for label, worst in found.items() if worst
-    ]
-
-
-def skeleton_recalls(summary: Summary, most: int = 6) -> list[str]:
-    """One line of the skeleton recall per label, lowest first, where any label has one; at most so many."""
-    from math import isnan
-
-    from rich.markup import escape
-
-    found = {label: summary.mean(label, "SkeletonRecall") for label in summary.labels}
-    lowest = sorted((value, label) for label, value in found.items() if not isnan(value))
-    listed = ", ".join(f"{escape(label)} {value:.3f}" for value, label in lowest[:most])
-    more = f" and {len(lowest) - most} higher" if len(lowest) > most else ""
-    return [f"recall of the skeleton (thin parts): {listed}{more}"] if lowest else []
-
-
-def remarks(summary: Summary) -> list[str]:
-    """What the means do not tell: missing, surplus and empty masks."""
-    from rich.markup import escape
-
-    lines = []
-    for label in summary.labels:
-        counts = summary.empty(label)
-        lines += [
-            f"[yellow]{escape(label)}: {counts[kind]} case(s) {text}[/]" for kind, text in EMPTY.items() if counts[kind]
-        ]
-        drawn = sum(label in case.scores for case in summary.cases)
-        if drawn < len(summary.cases):
-            lines.append(f"[yellow]{escape(label)}: drawn, and scored, in {drawn} of {len(summary.cases)} cases[/]")
-    if summary.missing_predictions:
-        lines.append(f"[red]no prediction, scored as empty: {escape(_listed(summary.missing_predictions))}[/]")
-    if summary.extra_predictions:
-        lines.append(f"[yellow]no reference, not scored: {escape(_listed(summary.extra_predictions))}[/]")
-    return lines
-
-
-def _cell(summary: Summary, label: str, metric: str, digits: int) -> str:
-    from math import isnan
-
-    mean, deviation = summary.mean(label, metric), summary.deviation(label, metric)
-    if isnan(mean):
-        return "–"
-    return f"{mean:.{digits}f}" if isnan(deviation) else f"{mean:.{digits}f}\n[dim]± {deviation:.{digits}f}[/dim]"
-
-
-def _with_interval(cells: list[str], interval: tuple[float, float]) -> list[str]:
-    """The cells of a row, the confidence interval of the Dice below the Dice, which comes first."""
-    from math import isnan
-
-    low, high = interval
-    return cells if isnan(low) else [f"{cells[0]}\n[dim]{low:.3f}–{high:.3f}[/dim]", *cells[1:]]
-
-
-def _listed(cases: tuple[str, ...], most: int = 8) -> str:
-    rest = len(cases) - most
-    return ", ".join(cases[:most]) + (f" and {rest} more" if rest > 0 else "")
+    with progress_bar() as progress:
+        task = progress.add_task("cross-validating", total=None)
+        return cross_validate(
+            run,
+            device=device,
+            advance=lambda done, total: progress.update(task, completed=done, total=total),
+        )

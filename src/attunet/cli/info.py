@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attunet.cli.console import results
+from attunet.cli.console import show
 
 if TYPE_CHECKING:
     from attunet.bundle import Bundle, Execution
@@ -30,16 +30,9 @@ def info(
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
+    from attunet.cli.tables.models import facts_table
 
-    table = Table(box=box.SIMPLE_HEAD, show_header=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in facts.items():
-        table.add_row(name, escape(_text(value)))
-    results().print(table)
+    show(facts_table(facts))
 
 
 def machine_facts() -> dict[str, Any]:
@@ -149,11 +142,3 @@ def _dice(metrics: Path) -> dict[str, float] | str:
         for name, value in content["labels"].items()
         if content["mean"][str(value)]["Dice"] is not None
     }
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return "\n".join(f"{name}: {_text(entry)}" for name, entry in value.items())
-    if isinstance(value, list):
-        return ", ".join(str(entry) for entry in value)
-    return str(value)

@@ -23,8 +23,8 @@ def inspect(
 
     Exit code: 0 clean, 1 with problems, 2 when no data set is found. Notices are handled and change nothing.
     """
-    from attunet.cli import inspection
-    from attunet.cli.console import progress_bar, results
+    from attunet.cli.console import progress_bar, show
+    from attunet.cli.tables.datasets import inspection_json, inspection_tables
     from attunet.data.cases import read_dataset
     from attunet.data.checks import inspect as look_through
 
@@ -33,8 +33,8 @@ def inspect(
         task = progress.add_task("reading", total=len(found.cases))
         result = look_through(found, geometry=geometry, advance=lambda: progress.advance(task))
     if json:
-        typer.echo(inspection.as_json(result))
+        typer.echo(inspection_json(result))
     else:
-        results().print(inspection.as_tables(result, every_case=cases), soft_wrap=False)
+        show(inspection_tables(result, every_case=cases))
     if not result.clean:
         raise typer.Exit(1)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from attunet.cli.alternatives import alternatives_table, spacing_of, times
-from attunet.cli.console import progress_bar, results
+from attunet.cli.console import progress_bar, show
 from attunet.cli.options import (
     DatasetArgument,
     DeviceOption,
@@ -26,14 +25,12 @@ from attunet.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from attunet.config import Plan
     from attunet.data.cases import Dataset
     from attunet.planning.budget import Dials
     from attunet.planning.fingerprint import Fingerprint
 
-__all__ = ["make_dials", "plan", "plan_dataset", "plan_table"]
+__all__ = ["make_dials", "plan", "plan_dataset"]
 
 
 def plan(
@@ -54,6 +51,7 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
     """Show what `attunet train` would do with a data set: every number with its reason. Trains nothing."""
+    from attunet.cli.tables.plans import alternatives_table, plan_table
     from attunet.data.cases import read_dataset
     from attunet.files import write_text
 
@@ -66,8 +64,7 @@ def plan(
     if as_json:
         typer.echo(text)
     else:
-        results().print(plan_table(made))
-        results().print(alternatives_table(facts, dials, made))
+        show(plan_table(made), alternatives_table(facts, dials, made))
 
 
 def make_dials(
@@ -136,36 +133,3 @@ def _fitted(facts: Fingerprint, dials: Dials) -> Plan:
             # On a CPU many small steps teach more than few large ones.
             growth=2.0 if dials.device == "cuda" else 1.0,
         )
-
-
-def plan_table(plan: Plan) -> Table:
-    """What, how much, why."""
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    title = f"Plan for {escape(plan.name)}"
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_style="bold", title_justify="left")
-    for name in ("Decision", "Value", "Reason"):
-        table.add_column(name, overflow="fold")
-    network = plan.network
-    values = {
-        "labels": ", ".join(f"{name} = {value}" for name, value in plan.labels.items()),
-        "size": plan.size,
-        "spatial_dims": f"{network.spatial_dims}-D",
-        "slice_axis": ("left-right", "front-back", "up-down")[plan.preprocessing.slice_axis],
-        "spacing": f"{spacing_of(plan)} mm",
-        "resolution": plan.resolution,
-        "normalization": ", ".join(entry.kind for entry in plan.preprocessing.normalization),
-        "patch_size": times(plan.patch_size),
-        "batch_size": str(plan.batch_size),
-        "network": f"{plan.preset}: {', '.join(str(width) for width in network.channels)} channels",
-        "strides": "  ".join("x".join(str(step) for step in stride) for stride in network.strides),
-        "mirror_axes": ", ".join(str(axis) for axis in plan.mirror_axes) or "none",
-    }
-    for name, value in values.items():
-        reason = plan.reasons.get(name, f"found in {plan.fingerprint.cases} cases")
-        table.add_row(name.replace("_", " "), escape(value), escape(reason))
-    if "memory" in plan.reasons:
-        table.add_row("memory", "fits", escape(plan.reasons["memory"]))
-    return table

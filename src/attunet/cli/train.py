@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attunet.cli.console import notes, results
+from attunet.cli.console import notes, results, show
 from attunet.cli.options import (
     DatasetArgument,
     DeviceOption,
@@ -150,17 +150,18 @@ def _tell_start(plan: Plan, config: TrainingConfig, resume: bool) -> None:
     from attunet.training.start import check_start
 
     if transfer := check_start(plan, config, transfer=not resume):
-        from attunet.cli.transfer import transfer_table
+        from attunet.cli.tables.plans import transfer_table
 
-        notes().print(transfer_table(transfer, str(config.init_weights)))
+        show(transfer_table(transfer, str(config.init_weights)), stderr=True)
 
 
 def _tell_end(run: Path, device: str, *, judge_together: bool) -> None:
     from rich.markup import escape
 
     if judge_together:
-        from attunet.cli.cross_validation import judge_folds, show_cross_validation
+        from attunet.cli.evaluate import cross_validate_run
+        from attunet.cli.tables.scores import show_cross_validation
 
-        show_cross_validation(judge_folds(run, device))
+        show_cross_validation(cross_validate_run(run, device))
     where = escape(str(run))
     notes().print(f"model: {where}   next: attunet predict -m {where} -i IMAGES -o MASKS", soft_wrap=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from attunet.cli.console import notes, progress_bar, results
+from attunet.cli.console import notes, progress_bar, results, show
 from attunet.cli.options import Geometry, parse_folds
 from attunet.errors import ConfigError, EngineError
 
@@ -67,7 +67,8 @@ def choose_plan(
     """The plan given, or that of a training begun here, or a new one."""
     from rich.markup import escape
 
-    from attunet.cli.plan import plan_dataset, plan_table
+    from attunet.cli.plan import plan_dataset
+    from attunet.cli.tables.plans import plan_table
     from attunet.config import Plan, load_settings
     from attunet.training.paths import any_started
     from attunet.training.ranks import leads, wait_for
@@ -80,7 +81,7 @@ def choose_plan(
         notes().print(f"using the plan in {escape(str(existing))}", soft_wrap=True)
         return load_settings(Plan, existing)
     made = load_settings(Plan, given) if given else plan_dataset(source, dials, labels, geometry)
-    notes().print(plan_table(made))
+    show(plan_table(made), stderr=True)
     return made
 
 
@@ -135,7 +136,7 @@ def train_fold(
 
 def show_fold(result: FoldResult) -> None:
     """The scores of a finished fold and where its report lies."""
-    from attunet.cli.evaluate import score_table
+    from attunet.cli.tables.scores import score_table
     from attunet.training.judge import validated_unseen
     from attunet.training.paths import FoldPaths
 
@@ -146,5 +147,5 @@ def show_fold(result: FoldResult) -> None:
         notes().print(f"fold {result.fold} was finished already: {more}")
     seen = "" if validated_unseen(result.folder) else ", [yellow]the same it was trained on[/yellow]"
     results().print(f"[bold]fold {result.fold}[/bold]: validation cases, whole, on their own grid{seen}")
-    results().print(score_table(result.summary))
+    show(score_table(result.summary))
     notes().print(f"report: {result.folder / 'report.html'}", soft_wrap=True, markup=False, highlight=False)

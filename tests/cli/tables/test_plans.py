@@ -1,16 +1,16 @@
-"""The table of what another dial would do."""
+"""What is shown of a plan."""
 
 from __future__ import annotations
 
 from rich.console import Console
 
-from attunet.cli.alternatives import alternatives_table, spacing_of, times
+from attunet.cli.tables.plans import alternatives_table
 from attunet.networks import default_network
 from attunet.planning import alternatives
 from attunet.planning.budget import Dials
 
 
-def test_a_row_for_every_dial(tiny_plan, monkeypatch):
+def test_a_row_for_every_alternative(tiny_plan, monkeypatch):
     wide = default_network(
         spatial_dims=3,
         in_channels=1,
@@ -27,8 +27,3 @@ def test_a_row_for_every_dial(tiny_plan, monkeypatch):
     planned, base = (line for line in shown.get().splitlines() if "1x1x1" in line)
     assert all(text in planned for text in ("as planned", "16x16x8", "8–16", "0.0 M", "0.7"))
     assert all(text in base for text in ("--size base", "64x64x32", "32–128", "1.4 M"))
-
-
-def test_numbers_as_people_write_them(tiny_plan):
-    assert spacing_of(tiny_plan()) == "1.00 x 1.00 x 1.00"
-    assert times((64, 48, 1)) == "64 x 48 x 1"

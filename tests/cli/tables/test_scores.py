@@ -1,4 +1,4 @@
-"""What `attunet compare` prints."""
+"""What is printed of scores and comparisons."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attunet.cli import console
-from attunet.cli.comparison_table import show_comparison
+from attunet.cli.tables.scores import show_comparison
 from attunet.evaluation.comparison import Comparison
 
 
@@ -33,7 +33,7 @@ def test_scores_models_differences_and_sentences(make_contestant, shown):
     )
     told = shown(Comparison("scans", (0, 1), models, ("Bounded by steps.",)))
     for text in (
-        "9 unseen cases",
+        "9 held-out cases",
         "[x]",
         "[gated]",
         "mean of labels",
@@ -45,4 +45,4 @@ def test_scores_models_differences_and_sentences(make_contestant, shown):
         assert text in told.out, text
     assert "[gated] is worse than multi" in told.out
     assert "Bounded by steps." in told.err
-    assert "what another seed would change" in told.err
+    assert "effect of another seed" in told.err

@@ -1,0 +1,244 @@
+"""Scores as the commands show them: of masks, of a cross-validation, of models beside each other."""
+
+from __future__ import annotations
+
+from math import isnan
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from attunet.cli.console import notes, results, show
+from attunet.cli.tables.table import Column, FittedTable
+
+if TYPE_CHECKING:
+    from attunet.config import Quality
+    from attunet.evaluation import Summary
+    from attunet.evaluation.comparison import Comparison
+    from attunet.selection.cross_validation import CrossValidation
+    from attunet.selection.ensemble import Selection
+
+__all__ = [
+    "score_table",
+    "score_warnings",
+    "selection_sentences",
+    "selection_table",
+    "show_comparison",
+    "show_cross_validation",
+    "skeleton_recalls",
+    "worst_cases",
+]
+
+COLUMNS = {
+    "Dice": ("Dice", 3),
+    "Precision": ("Precision", 3),
+    "Recall": ("Recall", 3),
+    "MSD": ("MSD mm", 2),
+    "HD95": ("HD95 mm", 2),
+    "VolumeErrorMl": ("Volume error ml", 2),
+}
+
+EMPTY = {
+    "both": "empty in reference and prediction, left out of the mean",
+    "reference_only": "predicted where the reference is empty, scored as Dice 0",
+    "prediction_only": "empty only in the prediction, scored as Dice 0",
+}
+
+_RANKS = {"Dice": 0, "HD95": 1, "Precision": 2, "Recall": 2, "MSD": 3, "VolumeErrorMl": 4}
+"""Which columns are left out first where the terminal is narrow."""
+
+
+def score_table(summary: Summary) -> FittedTable:
+    """Mean and standard deviation over the cases of each label, and the interval of the mean Dice."""
+    count = len(summary.cases)
+    headings = [
+        Column(heading=heading, kind="number", rank=_RANKS.get(metric, 5)) for metric, (heading, _) in COLUMNS.items()
+    ]
+    table = FittedTable(
+        Column(heading="Label"),
+        *headings,
+        title=f"{count} cases: mean ± standard deviation, 95 % interval of the mean Dice" if count != 1 else "1 case",
+        elsewhere="--json",
+    )
+    for label in summary.labels:
+        cells = [_mean_cell(summary, label, metric, digits) for metric, (_, digits) in COLUMNS.items()]
+        table.add(Text(label, "bold"), *_with_interval(cells, summary.interval(label)))
+    if len(summary.labels) > 1:
+        table.end_section()
+        means = [Text(f"{summary.foreground_mean(metric):.{digits}f}") for metric, (_, digits) in COLUMNS.items()]
+        table.add(Text("mean", "bold"), *_with_interval(means, summary.foreground_interval()))
+    return table
+
+
+def worst_cases(summary: Summary) -> list[str]:
+    """One line per label with its worst case, if there is more than one case."""
+    worst = {label: summary.worst(label) for label in summary.labels if len(summary.cases) > 1}
+    return [f"worst {label}: {case[0]}, Dice {case[1]:.3f}" for label, case in worst.items() if case]
+
+
+def skeleton_recalls(summary: Summary, most: int = 6) -> list[str]:
+    """One line with the skeleton recall of at most so many labels, lowest first; none where no label has one."""
+    recalls = {label: summary.mean(label, "SkeletonRecall") for label in summary.labels}
+    lowest = sorted((value, label) for label, value in recalls.items() if not isnan(value))
+    listed = ", ".join(f"{label} {value:.3f}" for value, label in lowest[:most])
+    more = f" and {len(lowest) - most} higher" if len(lowest) > most else ""
+    return [f"recall of the skeleton (thin parts): {listed}{more}"] if lowest else []
+
+
+def score_warnings(summary: Summary) -> list[Text]:
+    """What the means do not show: missing, surplus and empty masks, labels that were not annotated everywhere."""
+    lines = []
+    for label in summary.labels:
+        counts = summary.empty(label)
+        empty = [f"{counts[kind]} case(s) {text}" for kind, text in EMPTY.items() if counts[kind]]
+        lines += [Text(f"{label}: {text}", "yellow") for text in empty]
+        annotated = sum(label in case.scores for case in summary.cases)
+        if annotated < len(summary.cases):
+            text = f"{label}: annotated, and scored, in {annotated} of {len(summary.cases)} cases"
+            lines.append(Text(text, "yellow"))
+    if summary.missing_predictions:
+        lines.append(Text(f"no prediction, scored as empty: {_listed(summary.missing_predictions)}", "red"))
+    if summary.extra_predictions:
+        lines.append(Text(f"no reference, not scored: {_listed(summary.extra_predictions)}", "yellow"))
+    return lines
+
+
+def show_cross_validation(validated: CrossValidation) -> None:
+    """Print scores, worst cases, what is applied from now on and why; which folds were left out goes to stderr."""
+    for notice in validated.notices:
+        notes().print(notice, style="yellow", markup=False, highlight=False)
+    show(Text("held-out cases, each segmented by the fold that was not trained on it", "bold"))
+    show(score_table(validated.summary))
+    if validated.refinement.postprocessing:
+        show(Text.assemble(("after post-processing", "bold"), " (decided on the same cases)"))
+        show(score_table(validated.postprocessed))
+    worst = validated.worst()
+    if len(validated.dice) > 1 and worst:
+        named = ", ".join(f"{case} ({validated.dice[case].measured:.3f})" for case in worst)
+        show(Text.assemble(("worst cases", "bold"), f" (mean Dice): {named}"))
+    for decision, reason in validated.refinement.reasons.items():
+        show(Text.assemble((decision, "bold"), f": {reason}"))
+    for line in score_warnings(validated.summary):
+        notes().print(line, highlight=False)
+    notes().print(f"report: {validated.report}", soft_wrap=True, markup=False, highlight=False)
+
+
+def selection_table(selection: Selection) -> FittedTable:
+    """Every run and ensemble by its Dice, best first; the chosen one in bold."""
+    cases, folds = len(selection.chosen.verdicts), ", ".join(map(str, selection.folds))
+    table = FittedTable(
+        Column(heading="Candidate", kind="text"),
+        *(Column(heading=heading, kind="number") for heading in ("Dice", "95% CI")),
+        Column(heading="s per case", kind="number", rank=1),
+        title=f"{cases} held-out cases of fold {folds}",
+    )
+    for candidate in sorted(selection.candidates, key=lambda entry: -entry.mean_dice):
+        low, high = candidate.interval
+        chosen = candidate.members == selection.chosen.members
+        cells = (f"{candidate.mean_dice:.4f}", f"{low:.3f}–{high:.3f}", f"{candidate.seconds:.2f}")
+        table.add(candidate.name, *cells, style="bold green" if chosen else "")
+    return table
+
+
+def selection_sentences(selection: Selection) -> list[str]:
+    """Which model was chosen and why, and how well its scores of single cases follow the true Dice."""
+    lines = [selection.sentence]
+    if selection.quality:
+        lines.append(f"Expected Dice against true Dice: {_correlation(selection.quality)}.")
+    if selection.agreement:
+        lines.append(f"Agreement of the members against true Dice: {_correlation(selection.agreement)}.")
+    return lines
+
+
+def show_comparison(comparison: Comparison) -> None:
+    """Print scores, networks, differences and what they mean; how the runs were trained goes to stderr."""
+    for table in (_model_scores(comparison), _models(comparison), _differences(comparison)):
+        show(table)
+    printer = results()
+    printer.print(comparison.verdict, style="bold", markup=False, highlight=False, soft_wrap=True)
+    for sentence in comparison.sentences:
+        printer.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    for remark in comparison.remarks:
+        notes().print(remark, markup=False, highlight=False, soft_wrap=True)
+    notes().print("Each fold was trained once: no interval includes the effect of another seed.", highlight=False)
+
+
+def _model_scores(comparison: Comparison) -> FittedTable:
+    from attunet.report.comparison import COLUMNS as METRICS
+    from attunet.report.comparison import score_cells
+
+    headings = [
+        Column(heading=heading, kind="number", rank=_RANKS.get(metric, 5)) for metric, (heading, _) in METRICS.items()
+    ]
+    table = FittedTable(
+        Column(heading="Label"),
+        Column(heading="Model"),
+        *headings,
+        title=f"{comparison.cases} held-out cases: mean ± standard deviation",
+        elsewhere="the report",
+    )
+    for label in comparison.baseline.row_labels:
+        for model in comparison.contestants:
+            table.add(label, model.name, *score_cells(model, label))
+        table.end_section()
+    return table
+
+
+def _models(comparison: Comparison) -> FittedTable:
+    from attunet.report.comparison import per_fold
+
+    table = FittedTable(
+        Column(heading="Model"),
+        Column(heading="Gate", rank=3),
+        Column(heading="Parameters", kind="number"),
+        Column(heading="GFLOP", kind="number", rank=2),
+        Column(heading="s per case", kind="number", rank=1),
+        Column(heading="Steps", kind="list", rank=4),
+        title="Models: GFLOP of a window (a multiply-add counts as 2), median seconds per case, steps of each fold",
+        elsewhere="the report",
+    )
+    for model in comparison.contestants:
+        steps = per_fold([str(steps) for steps in model.steps.values()])
+        costs = f"{model.parameters:,}", f"{model.flops / 1e9:.2f}", f"{model.median_seconds:.2f}"
+        table.add(model.name, model.gate or "none", *costs, steps)
+    return table
+
+
+def _differences(comparison: Comparison) -> FittedTable:
+    from attunet.report.comparison import TEST_HEADINGS, difference_cells
+
+    ranks = {"Cases": 3, "Effect": 2, "p": 1}
+    table = FittedTable(
+        Column(heading="Label"),
+        Column(heading="Other"),
+        *(Column(heading=heading, kind="number", rank=ranks.get(heading, 0)) for heading in TEST_HEADINGS),
+        title=f"Dice, {comparison.baseline.name} minus the other",
+        elsewhere="the report",
+    )
+    for entry in comparison.differences:
+        if entry.metric == "Dice":
+            table.add(entry.label, entry.other, *map(str, difference_cells(entry)))
+    return table
+
+
+def _mean_cell(summary: Summary, label: str, metric: str, digits: int) -> Text:
+    mean, deviation = summary.mean(label, metric), summary.deviation(label, metric)
+    if isnan(mean):
+        return Text("–")
+    text = Text(f"{mean:.{digits}f}")
+    return text if isnan(deviation) else text.append(f"\n± {deviation:.{digits}f}", "dim")
+
+
+def _with_interval(cells: list[Text], interval: tuple[float, float]) -> list[Text]:
+    """The cells of a row, the confidence interval of the Dice below the Dice, which comes first."""
+    low, high = interval
+    return cells if isnan(low) else [cells[0].append(f"\n{low:.3f}–{high:.3f}", "dim"), *cells[1:]]
+
+
+def _listed(cases: tuple[str, ...], most: int = 8) -> str:
+    rest = len(cases) - most
+    return ", ".join(cases[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _correlation(quality: Quality) -> str:
+    interval = f"{quality.spearman:.2f} ({quality.low:.2f} to {quality.high:.2f})"
+    return f"rank correlation {interval} on {quality.cases} held-out cases"

