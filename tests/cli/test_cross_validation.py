@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 
 from attunet.bundle import fold_folder
-from attunet.cli.tables.scores import show_cross_validation
 from attunet.cli.evaluate import evaluate
+from attunet.cli.tables.scores import show_cross_validation
 from attunet.data.folds import Split
 from attunet.errors import ConfigError
 

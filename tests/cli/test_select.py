@@ -33,7 +33,7 @@ def test_what_is_selected_is_a_model(untouched, tmp_path, invoke):
     model = tmp_path / "best"
     done = invoke(select, untouched / "deep", untouched / "flat", "-o", model, "--device", "cpu")
     assert done.exit_code == 0, done.exception
-    for text in ("5 unseen cases of fold 0", "deep + flat", "95% CI", "s per case", "has a cross-validated Dice of"):
+    for text in ("5 held-out cases of fold 0", "deep + flat", "95% CI", "s per case", "has a cross-validated Dice of"):
         assert text in done.stdout
     chosen = json.loads((model / "selection.json").read_text())["chosen"]
     assert len(load_model(model).members) == len(chosen)
