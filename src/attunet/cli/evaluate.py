@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attunet.cli.console import notes, progress_bar, show
+from attunet.cli.console import progress_bar, show
 from attunet.cli.options import DeviceOption, parse_labels
 from attunet.errors import ConfigError
 
@@ -75,8 +75,7 @@ def evaluate(
         show(score_table(summary))
         for line in (*worst_cases(summary), *skeleton_recalls(summary)):
             show(Text(line))
-    for line in score_warnings(summary):
-        notes().print(line, highlight=False)
+    show(*score_warnings(summary), stderr=True)
     if summary.missing_predictions:
         raise typer.Exit(1)
 

@@ -117,8 +117,7 @@ def show_cross_validation(validated: CrossValidation) -> None:
         show(Text.assemble(("worst cases", "bold"), f" (mean Dice): {named}"))
     for decision, reason in validated.refinement.reasons.items():
         show(Text.assemble((decision, "bold"), f": {reason}"))
-    for line in score_warnings(validated.summary):
-        notes().print(line, highlight=False)
+    show(*score_warnings(validated.summary), stderr=True)
     notes().print(f"report: {validated.report}", soft_wrap=True, markup=False, highlight=False)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -164,7 +164,12 @@ def _wrapped(cell: Text, width: int, kind: Kind) -> Text:
     return Text("\n".join(line for line in lines if line), style=cell.style)
 
 
-_UNBROKEN = {"name": str.splitlines, "number": str.splitlines, "list": _entries, "text": str.split}
+_UNBROKEN: dict[Kind, Callable[[str], list[str]]] = {
+    "name": str.splitlines,
+    "number": str.splitlines,
+    "list": _entries,
+    "text": str.split,
+}
 """What of a cell stays on one line."""
 
 
