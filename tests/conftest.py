@@ -230,10 +230,10 @@ def folded(make_folded, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def make_contestant():
-    """`make_contestant(name, dice, labels, gate=...)`: a model of that Dice (cases, labels), and scores to match."""
-    from attunet.evaluation.comparison import Contestant
-    from attunet.evaluation.metrics import Counts
+def make_compared():
+    """`make_compared(name, dice, labels, gate=...)`: a model of that Dice (cases, labels), and scores to match."""
+    from attunet.evaluation.comparison import ComparedModel
+    from attunet.evaluation.overlap import Counts
     from attunet.evaluation.scores import CaseScores, LabelScores
     from attunet.evaluation.summary import summarize
 
@@ -242,14 +242,15 @@ def make_contestant():
             return LabelScores.absent(20_000)
         right = round(10_000 * dice)
         counts = Counts(tp=right, fp=10_000 - right, fn=10_000 - right, tn=0)
-        return LabelScores(counts, 10 * (1 - dice), 30 * (1 - dice), 0.0, 0.0)
+        distances = {"MSD": 10 * (1 - dice), "HD95": 30 * (1 - dice)}
+        return LabelScores(counts, {**distances, "VolumeErrorMl": 0.0, "RelativeVolumeError": 0.0})
 
     def make(name, dice, labels, *, gate="grid", steps=None):
         cases = [
             CaseScores(f"case{row}", {label: scores(value) for label, value in zip(labels, values, strict=True)})
             for row, values in enumerate(dice)
         ]
-        return Contestant(
+        return ComparedModel(
             name=name,
             description=f"<{name}>",
             gate=gate,

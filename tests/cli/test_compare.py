@@ -54,7 +54,7 @@ def test_one_command_trains_alike_judges_and_goes_on(go, invoke, write_blobs, tm
         assert shown in done.stdout, shown
     assert "Each fold was trained once" in done.stderr
     content = json.loads((out / "summary.json").read_text())
-    assert content["verdict"] in " ".join(done.stdout.split())
+    assert content["conclusion"] in " ".join(done.stdout.split())
     assert [model["steps"] for model in content["models"]] == [{"0": 2}] * 2
     assert (out / "report.html").exists()
     folds = [(out / name / "folds.yaml").read_text() for name in ("gated", "ungated")]

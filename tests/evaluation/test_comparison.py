@@ -8,65 +8,68 @@ from math import isnan
 import numpy as np
 import pytest
 
-from attunet.evaluation.comparison import ALL_LABELS, COMPARED, Comparison
+from attunet.evaluation.comparison import ALL_LABELS, ModelComparison
 from attunet.evaluation.comparison_file import comparison_to_json
+from attunet.evaluation.metrics import COMPARED
 
 
 @pytest.fixture
-def compared(make_contestant):
+def compared(make_compared):
     def make(offsets, *, cases=20, labels=("organ",), gates=("grid", None, None)):
         """Models whose Dice lies by so much below that of the first, give or take noise of a hundredth."""
         random = np.random.default_rng(1)
         base = random.uniform(0.6, 0.9, (cases, len(labels)))
         models = [
-            make_contestant(name, base - offset + random.normal(0, 0.01, base.shape), labels, gate=gate)
+            make_compared(name, base - offset + random.normal(0, 0.01, base.shape), labels, gate=gate)
             for name, offset, gate in zip(("gated", "ungated", "wider"), offsets, gates, strict=False)
         ]
-        return Comparison("scans", (0, 1), tuple(models))
+        return ModelComparison("scans", (0, 1), tuple(models))
 
     return make
 
 
 def test_it_says_that_the_gate_helped_or_did_harm_or_that_nobody_knows(compared):
-    assert compared((0, 0.05)).verdict.startswith(
+    assert compared((0, 0.05)).conclusion.startswith(
         "The gate helped here (gated against ungated): gated minus ungated is +"
     )
-    assert compared((0.05, 0)).verdict.startswith("The gate did harm here")
-    unknown = compared((0, 0)).verdict
+    assert compared((0.05, 0)).conclusion.startswith("The gate did harm here")
+    unknown = compared((0, 0)).conclusion
     assert unknown.startswith("These data cannot tell whether the gate helps: gated minus ungated is")
     for told in ("Dice (95% CI ", "n = 20 cases", "Holm p = "):
         assert told in unknown
 
 
 def test_the_question_is_turned_round_where_the_first_model_has_no_gate(compared):
-    assert compared((0.05, 0), gates=(None, "grid")).verdict.startswith("The gate helped here (ungated against gated)")
+    assert compared((0.05, 0), gates=(None, "grid")).conclusion.startswith(
+        "The gate helped here (ungated against gated)"
+    )
 
 
 def test_models_that_all_have_gates_are_compared_by_name(compared):
     both = compared((0, 0.05), gates=("grid", "multi"))
-    assert both.verdict.startswith("gated is better than ungated: ")
-    assert both.sentences == ()
+    assert both.conclusion.startswith("gated is better than ungated: ")
+    assert both.further_conclusions == ()
 
 
 def test_each_other_model_gets_a_sentence(compared):
     found = compared((0, 0, 0.05))
-    assert "cannot tell whether the gate helps" in found.verdict
-    assert [sentence.split(":")[0] for sentence in found.sentences] == ["gated is better than wider"]
+    assert "cannot tell whether the gate helps" in found.conclusion
+    assert [conclusion.split(":")[0] for conclusion in found.further_conclusions] == ["gated is better than wider"]
 
 
 def test_a_gain_that_as_many_weights_explain_is_told_in_the_same_breath(compared):
-    explained = compared((0, 0.05, 0)).verdict
+    explained = compared((0, 0.05, 0)).conclusion
     assert explained.startswith("The gate helped here")
     assert explained.endswith("; with wider in its place, these data cannot tell.")
-    assert compared((0, 0.05, -0.05)).verdict.endswith("; with wider in its place, the opposite holds.")
-    assert "in its place" not in compared((0, 0.05, 0.05)).verdict
+    assert compared((0, 0.05, -0.05)).conclusion.endswith("; with wider in its place, the opposite holds.")
+    assert "in its place" not in compared((0, 0.05, 0.05)).conclusion
 
 
 def test_it_says_when_no_outcome_could_have_been_told(compared):
-    assert "With 4 cases no difference could have been told" in compared((0, 0.1), cases=4).verdict
+    assert "With 4 cases no difference could have been told" in compared((0, 0.1), cases=4).conclusion
     several = compared((0, 0.1, 0.1), cases=6)
-    assert "With 6 cases, corrected for 2 comparisons, no difference could have been told" in several.verdict
-    assert "could have been told" not in compared((0, 0), cases=20).verdict
+    assert "With 6 cases, corrected for 2 comparisons, no difference could have been told" in several.conclusion
+    assert "could have been told" not in compared((0, 0), cases=20).conclusion
 
 
 def test_several_labels_add_their_mean_which_the_verdict_is_about(compared):
@@ -74,8 +77,8 @@ def test_several_labels_add_their_mean_which_the_verdict_is_about(compared):
     assert found.baseline.row_labels == ("a", "b", ALL_LABELS)
     means = [found.difference("ungated", label).mean for label in ("a", "b")]
     assert found.difference("ungated", ALL_LABELS).mean == pytest.approx(np.mean(means))
-    assert "mean Dice" in found.verdict
-    assert f"{found.difference('ungated', ALL_LABELS).mean:+.4f}" in found.verdict
+    assert "mean Dice" in found.conclusion
+    assert f"{found.difference('ungated', ALL_LABELS).mean:+.4f}" in found.conclusion
 
 
 def test_every_metric_is_its_own_family(compared):
@@ -86,25 +89,25 @@ def test_every_metric_is_its_own_family(compared):
     assert smallest.holm == pytest.approx(6 * smallest.p)
 
 
-def test_a_label_that_is_nowhere_counts_nowhere(make_contestant):
+def test_a_label_that_is_nowhere_counts_nowhere(make_compared):
     values = np.array([[0.8, np.nan], [0.7, np.nan], [0.9, np.nan]])
-    models = [make_contestant(name, values + shift, ("a", "b")) for name, shift in (("x", 0), ("y", 0.01))]
-    found = Comparison("scans", (0,), tuple(models))
+    models = [make_compared(name, values + shift, ("a", "b")) for name, shift in (("x", 0), ("y", 0.01))]
+    found = ModelComparison("scans", (0,), tuple(models))
     assert found.difference("y", "b").cases == 0
     assert found.difference("y", ALL_LABELS).mean == pytest.approx(found.difference("y", "a").mean)
-    nothing = [make_contestant(name, values[:, 1:], ("b",)) for name in "xy"]
-    assert "no case holds a label" in Comparison("scans", (0,), tuple(nothing)).verdict
+    nothing = [make_compared(name, values[:, 1:], ("b",)) for name in "xy"]
+    assert "no case holds a label" in ModelComparison("scans", (0,), tuple(nothing)).conclusion
 
 
-def test_the_median_time_is_told(make_contestant):
-    assert make_contestant("x", np.full((3, 1), 0.5), ("a",)).median_seconds == 0.5
-    assert isnan(make_contestant("x", np.zeros((0, 1)), ("a",)).median_seconds)
+def test_the_median_time_is_told(make_compared):
+    assert make_compared("x", np.full((3, 1), 0.5), ("a",)).median_seconds == 0.5
+    assert isnan(make_compared("x", np.zeros((0, 1)), ("a",)).median_seconds)
 
 
 def test_every_number_is_in_the_file(compared):
     found = compared((0, 0.05), labels=("a", "b"))
     content = json.loads(json.dumps(comparison_to_json(found), allow_nan=False))
-    assert content["verdict"] == found.verdict
+    assert content["conclusion"] == found.conclusion
     assert [model["name"] for model in content["models"]] == ["gated", "ungated"]
     first = content["models"][0]
     assert (first["parameters"], first["flops"], first["steps"]) == (1000, 2_000_000_000, {"0": 100})

@@ -1,69 +1,57 @@
-from math import isnan
+"""The table of metrics: complete, and read by everything that shows metrics."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis.extra.numpy import arrays
 
-from attunet.errors import GeometryError
-from attunet.evaluation.metrics import count, dice, iou, precision, recall, volume_error
-
-SPACING = (1.0, 2.0, 5.0)
-masks = arrays(bool, (4, 5, 3))
+from attunet.evaluation.metrics import COMPARED, METRICS, TABULATED, MaskPair, MetricSpec
+from attunet.evaluation.overlap import count
+from attunet.evaluation.scores import CaseScores, score_case
+from attunet.evaluation.summary import summarize
 
 
-def mask(*voxels: tuple[int, int, int]) -> np.ndarray:
-    array = np.zeros((4, 5, 3), dtype=bool)
-    for voxel in voxels:
-        array[voxel] = True
-    return array
+def test_every_metric_is_computed_from_counts_or_from_masks():
+    for spec in METRICS.values():
+        assert (spec.of_counts is None) != (spec.of_masks is None), spec.name
+        assert spec.description
+    assert TABULATED[0].name == COMPARED[0].name == "Dice"
 
 
-def test_known_overlap() -> None:
-    reference = mask((0, 0, 0), (0, 1, 0), (0, 2, 0))
-    prediction = mask((0, 1, 0), (0, 2, 0), (1, 0, 0), (1, 1, 0))
-    assert dice(reference, prediction) == pytest.approx(4 / 7)
-    assert iou(reference, prediction) == pytest.approx(2 / 5)
-    assert precision(reference, prediction) == pytest.approx(2 / 4)
-    assert recall(reference, prediction) == pytest.approx(2 / 3)
-    error = volume_error(reference, prediction, SPACING)
-    assert error.ml == pytest.approx(0.01)
-    assert error.relative == pytest.approx(1 / 3)
+def test_a_column_shows_its_unit():
+    assert [spec.column for spec in TABULATED] == [
+        "Dice",
+        "Precision",
+        "Recall",
+        "MSD mm",
+        "HD95 mm",
+        "Volume error ml",
+    ]
 
 
-def test_both_empty_is_nan() -> None:
-    counts = count(mask(), mask())
-    assert counts.both_empty
-    assert not counts.one_empty
-    assert all(isnan(value) for value in (counts.dice, counts.iou, counts.precision, counts.recall))
-    assert all(isnan(value) for value in counts.volume_error(SPACING))
+def test_surface_distances_are_computed_once(monkeypatch):
+    calls = []
+
+    def measure(*masks):
+        calls.append(masks)
+        return (1.0, 2.0)
+
+    monkeypatch.setattr("attunet.evaluation.metrics.surface_scores", measure)
+    mask = np.ones((2, 2, 2), bool)
+    pair = MaskPair(mask, mask, (1.0, 1.0, 1.0), count(mask, mask))
+    assert (pair.surface, pair.surface, len(calls)) == ((1.0, 2.0), (1.0, 2.0), 1)
 
 
-@pytest.mark.parametrize(
-    ("reference", "prediction", "relative"), [(mask((0, 0, 0)), mask(), -1.0), (mask(), mask((0, 0, 0)), 1.0)]
-)
-def test_exactly_one_empty_is_the_worst(reference: np.ndarray, prediction: np.ndarray, relative: float) -> None:
-    counts = count(reference, prediction)
-    assert counts.one_empty
-    assert (counts.dice, counts.iou, counts.precision, counts.recall) == (0, 0, 0, 0)
-    assert counts.volume_error(SPACING).relative == relative
+@pytest.fixture
+def added(monkeypatch):
+    """A metric that is only in the table."""
+    spec = MetricSpec(name="Voxels", description="voxels of both", of_masks=lambda pair: float(pair.reference.sum()))
+    monkeypatch.setitem(METRICS, "Voxels", spec)
+    return spec
 
 
-@given(reference=masks, prediction=masks)
-@settings(max_examples=50, deadline=None)
-def test_counts_cover_the_image_and_scores_stay_in_bounds(reference: np.ndarray, prediction: np.ndarray) -> None:
-    counts = count(reference, prediction)
-    assert counts.tp + counts.fp + counts.fn + counts.tn == reference.size
-    assert counts.n_ref == reference.sum()
-    assert counts.n_pred == prediction.sum()
-    for value in (counts.dice, counts.iou, counts.precision, counts.recall):
-        assert isnan(value) or 0 <= value <= 1
-    if not counts.both_empty:
-        assert counts.dice == pytest.approx(2 * counts.iou / (1 + counts.iou))
-        assert counts.dice == pytest.approx(dice(prediction, reference))
-        assert counts.precision == pytest.approx(recall(prediction, reference))
-
-
-def test_other_shape_is_refused() -> None:
-    with pytest.raises(GeometryError, match=r"\(2, 2, 2\)"):
-        dice(mask(), np.zeros((2, 2, 2), dtype=bool))
+def test_a_new_row_is_scored_summarised_and_written(added):
+    mask = np.ones((2, 2, 2), np.uint8)
+    summary = summarize([CaseScores("a", score_case(mask, mask, {"one": 1}, (1.0, 1.0, 1.0)))], {"one": 1})
+    assert summary.mean("one", "Voxels") == 8.0
+    content = summary.to_dict()
+    assert content["mean"]["1"]["Voxels"] == 8.0
+    assert content["metrics"]["Voxels"] == added.description

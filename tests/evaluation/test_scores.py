@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from attunet.evaluation.scores import METRICS, LabelScores, dice_case, foreground, score_case, scored_labels
+from attunet.evaluation.metrics import METRICS
+from attunet.evaluation.scores import LabelScores, dice_case, foreground, score_case, scored_labels
 
 SPACING = (1.0, 1.0, 2.0)
 
@@ -49,7 +50,7 @@ def test_ignored_voxels_count_nowhere() -> None:
 def test_label_in_neither_mask_is_absent() -> None:
     scores = score_case(labelled(), labelled(), {"one": 1}, SPACING)
     assert scores["one"].counts == LabelScores.absent(128).counts
-    assert np.isnan(scores["one"].hd95)
+    assert np.isnan(scores["one"].values()["HD95"])
 
 
 def test_a_region_is_the_union_of_its_values_in_both_masks() -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from attunet.evaluation.metrics import Counts
+from attunet.evaluation.metrics import METRICS
+from attunet.evaluation.overlap import Counts
 from attunet.evaluation.scores import CaseScores, LabelScores
 from attunet.evaluation.summary_file import case_from_json, case_to_json, key_of, plain, values_from_json
 
@@ -27,7 +28,8 @@ def test_nan_is_null():
 
 def test_a_case_comes_back_with_the_labels_it_has():
     labels = {"whole": (1, 2), "core": 2}
-    scores = {"whole": LabelScores(Counts(4, 1, 2, 9), 0.5, 1.5, -0.1, -0.2, 0.75)}
+    measured = {name: index / 8 for index, (name, spec) in enumerate(METRICS.items()) if spec.of_masks}
+    scores = {"whole": LabelScores(Counts(4, 1, 2, 9), measured)}
     case = CaseScores("a", scores, "a.nii", None, missing=True)
     entry = case_to_json(case, labels)
     assert list(entry["metrics"]) == ["(1, 2)"]

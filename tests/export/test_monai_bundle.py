@@ -15,7 +15,7 @@ import torch
 from attunet.bundle import load_bundle
 from attunet.config import Plan, load_settings
 from attunet.errors import ConfigError, TrainingError
-from attunet.evaluation.metrics import dice
+from attunet.evaluation.overlap import dice
 from attunet.export import monai_bundle
 from attunet.export.monai_bundle import Joined, export_monai, write_script
 from attunet.inference.segmenter import Segmenter

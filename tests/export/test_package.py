@@ -15,7 +15,7 @@ from attunet.bundle import Execution, fold_folder, load_bundle, save_ensemble, s
 from attunet.config import Refinement
 from attunet.data.cases import read_case_image
 from attunet.errors import BundleError, ConfigError, TrainingError
-from attunet.evaluation.metrics import dice
+from attunet.evaluation.overlap import dice
 from attunet.export import outputs, package
 from attunet.export.package import compute_with, export_model, export_run
 from attunet.inference.engines.engine import cpu_engine

@@ -5,20 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from attunet.evaluation.comparison import Comparison
-from attunet.report.comparison import difference_cells, per_fold, score_cells, write_comparison_report
+from attunet.evaluation.comparison import ModelComparison
+from attunet.report.comparison import difference_cells, model_cells, per_fold, write_comparison_report
 
 
 @pytest.fixture
-def comparison(make_contestant):
+def comparison(make_compared):
     dice = np.random.default_rng(0).uniform(0.5, 0.9, (12, 2))
     steps = {0: 100, 1: 90}
     models = (
-        make_contestant("<gated>", dice, ("liver", "<lesion>"), steps=steps),
-        make_contestant("ungated", dice - 0.05, ("liver", "<lesion>"), gate=None),
-        make_contestant("wider", dice - 0.001, ("liver", "<lesion>"), gate=None),
+        make_compared("<gated>", dice, ("liver", "<lesion>"), steps=steps),
+        make_compared("ungated", dice - 0.05, ("liver", "<lesion>"), gate=None),
+        make_compared("wider", dice - 0.001, ("liver", "<lesion>"), gate=None),
     )
-    return Comparison("scans", (0, 1), models, ("Bounded by time.",))
+    return ModelComparison("scans", (0, 1), models, ("Bounded by time.",))
 
 
 def test_verdict_scores_differences_and_networks_are_told(comparison, tmp_path):
@@ -28,7 +28,7 @@ def test_verdict_scores_differences_and_networks_are_told(comparison, tmp_path):
         "The gate helped here",
         "Scores over 12 unseen cases",
         "mean of labels, wider",
-        "Surface distance mm",
+        "MSD mm",
         "1,000",
         "2.00",
         "16 × 16 × 8",
@@ -45,15 +45,15 @@ def test_verdict_scores_differences_and_networks_are_told(comparison, tmp_path):
     assert names == {"dice.png", "dice.svg", "differences.png", "differences.svg"}
 
 
-def test_cells_say_what_is_known(comparison, make_contestant):
-    assert score_cells(comparison.baseline, "liver")[0].count("±") == 1
-    assert "±" not in score_cells(comparison.baseline, "mean of labels")[0]
+def test_cells_say_what_is_known(comparison, make_compared):
+    assert model_cells(comparison.baseline, "liver")[0].count("±") == 1
+    assert "±" not in model_cells(comparison.baseline, "mean of labels")[0]
     cases, mean, interval, effect, p, holm = difference_cells(comparison.differences[0])
     assert (cases, effect) == (12, "1.00")
     assert mean.startswith("+0.05")
     assert " to " in interval
     assert float(p) < float(holm) < 0.05
-    absent = Comparison("none", (0,), tuple(make_contestant(name, np.full((2, 1), np.nan), ("a",)) for name in "xy"))
+    absent = ModelComparison("none", (0,), tuple(make_compared(name, np.full((2, 1), np.nan), ("a",)) for name in "xy"))
     assert set(difference_cells(absent.differences[0])[1:]) == {"–"}
 
 

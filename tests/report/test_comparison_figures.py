@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from attunet.evaluation.comparison import ALL_LABELS, Comparison
+from attunet.evaluation.comparison import ALL_LABELS, ModelComparison
 from attunet.report.comparison_figures import MAX_LABELS, difference_forest, model_boxes, shown_labels
 from attunet.report.theme import png
 
 
 @pytest.fixture
-def compared(make_contestant):
+def compared(make_compared):
     def make(labels, shifts=(0.0, 0.05), cases=8):
         dice = np.random.default_rng(0).uniform(0.5, 0.9, (cases, len(labels)))
         drops = np.linspace(0.0, 1.0, len(labels))
-        models = (make_contestant(f"model{shift}", dice - shift * drops, labels) for shift in shifts)
-        return Comparison("scans", (0,), tuple(models))
+        models = (make_compared(f"model{shift}", dice - shift * drops, labels) for shift in shifts)
+        return ModelComparison("scans", (0,), tuple(models))
 
     return make
 
@@ -46,8 +46,8 @@ def test_of_many_labels_those_that_differ_most_are_drawn(compared):
     assert model_boxes(found, shown_labels(found)).get_figheight() < 15
 
 
-def test_what_was_never_seen_leaves_its_row_empty(make_contestant):
-    models = tuple(make_contestant(name, np.full((2, 1), np.nan), ("a",)) for name in "xy")
-    found = Comparison("none", (0,), models)
+def test_what_was_never_seen_leaves_its_row_empty(make_compared):
+    models = tuple(make_compared(name, np.full((2, 1), np.nan), ("a",)) for name in "xy")
+    found = ModelComparison("none", (0,), models)
     for draw in (model_boxes, difference_forest):
         assert png(draw(found, shown_labels(found)))

@@ -16,7 +16,7 @@ from attunet.data.folds import Split
 from attunet.errors import ConfigError
 from attunet.evaluation.scores import score_case
 from attunet.inference.segmenter import Segmenter
-from attunet.selection.candidates import Candidate, Verdict, candidates_of
+from attunet.selection.candidates import EnsembleCandidate, Verdict, candidates_of
 from attunet.selection.comparison import common_folds, judge_runs
 
 LABELS = {"background": 0, "blob": 1}
@@ -57,7 +57,7 @@ def test_every_run_every_pair_and_all_are_candidates():
 
 
 def test_the_mean_dice_is_that_of_the_labels_means_and_absent_labels_do_not_count():
-    candidate = Candidate(("a", "b"), {"x": verdict(0.8, nan), "y": verdict(0.6, 0.4)})
+    candidate = EnsembleCandidate(("a", "b"), {"x": verdict(0.8, nan), "y": verdict(0.6, 0.4)})
     assert candidate.name == "a + b"
     assert candidate.mean_dice == pytest.approx((0.7 + 0.4) / 2)
     assert candidate.verdicts["x"].mean_dice == 0.8

@@ -12,14 +12,14 @@ from attunet.bundle import fold_folder, load_bundle, load_model, save_refinement
 from attunet.config import Quality, Refinement
 from attunet.data.folds import Split
 from attunet.errors import BundleError, ConfigError
-from attunet.selection.candidates import Candidate, Verdict
+from attunet.selection.candidates import EnsembleCandidate, Verdict
 from attunet.selection.ensemble import Selection, choose, name_runs, select, write_selection
 
 QUALITY = Quality(cases=9, spearman=0.7, low=0.4, high=0.9, error=0.02)
 
 
 def candidate(members, dice):
-    return Candidate(tuple(members), {"case": Verdict((dice,), 0.5, nan, 1.0)})
+    return EnsembleCandidate(tuple(members), {"case": Verdict((dice,), 0.5, nan, 1.0)})
 
 
 def choice(runs, *candidates):

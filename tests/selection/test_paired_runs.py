@@ -47,7 +47,7 @@ def test_runs_are_judged_on_all_unseen_cases_and_nothing_is_done_twice(runs, tmp
     seen = []
     found = compare_runs(runs, tmp_path / "out", device="cpu", advance=lambda *counts: seen.append(counts))
     assert seen == [(done, 12) for done in range(1, 13)]
-    gated, plain = found.contestants
+    gated, plain = found.models
     assert [case.case for case in gated.summary.cases] == [case.case for case in plain.summary.cases]
     assert found.cases == 6
     assert found.folds == (0, 1)
@@ -64,9 +64,9 @@ def test_it_is_written_as_report_and_numbers(runs, tmp_path):
     found = compare_runs(runs, tmp_path / "out", device="cpu", descriptions={"plain": "no gates"})
     write_comparison(found, tmp_path / "out")
     content = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert content["verdict"] == found.verdict
+    assert content["conclusion"] == found.conclusion
     assert content["models"][1]["description"] == "no gates"
-    assert found.verdict in (tmp_path / "out" / "report.html").read_text(encoding="utf-8").replace("&#39;", "'")
+    assert found.conclusion in (tmp_path / "out" / "report.html").read_text(encoding="utf-8").replace("&#39;", "'")
 
 
 def test_steps_minutes_and_budget_are_told(runs, tmp_path):
@@ -76,13 +76,13 @@ def test_steps_minutes_and_budget_are_told(runs, tmp_path):
     assert found.baseline.steps == {0: 40, 1: 38}
     assert found.baseline.minutes == {0: 1.0, 1: 2.0}
     assert found.baseline.budget == "1 min a fold"
-    assert "Bounded by time, 1 min a fold" in found.remarks[0]
+    assert "Bounded by time, 1 min a fold" in found.notes[0]
     tell_training(runs["plain"], epochs=3)
-    (remark,) = compare_runs(runs, tmp_path / "out", device="cpu").remarks
+    (remark,) = compare_runs(runs, tmp_path / "out", device="cpu").notes
     assert "different budgets" in remark
     assert "plain: 3 epochs of 50 steps a fold" in remark
     tell_training(runs["gated"], epochs=3)
-    assert "Bounded by steps" in compare_runs(runs, tmp_path / "out", device="cpu").remarks[0]
+    assert "Bounded by steps" in compare_runs(runs, tmp_path / "out", device="cpu").notes[0]
 
 
 def test_only_cases_that_every_run_has_not_seen_are_shared(runs):
@@ -104,7 +104,7 @@ def test_only_cases_that_every_run_has_not_seen_are_shared(runs):
 def test_different_folds_are_remarked(runs, tmp_path):
     split = Split.read(fold_folder(runs["plain"], 1))
     replace(split, train=("case0", "case2")).write(fold_folder(runs["plain"], 1))
-    assert "different folds" in compare_runs(runs, tmp_path / "out", device="cpu").remarks[-1]
+    assert "different folds" in compare_runs(runs, tmp_path / "out", device="cpu").notes[-1]
 
 
 def test_runs_of_another_task_or_data_set_are_refused(runs, tiny_run, tmp_path):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from attunet.config import Cleaning
-from attunet.evaluation.metrics import dice
+from attunet.evaluation.overlap import dice
 from attunet.inference.postprocess import clean
 from attunet.selection.pieces import take_apart
 

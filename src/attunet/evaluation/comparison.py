@@ -8,20 +8,18 @@ from functools import cached_property
 from math import isnan, nan
 from statistics import fmean, median
 
+from attunet.evaluation.metrics import COMPARED
 from attunet.evaluation.paired import ALPHA, PairedTest, paired_test, with_holm
 from attunet.evaluation.summary import Summary
 
-__all__ = ["ALL_LABELS", "COMPARED", "Comparison", "Contestant", "Difference"]
+__all__ = ["ALL_LABELS", "ComparedModel", "Difference", "ModelComparison"]
 
 ALL_LABELS = "mean of labels"
 """Name of the row that compares the mean of a case's labels, where there are several."""
 
-COMPARED = ("Dice", "Precision", "Recall", "MSD", "HD95")
-"""Metrics that are compared; Holm's correction is made for each of them over all labels and models."""
-
 
 @dataclass(frozen=True)
-class Contestant:
+class ComparedModel:
     """One model and how it did on cases that it had not seen.
 
     Args:
@@ -70,7 +68,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ModelComparison:
     """Models judged on the same unseen cases; the first is the one that the others are compared with.
 
     Args: name of the data set; the folds whose unseen cases were judged; at least two models; what is to be said about
@@ -79,13 +77,13 @@ class Comparison:
 
     dataset: str
     folds: tuple[int, ...]
-    contestants: tuple[Contestant, ...]
-    remarks: tuple[str, ...] = ()
+    models: tuple[ComparedModel, ...]
+    notes: tuple[str, ...] = ()
 
     @property
-    def baseline(self) -> Contestant:
+    def baseline(self) -> ComparedModel:
         """The first model."""
-        return self.contestants[0]
+        return self.models[0]
 
     @property
     def cases(self) -> int:
@@ -95,14 +93,14 @@ class Comparison:
     @cached_property
     def differences(self) -> tuple[Difference, ...]:
         """Of every metric, other model and label, in this order."""
-        return tuple(entry for metric in COMPARED for entry in self._family(metric))
+        return tuple(entry for spec in COMPARED for entry in self._family(spec.name))
 
     def difference(self, other: str, label: str, metric: str = "Dice") -> PairedTest:
         """The test of one difference. Raises: KeyError when there is no such model, label or metric."""
         return {(d.other, d.label, d.metric): d.test for d in self.differences}[other, label, metric]
 
     @property
-    def verdict(self) -> str:
+    def conclusion(self) -> str:
         """One sentence: whether the gate helped on these data, or that they cannot tell.
 
         About the first model and the first that differs from it in having gates; of models that all have gates, or
@@ -112,32 +110,32 @@ class Comparison:
         return self._on_gate(self._asked) if self._unlike else self._on_pair(self._asked)
 
     @property
-    def sentences(self) -> tuple[str, ...]:
+    def further_conclusions(self) -> tuple[str, ...]:
         """One for each other model that the verdict is not about: which is better, or that these data cannot tell."""
-        return tuple(self._on_pair(other) for other in self.contestants[1:] if other is not self._asked)
+        return tuple(self._on_pair(other) for other in self.models[1:] if other is not self._asked)
 
     @property
-    def _asked(self) -> Contestant:
-        return (self._unlike or self.contestants[1:])[0]
+    def _asked(self) -> ComparedModel:
+        return (self._unlike or self.models[1:])[0]
 
     @property
-    def _unlike(self) -> tuple[Contestant, ...]:
+    def _unlike(self) -> tuple[ComparedModel, ...]:
         """The others that have gates where the first has none, or none where it has."""
-        return tuple(other for other in self.contestants[1:] if (other.gate is None) != (self.baseline.gate is None))
+        return tuple(other for other in self.models[1:] if (other.gate is None) != (self.baseline.gate is None))
 
     def _family(self, metric: str) -> Iterator[Difference]:
-        keys = [(other, label) for other in self.contestants[1:] for label in self.baseline.row_labels]
+        keys = [(other, label) for other in self.models[1:] for label in self.baseline.row_labels]
         tests = with_holm([self._test(other, label, metric) for other, label in keys])
         for (other, label), test in zip(keys, tests, strict=True):
             yield Difference(other.name, label, metric, test)
 
-    def _test(self, other: Contestant, label: str, metric: str) -> PairedTest:
+    def _test(self, other: ComparedModel, label: str, metric: str) -> PairedTest:
         mine, theirs = self.baseline.summary, other.summary
         if label != ALL_LABELS:
             return paired_test(mine.values(label, metric), theirs.values(label, metric))
         return paired_test(*_means(mine, theirs, metric))
 
-    def _on_gate(self, other: Contestant) -> str:
+    def _on_gate(self, other: ComparedModel) -> str:
         test = self._main_test(other)
         gated, plain = (self.baseline, other) if self.baseline.gate else (other, self.baseline)
         if not test.decided:
@@ -147,24 +145,24 @@ class Comparison:
         but = "".join(self._unless(test, rival) for rival in self._unlike[1:])
         return f"The gate {did} here ({gated.name} against {plain.name}): {self._figures(other)}{but}."
 
-    def _unless(self, found: PairedTest, rival: Contestant) -> str:
+    def _unless(self, found: PairedTest, rival: ComparedModel) -> str:
         """Where another pair does not say the same."""
         test = self._main_test(rival)
         if not test.decided:
             return f"; with {rival.name} in its place, these data cannot tell"
         return "" if (test.mean > 0) == (found.mean > 0) else f"; with {rival.name} in its place, the opposite holds"
 
-    def _on_pair(self, other: Contestant) -> str:
+    def _on_pair(self, other: ComparedModel) -> str:
         test = self._main_test(other)
         mine = self.baseline.name
         if not test.decided:
             return f"These data cannot tell {mine} from {other.name}: {self._figures(other)}.{self._too_few(test)}"
         return f"{mine} is {'better' if test.mean > 0 else 'worse'} than {other.name}: {self._figures(other)}."
 
-    def _main_test(self, other: Contestant) -> PairedTest:
+    def _main_test(self, other: ComparedModel) -> PairedTest:
         return self.difference(other.name, self.baseline.row_labels[-1])
 
-    def _figures(self, other: Contestant) -> str:
+    def _figures(self, other: ComparedModel) -> str:
         test, several = self._main_test(other), len(self.baseline.summary.labels) > 1
         if not test.cases:
             return "no case holds a label that both were judged on"

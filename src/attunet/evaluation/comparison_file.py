@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attunet.evaluation.comparison import Comparison, Contestant, Difference
+from attunet.evaluation.comparison import ComparedModel, Difference, ModelComparison
 from attunet.evaluation.summary_file import plain
 
 __all__ = ["CONVENTIONS", "comparison_to_json"]
@@ -24,40 +24,40 @@ CONVENTIONS: Mapping[str, str] = {
 }
 
 
-def comparison_to_json(comparison: Comparison) -> dict[str, Any]:
+def comparison_to_json(comparison: ModelComparison) -> dict[str, Any]:
     """The content of summary.json."""
     return {
         "dataset": comparison.dataset,
         "folds": list(comparison.folds),
         "cases": comparison.cases,
-        "verdict": comparison.verdict,
-        "sentences": list(comparison.sentences),
-        "models": [_contestant(contestant) for contestant in comparison.contestants],
+        "conclusion": comparison.conclusion,
+        "further_conclusions": list(comparison.further_conclusions),
+        "models": [_compared_model(model) for model in comparison.models],
         "differences": [_difference(comparison, difference) for difference in comparison.differences],
-        "remarks": list(comparison.remarks),
+        "notes": list(comparison.notes),
         "conventions": dict(CONVENTIONS),
     }
 
 
-def _contestant(contestant: Contestant) -> dict[str, Any]:
+def _compared_model(model: ComparedModel) -> dict[str, Any]:
     return {
-        "name": contestant.name,
-        "description": contestant.description,
-        "gate": contestant.gate,
-        "parameters": contestant.parameters,
-        "flops": contestant.flops,
-        "patch_size": list(contestant.patch),
-        "engine": contestant.engine,
-        "median_seconds": plain(contestant.median_seconds),
-        "seconds": dict(contestant.seconds),
-        "budget": contestant.budget,
-        "steps": {str(fold): steps for fold, steps in contestant.steps.items()},
-        "minutes": {str(fold): minutes for fold, minutes in contestant.minutes.items()},
-        "scores": contestant.summary.to_dict(),
+        "name": model.name,
+        "description": model.description,
+        "gate": model.gate,
+        "parameters": model.parameters,
+        "flops": model.flops,
+        "patch_size": list(model.patch),
+        "engine": model.engine,
+        "median_seconds": plain(model.median_seconds),
+        "seconds": dict(model.seconds),
+        "budget": model.budget,
+        "steps": {str(fold): steps for fold, steps in model.steps.items()},
+        "minutes": {str(fold): minutes for fold, minutes in model.minutes.items()},
+        "scores": model.summary.to_dict(),
     }
 
 
-def _difference(comparison: Comparison, difference: Difference) -> dict[str, Any]:
+def _difference(comparison: ModelComparison, difference: Difference) -> dict[str, Any]:
     test = difference.test
     return {
         "model": comparison.baseline.name,

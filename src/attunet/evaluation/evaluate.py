@@ -15,7 +15,7 @@ from attunet.data.labels import background_value
 from attunet.data.layouts.declared_labels import DeclaredLabels
 from attunet.data.volume import Volume
 from attunet.evaluation.pairs import Pair, declared_labels, match
-from attunet.evaluation.scores import CaseScores, LabelScores, Values, foreground, score_case, targets
+from attunet.evaluation.scores import CaseScores, LabelScores, Values, foreground, label_values, score_case
 from attunet.evaluation.summary import Summary
 
 __all__ = ["evaluate"]
@@ -62,7 +62,7 @@ def evaluate(
     """
     pairs, extra = match(reference, prediction)
     declared = declared_labels(reference)
-    wanted = targets(declared.regions if labels is None else foreground(labels))
+    wanted = label_values(declared.regions if labels is None else foreground(labels))
     task = _Task(None if labels is None and not declared.regions else wanted, declared, annotated or {})
     results: list[_Scored] = []
     with ThreadPoolExecutor(WORKERS) as pool:
@@ -110,7 +110,7 @@ def _found(truth: Volume, guess: Volume, declared: DeclaredLabels) -> dict[str, 
     known = {value: name for name, value in declared.names.items()}
     values = {int(value) for mask in (truth, guess) for value in np.unique(mask.array)}
     values -= {background_value(declared.names), declared.ignore}
-    return targets({known.get(value, str(value)): value for value in sorted(values)})
+    return label_values({known.get(value, str(value)): value for value in sorted(values)})
 
 
 def _union(found: Iterable[Mapping[str, Values]]) -> dict[str, Values]:

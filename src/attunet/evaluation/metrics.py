@@ -1,147 +1,172 @@
-"""Voxel-counting metrics of two boolean masks, with one rule for empty masks.
+"""The table of metrics: what each measures, and how summaries, JSON files, tables and reports show it.
 
-Both masks empty: nan, for there is nothing to find and nothing was found; such a case is counted,
-not averaged. Exactly one empty: the worst value, 0 for Dice, IoU, precision and recall; the relative volume
-error is then +1 (empty reference) or -1 (empty prediction).
+To add a metric, write its function and add its row here; everything that shows metrics reads this table.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import nan, prod
-from typing import NamedTuple
-
-import numpy as np
-import numpy.typing as npt
+from functools import cached_property
+from typing import Literal
 
 from attunet.data.volume import Spacing
-from attunet.errors import GeometryError
+from attunet.evaluation.overlap import Counts, Mask
+from attunet.evaluation.skeleton import skeleton_recall
+from attunet.evaluation.surface import SurfaceScores, surface_scores
 
-__all__ = ["Counts", "Mask", "VolumeError", "count", "dice", "iou", "precision", "recall", "volume_error"]
-
-Mask = npt.NDArray[np.bool_]
-
-CUBIC_MM_PER_ML = 1000.0
-
-
-class VolumeError(NamedTuple):
-    """Predicted minus reference volume: in millilitres, and as a share of the reference volume."""
-
-    ml: float
-    relative: float
+__all__ = ["COMPARED", "METRICS", "TABULATED", "MaskPair", "MetricSpec"]
 
 
 @dataclass(frozen=True)
-class Counts:
-    """Voxels in agreement and disagreement: true positive, false positive, false negative, true negative."""
+class MaskPair:
+    """A reference and a prediction of one label, at least one of which is not empty.
 
-    tp: int
-    fp: int
-    fn: int
-    tn: int
-
-    @property
-    def n_ref(self) -> int:
-        """Voxels of the reference mask."""
-        return self.tp + self.fn
-
-    @property
-    def n_pred(self) -> int:
-        """Voxels of the predicted mask."""
-        return self.tp + self.fp
-
-    @property
-    def both_empty(self) -> bool:
-        """Whether neither mask holds a voxel."""
-        return self.n_ref == 0 and self.n_pred == 0
-
-    @property
-    def one_empty(self) -> bool:
-        """Whether exactly one mask holds no voxel."""
-        return (self.n_ref == 0) != (self.n_pred == 0)
-
-    @property
-    def dice(self) -> float:
-        """2 TP / (2 TP + FP + FN)."""
-        return self._share(2 * self.tp, self.n_ref + self.n_pred)
-
-    @property
-    def iou(self) -> float:
-        """TP / (TP + FP + FN), the Jaccard index."""
-        return self._share(self.tp, self.tp + self.fp + self.fn)
-
-    @property
-    def precision(self) -> float:
-        """TP / (TP + FP)."""
-        return self._share(self.tp, self.n_pred)
-
-    @property
-    def recall(self) -> float:
-        """TP / (TP + FN), the sensitivity."""
-        return self._share(self.tp, self.n_ref)
-
-    def volume_error(self, spacing: Spacing) -> VolumeError:
-        """Signed volume error for voxels of this spacing in mm; the rule for empty masks is the module's."""
-        if self.both_empty:
-            return VolumeError(nan, nan)
-        difference = self.n_pred - self.n_ref
-        relative = difference / self.n_ref if self.n_ref else 1.0
-        return VolumeError(difference * prod(spacing) / CUBIC_MM_PER_ML, relative)
-
-    def _share(self, part: int, whole: int) -> float:
-        if self.both_empty:
-            return nan
-        return part / whole if whole else 0.0
-
-
-def count(reference: Mask, prediction: Mask) -> Counts:
-    """Compare two boolean masks of one shape, voxel by voxel.
-
-    Raises: GeometryError when the shapes differ.
+    Args:
+        reference: boolean array (I, J, K).
+        prediction: boolean array on the same grid.
+        spacing: mm, array order.
+        counts: voxels in agreement and disagreement.
     """
-    require_same_shape(reference, prediction)
-    tp = int(np.count_nonzero(reference & prediction))
-    fp = int(np.count_nonzero(prediction)) - tp
-    fn = int(np.count_nonzero(reference)) - tp
-    return Counts(tp=tp, fp=fp, fn=fn, tn=int(reference.size) - tp - fp - fn)
+
+    reference: Mask
+    prediction: Mask
+    spacing: Spacing
+    counts: Counts
+
+    @cached_property
+    def surface(self) -> SurfaceScores:
+        """Both surface distances, computed once."""
+        return surface_scores(self.reference, self.prediction, self.spacing)
 
 
-def require_same_shape(reference: npt.NDArray[np.generic], prediction: npt.NDArray[np.generic]) -> None:
-    """Raise GeometryError unless both arrays have one shape."""
-    if reference.shape != prediction.shape:
-        raise GeometryError(
-            f"prediction has shape {prediction.shape}, expected the reference's {reference.shape}",
-            hint="resample the prediction onto the reference's grid",
-        )
+@dataclass(frozen=True, kw_only=True)
+class MetricSpec:
+    """One metric. Exactly one of `of_counts` and `of_masks` is given.
 
-
-def dice(reference: Mask, prediction: Mask) -> float:
-    """Dice similarity coefficient in [0, 1] of two boolean arrays of one shape (the paper's DSC).
-
-    Returns: nan when both masks are empty, 0 when exactly one is.
+    Args:
+        name: key in JSON files and of `LabelScores.values`.
+        description: one line for readers of summary.json.
+        of_counts: computes it from the voxel counts; nan when both masks are empty.
+        of_masks: computes it from the masks; the value is nan when both are empty.
+        heading: of its column in a table; by default the name.
+        unit: of the value, shown after the heading; empty for shares and counts.
+        digits: after the decimal point in tables.
+        rank: the columns of the highest rank are left out first where a terminal is narrow.
+        better: the better direction; None where neither is (a signed error, a count).
+        tabulated: whether tables of scores have a column for it.
+        compared: whether the differences between models are tested in it.
     """
-    return count(reference, prediction).dice
+
+    name: str
+    description: str
+    of_counts: Callable[[Counts], float] | None = None
+    of_masks: Callable[[MaskPair], float] | None = None
+    heading: str = ""
+    unit: str = ""
+    digits: int = 3
+    rank: int = 0
+    better: Literal["higher", "lower"] | None = None
+    tabulated: bool = False
+    compared: bool = False
+
+    @property
+    def column(self) -> str:
+        """Heading and unit of its column."""
+        return f"{self.heading or self.name} {self.unit}".rstrip()
 
 
-def iou(reference: Mask, prediction: Mask) -> float:
-    """Intersection over union in [0, 1]; nan when both masks are empty, 0 when exactly one is."""
-    return count(reference, prediction).iou
+_TABLE = (
+    MetricSpec(
+        name="Dice",
+        description="Dice",
+        of_counts=lambda counts: counts.dice,
+        better="higher",
+        tabulated=True,
+        compared=True,
+    ),
+    MetricSpec(
+        name="IoU",
+        description="intersection over union",
+        of_counts=lambda counts: counts.iou,
+        better="higher",
+    ),
+    MetricSpec(
+        name="Precision",
+        description="precision",
+        of_counts=lambda counts: counts.precision,
+        better="higher",
+        rank=2,
+        tabulated=True,
+        compared=True,
+    ),
+    MetricSpec(
+        name="Recall",
+        description="recall",
+        of_counts=lambda counts: counts.recall,
+        better="higher",
+        rank=2,
+        tabulated=True,
+        compared=True,
+    ),
+    MetricSpec(
+        name="SkeletonRecall",
+        description="recall on the reference's skeleton, for thin structures",
+        of_masks=lambda pair: skeleton_recall(pair.reference, pair.prediction),
+        heading="Skeleton recall",
+        better="higher",
+    ),
+    MetricSpec(
+        name="MSD",
+        description="mean symmetric surface distance, mm",
+        of_masks=lambda pair: pair.surface.mean,
+        unit="mm",
+        digits=2,
+        better="lower",
+        rank=3,
+        tabulated=True,
+        compared=True,
+    ),
+    MetricSpec(
+        name="HD95",
+        description="95th-percentile Hausdorff distance, mm",
+        of_masks=lambda pair: pair.surface.hd95,
+        unit="mm",
+        digits=2,
+        better="lower",
+        rank=1,
+        tabulated=True,
+        compared=True,
+    ),
+    MetricSpec(
+        name="VolumeErrorMl",
+        description="predicted minus reference volume, ml",
+        of_masks=lambda pair: pair.counts.volume_error(pair.spacing).ml,
+        heading="Volume error",
+        unit="ml",
+        digits=2,
+        rank=4,
+        tabulated=True,
+    ),
+    MetricSpec(
+        name="RelativeVolumeError",
+        description="volume error as a share of the reference volume",
+        of_masks=lambda pair: pair.counts.volume_error(pair.spacing).relative,
+        heading="Relative volume error",
+    ),
+    MetricSpec(name="TP", description="true positive voxels", of_counts=lambda counts: counts.tp, digits=0),
+    MetricSpec(name="FP", description="false positive voxels", of_counts=lambda counts: counts.fp, digits=0),
+    MetricSpec(name="FN", description="false negative voxels", of_counts=lambda counts: counts.fn, digits=0),
+    MetricSpec(name="TN", description="true negative voxels", of_counts=lambda counts: counts.tn, digits=0),
+    MetricSpec(name="n_pred", description="predicted voxels", of_counts=lambda counts: counts.n_pred, digits=0),
+    MetricSpec(name="n_ref", description="reference voxels", of_counts=lambda counts: counts.n_ref, digits=0),
+)
 
+METRICS: Mapping[str, MetricSpec] = {spec.name: spec for spec in _TABLE}
+"""Every metric by name, in the order of JSON files."""
 
-def precision(reference: Mask, prediction: Mask) -> float:
-    """Share of the predicted voxels that are right; nan when both masks are empty, 0 when exactly one is."""
-    return count(reference, prediction).precision
+TABULATED: tuple[MetricSpec, ...] = tuple(spec for spec in _TABLE if spec.tabulated)
+"""The metrics that tables of scores show, Dice first."""
 
-
-def recall(reference: Mask, prediction: Mask) -> float:
-    """Share of the reference voxels that were found; nan when both masks are empty, 0 when exactly one is."""
-    return count(reference, prediction).recall
-
-
-def volume_error(reference: Mask, prediction: Mask, spacing: Spacing) -> VolumeError:
-    """Predicted minus reference volume, for voxels of `spacing` mm.
-
-    Returns: (nan, nan) when both masks are empty; the relative error is +1 when only the reference is empty
-        and -1 when only the prediction is.
-    """
-    return count(reference, prediction).volume_error(spacing)
+COMPARED: tuple[MetricSpec, ...] = tuple(spec for spec in _TABLE if spec.compared)
+"""The metrics in which models are compared; Holm's correction covers all labels and models of each metric."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import isnan, nan, prod
 from statistics import fmean
@@ -14,21 +14,19 @@ import numpy as np
 from attunet.config import Plan
 from attunet.data.labels import background_value
 from attunet.data.volume import Array, Spacing
-from attunet.evaluation.metrics import Counts, Mask, count, require_same_shape
-from attunet.evaluation.skeleton import skeleton_recall
-from attunet.evaluation.surface import surface_scores
+from attunet.evaluation.metrics import METRICS, MaskPair
+from attunet.evaluation.overlap import Counts, Mask, count, require_same_shape
 
 __all__ = [
-    "METRICS",
     "CaseScores",
     "LabelScores",
     "Values",
     "dice_case",
     "foreground",
-    "known_mean",
+    "label_values",
+    "nan_mean",
     "score_case",
     "scored_labels",
-    "targets",
 ]
 
 Values = int | tuple[int, ...]
@@ -36,64 +34,31 @@ Values = int | tuple[int, ...]
 
 V = TypeVar("V", bound=Values)
 
-METRICS: Mapping[str, str] = {
-    "Dice": "Dice",
-    "IoU": "intersection over union",
-    "Precision": "precision",
-    "Recall": "recall",
-    "SkeletonRecall": "recall on the reference's skeleton, for thin structures",
-    "MSD": "mean symmetric surface distance, mm",
-    "HD95": "95th-percentile Hausdorff distance, mm",
-    "VolumeErrorMl": "predicted minus reference volume, ml",
-    "RelativeVolumeError": "volume error as a share of the reference volume",
-    "TP": "true positive voxels",
-    "FP": "false positive voxels",
-    "FN": "false negative voxels",
-    "TN": "true negative voxels",
-    "n_pred": "predicted voxels",
-    "n_ref": "reference voxels",
-}
-
 
 @dataclass(frozen=True)
 class LabelScores:
-    """Every metric of one label in one case; nan where both masks are empty."""
+    """The scores of one label in one case: every metric of `METRICS`, nan where both masks are empty.
+
+    Args: voxel counts, and the value of each metric that is computed from the masks, by name.
+    """
 
     counts: Counts
-    surface_distance: float
-    hd95: float
-    volume_error_ml: float
-    relative_volume_error: float
-    skeleton_recall: float = nan
+    measured: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def absent(cls, voxels: int) -> Self:
         """Scores of a label that is in neither mask of an image of so many voxels."""
-        return cls(Counts(tp=0, fp=0, fn=0, tn=voxels), nan, nan, nan, nan)
+        return cls(Counts(tp=0, fp=0, fn=0, tn=voxels))
 
     def values(self) -> dict[str, float]:
-        """The metrics under the names of `METRICS`."""
-        return dict(self._metrics)
+        """Every metric by its name in `METRICS`."""
+        return dict(self._values)
 
     @cached_property
-    def _metrics(self) -> dict[str, float]:
-        counts = self.counts
+    def _values(self) -> dict[str, float]:
         return {
-            "Dice": counts.dice,
-            "IoU": counts.iou,
-            "Precision": counts.precision,
-            "Recall": counts.recall,
-            "SkeletonRecall": self.skeleton_recall,
-            "MSD": self.surface_distance,
-            "HD95": self.hd95,
-            "VolumeErrorMl": self.volume_error_ml,
-            "RelativeVolumeError": self.relative_volume_error,
-            "TP": counts.tp,
-            "FP": counts.fp,
-            "FN": counts.fn,
-            "TN": counts.tn,
-            "n_pred": counts.n_pred,
-            "n_ref": counts.n_ref,
+            name: self.measured.get(name, nan) if spec.of_counts is None else spec.of_counts(self.counts)
+            for name, spec in METRICS.items()
         }
 
 
@@ -126,10 +91,10 @@ def foreground(labels: Mapping[str, V]) -> dict[str, V]:
 
 def scored_labels(plan: Plan) -> dict[str, Values]:
     """What a model is judged by: every region as the values it unites in label files, or every foreground label."""
-    return dict(plan.regions) or targets({name: plan.labels[name] for name in plan.foreground})
+    return dict(plan.regions) or label_values({name: plan.labels[name] for name in plan.foreground})
 
 
-def targets(values: Mapping[str, Values]) -> dict[str, Values]:
+def label_values(values: Mapping[str, Values]) -> dict[str, Values]:
     """Foreground labels such that none of them is taken for the background, whatever its value."""
     return {name: value or (0,) for name, value in values.items()}
 
@@ -184,7 +149,7 @@ def dice_case(
     }
 
 
-def known_mean(values: Iterable[float]) -> float:
+def nan_mean(values: Iterable[float]) -> float:
     """Mean of what is not nan; nan when all is."""
     known = [float(value) for value in values if not isnan(value)]
     return fmean(known) if known else nan
@@ -194,18 +159,12 @@ def _mask(array: Array, value: Values) -> Mask:
     return np.isin(array, value) if isinstance(value, tuple) else array == value
 
 
-def _score_masks(wanted: Mask, found: Mask, spacing: Spacing, voxels: int) -> LabelScores:
-    counts = count(wanted, found)
+def _score_masks(reference: Mask, prediction: Mask, spacing: Spacing, voxels: int) -> LabelScores:
+    """`voxels`: those of the image that are not ignored."""
+    counts = count(reference, prediction)
     if counts.both_empty:
         return LabelScores.absent(voxels)
-    surface = surface_scores(wanted, found, spacing)
-    volume = counts.volume_error(spacing)
-    outside = int(prod(wanted.shape)) - voxels
-    return LabelScores(
-        counts=Counts(tp=counts.tp, fp=counts.fp, fn=counts.fn, tn=counts.tn - outside),
-        surface_distance=surface.mean,
-        hd95=surface.hd95,
-        volume_error_ml=volume.ml,
-        relative_volume_error=volume.relative,
-        skeleton_recall=skeleton_recall(wanted, found),
-    )
+    pair = MaskPair(reference, prediction, spacing, counts)
+    measured = {name: spec.of_masks(pair) for name, spec in METRICS.items() if spec.of_masks is not None}
+    ignored = int(prod(reference.shape)) - voxels
+    return LabelScores(replace(counts, tn=counts.tn - ignored), measured)

@@ -12,7 +12,8 @@ from typing import Any, Self
 
 from attunet.errors import FormatError
 from attunet.evaluation.bootstrap import interval, means_interval
-from attunet.evaluation.scores import METRICS, CaseScores, Values, foreground, targets
+from attunet.evaluation.metrics import METRICS
+from attunet.evaluation.scores import CaseScores, Values, foreground, label_values
 from attunet.evaluation.summary_file import RULES, case_from_json, case_to_json, key_of, plain, values_from_json
 from attunet.files import write_text
 
@@ -100,7 +101,7 @@ class Summary:
             "missing_predictions": list(self.missing_predictions),
             "extra_predictions": list(self.extra_predictions),
             "empty": {key_of(value): self.empty(name) for name, value in self.labels.items()},
-            "metrics": dict(METRICS),
+            "metrics": {name: spec.description for name, spec in METRICS.items()},
             "rules": dict(RULES),
         }
 
@@ -142,7 +143,7 @@ def summarize(cases: Sequence[CaseScores], labels: Mapping[str, Values], extra: 
     Args: the cases; label name to value (background left out), or region to values; names of predictions without
         a reference.
     """
-    return Summary(targets(foreground(labels)), tuple(cases), tuple(extra))
+    return Summary(label_values(foreground(labels)), tuple(cases), tuple(extra))
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isnan, nan
+from math import isnan
 from typing import Any
 
-from attunet.evaluation.metrics import Counts
+from attunet.evaluation.metrics import METRICS
+from attunet.evaluation.overlap import Counts
 from attunet.evaluation.scores import CaseScores, LabelScores, Values
 
 __all__ = ["RULES", "case_from_json", "case_to_json", "key_of", "plain", "values_from_json"]
@@ -72,16 +73,8 @@ def case_from_json(entry: dict[str, Any], labels: Mapping[str, Values]) -> CaseS
     )
 
 
-def _label_from_json(values: dict[str, float | None]) -> LabelScores:
-    def number(metric: str) -> float:
-        value = values[metric]
-        return nan if value is None else value
-
-    return LabelScores(
-        counts=Counts(**{kind.lower(): int(number(kind)) for kind in ("TP", "FP", "FN", "TN")}),
-        surface_distance=number("MSD"),
-        hd95=number("HD95"),
-        volume_error_ml=number("VolumeErrorMl"),
-        relative_volume_error=number("RelativeVolumeError"),
-        skeleton_recall=number("SkeletonRecall") if "SkeletonRecall" in values else nan,  # not in older files
-    )
+def _label_from_json(values: dict[str, Any]) -> LabelScores:
+    """A metric that an older file lacks is nan."""
+    counts = Counts(**{kind.lower(): int(values[kind]) for kind in ("TP", "FP", "FN", "TN")})
+    measured = {name: values.get(name) for name, spec in METRICS.items() if spec.of_masks is not None}
+    return LabelScores(counts, {name: value for name, value in measured.items() if value is not None})

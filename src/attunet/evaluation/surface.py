@@ -17,7 +17,7 @@ from scipy.ndimage import binary_erosion
 from scipy.spatial import KDTree
 
 from attunet.data.volume import Spacing
-from attunet.evaluation.metrics import Mask, require_same_shape
+from attunet.evaluation.overlap import Mask, require_same_shape
 
 __all__ = ["SurfaceScores", "bounding_box", "hausdorff_95", "surface_distance", "surface_scores"]
 
@@ -107,7 +107,7 @@ def bounding_box(mask: Mask) -> tuple[slice, ...] | None:
     return tuple(box)
 
 
-def _nearest(points: Points, targets: Points) -> Points:
+def _nearest(points: Points, label_values: Points) -> Points:
     """Distance (N,) in mm from every point to the closest target."""
-    distances, _ = KDTree(targets).query(points, distance_upper_bound=inf)
+    distances, _ = KDTree(label_values).query(points, distance_upper_bound=inf)
     return np.asarray(distances, dtype=np.float64)

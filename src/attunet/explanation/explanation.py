@@ -14,7 +14,7 @@ from attunet.config import Plan, Worth
 from attunet.data.cases import Case, GeometryPolicy, read_case_image, read_case_label
 from attunet.data.formats import read_label
 from attunet.data.volume import Volume
-from attunet.evaluation.scores import known_mean, scored_labels
+from attunet.evaluation.scores import nan_mean, scored_labels
 from attunet.evaluation.summary_file import plain
 from attunet.explanation.agreement import AttentionAgreement, rank_correlation
 from attunet.explanation.interventions.ablation_summary import Ablation
@@ -60,7 +60,7 @@ class CaseExplanation:
     @property
     def mean_dice(self) -> float:
         """Mean of the labels that count; nan when none does."""
-        return known_mean(self.dice.values())
+        return nan_mean(self.dice.values())
 
     def image(self) -> Volume:
         """Read again. Raises: FormatError."""

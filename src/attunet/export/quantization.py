@@ -21,7 +21,7 @@ from attunet.data.folds import Split
 from attunet.data.preprocess import prepare, prepare_label
 from attunet.data.volume import Array
 from attunet.errors import DatasetError, EngineError
-from attunet.evaluation.scores import dice_case, known_mean
+from attunet.evaluation.scores import dice_case, nan_mean
 from attunet.export.telemetry import keep_to_ourselves
 from attunet.files import staged
 from attunet.inference.engines.engine import window_shape
@@ -125,7 +125,7 @@ def mean_dice(segmenter: Segmenter, run: Path, fold: int, advance: Callable[[], 
         image, label = read_case(case, geometry=geometry)
         assert label is not None
         mask = segmenter.predict(image).segmentation.array[0]
-        found.append(known_mean(dice_case(label.array[0], mask, segmenter.plan, case.annotated).values()))
+        found.append(nan_mean(dice_case(label.array[0], mask, segmenter.plan, case.annotated).values()))
         advance()
     return found
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isnan
 
+from attunet.evaluation.metrics import TABULATED, MetricSpec
 from attunet.evaluation.summary import Summary
 
-__all__ = ["between", "number", "spread"]
+__all__ = ["NOTHING", "between", "mean_cells", "number", "score_cells", "spread"]
 
 NOTHING = "–"
+"""The cell of a value that is not there."""
 
 
 def number(value: float, digits: int) -> str:
@@ -25,3 +28,20 @@ def spread(summary: Summary, label: str, metric: str, digits: int) -> str:
     """Mean ± standard deviation of a metric over the cases; the mean alone where one case has it."""
     mean, deviation = summary.mean(label, metric), summary.deviation(label, metric)
     return number(mean, digits) if isnan(deviation) else f"{number(mean, digits)} ± {number(deviation, digits)}"
+
+
+def score_cells(summary: Summary, label: str, metrics: Sequence[MetricSpec] = TABULATED) -> list[str]:
+    """Mean ± standard deviation of each metric over the cases of a label.
+
+    Args:
+        summary: the scores.
+        label: one of its labels.
+        metrics: the columns, by default those of every table of scores.
+    Returns: one cell for each metric.
+    """
+    return [spread(summary, label, spec.name, spec.digits) for spec in metrics]
+
+
+def mean_cells(summary: Summary, metrics: Sequence[MetricSpec] = TABULATED) -> list[str]:
+    """Mean of the labels' means of each metric."""
+    return [number(summary.foreground_mean(spec.name), spec.digits) for spec in metrics]

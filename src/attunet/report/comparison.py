@@ -6,21 +6,13 @@ from collections.abc import Iterator, Sequence
 from math import isnan
 from pathlib import Path
 
-from attunet.evaluation.comparison import ALL_LABELS, Comparison, Contestant, Difference
-from attunet.report.cells import NOTHING, between, number, spread
+from attunet.evaluation.comparison import ALL_LABELS, ComparedModel, Difference, ModelComparison
+from attunet.evaluation.metrics import COMPARED, METRICS
+from attunet.report.cells import NOTHING, between, mean_cells, number, score_cells
 from attunet.report.comparison_figures import MAX_LABELS, difference_forest, model_boxes, shown_labels
 from attunet.report.html import Picture, Section, Table, write_report
 
-__all__ = ["COLUMNS", "TEST_HEADINGS", "difference_cells", "per_fold", "score_cells", "write_comparison_report"]
-
-COLUMNS = {
-    "Dice": ("DSC", 3),
-    "Precision": ("Precision", 3),
-    "Recall": ("Recall", 3),
-    "MSD": ("Surface distance mm", 2),
-    "HD95": ("HD95 mm", 2),
-}
-"""Metric to its heading and digits, as in the paper's tables."""
+__all__ = ["TEST_HEADINGS", "difference_cells", "model_cells", "per_fold", "write_comparison_report"]
 
 TEST_HEADINGS = ("Cases", "Difference", "95% interval", "Effect", "p", "Holm p")
 """Of the cells of a difference."""
@@ -34,25 +26,25 @@ _NOTES = (
     "signed-rank test on the cases, those without a difference left out of the ranks; Holm: corrected over all labels "
     "(and their mean) and models of one metric. Effect: matched-pairs rank-biserial correlation, from -1 to 1.",
     "A case in which a label is in neither mask of a model, or was not drawn, is left out of that label's pair.",
-    "Surface distance is the mean symmetric one (the paper's S2S). GFLOP: to predict one window once, a multiply-add "
+    "MSD is the mean symmetric surface distance (the paper's S2S). GFLOP: to predict one window once, a multiply-add "
     "counted as 2, convolutions only. Seconds: median time of a prediction measured on this machine while comparing, "
     "all windows and mirrored copies, reading and writing not counted.",
     "This is research software and no medical device.",
 )
 
 
-def write_comparison_report(path: Path, comparison: Comparison) -> None:
+def write_comparison_report(path: Path, comparison: ModelComparison) -> None:
     """One self-contained HTML file: the verdict, scores, box plots, differences with a forest plot, and the networks.
 
     Raises: FormatError when it cannot be written.
     """
     write_report(
         path,
-        title=f"{comparison.dataset}: {' against '.join(model.name for model in comparison.contestants)}",
-        subtitle=comparison.verdict,
+        title=f"{comparison.dataset}: {' against '.join(model.name for model in comparison.models)}",
+        subtitle=comparison.conclusion,
         facts=_facts(comparison),
         sections=list(_sections(comparison)),
-        notes=[*comparison.sentences, *comparison.remarks, *_NOTES],
+        notes=[*comparison.further_conclusions, *comparison.notes, *_NOTES],
     )
 
 
@@ -62,7 +54,7 @@ def per_fold(values: Sequence[str]) -> str:
     return f"{values[0]}{' each' * (len(values) > 1)}" if same else ", ".join(values) or NOTHING
 
 
-def _sections(comparison: Comparison) -> Iterator[Section]:
+def _sections(comparison: ModelComparison) -> Iterator[Section]:
     labels = shown_labels(comparison)
     some = "" if len(labels) == len(comparison.baseline.row_labels) else f", the {MAX_LABELS} labels that differ most"
     yield _scores(comparison)
@@ -78,32 +70,32 @@ def _sections(comparison: Comparison) -> Iterator[Section]:
     yield _networks(comparison)
 
 
-def _facts(comparison: Comparison) -> dict[str, object]:
+def _facts(comparison: ModelComparison) -> dict[str, object]:
     return {
         "Cases, unseen": comparison.cases,
         "Folds": ", ".join(map(str, comparison.folds)),
-        **{f"Dice, {model.name}": number(model.summary.foreground_mean(), 4) for model in comparison.contestants},
+        **{f"Dice, {model.name}": number(model.summary.foreground_mean(), 4) for model in comparison.models},
     }
 
 
-def _scores(comparison: Comparison) -> Table:
+def _scores(comparison: ModelComparison) -> Table:
     rows = [
-        [f"{label}, {model.name}", *score_cells(model, label)]
+        [f"{label}, {model.name}", *model_cells(model, label)]
         for label in comparison.baseline.row_labels
-        for model in comparison.contestants
+        for model in comparison.models
     ]
-    headings = ("Label, model", *(heading for heading, _ in COLUMNS.values()))
+    headings = ("Label, model", *(spec.column for spec in COMPARED))
     return Table(f"Scores over {comparison.cases} unseen cases (mean ± standard deviation)", headings, rows)
 
 
-def score_cells(model: Contestant, label: str) -> list[str]:
-    """A model's scores of a label (or the mean of them) under the headings of `COLUMNS`."""
+def model_cells(model: ComparedModel, label: str) -> list[str]:
+    """A model's scores of a label, or the mean of its labels, in each metric of `COMPARED`."""
     if label == ALL_LABELS:
-        return [number(model.summary.foreground_mean(metric), digits) for metric, (_, digits) in COLUMNS.items()]
-    return [spread(model.summary, label, metric, digits) for metric, (_, digits) in COLUMNS.items()]
+        return mean_cells(model.summary, COMPARED)
+    return score_cells(model.summary, label, COMPARED)
 
 
-def _differences(comparison: Comparison) -> Table:
+def _differences(comparison: ModelComparison) -> Table:
     found = [difference for difference in comparison.differences if difference.metric == "Dice"]
     return Table(
         f"Dice, {comparison.baseline.name} minus the other model",
@@ -112,26 +104,27 @@ def _differences(comparison: Comparison) -> Table:
     )
 
 
-def _other_metrics(comparison: Comparison) -> Table:
+def _other_metrics(comparison: ModelComparison) -> Table:
     """Of the mean of the labels, or the only one; those of every label are in summary.json."""
     label = comparison.baseline.row_labels[-1]
     found = [entry for entry in comparison.differences if entry.metric != "Dice" and entry.label == label]
+    lower = " and ".join(spec.heading or spec.name for spec in COMPARED if spec.better == "lower")
     return Table(
-        f"The other metrics ({label}), {comparison.baseline.name} minus the other model; of distances less is better",
+        f"The other metrics ({label}), {comparison.baseline.name} minus the other model; lower is better for {lower}",
         ("Metric, other model", *TEST_HEADINGS),
-        [[f"{COLUMNS[entry.metric][0]}, {entry.other}", *difference_cells(entry)] for entry in found],
+        [[f"{METRICS[entry.metric].column}, {entry.other}", *difference_cells(entry)] for entry in found],
     )
 
 
 def difference_cells(difference: Difference) -> Sequence[object]:
     """A difference under `TEST_HEADINGS`."""
-    test, digits = difference.test, COLUMNS[difference.metric][1] + 1
+    test, digits = difference.test, METRICS[difference.metric].digits + 1
     mean = number(test.mean, digits) if isnan(test.mean) else f"{test.mean:+.{digits}f}"
     interval = between((test.low, test.high), digits)
     return [test.cases, mean, interval, number(test.effect, 2), _probability(test.p), _probability(test.holm)]
 
 
-def _networks(comparison: Comparison) -> Table:
+def _networks(comparison: ModelComparison) -> Table:
     headings = ("Model", "Gate", "Parameters", "GFLOP", "Window", "s per case", "Steps", "Minutes", "What it is")
     rows = [
         [
@@ -145,7 +138,7 @@ def _networks(comparison: Comparison) -> Table:
             per_fold([f"{minutes:.1f}" for minutes in model.minutes.values()]),
             "; ".join(part for part in (model.description, model.budget, model.engine) if part),
         ]
-        for model in comparison.contestants
+        for model in comparison.models
     ]
     return Table("The models; steps and minutes of training fold by fold", headings, rows)
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from attunet.evaluation.comparison import ALL_LABELS, Comparison
+from attunet.evaluation.comparison import ALL_LABELS, ModelComparison
 from attunet.evaluation.paired import PairedTest
 from attunet.report.figures import draw_box
 from attunet.report.theme import INK, chart, color_of, tidy
@@ -24,7 +24,7 @@ _ROW = 0.3
 _GROUP = 0.25
 
 
-def shown_labels(comparison: Comparison) -> tuple[str, ...]:
+def shown_labels(comparison: ModelComparison) -> tuple[str, ...]:
     """The rows to draw: all labels, or those whose Dice differs most; and the mean of the labels last."""
     rows = comparison.baseline.row_labels
     labels = [label for label in rows if label != ALL_LABELS]
@@ -35,9 +35,9 @@ def shown_labels(comparison: Comparison) -> tuple[str, ...]:
     return (*labels, *rows[len(rows) - (ALL_LABELS in rows) :])
 
 
-def model_boxes(comparison: Comparison, labels: Sequence[str]) -> Figure:
+def model_boxes(comparison: ModelComparison, labels: Sequence[str]) -> Figure:
     """One box per label and model with its quartiles, and a point per case."""
-    models = comparison.contestants
+    models = comparison.models
     drawn = [label for label in labels if label != ALL_LABELS]
     figure, axes, places = _rows(drawn, len(models))
     for label, start in zip(drawn, places, strict=True):
@@ -60,9 +60,9 @@ def model_boxes(comparison: Comparison, labels: Sequence[str]) -> Figure:
     return figure
 
 
-def difference_forest(comparison: Comparison, labels: Sequence[str]) -> Figure:
+def difference_forest(comparison: ModelComparison, labels: Sequence[str]) -> Figure:
     """A point and its 95% interval per label and other model; a line at 0. Filled where the difference is decided."""
-    others = comparison.contestants[1:]
+    others = comparison.models[1:]
     figure, axes, places = _rows(labels, len(others))
     for label, start in zip(labels, places, strict=True):
         for index, other in enumerate(others):
@@ -114,6 +114,6 @@ def _interval(axes: Axes, row: float, test: PairedTest, color: str) -> None:
     axes.plot([test.mean], [row], marker="o", markersize=7, color=color, markerfacecolor=fill, markeredgewidth=1.6)
 
 
-def _largest(comparison: Comparison, label: str) -> float:
-    means = (comparison.difference(other.name, label).mean for other in comparison.contestants[1:])
+def _largest(comparison: ModelComparison, label: str) -> float:
+    means = (comparison.difference(other.name, label).mean for other in comparison.models[1:])
     return max((abs(mean) for mean in means if not isnan(mean)), default=0.0)

@@ -6,17 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attunet.config import Plan, Refinement
+from attunet.evaluation.metrics import TABULATED
 from attunet.evaluation.summary import Summary
 from attunet.report.agreement import Bins, DicePair, dice_scatter, reliability_diagram
 from attunet.report.cases import CaseView, case_pictures
-from attunet.report.cells import between, number, spread
+from attunet.report.cells import between, mean_cells, number, spread
 from attunet.report.figures import score_boxes
 from attunet.report.html import Picture, Section, Table, write_report
 
 __all__ = ["write_cross_validation_report"]
 
-_COLUMNS = {"Precision": 3, "Recall": 3, "MSD": 2, "HD95": 2, "VolumeErrorMl": 2}
-_HEADINGS = ("Label", "Cases", "Dice", "95% interval", "Precision", "Recall", "MSD mm", "HD95 mm", "Volume error ml")
+_DICE, *_OTHERS = TABULATED
+_HEADINGS = ("Label", "Cases", _DICE.column, "95% interval", *(spec.column for spec in _OTHERS))
 _NOTES = (
     "Every case was segmented by the one fold that had not been trained on it. A model of all folds averages "
     "them and tends to be a little better.",
@@ -90,16 +91,16 @@ def _facts(
 def _scores(summary: Summary, when: str) -> Table:
     rows = [_score_row(summary, label) for label in summary.labels]
     if len(summary.labels) > 1:
-        means = (number(summary.foreground_mean(metric), digits) for metric, digits in _COLUMNS.items())
-        interval = between(summary.foreground_interval(), 3)
-        rows.append(["mean", len(summary.cases), number(summary.foreground_mean(), 3), interval, *means])
+        dice, *others = mean_cells(summary)
+        interval = between(summary.foreground_interval(), _DICE.digits)
+        rows.append(["mean", len(summary.cases), dice, interval, *others])
     return Table(f"Mean scores {when} (Dice ± its standard deviation)", _HEADINGS, rows)
 
 
 def _score_row(summary: Summary, label: str) -> list[object]:
-    others = (number(summary.mean(label, metric), digits) for metric, digits in _COLUMNS.items())
-    dice = spread(summary, label, "Dice", 3)
-    return [label, len(summary.values(label)), dice, between(summary.interval(label), 3), *others]
+    others = (number(summary.mean(label, spec.name), spec.digits) for spec in _OTHERS)
+    dice = spread(summary, label, _DICE.name, _DICE.digits)
+    return [label, len(summary.values(label)), dice, between(summary.interval(label), _DICE.digits), *others]
 
 
 def _worst(worst: Sequence[str], dice: Mapping[str, DicePair], summary: Summary) -> Table:

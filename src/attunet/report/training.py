@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attunet.config import Plan
+from attunet.evaluation.metrics import TABULATED
 from attunet.evaluation.summary import Summary
 from attunet.report.attention_frames import read_attention_frames
 from attunet.report.cases import CaseView, case_pictures
-from attunet.report.cells import number, spread
+from attunet.report.cells import mean_cells, number, score_cells
 from attunet.report.figures import GATE_PREFIX, curves, gate_curves, score_boxes
 from attunet.report.html import Picture, Section, Table, write_report
 
 __all__ = ["read_history", "write_training_report"]
 
-_COLUMNS = {"Dice": 3, "Precision": 3, "Recall": 3, "MSD": 2, "HD95": 2, "VolumeErrorMl": 2}
-_HEADINGS = ("Label", "Dice", "Precision", "Recall", "MSD mm", "HD95 mm", "Volume error ml")
 _NOTES = (
     "Filled: the prediction. Dashed: the reference.",
     "Attention: the coefficient by which each gate multiplies the skip connection, 0 (suppressed) to 1 (passed). "
@@ -96,14 +95,11 @@ def _facts(plan: Plan, history: Sequence[dict[str, float]], summary: Summary) ->
 
 
 def _scores(summary: Summary) -> Table:
-    rows = [
-        [label, *(spread(summary, label, metric, digits) for metric, digits in _COLUMNS.items())]
-        for label in summary.labels
-    ]
+    rows = [[label, *score_cells(summary, label)] for label in summary.labels]
     if len(summary.labels) > 1:
-        means = (number(summary.foreground_mean(metric), digits) for metric, digits in _COLUMNS.items())
-        rows.append(["mean", *means])
-    return Table(f"Scores over {len(summary.cases)} cases (mean ± standard deviation)", _HEADINGS, rows)
+        rows.append(["mean", *mean_cells(summary)])
+    headings = ("Label", *(spec.column for spec in TABULATED))
+    return Table(f"Scores over {len(summary.cases)} cases (mean ± standard deviation)", headings, rows)
 
 
 def _decisions(plan: Plan) -> Table:

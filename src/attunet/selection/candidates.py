@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from attunet.evaluation.bootstrap import means_interval
-from attunet.evaluation.scores import known_mean
+from attunet.evaluation.scores import nan_mean
 
-__all__ = ["Candidate", "Verdict", "candidates_of"]
+__all__ = ["EnsembleCandidate", "Verdict", "candidates_of"]
 
 Doubles = npt.NDArray[np.float64]
 
@@ -37,11 +37,11 @@ class Verdict:
     @property
     def mean_dice(self) -> float:
         """Mean of the labels that count; nan when none does."""
-        return known_mean(self.dice)
+        return nan_mean(self.dice)
 
 
 @dataclass(frozen=True)
-class Candidate:
+class EnsembleCandidate:
     """A run, or several whose probabilities are averaged, and its verdict on each case, by the case's id."""
 
     members: tuple[str, ...]
@@ -60,7 +60,7 @@ class Candidate:
     @property
     def mean_dice(self) -> float:
         """Mean of the labels' mean Dice; nan when no label occurs anywhere."""
-        return known_mean([known_mean(column) for column in self.table.T])
+        return nan_mean([nan_mean(column) for column in self.table.T])
 
     @property
     def interval(self) -> tuple[float, float]:

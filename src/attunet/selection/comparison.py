@@ -19,10 +19,10 @@ from attunet.data.folds import Split
 from attunet.data.slabs import few_rows
 from attunet.data.volume import Array, Volume
 from attunet.errors import ConfigError
-from attunet.evaluation.scores import dice_case, known_mean, scored_labels
+from attunet.evaluation.scores import dice_case, nan_mean, scored_labels
 from attunet.inference.outputs import DiceSums, codes_of
 from attunet.inference.segmenter import Segmenter
-from attunet.selection.candidates import Candidate, Verdict, candidates_of
+from attunet.selection.candidates import EnsembleCandidate, Verdict, candidates_of
 
 __all__ = ["check_datasets", "common_folds", "judge_runs"]
 
@@ -64,7 +64,7 @@ def judge_runs(
     device: str = "auto",
     scratch: Path | None = None,
     advance: Advance = lambda _done, _total: None,
-) -> tuple[Candidate, ...]:
+) -> tuple[EnsembleCandidate, ...]:
     """Let every fold segment the cases it has not seen, and score each run, each pair and all runs together.
 
     The networks are judged as they are, without what a run's own cross-validation taught. Of one case the
@@ -90,7 +90,7 @@ def judge_runs(
                 verdicts[members][case.id] = verdict
             done += 1
             advance(done, total)
-    return tuple(Candidate(members, found) for members, found in verdicts.items())
+    return tuple(EnsembleCandidate(members, found) for members, found in verdicts.items())
 
 
 def _check_fold(runs: Mapping[str, Path], fold: int) -> None:
@@ -139,7 +139,7 @@ def _judge_case(
         verdict = Verdict(
             dice=_dice(truth, mask, plan, case.annotated),
             expected=expected,
-            agreement=known_mean([known_mean(_dice(first, second, plan)) for first, second in pairs]),
+            agreement=nan_mean([nan_mean(_dice(first, second, plan)) for first, second in pairs]),
             seconds=sum(each.seconds for each in said),
         )
         yield members, verdict
@@ -168,7 +168,7 @@ def _join(said: Sequence[_Said], plan: Plan) -> tuple[Array, float]:
 
 
 def _mean_of(expected: Mapping[str, float | None]) -> float:
-    return known_mean([dice for dice in expected.values() if dice is not None])
+    return nan_mean([dice for dice in expected.values() if dice is not None])
 
 
 def _dice(truth: Array, mask: Array, plan: Plan, annotated: Sequence[str] | None = None) -> tuple[float, ...]:

@@ -13,7 +13,7 @@ from attunet.bundle import copy_run, load_bundle, save_ensemble, save_refinement
 from attunet.config import Quality, Refinement
 from attunet.errors import ConfigError
 from attunet.files import staged, write_text
-from attunet.selection.candidates import Candidate
+from attunet.selection.candidates import EnsembleCandidate
 from attunet.selection.comparison import common_folds, judge_runs
 from attunet.selection.quality import fit_quality
 
@@ -37,8 +37,8 @@ class Selection:
 
     runs: Mapping[str, Path]
     folds: tuple[int, ...]
-    candidates: tuple[Candidate, ...]
-    chosen: Candidate
+    candidates: tuple[EnsembleCandidate, ...]
+    chosen: EnsembleCandidate
     quality: Quality | None
     agreement: Quality | None
 
@@ -92,7 +92,7 @@ def select(
     return Selection(runs, common_folds(runs), candidates, chosen, quality, agreement)
 
 
-def choose(candidates: Sequence[Candidate]) -> Candidate:
+def choose(candidates: Sequence[EnsembleCandidate]) -> EnsembleCandidate:
     """The best mean Dice; of those within `SLACK` of it, the best of those with the fewest members.
 
     Raises: ConfigError when no case held any label, so that nothing can be told.
@@ -148,7 +148,7 @@ def _record(selection: Selection) -> dict[str, Any]:
     }
 
 
-def _row(candidate: Candidate) -> dict[str, Any]:
+def _row(candidate: EnsembleCandidate) -> dict[str, Any]:
     return {
         "members": list(candidate.members),
         "dice": _plain(candidate.mean_dice),

@@ -8,7 +8,7 @@ from attunet.config import Cleaning, Plan
 from attunet.data.cases import read_case_image, read_case_label
 from attunet.data.formats import read_label
 from attunet.data.volume import Volume
-from attunet.evaluation.scores import CaseScores, known_mean, score_case, scored_labels
+from attunet.evaluation.scores import CaseScores, nan_mean, score_case, scored_labels
 from attunet.inference.postprocess import clean
 from attunet.report.cases import CaseView
 from attunet.selection.out_of_fold import HeldOut
@@ -44,7 +44,7 @@ def take_mask_apart(held: HeldOut, plan: Plan) -> dict[str, LabelPieces]:
 
 def mean_dice(scores: CaseScores) -> float:
     """Mean Dice of the labels that are in the reference or the mask of a case; nan where none is."""
-    return known_mean(entry.counts.dice for entry in scores.scores.values())
+    return nan_mean(entry.counts.dice for entry in scores.scores.values())
 
 
 def view(held: HeldOut, plan: Plan, cleaning: Mapping[str, Cleaning], name: str) -> CaseView:

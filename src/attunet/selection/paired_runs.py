@@ -10,7 +10,7 @@ from attunet.bundle import Unseen, check_agreement, finished_folds, fold_folder,
 from attunet.config import Plan, TrainingConfig, load_settings
 from attunet.data.folds import Split
 from attunet.errors import AttunetError, ConfigError
-from attunet.evaluation.comparison import Comparison, Contestant
+from attunet.evaluation.comparison import ComparedModel, ModelComparison
 from attunet.evaluation.comparison_file import comparison_to_json
 from attunet.evaluation.scores import scored_labels
 from attunet.evaluation.summary import summarize
@@ -36,7 +36,7 @@ def compare_runs(
     folds: Collection[int] | None = None,
     descriptions: Mapping[str, str] | None = None,
     advance: Advance = lambda _done, _total: None,
-) -> Comparison:
+) -> ModelComparison:
     """Let every fold segment cases it has not seen, as the networks are, and compare the first run with each other one.
 
     Args: the runs by name; where verdicts are kept, so that a second call predicts nothing again; the device; folds to
@@ -56,12 +56,12 @@ def compare_runs(
             advance(done * len(runs) + place + 1, len(shared) * len(runs))
     used = {name: tuple(sorted({unseen[name].fold for unseen in shared})) for name in runs}
     told = descriptions or {}
-    contestants = tuple(
-        _contestant(name, told.get(name, ""), run, plans[name], used[name], verdicts[name])
+    models = tuple(
+        _compared_model(name, told.get(name, ""), run, plans[name], used[name], verdicts[name])
         for name, run in runs.items()
     )
     first = next(iter(runs))
-    return Comparison(plans[first].name, used[first], contestants, _remarks(runs, used, contestants))
+    return ModelComparison(plans[first].name, used[first], models, _notes(runs, used, models))
 
 
 def shared_cases(runs: Mapping[str, Path], folds: Collection[int] | None = None) -> tuple[Shared, ...]:
@@ -84,19 +84,19 @@ def shared_cases(runs: Mapping[str, Path], folds: Collection[int] | None = None)
     return tuple({name: cases[case] for name, cases in known.items()} for case in shared)
 
 
-def write_comparison(comparison: Comparison, folder: Path) -> None:
+def write_comparison(comparison: ModelComparison, folder: Path) -> None:
     """Write report.html, its figures, and summary.json into a folder. Raises: FormatError when it cannot be written."""
     write_comparison_report(folder / "report.html", comparison)
     text = json.dumps(comparison_to_json(comparison), indent=2, allow_nan=False)
     write_text(folder / "summary.json", text + "\n")
 
 
-def _contestant(
+def _compared_model(
     name: str, description: str, run: Path, plan: Plan, folds: Sequence[int], verdicts: Sequence[CaseVerdict]
-) -> Contestant:
+) -> ComparedModel:
     logs = {fold: rows[-1] for fold in folds if (rows := _history(fold_folder(run, fold)))}
     network = plan.network
-    return Contestant(
+    return ComparedModel(
         name=name,
         description=description,
         gate=network.gate if network.gate_widths else None,
@@ -129,23 +129,23 @@ def _budget(run: Path) -> str:
     return f"{config.epochs} epochs of {config.steps_per_epoch} steps a fold"
 
 
-def _remarks(
-    runs: Mapping[str, Path], used: Mapping[str, Sequence[int]], contestants: Sequence[Contestant]
+def _notes(
+    runs: Mapping[str, Path], used: Mapping[str, Sequence[int]], models: Sequence[ComparedModel]
 ) -> tuple[str, ...]:
     """What a reader must know about how these runs were trained."""
-    remarks = []
-    budgets = {contestant.name: contestant.budget for contestant in contestants}
+    notes = []
+    budgets = {model.name: model.budget for model in models}
     known = next(iter(budgets.values()))
     if len(set(budgets.values())) > 1:
         told = "; ".join(f"{name}: {budget or 'unknown'}" for name, budget in budgets.items())
-        remarks.append(f"The runs had different budgets, which is a difference in itself: {told}.")
+        notes.append(f"The runs had different budgets, which is a difference in itself: {told}.")
     elif "min" in known:
-        remarks.append(f"Bounded by time, {known}: a cheaper network makes more steps; the table says how many.")
+        notes.append(f"Bounded by time, {known}: a cheaper network makes more steps; the table says how many.")
     elif known:
-        remarks.append(f"Bounded by steps, {known}, the same for all; what they cost in time is in the table.")
+        notes.append(f"Bounded by steps, {known}, the same for all; what they cost in time is in the table.")
     if not _same_folds(runs, used):
-        remarks.append("The runs were trained on different folds: some of a difference may come from that.")
-    return tuple(remarks)
+        notes.append("The runs were trained on different folds: some of a difference may come from that.")
+    return tuple(notes)
 
 
 def _same_folds(runs: Mapping[str, Path], used: Mapping[str, Sequence[int]]) -> bool:

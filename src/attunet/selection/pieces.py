@@ -13,7 +13,7 @@ from scipy.ndimage import find_objects, label
 
 from attunet.config import Cleaning, Plan
 from attunet.data.volume import Array, Spacing
-from attunet.evaluation.metrics import CUBIC_MM_PER_ML, Mask
+from attunet.evaluation.overlap import CUBIC_MM_PER_ML, Mask
 from attunet.evaluation.scores import Values
 from attunet.inference.postprocess import clean
 

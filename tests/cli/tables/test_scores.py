@@ -7,7 +7,7 @@ import pytest
 
 from attunet.cli import console
 from attunet.cli.tables.scores import show_comparison
-from attunet.evaluation.comparison import Comparison
+from attunet.evaluation.comparison import ModelComparison
 
 
 @pytest.fixture
@@ -24,14 +24,14 @@ def shown(capsys, monkeypatch):
     return show
 
 
-def test_scores_models_differences_and_sentences(make_contestant, shown):
+def test_scores_models_differences_and_sentences(make_compared, shown):
     dice = np.random.default_rng(0).uniform(0.5, 0.9, (9, 2))
     models = (
-        make_contestant("[gated]", dice, ("liver", "[x]"), steps={0: 10, 1: 10}),
-        make_contestant("ungated", dice - 0.1, ("liver", "[x]"), gate=None),
-        make_contestant("multi", dice + 0.001, ("liver", "[x]"), gate="multi"),
+        make_compared("[gated]", dice, ("liver", "[x]"), steps={0: 10, 1: 10}),
+        make_compared("ungated", dice - 0.1, ("liver", "[x]"), gate=None),
+        make_compared("multi", dice + 0.001, ("liver", "[x]"), gate="multi"),
     )
-    told = shown(Comparison("scans", (0, 1), models, ("Bounded by steps.",)))
+    told = shown(ModelComparison("scans", (0, 1), models, ("Bounded by steps.",)))
     for text in (
         "9 held-out cases",
         "[x]",

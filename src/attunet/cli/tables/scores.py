@@ -13,7 +13,8 @@ from attunet.cli.tables.table import Column, FittedTable
 if TYPE_CHECKING:
     from attunet.config import Quality
     from attunet.evaluation import Summary
-    from attunet.evaluation.comparison import Comparison
+    from attunet.evaluation.comparison import ModelComparison
+    from attunet.evaluation.metrics import MetricSpec
     from attunet.selection.cross_validation import CrossValidation
     from attunet.selection.ensemble import Selection
 
@@ -28,31 +29,19 @@ __all__ = [
     "worst_cases",
 ]
 
-COLUMNS = {
-    "Dice": ("Dice", 3),
-    "Precision": ("Precision", 3),
-    "Recall": ("Recall", 3),
-    "MSD": ("MSD mm", 2),
-    "HD95": ("HD95 mm", 2),
-    "VolumeErrorMl": ("Volume error ml", 2),
-}
-
 EMPTY = {
     "both": "empty in reference and prediction, left out of the mean",
     "reference_only": "predicted where the reference is empty, scored as Dice 0",
     "prediction_only": "empty only in the prediction, scored as Dice 0",
 }
 
-_RANKS = {"Dice": 0, "HD95": 1, "Precision": 2, "Recall": 2, "MSD": 3, "VolumeErrorMl": 4}
-"""Which columns are left out first where the terminal is narrow."""
-
 
 def score_table(summary: Summary) -> FittedTable:
     """Mean and standard deviation over the cases of each label, and the interval of the mean Dice."""
+    from attunet.evaluation.metrics import TABULATED
+
     count = len(summary.cases)
-    headings = [
-        Column(heading=heading, kind="number", rank=_RANKS.get(metric, 5)) for metric, (heading, _) in COLUMNS.items()
-    ]
+    headings = [Column(heading=spec.column, kind="number", rank=spec.rank) for spec in TABULATED]
     table = FittedTable(
         Column(heading="Label"),
         *headings,
@@ -60,11 +49,11 @@ def score_table(summary: Summary) -> FittedTable:
         elsewhere="--json",
     )
     for label in summary.labels:
-        cells = [_mean_cell(summary, label, metric, digits) for metric, (_, digits) in COLUMNS.items()]
+        cells = [_mean_cell(summary, label, spec) for spec in TABULATED]
         table.add(Text(label, "bold"), *_with_interval(cells, summary.interval(label)))
     if len(summary.labels) > 1:
         table.end_section()
-        means = [Text(f"{summary.foreground_mean(metric):.{digits}f}") for metric, (_, digits) in COLUMNS.items()]
+        means = [Text(f"{summary.foreground_mean(spec.name):.{spec.digits}f}") for spec in TABULATED]
         table.add(Text("mean", "bold"), *_with_interval(means, summary.foreground_interval()))
     return table
 
@@ -148,26 +137,24 @@ def selection_sentences(selection: Selection) -> list[str]:
     return lines
 
 
-def show_comparison(comparison: Comparison) -> None:
+def show_comparison(comparison: ModelComparison) -> None:
     """Print scores, networks, differences and what they mean; how the runs were trained goes to stderr."""
     for table in (_model_scores(comparison), _models(comparison), _differences(comparison)):
         show(table)
     printer = results()
-    printer.print(comparison.verdict, style="bold", markup=False, highlight=False, soft_wrap=True)
-    for sentence in comparison.sentences:
-        printer.print(sentence, markup=False, highlight=False, soft_wrap=True)
-    for remark in comparison.remarks:
-        notes().print(remark, markup=False, highlight=False, soft_wrap=True)
+    printer.print(comparison.conclusion, style="bold", markup=False, highlight=False, soft_wrap=True)
+    for conclusion in comparison.further_conclusions:
+        printer.print(conclusion, markup=False, highlight=False, soft_wrap=True)
+    for note in comparison.notes:
+        notes().print(note, markup=False, highlight=False, soft_wrap=True)
     notes().print("Each fold was trained once: no interval includes the effect of another seed.", highlight=False)
 
 
-def _model_scores(comparison: Comparison) -> FittedTable:
-    from attunet.report.comparison import COLUMNS as METRICS
-    from attunet.report.comparison import score_cells
+def _model_scores(comparison: ModelComparison) -> FittedTable:
+    from attunet.evaluation.metrics import COMPARED
+    from attunet.report.comparison import model_cells
 
-    headings = [
-        Column(heading=heading, kind="number", rank=_RANKS.get(metric, 5)) for metric, (heading, _) in METRICS.items()
-    ]
+    headings = [Column(heading=spec.column, kind="number", rank=spec.rank) for spec in COMPARED]
     table = FittedTable(
         Column(heading="Label"),
         Column(heading="Model"),
@@ -176,13 +163,13 @@ def _model_scores(comparison: Comparison) -> FittedTable:
         elsewhere="the report",
     )
     for label in comparison.baseline.row_labels:
-        for model in comparison.contestants:
-            table.add(label, model.name, *score_cells(model, label))
+        for model in comparison.models:
+            table.add(label, model.name, *model_cells(model, label))
         table.end_section()
     return table
 
 
-def _models(comparison: Comparison) -> FittedTable:
+def _models(comparison: ModelComparison) -> FittedTable:
     from attunet.report.comparison import per_fold
 
     table = FittedTable(
@@ -195,14 +182,14 @@ def _models(comparison: Comparison) -> FittedTable:
         title="Models: GFLOP of a window (a multiply-add counts as 2), median seconds per case, steps of each fold",
         elsewhere="the report",
     )
-    for model in comparison.contestants:
+    for model in comparison.models:
         steps = per_fold([str(steps) for steps in model.steps.values()])
         costs = f"{model.parameters:,}", f"{model.flops / 1e9:.2f}", f"{model.median_seconds:.2f}"
         table.add(model.name, model.gate or "none", *costs, steps)
     return table
 
 
-def _differences(comparison: Comparison) -> FittedTable:
+def _differences(comparison: ModelComparison) -> FittedTable:
     from attunet.report.comparison import TEST_HEADINGS, difference_cells
 
     ranks = {"Cases": 3, "Effect": 2, "p": 1}
@@ -219,8 +206,8 @@ def _differences(comparison: Comparison) -> FittedTable:
     return table
 
 
-def _mean_cell(summary: Summary, label: str, metric: str, digits: int) -> Text:
-    mean, deviation = summary.mean(label, metric), summary.deviation(label, metric)
+def _mean_cell(summary: Summary, label: str, spec: MetricSpec) -> Text:
+    mean, deviation, digits = summary.mean(label, spec.name), summary.deviation(label, spec.name), spec.digits
     if isnan(mean):
         return Text("–")
     text = Text(f"{mean:.{digits}f}")

@@ -15,7 +15,7 @@ from scipy.spatial import KDTree
 
 from attunet.data.volume import Spacing, Volume
 from attunet.errors import ConfigError, GeometryError
-from attunet.evaluation.metrics import Mask
+from attunet.evaluation.overlap import Mask
 from attunet.evaluation.scores import Values, foreground
 from attunet.evaluation.surface import bounding_box
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from attunet.data.volume import Spacing
 from attunet.errors import DataError, GeometryError
-from attunet.evaluation.metrics import Mask
+from attunet.evaluation.overlap import Mask
 from attunet.explanation.scoring.organs import REACH, Organ, Organs
 
 __all__ = [

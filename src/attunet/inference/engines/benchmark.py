@@ -14,7 +14,7 @@ import numpy.typing as npt
 from attunet.config import Plan
 from attunet.data.preprocess import prepare
 from attunet.data.volume import Volume
-from attunet.evaluation.metrics import count
+from attunet.evaluation.overlap import count
 from attunet.inference.engines.engine import Engine
 from attunet.inference.outputs import winners
 from attunet.inference.windows.tiling import window_starts
