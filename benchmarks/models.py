@@ -12,9 +12,10 @@ import numpy as np
 from processes import measure
 
 from attunet.bundle import fold_folder, load_bundle, save_manifest, save_plan
-from attunet.config import FingerprintSummary, Gate, NetworkConfig, Normalization, Plan, Preprocessing, load_settings
+from attunet.config import FingerprintSummary, NetworkConfig, Normalization, Plan, Preprocessing, load_settings
 from attunet.data.formats import write_volume
 from attunet.data.phantom import PHANTOM_LABELS, make_phantom
+from attunet.gates import Gate
 from attunet.networks import default_network
 
 __all__ = [

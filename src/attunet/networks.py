@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from attunet.config import Gate, NetworkConfig, load_settings
+from attunet.config import NetworkConfig, load_settings
 from attunet.errors import ConfigError
+from attunet.gates import Gate
 
 __all__ = ["default_network", "listing_network", "paper_network"]
 

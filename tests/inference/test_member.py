@@ -8,7 +8,7 @@ import pytest
 from attunet.data.volume import Volume
 from attunet.inference.agenda import Options, make_agenda
 from attunet.inference.engines.engine import EngineOutput
-from attunet.inference.member import Member, gate_strides
+from attunet.inference.member import Member
 from attunet.inference.segmenter import Segmenter
 from attunet.inference.streaming import segment
 
@@ -130,6 +130,6 @@ def test_a_coefficient_stands_for_the_product_of_the_strides(dims, make_plan_of)
     network = plan.network.model_copy(update={"strides": ((1, 2, 2)[-dims:], (2, 2, 3)[-dims:])})
     depth = 1 if dims == 2 else None
     expected = {"level1": (1, 1, 1), "level2": (1, 2, 2), "level3": (2, 4, 6)}
-    assert gate_strides(plan.model_copy(update={"network": network})) == {
+    assert plan.model_copy(update={"network": network}).level_strides == {
         level: stride if depth is None else (*stride[-2:], depth) for level, stride in expected.items()
     }

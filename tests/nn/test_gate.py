@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from attunet.gates import GATES
 from attunet.nn import default
 from attunet.nn.blocks import Layers, initialize
 from attunet.nn.gate import AttentionGate, CombinedGates, build_gate
@@ -13,7 +14,10 @@ LAYERS = Layers(2, "batch", "relu")
 
 
 def make_gate(kind: str = "grid", **settings: object) -> AttentionGate:
-    gate = AttentionGate(LAYERS, kind, skip=4, signal=6, inner=3, stride=(2, 2), **settings)
+    stride = (1, 1) if GATES[kind].signal == "upsampled" else (2, 2)
+    gate = AttentionGate(
+        LAYERS, normalized=GATES[kind].normalized, skip=4, signal=6, inner=3, stride=stride, **settings
+    )
     initialize(gate, "relu")
     return gate.eval()
 

@@ -1,7 +1,7 @@
 """The settings of a model's life: network, preprocessing, plan and training. Unknown keys are refused."""
 
-from attunet.config.network import Gate, NetworkConfig
-from attunet.config.plan import FingerprintSummary, Normalization, Plan, Preprocessing
+from attunet.config.network import NetworkConfig
+from attunet.config.plan import FingerprintSummary, Normalization, Plan, Preprocessing, mirrored_order
 from attunet.config.refinement import Cleaning, Quality, Refinement, Worth
 from attunet.config.settings import Settings, describe, load_settings
 from attunet.config.training import TrainingConfig
@@ -9,7 +9,6 @@ from attunet.config.training import TrainingConfig
 __all__ = [
     "Cleaning",
     "FingerprintSummary",
-    "Gate",
     "NetworkConfig",
     "Normalization",
     "Plan",
@@ -21,4 +20,5 @@ __all__ = [
     "Worth",
     "describe",
     "load_settings",
+    "mirrored_order",
 ]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from attunet.config.settings import Settings
+from attunet.gates import GATES, Gate, level_name
 
-__all__ = ["Gate", "NetworkConfig"]
+__all__ = ["NetworkConfig"]
 
-Gate = Literal["grid", "multi", "additive"]
+_KINDS = ", ".join(f"{name} ({kind.summary})" for name, kind in GATES.items())
 
 
 class NetworkConfig(Settings):
@@ -29,7 +31,9 @@ class NetworkConfig(Settings):
         description="Kernel size per axis of each level's convolutions; as many entries as channels."
     )
     convolutions: int = Field(2, ge=1, description="Convolutions per level, in encoder and decoder.")
-    gate: Gate | None = Field("grid", description="Kind of attention gate on the skips; null is a plain U-Net.")
+    gate: Gate | None = Field(
+        "grid", description=f"Kind of attention gate on the skips: {_KINDS}; null is a plain U-Net."
+    )
     gated_levels: tuple[int, ...] | None = Field(
         None,
         description="Levels whose skip is gated, 1 the finest; null means all but level 1 (and the bottleneck).",
@@ -86,6 +90,24 @@ class NetworkConfig(Settings):
     @property
     def _gated(self) -> tuple[int, ...]:
         return tuple(range(2, len(self.channels))) if self.gated_levels is None else self.gated_levels
+
+    @property
+    def total_strides(self) -> tuple[tuple[int, ...], ...]:
+        """Downsampling per axis of each level against the input, finest first."""
+        return tuple(
+            tuple(math.prod(stride[axis] for stride in self.strides[:level]) for axis in range(self.spatial_dims))
+            for level in range(len(self.channels))
+        )
+
+    @property
+    def gate_names(self) -> tuple[str, ...]:
+        """Name of each gate, finest first: level2, level3, ...; empty when there is no gate."""
+        return tuple(level_name(level) for level in self.gate_widths)
+
+    @property
+    def maps_per_gate(self) -> int:
+        """Attention maps of each gate; 0 when there is no gate."""
+        return GATES[self.gate].maps if self.gate else 0
 
     @property
     def gate_widths(self) -> dict[int, int]:

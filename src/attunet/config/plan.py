@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from attunet.config.network import NetworkConfig
 from attunet.config.settings import Settings
+from attunet.gates import level_name
 
-__all__ = ["FingerprintSummary", "Normalization", "Plan", "Preprocessing"]
+__all__ = ["FingerprintSummary", "Normalization", "Plan", "Preprocessing", "mirrored_order"]
 
 Triple = tuple[int, int, int]
 Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -172,3 +174,26 @@ class Plan(Settings):
             *(axis for axis in range(3) if axis != self.preprocessing.slice_axis),
             self.preprocessing.slice_axis,
         ].index(0)
+
+    @property
+    def level_strides(self) -> dict[str, Triple]:
+        """Name of each level (and of its gate) to its voxel size in voxels of the model grid, along three axes."""
+        strides = ((*total, 1)[:3] for total in self.network.total_strides)
+        return {level_name(level): (i, j, k) for level, (i, j, k) in enumerate(strides, start=1)}
+
+    @property
+    def mirrored_outputs(self) -> tuple[int, ...]:
+        """For each output, the index of the output it becomes in a left-right mirror image."""
+        return mirrored_order(self.outputs, self.mirror_swaps)
+
+    @property
+    def mirrored_labels(self) -> tuple[int, ...]:
+        """For each label, the index of the label it becomes in a left-right mirror image."""
+        return mirrored_order(self.labels, self.mirror_swaps)
+
+
+def mirrored_order(names: Iterable[str], swaps: Iterable[tuple[str, str]]) -> tuple[int, ...]:
+    """For each name, the index of its counterpart in a left-right mirror image; its own index where it has none."""
+    partner = {name: other for pair in swaps for name, other in (pair, pair[::-1])}
+    ordered = list(names)
+    return tuple(ordered.index(partner.get(name, name)) for name in ordered)

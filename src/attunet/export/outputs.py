@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -12,10 +10,9 @@ from attunet.config import Plan
 from attunet.errors import TrainingError
 from attunet.inference.engines.engine import Engine, window_shape
 from attunet.inference.engines.torch_engine import TorchEngine
-from attunet.inference.member import gate_strides
 from attunet.nn import AttentionUNet, in_layout
 
-__all__ = ["NamedOutputs", "check_parity", "example_of", "ready", "tensor_shapes", "total_strides"]
+__all__ = ["NamedOutputs", "check_parity", "example_of", "ready", "tensor_shapes"]
 
 _TOLERANCE = 1e-3
 
@@ -43,11 +40,6 @@ def example_of(plan: Plan, batch: int = 1) -> Tensor:
     return torch.randn(batch, *window_shape(plan), generator=torch.Generator().manual_seed(0))
 
 
-def total_strides(plan: Plan) -> tuple[int, ...]:
-    """Of each axis of the network, what its size must be a multiple of if nothing is to be padded."""
-    return tuple(math.prod(steps) for steps in zip(*plan.network.strides, strict=True))
-
-
 def check_parity(network: AttentionUNet, plan: Plan, engine: Engine) -> float:
     """The largest difference of an engine's logits and attention from torch in fp32, relative to their scale.
 
@@ -73,7 +65,7 @@ def tensor_shapes(plan: Plan, *, free: bool) -> dict[str, tuple[int | str, ...]]
     """
     network = plan.network
     sizes = window_shape(plan)[1:]
-    whole = total_strides(plan)
+    whole = network.total_strides[-1]
 
     def grid(stride: tuple[int, ...]) -> tuple[int | str, ...]:
         if not free:
@@ -81,11 +73,9 @@ def tensor_shapes(plan: Plan, *, free: bool) -> dict[str, tuple[int | str, ...]]
         return tuple(f"{full // step}{axis}" for full, step, axis in zip(whole, stride, "ijk", strict=False))
 
     finest = (1,) * network.spatial_dims
-    maps = 2 if network.gate == "multi" else 1
-    strides = gate_strides(plan)
-    gates = {f"level{level}": strides[f"level{level}"][: network.spatial_dims] for level in network.gate_widths}
+    gates = {name: plan.level_strides[name][: network.spatial_dims] for name in network.gate_names}
     return {
         "image": ("batch", network.in_channels, *grid(finest)),
         "logits": ("batch", network.out_channels, *grid(finest)),
-        **{gate: ("batch", maps, *grid(stride)) for gate, stride in gates.items()},
+        **{gate: ("batch", network.maps_per_gate, *grid(stride)) for gate, stride in gates.items()},
     }

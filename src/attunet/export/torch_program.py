@@ -9,7 +9,7 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from attunet.config import Plan
-from attunet.export.outputs import NamedOutputs, check_parity, example_of, ready, total_strides
+from attunet.export.outputs import NamedOutputs, check_parity, example_of, ready
 from attunet.export.telemetry import quiet
 from attunet.files import staged
 from attunet.inference.engines.engine import window_shape
@@ -40,7 +40,10 @@ def as_program(network: AttentionUNet, plan: Plan) -> ExportedProgram:
     free: dict[int, object] = {0: Dim("batch")}
     if any_size(plan):
         # From two voxels at the deepest level: of one, the network would make two, which is another program.
-        free |= {axis: stride * Dim("ijk"[axis - 2], min=2) for axis, stride in enumerate(total_strides(plan), start=2)}
+        free |= {
+            axis: stride * Dim("ijk"[axis - 2], min=2)
+            for axis, stride in enumerate(plan.network.total_strides[-1], start=2)
+        }
     with warnings.catch_warnings(), quiet("torch.export"):
         warnings.simplefilter("ignore")
         return torch.export.export(NamedOutputs(network), (example_of(plan, 2),), dynamic_shapes=(free,))
@@ -50,5 +53,5 @@ def any_size(plan: Plan) -> bool:
     """Whether exported programs take any size that the strides divide."""
     return all(
         size % stride == 0 and size >= 2 * stride
-        for size, stride in zip(window_shape(plan)[1:], total_strides(plan), strict=True)
+        for size, stride in zip(window_shape(plan)[1:], plan.network.total_strides[-1], strict=True)
     )

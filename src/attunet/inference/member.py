@@ -14,7 +14,7 @@ from attunet.inference.outputs import activate
 from attunet.inference.windows.running import Windows
 from attunet.inference.windows.sliding_window import Stitched, sliding_window
 
-__all__ = ["Member", "Pass", "gate_strides"]
+__all__ = ["Member", "Pass"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -61,8 +61,10 @@ class Member:
 
     def blending(self, how: Pass) -> Windows:
         """How its windows are run in such a pass."""
-        axes = self.plan.mirror_axes if how.mirror else ()
-        return Windows(axes, _exchange(self.plan), how.attention, gate_strides(self.plan), how.advance)
+        plan = self.plan
+        exchange = {plan.left_right: plan.mirrored_outputs} if plan.mirror_swaps else {}
+        axes = plan.mirror_axes if how.mirror else ()
+        return Windows(axes, exchange, how.attention, plan.level_strides, how.advance)
 
     def _run(self, engine: Engine, image: Floats, how: Pass) -> Stitched:
         blending = self.blending(how)
@@ -79,18 +81,3 @@ class Member:
             advance=blending.advance,
         )
         return Stitched(activate(stitched.logits, self.plan, self.temperature), stitched.attention)
-
-
-def gate_strides(plan: Plan) -> dict[str, tuple[int, int, int]]:
-    """Of each level, the model voxels along each axis that one of its coefficients stands for."""
-    finest = (1,) * plan.network.spatial_dims
-    totals = np.cumprod([finest, *plan.network.strides], axis=0).tolist()
-    return {f"level{level}": (*total, 1)[:3] for level, total in enumerate(totals, start=1)}
-
-
-def _exchange(plan: Plan) -> dict[int, list[int]]:
-    """The left-right axis, and where each output's channel lies in a copy that is mirrored along it."""
-    if not plan.mirror_swaps:
-        return {}
-    partner = {name: other for pair in plan.mirror_swaps for name, other in (pair, pair[::-1])}
-    return {plan.left_right: [plan.outputs.index(partner.get(name, name)) for name in plan.outputs]}

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attunet.config import NetworkConfig
+from attunet.gates import GATES
 from attunet.nn.blocks import ConvNorm, Layers, grow, resize
 
 __all__ = ["AttentionGate", "CombinedGates", "build_gate"]
@@ -18,11 +19,12 @@ class AttentionGate(nn.Module):
     """alpha = sigmoid(psi(relu(theta(x) + phi(g)))); the skip x leaves as alpha * x.
 
     Args:
-        kind: "grid" or "multi", the paper's: theta is a convolution with kernel = stride and no bias, phi and
-            psi are 1x1 convolutions, g is the coarser decoder feature. "additive", the popular listing's:
-            theta, phi and psi are 1x1 convolutions, each with norm, and g lies on x's grid already.
+        layers: makes the convolutions and norms.
+        normalized: True for the popular listing's gate: theta, phi and psi are 1x1 convolutions, each with norm.
+            False for the paper's: theta is a convolution with kernel = stride and no bias, phi and psi are 1x1
+            convolutions.
         skip, signal, inner: channels of x, of g and between theta and psi.
-        stride: from x's grid to g's.
+        stride: from x's grid to g's; 1 on each axis when g lies on x's grid.
         projection: whether alpha * x passes W, a 1x1 convolution and norm.
         double_sigmoid: apply the sigmoid twice, so that alpha can only lie in (0.5, 0.731).
     Source: Oktay et al. 2018 (arXiv:1804.03999), equations 1 and 2, figure 2.
@@ -31,8 +33,8 @@ class AttentionGate(nn.Module):
     def __init__(
         self,
         layers: Layers,
-        kind: str,
         *,
+        normalized: bool,
         skip: int,
         signal: int,
         inner: int,
@@ -41,8 +43,8 @@ class AttentionGate(nn.Module):
         double_sigmoid: bool = False,
     ) -> None:
         super().__init__()
-        if kind == "additive":
-            self.theta: nn.Module = ConvNorm(layers, skip, inner, active=False)
+        if normalized:
+            self.theta: nn.Module = ConvNorm(layers, skip, inner, stride=stride, active=False)
             self.phi: nn.Module = ConvNorm(layers, signal, inner, active=False)
             self.psi: nn.Module = ConvNorm(layers, inner, 1, active=False)
         else:
@@ -109,18 +111,19 @@ class CombinedGates(nn.Module):
 
 def build_gate(layers: Layers, config: NetworkConfig, level: int, signal: int) -> AttentionGate | CombinedGates:
     """The gate of one level (1 the finest) whose signal has that many channels."""
-    skip = config.channels[level - 1]
+    kind = GATES[config.gate or "grid"]
+    skip, stride = config.channels[level - 1], config.strides[level - 1]
     gates = [
         AttentionGate(
             layers,
-            config.gate or "grid",
+            normalized=kind.normalized,
             skip=skip,
             signal=signal,
             inner=config.gate_widths[level],
-            stride=config.strides[level - 1],
+            stride=stride if kind.signal == "coarse" else (1,) * len(stride),
             projection=config.gate_projection,
             double_sigmoid=config.double_sigmoid,
         )
-        for _ in range(2 if config.gate == "multi" else 1)
+        for _ in range(kind.maps)
     ]
     return CombinedGates(layers, gates, skip) if config.gate_projection or len(gates) > 1 else gates[0]

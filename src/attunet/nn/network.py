@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, Self, overload
@@ -12,11 +11,14 @@ from torch import Tensor, nn
 
 from attunet.config import NetworkConfig, load_settings
 from attunet.errors import DataError
+from attunet.gates import GATES, level_name
 from attunet.nn.blocks import ConvNorm, Layers, Upsample, crop, grow, initialize, resize
 from attunet.nn.gate import AttentionGate, CombinedGates, build_gate
 from attunet.nn.stage import Stage
 
 __all__ = ["AttentionUNet", "Detailed", "in_layout"]
+
+_FINEST = level_name(1)
 
 Given = Mapping[str, Tensor]
 
@@ -29,7 +31,7 @@ class Detailed(NamedTuple):
     auxiliary: tuple[Tensor, ...]
     """Logits of levels 2, 3, ... at their own size, finest first (deep_supervision "auxiliary")."""
     attention: dict[str, Tensor]
-    """Gate coefficients in [0, 1] by gated level, "level1", ...: (B, 1 or 2, *spatial / its stride)."""
+    """Gate coefficients in [0, 1] by gate, "level2", ...: (B, maps, *spatial / its stride)."""
 
 
 class AttentionUNet(nn.Module):
@@ -69,7 +71,10 @@ class AttentionUNet(nn.Module):
         arguments = {name: value for name, value in locals().items() if name in NetworkConfig.model_fields}
         super().__init__()
         self.config = load_settings(NetworkConfig, arguments)
-        self.total_strides = _total_strides(self.config)
+        # an attribute, not the property each time: torch.compile cannot trace through pydantic
+        self.total_strides = self.config.total_strides
+        self._strides = {level_name(level): stride for level, stride in enumerate(self.total_strides, start=1)}
+        self._upsampled_signal = GATES[self.config.gate or "grid"].signal == "upsampled"
         layers = Layers(self.config.spatial_dims, self.config.norm, self.config.activation)
         self._build_encoder(layers)
         gates = self._build_decoder(layers)
@@ -118,7 +123,7 @@ class AttentionUNet(nn.Module):
             skip = skips[name]
             up = self.upsamplers[name](y, skip.shape[2:])
             if name in self.gates:
-                signal = up if self.config.gate == "additive" else coarse
+                signal = up if self._upsampled_signal else coarse
                 skip, alphas[name] = self.gates[name](skip, signal, given.get(name))
             y = coarse = features[name] = stage(torch.cat([skip, up], dim=1))
 
@@ -135,26 +140,26 @@ class AttentionUNet(nn.Module):
 
     def _build_encoder(self, layers: Layers) -> None:
         config = self.config
-        self.encoder = nn.ModuleDict({"level1": Stage(layers, config, config.in_channels, 1)})
+        self.encoder = nn.ModuleDict({_FINEST: Stage(layers, config, config.in_channels, 1)})
         for level, stride in enumerate(config.strides, start=2):
             inputs = config.channels[level - 2]
-            self.encoder[f"level{level}"] = Stage(layers, config, inputs, level, stride=stride)
+            self.encoder[level_name(level)] = Stage(layers, config, inputs, level, stride=stride)
 
     def _build_decoder(self, layers: Layers) -> list[AttentionGate | CombinedGates]:
         config, gates = self.config, []
         self.upsamplers, self.gates, self.decoder = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         deepest = len(config.channels) - 1
         for level in range(deepest, 0, -1):
-            name, skip, coarse = f"level{level}", config.channels[level - 1], config.channels[level]
+            name, skip, coarse = level_name(level), config.channels[level - 1], config.channels[level]
             stride, kernel = config.strides[level - 1], config.kernel_sizes[level - 1]
             up = Upsample(layers, config.upsample, coarse, skip, stride=stride, kernel=kernel)
             self.upsamplers[name] = up
             self.decoder[name] = Stage(layers, config, skip + up.out_channels, level)
             if level in config.gate_widths:
-                signal = up.out_channels if config.gate == "additive" else coarse
+                signal = up.out_channels if self._upsampled_signal else coarse
                 gates.append(build_gate(layers, config, level, signal))
                 self.gates[name] = gates[-1]
-        signalled = config.gate in ("grid", "multi") and deepest in config.gate_widths
+        signalled = deepest in config.gate_widths and not self._upsampled_signal
         bottleneck = config.channels[-1]
         self.gating = ConvNorm(layers, bottleneck, bottleneck) if signalled else nn.Identity()
         return gates
@@ -162,7 +167,7 @@ class AttentionUNet(nn.Module):
     def _build_heads(self, layers: Layers) -> None:
         config, classes = self.config, self.config.out_channels
         headed = config.channels[: 1 if config.deep_supervision == "none" else -1]
-        heads = {f"level{level}": layers.conv(width, classes) for level, width in enumerate(headed, start=1)}
+        heads = {level_name(level): layers.conv(width, classes) for level, width in enumerate(headed, start=1)}
         self.heads = nn.ModuleDict(heads)
         if config.deep_supervision == "fused":
             self.fuse = layers.conv(len(heads) * classes, classes)
@@ -184,38 +189,29 @@ class AttentionUNet(nn.Module):
             if name not in self.gates:
                 known = ", ".join(sorted(self.gates)) or "none"
                 raise DataError(f"attention was given for {name!r}, the gates are: {known}", hint="name one of these")
-            expected = (len(x), 2 if self.config.gate == "multi" else 1, *self._size_at(name, x.shape[2:]))
+            expected = (len(x), self.config.maps_per_gate, *self._size_at(name, x.shape[2:]))
             if tuple(alpha.shape) != expected:
                 raise DataError(f"attention of {name} has shape {tuple(alpha.shape)}, expected {expected}")
         return attention
 
     def _logits(self, features: dict[str, Tensor]) -> Tensor:
-        finest = features["level1"]
+        finest = features[_FINEST]
         if self.config.deep_supervision != "fused":
-            return self.heads["level1"](finest)
+            return self.heads[_FINEST](finest)
         logits = [resize(head(features[name]), finest.shape[2:]) for name, head in self.heads.items()]
         return self.fuse(torch.cat(logits, dim=1))
 
     def _auxiliary(self, features: dict[str, Tensor], size: Sequence[int]) -> tuple[Tensor, ...]:
         if self.config.deep_supervision != "auxiliary":
             return ()
-        coarser = [(name, head) for name, head in self.heads.items() if name != "level1"]
+        coarser = [(name, head) for name, head in self.heads.items() if name != _FINEST]
         return tuple(crop(head(features[name]), self._size_at(name, size)) for name, head in coarser)
 
     def _crop_attention(self, attention: dict[str, Tensor], size: Sequence[int]) -> dict[str, Tensor]:
         return {name: crop(attention[name], self._size_at(name, size)) for name in sorted(attention)}
 
     def _size_at(self, name: str, size: Sequence[int]) -> tuple[int, ...]:
-        strides = self.total_strides[int(name.removeprefix("level")) - 1]
-        return tuple(-(-length // stride) for length, stride in zip(size, strides, strict=True))
-
-
-def _total_strides(config: NetworkConfig) -> tuple[tuple[int, ...], ...]:
-    """Downsampling of each level against the input, finest first."""
-    return tuple(
-        tuple(math.prod(stride[axis] for stride in config.strides[:level]) for axis in range(config.spatial_dims))
-        for level in range(len(config.channels))
-    )
+        return tuple(-(-length // stride) for length, stride in zip(size, self._strides[name], strict=True))
 
 
 def in_layout(network: AttentionUNet, layout: torch.memory_format) -> AttentionUNet:

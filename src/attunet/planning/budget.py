@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from attunet.config import Gate
+from attunet.gates import Gate
 from attunet.planning.hardware import Machine
 
 __all__ = ["BUDGETS", "Budget", "Dials", "Preset", "Resolution", "Size"]

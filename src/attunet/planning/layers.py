@@ -8,6 +8,7 @@ from math import prod
 from typing import NamedTuple
 
 from attunet.config import NetworkConfig
+from attunet.gates import GATES
 
 __all__ = ["Layer", "count_flops", "count_parameters", "layers_of"]
 
@@ -54,18 +55,10 @@ def count_flops(network: NetworkConfig, patch: Sequence[int]) -> int:
     A multiply-add counts as two. Convolutions only, as torch counts them; norms, activations and interpolation, which
     are few, are left out, and so are the auxiliary logits, which only a training computes.
     """
-    size = [-(-length // step) * step for length, step in zip(patch, _strides_to(network, -1), strict=False)]
-    voxels = [
-        prod(length // step for length, step in zip(size, _strides_to(network, level), strict=True))
-        for level in range(len(network.channels))
-    ]
+    strides = network.total_strides
+    size = [-(-length // step) * step for length, step in zip(patch, strides[-1], strict=False)]
+    voxels = [prod(length // step for length, step in zip(size, stride, strict=True)) for stride in strides]
     return 2 * sum(layer.operations * voxels[layer.level - 1] for layer in layers_of(network))
-
-
-def _strides_to(network: NetworkConfig, level: int) -> tuple[int, ...]:
-    """Downsampling of a level, counted from 0, against the input; -1 is the deepest."""
-    strides = network.strides[: level if level >= 0 else None]
-    return tuple(prod(stride[axis] for stride in strides) for axis in range(network.spatial_dims))
 
 
 def layers_of(network: NetworkConfig) -> Iterator[Layer]:
@@ -113,7 +106,7 @@ def _stage(network: NetworkConfig, inputs: int, level: int, *, strided: bool = F
 
 def _gating(network: NetworkConfig) -> Iterator[Layer]:
     deepest = len(network.channels) - 1
-    if network.gate in ("grid", "multi") and deepest in network.gate_widths:
+    if network.gate and GATES[network.gate].signal == "coarse" and deepest in network.gate_widths:
         width = network.channels[-1]
         yield _conv_norm(network, width, width).on(deepest + 1, kept=_doubled(network) * width)
 
@@ -134,17 +127,19 @@ def _upsampling(network: NetworkConfig, level: int) -> tuple[int, tuple[Layer, .
 
 
 def _gates(network: NetworkConfig, level: int, up: int) -> Iterator[Layer]:
-    if level not in network.gate_widths:
+    if not network.gate or level not in network.gate_widths:
         return
+    kind = GATES[network.gate]
     skip, coarse = network.channels[level - 1 : level + 1]
-    inner, count = network.gate_widths[level], 2 if network.gate == "multi" else 1
-    if network.gate == "additive":
-        parts = (_conv_norm(network, *pair) for pair in ((skip, inner), (up, inner), (inner, 1)))
-        yield sum(parts, _Cost()).on(level, kept=3 * inner)
+    inner, count = network.gate_widths[level], kind.maps
+    on_skip = kind.signal == "upsampled"
+    signal, stride = (up, ()) if on_skip else (coarse, network.strides[level - 1])
+    if kind.normalized:
+        cost = sum((_conv_norm(network, *pair) for pair in ((skip, inner), (signal, inner), (inner, 1))), _Cost())
     else:
-        theta = _conv(skip, inner, network.strides[level - 1], bias=False)
-        cost = theta + _conv(coarse, inner) + _conv(inner, 1)
-        yield (cost * count).on(level + 1, kept=count * 2 * inner)
+        cost = _conv(skip, inner, stride, bias=False) + _conv(signal, inner) + _conv(inner, 1)
+    kept = (3 if kind.normalized else 2) * inner
+    yield (cost * count).on(level if on_skip else level + 1, kept=count * kept)
     projected = _conv_norm(network, skip, skip) if network.gate_projection else _Cost()
     joined = network.gate_projection or count > 1
     combined = _conv_norm(network, count * skip, skip) if joined else _Cost()

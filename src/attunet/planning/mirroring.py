@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from attunet.config import mirrored_order
 from attunet.planning.fingerprint import Fingerprint
 from attunet.planning.lateral import Lateral, lateral_labels
 from attunet.planning.order import Orders, label_orders
@@ -71,7 +72,7 @@ def _refusal(
     np.fill_diagonal(considered, False)
     for one, other in _pairs(orders.unknown & considered):
         return _too_few(orders, one, other), ()
-    other_side = _permutation(orders, swaps)
+    other_side = mirrored_order(orders.names, swaps)
     mirrored = -orders.signs[axis][np.ix_(other_side, other_side)]
     for one, other in _pairs((orders.signs[axis] > 0) & (mirrored <= 0) & considered):
         return _why_fixed(orders, one, other, _PICTURE[axis] if pictures else _ANATOMY[axis]), ()
@@ -83,11 +84,6 @@ def _pairs(where: np.ndarray) -> list[tuple[int, int]]:
     last = len(where) - 1
     found = [(int(one), int(other)) for one, other in np.argwhere(where)]
     return sorted(found, key=lambda pair: last in pair)
-
-
-def _permutation(orders: Orders, swaps: tuple[tuple[str, str], ...]) -> list[int]:
-    partner = {**dict(swaps), **{right: left for left, right in swaps}}
-    return [orders.names.index(partner.get(name, name)) for name in orders.names]
 
 
 def _too_few(orders: Orders, one: int, other: int) -> str:

@@ -8,8 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from attunet.config import Gate, NetworkConfig, Plan, Preprocessing
+from attunet.config import NetworkConfig, Plan, Preprocessing
 from attunet.errors import ConfigError
+from attunet.gates import Gate
 from attunet.networks import default_network, listing_network, paper_network
 from attunet.planning.budget import BUDGETS, Budget, Dials
 from attunet.planning.fingerprint import Fingerprint

@@ -10,6 +10,7 @@ import numpy as np
 from attunet.data.volume import Array, Volume
 from attunet.errors import GeometryError
 from attunet.evaluation.scores import foreground
+from attunet.gates import attention_map_names
 from attunet.report.views import Plane, canonicalise, cut, focus, planes_of, window
 
 __all__ = ["OverlayData", "overlay_data"]
@@ -111,10 +112,9 @@ def overlay_data(
 
 def _maps(gates: Mapping[str, Array]) -> dict[str, Array]:
     """Each map by name, from each gate's maps (maps, I, J, K)."""
-    found = {}
+    found: dict[str, Array] = {}
     for gate, maps in gates.items():
-        for number, alpha in enumerate(maps, start=1):
-            found[gate if len(maps) == 1 else f"{gate}.{number}"] = alpha
+        found |= zip(attention_map_names(gate, len(maps)), maps, strict=True)
     return found
 
 

@@ -82,8 +82,7 @@ class _Trained:
 
 def _total_stride(plan: Plan) -> tuple[int, ...]:
     """The smallest patch that the network halves evenly, with three axes."""
-    dims = plan.network.spatial_dims
-    return (*(prod(step[axis] for step in plan.network.strides) for axis in range(dims)), 1)[:3]
+    return (*plan.network.total_strides[-1], 1)[:3]
 
 
 def _affordable(plan: Plan, stride: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:

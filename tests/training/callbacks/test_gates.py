@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from attunet.training.callbacks.gates import GateWatch, gate_statistics, map_names
+from attunet.training.callbacks.gates import GateWatch, gate_statistics
 from attunet.training.callbacks.history import History
 from attunet.training.module import TrainingModule
 from attunet.training.paths import FoldPaths
@@ -133,11 +133,6 @@ def test_a_resumed_training_does_not_say_it_again(watch):
     again.load_state_dict(watch.state_dict())
     epoch(again, gate(0.99))
     assert len(watch.told) == 1
-
-
-def test_names_of_maps():
-    assert map_names("level3", 1) == ["level3"]
-    assert map_names("level3", 2) == ["level3.1", "level3.2"]
 
 
 def test_a_training_logs_its_gates_and_warns_of_those_that_do_nothing(

@@ -9,11 +9,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from attunet.config import Plan, Refinement
+from attunet.config import Refinement
 from attunet.data.volume import Array, Volume
 from attunet.errors import ConfigError
 from attunet.evaluation.scores import score_case, scored_labels
 from attunet.evaluation.summary_file import plain
+from attunet.gates import MAX_MAPS, attention_map_names
 from attunet.inference.engines.engine import Engine, EngineOutput
 from attunet.inference.member import Member, Pass
 from attunet.inference.segmenter import Segmenter
@@ -111,7 +112,7 @@ class AblatedEngine:
 
 def gates_of(segmenter: Segmenter) -> tuple[str, ...]:
     """Its gates, finest first: level2, level3; of several members MEMBER/level2, as in its predictions."""
-    return tuple(f"{prefix}{gate}" for prefix, member in prefixed(segmenter) for gate in _levels(member.plan))
+    return tuple(f"{prefix}{gate}" for prefix, member in prefixed(segmenter) for gate in member.plan.network.gate_names)
 
 
 def prefixed(segmenter: Segmenter) -> list[tuple[str, Member]]:
@@ -131,7 +132,7 @@ def with_gates_replaced(
     """
     members = []
     for prefix, member in prefixed(segmenter):
-        mine = [gate for gate in _levels(member.plan) if f"{prefix}{gate}" in gates]
+        mine = [gate for gate in member.plan.network.gate_names if f"{prefix}{gate}" in gates]
         known = {name.removeprefix(prefix): mean for name, mean in (means or {}).items() if name.startswith(prefix)}
         engines = tuple(
             AblatedEngine(engine, replacement, mine, means=known) if mine else engine for engine in member.engines
@@ -140,15 +141,11 @@ def with_gates_replaced(
     return replace(segmenter, members=tuple(members))
 
 
-def _levels(plan: Plan) -> tuple[str, ...]:
-    return tuple(f"level{level}" for level in plan.network.gate_widths)
-
-
 def _values(replacement: str, gate: str, means: Mapping[str, float]) -> tuple[float, ...] | None:
     """The constant of each of the gate's maps, or one for all; None for "shuffled"."""
     if replacement != "mean":
         return {"one": (1.0,), "zero": (0.0,)}.get(replacement)
-    found = tuple(means[name] for name in (gate, f"{gate}.1", f"{gate}.2") if name in means)
+    found = tuple(means[name] for name in (gate, *attention_map_names(gate, MAX_MAPS)) if name in means)
     if not found:
         raise ConfigError(
             f"there is no mean of gate {gate}, only of {', '.join(means) or 'none'}",

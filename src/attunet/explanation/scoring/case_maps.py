@@ -19,6 +19,7 @@ from attunet.data.volume import Affine, Volume
 from attunet.explanation.scoring.organs import Box, Organs
 from attunet.explanation.scoring.scores import METRICS, Floats, map_statistics, score_organs
 from attunet.explanation.scoring.summary import OTHER_CASES, AttentionScores
+from attunet.gates import attention_map_names
 
 __all__ = [
     "MAPS_PER_CASE",
@@ -40,8 +41,7 @@ def named_maps(attention: Mapping[str, Volume]) -> dict[str, Volume]:
     """Every map on its own, (1, I, J, K): a gate of one map as "level3", of two as "level3.1" and "level3.2"."""
     named = {}
     for gate, volume in attention.items():
-        for index in range(volume.channels):
-            name = gate if volume.channels == 1 else f"{gate}.{index + 1}"
+        for index, name in enumerate(attention_map_names(gate, volume.channels)):
             named[name] = volume.with_array(volume.array[index : index + 1])
     return named
 

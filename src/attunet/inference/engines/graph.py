@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from attunet.errors import EngineError
+from attunet.gates import is_level_name
 
 __all__ = ["accept_attention", "gate_outputs", "input_names", "shuffle_weights"]
 
@@ -19,7 +20,7 @@ _ARITHMETIC = ("Add", "Multiply", "Subtract", "Divide")
 
 def gate_outputs(model: Any) -> dict[str, Any]:
     """The outputs that carry attention, by gate ("level2", ...)."""
-    return {name: port for port in model.outputs for name in port.get_names() if name.startswith("level")}
+    return {name: port for port in model.outputs for name in port.get_names() if is_level_name(name)}
 
 
 def input_names(gate: str, maps: int) -> tuple[str, list[str]]:

@@ -69,7 +69,7 @@ class Needs:
     def _maps(self, task: Task) -> list[int]:
         """Of each gate whose attention is stitched, the maps."""
         network = task.member.plan.network
-        return [2 if network.gate == "multi" else 1] * len(network.gate_widths) if self.how.attention else []
+        return [network.maps_per_gate] * len(network.gate_widths) if self.how.attention else []
 
     def _row(self, task: Task, band: Band) -> tuple[int, int]:
         """Of the original grid in a band: of the content only, unless members must meet on the same rows."""

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from attunet.config import Plan
 from attunet.data.resample import resize
 from attunet.files import staged
+from attunet.gates import attention_map_names
 from attunet.training.callbacks.film_files import Frame, small_shape, write_film
-from attunet.training.callbacks.gates import map_names
 from attunet.training.callbacks.schedule import Schedule
 from attunet.training.paths import FoldPaths
 from attunet.training.store import StoredCase
@@ -73,7 +73,9 @@ class EpochFilm(pl.Callback):
         for gate, maps in attention.items():
             small = resize(maps, small_shape(maps.shape[1:]), antialias=True)
             bytes_of = np.rint(np.clip(small, 0, 1) * 255).astype(np.uint8)
-            self._shots += [Shot(case.id, *named) for named in zip(map_names(gate, len(maps)), bytes_of, strict=True)]
+            self._shots += [
+                Shot(case.id, *named) for named in zip(attention_map_names(gate, len(maps)), bytes_of, strict=True)
+            ]
 
     def shots(self) -> list[Shot]:
         """What this process took since it was last asked."""

@@ -10,11 +10,12 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from attunet.gates import attention_map_names
 from attunet.training.callbacks.history import History
 from attunet.training.callbacks.schedule import Schedule
 from attunet.training.module import TrainingModule
 
-__all__ = ["GateStatistics", "GateWatch", "gate_statistics", "map_names"]
+__all__ = ["GateStatistics", "GateWatch", "gate_statistics"]
 
 _CLOSED, _OPEN = 0.05, 0.95
 _EVERY = 5
@@ -46,11 +47,6 @@ class GateStatistics:
         return {f"gate_{name}_{key}": round(value, 5) for key, value in found.items()}
 
 
-def map_names(gate: str, maps: int) -> list[str]:
-    """The name of each map of a gate: its own when it has one, else level3.1, level3.2."""
-    return [gate] if maps == 1 else [f"{gate}.{index}" for index in range(1, maps + 1)]
-
-
 def gate_statistics(steps: list[Mapping[str, Tensor]]) -> dict[str, GateStatistics]:
     """The figures of every map, from those of some steps (see `_measured`), all of which count the same."""
     found: dict[str, GateStatistics] = {}
@@ -61,7 +57,7 @@ def gate_statistics(steps: list[Mapping[str, Tensor]]) -> dict[str, GateStatisti
         variance = variance + figures[:, 0].var(0, correction=0)
         largest = figures[:, 4].amax(0)
         rows = torch.stack([mean, variance.sqrt(), closed, opened, largest], 1).tolist()
-        names = map_names(gate, len(rows))
+        names = attention_map_names(gate, len(rows))
         found |= {name: GateStatistics(*row) for name, row in zip(names, rows, strict=True)}
     return found
 

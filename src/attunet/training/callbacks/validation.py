@@ -15,7 +15,6 @@ from attunet.config import Plan, TrainingConfig
 from attunet.data.preprocess import IGNORED
 from attunet.data.volume import Array
 from attunet.inference.engines.torch_engine import TorchEngine
-from attunet.inference.member import gate_strides
 from attunet.inference.windows.sliding_window import sliding_window
 from attunet.nn.weights import save_weights
 from attunet.training.callbacks.film import EpochFilm
@@ -136,7 +135,7 @@ class FullVolumeValidation(pl.Callback):
             plan.patch_size,
             classes=len(plan.outputs),
             attention=watched,
-            strides=gate_strides(plan),
+            strides=plan.level_strides,
         )
         if watched:
             self._film.take(case, stitched.attention)

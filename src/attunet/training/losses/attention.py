@@ -38,7 +38,8 @@ class AttentionLoss(nn.Module):
             )
         self._supervision, self._sparsity = config.attention_supervision, config.attention_sparsity
         self._reach = _reach(plan, config.attention_dilation)
-        self._strides = _total_strides(plan)
+        dims = plan.network.spatial_dims
+        self._strides = {name: stride[:dims] for name, stride in plan.level_strides.items()}
         self._members = nn.Buffer(_member_table(plan), persistent=False)
 
     def forward(self, attention: dict[str, Tensor], label: Tensor, known: Tensor | None = None) -> Tensor:
@@ -119,15 +120,6 @@ def _reach(plan: Plan, millimetres: float) -> tuple[int, ...]:
     """Voxels of each axis of a patch within that distance."""
     spacing = plan.preprocessing.spacing[: plan.network.spatial_dims]
     return tuple(math.floor(millimetres / size + 1e-6) for size in spacing)
-
-
-def _total_strides(plan: Plan) -> dict[str, tuple[int, ...]]:
-    """Voxels of the patch in one of each gate's grid."""
-    strides, dims = plan.network.strides, range(plan.network.spatial_dims)
-    return {
-        f"level{level}": tuple(math.prod(stride[axis] for stride in strides[: level - 1]) for axis in dims)
-        for level in plan.network.gate_widths
-    }
 
 
 def _member_table(plan: Plan) -> Tensor:

@@ -160,10 +160,7 @@ def _exchange(plan: Plan) -> torch.Tensor | None:
     if not plan.mirror_swaps:
         return None
     table = torch.arange(IGNORED + 1, dtype=torch.uint8)
-    names = list(plan.labels)
-    for one, other in plan.mirror_swaps:
-        pair = [names.index(one), names.index(other)]
-        table[pair] = table[pair[::-1]]
+    table[: len(plan.labels)] = torch.tensor(plan.mirrored_labels, dtype=torch.uint8)
     return table
 
 

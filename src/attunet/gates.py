@@ -1,0 +1,54 @@
+"""The kinds of attention gate, in one table, and the names of gates and of their attention maps. Knows no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["GATES", "MAX_MAPS", "Gate", "GateKind", "attention_map_names", "is_level_name", "level_name"]
+
+Gate = Literal["grid", "multi", "additive"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateKind:
+    """One kind of gate: what the network builds, what planning counts, what help says.
+
+    Args:
+        summary: one line for help and the reference pages.
+        maps: coefficients per voxel of the skip; each has layers of its own.
+        signal: the gating signal: "coarse", the decoder feature of the next coarser level before upsampling, so that
+            theta has the level's stride; "upsampled", the same feature on the skip's grid, so that theta has none.
+        normalized: whether theta, phi and psi are each followed by the network's norm. Without, theta has no bias.
+    """
+
+    summary: str
+    maps: int
+    signal: Literal["coarse", "upsampled"]
+    normalized: bool
+
+
+GATES: dict[Gate, GateKind] = {
+    "grid": GateKind(summary="the paper's", maps=1, signal="coarse", normalized=False),
+    "multi": GateKind(summary="two of the paper's, combined", maps=2, signal="coarse", normalized=False),
+    "additive": GateKind(summary="the popular listing's", maps=1, signal="upsampled", normalized=True),
+}
+
+MAX_MAPS = max(kind.maps for kind in GATES.values())
+
+_LEVEL = "level"
+
+
+def level_name(level: int) -> str:
+    """The name of a level, 1 the finest, and of the gate on its skip: level1, level2, ..."""
+    return f"{_LEVEL}{level}"
+
+
+def is_level_name(name: str) -> bool:
+    """Whether this is what `level_name` returns."""
+    return name.startswith(_LEVEL) and name.removeprefix(_LEVEL).isdigit()
+
+
+def attention_map_names(gate: str, maps: int) -> list[str]:
+    """The name of each map of a gate: the gate's own when there is one, else level3.1, level3.2, ..."""
+    return [gate] if maps == 1 else [f"{gate}.{index}" for index in range(1, maps + 1)]
