@@ -14,7 +14,7 @@ from attunet.errors import DatasetError
 
 
 def dataset(*cases: Case) -> Dataset:
-    return Dataset(Path("set"), "plain", cases, None, (), None)
+    return Dataset(root=Path("set"), layout="plain", cases=cases)
 
 
 def case(id: str, group: str | None = None, split: str | None = None, *, labelled: bool = True) -> Case:

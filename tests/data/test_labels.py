@@ -50,7 +50,9 @@ def test_the_background_is_zero_unless_named():
 
 def dataset(names, *, annotated=None, regions=None, ignore=None):
     case = Case("a", (Path("a.nii"),), Path("a_l.nii"), annotated=annotated)
-    return Dataset(Path("x"), "csv", (case,), names, (), ignore, regions=regions or {})
+    return Dataset(
+        root=Path("x"), layout="csv", cases=(case,), label_names=names, ignore_label=ignore, regions=regions or {}
+    )
 
 
 BRATS = dataset({"background": 0, "whole": 1, "core": 3}, regions={"whole": (1, 2, 3), "core": (2, 3)}, ignore=9)

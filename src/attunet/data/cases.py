@@ -1,20 +1,16 @@
-"""Cases: finding them, and reading their images and labels on one grid."""
+"""Cases: reading their images and labels on one grid."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from attunet.data.alignment import TOLERANCE_MM, GeometryPolicy, align_label, check_same_grid
 from attunet.data.dataset import Case, Dataset, Problem
-from attunet.data.formats import read_label, read_volume, stem_of
-from attunet.data.formats.dicom import CONVERT, series_in
+from attunet.data.formats import read_label, read_volume
 from attunet.data.layouts import read_dataset
-from attunet.data.layouts.image_files import by_channel, channel_of, image_files
+from attunet.data.layouts.image_files import find_cases
 from attunet.data.volume import Volume
-from attunet.errors import DatasetError, LabelError
+from attunet.errors import LabelError
 
 __all__ = [
     "Case",
@@ -30,9 +26,9 @@ __all__ = [
 
 
 def read_case_image(case: Case, *, tolerance_mm: float = TOLERANCE_MM) -> Volume:
-    """The image of a case, the channels of its files one after the other on the grid of the first.
+    """Read the image of a case, the channels of its files in order, on the grid of the first file.
 
-    Raises: FormatError when a file cannot be read, GeometryError when the files lie on different grids.
+    Raises: FormatError when a file cannot be read, GeometryError when the files are on different grids.
     """
     volumes = [read_volume(path) for path in case.images]
     first = volumes[0]
@@ -52,10 +48,16 @@ def read_case_label(
     geometry: GeometryPolicy = "fail",
     tolerance_mm: float = TOLERANCE_MM,
 ) -> Volume:
-    """The label of a case on the grid of its image: one channel of integers, values as in the file.
+    """Read the label of a case.
 
-    Args: the image, if it has been read already; what to do when the grids differ (see `align_label`).
-    Raises: FormatError, LabelError when the case has no label or it holds no whole numbers, GeometryError.
+    Args:
+        case: the case.
+        image: its image; None: it is read from its files.
+        geometry: what to do when the grids of label and image differ, see `align_label`.
+        tolerance_mm: largest distance between the same corner voxels that counts as one grid, mm.
+    Returns: one channel of integers on the grid of the image, values as in the file.
+    Raises: LabelError when the case has no label or the values are not whole numbers, FormatError when a file
+        cannot be read, GeometryError when the label cannot be aligned with the image.
     """
     if case.label is None:
         raise LabelError(f"case {case.id} has no label", hint="add its mask, or leave the case out")
@@ -65,48 +67,9 @@ def read_case_label(
 
 
 def read_case(case: Case, *, geometry: GeometryPolicy = "fail") -> tuple[Volume, Volume | None]:
-    """Image and label of a case on one grid; None for the label of a case that has none.
+    """Read image and label of a case on one grid; the label is None where the case has none.
 
     Raises: as `read_case_image` and `read_case_label`.
     """
     image = read_case_image(case)
     return image, None if case.label is None else read_case_label(case, image, geometry=geometry)
-
-
-def find_cases(paths: Sequence[Path], channels: int) -> tuple[Case, ...]:
-    """The cases to predict in files and folders, in the order given; a folder's files sorted by name.
-
-    Files named CASE_0000, CASE_0001 are the channels of one case if the model wants several and all are named
-    so; for a model of one channel, _0000 is dropped from the id when all carry it. A file that is named
-    itself is taken whatever its suffix, so that reading it can say what is wrong with it.
-    Raises: DatasetError when a path is missing, a folder holds no image or two files would share an id.
-    """
-    files = list(dict.fromkeys(file for path in paths for file in _files(path)))
-    named = [channel_of(file) for file in files]
-    if files and all(name is not None and name[1] < channels for name in named):
-        grouped = by_channel(files)
-        return tuple(
-            Case(id, tuple(numbered[number] for number in sorted(numbered)), None) for id, numbered in grouped.items()
-        )
-    cases: dict[str, Case] = {}
-    for file in files:
-        id = stem_of(file)
-        if id in cases:
-            raise DatasetError(
-                f"{cases[id].images[0]} and {file} would both be written as {id}",
-                hint="predict them into two folders, or rename one",
-            )
-        cases[id] = Case(id, (file,), None)
-    return tuple(cases.values())
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise DatasetError(f"there is no file or folder {path}", hint="check the path")
-    if files := image_files(path):
-        return files
-    if series_in(path) or any(series_in(entry) for entry in path.iterdir() if entry.is_dir()):
-        raise DatasetError(f"{path} holds DICOM files, which are not read yet", hint=CONVERT)
-    raise DatasetError(f"the folder {path} holds no image of a known format", hint="name a folder with image files")

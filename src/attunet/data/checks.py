@@ -1,10 +1,12 @@
-"""Looking through a whole data set: the facts of every case, and every problem with its remedy."""
+"""Inspecting a data set: the facts of every case, and every problem with its remedy."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from attunet.data.alignment import TOLERANCE_MM, GeometryPolicy, align_label, describe_mismatch, grid_distance
 from attunet.data.cases import read_case_image
@@ -23,7 +25,13 @@ WORKERS = 2
 
 @dataclass(frozen=True)
 class Inspection:
-    """Facts of the readable cases, and everything found, by case: problems and notices."""
+    """What the inspection of a data set found.
+
+    Args:
+        dataset: the data set.
+        facts: facts of the cases whose image can be read.
+        problems: problems first, then warnings.
+    """
 
     dataset: Dataset
     facts: tuple[CaseFacts, ...]
@@ -31,33 +39,56 @@ class Inspection:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing but notices was found."""
-        return all(problem.severity == "notice" for problem in self.problems)
+        """Whether there are no problems, except for warnings."""
+        return all(problem.severity == "warning" for problem in self.problems)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that was found, as JSON values; no number in it is NaN or infinite."""
+        dataset = self.dataset
+        return {
+            "dataset": str(dataset.root),
+            "layout": dataset.layout,
+            "channel_names": dataset.channel_names,
+            "labels": dataset.label_names,
+            "regions": dataset.regions,
+            "ignore_label": dataset.ignore_label,
+            "cases_found": len(dataset.cases),
+            "partly_labelled": {case.id: case.annotated for case in dataset.cases if case.annotated is not None},
+            "clean": self.clean,
+            "cases": [asdict(facts) for facts in self.facts],
+            "problems": [asdict(problem) for problem in self.problems],
+        }
+
+    def to_json(self) -> str:
+        """`to_dict` as text."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
 
 
 def inspect(
     dataset: Dataset, *, geometry: GeometryPolicy = "fail", advance: Callable[[], None] | None = None
 ) -> Inspection:
-    """Read every case of a data set and compare them.
+    """Read every case of a data set, and check each case and the whole.
 
     Args:
-        geometry: the policy for labels on another grid than their image; what it settles is a notice.
-        advance: called once after each case, in the caller's thread.
+        dataset: the data set.
+        geometry: what to do with labels on another grid than their image; what it resolves is a warning.
+        advance: called after each case, in the caller's thread.
+    Returns: the facts of the cases, and problems with their remedies.
     """
     facts: list[CaseFacts] = []
     problems = list(dataset.problems)
     with ThreadPoolExecutor(WORKERS) as pool:
-        for found, issues in pool.map(lambda case: _look(case, dataset, geometry), dataset.cases):
-            facts.extend([found] if found else [])
-            problems.extend(issues)
+        for case_facts, case_problems in pool.map(lambda case: _check_case(case, dataset, geometry), dataset.cases):
+            facts.extend([case_facts] if case_facts else [])
+            problems.extend(case_problems)
             if advance is not None:
                 advance()
     problems.extend(check_dataset(dataset, facts))
     return Inspection(dataset, tuple(facts), tuple(sorted(problems, key=lambda problem: problem.severity != "problem")))
 
 
-def _look(case: Case, dataset: Dataset, geometry: GeometryPolicy) -> tuple[CaseFacts | None, list[Problem]]:
-    """Everything that one case says by itself."""
+def _check_case(case: Case, dataset: Dataset, geometry: GeometryPolicy) -> tuple[CaseFacts | None, list[Problem]]:
+    """The facts and problems of one case by itself; no facts when its image cannot be read."""
     try:
         image = read_case_image(case)
     except AttunetError as error:
@@ -65,16 +96,13 @@ def _look(case: Case, dataset: Dataset, geometry: GeometryPolicy) -> tuple[CaseF
     facts = gather_facts(case.id, image)
     problems = list(_image_problems(facts))
     if case.label is None:
-        return facts, [
-            *problems,
-            Problem(case.id, "label missing", "has no label", "add its mask or leave it out"),
-        ]
+        return facts, [*problems, Problem(case.id, "label missing", "has no label", "add its mask or leave it out")]
     try:
         label = read_label(case.label)
         aligned = align_label(label, image, case.id, geometry=geometry)
     except AttunetError as error:
         return facts, [*problems, _from_error(case, "grid mismatch", error)]
-    problems.extend(_settled(case, label, image, geometry))
+    problems.extend(_resolved_mismatch(case, label, image, geometry))
     facts = replace(facts, labels=count_labels(aligned.array))
     return facts, [*problems, *_label_problems(case, facts, dataset)]
 
@@ -107,14 +135,14 @@ def _image_problems(facts: CaseFacts) -> Iterator[Problem]:
         )
 
 
-def _settled(case: Case, label: Volume, image: Volume, geometry: GeometryPolicy) -> Iterator[Problem]:
+def _resolved_mismatch(case: Case, label: Volume, image: Volume, geometry: GeometryPolicy) -> Iterator[Problem]:
     if grid_distance(label, image) > TOLERANCE_MM:
         yield Problem(
             case.id,
             "grid mismatch",
             f"label and image differ: {describe_mismatch(label, image)}",
-            f"settled by --geometry {geometry}; look at the result",
-            "notice",
+            f"resolved by --geometry {geometry}; check the result",
+            "warning",
         )
 
 
@@ -126,7 +154,7 @@ def _label_problems(case: Case, facts: CaseFacts, dataset: Dataset) -> Iterator[
         yield Problem(
             case.id,
             "lossy label",
-            f"the label is a {suffix} file with {len(values)} values; saving in it changes values",
+            f"the label is a {suffix} file with {len(values)} values; this format changes values when it is saved",
             f"save the mask as {mask_suffix(suffix)} from its source",
         )
     if values <= {background, dataset.ignore_label}:
@@ -144,11 +172,11 @@ def _label_problems(case: Case, facts: CaseFacts, dataset: Dataset) -> Iterator[
             f"the label holds {', '.join(map(str, unexpected[:8]))}, which the data set does not declare",
             "declare the values under labels in dataset.json or the CSV file, or correct the label file",
         )
-    annotated, listed = annotated_values(case, dataset), ", ".join(case.annotated or ())
-    if annotated is not None and (surplus := sorted(values - annotated - {background, dataset.ignore_label})):
+    annotated, names = annotated_values(case, dataset), ", ".join(case.annotated or ())
+    if annotated is not None and (unlisted := sorted(values - annotated - {background, dataset.ignore_label})):
         yield Problem(
             case.id,
             "label not listed",
-            f"the label holds {', '.join(map(str, surplus[:8]))}, listed are only {listed}",
-            "name them in the column labels, or remove them from the label file",
+            f"the label holds {', '.join(map(str, unlisted[:8]))}, but only {names} is listed for this case",
+            "list them in the column labels, or remove them from the label file",
         )

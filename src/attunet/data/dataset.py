@@ -1,4 +1,4 @@
-"""What a folder of labelled scans is, once recognised: a list of cases and the names that belong to them."""
+"""A data set as it was read: its cases, the names of its labels and channels, and its problems."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Case:
     Args:
         id: unique in its data set, usable as a file name.
         images: one file per channel, or one file that holds all channels.
-        label: the mask, None when there is none.
-        group: cases of one group (a patient) never lie on both sides of a fold; None is a group of its own.
-        split: train, val or test where the user decided it.
-        annotated: names of the labels that were annotated in this case; None when all were.
+        label: the mask; None when there is none.
+        group: the patient; cases of one group are never on both sides of a fold. None: a group of its own.
+        split: train, val or test where the data set decides it; None: left to the folds.
+        annotated: names of the labels that were annotated in this case; None: all of them.
     """
 
     id: str
@@ -35,40 +35,42 @@ class Problem:
     """Something about a data set that its owner should know.
 
     Args:
-        case: id of the case, empty when it concerns the whole set.
-        kind: a fixed word or two to filter by.
-        message: what was found; remedy: what to do.
-        severity: a notice is handled by the product, a problem is not.
+        case: id of the case, empty when the problem concerns the whole data set.
+        kind: a fixed word or two to filter by, such as "grid mismatch".
+        message: what was found.
+        remedy: what to do about it.
+        severity: a warning needs no repair, because the product handles it; a problem does.
     """
 
     case: str
     kind: str
     message: str
     remedy: str
-    severity: Literal["problem", "notice"] = "problem"
+    severity: Literal["problem", "warning"] = "problem"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Dataset:
     """The cases of a data set and what its description declares.
 
     Args:
         root: the folder, or the CSV file.
-        layout: msd, nnunet, plain or csv.
+        layout: name of the layout, one of `attunet.data.layouts.LAYOUTS`.
         cases: sorted by id.
         label_names: name to value in the label files, without the ignore label; None when undeclared.
-        regions: name to the values it unites, where the set declares overlapping targets, in painting order.
         channel_names: as declared, empty when undeclared.
-        ignore_label: value of voxels that do not count, if declared.
+        ignore_label: value of voxels that do not count; None when undeclared.
         problems: what shows without reading an image, such as labels without an image.
+        regions: name to the values it unites, where the data set declares overlapping targets, in the order in
+            which they are written into a mask.
     """
 
     root: Path
     layout: str
     cases: tuple[Case, ...]
-    label_names: dict[str, int] | None
-    channel_names: tuple[str, ...]
-    ignore_label: int | None
+    label_names: dict[str, int] | None = None
+    channel_names: tuple[str, ...] = ()
+    ignore_label: int | None = None
     problems: tuple[Problem, ...] = ()
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
 

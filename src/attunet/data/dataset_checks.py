@@ -1,4 +1,4 @@
-"""What only shows when cases are looked at side by side."""
+"""Checks of a whole data set: what shows only when its cases are compared."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPREAD = 1000.0
 
 
 def check_dataset(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Problem]:
-    """Problems and notices that concern several cases or the whole set."""
+    """Problems and warnings that concern several cases or the whole data set, from the facts of the readable cases."""
     return [
         *_duplicates(dataset, facts),
         *_groups(dataset),
@@ -30,7 +30,7 @@ def check_dataset(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Problem]
 
 
 def _duplicates(dataset: Dataset, facts: Sequence[CaseFacts]) -> Iterator[Problem]:
-    """The same image twice leaks from training into validation, in two groups even with folds by patient."""
+    """An image that occurs twice leaks from training into validation, with folds by patient too if groups differ."""
     group = {case.id: case.group for case in dataset.cases}
     first: dict[str, str] = {}
     for case in facts:
@@ -45,7 +45,7 @@ def _duplicates(dataset: Dataset, facts: Sequence[CaseFacts]) -> Iterator[Proble
 
 
 def _groups(dataset: Dataset) -> Iterator[Problem]:
-    """One patient under two spellings, or on both sides of the user's own split."""
+    """One patient in two spellings, or on both sides of the split that the data set declares."""
     spellings: dict[str, set[str]] = {}
     splits: dict[str, set[str]] = {}
     for case in dataset.cases:
@@ -81,39 +81,43 @@ def _orientations(facts: Sequence[CaseFacts]) -> Iterator[Problem]:
     counts = Counter(case.orientation for case in facts)
     if len(counts) > 1:
         listed = ", ".join(f"{name} ({count})" for name, count in counts.most_common())
-        yield _notice("mixed orientations", f"orientations are {listed}", "nothing: all are turned to RAS inside")
+        yield _warning(
+            "mixed orientations", f"orientations are {listed}", "nothing: all are converted to RAS internally"
+        )
 
 
 def _intensities(facts: Sequence[CaseFacts]) -> Iterator[Problem]:
     tops = sorted((case.intensity.maximum, case.id) for case in facts if case.intensity and case.intensity.maximum > 0)
     if tops and tops[-1][0] > SPREAD * tops[0][0]:
         (low, first), (high, last) = tops[0], tops[-1]
-        message = f"maxima reach from {low:g} ({first}) to {high:g} ({last})"
-        yield _notice("intensity range", message, "nothing for MR, normalised per case; check the units of a CT")
+        message = f"the maxima range from {low:g} ({first}) to {high:g} ({last})"
+        yield _warning(
+            "intensity range", message, "nothing for MR, which is normalised per case; for CT, check the units"
+        )
 
 
 def _values(dataset: Dataset, facts: Sequence[CaseFacts]) -> Iterator[Problem]:
-    found = {value for case in facts for value in case.labels or ()} - {dataset.ignore_label}
-    if found and sorted(found | {0}) != list(range(len(found | {0}))):
-        listed = ", ".join(map(str, sorted(found)[:12])) + (" and more" if len(found) > 12 else "")
-        remedy = "nothing: they are numbered inside and written back as they are"
-        yield _notice("gaps in label values", f"label values are {listed}", remedy)
-    unseen = {name: values for name, values in label_values(dataset).items() if not found.intersection(values)}
-    if found and unseen:
-        names = ", ".join(f"{name} ({', '.join(map(str, values))})" for name, values in unseen.items())
-        yield _notice("label never seen", f"declared, but in no label: {names}", "remove the name or add cases")
+    values = {value for case in facts for value in case.labels or ()} - {dataset.ignore_label}
+    if values and sorted(values | {0}) != list(range(len(values | {0}))):
+        listed = ", ".join(map(str, sorted(values)[:12])) + (" and more" if len(values) > 12 else "")
+        remedy = "nothing: they are renumbered internally and written back unchanged"
+        yield _warning("gaps in label values", f"label values are {listed}", remedy)
+    absent = {name: united for name, united in label_values(dataset).items() if not values.intersection(united)}
+    if values and absent:
+        names = ", ".join(f"{name} ({', '.join(map(str, united))})" for name, united in absent.items())
+        yield _warning("label never seen", f"declared, but in no label file: {names}", "remove the name or add cases")
 
 
 def _spacing(dataset: Dataset) -> Iterator[Problem]:
     suffixes = {suffix_of(path) for case in dataset.cases for path in case.images}
     if flat := sorted(suffix for suffix in suffixes if suffix is not None and not format_of(suffix).geometry):
         kinds = " and ".join(flat)
-        message = f"{kinds} files hold no spacing or orientation: 1 mm and rows first are assumed"
-        yield _notice("no spacing", message, "read distances and volumes as pixels, or convert to .nii.gz")
+        message = f"{kinds} files have no spacing or orientation: voxels of 1 mm and rows first are assumed"
+        yield _warning("no spacing", message, "read distances and volumes in pixels, or convert to .nii.gz")
 
 
-def _notice(kind: str, message: str, remedy: str) -> Problem:
-    return Problem("", kind, message, remedy, "notice")
+def _warning(kind: str, message: str, remedy: str) -> Problem:
+    return Problem("", kind, message, remedy, "warning")
 
 
 def _most_common(values: list[int]) -> int | None:

@@ -1,4 +1,4 @@
-"""What one case is: the numbers that `inspect` shows and compares."""
+"""Facts of one case: the numbers that `inspect` shows and compares."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ COUNTED_AT_ONCE = 2**22
 
 @dataclass(frozen=True)
 class Intensity:
-    """Extremes of the finite values, and the 0.5th, 50th and 99.5th percentile, over all channels."""
+    """The range of an image's finite values, over all channels.
+
+    Args:
+        minimum, maximum: extremes.
+        percentiles: the 0.5th, 50th and 99.5th percentile, of an even sample of a million values at least.
+    """
 
     minimum: float
     maximum: float
@@ -28,13 +33,19 @@ class Intensity:
 
 @dataclass(frozen=True)
 class CaseFacts:
-    """What one readable case holds.
+    """Facts of a case whose image can be read.
 
     Args:
-        shape: voxels along the array's axes; spacing: mm along them; dtype: of the image as read.
-        intensity: None when no value is finite; not_finite: how many are NaN or infinite.
-        labels: value to voxel count, None when the label is missing or cannot be used.
+        id: id of the case.
+        shape: voxels along the array's axes (I, J, K).
+        spacing: voxel size along these axes, mm.
+        orientation: nearest anatomical direction of each axis, such as RAS.
+        channels: number of channels.
+        dtype: number type of the image as read.
+        intensity: range of the finite values; None when no value is finite.
+        not_finite: number of values that are NaN or infinite.
         content: hash of the image's values and shape, equal for equal images in any file format.
+        labels: label value to voxel count; None when the label is missing or cannot be used.
     """
 
     id: str
@@ -50,7 +61,7 @@ class CaseFacts:
 
 
 def gather_facts(case: str, image: Volume) -> CaseFacts:
-    """The facts of an image; its labels are left for the caller to add."""
+    """The facts of an image, without those of its label."""
     intensity, not_finite = _intensity(image.array)
     return CaseFacts(
         id=case,
@@ -66,7 +77,7 @@ def gather_facts(case: str, image: Volume) -> CaseFacts:
 
 
 def count_labels(array: Array) -> dict[int, int]:
-    """Value to voxel count of an integer array, by value."""
+    """Value to voxel count of an integer array, sorted by value."""
     if array.min() >= 0 and (highest := int(array.max())) < COUNTED_DIRECTLY:
         flat, counts = array.ravel(order="K"), np.zeros(highest + 1, np.intp)
         for start in range(0, flat.size, COUNTED_AT_ONCE):  # counting takes eight bytes a voxel

@@ -1,4 +1,4 @@
-"""Which cases train and which validate."""
+"""Folds: which cases train and which validate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ __all__ = ["Fold", "Split", "assign_groups", "check_leaks", "make_folds"]
 
 @dataclass(frozen=True)
 class Fold:
-    """One division of the labelled cases, by id; both sides sorted."""
+    """One division of the labelled cases.
+
+    Args:
+        index: number of the fold, from 0.
+        train: ids of the training cases, sorted.
+        validation: ids of the validation cases, sorted; the training cases where there are no others.
+    """
 
     index: int
     train: tuple[str, ...]
@@ -31,7 +37,14 @@ class Fold:
 
 @dataclass(frozen=True)
 class Split:
-    """What a trained fold saw: the data set's folder or CSV, what to do with label grids, and the cases by id."""
+    """The cases of a trained fold, as its split.yaml records them.
+
+    Args:
+        dataset: folder or CSV file of the data set.
+        geometry: what was done with labels on another grid than their image.
+        train: ids of the training cases.
+        validation: ids of the validation cases.
+    """
 
     dataset: Path
     geometry: GeometryPolicy
@@ -44,7 +57,7 @@ class Split:
         return not set(self.train) & set(self.validation)
 
     def write(self, folder: Path) -> None:
-        """Write split.yaml into a fold's folder."""
+        """Write split.yaml into the folder of the fold."""
         content = {
             "dataset": str(self.dataset),
             "geometry": self.geometry,
@@ -55,31 +68,33 @@ class Split:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """The split of the fold in a folder. Raises: FormatError when there is none."""
+        """Read split.yaml from the folder of a fold. Raises: FormatError when it is missing or incomplete."""
         file = folder / "split.yaml"
         try:
             content = yaml.safe_load(file.read_text(encoding="utf-8"))
             train, validation = tuple(content["train"]), tuple(content["validation"])
             return cls(Path(content["dataset"]), content.get("geometry", "fail"), train, validation)
         except (OSError, yaml.YAMLError, LookupError, TypeError) as error:
-            raise FormatError(f"{file} does not tell which cases the fold saw", hint="train the fold again") from error
+            raise FormatError(f"{file} does not list the cases of the fold", hint="train the fold again") from error
 
 
 def assign_groups(dataset: Dataset, pattern: str | None) -> Dataset:
-    """The data set with each case's group (its patient) read from its name; None changes nothing.
+    """Read the group (the patient) of each case from its name.
 
-    Args: a regular expression; its first parenthesis, or all that it matches, is the group.
-    Raises: DatasetError naming the cases that it does not match, or when all cases are of one group.
+    `pattern` is a regular expression; its first parenthesis, or all that it matches, is the group. None changes
+    nothing.
+    Raises: DatasetError naming the cases that it does not match, or when it puts all cases into one group.
     """
     if pattern is None:
         return dataset
-    found = {case.id: re.search(pattern, case.id) for case in dataset.cases}
-    if strange := [name for name, match in found.items() if match is None]:
+    matches = {case.id: re.search(pattern, case.id) for case in dataset.cases}
+    if unmatched := [name for name, match in matches.items() if match is None]:
         raise DatasetError(
-            f"group_by {pattern!r} matches nothing in {', '.join(strange[:3])} ({len(strange)} of {len(found)} cases)",
-            hint="give a pattern that every case's name holds, such as '^[^_]+'",
+            f"group_by {pattern!r} does not match {', '.join(unmatched[:3])} "
+            f"({len(unmatched)} of {len(matches)} cases)",
+            hint="give a pattern that matches the name of every case, such as '^[^_]+'",
         )
-    groups = {name: (match[1] if match.groups() else match[0]) for name, match in found.items() if match}
+    groups = {name: (match[1] if match.groups() else match[0]) for name, match in matches.items() if match}
     if len(groups) > 1 and len(only := set(groups.values())) == 1:
         raise DatasetError(
             f"group_by {pattern!r} puts all {len(groups)} cases into one group, {only.pop()!r}: none could be held out",
@@ -91,12 +106,19 @@ def assign_groups(dataset: Dataset, pattern: str | None) -> Dataset:
 def make_folds(
     dataset: Dataset, folds: int, seed: int, present: Mapping[str, Collection[int]] | None = None
 ) -> tuple[Fold, ...]:
-    """Folds of a cross-validation over the labelled cases; the same for the same cases and seed.
+    """Divide the labelled cases into the folds of a cross-validation, the same for the same cases and seed.
 
-    Cases of one group stay on one side. There are never more folds than groups; a single group validates on
-    itself. A `split` given by the user wins: its val rows are the validation set of the only fold, its test
-    rows are left out; with train rows and no val row, the only fold validates on its training cases.
-    Args: the labels present in each case, by id, to spread every label evenly over the folds.
+    Cases of one group stay on one side. There are never more folds than groups; a single group validates on itself.
+    A `split` in the data set takes precedence: its val cases are the validation set of the only fold, its test cases
+    are left out; without val cases, the only fold validates on its training cases.
+
+    Args:
+        dataset: the data set.
+        folds: number of folds.
+        seed: seed of the random order of the groups.
+        present: label values that occur in each case, by id, to spread every label evenly over the folds; None
+            spreads the cases alone.
+    Returns: the folds, by index.
     Raises: DatasetError when no labelled case is left to train on.
     """
     cases = [case for case in dataset.labelled if case.split != "test"]
@@ -116,19 +138,24 @@ def make_folds(
 
 
 def check_leaks(fold: Fold, cases: Mapping[str, Case], digests: Mapping[str, str]) -> None:
-    """Make sure that nothing a fold trains on is in its validation set, unless both are one and the same set.
+    """Check that no patient and no image of a fold is in both its training and its validation set.
 
-    Args: the cases and a hash of each one's image, by id.
-    Raises: DatasetError naming two cases of one patient, or with one image, on either side.
+    A fold that validates on its training cases is not checked.
+
+    Args:
+        fold: the fold.
+        cases: the cases by id.
+        digests: a hash of each case's image, by id.
+    Raises: DatasetError naming two cases of one group, or with the same image, on both sides.
     """
     if set(fold.train) == set(fold.validation):
         return
-    for what, sign in (("of one group", _group_of(cases)), ("the same image", digests)):
-        trained = {sign[name]: name for name in fold.train}
+    for relation, keys in (("of one group", _group_of(cases)), ("the same image", digests)):
+        trained = {keys[name]: name for name in fold.train}
         for name in fold.validation:
-            if other := trained.get(sign[name]):
+            if other := trained.get(keys[name]):
                 raise DatasetError(
-                    f"fold {fold.index} would validate on {name} and train on {other}: they are {what}",
+                    f"fold {fold.index} would validate on {name} and train on {other}: they are {relation}",
                     hint="leave one of them out, give both the same group, or put both on one side of the split",
                 )
 
@@ -146,23 +173,23 @@ def _others(parts: list[list[Case]], index: int) -> list[Case]:
 
 
 def _parts(cases: list[Case], folds: int, seed: int, present: Mapping[str, Collection[int]]) -> list[list[Case]]:
-    """The groups in random order, those with rare labels first, each dealt to the part that needs it most."""
+    """The groups in random order, those with rare labels first, each assigned to the part that lacks its labels most."""
     groups: dict[str, list[Case]] = {}
     for case in sorted(cases, key=lambda case: case.id):
         groups.setdefault(_patient(case), []).append(case)
     labels = {name: {label for case in group for label in present.get(case.id, ())} for name, group in groups.items()}
-    frequency = Counter(label for found in labels.values() for label in found)
+    frequency = Counter(label for values in labels.values() for label in values)
     names = list(groups)
     random.Random(seed).shuffle(names)
     names.sort(key=lambda name: (-len(groups[name]), sorted(frequency[label] for label in labels[name])))
     parts: list[list[Case]] = [[] for _ in range(min(folds, len(groups)))]
-    dealt: list[Counter[int]] = [Counter() for _ in parts]
+    assigned: list[Counter[int]] = [Counter() for _ in parts]
     for name in names:
         rarest = sorted(labels[name], key=lambda label: (frequency[label], label))
-        need = [(len(part), *(dealt[index][label] for label in rarest)) for index, part in enumerate(parts)]
+        need = [(len(part), *(assigned[index][label] for label in rarest)) for index, part in enumerate(parts)]
         chosen = need.index(min(need))
         parts[chosen].extend(groups[name])
-        dealt[chosen].update(labels[name])
+        assigned[chosen].update(labels[name])
     return parts
 
 

@@ -1,4 +1,4 @@
-"""Names and values of the classes."""
+"""Names and values of the labels."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ NUMBERED = "label_"
 
 
 def background_value(declared: dict[str, int] | None) -> int:
-    """The value of the class named background; without that name, 0."""
+    """The value of the label named background, in upper or lower case; 0 without that name."""
     names = {name.lower(): value for name, value in (declared or {}).items()}
     return names.get(BACKGROUND, 0)
 
 
 def label_values(dataset: Dataset) -> dict[str, tuple[int, ...]]:
-    """Every declared label, the background too, and the values it unites in label files; empty when undeclared.
+    """Every declared label, the background too, and its values in label files; empty when undeclared.
 
-    A region unites several values; the value that a mask is painted with is in `Dataset.label_names`.
+    A region unites several values; the one that is written into a mask is in `Dataset.label_names`.
     """
     return {name: dataset.regions.get(name, (value,)) for name, value in (dataset.label_names or {}).items()}
 
 
 def declared_values(dataset: Dataset) -> frozenset[int] | None:
-    """The values that label files may hold, background and ignore label included; None when undeclared."""
+    """The values that label files may hold, background and ignore label too; None when undeclared."""
     if dataset.label_names is None:
         return None
     values = {value for united in label_values(dataset).values() for value in united}
@@ -47,7 +47,7 @@ def declared_values(dataset: Dataset) -> frozenset[int] | None:
 
 
 def annotated_values(case: Case, dataset: Dataset) -> frozenset[int] | None:
-    """The foreground values that were annotated in a case; None when every label was."""
+    """The foreground values that were annotated in a case; None when all were."""
     if case.annotated is None:
         return None
     united = label_values(dataset)
@@ -57,7 +57,7 @@ def annotated_values(case: Case, dataset: Dataset) -> frozenset[int] | None:
 def rename_annotated(dataset: Dataset, labels: Mapping[str, int]) -> Dataset:
     """The data set with `Case.annotated` in the names of `labels` (a plan's), matched by value.
 
-    A label that is not among them is dropped. Regions have one name everywhere: nothing is done.
+    Labels that are not among them are dropped. A data set with regions is returned unchanged: they keep their names.
     """
     if dataset.regions:
         return dataset
@@ -74,22 +74,25 @@ def _renamed(case: Case, united: Mapping[str, tuple[int, ...]], names: Mapping[i
 
 
 def _numbered(name: str) -> tuple[int, ...]:
-    """The 5 of label_5, as an undeclared value is called; nothing for other names."""
+    """The 5 of label_5, the name of an undeclared value; nothing for other names."""
     number = name.removeprefix(NUMBERED)
     return (int(number),) if number != name and number.isdecimal() else ()
 
 
 def name_labels(
-    declared: dict[str, int] | None, found: Iterable[int], regions: Mapping[str, tuple[int, ...]] | None = None
+    declared: dict[str, int] | None, present: Iterable[int], regions: Mapping[str, tuple[int, ...]] | None = None
 ) -> dict[str, int]:
-    """Every class and its value in masks, background first, then by value; regions stay in painting order.
+    """Name every label.
 
-    Args: the names a data set declares, if it does; the values found in its files (without the ignore label);
-        its regions, if it has any.
-    Returns: the declared names, or background, label_1, label_255 and so on.
-    Raises: LabelError when a value is found that is not declared, or no foreground is found or declared.
+    Args:
+        declared: name to value as the data set declares it; None when it declares nothing.
+        present: values that occur in the label files, without the ignore label.
+        regions: region to the values it unites; None or empty when the data set has none.
+    Returns: name to value in masks, background first, then by value, regions in their declared order; undeclared
+        values are called label_1, label_255 and so on.
+    Raises: LabelError when a value is not declared, or there is no foreground.
     """
-    values = sorted(set(found))
+    values = sorted(set(present))
     background = background_value(declared)
     if regions:
         return _name_regions(declared or {}, regions, background, values)
@@ -102,24 +105,24 @@ def name_labels(
     if not foreground:
         raise LabelError(
             f"the label files hold nothing but the background value {background}",
-            hint="check that the labels are the masks, and that they were saved with their values",
+            hint="check that the label files are the masks, and that they were saved with their values",
         )
     return {names[value]: value for value in (background, *foreground)}
 
 
 def _name_regions(
-    painted: Mapping[str, int], regions: Mapping[str, tuple[int, ...]], background: int, found: list[int]
+    declared: Mapping[str, int], regions: Mapping[str, tuple[int, ...]], background: int, present: list[int]
 ) -> dict[str, int]:
     known = {background, *(value for values in regions.values() for value in values)}
-    if unknown := [value for value in found if value not in known]:
+    if unknown := [value for value in present if value not in known]:
         raise _undeclared(unknown, sorted(known))
-    name = next((name for name, value in painted.items() if value == background), BACKGROUND)
-    return {name: background} | {region: painted[region] for region in regions}
+    name = next((name for name, value in declared.items() if value == background), BACKGROUND)
+    return {name: background} | {region: declared[region] for region in regions}
 
 
-def _undeclared(found: list[int], declared: list[int]) -> LabelError:
+def _undeclared(present: list[int], declared: list[int]) -> LabelError:
     return LabelError(
-        f"the label files hold {_listed(found)}, declared are {_listed(declared)}",
+        f"the label files hold the undeclared values {_listed(present)}; declared are {_listed(declared)}",
         hint="declare every value under labels in dataset.json or in the CSV file, or correct the label files",
     )
 

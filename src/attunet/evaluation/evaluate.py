@@ -12,7 +12,7 @@ import numpy as np
 from attunet.data import formats
 from attunet.data.alignment import check_same_grid
 from attunet.data.labels import background_value
-from attunet.data.layouts.declared_labels import DeclaredLabels
+from attunet.data.layouts.description import DeclaredLabels
 from attunet.data.volume import Volume
 from attunet.evaluation.pairs import Pair, declared_labels, match
 from attunet.evaluation.scores import CaseScores, LabelScores, Values, foreground, label_values, score_case

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attunet.data import formats
-from attunet.data.layouts.declared_labels import DeclaredLabels, load_description, read_declared_labels
+from attunet.data.layouts.description import DeclaredLabels, load_description, read_declared_labels
 from attunet.data.layouts.image_files import by_stem, image_files
 from attunet.errors import DatasetError
 

@@ -1,54 +1,113 @@
-"""Recognising how a data set is laid out, by looking at it: one module per layout."""
+"""Data set layouts: the table of them, and reading a data set in whichever it is.
+
+A new layout is a function that recognises it, a function that reads it, a row in `LAYOUTS`, and tests.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from attunet.data.dataset import Dataset
 from attunet.data.formats.dicom import CONVERT, series_in
-from attunet.data.layouts.dataset_json import read_described_dataset
-from attunet.data.layouts.paired import find_pair, read_paired
-from attunet.data.layouts.table import read_table
+from attunet.data.layouts.dataset_json import is_msd, is_nnunet, read_msd, read_nnunet
+from attunet.data.layouts.paired import is_paired, read_paired
+from attunet.data.layouts.table import is_table, read_table
 from attunet.errors import DatasetError
 
-__all__ = ["read_dataset"]
+__all__ = ["LAYOUTS", "Layout", "read_dataset"]
 
-EXPECTED = (
-    "expected dataset.json with its files (MSD, nnU-Net), images/ beside labels/ or masks/, imagesTr/ beside "
-    "labelsTr/, or a CSV file with the columns image and label"
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """A way in which data sets are laid out.
+
+    Args:
+        name: what `Dataset.layout` and JSON files call it.
+        title: what people call it.
+        recognised_by: what a folder or file must hold, for messages and the documentation.
+        details: what else the documentation says about it.
+        detect: whether an existing folder or file has this layout; raises DatasetError when a description in it
+            cannot be read.
+        read: reads the cases; raises DatasetError when the data set contradicts itself.
+    """
+
+    name: str
+    title: str
+    recognised_by: str
+    details: str
+    detect: Callable[[Path], bool]
+    read: Callable[[Path], Dataset]
+
+
+LAYOUTS: tuple[Layout, ...] = (
+    Layout(
+        name="nnunet",
+        title="nnU-Net raw",
+        recognised_by="dataset.json with channel_names, beside imagesTr/CASE_0000.nii.gz and labelsTr/CASE.nii.gz",
+        details="One file per channel. `dataset.json` may name the files of each case under `dataset` instead.",
+        detect=is_nnunet,
+        read=read_nnunet,
+    ),
+    Layout(
+        name="msd",
+        title="Medical Segmentation Decathlon",
+        recognised_by="dataset.json with a training list of image and label",
+        details="4-D images are several channels. nnU-Net 1 writes the same list with one file per channel.",
+        detect=is_msd,
+        read=read_msd,
+    ),
+    Layout(
+        name="plain",
+        title="paired folders",
+        recognised_by="images/ beside labels/ or masks/, or imagesTr/ beside labelsTr/, with the same file names",
+        details=(
+            "Labels may end in `_mask`, `_label`, `_seg`, `_segmentation` or `_gt`, the channels of an image in "
+            "`_0000`, `_0001`. A `dataset.json` may declare `labels`."
+        ),
+        detect=is_paired,
+        read=read_paired,
+    ),
+    Layout(
+        name="csv",
+        title="CSV file",
+        recognised_by="a CSV file with the columns image and label, or a folder with one such file",
+        details="Also `image_0`, `image_1`, … for channels; optional columns `id`, `group`, `split`, `labels`.",
+        detect=is_table,
+        read=read_table,
+    ),
 )
+"""Every layout; the first that is detected is read."""
+
+EXPECTED = "expected " + "; or ".join(layout.recognised_by for layout in LAYOUTS)
 
 
 def read_dataset(path: Path) -> Dataset:
-    """The cases of a data set folder or CSV file, its layout recognised by looking.
+    """Read the cases of a data set, a folder or a CSV file, whose layout is detected.
 
-    Only names and descriptions are read. Oddities (labels without an image, DICOM series) are in the result.
-    Raises: DatasetError when there is nothing there, no layout fits or a description contradicts itself.
+    Only names and descriptions are read. What they show (labels without an image, DICOM series) is in `problems`.
+    Raises: DatasetError when the path does not exist, no layout is detected or a description contradicts itself.
     """
     if not path.exists():
         raise DatasetError(f"there is no file or folder {path}", hint="check the path")
+    for layout in LAYOUTS:
+        if layout.detect(path):
+            return layout.read(path)
+    raise _unrecognised(path)
+
+
+def _unrecognised(path: Path) -> DatasetError:
     if path.is_file():
-        if path.suffix.lower() != ".csv":
-            raise DatasetError(f"{path} is a single file, not a data set", hint=EXPECTED)
-        return read_table(path)
-    if (path / "dataset.json").is_file():
-        return read_described_dataset(path)
-    if find_pair(path) is not None:
-        return read_paired(path)
-    tables = sorted(path.glob("*.csv"))
-    if len(tables) == 1:
-        return read_table(tables[0])
-    raise _unrecognised(path, len(tables))
-
-
-def _unrecognised(path: Path, tables: int) -> DatasetError:
+        return DatasetError(f"{path} is a single file, not a data set", hint=EXPECTED)
     names = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
     if not names:
         return DatasetError(f"the folder {path} is empty", hint=EXPECTED)
     folders = [path, *(entry for entry in path.rglob("*") if entry.is_dir())]
     if any(series_in(folder) for folder in folders[:20]):
         return DatasetError(f"{path} holds DICOM series, which are not read yet", hint=CONVERT)
-    if tables:
+    tables = len(list(path.glob("*.csv")))
+    if tables > 1:
         return DatasetError(f"{path} holds {tables} CSV files, expected one", hint="name the CSV file itself")
-    found = ", ".join(names[:6]) + (" and more" if len(names) > 6 else "")
-    return DatasetError(f"no data set recognised in {path} (found {found})", hint=EXPECTED)
+    entries = ", ".join(names[:6]) + (" and more" if len(names) > 6 else "")
+    return DatasetError(f"no data set recognised in {path} (found {entries})", hint=EXPECTED)

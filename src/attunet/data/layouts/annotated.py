@@ -24,14 +24,13 @@ class _Entry(NamedTuple):
 
 
 def read_annotated(cells: Sequence[str], path: Path) -> tuple[dict[str, int] | None, AnnotatedRows]:
-    """The names that a column declares, and the labels that it says were annotated in each row.
+    """Read the cells of the column, in the order of the rows; `path` is the file, for messages.
 
-    A cell such as "liver=5;spleen=1" names labels and their values, "liver" is a name given in any row, "5" is
-    the value alone, called label_5 unless it is named. An empty cell stands for all labels, as does one that
-    lists every declared label. "background=255" says what the background is, and annotates nothing.
-    Args: the cells in the order of the rows; the file, for messages.
-    Returns: name to value, background first, or None when no cell names a value; for each row the names of its
-        labels, or None for all.
+    A cell such as "liver=5;spleen=1" gives names and values of labels. "liver" is a name to which another row gives
+    a value, "5" a value alone, called label_5 unless another row names it. An empty cell, and one that lists every
+    declared label, mean that all labels were annotated. "background=255" declares the value of the background.
+    Returns: name to value, background first, or None when no cell gives both; for each row the names of the
+        annotated labels, or None for all.
     Raises: DatasetError naming the line of an entry that cannot be used.
     """
     rows = [_entries(cell, line, path) for line, cell in enumerate(cells, FIRST_LINE)]

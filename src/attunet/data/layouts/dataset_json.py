@@ -2,109 +2,113 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from attunet.data.dataset import Case, Dataset, Problem
 from attunet.data.formats import SUFFIXES, stem_of, suffix_of
-from attunet.data.layouts.declared_labels import load_description, mask_values, read_declared_labels
-from attunet.data.layouts.image_files import by_channel, by_stem, image_files
-from attunet.data.layouts.paired import read_paired
+from attunet.data.layouts.description import DESCRIPTION, channel_names, load_description, with_description
+from attunet.data.layouts.image_files import by_channel, by_stem, image_files, orphan_labels
 from attunet.errors import DatasetError
 
-__all__ = ["read_described_dataset"]
+__all__ = ["is_msd", "is_nnunet", "read_msd", "read_nnunet"]
 
 
-def read_described_dataset(root: Path) -> Dataset:
-    """The cases that dataset.json lists (MSD, nnU-Net 1) or whose files it describes (nnU-Net 2).
+def is_nnunet(root: Path) -> bool:
+    """Whether a folder holds the dataset.json of nnU-Net 2. Raises: DatasetError when it cannot be read."""
+    return not {"channel_names", "file_ending"}.isdisjoint(_description(root))
 
-    Raises: DatasetError when it is not valid, contradicts itself or lists nothing.
+
+def is_msd(root: Path) -> bool:
+    """Whether a folder holds a dataset.json that lists its training cases. Raises: as `is_nnunet`."""
+    return bool(_description(root).get("training"))
+
+
+def read_nnunet(root: Path) -> Dataset:
+    """Read a data set of nnU-Net 2, whose dataset.json describes the files or names those of each case.
+
+    Raises: DatasetError when the description cannot be used or no image fits it.
     """
-    path = root / "dataset.json"
-    description = load_description(path)
-    declared = read_declared_labels(description, path)
-    names = mask_values(declared, description, path) or None
-    channels = _channel_names(description)
-    problems: tuple[Problem, ...] = ()
-    if "file_ending" in description or "channel_names" in description:
-        layout = "nnunet"
-        cases, problems = _nnunet(root, description, len(channels))
-    elif description.get("training"):
-        layout, cases = _listed(root, description["training"])
+    description = load_description(root / DESCRIPTION)
+    ending = description.get("file_ending")
+    if ending is not None and suffix_of(Path(f"x{ending}")) is None:
+        raise DatasetError(
+            f"{DESCRIPTION} of {root} declares files of type {ending}", hint=f"expected one of {', '.join(SUFFIXES)}"
+        )
+    if isinstance(description.get("dataset"), dict):
+        cases, problems = _named_cases(root, description["dataset"]), ()
     else:
-        paired = read_paired(root)
-        layout, cases, problems = paired.layout, list(paired.cases), paired.problems
-    cases.sort(key=lambda case: case.id)
-    return Dataset(root, layout, tuple(cases), names, channels, declared.ignore, problems, declared.regions)
+        cases, problems = _numbered_cases(root, ending, len(channel_names(description)))
+    return with_description(_dataset(root, "nnunet", cases, problems), description)
 
 
-def _channel_names(description: dict[str, Any]) -> tuple[str, ...]:
-    channels = description.get("channel_names") or description.get("modality") or {}
-    if not isinstance(channels, dict):
-        return (str(channels),)
-    return tuple(str(channels[key]) for key in sorted(channels, key=lambda key: (len(str(key)), str(key))))
+def read_msd(root: Path) -> Dataset:
+    """Read a data set whose dataset.json lists images and labels: MSD, or nnU-Net 1 with one file per channel.
 
-
-def _listed(root: Path, training: Any) -> tuple[str, list[Case]]:
-    """MSD lists its images by name; nnU-Net 1 writes the same list while the files carry a channel number."""
-    entries = [entry if isinstance(entry, dict) else {"image": entry} for entry in training]
+    Raises: DatasetError when the list cannot be used.
+    """
+    description = load_description(root / DESCRIPTION)
+    entries = [entry if isinstance(entry, dict) else {"image": entry} for entry in description["training"]]
     if not all(isinstance(entry.get("image"), str) for entry in entries):
-        raise DatasetError(f"training in {root / 'dataset.json'} needs pairs of image and label")
+        raise DatasetError(
+            f"training in {root / DESCRIPTION} has an entry without an image",
+            hint='write each case as {"image": "imagesTr/CASE.nii.gz", "label": "labelsTr/CASE.nii.gz"}, in pairs',
+        )
     images = {stem_of(root / entry["image"]): root / entry["image"] for entry in entries}
     labels = {stem_of(root / entry["image"]): entry.get("label") for entry in entries}
     if len(images) != len(entries):
-        raise DatasetError(f"training in {root / 'dataset.json'} lists an image twice", hint="list each once")
+        raise DatasetError(f"training in {root / DESCRIPTION} lists an image twice", hint="list each image once")
     folders = {image.parent for image in images.values() if image.parent.is_dir()}
     numbered = by_channel(file for folder in folders for file in image_files(folder))
     cases, layout = [], "msd"
     for id, image in images.items():
         files: tuple[Path, ...] = (image,)
         if not image.exists() and id in numbered:
-            layout, files = "nnunet", tuple(numbered[id][number] for number in sorted(numbered[id]))
+            layout, files = "nnunet", _in_order(numbered[id])
         cases.append(Case(id, files, root / label if (label := labels[id]) else None))
-    return layout, cases
+    return with_description(_dataset(root, layout, cases), description)
 
 
-def _nnunet(root: Path, description: dict[str, Any], channels: int) -> tuple[list[Case], tuple[Problem, ...]]:
-    ending = description.get("file_ending")
-    if ending is not None and suffix_of(Path(f"x{ending}")) is None:
-        raise DatasetError(f"{root} has files of type {ending}", hint=f"expected one of {', '.join(SUFFIXES)}")
-    if isinstance(description.get("dataset"), dict):
-        return _spelled_out(root, description["dataset"]), ()
+def _description(root: Path) -> dict[str, Any]:
+    path = root / DESCRIPTION
+    return load_description(path) if path.is_file() else {}
+
+
+def _dataset(root: Path, layout: str, cases: list[Case], problems: tuple[Problem, ...] = ()) -> Dataset:
+    ordered = tuple(sorted(cases, key=lambda case: case.id))
+    return Dataset(root=root, layout=layout, cases=ordered, problems=problems)
+
+
+def _in_order(channels: Mapping[int, Path]) -> tuple[Path, ...]:
+    return tuple(channels[number] for number in sorted(channels))
+
+
+def _numbered_cases(root: Path, ending: str | None, channels: int) -> tuple[list[Case], tuple[Problem, ...]]:
     folder = root / "imagesTr"
-    images = by_channel(_of_type(folder, ending))
+    images = by_channel(_files(folder, ending))
     if not images:
         raise DatasetError(
             f"{folder} holds no image named CASE_0000{ending or '.nii.gz'}",
             hint="name each image by case and channel number, as nnU-Net does",
         )
-    labels = by_stem(_of_type(root / "labelsTr", ending))
-    cases = [Case(id, tuple(files[n] for n in sorted(files)), labels.get(id)) for id, files in images.items()]
-    orphans = [
-        Problem(id, "label without image", f"{label.name} has no image", "add the image or remove the label")
-        for id, label in labels.items()
-        if id not in images
-    ]
+    labels = by_stem(_files(root / "labelsTr", ending))
+    cases = [Case(id, _in_order(files), labels.get(id)) for id, files in images.items()]
     gaps = [
-        Problem(
-            id,
-            "channel missing",
-            f"has channels {sorted(files)}, expected 0 to {channels - 1}",
-            "add the file",
-        )
+        Problem(id, "channel missing", f"has channels {sorted(files)}, expected 0 to {channels - 1}", "add the file")
         for id, files in images.items()
         if channels and sorted(files) != list(range(channels))
     ]
-    return cases, (*orphans, *gaps)
+    return cases, (*orphan_labels(labels, images), *gaps)
 
 
-def _of_type(folder: Path, ending: str | None) -> list[Path]:
+def _files(folder: Path, ending: str | None) -> list[Path]:
     files = image_files(folder) if folder.is_dir() else []
     return [file for file in files if ending is None or file.name.endswith(ending)]
 
 
-def _spelled_out(root: Path, entries: dict[str, Any]) -> list[Case]:
-    """nnU-Net 2 lets a `dataset` key name the files of each case, anywhere."""
+def _named_cases(root: Path, entries: dict[str, Any]) -> list[Case]:
+    """The cases whose files, anywhere, are named under `dataset`."""
     try:
         return [
             Case(id, tuple(root / image for image in entry["images"]), root / entry["label"])
@@ -112,5 +116,6 @@ def _spelled_out(root: Path, entries: dict[str, Any]) -> list[Case]:
         ]
     except (KeyError, TypeError) as error:
         raise DatasetError(
-            f"dataset in {root / 'dataset.json'} needs images and label for each case, {error} is missing"
+            f"dataset in {root / DESCRIPTION} has a case in which {error} is missing",
+            hint='write each case as {"images": ["CHANNEL_0.nii.gz"], "label": "LABEL.nii.gz"}',
         ) from error

@@ -1,21 +1,23 @@
-"""File names: which files of a folder are images, and which of them are channels of one case."""
+"""Image files by their names: which files of a folder are images, and which cases they make up."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from attunet.data.dataset import Case, Problem
 from attunet.data.formats import stem_of, suffix_of
+from attunet.data.formats.dicom import CONVERT, series_in
 from attunet.errors import DatasetError
 
-__all__ = ["by_channel", "by_stem", "channel_of", "image_files"]
+__all__ = ["by_channel", "by_stem", "channel_of", "find_cases", "image_files", "orphan_labels"]
 
 CHANNEL = re.compile(r"(.+)_(\d{4})$")
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Files of a known format, sorted; hidden ones (such as the ._ companions of a Mac) are left out."""
+    """The files of a known format in a folder, sorted, without hidden ones (such as the ._ files of a Mac)."""
     return sorted(
         file
         for file in folder.iterdir()
@@ -24,15 +26,15 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def channel_of(file: Path) -> tuple[str, int] | None:
-    """Case and channel number of a name such as CASE_0000.nii.gz; None when it is not of that form."""
+    """Case and channel number of a file name such as CASE_0000.nii.gz; None for names of another form."""
     match = CHANNEL.match(stem_of(file))
     return (match[1], int(match[2])) if match else None
 
 
 def by_channel(files: Iterable[Path]) -> dict[str, dict[int, Path]]:
-    """Files named CASE_0000 gathered per case, by channel number; other names are left out.
+    """Group files named CASE_0000 by case and channel number; other files are left out.
 
-    Raises: DatasetError when two files claim one channel of one case.
+    Raises: DatasetError when two files are the same channel of a case.
     """
     cases: dict[str, dict[int, Path]] = {}
     for file in files:
@@ -46,13 +48,61 @@ def by_channel(files: Iterable[Path]) -> dict[str, dict[int, Path]]:
 def by_stem(files: Iterable[Path]) -> dict[str, Path]:
     """Files by their name without suffix.
 
-    Raises: DatasetError when two files share it.
+    Raises: DatasetError when two files share a name.
     """
     stems: dict[str, Path] = {}
     for file in files:
         _check_single(stems.get(stem_of(file)), file, stem_of(file))
         stems[stem_of(file)] = file
     return stems
+
+
+def orphan_labels(labels: Mapping[str, Path], cases: Collection[str]) -> list[Problem]:
+    """A problem for each label, by name without suffix, that belongs to no case."""
+    return [
+        Problem(id, "label without image", f"{label.name} has no image", "add the image or remove the label")
+        for id, label in labels.items()
+        if id not in cases
+    ]
+
+
+def find_cases(paths: Sequence[Path], channels: int) -> tuple[Case, ...]:
+    """Find the cases to predict in files and folders, in the order given; the files of a folder sorted by name.
+
+    Files named CASE_0000, CASE_0001 are the channels of one case if the model expects several and all files are
+    named so; for a model of one channel, _0000 is dropped from the id when all files end in it. A file that is
+    given itself is a case whatever its suffix, so that reading it reports what is wrong with it.
+    Raises: DatasetError when a path is missing, a folder holds no image or two files would share an id.
+    """
+    files = list(dict.fromkeys(file for path in paths for file in _image_files(path)))
+    named = [channel_of(file) for file in files]
+    if files and all(name is not None and name[1] < channels for name in named):
+        numbered = by_channel(files).items()
+        return tuple(
+            Case(id, tuple(channels[number] for number in sorted(channels)), None) for id, channels in numbered
+        )
+    cases: dict[str, Case] = {}
+    for file in files:
+        id = stem_of(file)
+        if id in cases:
+            raise DatasetError(
+                f"{cases[id].images[0]} and {file} would both be written as {id}",
+                hint="predict them into two folders, or rename one",
+            )
+        cases[id] = Case(id, (file,), None)
+    return tuple(cases.values())
+
+
+def _image_files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise DatasetError(f"there is no file or folder {path}", hint="check the path")
+    if files := image_image_files(path):
+        return files
+    if series_in(path) or any(series_in(entry) for entry in path.iterdir() if entry.is_dir()):
+        raise DatasetError(f"{path} holds DICOM files, which are not read yet", hint=CONVERT)
+    raise DatasetError(f"the folder {path} holds no image of a known format", hint="give a folder with image files")
 
 
 def _check_single(other: Path | None, file: Path, case: str) -> None:

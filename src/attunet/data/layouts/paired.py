@@ -7,43 +7,50 @@ from pathlib import Path
 from attunet.data.dataset import Case, Dataset, Problem
 from attunet.data.formats import stem_of
 from attunet.data.formats.dicom import CONVERT, series_in
-from attunet.data.layouts.image_files import by_channel, by_stem, channel_of, image_files
+from attunet.data.layouts.description import DESCRIPTION, load_description, with_description
+from attunet.data.layouts.image_files import by_channel, by_stem, channel_of, image_files, orphan_labels
 from attunet.errors import DatasetError
 
-__all__ = ["find_pair", "read_paired"]
+__all__ = ["is_paired", "read_paired"]
 
 IMAGES = ("images", "image", "imagestr", "imgs", "img")
 LABELS = ("labels", "label", "labelstr", "masks", "mask", "segmentations")
 ENDINGS = ("_mask", "_label", "_seg", "_segmentation", "_gt")
 
 
-def find_pair(root: Path) -> tuple[Path, Path] | None:
-    """The folders of images and of labels in a data set, in any case of letters; None when one is missing."""
+def is_paired(root: Path) -> bool:
+    """Whether a folder holds a folder of images and a folder of labels."""
+    return root.is_dir() and _find_pair(root) is not None
+
+
+def read_paired(root: Path) -> Dataset:
+    """Read images and labels that are matched by file name; a label may end in _mask, _label, _seg or _gt.
+
+    Images named CASE_0000, CASE_0001 are the channels of one case when the labels are named CASE. A dataset.json
+    may declare labels.
+    Raises: DatasetError when no image is found, two files are the same case, or the description cannot be used.
+    """
+    pair = _find_pair(root)
+    if pair is None:
+        raise DatasetError(f"{root} has no images/ beside labels/", hint="make these two folders")
+    images, masks = image_files(pair[0]), by_stem(image_files(pair[1]))
+    if not images:
+        raise _no_images(pair[0])
+    cases, series = _cases(images, masks), _series(pair[0], masks)
+    used = {case.label for case in cases}
+    matched = {stem for stem, mask in masks.items() if mask in used}
+    problems = (*series.values(), *orphan_labels(masks, matched | set(series)), *_folders(pair, set(series)))
+    dataset = Dataset(root=root, layout="plain", cases=tuple(cases), problems=problems)
+    description = root / DESCRIPTION
+    return with_description(dataset, load_description(description)) if description.is_file() else dataset
+
+
+def _find_pair(root: Path) -> tuple[Path, Path] | None:
+    """The folders of images and of labels, in upper or lower case; None when one is missing."""
     folders = {entry.name.lower(): entry for entry in sorted(root.iterdir()) if entry.is_dir()}
     images = next((folders[name] for name in IMAGES if name in folders), None)
     labels = next((folders[name] for name in LABELS if name in folders), None)
     return (images, labels) if images and labels else None
-
-
-def read_paired(root: Path) -> Dataset:
-    """Images matched to labels by file name; a label may end in _mask, _label, _seg or _gt.
-
-    Images named CASE_0000, CASE_0001 are the channels of one case when the labels are named CASE.
-    Raises: DatasetError when no image is found or two files claim one case.
-    """
-    pair = find_pair(root)
-    if pair is None:
-        raise DatasetError(f"{root} has no images/ beside labels/", hint="make these two folders")
-    images, labels = image_files(pair[0]), image_files(pair[1])
-    if not images:
-        raise _no_images(pair[0])
-    masks = by_stem(labels)
-    cases = _cases(images, masks)
-    used = {case.label for case in cases}
-    series = _series(pair[0], masks)
-    orphans = [stem for stem, mask in masks.items() if mask not in used and stem not in series]
-    problems = (*series.values(), *map(_orphan, orphans), *_folders(pair, set(series)))
-    return Dataset(root, "plain", tuple(cases), None, (), None, problems)
 
 
 def _cases(images: list[Path], masks: dict[str, Path]) -> list[Case]:
@@ -63,7 +70,7 @@ def _mask_of(case: str, masks: dict[str, Path]) -> Path | None:
 
 def _series(folder: Path, masks: dict[str, Path]) -> dict[str, Problem]:
     """DICOM series that lie among the images, by the name of their folder."""
-    found = {entry.name: series_in(entry) for entry in sorted(folder.iterdir()) if entry.is_dir()}
+    counts = {entry.name: series_in(entry) for entry in sorted(folder.iterdir()) if entry.is_dir()}
     return {
         name: Problem(
             name,
@@ -72,15 +79,9 @@ def _series(folder: Path, masks: dict[str, Path]) -> dict[str, Problem]:
             f"{'its label is left out too' if name in masks else 'it has no label'}",
             CONVERT,
         )
-        for name, count in found.items()
+        for name, count in counts.items()
         if count
     }
-
-
-def _orphan(stem: str) -> Problem:
-    return Problem(
-        stem, "label without image", "a label of this name has no image", "add the image or remove the label"
-    )
 
 
 def _folders(pair: tuple[Path, Path], known: set[str]) -> list[Problem]:
@@ -89,8 +90,8 @@ def _folders(pair: tuple[Path, Path], known: set[str]) -> list[Problem]:
         Problem(
             entry.name,
             "folder ignored",
-            f"the folder {entry.parent.name}/{entry.name} is not looked into",
-            f"put one file per case straight into {entry.parent.name}/",
+            f"the folder {entry.parent.name}/{entry.name} is not searched",
+            f"put one file per case directly into {entry.parent.name}/",
         )
         for entry in entries
         if not (entry.parent == pair[0] and entry.name in known) and not entry.name.startswith(".")

@@ -1,4 +1,4 @@
-"""A CSV file of paths: image (or image_0, image_1, ...), label, and optionally id, group, split and labels."""
+"""Data sets in a CSV file: columns image (or image_0, image_1, ...), label, and optionally id, group, split, labels."""
 
 from __future__ import annotations
 
@@ -11,20 +11,28 @@ from pathlib import Path
 from attunet.data.dataset import Case, Dataset
 from attunet.data.formats import stem_of
 from attunet.data.layouts.annotated import read_annotated
+from attunet.data.layouts.description import DESCRIPTION
 from attunet.errors import DatasetError
 
-__all__ = ["read_table"]
+__all__ = ["is_table", "read_table"]
 
 SPLITS = ("train", "val", "test")
 Row = dict[str, str]
 
 
-def read_table(path: Path) -> Dataset:
-    """The cases of a CSV file, one per row; paths are relative to it, comma, semicolon or tab separate.
+def is_table(path: Path) -> bool:
+    """Whether a path is a CSV file, or a folder with exactly one."""
+    return _table_of(path) is not None
 
-    Without an id column, a case is named by its first image's file, and by its folders where names repeat.
+
+def read_table(path: Path) -> Dataset:
+    """Read the cases of a CSV file, or of the only one in a folder: one per row.
+
+    Paths are relative to the file; comma, semicolon or tab separate the columns. Without a column id, a case is
+    named after its first image, and after its folders too where those names repeat.
     Raises: DatasetError naming the column or line that cannot be used.
     """
+    path = _table_of(path) or path
     columns, rows = _rows(path)
     channels = _image_columns(columns, path)
     images = [tuple(path.parent / row[name] for name in channels if row[name]) for row in rows]
@@ -42,8 +50,21 @@ def read_table(path: Path) -> Dataset:
         for index, row in enumerate(rows)
     ]
     names = tuple(name.removeprefix("image_") for name in channels)
-    names = names if len(names) > 1 and not names[0].isdigit() else ()
-    return Dataset(path, "csv", tuple(sorted(cases, key=lambda case: case.id)), label_names, names, None)
+    return Dataset(
+        root=path,
+        layout="csv",
+        cases=tuple(sorted(cases, key=lambda case: case.id)),
+        label_names=label_names,
+        channel_names=names if len(names) > 1 and not names[0].isdigit() else (),
+    )
+
+
+def _table_of(path: Path) -> Path | None:
+    if path.is_file():
+        return path if path.suffix.lower() == ".csv" else None
+    tables = list(path.glob("*.csv"))
+    described = (path / DESCRIPTION).is_file()  # a description that no layout fits is not to be ignored
+    return tables[0] if len(tables) == 1 and not described else None
 
 
 def _rows(path: Path) -> tuple[list[str], list[Row]]:
@@ -58,7 +79,7 @@ def _rows(path: Path) -> tuple[list[str], list[Row]]:
     rows = [_row(columns, list(map(str.strip, cells)), line, path) for line, cells in enumerate(reader, start=2)]
     rows = [row for row in rows if any(row.values())]
     if not rows:
-        raise DatasetError(f"{path} has no rows", hint="one row per case below the column names")
+        raise DatasetError(f"{path} has no rows", hint="write one row per case below the column names")
     return columns, rows
 
 

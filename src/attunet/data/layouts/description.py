@@ -1,28 +1,39 @@
-"""What a `dataset.json` says about labels: one value each, or regions of several (nnU-Net 2), and what to ignore."""
+"""What a `dataset.json` declares: channel names, labels of one value or regions of several, and what to ignore."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from attunet.data.dataset import Dataset
 from attunet.data.labels import BACKGROUND, background_value
 from attunet.errors import DatasetError
 
-__all__ = ["DeclaredLabels", "load_description", "mask_values", "read_declared_labels"]
+__all__ = [
+    "DESCRIPTION",
+    "DeclaredLabels",
+    "channel_names",
+    "load_description",
+    "mask_values",
+    "read_declared_labels",
+    "with_description",
+]
 
+DESCRIPTION = "dataset.json"
 IGNORE = "ignore"
 
 
 @dataclass(frozen=True)
 class DeclaredLabels:
-    """The labels of a data set as declared; without declaration, no names.
+    """The labels that a data set declares.
 
     Args:
-        names: label to value in the files, without the ignore label; only the background where there are regions.
+        names: label to value in the files, without the ignore label; where there are regions, only the background;
+            empty without a declaration.
         regions: region to the values that it unites, in the order of the file; empty without regions.
-        ignore: value of voxels that do not count.
+        ignore: value of voxels that do not count; None when none is declared.
     """
 
     names: dict[str, int]
@@ -31,26 +42,56 @@ class DeclaredLabels:
 
 
 def load_description(path: Path) -> dict[str, Any]:
-    """The keys and values of a dataset.json. Raises: DatasetError when it is not JSON, or no object."""
+    """Read the keys and values of a dataset.json. Raises: DatasetError when it is not JSON, or no object."""
     try:
         description = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, OSError) as error:
         raise DatasetError(f"cannot read {path} as JSON: {error}", hint="correct the file") from error
     if not isinstance(description, dict):
-        raise DatasetError(f"{path} holds a {type(description).__name__}, expected keys and values")
+        raise DatasetError(
+            f"{path} holds a {type(description).__name__}, expected keys and values",
+            hint='write it as {"labels": {...}}',
+        )
     return description
 
 
+def with_description(dataset: Dataset, description: dict[str, Any]) -> Dataset:
+    """The data set with the channels and labels that its dataset.json declares.
+
+    Raises: DatasetError when the declared labels cannot be used.
+    """
+    path = dataset.root / DESCRIPTION
+    declared = read_declared_labels(description, path)
+    return replace(
+        dataset,
+        label_names=mask_values(declared, description, path) or None,
+        channel_names=channel_names(description),
+        ignore_label=declared.ignore,
+        regions=declared.regions,
+    )
+
+
+def channel_names(description: dict[str, Any]) -> tuple[str, ...]:
+    """The channels as nnU-Net 2 (channel_names) or MSD (modality) declares them; empty when undeclared."""
+    channels = description.get("channel_names") or description.get("modality") or {}
+    if not isinstance(channels, dict):
+        return (str(channels),)
+    return tuple(str(channels[key]) for key in sorted(channels, key=lambda key: (len(str(key)), str(key))))
+
+
 def read_declared_labels(description: dict[str, Any], path: Path) -> DeclaredLabels:
-    """The labels of a dataset.json, written {"liver": 1} (nnU-Net 2) or {"1": "liver"} (MSD, nnU-Net 1).
+    """Read the labels of a dataset.json, written {"liver": 1} (nnU-Net 2) or {"1": "liver"} (MSD, nnU-Net 1).
 
     With a label of several values, such as {"whole": [1, 2], "core": 2}, every label is a region, as in nnU-Net.
-    Args: its content, and its path for messages.
-    Raises: DatasetError when names or values are not usable or come twice.
+    `path` is the file, for messages.
+    Raises: DatasetError when names or values cannot be used or are used twice.
     """
     declared = description.get("labels") or {}
     if not isinstance(declared, dict):
-        raise DatasetError(f"labels in {path} is a {type(declared).__name__}, expected names and values")
+        raise DatasetError(
+            f"labels in {path} is a {type(declared).__name__}, expected names and values",
+            hint='write them as {"background": 0, "liver": 1}',
+        )
     named = _by_name(declared, path)
     ignored = named.pop(IGNORE, None)
     if len(set(named.values())) != len(declared) - (ignored is not None):
@@ -62,9 +103,14 @@ def read_declared_labels(description: dict[str, Any], path: Path) -> DeclaredLab
 
 
 def mask_values(declared: DeclaredLabels, description: dict[str, Any], path: Path) -> dict[str, int]:
-    """The value of every label in a mask, background first where there are regions: `regions_class_order`.
+    """The value of every label in a mask; of regions, as `regions_class_order` declares it.
 
-    Raises: DatasetError when regions have no usable order: one value for each, its own, and one of the united.
+    Args:
+        declared: the labels of the description.
+        description: content of the dataset.json.
+        path: the file, for messages.
+    Returns: label to value, background first where there are regions.
+    Raises: DatasetError when the order does not give each region its own value, one of those that it unites.
     """
     if not declared.regions:
         return declared.names
@@ -76,17 +122,17 @@ def mask_values(declared: DeclaredLabels, description: dict[str, Any], path: Pat
             f"regions_class_order in {path} is {order}, expected {len(regions)} values, for {', '.join(regions)}",
             hint=hint,
         )
-    painted = dict(zip(regions, map(int, order), strict=True))
+    values = dict(zip(regions, map(int, order), strict=True))
     if len(set(order)) != len(order):
         raise DatasetError(f"regions_class_order in {path} uses a value twice: {order}", hint=hint)
-    for name, value in painted.items():
+    for name, value in values.items():
         if value not in declared.regions[name]:
             raise DatasetError(
                 f"regions_class_order in {path} writes {name} as {value}, which is none of its values "
                 f"{list(declared.regions[name])}",
                 hint=hint,
             )
-    return declared.names | painted
+    return declared.names | values
 
 
 def _with_regions(named: dict[str, tuple[int, ...]], ignore: int | None, path: Path) -> DeclaredLabels:
@@ -112,7 +158,10 @@ def _by_name(declared: dict[str, Any], path: Path) -> dict[str, tuple[int, ...]]
             for name, value in pairs
         }
     except (TypeError, ValueError) as error:
-        raise DatasetError(f"labels in {path} are {declared}, expected names with whole numbers") from error
+        raise DatasetError(
+            f"labels in {path} are {declared}, expected names with whole numbers",
+            hint='write them as {"background": 0, "liver": 1}',
+        ) from error
 
 
 def _whole(value: object) -> bool:
@@ -121,5 +170,7 @@ def _whole(value: object) -> bool:
 
 def _single(name: str, values: tuple[int, ...], path: Path) -> int:
     if len(values) != 1:
-        raise DatasetError(f"{name} in {path} has the values {list(values)}, expected one value")
+        raise DatasetError(
+            f"{name} in {path} has the values {list(values)}, expected one value", hint="leave one of them"
+        )
     return values[0]

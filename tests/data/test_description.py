@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from attunet.data.layouts.declared_labels import mask_values, read_declared_labels
+from attunet.data.layouts.description import mask_values, read_declared_labels
 from attunet.errors import DatasetError
 
 PATH = Path("dataset.json")
