@@ -32,7 +32,7 @@ def make(root: Path, cases: int) -> Path:
 def test_a_clean_set_is_shown_case_by_case(tmp_path):
     result = RUNNER.invoke(APP, [str(make(tmp_path, 2))])
     assert result.exit_code == 0
-    for shown in ("plain layout, 2 cases", "case01", "5x6x7", "RAS", "255", "no spacing", "problems: 0, notices: 2"):
+    for shown in ("plain layout, 2 cases", "case01", "5x6x7", "RAS", "255", "no spacing", "problems: 0, warnings: 2"):
         assert shown in result.output
 
 

@@ -229,7 +229,7 @@ def test_an_unusable_case_is_named_and_nothing_is_trained(go, write_blobs, plann
         (["--plan", "nowhere.json"], "nowhere.json"),
         (["--labels", "blob"], "NAME=VALUE"),
         (["--group-by", "("], "not a regular expression"),
-        (["--group-by", "patient"], "matches nothing in case0"),
+        (["--group-by", "patient"], "does not match case0"),
         (["--group-by", "^case"], "into one group, 'case'"),
         (["--logger", "paper"], "loggers"),
         (["--memory", "much"], "--memory got 'much'"),

@@ -50,7 +50,7 @@ def folder(tmp_path):
     return Folder(tmp_path).add("good").add("fine")
 
 
-def found(inspection: Inspection, severity: str = "problem") -> set[tuple[str, str]]:
+def kinds(inspection: Inspection, severity: str = "problem") -> set[tuple[str, str]]:
     assert all(problem.remedy for problem in inspection.problems)
     return {(problem.case, problem.kind) for problem in inspection.problems if problem.severity == severity}
 
@@ -68,12 +68,12 @@ def test_a_clean_set_has_facts_and_no_problems(folder):
     assert good.intensity.minimum < good.intensity.percentiles[1] < good.intensity.maximum
 
 
-def test_grid_mismatch_is_settled_by_the_policy(folder):
+def test_grid_mismatch_is_resolved_by_the_policy(folder):
     folder.add("odd", label_spacing=(1, 1, 2))
-    assert found(folder.look()) == {("odd", "grid mismatch")}
-    settled = folder.look(geometry="copy-affine")
-    assert settled.clean
-    assert found(settled, "notice") == {("odd", "grid mismatch")}
+    assert kinds(folder.look()) == {("odd", "grid mismatch")}
+    resolved = folder.look(geometry="copy-affine")
+    assert resolved.clean
+    assert kinds(resolved, "warning") == {("odd", "grid mismatch")}
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_grid_mismatch_is_settled_by_the_policy(folder):
     ],
 )
 def test_what_is_wrong_with_one_case(picture, label, kind, folder):
-    assert ("odd", kind) in found(folder.add("odd", picture, label).look())
+    assert ("odd", kind) in kinds(folder.add("odd", picture, label).look())
 
 
 def test_unreadable_and_missing_files(folder):
@@ -96,24 +96,24 @@ def test_unreadable_and_missing_files(folder):
     path = folder.root / "images/cut.nii.gz"
     path.write_bytes(path.read_bytes()[:200])
     (folder.root / "labels/bare.nii.gz").unlink()
-    assert found(folder.look()) == {("cut", "unreadable file"), ("bare", "label missing")}
+    assert kinds(folder.look()) == {("cut", "unreadable file"), ("bare", "label missing")}
     assert len(folder.look().facts) == 3
 
 
 def test_a_described_file_that_is_not_there(tmp_path):
     pairs = '[{"image": "a.nii.gz", "label": "b.nii.gz"}]'
     (tmp_path / "dataset.json").write_text(f'{{"labels": {{"0": "background", "1": "x"}}, "training": {pairs}}}')
-    assert found(inspect(read_dataset(tmp_path))) == {("a", "image missing")}
+    assert kinds(inspect(read_dataset(tmp_path))) == {("a", "image missing")}
     write_volume(Volume.from_array(image()), tmp_path / "a.nii.gz")
-    assert found(inspect(read_dataset(tmp_path))) == {("a", "label missing")}
+    assert kinds(inspect(read_dataset(tmp_path))) == {("a", "label missing")}
     write_volume(Volume.from_array(mask(value=3)), tmp_path / "b.nii.gz")
-    assert found(inspect(read_dataset(tmp_path))) == {("a", "unexpected label value")}
+    assert kinds(inspect(read_dataset(tmp_path))) == {("a", "unexpected label value")}
 
 
-def test_the_same_image_twice_is_noticed_across_formats(folder):
+def test_the_same_image_twice_is_a_problem_across_formats(folder):
     twin = image()
     folder.add("one", twin).add("two", twin, suffix=".mha")
-    assert found(folder.look()) == {("two", "duplicate image")}
+    assert kinds(folder.look()) == {("two", "duplicate image")}
 
 
 def test_patients_in_several_groups_or_splits(folder):
@@ -129,38 +129,38 @@ def test_patients_in_several_groups_or_splits(folder):
         lines.append(f"images/{id}.nii.gz,labels/{id}.nii.gz,{group},{split}")
     (folder.root / "cases.csv").write_text("\n".join(lines))
     result = inspect(read_dataset(folder.root / "cases.csv"))
-    assert found(result) == {
+    assert kinds(result) == {
         ("two", "patient in several groups"),
         ("", "patient in several groups"),
         ("", "patient in several splits"),
     }
 
 
-def test_what_the_product_handles_is_a_notice(folder):
+def test_what_the_product_handles_is_a_warning(folder):
     folder.add("loud", image() * 1e5, mask(value=255)).add("turned", spacing=(-1, 1, 1))
     result = folder.look()
     assert result.clean
-    assert found(result, "notice") == {
+    assert kinds(result, "warning") == {
         ("", "gaps in label values"),
         ("", "intensity range"),
         ("", "mixed orientations"),
     }
 
 
-def test_formats_without_spacing_are_noticed_and_lossy_labels_are_problems(tmp_path):
+def test_formats_without_spacing_are_warnings_and_lossy_labels_are_problems(tmp_path):
     folder = Folder(tmp_path).add("a", suffix=".npy")
-    assert found(folder.look(), "notice") == {("", "no spacing")}
+    assert kinds(folder.look(), "warning") == {("", "no spacing")}
     folder.add("b", image(6, 7).astype(np.uint8), mask(6, 7, value=255).astype(np.uint8), suffix=".jpg")
-    assert ("b", "lossy label") in found(folder.look())
+    assert ("b", "lossy label") in kinds(folder.look())
 
 
-def test_values_of_regions_are_declared_and_empty_regions_noticed(folder):
+def test_values_of_regions_are_declared_and_empty_regions_are_warnings(folder):
     labels = {"background": 0, "whole": [1, 2], "core": [2, 4], "rim": [5]}
     description = {"labels": labels, "regions_class_order": [1, 2, 5]}
     (folder.root / "dataset.json").write_text(json.dumps(description))
     folder.add("inner", label=mask(value=2)).add("odd", label=mask(value=3))
     result = folder.look()
-    assert found(result) == {("odd", "unexpected label value")}
+    assert kinds(result) == {("odd", "unexpected label value")}
     (unseen,) = [problem for problem in result.problems if problem.kind == "label never seen"]
     assert unseen.message.endswith("rim (5)")
 
@@ -171,8 +171,8 @@ def test_a_partly_labelled_case_holds_nothing_but_what_it_lists(folder):
     rows += [f"images/{id}.nii.gz,labels/{id}.nii.gz,{annotated}" for id, annotated in (("good", "1"), ("more", "1;2"))]
     (folder.root / "cases.csv").write_text("\n".join(rows))
     result = inspect(read_dataset(folder.root / "cases.csv"))
-    assert found(result) == {("more", "label not listed")}
-    assert "holds 3, listed are only label_1, label_2" in result.problems[0].message
+    assert kinds(result) == {("more", "label not listed")}
+    assert "holds 3, but this case lists only label_1, label_2" in result.problems[0].message
 
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
@@ -180,7 +180,7 @@ SHARED = Path(__file__).parents[2] / "../shared/data"
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the shared data")
 @pytest.mark.parametrize(
-    ("name", "problems", "notices"),
+    ("name", "problems", "warnings"),
     [
         ("Dataset101_SarcomaMR", set(), set()),
         ("pancreas_ct_slices", set(), {("", "no spacing")}),
@@ -192,6 +192,6 @@ SHARED = Path(__file__).parents[2] / "../shared/data"
         ),
     ],
 )
-def test_real_sets(name, problems, notices):
+def test_real_sets(name, problems, warnings):
     result = inspect(read_dataset(SHARED / name))
-    assert (found(result), found(result, "notice")) == (problems, notices)
+    assert (kinds(result), kinds(result, "warning")) == (problems, warnings)

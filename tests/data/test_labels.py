@@ -34,7 +34,7 @@ def test_background_comes_first_then_by_value(declared, found, expected):
 
 
 def test_undeclared_values_are_refused():
-    with pytest.raises(LabelError, match=r"hold 2, 3, declared are 0, 1"):
+    with pytest.raises(LabelError, match="undeclared values 2, 3; declared are 0, 1"):
         name_labels({"background": 0, "a": 1}, [0, 1, 2, 3])
 
 
@@ -68,7 +68,7 @@ def test_regions_are_found_by_the_values_they_unite():
 def test_regions_are_named_in_painting_order():
     named = name_labels({"core": 3, "whole": 1, "background": 0}, [0, 1, 2, 3], {"core": (2, 3), "whole": (1, 2, 3)})
     assert list(named.items()) == [("background", 0), ("core", 3), ("whole", 1)]
-    with pytest.raises(LabelError, match="hold 4, declared are 0, 1, 2, 3"):
+    with pytest.raises(LabelError, match="undeclared values 4; declared are 0, 1, 2, 3"):
         name_labels(BRATS.label_names, [1, 4], BRATS.regions)
 
 

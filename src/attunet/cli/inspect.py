@@ -21,10 +21,10 @@ def inspect(
 ) -> None:
     """Look through a data set: its cases, and every problem with its remedy.
 
-    Exit code: 0 clean, 1 with problems, 2 when no data set is found. Notices are handled and change nothing.
+    Exit code: 0 clean, 1 with problems, 2 when no data set is found. Warnings need no repair and do not change it.
     """
     from attunet.cli.console import progress_bar, show
-    from attunet.cli.tables.datasets import inspection_json, inspection_tables
+    from attunet.cli.tables.datasets import inspection_tables
     from attunet.data.cases import read_dataset
     from attunet.data.checks import inspect as look_through
 
@@ -33,7 +33,7 @@ def inspect(
         task = progress.add_task("reading", total=len(found.cases))
         result = look_through(found, geometry=geometry, advance=lambda: progress.advance(task))
     if json:
-        typer.echo(inspection_json(result))
+        typer.echo(result.to_json())
     else:
         show(inspection_tables(result, every_case=cases))
     if not result.clean:

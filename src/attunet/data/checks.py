@@ -177,6 +177,6 @@ def _label_problems(case: Case, facts: CaseFacts, dataset: Dataset) -> Iterator[
         yield Problem(
             case.id,
             "label not listed",
-            f"the label holds {', '.join(map(str, unlisted[:8]))}, but only {names} is listed for this case",
+            f"the label holds {', '.join(map(str, unlisted[:8]))}, but this case lists only {names}",
             "list them in the column labels, or remove them from the label file",
         )

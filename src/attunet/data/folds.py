@@ -173,7 +173,7 @@ def _others(parts: list[list[Case]], index: int) -> list[Case]:
 
 
 def _parts(cases: list[Case], folds: int, seed: int, present: Mapping[str, Collection[int]]) -> list[list[Case]]:
-    """The groups in random order, those with rare labels first, each assigned to the part that lacks its labels most."""
+    """The groups in random order, rare labels first, each to the part that lacks its labels most."""
     groups: dict[str, list[Case]] = {}
     for case in sorted(cases, key=lambda case: case.id):
         groups.setdefault(_patient(case), []).append(case)

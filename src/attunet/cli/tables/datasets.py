@@ -1,11 +1,9 @@
-"""What `attunet inspect` shows of a data set: tables for people, JSON for machines."""
+"""What `attunet inspect` shows of a data set: tables for people."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from statistics import median
 
 from rich.console import Group, RenderableType
@@ -15,29 +13,10 @@ from attunet.cli.tables.table import Column, FittedTable, sizes, spacing
 from attunet.data.checks import CaseFacts, Inspection, Problem
 from attunet.data.labels import label_values
 
-__all__ = ["inspection_json", "inspection_tables"]
+__all__ = ["inspection_tables"]
 
 MOST_CASES = 20
 MOST_LABELS = 12
-
-
-def inspection_json(inspection: Inspection) -> str:
-    """Everything found, as one JSON object; numbers that are not finite never occur in it."""
-    dataset = inspection.dataset
-    content = {
-        "dataset": str(dataset.root),
-        "layout": dataset.layout,
-        "channel_names": dataset.channel_names,
-        "labels": dataset.label_names,
-        "regions": dataset.regions,
-        "ignore_label": dataset.ignore_label,
-        "cases_found": len(dataset.cases),
-        "partly_labelled": {case.id: case.annotated for case in dataset.cases if case.annotated is not None},
-        "clean": inspection.clean,
-        "cases": [asdict(facts) for facts in inspection.facts],
-        "problems": [asdict(problem) for problem in inspection.problems],
-    }
-    return json.dumps(content, indent=1, allow_nan=False)
 
 
 def inspection_tables(inspection: Inspection, *, every_case: bool) -> RenderableType:
@@ -165,9 +144,9 @@ def _findings(problems: tuple[Problem, ...]) -> list[RenderableType]:
         style = "red" if problem.severity == "problem" else "yellow"
         what = Text.assemble((problem.kind, style), f": {problem.message}")
         table.add(Text(problem.severity, style), problem.case or "all", what, problem.remedy)
-    notices = sum(problem.severity == "notice" for problem in problems)
-    count = len(problems) - notices
-    return [table, Text(f"problems: {count}, notices: {notices}", style="red" if count else "green")]
+    warnings = sum(problem.severity == "warning" for problem in problems)
+    count = len(problems) - warnings
+    return [table, Text(f"problems: {count}, warnings: {warnings}", style="red" if count else "green")]
 
 
 def _intensity(case: CaseFacts) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from attunet.data.dataset import Case, Dataset, Problem
 from attunet.data.formats import SUFFIXES, stem_of, suffix_of
-from attunet.data.layouts.description import DESCRIPTION, channel_names, load_description, with_description
-from attunet.data.layouts.image_files import by_channel, by_stem, image_files, orphan_labels
+from attunet.data.layouts.description import DESCRIPTION, load_description, with_description
+from attunet.data.layouts.image_files import by_channel, by_stem, image_files, in_order, orphan_labels
 from attunet.errors import DatasetError
 
 __all__ = ["is_msd", "is_nnunet", "read_msd", "read_nnunet"]
@@ -31,16 +31,18 @@ def read_nnunet(root: Path) -> Dataset:
     Raises: DatasetError when the description cannot be used or no image fits it.
     """
     description = load_description(root / DESCRIPTION)
+    dataset = with_description(Dataset(root=root, layout="nnunet", cases=()), description)
     ending = description.get("file_ending")
     if ending is not None and suffix_of(Path(f"x{ending}")) is None:
         raise DatasetError(
             f"{DESCRIPTION} of {root} declares files of type {ending}", hint=f"expected one of {', '.join(SUFFIXES)}"
         )
+    problems: tuple[Problem, ...] = ()
     if isinstance(description.get("dataset"), dict):
-        cases, problems = _named_cases(root, description["dataset"]), ()
+        cases = _named_cases(root, description["dataset"])
     else:
-        cases, problems = _numbered_cases(root, ending, len(channel_names(description)))
-    return with_description(_dataset(root, "nnunet", cases, problems), description)
+        cases, problems = _numbered_cases(root, ending, len(dataset.channel_names))
+    return replace(dataset, cases=tuple(sorted(cases, key=lambda case: case.id)), problems=problems)
 
 
 def read_msd(root: Path) -> Dataset:
@@ -49,6 +51,7 @@ def read_msd(root: Path) -> Dataset:
     Raises: DatasetError when the list cannot be used.
     """
     description = load_description(root / DESCRIPTION)
+    dataset = with_description(Dataset(root=root, layout="msd", cases=()), description)
     entries = [entry if isinstance(entry, dict) else {"image": entry} for entry in description["training"]]
     if not all(isinstance(entry.get("image"), str) for entry in entries):
         raise DatasetError(
@@ -61,27 +64,18 @@ def read_msd(root: Path) -> Dataset:
         raise DatasetError(f"training in {root / DESCRIPTION} lists an image twice", hint="list each image once")
     folders = {image.parent for image in images.values() if image.parent.is_dir()}
     numbered = by_channel(file for folder in folders for file in image_files(folder))
-    cases, layout = [], "msd"
+    cases, layout = [], dataset.layout
     for id, image in images.items():
         files: tuple[Path, ...] = (image,)
         if not image.exists() and id in numbered:
-            layout, files = "nnunet", _in_order(numbered[id])
+            layout, files = "nnunet", in_order(numbered[id])
         cases.append(Case(id, files, root / label if (label := labels[id]) else None))
-    return with_description(_dataset(root, layout, cases), description)
+    return replace(dataset, layout=layout, cases=tuple(sorted(cases, key=lambda case: case.id)))
 
 
 def _description(root: Path) -> dict[str, Any]:
     path = root / DESCRIPTION
     return load_description(path) if path.is_file() else {}
-
-
-def _dataset(root: Path, layout: str, cases: list[Case], problems: tuple[Problem, ...] = ()) -> Dataset:
-    ordered = tuple(sorted(cases, key=lambda case: case.id))
-    return Dataset(root=root, layout=layout, cases=ordered, problems=problems)
-
-
-def _in_order(channels: Mapping[int, Path]) -> tuple[Path, ...]:
-    return tuple(channels[number] for number in sorted(channels))
 
 
 def _numbered_cases(root: Path, ending: str | None, channels: int) -> tuple[list[Case], tuple[Problem, ...]]:
@@ -93,7 +87,7 @@ def _numbered_cases(root: Path, ending: str | None, channels: int) -> tuple[list
             hint="name each image by case and channel number, as nnU-Net does",
         )
     labels = by_stem(_files(root / "labelsTr", ending))
-    cases = [Case(id, _in_order(files), labels.get(id)) for id, files in images.items()]
+    cases = [Case(id, in_order(files), labels.get(id)) for id, files in images.items()]
     gaps = [
         Problem(id, "channel missing", f"has channels {sorted(files)}, expected 0 to {channels - 1}", "add the file")
         for id, files in images.items()

@@ -11,7 +11,7 @@ from attunet.data.formats import stem_of, suffix_of
 from attunet.data.formats.dicom import CONVERT, series_in
 from attunet.errors import DatasetError
 
-__all__ = ["by_channel", "by_stem", "channel_of", "find_cases", "image_files", "orphan_labels"]
+__all__ = ["by_channel", "by_stem", "channel_of", "find_cases", "image_files", "in_order", "orphan_labels"]
 
 CHANNEL = re.compile(r"(.+)_(\d{4})$")
 
@@ -43,6 +43,11 @@ def by_channel(files: Iterable[Path]) -> dict[str, dict[int, Path]]:
             _check_single(channels.get(named[1]), file, named[0])
             channels[named[1]] = file
     return cases
+
+
+def in_order(channels: Mapping[int, Path]) -> tuple[Path, ...]:
+    """The files of one case in the order of their channel numbers."""
+    return tuple(channels[number] for number in sorted(channels))
 
 
 def by_stem(files: Iterable[Path]) -> dict[str, Path]:
@@ -77,10 +82,8 @@ def find_cases(paths: Sequence[Path], channels: int) -> tuple[Case, ...]:
     files = list(dict.fromkeys(file for path in paths for file in _image_files(path)))
     named = [channel_of(file) for file in files]
     if files and all(name is not None and name[1] < channels for name in named):
-        numbered = by_channel(files).items()
-        return tuple(
-            Case(id, tuple(channels[number] for number in sorted(channels)), None) for id, channels in numbered
-        )
+        numbered = by_channel(files)
+        return tuple(Case(id, in_order(numbered[id]), None) for id in numbered)
     cases: dict[str, Case] = {}
     for file in files:
         id = stem_of(file)
@@ -98,7 +101,7 @@ def _image_files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise DatasetError(f"there is no file or folder {path}", hint="check the path")
-    if files := image_image_files(path):
+    if files := image_files(path):
         return files
     if series_in(path) or any(series_in(entry) for entry in path.iterdir() if entry.is_dir()):
         raise DatasetError(f"{path} holds DICOM files, which are not read yet", hint=CONVERT)

@@ -8,7 +8,7 @@ from attunet.data.dataset import Case, Dataset, Problem
 from attunet.data.formats import stem_of
 from attunet.data.formats.dicom import CONVERT, series_in
 from attunet.data.layouts.description import DESCRIPTION, load_description, with_description
-from attunet.data.layouts.image_files import by_channel, by_stem, channel_of, image_files, orphan_labels
+from attunet.data.layouts.image_files import by_channel, by_stem, channel_of, image_files, in_order, orphan_labels
 from attunet.errors import DatasetError
 
 __all__ = ["is_paired", "read_paired"]
@@ -57,8 +57,7 @@ def _cases(images: list[Path], masks: dict[str, Path]) -> list[Case]:
     stems = {stem_of(image) for image in images}
     numbered = all(channel_of(image) is not None for image in images)
     if numbered and not stems & masks.keys():
-        gathered = by_channel(images)
-        files = {case: tuple(channels[number] for number in sorted(channels)) for case, channels in gathered.items()}
+        files = {case: in_order(channels) for case, channels in by_channel(images).items()}
     else:
         files = {stem: (image,) for stem, image in by_stem(images).items()}
     return [Case(id, files[id], _mask_of(id, masks)) for id in sorted(files)]
