@@ -17,7 +17,7 @@ from results import arguments, publish
 
 from attunet.bundle import fold_folder, save_manifest, save_plan
 from attunet.export.foreign import with_background
-from attunet.export.openvino import export_openvino
+from attunet.export.formats import export_openvino
 from attunet.nn import AttentionUNet, listing, save_weights
 
 CHANNELS, EDGE = (64, 128, 256, 512, 1024), 256

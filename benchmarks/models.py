@@ -177,7 +177,7 @@ def with_folds(model: Path, root: Path, count: int) -> Path:
 
 
 def _write_fold(network: object, plan: Plan, folder: Path) -> None:
-    from attunet.export.openvino import export_openvino
+    from attunet.export.formats import export_openvino
     from attunet.nn import AttentionUNet, save_weights
 
     assert isinstance(network, AttentionUNet)

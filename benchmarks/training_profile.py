@@ -23,7 +23,7 @@ from attunet.planning.budget import Dials
 from attunet.planning.fingerprint import fingerprint
 from attunet.planning.planner import make_plan
 from attunet.training.module import TrainingModule
-from attunet.training.patches.loader import patch_loader
+from attunet.training.patches.dataset import patch_loader
 from attunet.training.store import StoredCase, default_store, store_cases
 
 WARM_UP = 10

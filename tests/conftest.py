@@ -172,7 +172,7 @@ def make_network():
 def make_model(tmp_path_factory):
     """Write a sealed model folder: `make_model(spatial_dims, folds=1, **settings of plan_of)`."""
     from attunet.bundle import fold_folder, save_manifest, save_plan
-    from attunet.export.openvino import export_openvino
+    from attunet.export.formats import export_openvino
     from attunet.nn import save_weights
 
     def make(spatial_dims=3, *, folds=1, **settings):

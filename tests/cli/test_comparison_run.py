@@ -16,7 +16,7 @@ from attunet.errors import ConfigError, DatasetError
 from attunet.evaluation.summary import summarize
 from attunet.planning.budget import Dials
 from attunet.training import fit as fit_module
-from attunet.training.paths import FoldPaths
+from attunet.training.run_folder import FoldPaths
 
 
 @pytest.fixture

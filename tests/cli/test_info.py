@@ -9,7 +9,7 @@ from attunet.bundle import Execution, Quantization, save_ensemble, save_executio
 from attunet.cli.info import info
 from attunet.config import Cleaning, Quality, Refinement
 from attunet.errors import BundleError
-from attunet.training.paths import default_store
+from attunet.training.run_folder import default_store
 
 
 def test_the_machine(invoke):

@@ -27,7 +27,7 @@ main()
 @pytest.fixture(scope="module")
 def model(tmp_path_factory, make_plan_of, make_network):
     """100 labels at 1.5 mm, a tiny network, patches of 64 voxels a side."""
-    from attunet.export.openvino import export_openvino
+    from attunet.export.formats import export_openvino
     from attunet.nn import save_weights
 
     root = tmp_path_factory.mktemp("hundred")

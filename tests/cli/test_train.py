@@ -22,7 +22,7 @@ from attunet.data.volume import Volume
 from attunet.errors import AttunetError, ConfigError, DatasetError
 from attunet.inference.segmenter import Segmenter
 from attunet.planning import budget, planner
-from attunet.training.paths import FoldPaths
+from attunet.training.run_folder import FoldPaths
 
 ATTUNET = [sys.executable, "-c", "import sys; from attunet.cli import main; sys.argv[0] = 'attunet'; main()"]
 

@@ -14,7 +14,7 @@ from attunet.data.dataset import Case
 from attunet.data.folds import Split
 from attunet.data.layouts import read_dataset
 from attunet.data.preprocess import prepare, prepare_label
-from attunet.export.openvino import export_openvino
+from attunet.export.formats import export_openvino
 from attunet.export.package import export_run
 from attunet.nn import AttentionUNet, save_weights
 

@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,7 +18,8 @@ from attunet.config import Refinement
 from attunet.data.cases import read_case_image
 from attunet.errors import BundleError, ConfigError, TrainingError
 from attunet.evaluation.overlap import dice
-from attunet.export import outputs, package
+from attunet.export import package
+from attunet.export.formats import FORMATS, export_openvino
 from attunet.export.package import compute_with, export_model, export_run
 from attunet.inference.engines.engine import cpu_engine
 from attunet.inference.engines.openvino_engine import OpenVINOEngine
@@ -124,7 +127,8 @@ def test_what_cannot_be_exported_leaves_nothing(trained_run, exported, tmp_path,
         export_run(exported("openvino").folder, tmp_path / "out", "openvino")
     with pytest.raises(BundleError, match="no finished fold_3"):
         export_run(trained_run, tmp_path / "out", "openvino", folds=[3])
-    monkeypatch.setattr(outputs, "_TOLERANCE", -1.0)
+    strict = replace(FORMATS["openvino"], write=partial(export_openvino, tolerance=-1.0))
+    monkeypatch.setitem(FORMATS, "openvino", strict)
     with pytest.raises(TrainingError, match="differs"):
         export_run(trained_run, tmp_path / "out", "openvino")
     assert not list(tmp_path.iterdir())
@@ -138,7 +142,8 @@ def test_folds_are_chosen_and_keep_their_numbers(tiny_run, tmp_path):
 
 def test_a_run_changes_its_engine_and_stays_valid(trained_run, tmp_path, monkeypatch):
     run = shutil.copytree(trained_run, tmp_path / "run")
-    monkeypatch.setattr(package, "export_onnx", lambda _network, _plan, path: path.write_bytes(b"graph"))
+    fake = replace(FORMATS["onnx"], write=lambda _network, _plan, path: path.write_bytes(b"graph"))
+    monkeypatch.setitem(FORMATS, "onnx", fake)
     compute_with(run, Execution(engine="onnxruntime", precision="fp32"))
     bundle = load_bundle(run)
     assert bundle.folds[0].execution.engine == "onnxruntime"

@@ -6,7 +6,7 @@ import pytest
 from attunet.bundle import fold_folder, load_bundle, save_manifest, save_plan
 from attunet.data.folds import Split
 from attunet.evaluation.summary import Summary
-from attunet.export.openvino import export_openvino
+from attunet.export.formats import export_openvino
 from attunet.inference.segmenter import Segmenter
 from attunet.nn import save_weights
 from attunet.selection.cross_validation import cross_validate

@@ -8,7 +8,7 @@ import torch
 from attunet.config import Plan
 from attunet.data.cases import read_dataset
 from attunet.training.fit import FitCallbacks, fit
-from attunet.training.paths import FoldPaths
+from attunet.training.run_folder import FoldPaths
 from attunet.training.store import store_cases
 
 SILENT = FitCallbacks()

@@ -11,7 +11,7 @@ from attunet.inference.segmenter import Segmenter
 from attunet.training.callbacks.history import History
 from attunet.training.callbacks.schedule import Schedule
 from attunet.training.finish import finish_fold, finished_fold
-from attunet.training.paths import FoldPaths
+from attunet.training.run_folder import FoldPaths
 
 
 @pytest.fixture

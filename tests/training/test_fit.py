@@ -12,7 +12,7 @@ from attunet.errors import BundleError, ConfigError, EngineError
 from attunet.inference.segmenter import Segmenter
 from attunet.training import fit as fit_module
 from attunet.training.fit import FitCallbacks, training_device
-from attunet.training.paths import FoldPaths
+from attunet.training.run_folder import FoldPaths
 
 
 def states(run):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from attunet.training.module import DivergenceError, TrainingModule
-from attunet.training.patches.augment import Patch
+from attunet.training.patches.augmentation import Patch
 
 
 def a_batch(dims=3, value=None):

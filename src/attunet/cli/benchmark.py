@@ -80,7 +80,7 @@ def _onnx(bundle: Bundle, folder: Path) -> Path | None:
     needed = ("torch", "onnx", "onnxruntime", "onnxscript")
     if fold.onnx.is_file() or not fold.weights.is_file() or any(find_spec(name) is None for name in needed):
         return None
-    from attunet.export.onnx import export_onnx
+    from attunet.export.formats import export_onnx
     from attunet.export.package import load_network
 
     notes().print("writing an ONNX graph to compare with", highlight=False)

@@ -64,7 +64,7 @@ def train_variants(request: Request, plan: Path | None, dials: Dials, labels: st
 def _train(request: Request, variant: Variant, fold: int) -> None:
     from attunet.bundle import fold_folder
     from attunet.training.finish import finished_fold
-    from attunet.training.paths import FoldPaths
+    from attunet.training.run_folder import FoldPaths
 
     run = request.output / variant.name
     result = finished_fold(run, fold, FoldPaths(fold_folder(run, fold)))
@@ -138,7 +138,7 @@ def _refuse_other_plan(output: Path, plan: Plan) -> None:
 
 def _refuse_other_training(request: Request, variant: Variant) -> None:
     from attunet.config import Plan, TrainingConfig, load_settings
-    from attunet.training.paths import any_started
+    from attunet.training.run_folder import any_started
 
     run = request.output / variant.name
     if not any_started(run):
@@ -162,7 +162,7 @@ def _changed(before: TrainingConfig, now: TrainingConfig) -> str:
 def _refuse_other_cases(request: Request, variant: Variant, folds: list[int]) -> None:
     """A variant that joins later must see the cases that the first ones saw; and there must be unseen ones."""
     from attunet.data.folds import assign_groups
-    from attunet.training.splits import run_folds
+    from attunet.training.run_folder import run_folds
 
     run, source = request.output / variant.name, assign_groups(request.source, request.config.group_by)
     settled = run_folds(source, request.config, run)

@@ -51,7 +51,7 @@ def demo(
     from attunet.explanation.report import score_sections
     from attunet.inference.segmenter import Segmenter
     from attunet.report.training import read_history, write_training_report
-    from attunet.training.paths import FoldPaths
+    from attunet.training.run_folder import FoldPaths
 
     data, run, masks, where = (output / name for name in ("data", "model", "masks", "where"))
     _claim(output, (data, run, masks, where))

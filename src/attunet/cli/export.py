@@ -12,7 +12,8 @@ from attunet.cli.options import parse_folds
 from attunet.errors import ConfigError, EngineError
 
 if TYPE_CHECKING:
-    from attunet.export.package import Exported, Format
+    from attunet.export.formats import Format
+    from attunet.export.package import Exported
 
 __all__ = ["export"]
 

@@ -62,7 +62,7 @@ def machine_facts() -> dict[str, Any]:
 def _prepared_cases() -> str:
     from contextlib import suppress
 
-    from attunet.training.paths import default_store
+    from attunet.training.run_folder import default_store
 
     store, cases, size = default_store(), 0, 0
     for contents in store.glob("*/contents.json"):

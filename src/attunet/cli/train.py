@@ -103,9 +103,9 @@ def train(
     require_training()
     from attunet.cli.plan import make_dials
     from attunet.data.cases import read_dataset
-    from attunet.training.ranks import leads
+    from attunet.training.processes import is_rank_zero
 
-    notes().quiet = results().quiet = not leads()
+    notes().quiet = results().quiet = not is_rank_zero()
     config = training_settings(
         recipe,
         output,
@@ -133,15 +133,15 @@ def train(
     ]
     for result in trained:
         show_fold(result)
-    _tell_end(output, device, judge_together=len(trained) > 1 and leads())
+    _tell_end(output, device, judge_together=len(trained) > 1 and is_rank_zero())
 
 
 def _require_resume(run: Path, folds: list[int], resume: bool) -> None:
     from attunet.bundle import fold_folder
-    from attunet.training.paths import FoldPaths
-    from attunet.training.ranks import leads
+    from attunet.training.processes import is_rank_zero
+    from attunet.training.run_folder import FoldPaths
 
-    if leads() and not resume and any(FoldPaths(fold_folder(run, index)).begun for index in folds):
+    if is_rank_zero() and not resume and any(FoldPaths(fold_folder(run, index)).begun for index in folds):
         raise ConfigError(f"{run} holds a training of this fold already", hint="add --resume, or choose another -o")
 
 

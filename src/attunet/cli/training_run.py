@@ -46,7 +46,7 @@ def training_settings(recipe: Path | None, run: Path, resume: bool, **flags: Any
 def wanted_folds(fold: str, source: Dataset, config: TrainingConfig, run: Path) -> list[int]:
     """The folds that --fold names. Raises: ConfigError when one of them does not exist."""
     from attunet.data.folds import assign_groups
-    from attunet.training.splits import require_fold, run_folds
+    from attunet.training.run_folder import require_fold, run_folds
 
     grouped_source = assign_groups(source, config.group_by)
     wanted = parse_folds(fold) or range(len(run_folds(grouped_source, config, run)))
@@ -70,12 +70,12 @@ def choose_plan(
     from attunet.cli.plan import plan_dataset
     from attunet.cli.tables.plans import plan_table
     from attunet.config import Plan, load_settings
-    from attunet.training.paths import any_started
-    from attunet.training.ranks import leads, wait_for
+    from attunet.training.processes import is_rank_zero, wait_until
+    from attunet.training.run_folder import any_started
 
     existing = run / "plan.json"
-    if not leads():
-        wait_for(existing.exists)
+    if not is_rank_zero():
+        wait_until(existing.exists)
         return load_settings(Plan, existing)
     if given is None and existing.exists() and (resume or any_started(run)):
         notes().print(f"using the plan in {escape(str(existing))}", soft_wrap=True)
@@ -137,15 +137,15 @@ def train_fold(
 def show_fold(result: FoldResult) -> None:
     """The scores of a finished fold and where its report lies."""
     from attunet.cli.tables.scores import score_table
-    from attunet.training.judge import validated_unseen
-    from attunet.training.paths import FoldPaths
+    from attunet.training.judge import validated_held_out
+    from attunet.training.run_folder import FoldPaths
 
     if not result.trained:
         more = "give a larger --epochs or --max-time to train it further"
         if not FoldPaths(result.folder).last.exists():
             more = "its checkpoint was deleted, so it cannot be trained further"
         notes().print(f"fold {result.fold} was finished already: {more}")
-    seen = "" if validated_unseen(result.folder) else ", [yellow]the same it was trained on[/yellow]"
+    seen = "" if validated_held_out(result.folder) else ", [yellow]the same it was trained on[/yellow]"
     results().print(f"[bold]fold {result.fold}[/bold]: validation cases, whole, on their own grid{seen}")
     show(score_table(result.summary))
     notes().print(f"report: {result.folder / 'report.html'}", soft_wrap=True, markup=False, highlight=False)

@@ -19,7 +19,7 @@ from attunet.config import (
     load_settings,
 )
 from attunet.errors import ConfigError
-from attunet.export.openvino import export_openvino
+from attunet.export.formats import export_openvino
 from attunet.files import staged
 from attunet.nn import AttentionUNet, read_weights, save_weights
 

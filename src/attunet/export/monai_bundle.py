@@ -24,7 +24,7 @@ from attunet.bundle.run import REFINEMENT
 from attunet.config import Plan
 from attunet.errors import ConfigError, EngineError, TrainingError
 from attunet.export.monai_config import differences, inference_config, metadata
-from attunet.export.outputs import example_of, ready
+from attunet.export.outputs import example_input, prepare_for_export
 from attunet.export.package import load_network
 from attunet.files import staged, write_text
 from attunet.nn import AttentionUNet
@@ -70,7 +70,7 @@ def export_monai(run: Path, output: Path, *, folds: Sequence[int] | None = None)
         raise EngineError("a MONAI Bundle needs monai", hint='install it with: pip install "attunet[train]"')
     bundle = load_bundle(run, folds)
     plan, refinement = bundle.plan, bundle.refinement
-    networks = [ready(load_network(fold, plan)) for fold in bundle.folds]
+    networks = [prepare_for_export(load_network(fold, plan)) for fold in bundle.folds]
     joined = Joined(networks, temperature=refinement.temperature, regions=bool(plan.regions)).eval()
     found = differences(plan, refinement, len(networks))
     with staged(output) as stage:
@@ -86,7 +86,7 @@ def export_monai(run: Path, output: Path, *, folds: Sequence[int] | None = None)
 
 def write_script(network: Joined, plan: Plan, path: Path) -> None:
     """Write a TorchScript of patches of the plan's size, any batch size. Raises: TrainingError when it differs."""
-    example = example_of(plan, 2)
+    example = example_input(plan, 2)
     with staged(path) as stage, torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"

@@ -12,9 +12,17 @@ from attunet.inference.engines.engine import Engine, window_shape
 from attunet.inference.engines.torch_engine import TorchEngine
 from attunet.nn import AttentionUNet, in_layout
 
-__all__ = ["NamedOutputs", "check_parity", "example_of", "ready", "tensor_shapes"]
+__all__ = [
+    "TOLERANCE",
+    "NamedOutputs",
+    "check_parity",
+    "example_input",
+    "prepare_for_export",
+    "tensor_shapes",
+]
 
-_TOLERANCE = 1e-3
+TOLERANCE = 1e-3
+"""The largest difference of an exported network from torch in fp32 that is accepted, relative to the outputs' scale."""
 
 
 class NamedOutputs(nn.Module):
@@ -30,29 +38,35 @@ class NamedOutputs(nn.Module):
         return {"logits": result.logits, **result.attention}
 
 
-def ready(network: AttentionUNet) -> AttentionUNet:
+def prepare_for_export(network: AttentionUNet) -> AttentionUNet:
     """The network on the CPU, in eval mode and in torch's plain memory layout, which graphs are made of."""
     return in_layout(network.cpu().eval(), torch.contiguous_format)
 
 
-def example_of(plan: Plan, batch: int = 1) -> Tensor:
+def example_input(plan: Plan, batch: int = 1) -> Tensor:
     """Noise (batch, C, *patch), always the same."""
     return torch.randn(batch, *window_shape(plan), generator=torch.Generator().manual_seed(0))
 
 
-def check_parity(network: AttentionUNet, plan: Plan, engine: Engine) -> float:
-    """The largest difference of an engine's logits and attention from torch in fp32, relative to their scale.
+def check_parity(network: AttentionUNet, plan: Plan, engine: Engine, *, tolerance: float = TOLERANCE) -> float:
+    """Compare an engine with torch in fp32 on an example input.
 
-    Raises: TrainingError when it is not below 0.001; logits that are not numbers never are.
+    Args:
+        network: the reference.
+        plan: its plan.
+        engine: computes the exported network.
+        tolerance: the difference that must not be reached.
+    Returns: the largest difference of logits and attention, relative to their scale.
+    Raises: TrainingError when it is not below the tolerance; logits that are not numbers never are.
     """
-    patch = example_of(plan).numpy()
+    patch = example_input(plan).numpy()
     reference, result = TorchEngine(None, network, device="cpu", batch=1)(patch), engine(patch)
     pairs = [(reference.logits, result.logits)]
     pairs += [(reference.attention[name], result.attention[name]) for name in reference.attention]
     difference = max(float(np.abs(a - b).max() / max(1.0, np.abs(a).max())) for a, b in pairs)
-    if not difference < _TOLERANCE:
+    if not difference < tolerance:
         raise TrainingError(
-            f"{engine.name}: the exported graph differs from the network by {difference:.2g} (allowed: {_TOLERANCE})",
+            f"{engine.name}: the exported graph differs from the network by {difference:.2g} (allowed: {tolerance})",
             hint="report this with the plan.json; the weights are kept",
         )
     return difference

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 from attunet.bundle import (
     Bundle,
@@ -25,30 +24,13 @@ from attunet.bundle.air import AIR
 from attunet.bundle.run import ENSEMBLE, REFINEMENT, write_refinement
 from attunet.config import Plan
 from attunet.errors import BundleError, ConfigError
-from attunet.export.onnx import export_onnx, require_onnx
-from attunet.export.openvino import export_openvino
+from attunet.export.formats import FORMATS, Format, supports_any_size
 from attunet.export.outputs import tensor_shapes
 from attunet.export.quantization import LARGEST_LOSS, quantize, require_int8
-from attunet.export.torch_program import any_size, export_program
 from attunet.files import staged
 from attunet.nn import AttentionUNet, load_weights
 
-__all__ = ["FORMATS", "Exported", "Format", "compute_with", "export_model", "export_run", "load_network"]
-
-Format = Literal["openvino", "onnx", "torch"]
-
-FORMATS: dict[Format, tuple[Literal["openvino", "onnxruntime", "torch program"], str]] = {
-    "openvino": ("openvino", "graph.xml"),
-    "onnx": ("onnxruntime", "model.onnx"),
-    "torch": ("torch program", "model.pt2"),
-}
-"""Format to the engine that reads it, and the file of each fold."""
-
-_WRITERS: dict[Format, Callable[[AttentionUNet, Plan, Path], float]] = {
-    "openvino": export_openvino,
-    "onnx": export_onnx,
-    "torch": export_program,
-}
+__all__ = ["Exported", "compute_with", "export_model", "export_run", "load_network"]
 
 
 @dataclass(frozen=True)
@@ -109,8 +91,8 @@ def export_run(
     differences = {}
     with staged(output) as stage:
         for fold in bundle.folds:
-            path = fold_folder(stage, fold.name.removeprefix("fold_")) / FORMATS[format][1]
-            differences[fold.name] = _WRITERS[format](load_network(fold, bundle.plan), bundle.plan, path)
+            path = fold_folder(stage, fold.name.removeprefix("fold_")) / FORMATS[format].file
+            differences[fold.name] = FORMATS[format].write(load_network(fold, bundle.plan), bundle.plan, path)
             if (fold.folder / AIR).is_file():
                 shutil.copyfile(fold.folder / AIR, path.parent / AIR)
             advance()
@@ -123,15 +105,15 @@ def export_run(
 
 
 def compute_with(run: Path, execution: Execution) -> None:
-    """Let a model folder be computed by another engine from now on; writes model.onnx into its folds where it lacks.
+    """Let a model folder be computed by another engine from now on; writes that engine's file into folds that lack it.
 
     Raises: BundleError, EngineError and TrainingError as `export_run`.
     """
     bundle = load_bundle(run)
-    if execution.engine == "onnxruntime":
-        for fold in bundle.folds:
-            if not fold.onnx.is_file():
-                export_onnx(load_network(fold, bundle.plan), bundle.plan, fold.onnx)
+    for format in FORMATS.values():
+        for fold in bundle.folds if format.engine == execution.engine else ():
+            if not (file := fold.folder / format.file).is_file():
+                format.write(load_network(fold, bundle.plan), bundle.plan, file)
     save_execution(execution, run)
 
 
@@ -150,10 +132,9 @@ def _check(output: Path, format: Format, int8: bool) -> None:
     """What can be refused before anything is computed."""
     if output.exists():
         raise ConfigError(f"{output} exists already", hint="choose another -o")
-    if int8 and format != "openvino":
+    if int8 and not FORMATS[format].int8:
         raise ConfigError(f"8-bit integers are made for openvino, not for {format}", hint="add --format openvino")
-    if format == "onnx":
-        require_onnx()
+    FORMATS[format].require()
     if int8:
         require_int8()
 
@@ -170,9 +151,9 @@ def _execution(bundle: Bundle, format: Format, differences: dict[str, float], tr
             f"{verdict}: mean Dice {tried.dice_before:.4f} before, {tried.dice_after:.4f} after, on {tried.cases} "
             f"validation cases; a loss below {LARGEST_LOSS} is allowed"
         )
-    free = format != "openvino" and any_size(bundle.plan)
+    free = FORMATS[format].any_size and supports_any_size(bundle.plan)
     return Execution(
-        engine=FORMATS[format][0],
+        engine=FORMATS[format].engine,
         tensors=tensor_shapes(bundle.plan, free=free),
         quantization=tried,
         reasons=reasons,

@@ -22,7 +22,7 @@ from attunet.data.preprocess import prepare, prepare_label
 from attunet.data.volume import Array
 from attunet.errors import DatasetError, EngineError
 from attunet.evaluation.scores import dice_case, nan_mean
-from attunet.export.telemetry import keep_to_ourselves
+from attunet.export.formats import disable_telemetry
 from attunet.files import staged
 from attunet.inference.engines.engine import window_shape
 from attunet.inference.engines.openvino_engine import OpenVINOEngine, openvino_core
@@ -84,7 +84,7 @@ def write_quantized(graph: Path, patches: Sequence[Floats], target: Path) -> Non
     import nncf
     import openvino as ov
 
-    keep_to_ourselves()
+    disable_telemetry()
     nncf.set_log_level(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
         quantized = nncf.quantize(

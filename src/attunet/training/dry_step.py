@@ -1,4 +1,9 @@
-"""How much memory a plan takes to train, seen in one step in a process of its own. Loads no torch itself."""
+"""How much memory training a plan takes: one step is run in a process of its own, and its peak is read.
+
+The parent imports no torch. The child is `python -m attunet.training.dry_step DEVICE < plan.json`. On a CPU, where a
+large step would take minutes, it runs a smaller batch or patch: the memory of a step, apart from the weights, is
+proportional to its voxels.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +11,174 @@ import json
 import logging
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attunet.config import Plan
 from attunet.planning.hardware import Machine
-from attunet.planning.memory import Measured, estimate_gb
+from attunet.planning.memory import Measured, activations_gb, estimate_gb
 
-__all__ = ["measure_step"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["dry_step", "measure_step"]
+
+Step = Callable[[int, tuple[int, ...]], None]
+"""One training step with a batch of patches of that size."""
 
 _log = logging.getLogger(__name__)
 
-_PROCESS = "attunet.training.dry_step_process"
+_MODULE = "attunet.training.dry_step"
 _TIME_LIMIT = 60
 _OUT_OF_MEMORY = ("OutOfMemoryError", "DefaultCPUAllocator", "MemoryError")
 _KILLED = -9
+_GB = 1024**3
+_LIBRARIES_GB = 0.35
+"""What the training process holds besides: Lightning, MONAI, the cases it validates on, the export."""
+_CPU_STEP_GB = 0.25
+"""Activations of the largest step that is run on a CPU, a few seconds on one core."""
 
 
-def measure_step(plan: Plan, device: Machine) -> Measured:
-    """Memory in GB of training this plan: weights, optimiser, averaged weights and one full step.
+def measure_step(
+    plan: Plan,
+    device: Machine,
+    command: Sequence[str] = (sys.executable, "-m", _MODULE),
+    *,
+    time_limit: float = _TIME_LIMIT,
+) -> Measured:
+    """Memory in GB of training this plan: weights, optimizer, averaged weights and one full step.
 
     On "cuda" the peak of what is allocated there, on "cpu" that of the whole process.
-    Returns: infinity when memory ran out; the formula's estimate when the step could not be tried at all.
+
+    Args:
+        plan: the plan to measure.
+        device: where the training would run.
+        command: starts the child process; the device is appended.
+        time_limit: seconds after which the child is ended.
+    Returns: infinity when memory ran out; the formula's estimate when no step could be run at all.
     """
-    command = [sys.executable, "-m", _PROCESS, device]
-    text = plan.model_dump_json()
     try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=_TIME_LIMIT)
+        done = subprocess.run(
+            [*command, device], input=plan.model_dump_json(), capture_output=True, text=True, timeout=time_limit
+        )
         if done.returncode == _KILLED or any(words in done.stderr for words in _OUT_OF_MEMORY):
             return Measured(float("inf"), 1.0)
         return Measured(**json.loads(done.stdout.splitlines()[-1]))
     except (OSError, subprocess.SubprocessError, ValueError, LookupError) as error:
         _log.info("the dry step failed: %s", error)
         return Measured(estimate_gb(plan, device), 0.0)
+
+
+def dry_step(plan: Plan, device: str, *, largest_gb: float = _CPU_STEP_GB, step: Step | None = None) -> Measured:
+    """Memory in GB of this process (cpu) or on the device (cuda) while it trains the plan's network for a step.
+
+    Args:
+        plan: the plan to measure.
+        device: cpu or cuda.
+        largest_gb: activations of the largest step that is run on a CPU; a larger one is scaled up from a smaller one.
+        step: runs a training step; None trains the plan's network.
+    Returns: the memory, and the share of the step's voxels that was run.
+    """
+    import torch
+
+    step = step or _Trained(plan, device).step
+    if device == "cuda":
+        step(plan.at_once, plan.patch_size)
+        return Measured(torch.cuda.max_memory_allocated() / _GB, 1.0)
+    stride = _total_stride(plan)
+    batch, patch = _affordable(plan, stride, largest_gb)
+    share = batch * prod(patch) / (plan.at_once * prod(plan.patch_size))
+    if share < 1.0:
+        step(1, stride)  # what a step takes whatever its voxels, such as copies of the weights
+    before = _peak_gb()
+    step(batch, patch)
+    return Measured(before + (_peak_gb() - before) / share + _LIBRARIES_GB, share)
+
+
+class _Trained:
+    """A network with all that lives as long as its training: gradients, averaged weights, AdamW's two moments."""
+
+    def __init__(self, plan: Plan, device: str) -> None:
+        import torch
+
+        from attunet.nn import AttentionUNet, in_layout
+
+        dims = plan.network.spatial_dims
+        self.plan, self.device, self.dims = plan, device, dims
+        self.layout = torch.channels_last if dims == 2 else torch.channels_last_3d
+        self.network = in_layout(AttentionUNet.from_config(plan.network), self.layout).to(device)
+        if plan.checkpointing:
+            self.network.recompute_stages()
+        # Tensors stand in for the optimizer, whose first step would load torch's compiler for seconds.
+        self.lasting = [weight.detach().clone() for weight in self.network.parameters() for _ in range(3)]
+        for weight in self.network.parameters():
+            weight.grad = torch.zeros_like(weight)
+
+    def step(self, batch: int, patch: tuple[int, ...]) -> None:
+        """Forward, a loss at every resolution, backward."""
+        import torch
+
+        image = torch.randn(batch, self.plan.network.in_channels, *patch[: self.dims], device=self.device)
+        with torch.autocast(self.device, torch.bfloat16, enabled=_has_bf16(self.device)):
+            result = self.network(image.to(memory_format=self.layout), detailed=True)
+            loss = torch.stack(list(_losses((result.logits, *result.auxiliary), bool(self.plan.regions)))).sum()
+        loss.backward()
+
+
+def _losses(outputs: tuple[Tensor, ...], regions: bool) -> Iterator[Tensor]:
+    """Dice and cross-entropy as far as memory goes: probabilities and targets of every class in float32."""
+    import torch
+    from torch.nn import functional
+
+    for logits in (output.float() for output in outputs):
+        target = torch.zeros(logits.shape[0], *logits.shape[2:], dtype=torch.long, device=logits.device)
+        if regions:
+            yield functional.binary_cross_entropy_with_logits(logits, torch.zeros_like(logits))
+            yield (torch.sigmoid(logits) * torch.ones_like(logits)).mean()
+            continue
+        yield functional.cross_entropy(logits, target)
+        yield (torch.softmax(logits, 1) * torch.ones_like(logits)).mean()
+
+
+def _total_stride(plan: Plan) -> tuple[int, ...]:
+    """The smallest patch that the network halves evenly, with three axes."""
+    return (*plan.network.total_strides[-1], 1)[:3]
+
+
+def _affordable(plan: Plan, stride: tuple[int, ...], largest_gb: float) -> tuple[int, tuple[int, ...]]:
+    """Batch and patch of a step that a CPU finishes soon."""
+    batch, patch = plan.at_once, list(plan.patch_size)
+    while activations_gb(plan.network, patch, batch, checkpointing=plan.checkpointing) > largest_gb:
+        longest = max(range(3), key=lambda axis: patch[axis] // stride[axis])
+        if batch > 1:
+            batch -= 1
+        elif patch[longest] >= 2 * stride[longest]:
+            patch[longest] -= stride[longest]
+        else:
+            break
+    return batch, tuple(patch)
+
+
+def _has_bf16(device: str) -> bool:
+    import torch
+
+    return torch.cuda.is_bf16_supported() if device == "cuda" else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def _peak_gb() -> float:
+    """The largest memory that this process had so far, in GB."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not getrusage: a child starts with its parent's maximum there.
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024**2
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / _GB
+
+
+if __name__ == "__main__":
+    measured = dry_step(Plan.model_validate_json(sys.stdin.read()), sys.argv[1])
+    sys.stdout.write(json.dumps(measured._asdict()) + "\n")

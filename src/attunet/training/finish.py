@@ -13,7 +13,7 @@ from attunet.config import Plan
 from attunet.data.cases import Case, GeometryPolicy
 from attunet.errors import BundleError
 from attunet.evaluation.summary import Summary
-from attunet.export.openvino import export_openvino
+from attunet.export.formats import export_openvino
 from attunet.inference.segmenter import Segmenter
 from attunet.nn import AttentionUNet
 from attunet.nn.weights import load_weights, save_weights
@@ -21,8 +21,8 @@ from attunet.report.figures import curves, save_figure
 from attunet.report.training import write_training_report
 from attunet.training.air_audit import audit_air, with_air
 from attunet.training.callbacks.history import History
-from attunet.training.judge import judge_cases, show_cases, validated_unseen
-from attunet.training.paths import FoldPaths
+from attunet.training.judge import judge_cases, show_cases, validated_held_out
+from attunet.training.run_folder import FoldPaths
 
 __all__ = ["FoldResult", "finish_fold", "finished_fold"]
 
@@ -70,7 +70,7 @@ def finish_fold(
     segmenter = with_air(segmenter, air)
     summary = judge_cases(segmenter, cases, geometry=geometry, advance=advance)
     save_figure(curves(history.rows), paths.curves)
-    unseen = "cases it had not seen" if validated_unseen(paths.folder) else "the cases it was trained on"
+    unseen = "cases it had not seen" if validated_held_out(paths.folder) else "the cases it was trained on"
     write_training_report(
         paths.report,
         title=f"{plan.name}, fold {fold}",

@@ -16,13 +16,11 @@ from attunet.data.folds import Split, assign_groups
 from attunet.data.labels import rename_annotated
 from attunet.errors import ConfigError, EngineError
 from attunet.files import write_text
-from attunet.training.crowding import crowding
 from attunet.training.finish import FoldResult, finish_fold, finished_fold
-from attunet.training.loop import MakeCallbacks, Notice, train_network
-from attunet.training.paths import FoldPaths, any_started, default_store
-from attunet.training.ranks import leads
-from attunet.training.splits import require_fold, settle_folds
+from attunet.training.processes import barrier, cpu_contention, is_rank_zero
+from attunet.training.run_folder import FoldPaths, any_started, default_store, require_fold, settle_folds
 from attunet.training.store import store_cases
+from attunet.training.trainer import MakeCallbacks, Notice, train_network
 
 __all__ = ["FitCallbacks", "fit", "training_device"]
 
@@ -65,17 +63,17 @@ def fit(
     dataset = rename_annotated(assign_groups(dataset, config.group_by), plan.labels)
     require_fold(dataset, config, run, fold)
     paths = FoldPaths(fold_folder(run, fold))
-    if leads():
+    if is_rank_zero():
         _check_run(run, plan, paths, resume)
     if not paths.last.exists() and (sealed := finished_fold(run, fold, paths)):
         return sealed  # without its checkpoint it cannot be trained further
     cases = {case.id: case for case in dataset.labelled if case.split != "test"}
     kept = store_cases(list(cases.values()), plan, store or default_store(), geometry=geometry, advance=report.stored)
     split = settle_folds(dataset, config, run, kept)[fold]
-    if leads():
+    if is_rank_zero():
         _describe(run, plan, config, Split(dataset.root.resolve(), geometry, split.train, split.validation), paths)
-    if accelerator == "cpu" and leads() and (words := crowding()):
-        report.notice(words)
+    if accelerator == "cpu" and is_rank_zero() and (warning := cpu_contention(torch.get_num_threads())):
+        report.notice(warning)
     history = train_network(
         [kept[name] for name in split.train],
         [kept[name] for name in split.validation],
@@ -87,28 +85,22 @@ def fit(
         callbacks=report.training,
         notice=report.notice,
     )
-    if not leads():
+    if not is_rank_zero():
         return _result_of_the_first(run, fold, paths)
     result = None if history.grown else finished_fold(run, fold, paths)
     if result is None:
         judged = [cases[name] for name in split.validation]
         result = finish_fold(plan, run, fold, paths, history, judged, geometry=geometry, advance=report.validated)
-    _together()
+    barrier()
     return result
 
 
 def _result_of_the_first(run: Path, fold: int, paths: FoldPaths) -> FoldResult:
     """What the first process made of the fold, once it is done."""
-    _together()
+    barrier()
     result = finished_fold(run, fold, paths)
     assert result is not None
     return result
-
-
-def _together() -> None:
-    """Wait for the other processes of this training, if there are any."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.barrier()
 
 
 def training_device(device: str) -> str:

@@ -13,7 +13,7 @@ from attunet.evaluation.summary import Summary, summarize
 from attunet.inference.segmenter import Segmenter
 from attunet.report.cases import CaseView, choose_cases
 
-__all__ = ["judge_cases", "show_cases", "validated_unseen"]
+__all__ = ["judge_cases", "show_cases", "validated_held_out"]
 
 
 def judge_cases(
@@ -52,7 +52,7 @@ def show_cases(
     return views
 
 
-def validated_unseen(folder: Path) -> bool:
+def validated_held_out(folder: Path) -> bool:
     """Whether a fold's validation cases were kept out of its training, as its split.yaml says."""
     return not (folder / "split.yaml").is_file() or Split.read(folder).held_out
 

@@ -15,7 +15,7 @@ from attunet.errors import TrainingError
 from attunet.nn import AttentionUNet, in_layout
 from attunet.training.losses.attention import attention_loss
 from attunet.training.losses.segmentation import SegmentationLoss
-from attunet.training.patches.augment import Patch
+from attunet.training.patches.augmentation import Patch
 
 __all__ = ["DivergenceError", "TrainingModule"]
 

@@ -8,10 +8,10 @@ from attunet.bundle import load_bundle
 from attunet.config import Plan, TrainingConfig
 from attunet.nn import AttentionUNet
 from attunet.nn.transfer import Transfer, freeze_encoder, transfer_weights
-from attunet.training.callbacks.loggers import require_loggers
+from attunet.training.callbacks.history import require_loggers
 from attunet.training.losses.attention import attention_loss
 from attunet.training.losses.segmentation import SegmentationLoss
-from attunet.training.patches.loader import require_shares
+from attunet.training.patches.dataset import require_divisible_batch
 
 __all__ = ["check_start", "start_network"]
 
@@ -24,7 +24,7 @@ def check_start(plan: Plan, config: TrainingConfig, *, transfer: bool = True) ->
     Raises: ConfigError, EngineError, BundleError or FormatError, as the training itself would.
     """
     require_loggers(config)
-    require_shares(plan, config)
+    require_divisible_batch(plan, config)
     SegmentationLoss(plan, config)
     attention_loss(plan, config)
     return start_network(plan, config, transfer=transfer)[1]

@@ -24,7 +24,7 @@ from attunet.data.trail import model_affine
 from attunet.data.volume import Affine, Array
 from attunet.errors import AttunetError, LabelError, TrainingError
 from attunet.files import write_text
-from attunet.training.interrupts import interrupts_wait
+from attunet.training.processes import defer_interrupts
 
 __all__ = ["Contents", "StoredCase", "store_cases"]
 
@@ -103,7 +103,7 @@ def store_cases(
             advance()
         return stored
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        with interrupts_wait():
+        with defer_interrupts():
             jobs = [pool.submit(_store, case, plan, geometry, stored[case.id].folder) for case in missing]
         _gather(pool, jobs, advance)
     return stored

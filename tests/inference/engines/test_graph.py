@@ -8,7 +8,7 @@ import pytest
 from openvino import opset13
 
 from attunet.errors import EngineError
-from attunet.export.openvino import export_openvino
+from attunet.export.formats import export_openvino
 from attunet.inference.engines.graph import accept_attention, gate_outputs, input_names, shuffle_weights
 
 

@@ -18,7 +18,7 @@ pytest.importorskip("onnxruntime")
 @pytest.fixture(scope="module")
 def pair(make_plan_of, make_network, tmp_path_factory):
     """One 2-D network in ONNX Runtime and in torch, and the file; it pads its patch, so it takes no other size."""
-    from attunet.export.onnx import export_onnx
+    from attunet.export.formats import export_onnx
 
     plan = make_plan_of(2, gate="additive").model_copy(update={"patch_size": (15, 12, 1)})
     network = make_network(plan)

@@ -12,7 +12,7 @@ import torch
 
 from attunet.bundle import load_bundle
 from attunet.errors import BundleError, DataError
-from attunet.export.openvino import export_openvino
+from attunet.export.formats import export_openvino
 from attunet.inference.engines.openvino_engine import OpenVINOEngine
 from attunet.inference.engines.torch_engine import TorchEngine
 from attunet.networks import listing_network, paper_network

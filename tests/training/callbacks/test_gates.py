@@ -7,7 +7,7 @@ import torch
 from attunet.training.callbacks.gates import GateWatch, gate_statistics
 from attunet.training.callbacks.history import History
 from attunet.training.module import TrainingModule
-from attunet.training.paths import FoldPaths
+from attunet.training.run_folder import FoldPaths
 
 
 @pytest.fixture
@@ -19,8 +19,8 @@ def watch(tmp_path, tiny_plan, tiny_config):
     return watch
 
 
-def a_trainer(leads=True, step=1000):
-    return SimpleNamespace(is_global_zero=leads, global_step=step)
+def a_trainer(is_rank_zero=True, step=1000):
+    return SimpleNamespace(is_global_zero=is_rank_zero, global_step=step)
 
 
 def epoch(watch, *steps, **trainer):
@@ -73,7 +73,7 @@ def test_every_fifth_step_is_measured_and_all_count_the_same(watch):
 
 
 def test_only_the_first_process_measures(watch):
-    assert epoch(watch, gate(0.0), leads=False) == {}
+    assert epoch(watch, gate(0.0), is_rank_zero=False) == {}
     assert not watch.told
 
 
@@ -139,7 +139,7 @@ def test_a_training_logs_its_gates_and_warns_of_those_that_do_nothing(
     blobs, stored, tiny_plan, tiny_config, tmp_path, monkeypatch
 ):
     from attunet.training.callbacks import gates
-    from attunet.training.loop import train_network
+    from attunet.training.trainer import train_network
 
     monkeypatch.setattr(gates, "_STEPS_TO_LEARN", 0)
     network = tiny_plan().network.model_copy(update={"gate": "multi", "gate_bias": 9.0})

@@ -7,11 +7,11 @@ import torch
 from attunet.data.preprocess import IGNORED
 from attunet.inference.windows.sliding_window import Stitched
 from attunet.training.callbacks import validation
-from attunet.training.callbacks.film import EpochFilm
+from attunet.training.callbacks.animation import EpochFilm
 from attunet.training.callbacks.history import History
 from attunet.training.callbacks.validation import FullVolumeValidation
 from attunet.training.module import TrainingModule
-from attunet.training.paths import FoldPaths
+from attunet.training.run_folder import FoldPaths
 
 
 class Case:
@@ -54,9 +54,9 @@ def judge(tiny_plan, tiny_config, tmp_path, monkeypatch):
     return make
 
 
-def a_trainer(epoch=0, stop=False, leads=True):
+def a_trainer(epoch=0, stop=False, is_rank_zero=True):
     strategy = SimpleNamespace(broadcast=lambda value: value)
-    return SimpleNamespace(current_epoch=epoch, should_stop=stop, is_global_zero=leads, strategy=strategy)
+    return SimpleNamespace(current_epoch=epoch, should_stop=stop, is_global_zero=is_rank_zero, strategy=strategy)
 
 
 def end_epoch(judge, epoch=0, stop=False):
@@ -273,7 +273,8 @@ def test_processes_share_the_cases_and_know_all_scores(processes, judge, monkeyp
     alone = judge.validate(judge.module)
     seen.clear()
     group = Group(processes)
-    monkeypatch.setattr(validation, "distributed", group)
+    for name in ("is_available", "is_initialized", "get_rank", "get_world_size", "all_gather_object"):
+        monkeypatch.setattr(torch.distributed, name, getattr(group, name))
     for rank in range(processes):
         group.rank = rank
         scores = judge.validate(judge.module)
@@ -283,7 +284,7 @@ def test_processes_share_the_cases_and_know_all_scores(processes, judge, monkeyp
 
 def test_only_the_first_process_writes_and_all_follow_its_decision(judge, tmp_path):
     judge = judge(Case(volume(0, 1), volume(0, 1)))
-    judge.on_train_epoch_end(a_trainer(leads=False), judge.module)
+    judge.on_train_epoch_end(a_trainer(is_rank_zero=False), judge.module)
     assert judge.best == 1
     assert not FoldPaths(tmp_path).best.exists()
     trainer = a_trainer(epoch=1)

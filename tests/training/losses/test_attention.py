@@ -11,7 +11,7 @@ from attunet.errors import ConfigError
 from attunet.nn import AttentionUNet
 from attunet.training.losses.attention import AttentionLoss, attention_loss
 from attunet.training.module import TrainingModule
-from attunet.training.patches.augment import Patch
+from attunet.training.patches.augmentation import Patch
 from attunet.training.patches.dataset import PatchDataset
 
 MARGIN = 1e-3

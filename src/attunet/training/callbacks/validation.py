@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
-from torch import distributed
 
 from attunet.config import Plan, TrainingConfig
 from attunet.data.preprocess import IGNORED
@@ -17,18 +16,18 @@ from attunet.data.volume import Array
 from attunet.inference.engines.torch_engine import TorchEngine
 from attunet.inference.windows.sliding_window import sliding_window
 from attunet.nn.weights import save_weights
-from attunet.training.callbacks.film import EpochFilm
+from attunet.training.callbacks.animation import EpochFilm
 from attunet.training.callbacks.history import History
 from attunet.training.callbacks.schedule import Schedule
 from attunet.training.losses.targets import known_outputs, members
 from attunet.training.module import TrainingModule
-from attunet.training.paths import FoldPaths
+from attunet.training.processes import all_gather, rank_and_world_size
+from attunet.training.run_folder import FoldPaths
 from attunet.training.store import StoredCase
 
 __all__ = ["FullVolumeValidation", "validated_cases"]
 
 _MOST_CASES = 10
-T = TypeVar("T")
 
 
 class FullVolumeValidation(pl.Callback):
@@ -83,7 +82,7 @@ class FullVolumeValidation(pl.Callback):
             if trainer.is_global_zero:
                 save_weights(pl_module.kept, self._paths.best)
         trainer.should_stop = trainer.should_stop or self._weary
-        self._film.record(trainer, _gathered(self._film.shots()))
+        self._film.record(trainer, all_gather(self._film.shots()))
         self._last = time.monotonic() - started
         self._spent += self._last
 
@@ -97,8 +96,8 @@ class FullVolumeValidation(pl.Callback):
         engine = TorchEngine(
             None, network, device=module.device.type, batch=1, low_precision=module.config.precision == "bf16"
         )
-        rank, processes = _place()
-        dice = _gathered([self._case_dice(case, engine) for case in self._cases[rank::processes]])
+        rank, world_size = rank_and_world_size()
+        dice = all_gather([self._case_dice(case, engine) for case in self._cases[rank::world_size]])
         network.train(was_training)
         scores = {}
         for index, name in enumerate(self._plan.foreground):
@@ -159,20 +158,3 @@ def _dice(reference: Array, predicted: Array) -> float:
     """nan where the label is in neither."""
     total = int(reference.sum()) + int(predicted.sum())
     return 2.0 * int((reference & predicted).sum()) / total if total else float("nan")
-
-
-def _place() -> tuple[int, int]:
-    """Which of how many processes this is."""
-    if not distributed.is_available() or not distributed.is_initialized():
-        return 0, 1
-    return distributed.get_rank(), distributed.get_world_size()
-
-
-def _gathered(rows: list[T]) -> list[T]:
-    """The rows of all processes, in each of them."""
-    _, processes = _place()
-    if processes == 1:
-        return rows
-    found: list[list[T]] = [[] for _ in range(processes)]
-    distributed.all_gather_object(found, rows)
-    return [row for part in found for row in part]

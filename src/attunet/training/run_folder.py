@@ -1,22 +1,84 @@
-"""The folds of a run: decided once, written to folds.yaml, and kept for every fold that is trained later."""
+"""The folder of a run in training: the files of a fold, and the folds, which are fixed once the first one starts.
+
+Imports neither torch nor blosc2, so that a wrong command is refused at once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
+from attunet.bundle import FoldFiles
 from attunet.config import TrainingConfig
 from attunet.data.cases import Case, Dataset
 from attunet.data.folds import Fold, check_leaks, make_folds
 from attunet.errors import ConfigError, FormatError
 from attunet.files import write_text
-from attunet.training.paths import any_started
-from attunet.training.ranks import leads
-from attunet.training.store import StoredCase
+from attunet.training.processes import is_rank_zero
 
-__all__ = ["require_fold", "run_folds", "settle_folds"]
+if TYPE_CHECKING:
+    from attunet.training.store import StoredCase
+
+__all__ = ["FoldPaths", "any_started", "default_store", "require_fold", "run_folds", "settle_folds"]
+
+
+@dataclass(frozen=True)
+class FoldPaths(FoldFiles):
+    """All files of the fold in `folder`: those of the model, and those that only its training knows."""
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to resume from."""
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def begun(self) -> bool:
+        """Whether the fold holds a training, or what is left of a finished one: nothing may take its place."""
+        return self.last.exists() or self.weights.exists()
+
+    @property
+    def best(self) -> Path:
+        """The averaged weights of the best validation."""
+        return self.folder / "checkpoints" / "best.safetensors"
+
+    @property
+    def frames(self) -> Path:
+        """The film's frames, to go on from: one file per recorded validation."""
+        return self.folder / "checkpoints" / "film"
+
+    @property
+    def film(self) -> Path:
+        """Where the gates looked in a few cases as the training went on, frame by frame."""
+        return self.folder / "film"
+
+    @property
+    def log(self) -> Path:
+        """One row per epoch."""
+        return self.folder / "log.csv"
+
+    @property
+    def report(self) -> Path:
+        """Scores, curves and the best, median and worst validation case, to open in a browser."""
+        return self.folder / "report.html"
+
+    @property
+    def curves(self) -> Path:
+        """Loss, rate and Dice over the epochs."""
+        return self.folder / "curves.png"
+
+
+def any_started(run: Path) -> bool:
+    """Whether a fold of this model folder was begun, so that its plan and its folds are settled."""
+    return any(FoldPaths(folder).begun for folder in run.glob("fold_*"))
+
+
+def default_store() -> Path:
+    """Where preprocessed cases are kept unless told otherwise."""
+    return Path.home() / ".cache" / "attunet" / "store"
 
 
 def run_folds(dataset: Dataset, config: TrainingConfig, run: Path) -> tuple[Fold, ...]:
@@ -49,7 +111,7 @@ def settle_folds(
     for fold in folds:
         _require(cases, (*fold.train, *fold.validation), run)
         check_leaks(fold, cases, {name: content.digest for name, content in contents.items()})
-    if leads():
+    if is_rank_zero():
         content = {fold.index: {"train": list(fold.train), "validation": list(fold.validation)} for fold in folds}
         write_text(_file(run), yaml.safe_dump(content, sort_keys=False))
     return folds

@@ -1,35 +1,38 @@
-"""One fold's weights: lightning's trainer with our callbacks, and the ways in which it can end."""
+"""Train the weights of one fold: lightning's Trainer with our callbacks and checkpoints, and how it can end."""
 
 from __future__ import annotations
 
 import logging
+import pickle
 import signal
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy
 from torch._dynamo.exc import TorchDynamoException
 
 from attunet.config import Plan, TrainingConfig
 from attunet.errors import TrainingError, first_line
-from attunet.training.callbacks.film import EpochFilm
+from attunet.files import staged
+from attunet.training.callbacks.animation import EpochFilm
 from attunet.training.callbacks.gates import GateWatch
-from attunet.training.callbacks.history import History
-from attunet.training.callbacks.loggers import make_loggers
+from attunet.training.callbacks.history import History, make_loggers
 from attunet.training.callbacks.schedule import Schedule
 from attunet.training.callbacks.validation import FullVolumeValidation, validated_cases
-from attunet.training.checkpoint import WholeCheckpoints
 from attunet.training.module import DivergenceError, TrainingModule
-from attunet.training.patches.loader import patch_loader
-from attunet.training.paths import FoldPaths
-from attunet.training.ranks import leads
+from attunet.training.patches.dataset import patch_loader
+from attunet.training.processes import is_rank_zero
+from attunet.training.run_folder import FoldPaths
 from attunet.training.start import start_network
 from attunet.training.store import StoredCase
 
-__all__ = ["MakeCallbacks", "Notice", "train_network"]
+__all__ = ["AtomicCheckpointIO", "MakeCallbacks", "Notice", "train_network"]
 
 MakeCallbacks = Callable[[Schedule, History], Sequence[pl.Callback]]
 Notice = Callable[[str], None]
@@ -93,7 +96,7 @@ def _train(
         warnings.simplefilter("ignore")  # lightning's advice on workers and loggers is not the user's concern
         begun = resume and paths.last.exists()
         module = TrainingModule(plan, config, start_network(plan, config, transfer=not begun)[0])
-        reporting = callbacks(schedule, history) if leads() else ()
+        reporting = callbacks(schedule, history) if is_rank_zero() else ()
         trainer = _trainer(plan, config, paths, accelerator, [schedule, judge, film, watch, history, *reporting])
         loader = patch_loader(train, plan, config, lambda: trainer)
         _fit(trainer, module, loader, paths, resume)
@@ -123,9 +126,9 @@ def _trainer(
         max_epochs=-1,
         limit_train_batches=config.steps_per_epoch * plan.accumulation,
         accumulate_grad_batches=plan.accumulation,
-        logger=make_loggers(config, paths, plan.name) if leads() else False,
+        logger=make_loggers(config, paths, plan.name) if is_rank_zero() else False,
         callbacks=[*callbacks, checkpoint],
-        plugins=[WholeCheckpoints()],
+        plugins=[AtomicCheckpointIO()],
         enable_progress_bar=False,
         enable_model_summary=False,
         log_every_n_steps=config.steps_per_epoch,
@@ -167,3 +170,23 @@ def _precision(config: TrainingConfig, accelerator: str) -> str:
 
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's own writer stages in the system's temporary folder, from where a move to another disk can be cut."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write beside the target, then rename. Raises: FormatError when the disk is full."""
+        with staged(Path(path)) as stage:
+            torch.save(checkpoint, stage)
+
+    def load_checkpoint(self, path: str | Path, *_args: Any, **_kwargs: Any) -> dict[str, Any]:
+        """Tensors and plain values only, never pickled code. Raises: TrainingError for a damaged file."""
+        try:
+            content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+            raise TrainingError(
+                f"the checkpoint {path} cannot be read: {' '.join(str(error).split())[:160]}",
+                hint="delete the fold's folder and train it again without --resume",
+            ) from error
+        return content

@@ -1,4 +1,5 @@
 import json
+import pickle
 import random
 import signal
 import subprocess
@@ -13,7 +14,8 @@ import yaml
 from attunet.bundle import load_bundle, save_plan
 from attunet.errors import BundleError, TrainingError
 from attunet.training.fit import FitCallbacks
-from attunet.training.paths import FoldPaths
+from attunet.training.run_folder import FoldPaths
+from attunet.training.trainer import AtomicCheckpointIO
 
 WRITTEN_SLOWLY = """
 import sys, time
@@ -210,3 +212,52 @@ def test_where_nothing_can_be_compiled_it_is_said_in_one_line(train, monkeypatch
     with pytest.raises(TrainingError, match=r"torch\.compile failed here") as caught:
         train(compile=True)
     assert "compile: true" in caught.value.hint
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    content = {"state_dict": {"weight": torch.arange(3.0)}, "callbacks": {"History": {"rows": [{"loss": 0.5}]}}}
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint(content, path)
+    loaded = AtomicCheckpointIO().load_checkpoint(path)
+    assert torch.equal(loaded["state_dict"].pop("weight"), content["state_dict"].pop("weight"))
+    assert loaded == content
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_save_that_is_cut_leaves_the_last_one(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
+
+    def cut(_content, stage):
+        stage.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", cut)
+    with pytest.raises(KeyboardInterrupt):
+        AtomicCheckpointIO().save_checkpoint({"step": 2}, path)
+    assert AtomicCheckpointIO().load_checkpoint(path) == {"step": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+class Trap:
+    def __reduce__(self):
+        return exec, ("raise SystemExit('code was run')",)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no checkpoint", pickle.dumps(Trap(), protocol=2)], ids=["empty", "foreign", "code"]
+)
+def test_a_damaged_or_foreign_file_is_refused_with_a_remedy(content, tmp_path):
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(TrainingError, match=r"last\.ckpt cannot be read") as caught:
+        AtomicCheckpointIO().load_checkpoint(path)
+    assert "without --resume" in caught.value.hint
+
+
+def test_a_truncated_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"weight": torch.zeros(10_000)}, path)
+    path.write_bytes(path.read_bytes()[:20_000])
+    with pytest.raises(TrainingError, match="cannot be read"):
+        AtomicCheckpointIO().load_checkpoint(path)

@@ -1,0 +1,237 @@
+"""The formats of exported networks: OpenVINO graphs, ONNX graphs and torch.export programs, all in one table.
+
+Every file is compared with the network in fp32 before it appears. Its outputs are named: the logits and every
+gate's attention.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, Protocol
+
+import openvino as ov
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from attunet.config import Plan
+from attunet.errors import EngineError
+from attunet.export.outputs import (
+    TOLERANCE,
+    NamedOutputs,
+    check_parity,
+    example_input,
+    prepare_for_export,
+)
+from attunet.files import staged
+from attunet.inference.engines.engine import window_shape
+from attunet.inference.engines.onnx_engine import ONNXEngine
+from attunet.inference.engines.openvino_engine import OpenVINOEngine
+from attunet.inference.engines.program_engine import ProgramEngine
+from attunet.nn import AttentionUNet
+
+__all__ = [
+    "FORMATS",
+    "ExportFormat",
+    "Format",
+    "as_program",
+    "disable_telemetry",
+    "export_onnx",
+    "export_openvino",
+    "export_program",
+    "quiet_loggers",
+    "supports_any_size",
+]
+
+Format = Literal["openvino", "onnx", "torch"]
+
+_ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+
+
+class Writer(Protocol):
+    """Writes a network to a file and returns its largest difference from torch in fp32, as `export_openvino`."""
+
+    def __call__(self, network: AttentionUNet, plan: Plan, path: Path) -> float: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportFormat:
+    """How a fold is written for one runtime.
+
+    Args:
+        engine: the engine that reads it, as engine.json names it.
+        file: the file in each fold's folder.
+        write: writes that file.
+        packages: what must be installed besides the train extra.
+        extra: the extra of our package that installs these.
+        any_size: whether input sizes stay free, see `supports_any_size`.
+        int8: whether its graphs can be quantized to 8-bit integers.
+    """
+
+    engine: Literal["openvino", "onnxruntime", "torch program"]
+    file: str
+    write: Writer
+    packages: tuple[str, ...] = ()
+    extra: str = "train"
+    any_size: bool = True
+    int8: bool = False
+
+    def require(self) -> None:
+        """Raises: EngineError when a package is not installed."""
+        if absent := [name for name in self.packages if find_spec(name) is None]:
+            hint = f'install them with: pip install "attunet[{self.extra}]"'
+            raise EngineError(f"{self.engine} needs {', '.join(absent)}", hint=hint)
+
+
+def export_openvino(network: AttentionUNet, plan: Plan, path: Path, *, tolerance: float = TOLERANCE) -> float:
+    """Write graph.xml and graph.bin for patches of the plan's size, any batch size.
+
+    Args:
+        network: the trained network; left on the CPU, in eval mode.
+        plan: its plan.
+        path: the .xml.
+        tolerance: as of `check_parity`.
+    Returns: the largest difference of logits and attention from torch in fp32, relative to their scale.
+    Raises: TrainingError when the graph does not compute what the network computes; nothing is written then.
+    """
+    disable_telemetry()
+    network = prepare_for_export(network)
+    shape = window_shape(plan)
+    example = example_input(plan)
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing warns of sizes that become constants, as they should
+        names = list(NamedOutputs(network)(example))
+        model = ov.convert_model(_OutputTuple(network), example_input=example, input=[-1, *shape])
+    for port, name in zip(model.outputs, names, strict=True):
+        port.get_tensor().set_names({name})
+    with staged(path) as graph:
+        ov.save_model(model, graph, compress_to_fp16=False)
+        return check_parity(network, plan, OpenVINOEngine(graph, shape, precision="fp32"), tolerance=tolerance)
+
+
+def export_onnx(network: AttentionUNet, plan: Plan, path: Path, *, tolerance: float = TOLERANCE) -> float:
+    """Write model.onnx, in one file: input `image`, outputs `logits` and one for each gate; sizes as `as_program`.
+
+    Args:
+        network: the trained network; left on the CPU, in eval mode.
+        plan: its plan.
+        path: the file.
+        tolerance: as of `check_parity`.
+    Returns: the largest difference of logits and attention from torch in fp32, relative to their scale.
+    Raises: EngineError where a package is absent; TrainingError when the graph does not compute what the network
+        computes; nothing is written then.
+    """
+    FORMATS["onnx"].require()
+    network = prepare_for_export(network)
+    with torch.inference_mode():
+        names = list(NamedOutputs(network)(example_input(plan)))
+    with staged(path) as stage:
+        with warnings.catch_warnings(), quiet_loggers("torch.onnx", "onnxscript", "onnx_ir"):
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                as_program(network, plan),
+                f=stage,
+                input_names=["image"],
+                output_names=names,
+                external_data=False,  # networks here are far below the 2 GiB that one file can hold
+                verbose=False,
+            )
+        return check_parity(network, plan, ONNXEngine(stage, window_shape(plan), batch=1), tolerance=tolerance)
+
+
+def export_program(network: AttentionUNet, plan: Plan, path: Path, *, tolerance: float = TOLERANCE) -> float:
+    """Write model.pt2: (B, C, *spatial) to a dictionary of logits and attention by gate. Torch alone runs it.
+
+    Args:
+        network: the trained network; left on the CPU, in eval mode.
+        plan: its plan.
+        path: the file.
+        tolerance: as of `check_parity`.
+    Returns: the largest difference of logits and attention from the network, relative to their scale.
+    Raises: TrainingError when the program does not compute what the network computes; nothing is written then.
+    """
+    network = prepare_for_export(network)
+    with staged(path) as stage:
+        torch.export.save(as_program(network, plan), stage)
+        return check_parity(network, plan, ProgramEngine(stage), tolerance=tolerance)
+
+
+def as_program(network: AttentionUNet, plan: Plan) -> ExportedProgram:
+    """The network traced for any batch, and for any size that its strides divide where the plan's patch is one.
+
+    A patch that they do not divide is padded inside the network, which is then traced for that patch alone.
+    """
+    free: dict[int, object] = {0: Dim("batch")}
+    strides = plan.network.total_strides[-1]
+    if supports_any_size(plan):
+        # At least two voxels at the deepest level: of one, the network would make two, which is another program.
+        free |= {axis: stride * Dim("ijk"[axis - 2], min=2) for axis, stride in enumerate(strides, start=2)}
+    with warnings.catch_warnings(), quiet_loggers("torch.export"):
+        warnings.simplefilter("ignore")
+        return torch.export.export(NamedOutputs(network), (example_input(plan, 2),), dynamic_shapes=(free,))
+
+
+def supports_any_size(plan: Plan) -> bool:
+    """Whether exported programs take any size that the strides divide."""
+    return all(
+        size % stride == 0 and size >= 2 * stride
+        for size, stride in zip(window_shape(plan)[1:], plan.network.total_strides[-1], strict=True)
+    )
+
+
+class _OutputTuple(nn.Module):
+    """The network with its outputs as a tuple, whose order OpenVINO's converter keeps."""
+
+    def __init__(self, network: AttentionUNet) -> None:
+        super().__init__()
+        self.named = NamedOutputs(network)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.named(image).values())
+
+
+FORMATS: dict[Format, ExportFormat] = {
+    "openvino": ExportFormat(engine="openvino", file="graph.xml", write=export_openvino, any_size=False, int8=True),
+    "onnx": ExportFormat(
+        engine="onnxruntime", file="model.onnx", write=export_onnx, packages=_ONNX_PACKAGES, extra="onnx"
+    ),
+    "torch": ExportFormat(engine="torch program", file="model.pt2", write=export_program),
+}
+
+
+def disable_telemetry() -> None:
+    """Replace the telemetry of OpenVINO's converter and of NNCF, where they are loaded, by their own stubs.
+
+    Both would report their use over the network otherwise.
+    """
+    from openvino.tools.ovc import telemetry_stub
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("openvino.tools.ovc") and hasattr(module, "tm"):
+            module.tm = telemetry_stub  # type: ignore[attr-defined]
+    if "nncf.telemetry" in sys.modules:
+        from nncf.telemetry import telemetry
+        from nncf.telemetry.wrapper import NNCFTelemetryStub
+
+        telemetry._impl = NNCFTelemetryStub()
+
+
+@contextmanager
+def quiet_loggers(*names: str) -> Iterator[None]:
+    """Only errors from these loggers: their warnings concern packages and layers that no network here uses."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

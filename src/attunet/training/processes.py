@@ -1,0 +1,127 @@
+"""The processes of a training: which of them this is, what they share, and what else runs on their cores.
+
+Imports torch only where it is used, so that a wrong command is refused at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import current_thread, main_thread
+from typing import TypeVar
+
+__all__ = [
+    "all_gather",
+    "barrier",
+    "cpu_contention",
+    "defer_interrupts",
+    "is_rank_zero",
+    "rank_and_world_size",
+    "used_cores",
+    "wait_until",
+]
+
+T = TypeVar("T")
+
+_RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
+"""As set by torchrun, lightning and SLURM for the processes they start."""
+
+_POLL_SECONDS = 0.2
+_SAMPLE_SECONDS = 0.3
+_CONTENDED_CORES = 0.5
+
+
+def is_rank_zero() -> bool:
+    """Whether this process is the one that writes files and messages: the first of all, or the only one."""
+    return all(os.environ.get(name, "0") == "0" for name in _RANKS)
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    """Wait until the first process has written something. It may take as long as reading the whole data set."""
+    while not done():
+        time.sleep(_POLL_SECONDS)
+
+
+def rank_and_world_size() -> tuple[int, int]:
+    """The index of this process and the number of processes, of torch's process group; 0 and 1 without one."""
+    from torch import distributed
+
+    if not distributed.is_available() or not distributed.is_initialized():
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def all_gather(rows: list[T]) -> list[T]:
+    """The rows of all processes in the order of their ranks, in each process."""
+    from torch import distributed
+
+    _, world_size = rank_and_world_size()
+    if world_size == 1:
+        return rows
+    gathered: list[list[T]] = [[] for _ in range(world_size)]
+    distributed.all_gather_object(gathered, rows)
+    return [row for part in gathered for row in part]
+
+
+def barrier() -> None:
+    """Wait for the other processes of this training, if there are any."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+
+
+@contextmanager
+def defer_interrupts() -> Iterator[None]:
+    """Handle Ctrl-C when the block ends; processes started within ignore it.
+
+    A terminal sends it to every process of a command. Only the main one should react: a process that is starting would
+    die with a traceback of its own, and a pool that is interrupted while it starts cannot be closed.
+    """
+    if current_thread() is not main_thread():  # only the main thread is ever interrupted
+        yield
+        return
+    received: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _frame: received.append(number))
+    inherited = hasattr(signal, "pthread_sigmask")  # not on Windows
+    if inherited:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        if inherited:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, handler)
+    if received:
+        signal.raise_signal(signal.SIGINT)
+
+
+def cpu_contention(threads: int, used: Callable[[float], float] | None = None) -> str:
+    """A warning for a training on the CPU whose cores other programs use; empty when they are free.
+
+    The threads of a training wait for each other at every layer, so one thread that has to wait delays all of them.
+
+    Args:
+        threads: threads that the training uses.
+        used: measures the cores in use over some seconds; None is `used_cores`.
+    Returns: the text, or an empty string.
+    """
+    if threads == 1 or (used_by_others := (used or used_cores)(_SAMPLE_SECONDS)) < _CONTENDED_CORES:
+        return ""
+    free = max(1, threads - round(used_by_others))
+    return (
+        f"other programs use {used_by_others:.1f} cores, and the {threads} threads of this training wait for each "
+        f"other: it will be several times slower. Stop those programs, or set OMP_NUM_THREADS={free} and start again"
+    )
+
+
+def used_cores(seconds: float) -> float:
+    """How many of the cores available to this process were in use during that time."""
+    import psutil
+
+    shares = psutil.cpu_percent(interval=seconds, percpu=True)
+    available = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(shares))
+    return sum(share for core, share in enumerate(shares) if core in available) / 100
