@@ -30,7 +30,7 @@ from torch import nn
 
 from attunet.bundle import load_bundle
 from attunet.data.formats import read_volume
-from attunet.inference.engines.engine import Engine, EngineOutput
+from attunet.inference.engines.protocol import Engine, EngineOutput
 from attunet.inference.segmenter import Segmenter
 from attunet.nn import AttentionUNet, load_weights
 from attunet.planning.layers import count_flops

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from attunet.data.volume import Volume
     from attunet.errors import AttunetError
     from attunet.evaluation.evaluate import evaluate
-    from attunet.inference.prediction import Prediction
+    from attunet.inference.batch import CaseResult, predict_cases
+    from attunet.inference.prediction import Prediction, PredictOptions
     from attunet.inference.segmenter import Segmenter
     from attunet.nn.network import AttentionUNet
     from attunet.training.fit import fit
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
 __all__ = [
     "AttentionUNet",
     "AttunetError",
+    "CaseResult",
+    "PredictOptions",
     "Prediction",
     "Segmenter",
     "Volume",
     "evaluate",
     "fit",
+    "predict_cases",
     "read_dataset",
     "read_volume",
     "write_volume",
@@ -35,11 +39,14 @@ __all__ = [
 _HOMES = {
     "AttentionUNet": "attunet.nn.network",
     "AttunetError": "attunet.errors",
+    "CaseResult": "attunet.inference.batch",
+    "PredictOptions": "attunet.inference.prediction",
     "Prediction": "attunet.inference.prediction",
     "Segmenter": "attunet.inference.segmenter",
     "Volume": "attunet.data.volume",
     "evaluate": "attunet.evaluation.evaluate",
     "fit": "attunet.training.fit",
+    "predict_cases": "attunet.inference.batch",
     "read_dataset": "attunet.data.cases",
     "read_volume": "attunet.data.formats",
     "write_volume": "attunet.data.formats",

@@ -9,12 +9,14 @@ AttunetError
 ├── DatasetError     a folder in which no usable cases are found
 ├── BundleError      a model folder that is incomplete, unfinished or altered
 ├── EngineError      a device or an optional package that is not there
-└── TrainingError    a training that cannot continue
+├── TrainingError    a training that cannot continue
+└── CancelledError   a call that its caller cancelled
 """
 
 __all__ = [
     "AttunetError",
     "BundleError",
+    "CancelledError",
     "ConfigError",
     "DataError",
     "DatasetError",
@@ -84,6 +86,10 @@ class EngineError(AttunetError):
 
 class TrainingError(AttunetError):
     """A training that cannot continue."""
+
+
+class CancelledError(AttunetError):
+    """A call that its caller cancelled."""
 
 
 def first_line(error: BaseException) -> str:

@@ -12,11 +12,11 @@ import pytest
 
 from attunet.bundle import save_ensemble, save_refinement
 from attunet.cli.predict import predict
-from attunet.cli.prediction_run import predict_cases
 from attunet.config import Quality, Refinement
 from attunet.data.formats import read_label, read_volume, write_volume
 from attunet.data.volume import Volume
 from attunet.errors import BundleError, ConfigError, DatasetError, FormatError
+from attunet.inference.batch import predict_cases
 
 
 def write_scan(path, seed=0, shape=(20, 16, 10)):
@@ -86,14 +86,14 @@ def test_the_predicted_dice_is_told_with_what_it_is_worth(segment, scans, tiny_r
     quality = Quality(cases=42, spearman=0.71, low=0.55, high=0.82, slope=0.0, intercept=0.85, error=0.02)
     save_refinement(Refinement(quality=quality), model)
     done = segment("-i", scans, "--statistics", "--report", tmp_path / "run.json", model=model)
-    worth = "rank correlation with the true Dice on 42 unseen cases: 0.71 (0.55 to 0.82)"
+    worth = "rank correlation with the true Dice on 42 held-out cases: 0.71 (0.55 to 0.82)"
     assert f"predicted Dice: {worth}" in done.stdout
     assert done.stdout.count("0.850") == 3
     statistics = json.loads((tmp_path / "masks" / "statistics.json").read_text())
     assert statistics["predicted_dice"] == {"a": 0.85, "b": 0.85, "c": 0.85}
-    assert statistics["predicted_dice_is_worth"] == worth
+    assert statistics["predicted_dice_reliability"] == worth
     report = json.loads((tmp_path / "run.json").read_text())
-    assert report["predicted_dice_is_worth"] == worth
+    assert report["predicted_dice_reliability"] == worth
     assert report["cases"][0]["predicted_dice"] == 0.85
     assert report["cases"][0]["expected_dice"].keys() == {"body", "lesion"}
 
@@ -133,18 +133,18 @@ def test_a_prediction_goes_on_where_it_stopped(segment, scans, tmp_path):
     segment("-i", scans / "a.nii.gz", "--statistics")
     before = (tmp_path / "masks" / "a.nii.gz").stat().st_mtime_ns
     done = segment("-i", scans, "--continue-prediction", "--statistics")
-    assert "a: there already" in done.stderr
+    assert "a: its mask exists already" in done.stderr
     assert "2 of 2 cases written" in done.stderr
     assert (tmp_path / "masks" / "a.nii.gz").stat().st_mtime_ns == before
     assert set(json.loads((tmp_path / "masks" / "statistics.json").read_text())["cases"]) == {"a", "b", "c"}
 
 
 def test_statistics_of_what_is_done_survive_an_interruption(segment, scans, tmp_path, monkeypatch):
-    def interrupted(segmenter, cases, output, wanted, *, each, **_options):
-        predict_cases(segmenter, cases[:1], output, wanted, each=each)
+    def interrupted(segmenter, cases, output, options, *, on_result, **_rest):
+        predict_cases(segmenter, cases[:1], output, options, on_result=on_result)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("attunet.cli.predict.predict_cases", interrupted)
+    monkeypatch.setattr("attunet.inference.batch.predict_cases", interrupted)
     segment("-i", scans, "--statistics", "--report", tmp_path / "run.json")
     monkeypatch.undo()
     written = tmp_path / "masks" / "statistics.json"

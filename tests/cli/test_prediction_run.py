@@ -1,117 +1,89 @@
-"""Many cases at a time: in order, whatever fails, and never two large ones together."""
+"""`attunet predict --dry-run`, and predictions within limits of memory and time."""
 
 from __future__ import annotations
 
-import threading
+import shutil
 
 import numpy as np
 import pytest
 
-from attunet.cli import prediction_run
-from attunet.cli.prediction_run import Wanted, predict_cases
-from attunet.data.cases import find_cases
+from attunet.bundle import FoldFiles, save_manifest
+from attunet.bundle.air import Air, write_air
+from attunet.cli.predict import predict
 from attunet.data.formats import read_label, write_volume
 from attunet.data.volume import Volume
-from attunet.errors import DataError
-from attunet.inference.segmenter import Segmenter
-
-
-@pytest.fixture(scope="module")
-def segmenter(tiny_run):
-    return Segmenter.load(tiny_run, folds=[0], device="cpu")
 
 
 @pytest.fixture
-def cases(tmp_path):
-    for index in range(8):
-        array = np.random.default_rng(index).normal(100, 30, (1, 20 + index, 16, 10)).astype(np.int16)
-        write_volume(Volume(array, np.eye(4)), tmp_path / "scans" / f"scan{index}.nii.gz")
-    return find_cases([tmp_path / "scans"], 1)
+def scan(tmp_path):
+    """Half of it air."""
+    array = np.random.default_rng(0).normal(100, 30, (1, 40, 24, 20)).clip(1).astype(np.int16)
+    array[:, 22:] = 0
+    write_volume(Volume(array, np.eye(4)), tmp_path / "scan.nii.gz")
+    return tmp_path / "scan.nii.gz"
 
 
-def test_masks_are_those_of_one_prediction_after_another(segmenter, cases, tmp_path):
-    outcomes = predict_cases(segmenter, cases, tmp_path / "masks", Wanted())
-    assert [outcome.case for outcome in outcomes] == [case.id for case in cases]
-    for case in cases:
-        mask = read_label(tmp_path / "masks" / f"{case.id}.nii.gz").array
-        np.testing.assert_array_equal(mask, segmenter.predict(case).segmentation.array)
+@pytest.fixture
+def segment(scan, tmp_path, invoke):
+    def run(model, *arguments, output="masks"):
+        return invoke(predict, "-m", model, "-i", scan, "-o", tmp_path / output, "--fold", "0", *arguments)
+
+    return run
 
 
-def test_failures_keep_their_place(segmenter, cases, tmp_path):
-    for index in (0, 3, 7):
-        cases[index].images[0].write_bytes(b"no image")
-    outcomes = predict_cases(segmenter, cases, tmp_path / "masks", Wanted())
-    assert [bool(outcome.error) for outcome in outcomes] == [index in (0, 3, 7) for index in range(8)]
-    assert all(outcome.hint for outcome in outcomes if outcome.error)
+@pytest.fixture
+def uncropped(make_model, tmp_path):
+    """A model that looks at the air, too, and may leave it out."""
+    from attunet.bundle import save_plan
+    from attunet.config import Plan, load_settings
+
+    model = shutil.copytree(make_model(3), tmp_path / "model")
+    plan = load_settings(Plan, model / "plan.json")
+    whole = plan.preprocessing.model_copy(update={"crop_to_content": False})
+    save_plan(plan.model_copy(update={"preprocessing": whole}), model)
+    air = Air(used=True, level=0.5, cases=3, windows=100, skipped=20, lost=0)
+    write_air(air, FoldFiles(model / "fold_0"))
+    save_manifest(model)
+    return model
 
 
-@pytest.mark.parametrize(("large", "most"), [(0, 1), (2**24, 2)])
-def test_large_cases_are_segmented_one_at_a_time(large, most, segmenter, cases, tmp_path, monkeypatch):
-    busy, peak, lock = 0, [], threading.Lock()
-    meet = threading.Barrier(2)
-
-    class Watched:
-        plan, read = segmenter.plan, staticmethod(segmenter.read)
-
-        @staticmethod
-        def predict(*arguments, **options):
-            nonlocal busy
-            with lock:
-                busy += 1
-                peak.append(busy)
-            if most == 2 and len(peak) <= 2:
-                meet.wait(timeout=20)
-            try:
-                return segmenter.predict(*arguments, **options)
-            finally:
-                with lock:
-                    busy -= 1
-
-    monkeypatch.setattr(prediction_run, "_LARGE", large)
-    predict_cases(Watched(), cases, tmp_path / "masks", Wanted())
-    assert max(peak) == most
+def test_a_dry_run_tells_windows_and_memory_and_writes_nothing(segment, tiny_run, tmp_path):
+    done = segment(tiny_run, "--dry-run")
+    assert done.exit_code == 0
+    row = next(line.split() for line in done.stdout.splitlines() if "scan" in line)
+    assert row[1:6] == ["40", "x", "24", "x", "20"]
+    assert row[-1] == "GB"
+    assert not (tmp_path / "masks").exists()
 
 
-def test_an_interrupt_ends_what_is_under_way(segmenter, cases, tmp_path, monkeypatch):
-    begun = []
-
-    class Endless:
-        plan, read = segmenter.plan, staticmethod(segmenter.read)
-
-        @staticmethod
-        def predict(*_arguments, name, advance, **_options):
-            begun.append(name)
-            if name == "scan0":
-                raise KeyboardInterrupt
-            while True:
-                advance(1, 2)
-
-    with pytest.raises(KeyboardInterrupt):
-        predict_cases(Endless(), cases, tmp_path / "masks", Wanted())
-    assert len(begun) <= 3
-    assert not list((tmp_path / "masks").iterdir())
+def test_a_limit_that_cannot_be_kept_is_an_error_with_what_it_takes(segment, tiny_run):
+    for arguments in ((), ("--dry-run",)):
+        done = segment(tiny_run, "--max-memory", "50MB", *arguments)
+        assert done.exit_code == 2
+        assert "scan: this case takes" in done.stderr
+        assert "--max-memory" in done.stderr
 
 
-def test_what_cannot_be_written_is_noted(segmenter, cases, tmp_path, monkeypatch):
-    monkeypatch.setattr("attunet.inference.prediction.write_volume", refuse)
-    outcomes = predict_cases(segmenter, cases[:2], tmp_path / "masks", Wanted())
-    assert [outcome.error for outcome in outcomes] == ["the disk is full"] * 2
+def test_windows_of_air_are_left_out_unless_all_are_asked_for(segment, uncropped, tmp_path):
+    rows = [segment(uncropped, "--dry-run", *more).stdout.splitlines() for more in ((), ("--all-windows",))]
+    fewer, whole = (next(line.split() for line in lines if "scan" in line)[6:8] for lines in rows)
+    assert int(fewer[0]) + int(fewer[1]) == int(whole[0])
+    assert (int(fewer[1]) > 0, int(whole[1])) == (True, 0)
+    segment(uncropped)
+    segment(uncropped, "--all-windows", output="whole")
+    less, all_ = (read_label(tmp_path / folder / "scan.nii.gz").array for folder in ("masks", "whole"))
+    np.testing.assert_array_equal(less[:, :14], all_[:, :14])
+    assert not less[:, 38:].any()
 
 
-def refuse(*_arguments):
-    raise DataError("the disk is full")
+def test_a_time_limit_is_kept_with_a_notice(segment, tiny_run):
+    done = segment(tiny_run, "--time-limit", "0.05s", "--step-size", "0.2")
+    assert done.exit_code == 0
+    assert "scan: to end in time: windows " in done.stderr
+    assert "instead of 0.2 patches apart" in done.stderr
 
 
-def test_a_case_that_fits_into_no_memory_is_noted(segmenter, cases, tmp_path):
-    class Full:
-        plan, read = segmenter.plan, staticmethod(segmenter.read)
-
-        @staticmethod
-        def predict(*_arguments, **_options):
-            raise MemoryError
-
-    seen = []
-    outcomes = predict_cases(Full(), cases[:2], tmp_path / "masks", Wanted(), each=seen.append)
-    assert seen == outcomes
-    assert {outcome.error for outcome in outcomes} == {"there is not enough memory for it"}
-    assert all("--max-memory" in outcome.hint for outcome in outcomes)
+@pytest.mark.parametrize("typed", [("--max-memory", "much"), ("--time-limit", "soon")])
+def test_amounts_that_are_none_are_refused(typed, segment, tiny_run):
+    done = segment(tiny_run, *typed)
+    assert typed[0] in str(done.exception)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from attunet.config import Normalization, Preprocessing
 from attunet.data.orientation import canonical
 from attunet.data.preprocess import IGNORED, prepare, prepare_label
+from attunet.data.record import model_affine
 from attunet.data.restoration.whole import restore, restore_labels, restore_regions
-from attunet.data.trail import model_affine
 from attunet.data.volume import Volume
 from attunet.errors import DataError, GeometryError, LabelError
 
@@ -66,7 +66,7 @@ def volumes(draw, orientations=ANY_ORIENTATION):
 def test_restore_undoes_prepare_exactly(axes, signs, data, slice_axis):
     volume = data.draw(volumes(st.just((axes, signs))))
     prepared = prepare(volume, native(volume, slice_axis))
-    restored = restore(prepared.array, prepared.trail, fill=float(volume.array.min()))
+    restored = restore(prepared.array, prepared.record, fill=float(volume.array.min()))
     np.testing.assert_array_equal(restored, volume.array)
     assert restored.dtype == np.float32
 
@@ -75,12 +75,12 @@ def test_restore_undoes_prepare_exactly(axes, signs, data, slice_axis):
 @given(volume=volumes(), slice_axis=st.sampled_from((0, 1, 2)), seed=st.integers(0, 99))
 def test_one_hot_label_comes_back_exactly(volume, slice_axis, seed):
     values = (0, 7, 200)
-    trail = prepare(volume, native(volume, slice_axis)).trail
+    record = prepare(volume, native(volume, slice_axis)).record
     file_label = np.random.default_rng(seed).choice(np.array(values, dtype=np.float32), size=volume.array.shape)
-    indices = prepare_label(Volume(file_label, volume.affine), trail, values)
+    indices = prepare_label(Volume(file_label, volume.affine), record, values)
     logits = (indices[None] == np.arange(3)[:, None, None, None]).astype(np.float32)
-    result = restore_labels(logits, trail, values)
-    outside = restore(np.ones((1, *trail.model_shape), np.float32), trail)[0] == 0
+    result = restore_labels(logits, record, values)
+    outside = restore(np.ones((1, *record.model_shape), np.float32), record)[0] == 0
     np.testing.assert_array_equal(result, np.where(outside, 0, file_label[0]))
     assert result.dtype == np.uint8
 
@@ -108,7 +108,7 @@ def test_content_keeps_its_place_in_mm(orientation, tilt, target, slice_axis):
     spacing = (0.9, 1.1, 1.5)
     volume = Volume(blob((27, 24, 19), (14, 9, 8))[None], oriented_affine(*orientation, spacing, tilt))
     prepared = prepare(volume, plan(target, slice_axis, crop=False))
-    moved = centroid(prepared.array[0], model_affine(prepared.trail)) - centroid(volume.array[0], volume.affine)
+    moved = centroid(prepared.array[0], model_affine(prepared.record)) - centroid(volume.array[0], volume.affine)
     assert np.linalg.norm(moved) < 0.5 * min(*spacing, *target)
 
 
@@ -119,14 +119,14 @@ def test_resampling_there_and_back_keeps_a_smooth_image():
     )
     for target in ((0.5, 0.5, 0.5), (2.0, 2.0, 2.0)):
         prepared = prepare(volume, plan(target))
-        assert np.abs(restore(prepared.array, prepared.trail) - volume.array).max() < 0.1 * volume.array.max()
+        assert np.abs(restore(prepared.array, prepared.record) - volume.array).max() < 0.1 * volume.array.max()
 
 
 def test_model_grid_has_the_planned_spacing_and_flat_images_stay_flat():
     volume = Volume.from_array(np.random.default_rng(0).random((1, 20, 10, 1)), (1.0, 1.0, 8.0))
-    trail = prepare(volume, plan((2.0, 0.5, 1.0))).trail
-    assert trail.model_shape == (10, 20, 1)
-    np.testing.assert_allclose(Volume(np.zeros((1, 1, 1, 1)), model_affine(trail)).spacing, (2.0, 0.5, 8.0))
+    record = prepare(volume, plan((2.0, 0.5, 1.0))).record
+    assert record.model_shape == (10, 20, 1)
+    np.testing.assert_allclose(Volume(np.zeros((1, 1, 1, 1)), model_affine(record)).spacing, (2.0, 0.5, 8.0))
 
 
 def test_raster_image_is_unchanged():
@@ -140,19 +140,19 @@ def test_crop_keeps_what_any_channel_shows_and_a_constant_image_is_whole():
     array[1, 4, 2, 3] = 9
     both = (NONE, NONE)
     prepared = prepare(Volume.from_array(array), plan((1, 1, 1), normalization=both))
-    assert (prepared.trail.start, prepared.trail.cropped_shape) == ((1, 2, 3), (4, 1, 1))
+    assert (prepared.record.start, prepared.record.cropped_shape) == ((1, 2, 3), (4, 1, 1))
     constant = prepare(Volume.from_array(np.full_like(array, 5)), plan((1, 1, 1), normalization=both))
-    assert constant.trail.cropped_shape == (6, 6, 6)
+    assert constant.record.cropped_shape == (6, 6, 6)
 
 
 @settings(max_examples=60, deadline=None)
 @given(volume=volumes(), slice_axis=st.sampled_from((0, 1, 2)))
 def test_the_content_is_the_box_on_the_original_grid(volume, slice_axis):
-    trail = prepare(volume, native(volume, slice_axis)).trail
-    cropped = np.zeros(trail.shape, bool)
-    cropped[trail.content] = True
-    np.testing.assert_array_equal(cropped, restore(np.ones((1, *trail.model_shape), np.float32), trail)[0] == 1)
-    assert all(0 <= part.start < part.stop <= size for part, size in zip(trail.content, trail.shape, strict=True))
+    record = prepare(volume, native(volume, slice_axis)).record
+    cropped = np.zeros(record.shape, bool)
+    cropped[record.content] = True
+    np.testing.assert_array_equal(cropped, restore(np.ones((1, *record.model_shape), np.float32), record)[0] == 1)
+    assert all(0 <= part.start < part.stop <= size for part, size in zip(record.content, record.shape, strict=True))
 
 
 def test_zscore_is_taken_over_the_content_and_leaves_the_input_alone():
@@ -200,9 +200,9 @@ def test_absurd_spacing_is_refused():
 
 def test_labels_map_by_position_unknown_to_background_and_ignore_aside():
     image = Volume.from_array(np.arange(1.0, 6.0).reshape(5, 1, 1))
-    trail = prepare(image, plan((1, 1, 1), crop=False)).trail
+    record = prepare(image, plan((1, 1, 1), crop=False)).record
     label = image.with_array(np.array([10, 20, 30, 99, -1], dtype=np.int16).reshape(1, 5, 1, 1))
-    result = prepare_label(label, trail, (10, 20, 30), ignore=-1)
+    result = prepare_label(label, record, (10, 20, 30), ignore=-1)
     np.testing.assert_array_equal(result.ravel(), [0, 1, 2, 0, IGNORED])
 
 
@@ -215,9 +215,9 @@ def test_labels_map_by_position_unknown_to_background_and_ignore_aside():
     ],
 )
 def test_unusable_labels_are_refused(label, error):
-    trail = prepare(Volume.from_array(np.arange(8.0).reshape(2, 2, 2)), plan((1, 1, 1), crop=False)).trail
+    record = prepare(Volume.from_array(np.arange(8.0).reshape(2, 2, 2)), plan((1, 1, 1), crop=False)).record
     with pytest.raises(error):
-        prepare_label(Volume.from_array(label), trail, (0, 1))
+        prepare_label(Volume.from_array(label), record, (0, 1))
 
 
 @pytest.mark.parametrize(
@@ -225,19 +225,19 @@ def test_unusable_labels_are_refused(label, error):
     [((0, 255), np.uint8), ((0, 256), np.uint16), ((-1, 5), np.int8), ((0, 70000), np.uint32)],
 )
 def test_file_values_come_back_in_the_smallest_dtype_that_holds_them(values, dtype):
-    trail = prepare(Volume.from_array(np.arange(2.0).reshape(2, 1, 1)), plan((1, 1, 1))).trail
-    result = restore_labels(np.stack([np.zeros(trail.model_shape), np.ones(trail.model_shape)]), trail, values)
+    record = prepare(Volume.from_array(np.arange(2.0).reshape(2, 1, 1)), plan((1, 1, 1))).record
+    result = restore_labels(np.stack([np.zeros(record.model_shape), np.ones(record.model_shape)]), record, values)
     assert result.dtype == dtype
     assert result.ravel().tolist() == list(values)  # the first voxel lies outside the crop
 
 
 def test_restored_labels_are_the_argmax_of_restored_logits_and_logits_stay_untouched():
     volume = Volume(blob((15, 13, 11), (7, 6, 5))[None], oriented_affine((2, 0, 1), (1, -1, 1), (1, 1, 1), (0, 0.1, 0)))
-    trail = prepare(volume, plan((2.0, 1.0, 0.6), crop=False)).trail
-    logits = np.random.default_rng(0).normal(size=(4, *trail.model_shape)).astype(np.float32)
+    record = prepare(volume, plan((2.0, 1.0, 0.6), crop=False)).record
+    logits = np.random.default_rng(0).normal(size=(4, *record.model_shape)).astype(np.float32)
     before = logits.copy()
-    expected = restore(logits, trail).argmax(axis=0)
-    np.testing.assert_array_equal(restore_labels(logits, trail, (0, 1, 2, 3)), expected)
+    expected = restore(logits, record).argmax(axis=0)
+    np.testing.assert_array_equal(restore_labels(logits, record, (0, 1, 2, 3)), expected)
     np.testing.assert_array_equal(logits, before)
 
 
@@ -253,50 +253,50 @@ def test_restored_labels_are_the_argmax_of_restored_logits_and_logits_stay_untou
 def test_in_any_orientation_labels_and_regions_are_those_of_what_is_restored(
     volume, slice_axis, target, dtype, steps, seed
 ):
-    trail = prepare(volume, plan(target, slice_axis)).trail
+    record = prepare(volume, plan(target, slice_axis)).record
     random = np.random.default_rng(seed)
-    logits = random.integers(0, 3, (4, *trail.model_shape)) / 2 if steps else random.random((4, *trail.model_shape))
-    restored = restore(logits.astype(dtype), trail)
+    logits = random.integers(0, 3, (4, *record.model_shape)) / 2 if steps else random.random((4, *record.model_shape))
+    restored = restore(logits.astype(dtype), record)
     values = np.array((5, 0, 9, 300))
-    inside = restore(np.ones((1, *trail.model_shape)), trail)[0] > 0
+    inside = restore(np.ones((1, *record.model_shape)), record)[0] > 0
     expected = np.where(inside, values[restored.argmax(axis=0)], 5)
-    np.testing.assert_array_equal(restore_labels(logits.astype(dtype), trail, values.tolist()), expected)
-    painted = np.full(trail.shape, 7)
+    np.testing.assert_array_equal(restore_labels(logits.astype(dtype), record, values.tolist()), expected)
+    painted = np.full(record.shape, 7)
     for value, channel in zip(values, restored, strict=True):
         painted[channel > 0.5] = value
-    np.testing.assert_array_equal(restore_regions(logits.astype(dtype), trail, (7, *values.tolist())), painted)
+    np.testing.assert_array_equal(restore_regions(logits.astype(dtype), record, (7, *values.tolist())), painted)
 
 
 def test_memory_mapped_logits_are_restored(tmp_path):
     volume = Volume(blob((15, 13, 11), (7, 6, 5))[None], np.eye(4))
-    trail = prepare(volume, plan((2.0, 1.0, 0.6), crop=False)).trail
-    logits = np.random.default_rng(0).normal(size=(4, *trail.model_shape)).astype(np.float16)
+    record = prepare(volume, plan((2.0, 1.0, 0.6), crop=False)).record
+    logits = np.random.default_rng(0).normal(size=(4, *record.model_shape)).astype(np.float16)
     np.save(tmp_path / "logits.npy", logits)
     mapped = np.load(tmp_path / "logits.npy", mmap_mode="r")
     values = (0, 1, 2, 3)
-    np.testing.assert_array_equal(restore_labels(mapped, trail, values), restore_labels(logits, trail, values))
+    np.testing.assert_array_equal(restore_labels(mapped, record, values), restore_labels(logits, record, values))
 
 
 def test_regions_are_painted_in_order_over_the_background():
     volume = Volume(blob((15, 13, 11), (7, 6, 5))[None], oriented_affine((2, 0, 1), (1, -1, 1), (1, 1, 1), (0, 0.1, 0)))
-    trail = prepare(volume, plan((2.0, 1.0, 0.6))).trail
-    likely = np.random.default_rng(0).uniform(size=(3, *trail.model_shape)).astype(np.float32)
-    expected = np.full(trail.shape, 9)
-    for value, channel in zip((5, 300, 2), restore(likely, trail), strict=True):
+    record = prepare(volume, plan((2.0, 1.0, 0.6))).record
+    likely = np.random.default_rng(0).uniform(size=(3, *record.model_shape)).astype(np.float32)
+    expected = np.full(record.shape, 9)
+    for value, channel in zip((5, 300, 2), restore(likely, record), strict=True):
         expected[channel > 0.5] = value
-    painted = restore_regions(likely, trail, (9, 5, 300, 2))
+    painted = restore_regions(likely, record, (9, 5, 300, 2))
     np.testing.assert_array_equal(painted, expected)
     assert painted.dtype == np.uint16
     with pytest.raises(LabelError, match="one per region"):
-        restore_regions(likely, trail, (0, 1))
+        restore_regions(likely, record, (0, 1))
 
 
 def test_arrays_of_another_grid_or_class_count_are_refused():
-    trail = prepare(Volume.from_array(np.arange(8.0).reshape(2, 2, 2)), plan((1, 1, 1))).trail
+    record = prepare(Volume.from_array(np.arange(8.0).reshape(2, 2, 2)), plan((1, 1, 1))).record
     with pytest.raises(GeometryError, match="expected"):
-        restore(np.zeros((1, 9, 9, 9)), trail)
+        restore(np.zeros((1, 9, 9, 9)), record)
     with pytest.raises(LabelError, match="one per class"):
-        restore_labels(np.zeros((2, *trail.model_shape)), trail, (0, 1, 2))
+        restore_labels(np.zeros((2, *record.model_shape)), record, (0, 1, 2))
 
 
 def blob(shape, centre, width=3.0):
@@ -319,6 +319,6 @@ def test_noise_that_is_clipped_away_is_no_content():
     volume = Volume(air, np.diag([-1.0, -1.0, 1.0, 1.0]))
     made = prepare(volume, plan((1, 1, 1), normalization=(ct,)))
     assert made.array.shape == (1, 7, 5, 12)
-    assert made.trail.content == (slice(5, 12), slice(4, 9), slice(3, 15))
-    mask = restore_labels(np.stack([np.zeros((7, 5, 12)), np.ones((7, 5, 12))]), made.trail, (0, 1))
+    assert made.record.content == (slice(5, 12), slice(4, 9), slice(3, 15))
+    mask = restore_labels(np.stack([np.zeros((7, 5, 12)), np.ones((7, 5, 12))]), made.record, (0, 1))
     np.testing.assert_array_equal(mask, air[0] == 60)

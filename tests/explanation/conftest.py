@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attunet.data.volume import Volume
-from attunet.inference.engines.engine import EngineOutput
+from attunet.inference.engines.protocol import EngineOutput
 from attunet.inference.member import Member
 from attunet.inference.segmenter import Segmenter
 

@@ -21,7 +21,7 @@ from attunet.evaluation.overlap import dice
 from attunet.export import package
 from attunet.export.formats import FORMATS, export_openvino
 from attunet.export.package import compute_with, export_model, export_run
-from attunet.inference.engines.engine import cpu_engine
+from attunet.inference.engines.factory import cpu_engine
 from attunet.inference.engines.openvino_engine import OpenVINOEngine
 from attunet.inference.engines.torch_engine import TorchEngine
 from attunet.inference.member import Member

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from attunet.data.preprocess import prepare
+from attunet.data.record import PreprocessingRecord
 from attunet.data.restoration.whole import restore
-from attunet.data.trail import Trail
 from attunet.inference.outputs import as_probabilities
 
 
 @pytest.fixture(scope="session")
 def ask():
-    """`ask(members, volume, how)`: probabilities on the grid of `trail`, attention on the image's, and its box.
+    """`ask(members, volume, how)`: probabilities on the grid of `record`, attention on the image's, and its box.
 
     One member answers on its model grid; several are averaged on the image's own.
     """
@@ -26,18 +26,18 @@ def ask():
         gates = {}
         for member, each, answer in zip(members, prepared, answers, strict=True):
             prefix = f"{member.name}/" if len(members) > 1 else ""
-            gates |= {f"{prefix}{gate}": restore(alpha, each.trail) for gate, alpha in answer.attention.items()}
-        content = min((each.trail for each in prepared), key=lambda trail: np.prod(trail.cropped_shape)).content
+            gates |= {f"{prefix}{gate}": restore(alpha, each.record) for gate, alpha in answer.attention.items()}
+        content = min((each.record for each in prepared), key=lambda record: np.prod(record.cropped_shape)).content
         if len(members) == 1:
             return SimpleNamespace(
-                probabilities=answers[0].logits, trail=prepared[0].trail, attention=gates, content=content
+                probabilities=answers[0].logits, record=prepared[0].record, attention=gates, content=content
             )
         shares = [
-            as_probabilities(restore(answer.logits, each.trail), member.plan)
+            as_probabilities(restore(answer.logits, each.record), member.plan)
             for member, each, answer in zip(members, prepared, answers, strict=True)
         ]
-        trail = untouched(volume, members[0].plan.preprocessing)
-        return SimpleNamespace(probabilities=np.mean(shares, axis=0), trail=trail, attention=gates, content=content)
+        record = untouched(volume, members[0].plan.preprocessing)
+        return SimpleNamespace(probabilities=np.mean(shares, axis=0), record=record, attention=gates, content=content)
 
     return run
 
@@ -45,4 +45,6 @@ def ask():
 def untouched(volume, preprocessing):
     """The trail of a volume to which nothing was done."""
     shape = volume.spatial_shape
-    return Trail(volume.affine, shape, (0, 1, 2), (False, False, False), (0, 0, 0), shape, shape, preprocessing)
+    return PreprocessingRecord(
+        volume.affine, shape, (0, 1, 2), (False, False, False), (0, 0, 0), shape, shape, preprocessing
+    )

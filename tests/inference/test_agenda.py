@@ -9,9 +9,10 @@ import pytest
 
 from attunet.data.volume import Volume
 from attunet.errors import ConfigError
-from attunet.inference.agenda import Options, make_agenda
-from attunet.inference.engines.engine import EngineOutput
+from attunet.inference.agenda import make_agenda
+from attunet.inference.engines.protocol import EngineOutput
 from attunet.inference.member import Member
+from attunet.inference.prediction import PredictOptions
 
 
 class Blank:
@@ -36,16 +37,16 @@ IMAGE = np.random.default_rng(0).uniform(1, 2, (48, 24, 16))
 
 
 def test_windows_count_for_every_engine_and_none_is_run(member):
-    agenda = make_agenda([member], Volume.from_array(IMAGE), Options())
+    agenda = make_agenda([member], Volume.from_array(IMAGE), PredictOptions())
     assert agenda.windows == 2 * len(agenda.tasks[0].tiling) == 2 * 5 * 3 * 3
     assert [engine.calls for engine in member.engines] == [0, 0]
-    assert (agenda.air, agenda.notices, agenda.course.bands) == (0, (), 1)
+    assert (agenda.air, agenda.warnings, agenda.course.bands) == (0, (), 1)
 
 
 def test_members_that_see_an_image_alike_share_it(member):
     coarse = member.plan.preprocessing.model_copy(update={"spacing": (2.0, 2.0, 2.0)})
     other = replace(member, plan=member.plan.model_copy(update={"preprocessing": coarse}))
-    agenda = make_agenda([member, member, other], Volume.from_array(IMAGE), Options())
+    agenda = make_agenda([member, member, other], Volume.from_array(IMAGE), PredictOptions())
     first, second, third = (task.prepared.array for task in agenda.tasks)
     assert first is second
     assert third.shape == (1, 24, 12, 8)
@@ -55,8 +56,8 @@ def test_members_that_see_an_image_alike_share_it(member):
 def test_members_follow_the_first_ones_axis(member):
     turned = member.plan.preprocessing.model_copy(update={"slice_axis": 0})
     other = replace(member, plan=member.plan.model_copy(update={"preprocessing": turned}))
-    tasks = make_agenda([member, other], Volume.from_array(IMAGE), Options()).tasks
-    natives = [[task.prepared.trail.axes[axis] for axis in task.tiling.axes] for task in tasks]
+    tasks = make_agenda([member, other], Volume.from_array(IMAGE), PredictOptions()).tasks
+    natives = [[task.prepared.record.axes[axis] for axis in task.tiling.axes] for task in tasks]
     assert natives[0] == natives[1]
 
 
@@ -67,7 +68,7 @@ def test_air_is_left_out_where_the_member_allows(member):
     whole = member.plan.preprocessing.model_copy(update={"crop_to_content": False})
     careful = replace(member, plan=member.plan.model_copy(update={"preprocessing": whole}), air=0.5)
     volume = Volume.from_array(image)
-    agenda, every = (make_agenda([careful], volume, Options(skip_air=skip)) for skip in (True, False))
+    agenda, every = (make_agenda([careful], volume, PredictOptions(skip_air=skip)) for skip in (True, False))
     assert agenda.air > 0
     assert agenda.windows + 2 * agenda.air == every.windows
     assert every.air == 0
@@ -75,7 +76,7 @@ def test_air_is_left_out_where_the_member_allows(member):
 
 def test_a_limit_warms_the_engines_up_and_is_kept_or_refused(member):
     volume = Volume.from_array(IMAGE)
-    assert make_agenda([member], volume, Options(max_memory=2**40)).peak < 2**40
+    assert make_agenda([member], volume, PredictOptions(max_memory=2**40)).peak < 2**40
     assert [engine.calls for engine in member.engines] == [1, 1]
     with pytest.raises(ConfigError, match="this case takes"):
-        make_agenda([member], volume, Options(max_memory=2**20))
+        make_agenda([member], volume, PredictOptions(max_memory=2**20))

@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from attunet.config import Normalization
 from attunet.data.volume import Volume
-from attunet.inference.engines.engine import EngineOutput
+from attunet.inference.engines.protocol import EngineOutput
 from attunet.inference.member import Member
 from attunet.inference.segmenter import Segmenter
 from attunet.inference.windows.sliding_window import sliding_window
@@ -195,7 +195,7 @@ def test_every_voxel_of_the_input_gets_its_own_place_back(
     affine = affine_of(codes, spacing, angles)
     model = tuple(np.multiply(model, max(spacing) * 2 if shrinks else min(spacing)).tolist())
     scan, content, least = scan_of(affine, shape, margins)
-    result = segmenter(model, patch, slice_axis=slice_axis).predict(scan, attention=True, step=step)
+    result = segmenter(model, patch, slice_axis=slice_axis).predict(scan, attention=True, step_size=step)
     assert result.content == content
     for gate, coarse in (("level1", 1), ("level2", 2)):
         alpha = result.attention[gate]

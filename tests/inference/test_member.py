@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from attunet.data.volume import Volume
-from attunet.inference.agenda import Options, make_agenda
-from attunet.inference.engines.engine import EngineOutput
+from attunet.inference.agenda import make_agenda
+from attunet.inference.engines.protocol import EngineOutput
 from attunet.inference.member import Member
+from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 from attunet.inference.streaming import segment
 
@@ -50,8 +51,8 @@ def volume(shape=SHAPE):
 
 def says(members, image=None, **how):
     """What the members make of an image together, and where attention is known."""
-    agenda = make_agenda(members, image or volume(), Options(**how))
-    return segment(agenda.tasks, agenda.how, agenda.course, probabilities=True), agenda.content
+    agenda = make_agenda(members, image or volume(), PredictOptions(probabilities=True, **how))
+    return segment(agenda.tasks, agenda.options, agenda.course), agenda.content
 
 
 def softmax(logits):
@@ -119,7 +120,7 @@ def test_left_and_right_change_places_in_the_mirror(swaps, make_plan_of):
 def test_progress_counts_the_windows_of_all(make_plan_of):
     plan, seen = make_plan_of(mirror_axes=(0, 1, 2)), []
     members = [Member("a", plan, (Constant(1, 0, 0),) * 2), Member("b", plan, (Constant(1, 0, 0),))]
-    Segmenter(tuple(members)).predict(volume((20, 12, 8)), advance=lambda *counts: seen.append(counts))
+    Segmenter(tuple(members)).predict(volume((20, 12, 8)), progress=lambda *counts: seen.append(counts))
     assert seen[-1] == (6, 6)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 

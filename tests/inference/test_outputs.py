@@ -52,23 +52,23 @@ def test_regions_are_each_for_themselves_and_never_overflow(regions):
 
 def test_the_most_probable_class_is_written_with_its_value(classes):
     volume = Volume.from_array(np.arange(1.0, 121).reshape(4, 5, 6))
-    trail = prepare(volume, classes.preprocessing.model_copy(update={"crop_to_content": False})).trail
+    record = prepare(volume, classes.preprocessing.model_copy(update={"crop_to_content": False})).record
     likely = activate(random_logits(3), classes)
-    np.testing.assert_array_equal(decide(likely, trail, classes), np.array([0, 1, 7])[likely.argmax(0)])
+    np.testing.assert_array_equal(decide(likely, record, classes), np.array([0, 1, 7])[likely.argmax(0)])
 
 
 def test_regions_are_painted_where_above_one_half(regions):
-    trail = prepare(Volume.from_array(np.zeros((4, 1, 1))), regions.preprocessing).trail
+    record = prepare(Volume.from_array(np.zeros((4, 1, 1))), regions.preprocessing).record
     likely = np.array([[0.4, 0.6, 0.6, 0.2], [0.4, 0.4, 0.9, 0.7]], np.float32).reshape(2, 4, 1, 1)
-    assert decide(likely, trail, regions).ravel().tolist() == [0, 1, 2, 2]
+    assert decide(likely, record, regions).ravel().tolist() == [0, 1, 2, 2]
 
 
 def test_outside_the_content_all_is_background(classes, regions):
     padded = np.zeros((8, 8, 8))
     padded[2:6, 2:6, 2:6] = np.arange(1, 65).reshape(4, 4, 4)
     for plan, outputs in ((classes, 3), (regions, 2)):
-        trail = prepare(Volume.from_array(padded), plan.preprocessing).trail
-        likely = as_probabilities(restore(activate(random_logits(outputs, trail.model_shape), plan), trail), plan)
+        record = prepare(Volume.from_array(padded), plan.preprocessing).record
+        likely = as_probabilities(restore(activate(random_logits(outputs, record.model_shape), plan), record), plan)
         assert likely.shape == (outputs, 8, 8, 8)
         assert likely[:, 0, 0, 0].tolist() == ([1, 0, 0] if plan is classes else [0, 0])
 

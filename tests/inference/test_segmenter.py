@@ -197,7 +197,7 @@ def test_mirroring_averages_over_the_axes_of_the_plan(slices):
 def test_progress_ends_at_the_total(tiny_run):
     seen = []
     segmenter = Segmenter.load(tiny_run, device="cpu")
-    segmenter.predict(scan(), step=0.7, advance=lambda done, total: seen.append((done, total)))
+    segmenter.predict(scan(), step_size=0.7, progress=lambda done, total: seen.append((done, total)))
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert {total for _, total in seen} == {16}
     assert seen[-1] == (16, 16)
@@ -206,7 +206,7 @@ def test_progress_ends_at_the_total(tiny_run):
 @pytest.mark.parametrize("step", [0, -0.5, 1.01, float("nan")])
 def test_a_step_out_of_range_is_refused(step, volumes):
     with pytest.raises(ConfigError, match="step"):
-        volumes.predict(scan(), step=step)
+        volumes.predict(scan(), step_size=step)
 
 
 def test_images_the_model_cannot_take_are_refused(volumes, slices):

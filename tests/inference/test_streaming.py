@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from attunet.config import Normalization, Preprocessing
 from attunet.data.restoration.whole import restore
 from attunet.data.volume import Volume
-from attunet.inference.agenda import Options, make_agenda
-from attunet.inference.engines.engine import EngineOutput
-from attunet.inference.member import Member, Pass
+from attunet.inference.agenda import make_agenda
+from attunet.inference.engines.protocol import EngineOutput
+from attunet.inference.member import Member
 from attunet.inference.outputs import as_probabilities, decide, expected_dice
+from attunet.inference.prediction import PredictOptions
 from attunet.inference.streaming import segment
 from attunet.inference.windows.slabs import Course
 
@@ -106,14 +107,14 @@ def plan(make_plan_of):
 @given(data=st.data(), course=courses, step=st.floats(0.3, 1.0), mirror=st.booleans())
 def test_slabs_and_bands_give_the_whole_grids_answer(data, course, step, mirror, plan, ask):
     member, volume = data.draw(problems(plan))
-    how = Pass(step, mirror, attention=True)
+    how = PredictOptions(step_size=step, mirror=mirror, attention=True, probabilities=True)
     answer = ask([member], volume, how)
-    agenda = make_agenda([member], volume, Options(step, mirror, attention=True))
-    result = segment(agenda.tasks, how, course, probabilities=True)
-    np.testing.assert_array_equal(result.mask[0], decide(answer.probabilities, answer.trail, member.plan))
+    agenda = make_agenda([member], volume, how)
+    result = segment(agenda.tasks, how, course)
+    np.testing.assert_array_equal(result.mask[0], decide(answer.probabilities, answer.record, member.plan))
     assert result.mask.dtype == np.uint8
     np.testing.assert_allclose(
-        result.probabilities, as_probabilities(restore(answer.probabilities, answer.trail), member.plan), atol=2e-6
+        result.probabilities, as_probabilities(restore(answer.probabilities, answer.record), member.plan), atol=2e-6
     )
     assert result.attention.keys() == answer.attention.keys()
     for gate, alpha in answer.attention.items():
@@ -133,14 +134,14 @@ def test_members_of_other_grids_go_in_step(data, course, mirror, plan, ask):
     one, volume = data.draw(problems(plan))
     other = data.draw(problems(plan).filter(lambda drawn: drawn[0].plan.regions == one.plan.regions))[0]
     members = [one, replace(other, name="two")]
-    how = Pass(0.6, mirror, attention=True)
+    how = PredictOptions(step_size=0.6, mirror=mirror, attention=True, probabilities=True)
     answer = ask(members, volume, how)
-    agenda = make_agenda(members, volume, Options(0.6, mirror, attention=True))
-    result = segment(agenda.tasks, how, course, probabilities=True)
+    agenda = make_agenda(members, volume, how)
+    result = segment(agenda.tasks, how, course)
     np.testing.assert_allclose(result.probabilities, answer.probabilities, atol=1e-5)
     certain = np.sort(answer.probabilities, axis=0)[-2:]
     clear = (np.abs(answer.probabilities - 0.5) > 1e-4).all(0) if one.plan.regions else certain[1] - certain[0] > 1e-4
-    expected = decide(answer.probabilities, answer.trail, one.plan)
+    expected = decide(answer.probabilities, answer.record, one.plan)
     np.testing.assert_array_equal(result.mask[0][clear], expected[clear])
     for gate, alpha in answer.attention.items():
         np.testing.assert_allclose(result.attention[gate], alpha, atol=1e-5)
@@ -150,10 +151,10 @@ def test_members_of_other_grids_go_in_step(data, course, mirror, plan, ask):
 def test_windows_at_the_borders_of_bands_run_for_each(count, plan):
     member = Member("one", plan.model_copy(update={"patch_size": (8, 8, 8)}), (Textured(4, 0),))
     volume = Volume.from_array(np.random.default_rng(0).uniform(size=(40, 30, 9)))
-    agenda = make_agenda([member], volume, Options())
+    agenda = make_agenda([member], volume, PredictOptions())
     seen = []
     course = Course(bands=count)
-    segment(agenda.tasks, Pass(advance=seen.append), course)
+    segment(agenda.tasks, PredictOptions(), course, seen.append)
     assert sum(seen) == agenda.tasks[0].windows(course)
     assert (sum(seen) > agenda.windows) == (count > 1)
 
@@ -161,13 +162,13 @@ def test_windows_at_the_borders_of_bands_run_for_each(count, plan):
 def test_where_no_window_was_all_is_background(plan):
     member = Member("one", plan.model_copy(update={"patch_size": (8, 8, 8)}), (Textured(4, 0),))
     volume = Volume.from_array(np.random.default_rng(0).uniform(size=(40, 12, 9)))
-    (task,) = make_agenda([member], volume, Options(attention=True)).tasks
+    (task,) = make_agenda([member], volume, PredictOptions(attention=True)).tasks
     kept = task.tiling.without(start for start in task.tiling if start[0] < 20)
-    result = segment([replace(task, tiling=kept)], Pass(attention=True), Course(planes=3), probabilities=True)
+    result = segment([replace(task, tiling=kept)], PredictOptions(attention=True, probabilities=True), Course(planes=3))
     first = min(start[0] for start in kept)
     assert not result.mask[0, :first].any()
     assert (result.probabilities[0, :first] == 1).all()
     assert not result.attention["level2"][0, :first].any()
-    whole = segment([task], Pass(), Course())
+    whole = segment([task], PredictOptions(), Course())
     last = max(start[0] for start in task.tiling.left_out | set(task.tiling) - set(kept)) + 8
     np.testing.assert_array_equal(result.mask[0, last:], whole.mask[0, last:])

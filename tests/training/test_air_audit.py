@@ -8,7 +8,7 @@ import pytest
 
 from attunet.config import Normalization, Preprocessing
 from attunet.data.cases import read_dataset
-from attunet.inference.engines.engine import EngineOutput
+from attunet.inference.engines.protocol import EngineOutput
 from attunet.inference.member import Member
 from attunet.inference.segmenter import Segmenter
 from attunet.training.air_audit import audit_air, with_air

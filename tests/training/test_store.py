@@ -8,7 +8,7 @@ import pytest
 from attunet.config import Normalization, Preprocessing
 from attunet.data.cases import read_case, read_dataset
 from attunet.data.preprocess import IGNORED, prepare
-from attunet.data.trail import model_affine
+from attunet.data.record import model_affine
 from attunet.errors import DataError, TrainingError
 from attunet.training import store
 from attunet.training.store import store_cases
@@ -35,7 +35,7 @@ def test_stored_arrays_are_the_prepared_case(folder, tiny_plan, tmp_path):
     np.testing.assert_array_equal(stored.image()[:], prepare(image, plan.preprocessing).array)
     np.testing.assert_array_equal(stored.label()[:], label.array[0])
     np.testing.assert_array_equal(stored.image()[:, 3:9, 5:7, 2:3], stored.image()[:][:, 3:9, 5:7, 2:3])
-    np.testing.assert_allclose(stored.affine(), model_affine(prepare(image, plan.preprocessing).trail))
+    np.testing.assert_allclose(stored.affine(), model_affine(prepare(image, plan.preprocessing).record))
     assert stored.image().dtype == np.float32
     assert stored.label().dtype == np.uint8
 

@@ -14,8 +14,8 @@ from attunet.errors import DataError
 if TYPE_CHECKING:
     from attunet.bundle import Bundle
     from attunet.data.volume import Volume
-    from attunet.inference.engines.benchmark import Measured
-    from attunet.inference.engines.candidates import Candidate
+    from attunet.inference.engines.benchmark import EngineTiming
+    from attunet.inference.engines.factory import AvailableEngine
 
 __all__ = ["benchmark"]
 
@@ -40,12 +40,12 @@ def benchmark(
     from attunet.bundle import load_bundle
     from attunet.cli.tables.models import engine_table
     from attunet.inference.engines.benchmark import compare_engines, fastest, windows_of
-    from attunet.inference.engines.candidates import candidates_for
+    from attunet.inference.engines.factory import available_engines
 
     bundle = load_bundle(model)
     windows = windows_of(_read(image, bundle), bundle.plan)
     with TemporaryDirectory() as folder:
-        candidates = candidates_for(bundle.folds[0], bundle.plan, _onnx(bundle, Path(folder)))
+        candidates = available_engines(bundle.folds[0], bundle.plan, _onnx(bundle, Path(folder)))
         with progress_bar() as progress:
             task = progress.add_task("benchmark", total=repeat * len(candidates))
             measured = compare_engines(
@@ -88,7 +88,7 @@ def _onnx(bundle: Bundle, folder: Path) -> Path | None:
     return folder
 
 
-def _write(bundle: Bundle, chosen: Candidate, winner: Measured, reference: Measured) -> None:
+def _write(bundle: Bundle, chosen: AvailableEngine, winner: EngineTiming, reference: EngineTiming) -> None:
     """Engine and precision change; what an export wrote beside them stays."""
     assert chosen.execution is not None
     ratio, low, high = winner.ratio_to(reference)

@@ -41,7 +41,7 @@ def demo(
     require_training()
     from rich.markup import escape
 
-    from attunet.cli.prediction_run import Wanted, predict_cases
+    from attunet.cli.prediction_run import PredictionHook, show_case
     from attunet.cli.tables.scores import score_table
     from attunet.config import TrainingConfig
     from attunet.data.cases import find_cases, read_dataset
@@ -49,6 +49,8 @@ def demo(
     from attunet.evaluation.evaluate import evaluate
     from attunet.evaluation.scores import scored_labels
     from attunet.explanation.report import score_sections
+    from attunet.inference.batch import predict_cases
+    from attunet.inference.prediction import PredictOptions
     from attunet.inference.segmenter import Segmenter
     from attunet.report.training import read_history, write_training_report
     from attunet.training.run_folder import FoldPaths
@@ -64,7 +66,9 @@ def demo(
     trained = train_fold(source, plan, config, run, 0, device="auto", store=output / "store")
     notes().print(f"[bold]3/5[/bold] segmenting {test_cases} unseen scans → {escape(str(masks))}")
     unseen = find_cases([data / "imagesTs"], 1)
-    predict_cases(Segmenter.load(run), unseen, masks, Wanted(attention=True, preview=True))
+    segmenter, options = Segmenter.load(run), PredictOptions(attention=True)
+    hook = PredictionHook(masks / "preview", agreement=False, attention=True, modality=plan.modality)
+    predict_cases(segmenter, unseen, masks, options, on_prediction=hook, on_result=show_case)
     notes().print(f"[bold]4/5[/bold] where it looks → {escape(str(where))}")
     found = _explain(run, unseen, data / "labelsTs", where)
     notes().print("[bold]5/5[/bold] scores and report")

@@ -41,7 +41,7 @@ def machine_facts() -> dict[str, Any]:
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
-    from attunet.inference.engines.engine import available_devices
+    from attunet.inference.engines.factory import available_devices
 
     versions = {}
     for name in _PACKAGES:

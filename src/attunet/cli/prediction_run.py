@@ -1,236 +1,134 @@
-"""Many cases through a segmenter, two at a time."""
+"""How a batch of predictions shows on the console: progress, failures, warnings, what each case will take."""
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from threading import Event, Lock
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from attunet.cli.console import fail, notes, progress_bar
-from attunet.errors import AttunetError, ConfigError
+from attunet.cli.console import fail, notes, progress_bar, results, show
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
     from attunet.data.cases import Case
-    from attunet.data.volume import Volume
-    from attunet.inference.prediction import Prediction
+    from attunet.inference.batch import CaseEstimate, CaseResult
+    from attunet.inference.prediction import Prediction, PredictOptions
     from attunet.inference.segmenter import Segmenter
 
-__all__ = ["Outcome", "Wanted", "mask_path", "predict_cases"]
-
-_AT_ONCE = 2
-_LARGE = 2**24  # numbers that the class volumes of a case would hold; each alone keeps every core busy
+__all__ = ["BatchDisplay", "PredictionHook", "show_case", "show_estimates", "show_statistics", "show_summary"]
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What to write for each case beside its mask, and what it may take: bytes of memory, seconds."""
+class PredictionHook:
+    """Draws a preview of each prediction, and measures how far attention and mask agree.
 
-    step: float = 0.5
-    mirror: bool = True
-    probabilities: bool = False
-    attention: bool = False
-    preview: bool = False
-    agreement: bool = False
-    skip_air: bool = True
-    max_memory: int | None = None
-    time_limit: float | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one case; the seconds are those of its own steps, which overlap with other cases'."""
-
-    case: str
-    mask: str | None
-    seconds: float
-    volumes_ml: dict[str, float] = field(default_factory=dict)
-    expected_dice: dict[str, float | None] = field(default_factory=dict)
-    predicted_dice: float | None = None
-    attention_agreement: dict[str, Any] | None = None
-    notices: tuple[str, ...] = ()
-    error: str | None = None
-    hint: str = ""
-
-
-def predict_cases(
-    segmenter: Segmenter,
-    cases: Sequence[Case],
-    output: Path,
-    wanted: Wanted,
-    *,
-    skip_done: bool = False,
-    each: Callable[[Outcome], None] = lambda _outcome: None,
-) -> list[Outcome]:
-    """Segment and write one case after another; a bad one is noted and passed over.
-
-    Args: `each` is called with every outcome at once, for what must survive an interruption.
-    Raises: ConfigError when a mask would take the place of an image.
+    Args:
+        preview: the folder for the drawings; None for none.
+        agreement: whether to measure the agreement.
+        modality: of the images, for the drawings.
     """
-    overwritten = [case.id for case in cases if mask_path(case, output).resolve() in map(Path.resolve, case.images)]
-    if overwritten:
-        raise ConfigError(
-            f"the masks of {', '.join(overwritten[:5])} would overwrite their images", hint="choose another -o"
+
+    def __init__(self, preview: Path | None, *, agreement: bool, attention: bool, modality: str) -> None:
+        self._preview, self._agreement = preview, agreement
+        self._attention, self._modality = attention, modality
+        self._drawing = Lock()  # matplotlib draws in one thread at a time
+
+    def __call__(self, prediction: Prediction) -> Mapping[str, Any]:
+        """What is to be recorded of the case."""
+        if self._preview is not None:
+            with self._drawing:
+                self._draw(prediction, self._preview)
+        if not self._agreement:
+            return {"attention_agreement": None}
+        from attunet.explain.agreement import agreement_of
+
+        return {"attention_agreement": agreement_of(prediction).to_json()}
+
+    def _draw(self, prediction: Prediction, folder: Path) -> None:
+        from attunet.report.figures import overlay, save_figure
+
+        figure = overlay(
+            prediction.image,
+            prediction.segmentation,
+            prediction.labels,
+            attention=prediction.attention if self._attention else None,
+            modality=self._modality,
+            title=prediction.case,
         )
-    output.mkdir(parents=True, exist_ok=True)
-    done = {case.id for case in cases if skip_done and mask_path(case, output).exists()}
-    for name in sorted(done):
-        notes().print(f"{name}: there already", markup=False, highlight=False)
-    outcomes = []
-    with progress_bar() as progress:
-        overall = progress.add_task("predict", total=len(cases), completed=len(done))
-        worker = _Worker(segmenter, output, wanted, progress)
-        for outcome in _outcomes(worker, [case for case in cases if case.id not in done]):
-            if outcome.error:
-                fail(f"{outcome.case}: {outcome.error}", outcome.hint)
-            for notice in outcome.notices:
-                notes().print(f"{outcome.case}: {notice}", style="yellow", markup=False, soft_wrap=True)
-            outcomes.append(outcome)
-            each(outcome)
-            progress.advance(overall)
-    return outcomes
+        save_figure(figure, folder / f"{prediction.case}.png")
 
 
-def mask_path(case: Case, output: Path) -> Path:
-    """Where the mask of a case is written."""
-    from attunet.data.formats import mask_suffix
+class BatchDisplay:
+    """A bar for each case under way, below the bar of all cases; failures and warnings as they come.
 
-    return output / f"{case.id}{mask_suffix(_suffix(case))}"
-
-
-def _outcomes(worker: _Worker, cases: Sequence[Case]) -> Iterator[Outcome]:
-    """In the order of the cases, of which two are under way at any time and a few more queue behind them.
-
-    Where memory is limited there is one at a time: what it takes is known only once it is read.
-    """
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(_AT_ONCE if worker.wanted.max_memory is None else 1) as lanes:
-        pending: deque[Future[Outcome]] = deque()
-        try:
-            for case in cases:
-                pending.append(lanes.submit(worker, case))
-                if len(pending) > 2 * _AT_ONCE:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        except BaseException:
-            worker.stop.set()
-            lanes.shutdown(cancel_futures=True)
-            raise
-
-
-class _Worker:
-    """Reads, segments and writes cases, in several threads; large ones are segmented one at a time.
-
-    So one case is read or written while another is computed, and small ones are computed side by side.
+    Attributes: results, of the finished cases.
     """
 
-    def __init__(self, segmenter: Segmenter, output: Path, wanted: Wanted, progress: Progress) -> None:
-        self.stop = Event()
-        self._segmenter = segmenter
-        self._output = output
-        self.wanted = wanted
+    def __init__(self, progress: Progress, cases: Sequence[Case], existing: Sequence[str]) -> None:
+        for name in sorted(existing):
+            notes().print(f"{name}: its mask exists already", markup=False, highlight=False)
         self._progress = progress
-        self._alone = Lock()
-        self._drawing = Lock()
+        self._overall = progress.add_task("predict", total=len(cases), completed=len(existing))
+        self._bars: dict[str, TaskID] = {}
+        self.results: list[CaseResult] = []
 
-    def __call__(self, case: Case) -> Outcome:
-        started = time.perf_counter()
-        try:
-            volume = self._segmenter.read(case)[1]
-            with ExitStack() as turn:
-                if volume.array[0].size * len(self._segmenter.plan.outputs) > _LARGE:
-                    queued = time.perf_counter()
-                    turn.enter_context(self._alone)
-                    started += time.perf_counter() - queued
-                result = self._predict(case, volume, started)
-                agreement = _agreement(result) if self.wanted.agreement else None
-                if result.probabilities is None:
-                    turn.close()  # what is left to write is small
-                mask = self._save(result, case)
-        except AttunetError as error:
-            return _failed(case, started, error.message, error.hint)
-        except MemoryError:
-            return _failed(case, started, "there is not enough memory for it", "give --max-memory, or free some")
-        return Outcome(
-            case.id,
-            str(mask),
-            round(time.perf_counter() - started, 3),
-            {name: round(volume, 3) for name, volume in result.volumes_ml.items()},
-            {name: dice if dice is None else round(dice, 4) for name, dice in result.expected_dice.items()},
-            None if result.predicted_dice is None else round(result.predicted_dice, 4),
-            agreement,
-            result.notices,
-        )
+    def on_windows(self, case: str, done: int, total: int) -> None:
+        """Show the windows of a case; called from several threads."""
+        if case not in self._bars:
+            self._bars[case] = self._progress.add_task(f"  {case} windows", total=total)
+        self._progress.update(self._bars[case], completed=done)
 
-    def _predict(self, case: Case, volume: Volume, started: float) -> Prediction:
-        windows = self._progress.add_task(f"  {case.id} windows", total=None)
-
-        def advance(done: int, total: int) -> None:
-            if self.stop.is_set():
-                raise KeyboardInterrupt
-            self._progress.update(windows, completed=done, total=total)
-
-        try:
-            limit = self.wanted.time_limit
-            return self._segmenter.predict(
-                volume,
-                name=case.id,
-                step=self.wanted.step,
-                mirror=self.wanted.mirror,
-                probabilities=self.wanted.probabilities,
-                attention=self.wanted.attention or self.wanted.agreement,
-                skip_air=self.wanted.skip_air,
-                max_memory=self.wanted.max_memory,
-                time_limit=None if limit is None else max(0.0, limit - (time.perf_counter() - started)),
-                scratch=self._output,
-                advance=advance,
-            )
-        finally:
-            self._progress.remove_task(windows)
-
-    def _save(self, result: Prediction, case: Case) -> Path:
-        asked = result if self.wanted.attention else replace(result, attention={})
-        if self.wanted.preview:
-            with self._drawing:  # matplotlib draws in one thread at a time
-                _draw(asked, self._segmenter, self._output)
-        return asked.save(self._output, suffix=_suffix(case))  # last: the mask says that the case is done
+    def on_result(self, result: CaseResult) -> None:
+        """Show a finished case."""
+        self.results.append(result)
+        show_case(result)
+        if result.case in self._bars:
+            self._progress.remove_task(self._bars.pop(result.case))
+        self._progress.advance(self._overall)
 
 
-def _failed(case: Case, started: float, error: str, hint: str) -> Outcome:
-    return Outcome(case.id, None, round(time.perf_counter() - started, 3), error=error, hint=hint)
+def show_case(case: CaseResult | CaseEstimate) -> None:
+    """Print why a case failed, and its warnings."""
+    if case.error:
+        fail(f"{case.case}: {case.error}", case.hint)
+    for warning in case.warnings:
+        notes().print(f"{case.case}: {warning}", style="yellow", markup=False, soft_wrap=True)
 
 
-def _agreement(result: Prediction) -> dict[str, Any]:
-    from attunet.explanation.agreement import attention_agreement
+def show_estimates(segmenter: Segmenter, cases: Sequence[Case], options: PredictOptions) -> int:
+    """Print windows and peak memory of each case; the number of cases that cannot be predicted with these options."""
+    from attunet.cli.tables.models import estimate_table
+    from attunet.inference.batch import estimate_cases
 
-    return attention_agreement(result).to_json()
-
-
-def _draw(result: Prediction, segmenter: Segmenter, output: Path) -> None:
-    from attunet.report.figures import overlay, save_figure
-
-    figure = overlay(
-        result.image,
-        result.segmentation,
-        result.labels,
-        attention=result.attention or None,
-        modality=segmenter.plan.modality,
-        title=result.case,
-    )
-    save_figure(figure, output / "preview" / f"{result.case}.png")
+    estimates = []
+    with progress_bar() as progress:
+        reading = progress.add_task("reading", total=len(cases))
+        for estimate in estimate_cases(segmenter, cases, options):
+            show_case(estimate)
+            estimates.append(estimate)
+            progress.advance(reading)
+    failed = [estimate for estimate in estimates if estimate.error]
+    show(estimate_table([estimate for estimate in estimates if not estimate.error]))
+    return len(failed)
 
 
-def _suffix(case: Case) -> str:
-    from attunet.data.formats import suffix_of
+def show_summary(cases: Sequence[CaseResult], output: Path, seconds: float) -> None:
+    """Print how many cases were written, and which failed."""
+    failed = [case.case for case in cases if case.error]
+    each = seconds / max(1, len(cases))
+    text = f"{len(cases) - len(failed)} of {len(cases)} cases written to {output}, {each:.1f} s each"
+    notes().print(text, markup=False, soft_wrap=True)
+    if failed:
+        notes().print(f"not segmented: {', '.join(failed)}", style="red", markup=False, soft_wrap=True)
 
-    return suffix_of(case.images[0]) or ".nii.gz"
+
+def show_statistics(cases: Sequence[CaseResult], reliability: str | None) -> None:
+    """Print the volumes of each case, and its predicted Dice where that was measured."""
+    from attunet.cli.tables.models import volume_table
+
+    done = [case for case in cases if case.error is None]
+    if done:
+        show(volume_table(done))
+    if done and reliability:
+        results().print(f"predicted Dice: {reliability}", highlight=False, soft_wrap=True)

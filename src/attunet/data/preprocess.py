@@ -1,4 +1,4 @@
-"""From the patient's grid to the network's: image and label, and the trail by which results go back."""
+"""From the patient's grid to the network's: image and label, and the record by which results go back."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy.typing as npt
 from attunet.config import Preprocessing
 from attunet.data.normalization import moments, normalize
 from attunet.data.orientation import Triple, canonical, content_box, oriented
+from attunet.data.record import PreprocessingRecord
 from attunet.data.resample import resize_into, resize_labels
-from attunet.data.trail import Trail
 from attunet.data.volume import Array, Volume
 from attunet.errors import DataError, GeometryError, LabelError
 
@@ -31,7 +31,7 @@ class Prepared:
     """A network's input, float32 (C, I, J, K), and the way back."""
 
     array: Image
-    trail: Trail
+    record: PreprocessingRecord
 
 
 def prepare(volume: Volume, preprocessing: Preprocessing) -> Prepared:
@@ -45,7 +45,7 @@ def prepare(volume: Volume, preprocessing: Preprocessing) -> Prepared:
     # What is clipped away tells a network nothing: noise in the air around a patient is no content.
     floors = [how.lower if how.kind == "ct" else -np.inf for how in preprocessing.normalization]
     start, cropped_shape = content_box(upright.array, crop=preprocessing.crop_to_content, floors=floors)
-    trail = Trail(
+    record = PreprocessingRecord(
         affine=volume.affine,
         shape=volume.spatial_shape,
         axes=axes,
@@ -55,31 +55,33 @@ def prepare(volume: Volume, preprocessing: Preprocessing) -> Prepared:
         model_shape=_model_shape(cropped_shape, upright, preprocessing),
         preprocessing=preprocessing,
     )
-    array = np.empty((volume.channels, *trail.model_shape), dtype=np.float32)
+    array = np.empty((volume.channels, *record.model_shape), dtype=np.float32)
     for target, channel, how in zip(array, upright.array, preprocessing.normalization, strict=True):
-        cropped = channel[trail.box]
+        cropped = channel[record.box]
         mean, std = moments(cropped, how)
         resize_into(target, cropped, antialias=True)
         normalize(target, how, mean, std)
-    return Prepared(array, trail)
+    return Prepared(array, record)
 
 
-def prepare_label(label: Volume, trail: Trail, values: Sequence[int], ignore: int | None = None) -> Array:
+def prepare_label(
+    label: Volume, record: PreprocessingRecord, values: Sequence[int], ignore: int | None = None
+) -> Array:
     """The label of a prepared image as class indices, uint8 (I, J, K) on the model grid.
 
     Args: the label on the image's own grid; the value of each class in the file, background first; the value
         of voxels to leave out of the loss, which become `IGNORED`. Values not listed become background.
     Raises: GeometryError when the grid differs from the image's, LabelError for channels or fractions.
     """
-    if label.spatial_shape != trail.shape:
+    if label.spatial_shape != record.shape:
         raise GeometryError(
-            f"label grid {label.spatial_shape} differs from image grid {trail.shape}",
+            f"label grid {label.spatial_shape} differs from image grid {record.shape}",
             hint="resample the label onto the image",
         )
     if label.channels != 1:
         raise LabelError(f"the label has {label.channels} channels, expected 1", hint="write one value a voxel")
-    upright = oriented(label.array, trail.axes, trail.flips)
-    return resize_labels(_class_indices(upright[0, *trail.box], values, ignore), trail.model_shape)
+    upright = oriented(label.array, record.axes, record.flips)
+    return resize_labels(_class_indices(upright[0, *record.box], values, ignore), record.model_shape)
 
 
 def _check(volume: Volume, preprocessing: Preprocessing) -> None:

@@ -31,7 +31,7 @@ from attunet.export.outputs import (
     prepare_for_export,
 )
 from attunet.files import staged
-from attunet.inference.engines.engine import window_shape
+from attunet.inference.engines.protocol import window_shape
 from attunet.inference.engines.onnx_engine import ONNXEngine
 from attunet.inference.engines.openvino_engine import OpenVINOEngine
 from attunet.inference.engines.program_engine import ProgramEngine

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from attunet.config import Plan
 from attunet.errors import TrainingError
-from attunet.inference.engines.engine import Engine, window_shape
+from attunet.inference.engines.protocol import Engine, window_shape
 from attunet.inference.engines.torch_engine import TorchEngine
 from attunet.nn import AttentionUNet, in_layout
 

@@ -24,8 +24,8 @@ from attunet.errors import DatasetError, EngineError
 from attunet.evaluation.scores import dice_case, nan_mean
 from attunet.export.formats import disable_telemetry
 from attunet.files import staged
-from attunet.inference.engines.engine import window_shape
 from attunet.inference.engines.openvino_engine import OpenVINOEngine, openvino_core
+from attunet.inference.engines.protocol import window_shape
 from attunet.inference.member import Member
 from attunet.inference.segmenter import Segmenter
 
@@ -111,7 +111,7 @@ def calibration_patches(run: Path, fold: int, plan: Plan, patches: int = _PATCHE
         image, label = read_case(case, geometry=geometry)
         assert label is not None
         prepared = prepare(image, plan.preprocessing)
-        classes = prepare_label(label, prepared.trail, plan.file_values)
+        classes = prepare_label(label, prepared.record, plan.file_values)
         share = range(index, patches, len(chosen))
         found += [_cut(prepared.array, _centre(classes, number % 2 == 1, random), plan) for number in share]
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from attunet.data.restoration.route import Band
 from attunet.data.slabs import few_rows
-from attunet.inference.member import Pass
 from attunet.inference.outputs import DiceSums, as_probabilities, codes_of
+from attunet.inference.prediction import PredictOptions
 from attunet.inference.task import Kept, Task
 from attunet.inference.windows.slabs import Course
 
@@ -31,18 +31,26 @@ class _Rows(NamedTuple):
         return self.first + int(self.array.shape[1])
 
 
-def go_in_step(tasks: Sequence[Task], how: Pass, course: Course, kept: Kept) -> DiceSums:
+def go_in_step(
+    tasks: Sequence[Task],
+    options: PredictOptions,
+    course: Course,
+    kept: Kept,
+    on_windows: Callable[[int], None],
+) -> DiceSums:
     """Average the members on rows of the original grid, band by band."""
     first, *others = (task.route for task in tasks)
-    natives = [first.trail.axes[axis] for axis in first.axes]
-    turned = [tuple(route.trail.axes.index(axis) for axis in natives) for route in others]
+    natives = [first.record.axes[axis] for axis in first.axes]
+    turned = [tuple(route.record.axes.index(axis) for axis in natives) for route in others]
     assert all(task.tiling.axes == axes for task, axes in zip(tasks[1:], turned, strict=True)), "members out of step"
     mask = first.upright(kept.mask)[0]
     likely = None if kept.likely is None else first.upright(kept.likely.array)
     sums = DiceSums.none(kept.plan)
     for bands in zip(*(task.bands(course) for task in tasks), strict=True):
         across = bands[0].across
-        streams = [_whole_rows(task, band, how, course, kept) for task, band in zip(tasks, bands, strict=True)]
+        streams = [
+            _whole_rows(task, band, options, course, kept, on_windows) for task, band in zip(tasks, bands, strict=True)
+        ]
         for part, average in _averages(streams, len(mask)):
             kept.write_mask(mask[:, across], part, codes_of(average, kept.plan))
             sums += DiceSums.of_all(average, kept.plan)
@@ -69,7 +77,14 @@ def _average(parts: Sequence[Floats]) -> Floats:
     return average
 
 
-def _whole_rows(task: Task, band: Band, how: Pass, course: Course, kept: Kept) -> Iterator[_Rows]:
+def _whole_rows(
+    task: Task,
+    band: Band,
+    options: PredictOptions,
+    course: Course,
+    kept: Kept,
+    on_windows: Callable[[int], None],
+) -> Iterator[_Rows]:
     """All rows of the original grid in a band, a few at a time, the background around the content too."""
     route, plan = task.route, task.member.plan
     start, before, left = route.start
@@ -87,7 +102,7 @@ def _whole_rows(task: Task, band: Band, how: Pass, course: Course, kept: Kept) -
 
     for few in few_rows(slice(0, start), course.rows):
         yield surrounded(few)
-    for slab, ready in task.slabs(band, how, course):
+    for slab, ready in task.slabs(band, options, course, on_windows):
         kept.write_attention(task, band, slab, ready, course.rows)
         for few in few_rows(ready, course.rows):
             content = route.floats(slab.probabilities, band, few)

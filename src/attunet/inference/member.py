@@ -9,28 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from attunet.config import Plan
-from attunet.inference.engines.engine import Engine
+from attunet.inference.engines.protocol import Engine
 from attunet.inference.outputs import activate
+from attunet.inference.prediction import PredictOptions
 from attunet.inference.windows.running import Windows
 from attunet.inference.windows.sliding_window import Stitched, sliding_window
 
-__all__ = ["Member", "Pass"]
+__all__ = ["Member"]
 
 Floats = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Pass:
-    """How a volume is gone through.
-
-    Args: the step between windows as a share of the patch; whether to average over mirrored copies, and whether to keep
-        the attention; what to call with the windows just done.
-    """
-
-    step: float = 0.5
-    mirror: bool = True
-    attention: bool = False
-    advance: Callable[[int], None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -47,11 +34,11 @@ class Member:
     temperature: float = 1.0
     air: float | None = None
 
-    def answer(self, image: Floats, how: Pass) -> Stitched:
+    def answer(self, image: Floats, options: PredictOptions) -> Stitched:
         """Probabilities (as `logits` of the result) and attention for a prepared image, on the model grid."""
-        total = self._run(self.engines[0], image, how)
+        total = self._run(self.engines[0], image, options)
         for engine in self.engines[1:]:
-            one = self._run(engine, image, how)
+            one = self._run(engine, image, options)
             np.add(total.logits, one.logits, out=total.logits)
             for gate, alpha in one.attention.items():
                 np.add(total.attention[gate], alpha, out=total.attention[gate])
@@ -59,21 +46,21 @@ class Member:
             array /= len(self.engines)
         return total
 
-    def blending(self, how: Pass) -> Windows:
-        """How its windows are run in such a pass."""
+    def blending(self, options: PredictOptions, on_windows: Callable[[int], None] = lambda _: None) -> Windows:
+        """How its windows are run with such options."""
         plan = self.plan
         exchange = {plan.left_right: plan.mirrored_outputs} if plan.mirror_swaps else {}
-        axes = plan.mirror_axes if how.mirror else ()
-        return Windows(axes, exchange, how.attention, plan.level_strides, how.advance)
+        axes = plan.mirror_axes if options.mirror else ()
+        return Windows(axes, exchange, options.attention, plan.level_strides, on_windows)
 
-    def _run(self, engine: Engine, image: Floats, how: Pass) -> Stitched:
-        blending = self.blending(how)
+    def _run(self, engine: Engine, image: Floats, options: PredictOptions) -> Stitched:
+        blending = self.blending(options)
         stitched = sliding_window(
             image,
             engine,
             self.plan.patch_size,
             classes=len(self.plan.outputs),
-            step=how.step,
+            step=options.step_size,
             mirror_axes=blending.mirror_axes,
             exchange=blending.exchange,
             attention=blending.attention,

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from attunet.config import Plan
+from attunet.data.record import PreprocessingRecord
 from attunet.data.restoration.whole import restore_labels, restore_regions
 from attunet.data.restoration.winning import Codes
 from attunet.data.slabs import cores, each_slab
-from attunet.data.trail import Trail
 from attunet.data.volume import Array
 
 __all__ = ["DiceSums", "activate", "as_probabilities", "codes_of", "decide", "expected_dice", "winners"]
@@ -48,14 +48,14 @@ def activate(logits: Floats, plan: Plan, temperature: float = 1.0) -> Floats:
     return scaled
 
 
-def decide(probabilities: Floats, trail: Trail, plan: Plan) -> Array:
+def decide(probabilities: Floats, record: PreprocessingRecord, plan: Plan) -> Array:
     """The label values (I, J, K) on the original grid: the most probable label, or the regions painted in order.
 
-    Args: probabilities (outputs, I, J, K) on the model grid of the trail.
+    Args: probabilities (outputs, I, J, K) on the model grid of the record.
     Raises: GeometryError when they are not on that grid.
     """
     restored = restore_regions if plan.regions else restore_labels
-    return restored(probabilities, trail, tuple(plan.labels.values()))
+    return restored(probabilities, record, tuple(plan.labels.values()))
 
 
 def codes_of(probabilities: Floats, plan: Plan) -> Codes:

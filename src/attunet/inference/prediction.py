@@ -1,4 +1,4 @@
-"""`Prediction`: what a model says of one image, and how it is written."""
+"""`PredictOptions` and `Prediction`: the settings and the result of segmenting one image, and how it is written."""
 
 from __future__ import annotations
 
@@ -11,8 +11,41 @@ from attunet.config import Quality
 from attunet.data.facts import count_labels
 from attunet.data.formats import float_suffix, mask_suffix, write_volume
 from attunet.data.volume import Volume
+from attunet.errors import ConfigError
 
-__all__ = ["Prediction"]
+__all__ = ["PredictOptions", "Prediction"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """How an image is segmented, and which results are computed besides its mask.
+
+    Args:
+        step_size: distance of neighbouring windows as a share of the patch, in (0, 1].
+        mirror: average over mirrored copies of each window (test-time augmentation), along the axes the plan allows.
+        probabilities: compute the probabilities of all labels or regions on the image's grid.
+        attention: compute the coefficients of the gates on the image's grid.
+        skip_air: leave out windows that contain only air, if the model was found to lose nothing by it.
+        max_memory: bytes that the process may hold, to which the case is cut into smaller portions; None for no limit.
+        time_limit: seconds that a case may take, to which fewer windows are run; None for no limit.
+        scratch: folder for the files that hold probabilities and attention too large for memory; None for the system's.
+    Raises: ConfigError for a step size out of range.
+    """
+
+    step_size: float = 0.5
+    mirror: bool = True
+    probabilities: bool = False
+    attention: bool = False
+    skip_air: bool = True
+    max_memory: int | None = None
+    time_limit: float | None = None
+    scratch: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.step_size <= 1:
+            raise ConfigError(
+                f"a step size of {self.step_size} patches", hint="choose a step size above 0 and at most 1"
+            )
 
 
 @dataclass(frozen=True)
@@ -40,8 +73,8 @@ class Prediction:
     """The box of the grid in which attention is known: where the image has content, if the model crops to it."""
     peak_bytes: int = 0
     """What the process was predicted to hold in memory at most."""
-    notices: tuple[str, ...] = ()
-    """What was done otherwise than asked for, and why."""
+    warnings: tuple[str, ...] = ()
+    """Where the prediction departs from its options, and why."""
 
     @property
     def volumes_ml(self) -> dict[str, float]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from threading import Event
+from typing import Any, Self
 
 import numpy as np
 
@@ -13,23 +14,20 @@ from attunet.bundle import check_agreement, load_model
 from attunet.config import Plan, Refinement
 from attunet.data.cases import Case, find_cases, read_case_image
 from attunet.data.volume import Array, Volume
-from attunet.errors import ConfigError, DataError
-from attunet.inference.agenda import Agenda, Options, make_agenda
-from attunet.inference.engines.engine import Engine, make_engine
-from attunet.inference.member import Member, Pass
+from attunet.errors import CancelledError, DataError
+from attunet.inference.agenda import Agenda, make_agenda
+from attunet.inference.engines.factory import make_engine
+from attunet.inference.engines.protocol import Engine
+from attunet.inference.member import Member
 from attunet.inference.postprocess import clean
-from attunet.inference.prediction import Prediction
+from attunet.inference.prediction import Prediction, PredictOptions
 from attunet.inference.streaming import segment
 from attunet.inference.windows.air import air_level
 
 __all__ = ["Segmenter"]
 
-Advance = Callable[[int, int], None]
 Image = str | Path | Volume | Array | Case
-
-
-def _silent(_done: int, _total: int) -> None:
-    """No progress wanted."""
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -92,42 +90,35 @@ class Segmenter:
     def predict(
         self,
         image: Image,
+        options: PredictOptions | None = None,
         *,
         spacing: tuple[float, ...] | None = None,
         name: str | None = None,
-        step: float = 0.5,
-        mirror: bool = True,
-        probabilities: bool = False,
-        attention: bool = False,
-        skip_air: bool = True,
-        max_memory: int | None = None,
-        time_limit: float | None = None,
-        scratch: Path | None = None,
-        advance: Advance = _silent,
+        progress: Progress | None = None,
+        cancelled: Event | None = None,
+        **overrides: Any,
     ) -> Prediction:
         """Segment one image; the result lies on the image's own grid.
 
         Args:
-            image: a file, a `Case` of several files, a `Volume`, or an array (I, J), (I, J, K) or (C, I, J, K) with its
-                spacing in mm.
-            name: what to call the case; by default as its file.
-            step: distance of neighbouring windows as a share of the patch, in (0, 1].
-            mirror: average over mirrored copies, along the axes the plan allows.
-            probabilities, attention: keep the class probabilities and the gates' coefficients too.
-            skip_air: leave out windows of air, if the model was found to lose nothing by it.
-            max_memory: bytes that the process may hold; the case is gone through in smaller portions to keep to it.
-            time_limit: seconds that the case may take; fewer windows are run to keep to it, and `notices` says so.
-            scratch: folder for probabilities and attention that are too large for memory.
-            advance: called with the windows done and the windows in all.
-        Raises: DataError and its kind for an image that the model cannot take, ConfigError for a step out of range or a
-            case that does not fit into `max_memory`.
+            image: a file, a `Case` of several files, a `Volume`, or an array (I, J), (I, J, K) or (C, I, J, K).
+            options: what to compute, and within which limits; None for the defaults.
+            spacing: of an array, in mm; None for 1 mm.
+            name: of the case in the result; None for the name of its file.
+            progress: called with the windows done and the windows in all.
+            cancelled: an event that ends the prediction before its next windows.
+            overrides: fields of `PredictOptions` that differ from `options`, such as `attention=True`.
+        Returns: the mask, and what the options ask for.
+        Raises: DataError and its kind for an image that the model cannot take, ConfigError for options out of range or
+            a case that does not fit into `max_memory`, CancelledError once `cancelled` is set.
         """
-        asked = Options(step, mirror, attention, probabilities, skip_air, max_memory, time_limit, scratch)
-        called, volume = self.read(image, spacing)
-        agenda = self.agenda(volume, asked)
-        done = segment(agenda.tasks, _counted(agenda, advance), agenda.course, asked.probabilities, folder=scratch)
+        options = replace(options or PredictOptions(), **overrides)
+        case, volume = self.read(image, spacing)
+        agenda = self.agenda(volume, options)
+        on_windows = _counter(agenda.windows, progress, cancelled)
+        done = segment(agenda.tasks, agenda.options, agenda.course, on_windows)
         return Prediction(
-            case=name or called,
+            case=name or case,
             image=volume,
             segmentation=volume.with_array(self._cleaned(done.mask, volume)),
             labels=self.plan.labels,
@@ -139,17 +130,15 @@ class Segmenter:
             quality=self.refinement.quality,
             content=agenda.content,
             peak_bytes=agenda.peak,
-            notices=agenda.notices,
+            warnings=agenda.warnings,
         )
 
-    def agenda(self, volume: Volume, asked: Options) -> Agenda:
+    def agenda(self, volume: Volume, options: PredictOptions) -> Agenda:
         """What predicting a volume comes to: its windows, and the memory that it will take.
 
         Raises: as `predict`.
         """
-        if not 0 < asked.step <= 1:
-            raise ConfigError(f"a step of {asked.step} patches", hint="choose a step size above 0 and at most 1")
-        return make_agenda(self.members, volume, replace(asked, cleaned=bool(self.refinement.postprocessing)))
+        return make_agenda(self.members, volume, options, cleaned=bool(self.refinement.postprocessing))
 
     def _cleaned(self, mask: Array, volume: Volume) -> Array:
         how = self.refinement.postprocessing
@@ -184,13 +173,16 @@ class Segmenter:
             )
 
 
-def _counted(agenda: Agenda, advance: Advance) -> Pass:
-    """The pass of a case, which tells how many of its windows are done."""
-    done, total = 0, agenda.windows
+def _counter(total: int, progress: Progress | None, cancelled: Event | None) -> Callable[[int], None]:
+    """Counts windows, reports them, and raises CancelledError once the event is set."""
+    done = 0
 
     def count(windows: int) -> None:
         nonlocal done
+        if cancelled is not None and cancelled.is_set():
+            raise CancelledError("the prediction was cancelled")
         done += windows
-        advance(done, total)
+        if progress is not None:
+            progress(done, total)
 
-    return replace(agenda.how, advance=count)
+    return count

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +12,8 @@ import numpy.typing as npt
 from attunet.data.slabs import few_rows
 from attunet.data.volume import Array
 from attunet.inference.ensemble import go_in_step
-from attunet.inference.member import Pass
 from attunet.inference.outputs import DiceSums, as_probabilities
+from attunet.inference.prediction import PredictOptions
 from attunet.inference.task import Kept, Task
 from attunet.inference.windows.slabs import Course
 
@@ -38,33 +37,36 @@ class Segmented:
 
 def segment(
     tasks: Sequence[Task],
-    how: Pass,
+    options: PredictOptions,
     course: Course,
-    probabilities: bool = False,
-    *,
-    folder: Path | None = None,
+    on_windows: Callable[[int], None] = lambda _: None,
 ) -> Segmented:
     """The mask of one case, decided as by `ask` and `decide`.
 
     Several members go through the original grid in step, each along the model axis that lies as the first one's.
-    Args: what each member is to do, on one original grid; the pass; in what portions; whether to keep the
-        probabilities; where what is too large for memory is kept.
+    Args: what each member is to do, on one original grid; the options; in what portions; what to
+        call with the windows just done.
     """
-    kept = Kept(tasks[0].prepared.trail, tasks[0].member.plan, probabilities, folder)
-    sums = _alone(tasks[0], how, course, kept) if len(tasks) == 1 else go_in_step(tasks, how, course, kept)
+    kept = Kept(tasks[0].prepared.record, tasks[0].member.plan, options.probabilities, options.scratch)
+    if len(tasks) == 1:
+        sums = _alone(tasks[0], options, course, kept, on_windows)
+    else:
+        sums = go_in_step(tasks, options, course, kept, on_windows)
     likely = None if kept.likely is None else kept.likely.array
     attention = {gate: scratch.array for gate, scratch in kept.attention.items()}
     return Segmented(kept.mask, sums.expected_dice(kept.plan), likely, attention)
 
 
-def _alone(task: Task, how: Pass, course: Course, kept: Kept) -> DiceSums:
+def _alone(
+    task: Task, options: PredictOptions, course: Course, kept: Kept, on_windows: Callable[[int], None]
+) -> DiceSums:
     """Decide on the model grid's planes; only where labels meet are they interpolated."""
     route, plan = task.route, task.member.plan
     sums = DiceSums.none(plan)
     for band in task.bands(course):
         mask = route.content(kept.mask, band)[0]
         own = slice(band.own.start - band.sources.start, band.own.stop - band.sources.start)
-        for slab, rows in task.slabs(band, how, course):
+        for slab, rows in task.slabs(band, options, course, on_windows):
             sums += DiceSums.of_all(slab.fresh[:, :, own], plan)
             write = partial(kept.write_mask, mask)
             route.decide(slab.probabilities, band, rows, regions=bool(plan.regions), write=write)

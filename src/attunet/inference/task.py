@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +10,15 @@ import numpy as np
 
 from attunet.config import Plan
 from attunet.data.preprocess import Prepared
+from attunet.data.record import PreprocessingRecord
 from attunet.data.restoration.mask import blank_mask
 from attunet.data.restoration.route import Band, Route, bands_of
 from attunet.data.restoration.winning import Codes
 from attunet.data.slabs import few_rows
-from attunet.data.trail import Trail
 from attunet.data.volume import Array
 from attunet.inference.limits.scratch import Scratch
-from attunet.inference.member import Member, Pass
+from attunet.inference.member import Member
+from attunet.inference.prediction import PredictOptions
 from attunet.inference.windows.slabs import Course, Slab, slabs_of
 from attunet.inference.windows.tiling import Tiling
 
@@ -39,7 +40,7 @@ class Task:
     @property
     def route(self) -> Route:
         """Its way back to the original grid."""
-        return Route(self.prepared.trail, self.tiling.axes)
+        return Route(self.prepared.record, self.tiling.axes)
 
     def bands(self, course: Course) -> list[Band]:
         """What the case is cut into, alike for every member; `empty` ones lie beside this one's content."""
@@ -50,12 +51,15 @@ class Task:
         bands = (band for band in self.bands(course) if not band.empty)
         return sum(len(group.starts) for band in bands for group in self.tiling.groups(band.sources, 1))
 
-    def slabs(self, band: Band, how: Pass, course: Course) -> Iterator[tuple[Slab, slice]]:
+    def slabs(
+        self, band: Band, options: PredictOptions, course: Course, on_windows: Callable[[int], None]
+    ) -> Iterator[tuple[Slab, slice]]:
         """Each slab of a band, and the rows of the content that it decides; none of an empty band."""
         if band.empty:
             return
         done = 0
-        for slab in slabs_of(self.member, self.prepared.array, self.tiling, band.sources, how, course):
+        blending = self.member.blending(options, on_windows)
+        for slab in slabs_of(self.member, self.prepared.array, self.tiling, band.sources, blending, course):
             rows = slice(done, self.route.ready(slab.probabilities.stop))
             yield slab, rows
             done = rows.stop
@@ -64,14 +68,14 @@ class Task:
 class Kept:
     """What is kept of a case on its original grid."""
 
-    def __init__(self, trail: Trail, plan: Plan, probabilities: bool, folder: Path | None) -> None:
+    def __init__(self, record: PreprocessingRecord, plan: Plan, probabilities: bool, folder: Path | None) -> None:
         values = tuple(plan.labels.values())
         self.plan = plan
-        self.shape, self.folder = trail.shape, folder
-        self.mask = blank_mask(trail, values)
+        self.shape, self.folder = record.shape, folder
+        self.mask = blank_mask(record, values)
         self.values = np.array(values, self.mask.dtype)
-        self.likely = Scratch((len(plan.outputs), *trail.shape), folder) if probabilities else None
-        if self.likely is not None and not plan.regions and trail.cropped_shape != _upright(trail):
+        self.likely = Scratch((len(plan.outputs), *record.shape), folder) if probabilities else None
+        if self.likely is not None and not plan.regions and record.cropped_shape != _upright(record):
             self.likely.fill(0, 1.0)
         self.attention: dict[str, Scratch] = {}
 
@@ -92,6 +96,6 @@ class Kept:
                 scratch.release()
 
 
-def _upright(trail: Trail) -> tuple[int, ...]:
+def _upright(record: PreprocessingRecord) -> tuple[int, ...]:
     """The original shape in canonical axes."""
-    return tuple(trail.shape[axis] for axis in trail.axes)
+    return tuple(record.shape[axis] for axis in record.axes)

@@ -13,8 +13,8 @@ from attunet.data.alignment import GeometryPolicy
 from attunet.data.cases import Case, read_case_label
 from attunet.data.formats import mask_suffix, suffix_of, write_volume
 from attunet.data.preprocess import prepare, prepare_label
-from attunet.inference.member import Pass
 from attunet.inference.outputs import decide
+from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 from attunet.selection.samples import Sample, draw_sample
 
@@ -87,9 +87,9 @@ def _predict(segmenter: Segmenter, held: HeldOut, origin: str) -> None:
     label = read_case_label(held.case, image, geometry=held.geometry)
     (member,) = segmenter.members
     prepared = prepare(image, plan.preprocessing)
-    probabilities = member.answer(prepared.array, Pass()).logits
-    mask = decide(probabilities, prepared.trail, plan)
-    truth = prepare_label(label, prepared.trail, plan.file_values, plan.ignore_label)
+    probabilities = member.answer(prepared.array, PredictOptions()).logits
+    mask = decide(probabilities, prepared.record, plan)
+    truth = prepare_label(label, prepared.record, plan.file_values, plan.ignore_label)
     held.mask.parent.mkdir(parents=True, exist_ok=True)
     write_volume(image.with_array(mask[None]), held.mask)
     # last: its presence says that the case is done

@@ -56,14 +56,14 @@ def _height(segmenter: Segmenter, case: Case, geometry: GeometryPolicy) -> float
     image, label = read_case(case, geometry=geometry)
     assert label is not None
     prepared = prepare(image, plan.preprocessing)
-    classes = prepare_label(label, prepared.trail, plan.file_values, plan.ignore_label)
-    return height_of_content(prepared.array, classes, Tiling.of(prepared.trail.model_shape, plan.patch_size, 0.5))
+    classes = prepare_label(label, prepared.record, plan.file_values, plan.ignore_label)
+    return height_of_content(prepared.array, classes, Tiling.of(prepared.record.model_shape, plan.patch_size, 0.5))
 
 
 def _windows(segmenter: Segmenter, image: Volume, level: float) -> tuple[Tiling, Tiling]:
     plan = segmenter.plan
     prepared = prepare(image, plan.preprocessing)
-    tiling = Tiling.of(prepared.trail.model_shape, plan.patch_size, 0.5)
+    tiling = Tiling.of(prepared.record.model_shape, plan.patch_size, 0.5)
     return tiling, without_air(tiling, prepared.array, level)
 
 

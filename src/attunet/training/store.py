@@ -20,7 +20,7 @@ import numpy as np
 from attunet.config import Plan
 from attunet.data.cases import Case, GeometryPolicy, read_case
 from attunet.data.preprocess import IGNORED, prepare, prepare_label
-from attunet.data.trail import model_affine
+from attunet.data.record import model_affine
 from attunet.data.volume import Affine, Array
 from attunet.errors import AttunetError, LabelError, TrainingError
 from attunet.files import write_text
@@ -177,8 +177,8 @@ def _prepared(case: Case, plan: Plan, geometry: GeometryPolicy) -> tuple[Array, 
     if label is None:
         raise LabelError("there is no label", hint="add its mask, or leave the case out")
     prepared = prepare(image, plan.preprocessing)
-    classes = prepare_label(label, prepared.trail, plan.file_values, plan.ignore_label)
-    return prepared.array, classes, model_affine(prepared.trail)
+    classes = prepare_label(label, prepared.record, plan.file_values, plan.ignore_label)
+    return prepared.array, classes, model_affine(prepared.record)
 
 
 def _write(path: Path, array: Array, plan: Plan) -> None:

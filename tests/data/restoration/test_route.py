@@ -33,13 +33,13 @@ def test_rows_are_those_of_the_whole(shape, spacing, signs, world, axes, count, 
     array[:, : shape[0] // 3] = 0
     random = np.random.default_rng(0)
     settings = Preprocessing(spacing=spacing, normalization=(Normalization(kind="none"),), crop_to_content=crop)
-    trail = prepare(Volume(array, affine), settings).trail
-    logits = random.normal(size=(4, *trail.model_shape)).astype(np.float32)
+    record = prepare(Volume(array, affine), settings).record
+    logits = random.normal(size=(4, *record.model_shape)).astype(np.float32)
     logits = np.rint(logits) if coarse else logits
-    route = Route(trail, tuple(axes))
+    route = Route(record, tuple(axes))
     turned = np.ascontiguousarray(logits.transpose(0, *(axis + 1 for axis in axes)))
-    floats = np.zeros((4, *trail.shape), np.float32)
-    masks = np.zeros((2, 1, *trail.shape), np.int64)
+    floats = np.zeros((4, *record.shape), np.float32)
+    masks = np.zeros((2, 1, *record.shape), np.int64)
     owned, covered = np.zeros(turned.shape[2], int), 0
     for band in bands_of(route, count):
         covered += band.across.stop - band.across.start
@@ -58,8 +58,8 @@ def test_rows_are_those_of_the_whole(shape, spacing, signs, world, axes, count, 
             done = rows.stop
         assert done == route.resizing.new[0]
     assert (owned == 1).all()
-    assert covered == trail.shape[trail.axes[axes[1]]]
-    np.testing.assert_array_equal(floats, restore(logits, trail))
-    np.testing.assert_array_equal(np.array(VALUES)[masks[0, 0]], restore_labels(logits, trail, VALUES))
-    painted = restore_regions(logits, trail, (0, 1, 2, 3, 4))
+    assert covered == record.shape[record.axes[axes[1]]]
+    np.testing.assert_array_equal(floats, restore(logits, record))
+    np.testing.assert_array_equal(np.array(VALUES)[masks[0, 0]], restore_labels(logits, record, VALUES))
+    painted = restore_regions(logits, record, (0, 1, 2, 3, 4))
     np.testing.assert_array_equal(masks[1, 0], painted)

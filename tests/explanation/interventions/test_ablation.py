@@ -17,7 +17,7 @@ from attunet.explanation.interventions.ablation import (
     gates_of,
     with_gates_replaced,
 )
-from attunet.inference.engines.engine import EngineOutput
+from attunet.inference.engines.protocol import EngineOutput
 from attunet.inference.segmenter import Segmenter
 
 MEANS = {"level2": 0.2, "level3": 0.8}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from attunet.data.volume import Volume
-from attunet.inference.engines.benchmark import Measured, compare_engines, fastest, windows_of
-from attunet.inference.engines.engine import EngineOutput
+from attunet.inference.engines.benchmark import EngineTiming, compare_engines, fastest, windows_of
+from attunet.inference.engines.protocol import EngineOutput
 
 
 class Toy:
@@ -63,9 +63,9 @@ def test_regions_are_decided_one_by_one(make_plan_of):
 
 
 def test_the_fastest_that_is_exact_wins():
-    slow = Measured("slow", (4.0, 6.0, 5.0), 0.0, 1.0)
-    wrong = Measured("wrong", (0.1,) * 3, 3.0, 0.9)
-    quick = Measured("quick", (2.0, 2.0, 1.0), 0.1, 0.9995)
+    slow = EngineTiming("slow", (4.0, 6.0, 5.0), 0.0, 1.0)
+    wrong = EngineTiming("wrong", (0.1,) * 3, 3.0, 0.9)
+    quick = EngineTiming("quick", (2.0, 2.0, 1.0), 0.1, 0.9995)
     assert fastest([slow, wrong, quick]) is quick
     assert quick.ratio_to(slow) == (3.0, 2.0, 5.0)
     assert fastest([slow, wrong]) is slow

@@ -9,10 +9,11 @@ import pytest
 
 from attunet.data.volume import Volume
 from attunet.errors import ConfigError
-from attunet.inference.agenda import Options, make_agenda
-from attunet.inference.engines.engine import EngineOutput
+from attunet.inference.agenda import make_agenda
+from attunet.inference.engines.protocol import EngineOutput
 from attunet.inference.limits.footprint import Needs, plan_course, resident_bytes
-from attunet.inference.member import Member, Pass
+from attunet.inference.member import Member
+from attunet.inference.prediction import PredictOptions
 from attunet.inference.streaming import segment
 from attunet.inference.windows.slabs import Course
 
@@ -36,7 +37,8 @@ def needs(plan, shape=(100, 100, 100), folds=1, members=1, **how):
     engines = (Flat(len(plan.labels)),) * folds
     voters = [Member(f"member {index}", many, engines) for index in range(members)]
     volume = Volume.from_array(np.ones(shape, np.int16))
-    return Needs(make_agenda(voters, volume, Options(step=1.0, **how)).tasks, Pass(1.0, **how))
+    options = PredictOptions(step_size=1.0, **how)
+    return Needs(make_agenda(voters, volume, options).tasks, options)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,7 @@ def test_folds_labels_and_attention_take_more(plan):
     one = needs(plan).bytes(course)
     assert needs(plan, folds=3).bytes(course) > 1.5 * one
     assert needs(plan, attention=True).bytes(course) > one
-    assert replace(needs(plan), probabilities=True).bytes(course) > one
+    assert needs(plan, probabilities=True).bytes(course) > one
     assert replace(needs(plan), cleaned=True).bytes(course) >= one
     assert needs(plan, (100, 100, 200)).bytes(course) - one < 5 * MB  # the mask; windows follow the longest axis
 
@@ -86,7 +88,7 @@ def test_arrays_stay_below_what_was_foretold(course, members, plan, monkeypatch)
     monkeypatch.setattr("attunet.inference.limits.footprint._SLACK", MB)
     tracemalloc.start()
     try:
-        segment(asked.tasks, asked.how, course)
+        segment(asked.tasks, asked.options, course)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from attunet.inference.engines.engine import EngineOutput
+from attunet.inference.engines.protocol import EngineOutput
 from attunet.inference.windows.running import Windows, gaussian, windows_to_fill
 from attunet.inference.windows.sliding_window import sliding_window
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from attunet.data.volume import Volume
-from attunet.inference.agenda import Options, make_agenda
-from attunet.inference.engines.engine import EngineOutput
-from attunet.inference.member import Member, Pass
+from attunet.inference.agenda import make_agenda
+from attunet.inference.engines.protocol import EngineOutput
+from attunet.inference.member import Member
+from attunet.inference.prediction import PredictOptions
 from attunet.inference.windows.slabs import Course, slabs_of
 
 
@@ -25,12 +26,12 @@ class Same:
 def test_slabs_meet_in_one_plane_and_add_up_to_the_whole(planes, make_plan_of):
     member = Member("one", make_plan_of(), (Same(), Same()))
     volume = Volume.from_array(np.random.default_rng(0).uniform(size=(40, 12, 9)))
-    (task,) = make_agenda([member], volume, Options()).tasks
-    how, whole = Pass(attention=True), member.answer(task.prepared.array, Pass(attention=True))
+    (task,) = make_agenda([member], volume, PredictOptions()).tasks
+    how, whole = PredictOptions(attention=True), member.answer(task.prepared.array, PredictOptions(attention=True))
     expected = whole.logits.transpose(0, *(axis + 1 for axis in task.tiling.axes))
     alphas = whole.attention["level1"].transpose(0, *(axis + 1 for axis in task.tiling.axes))
     band, done = slice(2, 8), 0
-    for slab in slabs_of(member, task.prepared.array, task.tiling, band, how, Course(planes=planes)):
+    for slab in slabs_of(member, task.prepared.array, task.tiling, band, member.blending(how), Course(planes=planes)):
         likely = slab.probabilities
         assert likely.first == max(0, done - 1)
         assert slab.known == min(done, 1)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attunet.inference.engines.engine import EngineOutput
+from attunet.inference.engines.protocol import EngineOutput
 from attunet.inference.windows.running import Windows, gaussian
 from attunet.inference.windows.sliding_window import sliding_window, sweep
 from attunet.inference.windows.tiling import Tiling, window_starts

@@ -1,4 +1,4 @@
-"""What the commands show of a model and of the machine: facts, and engines beside each other."""
+"""What the commands show of a model, its predictions and the machine: facts, volumes, estimates and engines."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from rich.text import Text
 from attunet.cli.tables.table import Column, FittedTable
 
 if TYPE_CHECKING:
-    from attunet.inference.engines.benchmark import Measured
+    from attunet.inference.batch import CaseEstimate, CaseResult
+    from attunet.inference.engines.benchmark import EngineTiming
 
-__all__ = ["engine_table", "facts_table"]
+__all__ = ["engine_table", "estimate_table", "facts_table", "volume_table"]
 
 
-def engine_table(measurements: Sequence[Measured], fastest: Measured) -> FittedTable:
+def engine_table(measurements: Sequence[EngineTiming], fastest: EngineTiming) -> FittedTable:
     """Time, speed and exactness of every engine; the first is the reference."""
     table = FittedTable(
         Column(heading="Engine"),
@@ -36,6 +37,39 @@ def engine_table(measurements: Sequence[Measured], fastest: Measured) -> FittedT
             f"{measured.dice:.4f}",
             note,
         )
+    return table
+
+
+def estimate_table(estimates: Sequence[CaseEstimate]) -> FittedTable:
+    """Windows and peak memory of each case."""
+    table = FittedTable(
+        Column(heading="Case"),
+        Column(heading="Voxels"),
+        Column(heading="Windows", kind="number"),
+        Column(heading="Air windows left out", kind="number", rank=2),
+        Column(heading="Bands", kind="number", rank=1),
+        Column(heading="Peak memory", kind="number"),
+    )
+    for estimate in estimates:
+        counts = (estimate.windows, estimate.air_windows, estimate.bands)
+        memory = f"{estimate.peak_bytes / 2**30:.2f} GB"
+        table.add(estimate.case, " x ".join(map(str, estimate.shape)), *map(str, counts), memory)
+    return table
+
+
+def volume_table(results: Sequence[CaseResult]) -> FittedTable:
+    """Volumes of each case, and its predicted Dice where that was measured."""
+    predicted = any(result.predicted_dice is not None for result in results)
+    table = FittedTable(
+        Column(heading="Case"),
+        *(Column(heading=f"{name} ml", kind="number") for name in results[0].volumes_ml),
+        *([Column(heading="Predicted Dice", kind="number")] if predicted else []),
+        elsewhere="statistics.json",
+    )
+    for result in results:
+        dice = "–" if result.predicted_dice is None else f"{result.predicted_dice:.3f}"
+        volumes = (f"{value:.2f}" for value in result.volumes_ml.values())
+        table.add(result.case, *volumes, *([dice] if predicted else []))
     return table
 
 

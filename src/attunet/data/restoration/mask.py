@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from attunet.data.trail import Trail
+from attunet.data.record import PreprocessingRecord
 from attunet.data.volume import Array
 from attunet.errors import LabelError
 
@@ -16,9 +16,9 @@ __all__ = ["blank_mask", "smallest_integer"]
 _INTEGERS = (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.int64)
 
 
-def blank_mask(trail: Trail, values: Sequence[int]) -> Array:
+def blank_mask(record: PreprocessingRecord, values: Sequence[int]) -> Array:
     """Nothing but background, values[0], on the original grid (1, I, J, K), in the smallest integer that holds all."""
-    result: Array = np.zeros((1, *trail.shape), dtype=smallest_integer(values))
+    result: Array = np.zeros((1, *record.shape), dtype=smallest_integer(values))
     if values[0]:  # else the pages of fresh zeros come with the slabs that are written, on every core
         result[:] = values[0]
     return result

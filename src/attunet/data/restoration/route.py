@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from attunet.data.orientation import Triple, oriented
+from attunet.data.record import PreprocessingRecord
 from attunet.data.resample import Resizing
 from attunet.data.restoration.winning import SLAB_VOXELS, Codes, painted, strongest
 from attunet.data.slabs import cores, each_slab
-from attunet.data.trail import Trail
 from attunet.data.volume import Array
 
 __all__ = ["Band", "Planes", "Route", "bands_of"]
@@ -56,21 +56,21 @@ class Band(NamedTuple):
 class Route:
     """How the model grid is gone through plane by plane, and the original grid made of it.
 
-    Args: the trail; the model axes in another order: planes follow each other along the first.
+    Args: the record; the model axes in another order: planes follow each other along the first.
     """
 
-    trail: Trail
+    record: PreprocessingRecord
     axes: Triple
 
     @cached_property
     def resizing(self) -> Resizing:
         """From the model grid to the content of the original, in the route's axes."""
-        return Resizing.between(self.trail.model_shape, self.trail.cropped_shape).turned(self.axes)
+        return Resizing.between(self.record.model_shape, self.record.cropped_shape).turned(self.axes)
 
     @cached_property
     def start(self) -> Triple:
         """Where the content begins on the original grid, in the route's axes."""
-        i, j, k = (self.trail.start[axis] for axis in self.axes)
+        i, j, k = (self.record.start[axis] for axis in self.axes)
         return i, j, k
 
     def content_shape(self, band: Band) -> tuple[int, int]:
@@ -83,7 +83,7 @@ class Route:
 
     def upright(self, array: Array) -> Array:
         """A view of an array (C, I, J, K) of the original grid in the route's axes."""
-        turned = oriented(array, self.trail.axes, self.trail.flips)
+        turned = oriented(array, self.record.axes, self.record.flips)
         return turned.transpose(0, *(axis + 1 for axis in self.axes))
 
     def content(self, array: Array, band: Band) -> Array:
@@ -138,7 +138,7 @@ def bands_of(route: Route, count: int) -> list[Band]:
     What a band needs of the model grid overlaps with its neighbours'; each model voxel is `own` to one band.
     """
     size, model = route.resizing.new[1], route.resizing.old[1]
-    width = route.trail.shape[route.trail.axes[route.axes[1]]]
+    width = route.record.shape[route.record.axes[route.axes[1]]]
     edges = [round(edge) for edge in np.linspace(0, width, min(count, width) + 1)]
     bands: list[Band] = []
     known = 0

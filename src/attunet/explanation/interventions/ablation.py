@@ -15,8 +15,9 @@ from attunet.errors import ConfigError
 from attunet.evaluation.scores import score_case, scored_labels
 from attunet.evaluation.summary_file import plain
 from attunet.gates import MAX_MAPS, attention_map_names
-from attunet.inference.engines.engine import Engine, EngineOutput
-from attunet.inference.member import Member, Pass
+from attunet.inference.engines.protocol import Engine, EngineOutput
+from attunet.inference.member import Member
+from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 
 __all__ = [
@@ -161,7 +162,7 @@ METRICS = ("Dice", "Recall", "HD95")
 
 Against = Literal["reference", "own mask"]
 
-ONCE = Pass(mirror=False)
+ONCE = PredictOptions(mirror=False, skip_air=False)
 """Without mirrored copies: before and after are alike in that, and each copy would cost as much again."""
 
 
@@ -203,7 +204,7 @@ def ablate_case(
     annotated: Collection[str] | None = None,
     means: Mapping[str, float] | None = None,
     replacements: Sequence[str] = tuple(REPLACEMENTS),
-    how: Pass = ONCE,
+    options: PredictOptions = ONCE,
     advance: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[AblationRow, ...]:
     """Segment one case as the model is and with its gates replaced, each alone and all together, and score the masks.
@@ -215,14 +216,15 @@ def ablate_case(
             of the model as it is takes its place, and what is lost is likeness to that.
         annotated: names of the labels that were drawn in this case; None for all.
         means: of each gate map, for the replacement "mean" (see `with_gates_replaced`).
-        replacements, how: keys of `REPLACEMENTS`; step and mirroring of every prediction.
+        replacements: keys of `REPLACEMENTS`.
+        options: of every prediction.
         advance: called with the predictions done and the predictions in all.
     Raises: ConfigError when the model has no gates, a replacement is unknown or a mean is missing; GeometryError when
         the grids differ; DataError as `Segmenter.predict`.
     """
     altered = list(_altered(segmenter, replacements, means or {}))
     total, plan = len(altered) + 1, segmenter.plan
-    own = _mask(segmenter, image, how)
+    own = _mask(segmenter, image, options)
     against: Against = "own mask" if reference is None else "reference"
     truth = own if reference is None else reference.array[0]
 
@@ -235,7 +237,7 @@ def ablate_case(
     rows: list[AblationRow] = []
     for done, (gate, replacement, model) in enumerate(altered, start=1):
         advance(done, total)
-        after = scored(_mask(model, image, how))
+        after = scored(_mask(model, image, options))
         rows += [AblationRow(gate, replacement, case, name, before[name], after[name], against) for name in before]
     advance(total, total)
     return tuple(rows)
@@ -254,8 +256,8 @@ def _altered(
             yield gate, replacement, with_gates_replaced(segmenter, replacement, together, means)
 
 
-def _mask(segmenter: Segmenter, image: Volume, how: Pass) -> Array:
+def _mask(segmenter: Segmenter, image: Volume, options: PredictOptions) -> Array:
     """Label values (I, J, K), as `Segmenter.predict` without post-processing."""
     bare = replace(segmenter, refinement=Refinement())
-    mask: Array = bare.predict(image, step=how.step, mirror=how.mirror, skip_air=False).segmentation.array[0]
+    mask: Array = bare.predict(image, options).segmentation.array[0]
     return mask

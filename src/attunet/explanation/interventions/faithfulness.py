@@ -27,8 +27,9 @@ from attunet.errors import ConfigError, GeometryError
 from attunet.evaluation.scores import dice_case, scored_labels
 from attunet.explanation.interventions.ablation import ONCE, Against, gates_of, prefixed
 from attunet.explanation.scoring.scores import order_keys
-from attunet.inference.member import Member, Pass
+from attunet.inference.member import Member
 from attunet.inference.outputs import decide
+from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 
 __all__ = [
@@ -107,7 +108,7 @@ def delete_and_insert(
     *,
     case: str,
     annotated: Collection[str] | None = None,
-    how: Pass = ONCE,
+    options: PredictOptions = ONCE,
     seed: int = 0,
     advance: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[Curve, ...]:
@@ -119,7 +120,8 @@ def delete_and_insert(
             of the unaltered image takes its place.
         case: its name; the control's blobs depend on it and on the seed.
         annotated: names of the labels that were drawn in the reference; None for all.
-        how, advance: step and mirroring of every prediction; called with the predictions done and in all.
+        options: of every prediction.
+        advance: called with the predictions done and in all.
     Returns: curves of the labels that the reference holds; none where it holds no label.
     Raises: ConfigError when the model has no gates; GeometryError when the grids differ; DataError as `prepare`.
     """
@@ -142,7 +144,7 @@ def delete_and_insert(
     for prefix, member in prefixed(segmenter):
         if member.plan.network.gate_widths:
             member_run = _MemberRun(
-                member, image, None if reference is None else reference.array[0], annotated, how, step
+                member, image, None if reference is None else reference.array[0], annotated, options, step
             )
             found += [
                 replace(curve, gate=f"{prefix}{curve.gate}", case=case) for curve in _member_curves(member_run, random)
@@ -159,7 +161,7 @@ class _MemberRun:
     image: Volume
     truth: Array | None
     annotated: Collection[str] | None
-    how: Pass
+    options: PredictOptions
     step: Callable[[], None]
 
 
@@ -167,16 +169,16 @@ def _member_curves(member_run: _MemberRun, random: np.random.Generator) -> Itera
     """Without the case, and the gates named as the member does."""
     member, plan = member_run.member, member_run.member.plan
     prepared = prepare(member_run.image, plan.preprocessing)
-    plain = member.answer(prepared.array, replace(member_run.how, attention=True))
+    plain = member.answer(prepared.array, replace(member_run.options, attention=True))
     member_run.step()
-    own = decide(plain.logits, prepared.trail, plan)
+    own = decide(plain.logits, prepared.record, plan)
     against: Against = "own mask" if member_run.truth is None else "reference"
     dice = partial(
         _dice, own if member_run.truth is None else member_run.truth, plan=plan, annotated=member_run.annotated
     )
 
     def predict(array: Floats) -> Scores:
-        mask = decide(member.answer(array, member_run.how).logits, prepared.trail, plan)
+        mask = decide(member.answer(array, member_run.options).logits, prepared.record, plan)
         member_run.step()
         return dice(mask)
 

@@ -15,11 +15,11 @@ from attunet.config import Plan
 from attunet.data.preprocess import prepare
 from attunet.data.volume import Volume
 from attunet.evaluation.overlap import count
-from attunet.inference.engines.engine import Engine
+from attunet.inference.engines.protocol import Engine
 from attunet.inference.outputs import winners
 from attunet.inference.windows.tiling import window_starts
 
-__all__ = ["LEAST_DICE", "Measured", "compare_engines", "fastest", "windows_of"]
+__all__ = ["LEAST_DICE", "EngineTiming", "compare_engines", "fastest", "windows_of"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -30,7 +30,7 @@ _WINDOWS = 8
 
 
 @dataclass(frozen=True)
-class Measured:
+class EngineTiming:
     """One engine: seconds per window of each round; how far its answers are from the reference's.
 
     Args: what it is called; seconds; largest difference of logits; mean Dice of the labels in the windows' masks.
@@ -51,7 +51,7 @@ class Measured:
         """Whether its masks are close enough to the reference's."""
         return self.dice >= LEAST_DICE
 
-    def ratio_to(self, other: Measured) -> tuple[float, float, float]:
+    def ratio_to(self, other: EngineTiming) -> tuple[float, float, float]:
         """How many times faster than another it was, round by round: median, lowest and highest."""
         ratios = [theirs / mine for mine, theirs in zip(self.seconds, other.seconds, strict=True)]
         return median(ratios), min(ratios), max(ratios)
@@ -79,7 +79,7 @@ def compare_engines(
     *,
     repeat: int = 5,
     advance: Callable[[], None] = lambda: None,
-) -> list[Measured]:
+) -> list[EngineTiming]:
     """Time every engine on the windows, in turns, so that what else the machine does falls on all of them.
 
     Args: the engines by name, the reference first; windows (N, C, *patch); rounds; called after each engine's turn.
@@ -94,7 +94,7 @@ def compare_engines(
             advance()
     reference = next(iter(logits.values()))
     return [
-        Measured(
+        EngineTiming(
             name,
             tuple(seconds[name]),
             float(np.abs(logits[name] - reference).max()),
@@ -104,7 +104,7 @@ def compare_engines(
     ]
 
 
-def fastest(measured: Sequence[Measured]) -> Measured:
+def fastest(measured: Sequence[EngineTiming]) -> EngineTiming:
     """The fastest of those that are exact; the reference always is."""
     return min((each for each in measured if each.exact), key=lambda each: each.typical)
 

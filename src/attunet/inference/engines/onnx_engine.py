@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from attunet.errors import BundleError, DataError, EngineError, first_line
-from attunet.inference.engines.engine import EngineOutput
 from attunet.inference.engines.openvino_engine import OpenVINOEngine
+from attunet.inference.engines.protocol import EngineOutput
 
 __all__ = ["ONNXEngine"]
 

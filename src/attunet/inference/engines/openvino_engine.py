@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from attunet.errors import BundleError, DataError, last_line
-from attunet.inference.engines.engine import EngineOutput
 from attunet.inference.engines.graph import accept_attention, gate_outputs, input_names, shuffle_weights
+from attunet.inference.engines.protocol import EngineOutput
 
 __all__ = ["OpenVINOEngine", "cpu_precision", "openvino_core"]
 

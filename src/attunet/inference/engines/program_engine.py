@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attunet.errors import BundleError, EngineError
-from attunet.inference.engines.engine import EngineOutput
+from attunet.inference.engines.protocol import EngineOutput
 
 __all__ = ["ProgramEngine"]
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from attunet.config import NetworkConfig
-from attunet.inference.engines.engine import EngineOutput
+from attunet.inference.engines.protocol import EngineOutput
 from attunet.nn import AttentionUNet, in_layout
 from attunet.nn.weights import load_weights
 

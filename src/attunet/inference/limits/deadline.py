@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from attunet.inference.member import Pass
+from attunet.inference.prediction import PredictOptions
 from attunet.inference.task import Task
 from attunet.inference.windows.running import windows_to_fill
 from attunet.inference.windows.slabs import Course
@@ -21,37 +21,41 @@ _FOR_WINDOWS = 0.85  # of the time that is left; the rest is for what a mask tak
 
 
 def hurried(
-    tasks: Sequence[Task], how: Pass, seconds: float, course: Course, retile: Callable[[Pass], list[Task]]
-) -> tuple[list[Task], Pass, str | None]:
+    tasks: Sequence[Task],
+    options: PredictOptions,
+    seconds: float,
+    course: Course,
+    retile: Callable[[PredictOptions], list[Task]],
+) -> tuple[list[Task], PredictOptions, str | None]:
     """The same tasks, or with the smallest step that ends in time; at last without mirrored copies.
 
-    Args: the tasks, the pass, the seconds that are left of the case's limit; in what portions the case is gone through;
-        what makes the tasks of another pass.
-    Returns: tasks, pass, and a notice when they differ from what was asked for.
+    Args: the tasks, the options, the seconds that are left of the case's limit; in what portions the case is gone
+        through; what makes the tasks of other options.
+    Returns: tasks, options, and a warning when they differ from what was asked for.
     """
     started = time.perf_counter()
-    cost = [seconds_a_window(task, how) for task in tasks]
+    cost = [seconds_a_window(task, options) for task in tasks]
     left = (seconds - (time.perf_counter() - started)) * _FOR_WINDOWS
     needed = _needed(tasks, cost, course)
     if needed <= left:
-        return list(tasks), how, None
-    chosen, plain = how, replace(how, mirror=False)
-    steps = [step for step in STEPS if step > how.step] or [how.step]
-    for chosen in (*(replace(how, step=step) for step in steps), replace(plain, step=steps[-1])):
+        return list(tasks), options, None
+    chosen, plain = options, replace(options, mirror=False)
+    steps = [step for step in STEPS if step > options.step_size] or [options.step_size]
+    for chosen in (*(replace(options, step_size=step) for step in steps), replace(plain, step_size=steps[-1])):
         fewer = retile(chosen)
-        share = [len(task.member.blending(chosen).copies) / len(task.member.blending(how).copies) for task in tasks]
+        share = [len(task.member.blending(chosen).copies) / len(task.member.blending(options).copies) for task in tasks]
         expected = _needed(fewer, [one * part for one, part in zip(cost, share, strict=True)], course)
         if expected <= left:
             break
-    what = f"windows {chosen.step:g} instead of {how.step:g} patches apart"
-    what += ", without mirrored copies" if how.mirror and not chosen.mirror else ""
+    what = f"windows {chosen.step_size:g} instead of {options.step_size:g} patches apart"
+    what += ", without mirrored copies" if options.mirror and not chosen.mirror else ""
     late = "" if expected <= left else "; even so it will take longer than allowed"
     return fewer, chosen, f"to end in time: {what} (all would take {needed:.0f} s, {max(left, 0):.0f} s are left){late}"
 
 
-def seconds_a_window(task: Task, how: Pass) -> float:
+def seconds_a_window(task: Task, options: PredictOptions) -> float:
     """What a window with its copies takes in all engines: some full batches in the middle of the case, run twice."""
-    engines, blending = task.member.engines, task.member.blending(replace(how, advance=lambda _: None))
+    engines, blending = task.member.engines, task.member.blending(options)
     count = windows_to_fill(engines, blending, _TIMED_BATCHES)
     patch = task.member.plan.patch_size
     starts = [max(0, size - edge) // 2 for size, edge in zip(task.tiling.shape, patch, strict=True)]

@@ -16,7 +16,7 @@ from attunet.data.restoration.winning import SLAB_VOXELS
 from attunet.data.slabs import MOST_THREADS, cores
 from attunet.errors import ConfigError
 from attunet.inference.limits.scratch import LARGE
-from attunet.inference.member import Pass
+from attunet.inference.prediction import PredictOptions
 from attunet.inference.task import Task
 from attunet.inference.windows.running import windows_to_fill
 from attunet.inference.windows.slabs import Course
@@ -39,12 +39,11 @@ _MOST_BANDS = 256
 class Needs:
     """What a case takes beyond what the process holds when its image is prepared and its engines are warm.
 
-    Args: what each member is to do; the pass; whether probabilities are kept, and whether the mask is cleaned after.
+    Args: what each member is to do; the options; whether the mask is post-processed afterwards.
     """
 
     tasks: Sequence[Task]
-    how: Pass
-    probabilities: bool = False
+    options: PredictOptions
     cleaned: bool = False
 
     def bytes(self, course: Course) -> int:
@@ -52,7 +51,7 @@ class Needs:
         voxels = prod(self._shape)
         plan = self.tasks[0].member.plan
         mask = voxels * np.dtype(smallest_integer(tuple(plan.labels.values()))).itemsize
-        kept = self._kept(len(plan.outputs)) if self.probabilities else 0
+        kept = self._kept(len(plan.outputs)) if self.options.probabilities else 0
         kept += sum(self._kept(maps) for task in self.tasks for maps in self._maps(task))
         streaming = sum(self._streaming(task, course) for task in self.tasks)
         cleaning = _CLEANING * voxels if self.cleaned else 0
@@ -60,7 +59,7 @@ class Needs:
 
     @property
     def _shape(self) -> tuple[int, int, int]:
-        return self.tasks[0].prepared.trail.shape
+        return self.tasks[0].prepared.record.shape
 
     def _kept(self, channels: int) -> int:
         size = _FLOAT * channels * prod(self._shape)
@@ -69,14 +68,14 @@ class Needs:
     def _maps(self, task: Task) -> list[int]:
         """Of each gate whose attention is stitched, the maps."""
         network = task.member.plan.network
-        return [network.maps_per_gate] * len(network.gate_widths) if self.how.attention else []
+        return [network.maps_per_gate] * len(network.gate_widths) if self.options.attention else []
 
     def _row(self, task: Task, band: Band) -> tuple[int, int]:
         """Of the original grid in a band: of the content only, unless members must meet on the same rows."""
         if len(self.tasks) == 1:
             return task.route.content_shape(band)
-        trail = task.route.trail
-        return band.across.stop - band.across.start, trail.shape[trail.axes[task.route.axes[2]]]
+        record = task.route.record
+        return band.across.stop - band.across.start, record.shape[record.axes[task.route.axes[2]]]
 
     def _streaming(self, task: Task, course: Course) -> int:
         engines, outputs, maps = len(task.member.engines), len(task.member.plan.outputs), sum(self._maps(task))
@@ -91,7 +90,7 @@ class Needs:
                 continue
             width = band.sources.stop - band.sources.start
             area = width * route.resizing.old[2]
-            fill = windows_to_fill(task.member.engines, task.member.blending(self.how), course.fill)
+            fill = windows_to_fill(task.member.engines, task.member.blending(self.options), course.fill)
             groups = task.tiling.groups(band.sources, fill)
             finished = max(after - before for before, after in _steps(group.done for group in groups))
             planes = min(course.planes or finished, finished)
@@ -102,7 +101,7 @@ class Needs:
             threads = min(cores(), MOST_THREADS)
             deciding = _DECIDING * min(rows * prod(native), threads * SLAB_VOXELS)
             floats = 3 * _FLOAT * channels * min(rows, course.rows) * prod(native)
-            if not (self.probabilities or maps or len(self.tasks) > 1):
+            if not (self.options.probabilities or maps or len(self.tasks) > 1):
                 floats = 0
             most = max(most, canvas + slab + max(deciding, floats, _SUMMING * planes * area, running))
         return most
@@ -127,7 +126,11 @@ def plan_course(needs: Needs, limit: int | None, held: int) -> tuple[Course, int
         hint=f"allow {gigabytes(1.05 * least)} with --max-memory"
         + (", predict with one fold" if any(len(task.member.engines) > 1 for task in needs.tasks) else "")
         + (", name one member of the ensemble" if len(needs.tasks) > 1 else "")
-        + (", or leave --save-probabilities and --attention out" if needs.probabilities or needs.how.attention else ""),
+        + (
+            ", or leave --save-probabilities and --attention out"
+            if needs.options.probabilities or needs.options.attention
+            else ""
+        ),
     )
 
 

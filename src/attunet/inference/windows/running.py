@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attunet.data.resample import resize
-from attunet.inference.engines.engine import Engine
+from attunet.inference.engines.protocol import Engine
 from attunet.inference.windows.canvas import Canvas
 from attunet.inference.windows.tiling import Triple
 

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from attunet.data.restoration.route import Planes
 from attunet.data.slabs import cores, each_slab
-from attunet.inference.member import Member, Pass
+from attunet.inference.member import Member
 from attunet.inference.outputs import activate
+from attunet.inference.windows.running import Windows
 from attunet.inference.windows.sliding_window import FILLED_BATCHES, Finished, sweep
 from attunet.inference.windows.tiling import Tiling
 
@@ -65,14 +66,15 @@ class Slab:
         return self.probabilities.array[:, self.known :]
 
 
-def slabs_of(member: Member, image: Floats, tiling: Tiling, band: slice, how: Pass, course: Course) -> Iterator[Slab]:
+def slabs_of(
+    member: Member, image: Floats, tiling: Tiling, band: slice, blending: Windows, course: Course
+) -> Iterator[Slab]:
     """Go through a prepared image (C, I, J, K), or a band of it along the tiling's second axis, in the tiling's order.
 
-    Args: the member; the image; the windows; the band on the model grid; the pass; in what portions.
+    Args: the member; the image; the windows; the band on the model grid; how windows are run; in what portions.
     """
     buffers: dict[str, Floats] = {}
     held = 0
-    blending = member.blending(how)
     for finished in sweep(image, member.engines, tiling, blending, band=band, planes=course.planes, fill=course.fill):
         known, count = min(held, 1), finished.planes
         across = band.stop - band.start, tiling.shape[tiling.axes[2]]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from attunet.inference.engines.engine import Engine
+from attunet.inference.engines.protocol import Engine
 from attunet.inference.windows.canvas import Canvas
 from attunet.inference.windows.running import Windows, gaussian, run_windows, windows_to_fill
 from attunet.inference.windows.tiling import Tiling, Triple

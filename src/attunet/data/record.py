@@ -10,13 +10,13 @@ from attunet.config import Preprocessing
 from attunet.data.orientation import Flips, Triple, reorientation
 from attunet.data.volume import Affine
 
-__all__ = ["Box", "Trail", "model_affine"]
+__all__ = ["Box", "PreprocessingRecord", "model_affine"]
 
 Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, eq=False)
-class Trail:
+class PreprocessingRecord:
     """What was done to a volume, so that it can be done to its label and undone for its masks.
 
     Args:
@@ -54,10 +54,10 @@ class Trail:
         return i, j, k
 
 
-def model_affine(trail: Trail) -> Affine:
+def model_affine(record: PreprocessingRecord) -> Affine:
     """The affine of the model grid: model voxel indices to RAS+ millimetres."""
-    scale = np.divide(trail.cropped_shape, trail.model_shape)
+    scale = np.divide(record.cropped_shape, record.model_shape)
     resampling = np.diag([*scale, 1.0])
     # Half-pixel centres: the grids share their outer faces, not their first voxel centres.
-    resampling[:3, 3] = scale / 2 - 0.5 + trail.start
-    return np.asarray(trail.affine @ reorientation(trail.axes, trail.flips, trail.shape) @ resampling)
+    resampling[:3, 3] = scale / 2 - 0.5 + record.start
+    return np.asarray(record.affine @ reorientation(record.axes, record.flips, record.shape) @ resampling)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from attunet.bundle import Execution, FoldFiles, load_bundle
 from attunet.errors import ConfigError, EngineError
-from attunet.inference.engines import engine as engines
-from attunet.inference.engines.engine import available_devices, cpu_engine, make_engine, window_shape
+from attunet.inference.engines import factory
+from attunet.inference.engines.factory import available_devices, available_engines, cpu_engine, make_engine
 from attunet.inference.engines.openvino_engine import cpu_precision
+from attunet.inference.engines.protocol import window_shape
 
 
 def test_the_engine_says_what_computes(tiny_run):
@@ -35,7 +39,7 @@ def test_a_seed_shuffles_the_weights(tiny_run):
 
 def test_a_device_must_be_known_and_there(tiny_run, monkeypatch):
     bundle = load_bundle(tiny_run, [0])
-    monkeypatch.setattr(engines, "cuda_available", lambda: False)
+    monkeypatch.setattr(factory, "cuda_available", lambda: False)
     with pytest.raises(ConfigError, match="tpu"):
         make_engine(bundle.folds[0], bundle.plan, "tpu")
     with pytest.raises(EngineError, match="no CUDA") as refused:
@@ -56,7 +60,7 @@ def test_the_folder_says_what_computes_it(tiny_run):
 
 
 def test_an_exported_fold_has_no_weights_for_a_gpu(tmp_path, make_plan_of, monkeypatch):
-    monkeypatch.setattr(engines, "cuda_available", lambda: True)
+    monkeypatch.setattr(factory, "cuda_available", lambda: True)
     with pytest.raises(EngineError, match="exported for onnxruntime"):
         make_engine(FoldFiles(tmp_path, Execution(engine="onnxruntime")), make_plan_of(), "cuda")
 
@@ -64,7 +68,43 @@ def test_an_exported_fold_has_no_weights_for_a_gpu(tmp_path, make_plan_of, monke
 def test_what_is_asked_for_must_be_possible(tmp_path, make_plan_of, monkeypatch):
     with pytest.raises(EngineError, match="cannot shuffle"):
         cpu_engine(FoldFiles(tmp_path), make_plan_of(), Execution(engine="torch program"), shuffle=0)
-    monkeypatch.setattr(engines, "find_spec", lambda _name: None)
+    monkeypatch.setattr(factory, "find_spec", lambda _name: None)
     with pytest.raises(EngineError, match="not installed") as caught:
         cpu_engine(FoldFiles(tmp_path), make_plan_of(), Execution(engine="torch"))
     assert "benchmark --write" in caught.value.hint
+
+
+@pytest.fixture
+def fold(tiny_run):
+    return load_bundle(tiny_run).folds[0]
+
+
+def test_a_trained_fold_is_computed_by_all_and_torch_is_the_reference(fold, make_plan_of, monkeypatch):
+    def named(_files, _plan, execution):
+        return SimpleNamespace(name=f"{execution.engine} {execution.precision}")
+
+    monkeypatch.setattr(factory, "cpu_engine", named)
+    monkeypatch.setattr(factory, "cpu_precision", lambda: "bf16")
+    expected = ["torch fp32", "torch auto", "openvino fp32", "openvino auto"]
+    assert list(available_engines(fold, make_plan_of())) == expected
+    monkeypatch.undo()
+    monkeypatch.setattr(factory, "cpu_precision", lambda: "fp32")
+    assert list(available_engines(fold, make_plan_of())) == ["torch cpu float32", "openvino cpu fp32"]
+
+
+def test_without_torch_openvino_is_the_reference(fold, make_plan_of, monkeypatch):
+    monkeypatch.setattr(factory, "find_spec", lambda _name: None)
+    assert next(iter(available_engines(fold, make_plan_of()))) == "openvino cpu fp32"
+
+
+def test_an_exported_fold_is_computed_by_what_it_holds(fold, make_plan_of, tmp_path):
+    for name in ("graph.xml", "graph.bin"):
+        shutil.copyfile(fold.folder / name, tmp_path / name)
+    assert {found.execution.engine for found in available_engines(FoldFiles(tmp_path), make_plan_of()).values()} == {
+        "openvino"
+    }
+
+
+def test_an_empty_fold_cannot_be_computed(make_plan_of, tmp_path):
+    with pytest.raises(EngineError, match="nothing here can compute"):
+        available_engines(FoldFiles(tmp_path), make_plan_of())

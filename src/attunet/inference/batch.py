@@ -1,0 +1,284 @@
+"""Many cases through a segmenter, two at a time, and what each will take."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Event, Lock
+from typing import Any
+
+from attunet.data.cases import Case
+from attunet.data.formats import mask_suffix, suffix_of
+from attunet.errors import AttunetError, CancelledError, ConfigError
+from attunet.inference.agenda import warm_up
+from attunet.inference.prediction import Prediction, PredictOptions
+from attunet.inference.segmenter import Segmenter
+
+__all__ = ["CaseEstimate", "CaseResult", "estimate_cases", "mask_path", "predict_cases"]
+
+LARGE = 2**24
+"""Numbers in the class volumes of a case from which it keeps every core busy by itself."""
+
+_THREADS = 2
+
+Hook = Callable[[Prediction], Mapping[str, Any] | None]
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseResult:
+    """The outcome of one case.
+
+    Args:
+        case: its name.
+        mask: where its mask was written; None when it failed or was there already.
+        seconds: of its own steps, which overlap with other cases'.
+        volumes_ml: millilitres of each foreground label.
+        expected_dice: see `Prediction.expected_dice`.
+        predicted_dice: see `Prediction.predicted_dice`.
+        warnings: see `Prediction.warnings`.
+        extra: what `on_prediction` returned.
+        error: why it failed; None when it was written.
+        hint: what to do about the error.
+    """
+
+    case: str
+    mask: str | None = None
+    seconds: float = 0.0
+    volumes_ml: dict[str, float] = field(default_factory=dict)
+    expected_dice: dict[str, float | None] = field(default_factory=dict)
+    predicted_dice: float | None = None
+    warnings: tuple[str, ...] = ()
+    extra: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+    hint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseEstimate:
+    """What one case will take.
+
+    Args:
+        case: its name.
+        shape: voxels of its image along each axis.
+        windows: that will be run.
+        air_windows: that are left out because they contain only air.
+        bands: into which the case is cut to save memory.
+        peak_bytes: memory that the process will hold at most.
+        warnings: see `Prediction.warnings`.
+        error: why it cannot be predicted; None when it can.
+        hint: what to do about the error.
+    """
+
+    case: str
+    shape: tuple[int, int, int] = (0, 0, 0)
+    windows: int = 0
+    air_windows: int = 0
+    bands: int = 0
+    peak_bytes: int = 0
+    warnings: tuple[str, ...] = ()
+    error: str | None = None
+    hint: str = ""
+
+
+def predict_cases(
+    segmenter: Segmenter,
+    cases: Sequence[Case],
+    output: Path,
+    options: PredictOptions | None = None,
+    *,
+    skip_existing: bool = False,
+    save_attention: bool = True,
+    large: int = LARGE,
+    on_prediction: Hook | None = None,
+    on_result: Callable[[CaseResult], None] | None = None,
+    progress: Progress | None = None,
+    cancelled: Event | None = None,
+) -> list[CaseResult]:
+    """Segment cases and write their masks into a folder; a case that fails does not stop the others.
+
+    Args:
+        segmenter: the model.
+        cases: their images; labels are not needed.
+        output: folder for the masks, and for attention/ and probabilities/.
+        options: of every prediction, scratch files lie in `output` unless they name a folder; None for the defaults.
+        skip_existing: pass over the cases whose mask is there already.
+        save_attention: write the attention that `options` ask for; False computes it for `on_prediction` only.
+        large: numbers in the class volumes of a case from which it is computed alone.
+        on_prediction: called with each prediction before it is written, from several threads; what it returns becomes
+            `CaseResult.extra`.
+        on_result: called with every result in the order of the cases, from the calling thread.
+        progress: called with a case, its windows done and its windows in all, from several threads.
+        cancelled: an event that ends the predictions under way before their next windows.
+    Returns: results in the order of the cases; when cancelled, those of the cases that were finished before.
+    Raises: ConfigError when a mask would overwrite an image.
+    """
+    overwritten = [case.id for case in cases if mask_path(case, output).resolve() in map(Path.resolve, case.images)]
+    if overwritten:
+        raise ConfigError(
+            f"the masks of {', '.join(overwritten[:5])} would overwrite their images", hint="choose another -o"
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    options = options or PredictOptions()
+    worker = _Worker(
+        segmenter,
+        output,
+        options if options.scratch else replace(options, scratch=output),
+        on_prediction=on_prediction,
+        progress=progress,
+        save_attention=save_attention,
+        large=large,
+        cancelled=cancelled or Event(),
+    )
+    results: list[CaseResult] = []
+    todo = [case for case in cases if not (skip_existing and mask_path(case, output).exists())]
+    try:
+        for result in _results(worker, todo):
+            results.append(result)
+            if on_result is not None:
+                on_result(result)
+    except CancelledError:
+        pass
+    return results
+
+
+def estimate_cases(
+    segmenter: Segmenter, cases: Sequence[Case], options: PredictOptions | None = None
+) -> Iterator[CaseEstimate]:
+    """What each case will take, one after the other: its image is read and prepared, and nothing is written.
+
+    Args:
+        segmenter: the model, whose engines are run once.
+        cases: their images.
+        options: of the predictions; None for the defaults.
+    Returns: an estimate for every case, with an error for one that cannot be predicted.
+    """
+    options = options or PredictOptions()
+    warm_up(segmenter.members)
+    for case in cases:
+        try:
+            _, volume = segmenter.read(case)
+            agenda = segmenter.agenda(volume, options)
+        except AttunetError as error:
+            yield CaseEstimate(case=case.id, error=error.message, hint=error.hint)
+            continue
+        estimate = CaseEstimate(
+            case=case.id,
+            shape=volume.spatial_shape,
+            windows=agenda.windows,
+            air_windows=agenda.air,
+            bands=agenda.course.bands,
+            peak_bytes=agenda.peak,
+            warnings=agenda.warnings,
+        )
+        del volume, agenda  # before the next is read
+        yield estimate
+
+
+def mask_path(case: Case, output: Path) -> Path:
+    """Where the mask of a case is written."""
+    return output / f"{case.id}{mask_suffix(_suffix(case))}"
+
+
+def _results(worker: _Worker, cases: Sequence[Case]) -> Iterator[CaseResult]:
+    """In the order of the cases, of which two are under way at any time and a few more queue behind them.
+
+    Where memory is limited there is one at a time: what it takes is known only once it is read.
+    """
+    with ThreadPoolExecutor(_THREADS if worker.options.max_memory is None else 1) as pool:
+        pending: deque[Future[CaseResult]] = deque()
+        try:
+            for case in cases:
+                pending.append(pool.submit(worker, case))
+                if len(pending) > 2 * _THREADS:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        except BaseException:
+            worker.cancelled.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+class _Worker:
+    """Reads, segments and writes cases, in several threads; large ones are segmented one at a time.
+
+    So one case is read or written while another is computed, and small ones are computed side by side.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        output: Path,
+        options: PredictOptions,
+        *,
+        on_prediction: Hook | None,
+        progress: Progress | None,
+        save_attention: bool,
+        large: int,
+        cancelled: Event,
+    ) -> None:
+        self.options = options
+        self.cancelled = cancelled
+        self._segmenter, self._output = segmenter, output
+        self._on_prediction, self._progress = on_prediction, progress
+        self._save_attention, self._large = save_attention, large
+        self._alone = Lock()
+
+    def __call__(self, case: Case) -> CaseResult:
+        if self.cancelled.is_set():
+            raise CancelledError("the prediction was cancelled")
+        started = time.perf_counter()
+        try:
+            volume = self._segmenter.read(case)[1]
+            with ExitStack() as turn:
+                if volume.array[0].size * len(self._segmenter.plan.outputs) > self._large:
+                    queued = time.perf_counter()
+                    turn.enter_context(self._alone)
+                    started += time.perf_counter() - queued
+                limit = self.options.time_limit
+                left = None if limit is None else max(0.0, limit - (time.perf_counter() - started))
+                progress = self._progress
+                prediction = self._segmenter.predict(
+                    volume,
+                    replace(self.options, time_limit=left),
+                    name=case.id,
+                    progress=None if progress is None else lambda done, total: progress(case.id, done, total),
+                    cancelled=self.cancelled,
+                )
+                if prediction.probabilities is None:
+                    turn.close()  # what is left to write is small
+                extra = (self._on_prediction(prediction) if self._on_prediction else None) or {}
+                written = prediction if self._save_attention else replace(prediction, attention={})
+                mask = written.save(self._output, suffix=_suffix(case))  # last: the mask marks the case as done
+        except CancelledError:
+            raise
+        except AttunetError as error:
+            return _failed(case, started, error.message, error.hint)
+        except MemoryError:
+            return _failed(case, started, "there is not enough memory for it", "give --max-memory, or free some")
+        return CaseResult(
+            case=case.id,
+            mask=str(mask),
+            seconds=round(time.perf_counter() - started, 3),
+            volumes_ml={name: round(volume, 3) for name, volume in prediction.volumes_ml.items()},
+            expected_dice={
+                name: dice if dice is None else round(dice, 4) for name, dice in prediction.expected_dice.items()
+            },
+            predicted_dice=None if prediction.predicted_dice is None else round(prediction.predicted_dice, 4),
+            warnings=prediction.warnings,
+            extra=dict(extra),
+        )
+
+
+def _failed(case: Case, started: float, error: str, hint: str) -> CaseResult:
+    return CaseResult(case=case.id, seconds=round(time.perf_counter() - started, 3), error=error, hint=hint)
+
+
+def _suffix(case: Case) -> str:
+    return suffix_of(case.images[0]) or ".nii.gz"

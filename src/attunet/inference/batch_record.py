@@ -1,0 +1,102 @@
+"""What is written about a batch of predictions: statistics.json, and the record of settings and results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from attunet.config import Quality, Worth
+from attunet.errors import FormatError
+from attunet.files import write_text
+from attunet.inference.batch import CaseResult
+from attunet.inference.segmenter import Segmenter
+
+__all__ = ["batch_record", "describe_correlation", "write_batch_record", "write_statistics"]
+
+
+def write_statistics(
+    results: Sequence[CaseResult], path: Path, quality: Quality | None = None, *, extend: bool = False
+) -> None:
+    """Write volumes and predicted Dice by case as JSON.
+
+    Args:
+        results: of a batch; cases that failed are left out.
+        path: the file, usually statistics.json beside the masks.
+        quality: how reliable the predicted Dice is; None leaves it out.
+        extend: keep what the file holds of other cases, from an earlier part of the same batch.
+    Raises: FormatError when an existing file is to be extended and holds something else.
+    """
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8")) if extend and path.is_file() else {"cases": {}}
+        volumes, dice = dict(earlier["cases"]), dict(earlier.get("predicted_dice", {}))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise FormatError(
+            f"{path} was not written by attunet, so nothing was added to it", hint="move it away"
+        ) from error
+    done = [result for result in results if result.mask]
+    content: dict[str, Any] = {"unit": "ml", "cases": volumes | {result.case: result.volumes_ml for result in done}}
+    if quality is not None:
+        content["predicted_dice"] = dice | {result.case: result.predicted_dice for result in done}
+        content["predicted_dice_reliability"] = describe_correlation(quality)
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_batch_record(
+    path: Path, model: Path, segmenter: Segmenter, results: Sequence[CaseResult], settings: Mapping[str, Any]
+) -> None:
+    """Write `batch_record` as JSON.
+
+    Args:
+        path: the file.
+        model: the model folder.
+        segmenter: the model that was loaded from it.
+        results: of a batch.
+        settings: what the batch was run with.
+    """
+    write_text(path, json.dumps(batch_record(model, segmenter, results, settings), indent=2) + "\n")
+
+
+def batch_record(
+    model: Path, segmenter: Segmenter, results: Sequence[CaseResult], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Versions, model, engine, settings and every result, as plain values.
+
+    Args:
+        model: the model folder.
+        segmenter: the model that was loaded from it.
+        results: of a batch.
+        settings: what the batch was run with, such as `asdict` of its `PredictOptions`.
+    Returns: the record; what `on_prediction` returned for a case stands beside its other values.
+    """
+    refinement = segmenter.refinement
+    return {
+        "attunet": version("attunet"),
+        "model": str(model),
+        "engine": segmenter.engines[0].name,
+        "members": {member.name: len(member.engines) for member in segmenter.members},
+        "folds": len(segmenter.engines),
+        "settings": {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()},
+        "labels": segmenter.plan.labels,
+        "refinement": refinement.model_dump(mode="json"),
+        "predicted_dice_reliability": describe_correlation(refinement.quality),
+        "attention_agreement_reliability": describe_correlation(refinement.attention),
+        "cases": [_case_record(result) for result in results],
+    }
+
+
+def describe_correlation(quality: Quality | Worth | None) -> str | None:
+    """How well a score of single cases ranks them, in words; None when it was not measured."""
+    if quality is None:
+        return None
+    interval = f"{quality.spearman:.2f} ({quality.low:.2f} to {quality.high:.2f})"
+    return f"rank correlation with the true Dice on {quality.cases} held-out cases: {interval}"
+
+
+def _case_record(result: CaseResult) -> dict[str, Any]:
+    fields = asdict(result)
+    extra: dict[str, Any] = fields.pop("extra")
+    return {**fields, **extra}

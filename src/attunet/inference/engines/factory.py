@@ -1,0 +1,192 @@
+"""The engines by name, and the one that computes a fold: OpenVINO, ONNX Runtime, torch, on the CPU or a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from attunet.bundle import Execution, FoldFiles
+from attunet.config import Plan
+from attunet.errors import ConfigError, EngineError
+from attunet.inference.engines.onnx_engine import ONNXEngine
+from attunet.inference.engines.openvino_engine import OpenVINOEngine, cpu_precision
+from attunet.inference.engines.program_engine import ProgramEngine
+from attunet.inference.engines.protocol import Engine, window_shape
+
+__all__ = [
+    "CPU_ENGINES",
+    "DEVICES",
+    "AvailableEngine",
+    "EngineKind",
+    "available_devices",
+    "available_engines",
+    "cpu_engine",
+    "cuda_available",
+    "make_engine",
+]
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineKind:
+    """A way to compute a fold on the CPU.
+
+    Args:
+        build: makes the engine from the fold, its plan, the precision, the batch size and the seed of shuffled weights.
+        file: the file of the fold that it reads.
+        package: the optional package that it needs; None when the runtime is enough.
+        precisions: the settings of `Execution.precision` that may differ in speed.
+    """
+
+    build: Callable[[FoldFiles, Plan, str, int, int | None], Engine]
+    file: Callable[[FoldFiles], Path]
+    package: str | None = None
+    precisions: tuple[Literal["fp32", "auto"], ...] = ("fp32",)
+
+
+@dataclass(frozen=True)
+class AvailableEngine:
+    """An engine of this machine, and how a model folder selects it; None for a GPU, which is always preferred."""
+
+    engine: Engine
+    execution: Execution | None
+
+
+def available_devices() -> dict[str, str]:
+    """Each usable device and its description; the torch ones only when torch is installed."""
+    devices = {"cpu": f"openvino, {cpu_precision()}"}
+    if cuda_available():
+        import torch
+
+        devices["cuda"] = f"torch, {torch.cuda.get_device_name(0)}"
+    return devices
+
+
+def make_engine(
+    fold: FoldFiles, plan: Plan, device: str = "auto", *, batch: int = 2, shuffle: int | None = None
+) -> Engine:
+    """The engine for a fold on a device.
+
+    Args:
+        fold: a trained or exported fold.
+        plan: its plan.
+        device: "cpu", "cuda", or "auto": CUDA where there is a GPU and the fold has weights, else the CPU.
+        batch: windows in one call.
+        shuffle: a seed by which the weights are permuted within each layer, for a network that has learnt nothing
+            (Adebayo et al. 2018, arXiv:1810.03292, test attention maps against it); None leaves them as they are.
+    Returns: the engine, ready to be called.
+    Raises: EngineError when the device is not there, or cannot compute this fold; ConfigError for an unknown one.
+    """
+    if device not in DEVICES:
+        raise ConfigError(f"device {device!r} is unknown", hint=f"choose one of {', '.join(DEVICES)}")
+    if device == "cuda" and not cuda_available():
+        raise EngineError(
+            "no CUDA device can be used here",
+            hint="use --device cpu, or install a CUDA build of torch with attunet[train]",
+        )
+    weighted = fold.weights.is_file()
+    if device == "cuda" and not weighted:
+        raise EngineError(
+            f"{fold.folder} was exported for {fold.execution.engine}, without weights for a GPU",
+            hint="use --device cpu, or the trained run itself",
+        )
+    if weighted and device != "cpu" and cuda_available():
+        from attunet.inference.engines.torch_engine import TorchEngine
+
+        return TorchEngine(fold.weights, plan.network, device="cuda", batch=max(batch, 4), shuffle=shuffle)
+    return cpu_engine(fold, plan, fold.execution, batch=batch, shuffle=shuffle)
+
+
+def cpu_engine(
+    fold: FoldFiles, plan: Plan, execution: Execution, *, batch: int = 2, shuffle: int | None = None
+) -> Engine:
+    """The requested CPU engine of a fold, whatever its folder selects.
+
+    Args:
+        fold: a trained or exported fold.
+        plan: its plan.
+        execution: engine and precision.
+        batch: windows in one call.
+        shuffle: see `make_engine`.
+    Returns: the engine, ready to be called.
+    Raises: BundleError and EngineError as the engines; EngineError when one cannot shuffle its weights.
+    """
+    return CPU_ENGINES[execution.engine].build(fold, plan, execution.precision, batch, shuffle)
+
+
+def available_engines(fold: FoldFiles, plan: Plan, onnx: Path | None = None) -> dict[str, AvailableEngine]:
+    """The engines that can compute a fold on this machine, for a comparison.
+
+    Args:
+        fold: a trained or exported fold.
+        plan: its plan.
+        onnx: a folder that holds model.onnx where the fold does not; None leaves ONNX Runtime out then.
+    Returns: engine name to engine, the reference first: torch in fp32, or without torch the most similar one.
+    Raises: EngineError when nothing here can compute the fold, BundleError for a file that cannot be read.
+    """
+    found: list[AvailableEngine] = []
+    for name, kind in CPU_ENGINES.items():
+        files = FoldFiles(onnx) if name == "onnxruntime" and onnx and not fold.onnx.is_file() else fold
+        if not kind.file(files).is_file() or (kind.package and find_spec(kind.package) is None):
+            continue
+        for precision in kind.precisions if cpu_precision() == "bf16" else ("fp32",):
+            execution = Execution.model_validate({"engine": name, "precision": precision})
+            found.append(AvailableEngine(cpu_engine(files, plan, execution), execution))
+    if fold.weights.is_file() and cuda_available():
+        found.append(AvailableEngine(make_engine(fold, plan, "cuda"), None))
+    if not found:
+        raise EngineError(f"nothing here can compute {fold.folder}", hint="install what it was exported for")
+    return {available.engine.name: available for available in found}
+
+
+def cuda_available() -> bool:
+    """Whether torch can use a GPU; torch is loaded only where a driver is present."""
+    if not Path("/proc/driver/nvidia/version").exists() and not Path("/dev/dxg").exists():
+        return False
+    try:
+        import torch
+    except ImportError:
+        return False
+    return torch.cuda.is_available()
+
+
+def _torch(fold: FoldFiles, plan: Plan, precision: str, batch: int, shuffle: int | None) -> Engine:
+    if find_spec("torch") is None:
+        raise EngineError(
+            f"{fold.folder} is to be computed by torch, which is not installed",
+            hint="install it, or choose another engine with `attunet benchmark --write`",
+        )
+    from attunet.inference.engines.torch_engine import TorchEngine
+
+    half = precision == "auto" and cpu_precision() == "bf16"
+    return TorchEngine(fold.weights, plan.network, device="cpu", batch=batch, low_precision=half, shuffle=shuffle)
+
+
+def _program(fold: FoldFiles, _plan: Plan, _precision: str, batch: int, shuffle: int | None) -> Engine:
+    if shuffle is not None:
+        raise EngineError("a torch program cannot shuffle its weights", hint="use the trained run itself")
+    return ProgramEngine(fold.program, batch=batch)
+
+
+def _openvino(fold: FoldFiles, plan: Plan, precision: str, batch: int, shuffle: int | None) -> Engine:
+    return OpenVINOEngine(fold.graph, window_shape(plan), batch=batch, precision=precision, shuffle=shuffle)
+
+
+def _onnxruntime(fold: FoldFiles, plan: Plan, precision: str, batch: int, shuffle: int | None) -> Engine:
+    if shuffle is None:
+        return ONNXEngine(fold.onnx, window_shape(plan), batch=batch)
+    # ONNX Runtime cannot change a graph; OpenVINO reads the same file.
+    return OpenVINOEngine(fold.onnx, window_shape(plan), batch=batch, precision=precision, shuffle=shuffle)
+
+
+CPU_ENGINES: Mapping[str, EngineKind] = {
+    "torch": EngineKind(build=_torch, file=lambda fold: fold.weights, package="torch", precisions=("fp32", "auto")),
+    "torch program": EngineKind(build=_program, file=lambda fold: fold.program, package="torch"),
+    "openvino": EngineKind(build=_openvino, file=lambda fold: fold.graph, precisions=("fp32", "auto")),
+    "onnxruntime": EngineKind(build=_onnxruntime, file=lambda fold: fold.onnx, package="onnxruntime"),
+}
+"""The engines of `Execution.engine` by name; `available_engines` takes the first available one as the reference."""
