@@ -41,9 +41,9 @@ class PredictionHook:
                 self._draw(prediction, self._preview)
         if not self._agreement:
             return {"attention_agreement": None}
-        from attunet.explain.agreement import agreement_of
+        from attunet.explanation.agreement import attention_agreement
 
-        return {"attention_agreement": agreement_of(prediction).to_json()}
+        return {"attention_agreement": attention_agreement(prediction).to_json()}
 
     def _draw(self, prediction: Prediction, folder: Path) -> None:
         from attunet.report.figures import overlay, save_figure
