@@ -31,10 +31,10 @@ from attunet.export.outputs import (
     prepare_for_export,
 )
 from attunet.files import staged
-from attunet.inference.engines.protocol import window_shape
 from attunet.inference.engines.onnx_engine import ONNXEngine
 from attunet.inference.engines.openvino_engine import OpenVINOEngine
 from attunet.inference.engines.program_engine import ProgramEngine
+from attunet.inference.engines.protocol import window_shape
 from attunet.nn import AttentionUNet
 
 __all__ = [
