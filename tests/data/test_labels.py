@@ -11,9 +11,9 @@ from attunet.data.labels import (
     annotated_values,
     background_value,
     declared_values,
-    label_values,
     name_labels,
     rename_annotated,
+    values_by_label,
 )
 from attunet.errors import LabelError
 
@@ -59,10 +59,10 @@ BRATS = dataset({"background": 0, "whole": 1, "core": 3}, regions={"whole": (1, 
 
 
 def test_regions_are_found_by_the_values_they_unite():
-    assert label_values(BRATS) == {"background": (0,), "whole": (1, 2, 3), "core": (2, 3)}
+    assert values_by_label(BRATS) == {"background": (0,), "whole": (1, 2, 3), "core": (2, 3)}
     assert declared_values(BRATS) == {0, 1, 2, 3, 9}
     assert declared_values(dataset({"liver": 5})) == {0, 5}
-    assert (label_values(dataset(None)), declared_values(dataset(None))) == ({}, None)
+    assert (values_by_label(dataset(None)), declared_values(dataset(None))) == ({}, None)
 
 
 def test_regions_are_named_in_painting_order():

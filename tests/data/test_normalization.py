@@ -1,4 +1,4 @@
-"""Normalising: figures of the content, whatever the layout in memory."""
+"""Normalisation: mean and standard deviation of the foreground, whatever the layout in memory."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attunet.config import Normalization
-from attunet.data import normalization
-from attunet.data.normalization import moments, normalize
+from attunet.data.normalization import mean_and_std, normalize
 
 ZSCORE = Normalization(kind="zscore")
 
@@ -15,14 +14,12 @@ ZSCORE = Normalization(kind="zscore")
 @given(
     shape=st.tuples(*[st.integers(2, 9)] * 3),
     axes=st.permutations(range(3)),
-    piece=st.integers(1, 200),
+    block=st.integers(1, 200),
     dtype=st.sampled_from((np.int16, np.uint8, np.float32, np.float64)),
 )
-def test_moments_are_those_of_the_voxels_above_the_minimum(shape, axes, piece, dtype):
+def test_mean_and_std_are_those_of_the_voxels_above_the_minimum(shape, axes, block, dtype):
     channel = np.random.default_rng(0).integers(0, 60, shape).astype(dtype).transpose(axes)[::-1]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(normalization, "_PIECE_VOXELS", piece)
-        mean, std = moments(channel, ZSCORE)
+    mean, std = mean_and_std(channel, ZSCORE, block_voxels=block)
     content = channel[channel > channel.min()].astype(float)
     assert mean == pytest.approx(content.mean())
     assert std == pytest.approx(content.std() or 1, rel=1e-6)
@@ -30,7 +27,7 @@ def test_moments_are_those_of_the_voxels_above_the_minimum(shape, axes, piece, d
 
 def test_a_channel_without_contrast_becomes_zero():
     channel = np.full((2, 3, 4), 7, dtype=np.float32)
-    assert moments(channel, ZSCORE) == (7.0, 1.0)
+    assert mean_and_std(channel, ZSCORE) == (7.0, 1.0)
     normalize(channel, ZSCORE, 7.0, 1.0)
     assert not channel.any()
 
@@ -38,7 +35,7 @@ def test_a_channel_without_contrast_becomes_zero():
 def test_given_figures_are_taken_and_ct_is_clipped_in_place():
     how = Normalization(kind="ct", lower=-100, upper=200, mean=50, std=25)
     channel = np.array([[[-1000, 75, 3000]]], dtype=np.float32)
-    assert moments(channel, how) == (50, 25)
+    assert mean_and_std(channel, how) == (50, 25)
     normalize(channel, how, 50, 25)
     assert channel.ravel().tolist() == [-6, 1, 6]
     normalize(channel, Normalization(kind="none"), 50, 25)

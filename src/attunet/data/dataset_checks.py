@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from attunet.data.dataset import Dataset, Problem
 from attunet.data.facts import CaseFacts
 from attunet.data.formats import format_of, suffix_of
-from attunet.data.labels import label_values
+from attunet.data.labels import values_by_label
 
 __all__ = ["check_dataset"]
 
@@ -102,7 +102,7 @@ def _values(dataset: Dataset, facts: Sequence[CaseFacts]) -> Iterator[Problem]:
         listed = ", ".join(map(str, sorted(values)[:12])) + (" and more" if len(values) > 12 else "")
         remedy = "nothing: they are renumbered internally and written back unchanged"
         yield _warning("gaps in label values", f"label values are {listed}", remedy)
-    absent = {name: united for name, united in label_values(dataset).items() if not values.intersection(united)}
+    absent = {name: united for name, united in values_by_label(dataset).items() if not values.intersection(united)}
     if values and absent:
         names = ", ".join(f"{name} ({', '.join(map(str, united))})" for name, united in absent.items())
         yield _warning("label never seen", f"declared, but in no label file: {names}", "remove the name or add cases")

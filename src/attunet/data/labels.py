@@ -14,9 +14,9 @@ __all__ = [
     "annotated_values",
     "background_value",
     "declared_values",
-    "label_values",
     "name_labels",
     "rename_annotated",
+    "values_by_label",
 ]
 
 BACKGROUND = "background"
@@ -29,7 +29,7 @@ def background_value(declared: dict[str, int] | None) -> int:
     return names.get(BACKGROUND, 0)
 
 
-def label_values(dataset: Dataset) -> dict[str, tuple[int, ...]]:
+def values_by_label(dataset: Dataset) -> dict[str, tuple[int, ...]]:
     """Every declared label, the background too, and its values in label files; empty when undeclared.
 
     A region unites several values; the one that is written into a mask is in `Dataset.label_names`.
@@ -41,7 +41,7 @@ def declared_values(dataset: Dataset) -> frozenset[int] | None:
     """The values that label files may hold, background and ignore label too; None when undeclared."""
     if dataset.label_names is None:
         return None
-    values = {value for united in label_values(dataset).values() for value in united}
+    values = {value for united in values_by_label(dataset).values() for value in united}
     ignored = () if dataset.ignore_label is None else (dataset.ignore_label,)
     return frozenset({*values, background_value(dataset.label_names), *ignored})
 
@@ -50,7 +50,7 @@ def annotated_values(case: Case, dataset: Dataset) -> frozenset[int] | None:
     """The foreground values that were annotated in a case; None when all were."""
     if case.annotated is None:
         return None
-    united = label_values(dataset)
+    united = values_by_label(dataset)
     return frozenset(value for name in case.annotated for value in united.get(name, _numbered(name)))
 
 
@@ -62,7 +62,7 @@ def rename_annotated(dataset: Dataset, labels: Mapping[str, int]) -> Dataset:
     if dataset.regions:
         return dataset
     names = {value: name for name, value in labels.items()}
-    cases = tuple(_renamed(case, label_values(dataset), names) for case in dataset.cases)
+    cases = tuple(_renamed(case, values_by_label(dataset), names) for case in dataset.cases)
     return replace(dataset, cases=cases)
 
 

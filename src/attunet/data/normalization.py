@@ -1,4 +1,4 @@
-"""Intensities to the numbers a network is used to: by the data set's own figures, or by each image's."""
+"""Intensity normalisation: by the figures of the data set, or by those of each image."""
 
 from __future__ import annotations
 
@@ -10,44 +10,60 @@ import numpy.typing as npt
 from attunet.config import Normalization
 from attunet.data.volume import Array
 
-__all__ = ["moments", "normalize"]
+__all__ = ["mean_and_std", "normalize"]
 
 Image = npt.NDArray[np.float32]
 
-_PIECE_VOXELS = 2**18
+BLOCK_VOXELS = 2**18
 
 
-def moments(channel: Array, how: Normalization) -> tuple[float, float]:
-    """Mean and standard deviation to normalise a channel with: given, or (zscore) of its voxels above the minimum.
+def mean_and_std(
+    channel: Array, normalization: Normalization, *, block_voxels: int = BLOCK_VOXELS
+) -> tuple[float, float]:
+    """Mean and standard deviation to normalise a channel with.
 
-    A channel that is the same everywhere has no such voxels: its own value, and 1.
+    Args:
+        channel: intensities (I, J, K) as in the file.
+        normalization: how the channel is normalised. zscore: by the figures of its voxels above the minimum, or its
+            own value and 1 when all are equal; otherwise by the figures given there.
+        block_voxels: voxels that are converted at a time, to save memory.
+    Returns: mean and standard deviation, never 0.
     """
-    if how.kind != "zscore":
-        return how.mean, how.std
-    parts = [(content.size, float(content.sum(dtype=np.float64))) for content in _contents(channel)]
+    if normalization.kind != "zscore":
+        return normalization.mean, normalization.std
+    parts = [(block.size, float(block.sum(dtype=np.float64))) for block in _foreground(channel, block_voxels)]
     count = sum(size for size, _total in parts)
     if not count:
         return float(channel.flat[0]), 1.0
     mean = sum(total for _size, total in parts) / count
-    squares = (np.square(content - np.float32(mean)).sum(dtype=np.float64) for content in _contents(channel))
+    squares = (
+        np.square(block - np.float32(mean)).sum(dtype=np.float64) for block in _foreground(channel, block_voxels)
+    )
     return mean, float(np.sqrt(sum(squares) / count)) or 1.0
 
 
-def normalize(channel: Image, how: Normalization, mean: float, std: float) -> None:
-    """Clip (ct), subtract the mean, divide by the deviation; in place, to keep one copy of a large volume."""
-    if how.kind == "none":
+def normalize(channel: Image, normalization: Normalization, mean: float, std: float) -> None:
+    """Clip a channel (ct), subtract the mean and divide by the standard deviation, in place.
+
+    Args:
+        channel: float32 intensities (I, J, K); overwritten, so that a large volume is held once.
+        normalization: how the channel is normalised; none leaves it as it is.
+        mean: the mean, as `mean_and_std` gives it.
+        std: the standard deviation, as `mean_and_std` gives it.
+    """
+    if normalization.kind == "none":
         return
-    if how.kind == "ct":
-        np.clip(channel, how.lower, how.upper, out=channel)
+    if normalization.kind == "ct":
+        np.clip(channel, normalization.lower, normalization.upper, out=channel)
     channel -= np.float32(mean)
     channel /= np.float32(std)
 
 
-def _contents(channel: Array) -> Iterator[Image]:
+def _foreground(channel: Array, block_voxels: int) -> Iterator[Image]:
     """The values above the minimum, float32 (N,), some planes at a time, in the order in which they lie in memory."""
     planes = channel.transpose(sorted(range(channel.ndim), key=lambda axis: -abs(channel.strides[axis])))
     lowest = channel.min()
-    step = max(1, _PIECE_VOXELS * len(planes) // planes.size)
+    step = max(1, block_voxels * len(planes) // planes.size)
     for start in range(0, len(planes), step):
-        piece = planes[start : start + step]
-        yield piece[piece > lowest].astype(np.float32)
+        block = planes[start : start + step]
+        yield block[block > lowest].astype(np.float32)

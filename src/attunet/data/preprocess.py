@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attunet.config import Preprocessing
-from attunet.data.normalization import moments, normalize
+from attunet.data.normalization import mean_and_std, normalize
 from attunet.data.orientation import Triple, canonical, content_box, oriented
 from attunet.data.record import PreprocessingRecord
 from attunet.data.resample import resize_into, resize_labels
@@ -58,7 +58,7 @@ def prepare(volume: Volume, preprocessing: Preprocessing) -> Prepared:
     array = np.empty((volume.channels, *record.model_shape), dtype=np.float32)
     for target, channel, how in zip(array, upright.array, preprocessing.normalization, strict=True):
         cropped = channel[record.box]
-        mean, std = moments(cropped, how)
+        mean, std = mean_and_std(cropped, how)
         resize_into(target, cropped, antialias=True)
         normalize(target, how, mean, std)
     return Prepared(array, record)

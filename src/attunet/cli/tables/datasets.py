@@ -11,7 +11,7 @@ from rich.text import Text
 
 from attunet.cli.tables.table import Column, FittedTable, sizes, spacing
 from attunet.data.checks import CaseFacts, Inspection, Problem
-from attunet.data.labels import label_values
+from attunet.data.labels import values_by_label
 
 __all__ = ["inspection_tables"]
 
@@ -124,7 +124,7 @@ def _labels(inspection: Inspection) -> FittedTable:
 
 def _label_rows(inspection: Inspection, present: Iterable[int]) -> list[tuple[str, tuple[int, ...]]]:
     """Names with their values: without regions by value, with regions in their order; "-" is undeclared."""
-    named = list(label_values(inspection.dataset).items())
+    named = list(values_by_label(inspection.dataset).items())
     known = {value for _, values in named for value in values}
     rows = [(name, values) for name, values in named if inspection.dataset.regions or set(values) & set(present)]
     rows += [("-", (value,)) for value in present if value not in known]

@@ -1,7 +1,7 @@
-"""A synthetic abdomen in CT: real enough to learn on, free to publish.
+"""A synthetic abdomen in CT: realistic enough to train on, free to publish.
 
-The pancreas has the intensity of the bowel around it: only its place, its curve and its neighbours give it
-away, which is what an attention gate should learn to use.
+The pancreas has the intensity of the bowel around it: only its position, its curve and its neighbours
+distinguish it, which is what an attention gate should learn to use.
 """
 
 from attunet.data.phantom.patient import PHANTOM_LABELS

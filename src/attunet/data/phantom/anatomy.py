@@ -1,6 +1,6 @@
-"""What lies in an abdomen, and where; who comes first keeps the place.
+"""The organs of an abdomen and their positions; what is painted first is not covered by what follows.
 
-The pancreas has the intensity of the bowel around it: only its place, its curve and its neighbours give it away.
+The pancreas has the intensity of the bowel around it: only its position, its curve and its neighbours distinguish it.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ def add_anatomy(patient: Patient) -> None:
 
 def _add_body(patient: Patient) -> None:
     """Skin, fat and the muscular wall with ribs; what remains free is the cavity inside."""
-    width, depth, wall = patient.about(150, 5), patient.about(106, 6), patient.about(0.84, 0.025)
+    width, depth, wall = patient.vary(150, 5), patient.vary(106, 6), patient.vary(0.84, 0.025)
     radius = ((np.abs(patient.left) / width) ** 2.3 + (np.abs(patient.back) / depth) ** 2.3) ** (1 / 2.3)
     patient.hu[radius < 1] = _SKIN
     patient.hu[radius < 0.97] = _FAT
     patient.hu[radius < wall] = _MUSCLE
     patient.hu[radius < wall - 0.07] = _FAT
     angle = np.arctan2(patient.left, patient.back)
-    slanted = (patient.up + 45 * np.abs(angle) + patient.about(0, 8)) % 30 < 11
+    slanted = (patient.up + 45 * np.abs(angle) + patient.vary(0, 8)) % 30 < 11
     ribs = slanted & (np.abs(radius - wall + 0.03) < 0.03) & (np.abs(angle) < 2.4) & (patient.up > -30)
     patient.hu[ribs] = _BONE
     patient.free = radius < wall - 0.07
@@ -56,20 +56,20 @@ def _add_bones_and_muscles(patient: Patient) -> None:
 
 def _add_chest(patient: Patient) -> None:
     """The heart and the bases of the lungs above the diaphragm."""
-    chest = patient.up > patient.about(98, 6) - (patient.left**2 + (patient.back + 15) ** 2) / 320
+    chest = patient.up > patient.vary(98, 6) - (patient.left**2 + (patient.back + 15) ** 2) / 320
     patient.paint(chest & patient.ellipsoid(patient.near(22, -32, 122), (58, 44, 34)), _BLOOD - 15)
     patient.paint(chest, _LUNG)
 
 
 def _add_organs(patient: Patient) -> None:
     """Vessels, kidneys, spleen, pancreas, liver: neighbours that stay the same while shapes vary."""
-    about, near = patient.about, patient.near
+    vary, near = patient.vary, patient.near
     patient.paint(patient.tube([near(9, 31, -130), near(8, 31, 130)], [10]), _BLOOD)
     patient.paint(patient.tube([near(-20, 33, -130), near(-22, 26, 130)], [11]), _BLOOD - 20)
-    cortex = about(190, 12)
-    for side, height in ((1, about(-8, 8)), (-1, about(-22, 8))):
-        centre = near(side * about(66, 4), 42, height)
-        radii = about(25, 2), about(23, 2), about(50, 4)
+    cortex = vary(190, 12)
+    for side, height in ((1, vary(-8, 8)), (-1, vary(-22, 8))):
+        centre = near(side * vary(66, 4), 42, height)
+        radii = vary(25, 2), vary(23, 2), vary(50, 4)
         inner = (
             (centre[0] - side * 6, centre[1] - 3, centre[2]),
             (radii[0] * 0.5, radii[1] * 0.5, radii[2] * 0.6),
@@ -78,13 +78,13 @@ def _add_organs(patient: Patient) -> None:
         patient.paint(patient.ellipsoid(*hilum), _FAT)
         patient.paint(patient.ellipsoid(*inner), cortex - 60, "kidneys")
         patient.paint(patient.ellipsoid(centre, radii, side * 0.4), cortex, "kidneys")
-    spleen = near(94, 30, 40), (about(25, 3), about(46, 5), about(46, 6))
-    patient.paint(patient.ellipsoid(*spleen, about(0.35, 0.1)), about(128, 8), "spleen")
+    spleen = near(94, 30, 40), (vary(25, 3), vary(46, 5), vary(46, 6))
+    patient.paint(patient.ellipsoid(*spleen, vary(0.35, 0.1)), vary(128, 8), "spleen")
     _add_pancreas(patient)
-    liver = patient.ellipsoid(near(-72, -4, 42), (about(68, 4), about(78, 4), about(82, 8)))
-    left_lobe = patient.ellipsoid(near(-10, -52, 52), (about(72, 8), about(32, 4), about(36, 5)), 0.15)
+    liver = patient.ellipsoid(near(-72, -4, 42), (vary(68, 4), vary(78, 4), vary(82, 8)))
+    left_lobe = patient.ellipsoid(near(-10, -52, 52), (vary(72, 8), vary(32, 4), vary(36, 5)), 0.15)
     patient.paint(patient.ellipsoid(near(-40, -36, -12), (14, 22, 20)), 12)  # the gall bladder
-    patient.paint(liver | left_lobe, about(114, 7), "liver")
+    patient.paint(liver | left_lobe, vary(114, 7), "liver")
 
 
 def _add_pancreas(patient: Patient) -> None:
@@ -93,13 +93,13 @@ def _add_pancreas(patient: Patient) -> None:
     points = [patient.near(*point, spread=4.0) for point in path]
     vein = [(x, y + 13, z) for x, y, z in points[2:]]
     patient.paint(patient.tube(vein, [4.5]), _BLOOD)
-    radii = [patient.about(middle, 1.5) for middle in (15, 14, 10, 11, 12, 9)]
-    patient.paint(patient.tube(points, radii), patient.about(98, 6), "pancreas")
+    radii = [patient.vary(middle, 1.5) for middle in (15, 14, 10, 11, 12, 9)]
+    patient.paint(patient.tube(points, radii), patient.vary(98, 6), "pancreas")
 
 
 def _add_bowel(patient: Patient) -> None:
     """Stomach, duodenum, colon and small bowel: the intensity and width of the pancreas in other places."""
-    about, near = patient.about, patient.near
+    vary, near = patient.vary, patient.near
     duodenum = [
         near(-20, -34, -2),
         near(-50, -12, -8),
@@ -107,17 +107,23 @@ def _add_bowel(patient: Patient) -> None:
         near(-30, 14, -58),
         near(10, 12, -60),
     ]
-    patient.paint(patient.tube(duodenum, [11, 10]), about(98, 8))
-    stomach = [near(52, 22, 78), near(72, -8, 60), near(62, -42, 34), near(22, -56, 14), near(-14, -44, 6)]
+    patient.paint(patient.tube(duodenum, [11, 10]), vary(98, 8))
+    stomach = [
+        near(52, 22, 78),
+        near(72, -8, 60),
+        near(62, -42, 34),
+        near(22, -56, 14),
+        near(-14, -44, 6),
+    ]
     widths = [26, 30, 26, 20, 13]
     patient.paint(patient.tube([(x, y - 16, z) for x, y, z in stomach[1:3]], [12]), AIR + 50)
-    patient.paint(patient.tube(stomach, widths), about(98, 10))
+    patient.paint(patient.tube(stomach, widths), vary(98, 10))
     for side in (-1, 1):
         colon = [near(side * 98, 20, -130), near(side * 100, 14, -60), near(side * 92, -6, -18)]
         patient.paint(patient.tube([(x, y - 9, z) for x, y, z in colon], [9]), AIR + 100)
-        patient.paint(patient.tube(colon, [18, 15]), about(70, 15))
+        patient.paint(patient.tube(colon, [18, 15]), vary(70, 15))
     for _ in range(int(patient.random.integers(12, 17))):
-        start = np.array(near(about(15, 40), -24, about(-50, 25), spread=16.0))
+        start = np.array(near(vary(15, 40), -24, vary(-50, 25), spread=16.0))
         turns = np.cumsum(patient.random.normal(0, 22, (4, 3)) * (1.3, 0.9, 0.7), axis=0)
         loop = [(float(x), float(y), float(z)) for x, y, z in start + turns]
-        patient.paint(patient.tube(loop, [about(11.5, 1.5)]), about(98, 9))
+        patient.paint(patient.tube(loop, [vary(11.5, 1.5)]), vary(98, 9))

@@ -1,4 +1,4 @@
-"""An empty patient, and the shapes that organs are painted into it with."""
+"""A synthetic patient: its coordinates, and the shapes that organs are painted with."""
 
 from __future__ import annotations
 
@@ -20,12 +20,20 @@ Field = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Point = tuple[float, float, float]
 
-_EXTENT = (336.0, 280.0, 240.0)  # mm that the anatomy is written for; other fields of view scale it
+_EXTENT = (336.0, 280.0, 240.0)  # mm that the anatomy is designed for; other fields of view scale it
 
 
 @dataclass
 class Patient:
-    """Each voxel's place in mm (left, back, up from the middle), what was painted, and what is still free."""
+    """A patient on a voxel grid, all arrays (I, J, K).
+
+    Args:
+        left, back, up: position of each voxel in mm from the middle of the body.
+        random: source of everything that varies.
+        hu: intensities painted so far, HU.
+        label: label values painted so far, of `PHANTOM_LABELS`.
+        free: voxels that nothing has been painted into.
+    """
 
     left: Field
     back: Field
@@ -36,14 +44,14 @@ class Patient:
     free: Mask
 
     @classmethod
-    def lying_in(cls, shape: Triple, random: np.random.Generator) -> Patient:
-        """An empty patient: the voxel grid, turned, scaled and warped a little so that no two are alike."""
+    def empty(cls, shape: Triple, random: np.random.Generator) -> Patient:
+        """A patient without organs, on a grid that is rotated, scaled and warped slightly, so that no two are equal."""
         faces = zip(shape, _EXTENT, strict=True)
         axes = [((np.arange(size) + 0.5) / size - 0.5) * extent for size, extent in faces]
         grid = np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
         angle, scale = random.normal(0, 0.06), random.normal(1, 0.04, 3).clip(0.9, 1.1)
-        turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
-        x, y, z = np.tensordot((turn / scale[:, None]).astype(np.float32), grid, axes=1)
+        rotation = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+        x, y, z = np.tensordot((rotation / scale[:, None]).astype(np.float32), grid, axes=1)
         shift = random.normal(0, (4, 4, 8)).astype(np.float32)
         return cls(
             left=x + shift[0] + _ripple(grid, random),
@@ -55,23 +63,30 @@ class Patient:
             free=np.ones(shape, dtype=bool),
         )
 
-    def about(self, middle: float, spread: float) -> float:
-        """A number near `middle`."""
+    def vary(self, middle: float, spread: float) -> float:
+        """A random number around `middle`, at most two standard deviations (`spread`) away."""
         return float(np.clip(self.random.normal(middle, spread), middle - 2 * spread, middle + 2 * spread))
 
     def near(self, *point: float, spread: float = 5.0) -> Point:
-        """A point near `point`."""
-        x, y, z = (self.about(value, spread) for value in point)
+        """A random point around `point`."""
+        x, y, z = (self.vary(value, spread) for value in point)
         return x, y, z
 
     def ellipsoid(self, centre: Point, radii: Point, tilt: float = 0.0) -> Mask:
-        """Voxels inside an ellipsoid, turned by `tilt` radians in the axial plane."""
+        """Rasterise an ellipsoid.
+
+        Args:
+            centre: its centre (left, back, up), mm.
+            radii: its radii along these axes, mm.
+            tilt: rotation in the axial plane, radians.
+        Returns: the voxels inside.
+        """
         x, y, z = self.left - centre[0], self.back - centre[1], self.up - centre[2]
         across, along = x * np.cos(tilt) + y * np.sin(tilt), y * np.cos(tilt) - x * np.sin(tilt)
         return np.asarray((across / radii[0]) ** 2 + (along / radii[1]) ** 2 + (z / radii[2]) ** 2 < 1)
 
     def tube(self, points: Sequence[Point], radii: Sequence[float]) -> Mask:
-        """Voxels inside a tube along a smooth curve through `points`, its radius running through `radii`."""
+        """Voxels inside a tube along a smooth curve through `points`, whose radius varies along it as `radii`."""
         length = sum(float(np.linalg.norm(np.subtract(b, a))) for a, b in pairwise(points))
         steps = np.linspace(0, 1, max(3, int(length / (0.6 * min(radii)))))
         curve = make_interp_spline(np.linspace(0, 1, len(points)), points, k=min(3, len(points) - 1))
@@ -82,7 +97,13 @@ class Patient:
         return inside
 
     def paint(self, mask: Mask, hu: float, label: str = "background") -> None:
-        """Fill what is free of the mask; who comes first keeps the place."""
+        """Paint the free voxels of a mask; from then on the mask is not free.
+
+        Args:
+            mask: voxels to paint.
+            hu: their intensity, HU.
+            label: name of their label, of `PHANTOM_LABELS`.
+        """
         inside = mask & self.free
         self.hu[inside] = hu
         self.label[inside] = PHANTOM_LABELS[label]
@@ -90,7 +111,7 @@ class Patient:
 
 
 def _ripple(grid: Field, random: np.random.Generator) -> Field:
-    """A gentle displacement in mm: waves of random direction, longer than an organ."""
+    """A smooth displacement in mm: waves of random direction, longer than an organ."""
     total = np.zeros(grid.shape[1:], dtype=np.float32)
     for _ in range(3):
         direction = (random.normal(size=3) / 35).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Phantoms as the scanner sees them, and data sets of them."""
+"""Phantoms as a scanner images them, and data sets of them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,17 @@ Triple = tuple[int, int, int]
 def make_phantom(
     seed: int, *, shape: Triple = (96, 80, 48), spacing: Spacing = (3.5, 3.5, 5.0), noise: float = 20.0
 ) -> tuple[Volume, Volume]:
-    """One patient: an image (int16, HU) and its label (uint8, `PHANTOM_LABELS`), stored LPS as scanners do.
+    """Generate one synthetic patient; the abdomen fills the field of view.
 
-    Args: the seed decides size, shape, place and intensity of everything; noise is a standard deviation (HU).
-        The abdomen always fills the field of view, whatever shape and spacing (mm) are.
+    Args:
+        seed: determines size, shape, position and intensity of every organ.
+        shape: voxels (I, J, K).
+        spacing: voxel size (mm) along these axes.
+        noise: standard deviation of the noise, HU.
+    Returns: the image (int16, HU) and its label (uint8, `PHANTOM_LABELS`), with LPS orientation as from a scanner.
     """
     random = np.random.default_rng(seed)
-    patient = Patient.lying_in(shape, random)
+    patient = Patient.empty(shape, random)
     add_anatomy(patient)
     affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])
     affine[:3, 3] = np.multiply(shape, spacing) / (2, 2, -2)
@@ -37,8 +41,13 @@ def make_phantom(
 
 
 def write_phantom_dataset(folder: Path, cases: int, seed: int, *, test_cases: int = 0) -> None:
-    """A data set in nnU-Net's raw layout; test cases go to imagesTs and labelsTs.
+    """Write a data set of synthetic patients in nnU-Net's raw layout.
 
+    Args:
+        folder: where to write it; created when it does not exist.
+        cases: number of training cases, in imagesTr and labelsTr.
+        seed: determines all cases.
+        test_cases: number of further cases, in imagesTs and labelsTs.
     Raises: OSError when the folder cannot be written.
     """
     for index in range(cases + test_cases):
@@ -59,7 +68,7 @@ def write_phantom_dataset(folder: Path, cases: int, seed: int, *, test_cases: in
 
 
 def _scan(patient: Patient, noise: float) -> npt.NDArray[np.int16]:
-    """Partial volume at every border, uneven tissue, and noise."""
+    """Add partial volume at every border, texture and noise."""
     hu = gaussian_filter(patient.hu, 0.6)
     texture = gaussian_filter(patient.random.standard_normal(hu.shape, dtype=np.float32), 1.5)
     hu += texture * (7 / float(texture.std()))
