@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from attunet.data.volume import Volume
     from attunet.errors import AttunetError
     from attunet.evaluation.evaluate import evaluate
+    from attunet.explanation.explain import ExplainOptions, explain
     from attunet.inference.batch import CaseResult, predict_cases
     from attunet.inference.prediction import Prediction, PredictOptions
     from attunet.inference.segmenter import Segmenter
@@ -24,11 +25,13 @@ __all__ = [
     "AttentionUNet",
     "AttunetError",
     "CaseResult",
+    "ExplainOptions",
     "PredictOptions",
     "Prediction",
     "Segmenter",
     "Volume",
     "evaluate",
+    "explain",
     "fit",
     "predict_cases",
     "read_dataset",
@@ -40,11 +43,13 @@ _HOMES = {
     "AttentionUNet": "attunet.nn.network",
     "AttunetError": "attunet.errors",
     "CaseResult": "attunet.inference.batch",
+    "ExplainOptions": "attunet.explanation.explain",
     "PredictOptions": "attunet.inference.prediction",
     "Prediction": "attunet.inference.prediction",
     "Segmenter": "attunet.inference.segmenter",
     "Volume": "attunet.data.volume",
     "evaluate": "attunet.evaluation.evaluate",
+    "explain": "attunet.explanation.explain",
     "fit": "attunet.training.fit",
     "predict_cases": "attunet.inference.batch",
     "read_dataset": "attunet.data.cases",

@@ -45,7 +45,7 @@ def test_the_summary_has_every_number(explained):
 
 def test_findings_are_printed_and_the_report_holds_them(explained):
     _, out, done = explained
-    sentences = json.loads((out / "summary.json").read_text())["sentences"]
+    sentences = json.loads((out / "summary.json").read_text())["findings"]
     page = (out / "report.html").read_text()
     for sentence in sentences:
         assert sentence in done.stdout
@@ -60,7 +60,7 @@ def test_some_cases_teach_no_prediction_but_all_do(explained, invoke, tmp_path):
     assert invoke(explain, "-m", run, "-o", tmp_path / "out").exit_code == 0
     learnt = load_bundle(run).refinement.attention
     assert learnt is None or isinstance(learnt, Worth)
-    told = json.loads((tmp_path / "out" / "summary.json").read_text())["agreement_worth"]
+    told = json.loads((tmp_path / "out" / "summary.json").read_text())["agreement_rank_correlation"]
     assert (learnt and learnt.model_dump()) == told
 
 

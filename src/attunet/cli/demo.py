@@ -90,15 +90,11 @@ def demo(
     results().print(f"report: {escape(str(report.resolve()))}", soft_wrap=True)
 
 
-def _explain(run: Path, unseen: Sequence[Case], labels: Path, output: Path) -> Explanation:
-    from attunet.explanation.explanation import ExplainCase
-    from attunet.explanation.report import write_explanation
-    from attunet.explanation.study import Study
+def _explain(run: Path, test_cases: Sequence[Case], labels: Path, output: Path) -> Explanation:
+    from attunet.explanation.explain import ExplainOptions, explain
 
-    selected_cases = [ExplainCase(replace(case, label=labels / f"{case.id}.nii.gz")) for case in unseen]
-    found = Study(run, selected_cases, output, ablation=True).run()
-    write_explanation(found, output)
-    return found
+    labelled = [replace(case, label=labels / f"{case.id}.nii.gz") for case in test_cases]
+    return explain(run, labelled, output, ExplainOptions(ablation=True))
 
 
 def _view(case: Case, data: Path, masks: Path) -> CaseView:

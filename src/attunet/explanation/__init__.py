@@ -1,1 +1,1 @@
-"""What the gates of a model look at, what that is worth, and what happens without it."""
+"""What the gates of a model look at, how that scores beside null maps, and what happens without the gates."""

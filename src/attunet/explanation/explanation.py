@@ -1,4 +1,4 @@
-"""`Explanation`: all that was found of where a model looks, case by case and over all cases."""
+"""`Explanation`: where a model looks, case by case and over all cases."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any
 
 from attunet.bundle import load_bundle, save_refinement
 from attunet.config import Plan, Worth
-from attunet.data.cases import Case, GeometryPolicy, read_case_image, read_case_label
+from attunet.data.cases import Case, read_case_image, read_case_label
 from attunet.data.formats import read_label
 from attunet.data.volume import Volume
 from attunet.evaluation.scores import nan_mean, scored_labels
 from attunet.evaluation.summary_file import plain
 from attunet.explanation.agreement import AttentionAgreement, rank_correlation
+from attunet.explanation.cases import ExplainCase
 from attunet.explanation.interventions.ablation_summary import Ablation
 from attunet.explanation.interventions.faithfulness_summary import Faithfulness
 from attunet.explanation.scoring.case_maps import MapGrid
@@ -24,37 +25,34 @@ from attunet.explanation.scoring.organs import Box, Organs, organs_of
 from attunet.explanation.scoring.summary import AttentionScores, AttentionSummary
 from attunet.files import write_text
 
-__all__ = ["CaseExplanation", "ExplainCase", "Explanation", "organs_of_case"]
-
-
-@dataclass(frozen=True)
-class ExplainCase:
-    """A case to explain, the folds that segment it (None: all), and what to do where its label's grid differs."""
-
-    case: Case
-    folds: tuple[int, ...] | None = None
-    geometry: GeometryPolicy = "fail"
+__all__ = ["CaseExplanation", "Explanation", "organs_of_case"]
 
 
 @dataclass(frozen=True)
 class CaseExplanation:
-    """What was found of one case.
+    """Where a model looks in one case.
 
-    Args: the case; files of its mask, and of its maps by gate; where they lie; the scores of the maps, beside those of
-        the network with shuffled weights; attention against mask; Dice of each label, empty without a reference.
+    Args:
+        selected: the case and the folds that segmented it.
+        mask: file of the model's mask.
+        maps: files of the attention maps by gate.
+        grid: the grid of the image, and the content box in which attention is defined.
+        scores: of each map of the model, and of the network with shuffled weights.
+        agreement: of attention and mask.
+        dice: of each label; empty without a reference.
     """
 
     selected: ExplainCase
     mask: Path
     maps: Mapping[str, Path]
-    place: MapGrid
+    grid: MapGrid
     scores: tuple[AttentionScores, ...]
     agreement: AttentionAgreement
     dice: Mapping[str, float]
 
     @property
     def name(self) -> str:
-        """Of the case."""
+        """Id of the case."""
         return self.selected.case.id
 
     @property
@@ -63,7 +61,7 @@ class CaseExplanation:
         return nan_mean(self.dice.values())
 
     def image(self) -> Volume:
-        """Read again. Raises: FormatError."""
+        """The image, read again. Raises: FormatError."""
         return read_case_image(self.selected.case)
 
     def reference(self) -> Volume:
@@ -73,11 +71,11 @@ class CaseExplanation:
         return read_case_label(self.selected.case, geometry=self.selected.geometry)
 
     def organs(self, plan: Plan) -> Organs | None:
-        """The organs of the reference within the content box; None where none was drawn."""
-        return organs_of_case(self.reference(), self.place[2], plan, self.selected.case)
+        """The organs of the reference within the content box; None where no label was annotated."""
+        return organs_of_case(self.reference(), self.grid.content, plan, self.selected.case)
 
     def to_json(self) -> dict[str, Any]:
-        """The numbers that are this case's own; the scores are in the summary."""
+        """Dice and agreement of the case; the scores of its maps are in the summary."""
         dice = {label: plain(value) for label, value in self.dice.items()}
         return {
             "case": self.name,
@@ -89,9 +87,17 @@ class CaseExplanation:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What was found of all cases; ablation and faithfulness are None where they were not asked for.
+    """Where a model looks, over all cases.
 
-    Args: the model folder's name, plan and engine; one entry per case; the scores of maps and nulls.
+    Args:
+        model: name of the model folder.
+        plan: the model's plan.
+        engine: name of the engine that predicted.
+        cases: one entry per case.
+        summary: the scores of the model's maps and of the null maps.
+        ablation: masks with gates replaced; None when that was not requested.
+        faithfulness: masks of images deleted and inserted by attention; None when that was not requested.
+        warnings: folds that were left out, and why.
     """
 
     model: str
@@ -101,56 +107,60 @@ class Explanation:
     summary: AttentionSummary
     ablation: Ablation | None = None
     faithfulness: Faithfulness | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
-    def referenced(self) -> bool:
-        """Whether references were scored against, rather than the model's own masks."""
+    def has_references(self) -> bool:
+        """Whether the scores are against reference masks, rather than the model's own masks."""
         return any(case.dice for case in self.cases)
 
     @cached_property
-    def agreement_worth(self) -> Worth | None:
-        """How well the agreement of attention and mask ranks the cases by their Dice; None where that is not known."""
+    def agreement_correlation(self) -> Worth | None:
+        """How well the agreement of attention and mask ranks the cases by their Dice; None where that is unknown."""
         scores = {case.name: case.agreement.score for case in self.cases}
         return rank_correlation(scores, {case.name: case.mean_dice for case in self.cases})
 
     @property
-    def worth(self) -> str:
-        """The same in words."""
-        found = self.agreement_worth
-        if found is None:
-            return "What the agreement score is worth is not known: that takes references of three cases or more."
-        told = "tells better masks from worse ones" if found.low > 0 else "does not tell good masks from bad ones here"
+    def agreement_finding(self) -> str:
+        """The rank correlation in words."""
+        correlation = self.agreement_correlation
+        if correlation is None:
+            return (
+                "Whether the agreement score predicts the quality of a mask is unknown: at least three cases need a "
+                "reference."
+            )
+        verb = "separates better masks from worse ones" if correlation.low > 0 else "does not rank the masks here"
         return (
-            f"The agreement score {told}: rank correlation with the Dice {found.spearman:.2f} "
-            f"({found.low:.2f} to {found.high:.2f}) over {found.cases} cases."
+            f"The agreement score {verb}: rank correlation with the Dice {correlation.spearman:.2f} "
+            f"({correlation.low:.2f} to {correlation.high:.2f}) over {correlation.cases} cases."
         )
 
     @property
-    def sentences(self) -> tuple[str, ...]:
-        """What was found, in plain words, one sentence a line."""
-        looks = [self.summary.sentence(gate, label) for label in self.summary.labels for gate in self.summary.gates]
-        ablation = [self.ablation.sentence] if self.ablation else []
-        faithful = self.faithfulness.sentences if self.faithfulness else ()
-        return (*looks, *ablation, *faithful, self.worth)
+    def findings(self) -> tuple[str, ...]:
+        """The results in plain words, one sentence each."""
+        attention = [self.summary.finding(gate, label) for label in self.summary.labels for gate in self.summary.gates]
+        ablation = [self.ablation.finding] if self.ablation else []
+        faithfulness = self.faithfulness.findings if self.faithfulness else ()
+        return (*attention, *ablation, *faithfulness, self.agreement_finding)
 
     def write(self, path: Path) -> None:
         """Write every number as summary.json."""
         write_text(path, json.dumps(self.to_json(), indent=1) + "\n")
 
-    def save_worth(self, run: Path) -> None:
-        """Let every later prediction of the run tell what its agreement score is worth."""
+    def save_correlation(self, run: Path) -> None:
+        """Store the rank correlation in the model folder: later predictions report it beside their agreement score."""
         refinement = load_bundle(run).refinement
-        save_refinement(refinement.model_copy(update={"attention": self.agreement_worth}), run)
+        save_refinement(refinement.model_copy(update={"attention": self.agreement_correlation}), run)
 
     def to_json(self) -> dict[str, Any]:
-        """Every number, plain."""
-        worth = self.agreement_worth
+        """Every number, as plain values."""
+        correlation = self.agreement_correlation
         return {
             "model": self.model,
             "engine": self.engine,
-            "scored_against": "references" if self.referenced else "the model's own masks",
-            "sentences": list(self.sentences),
-            "agreement_worth": worth and worth.model_dump(),
+            "scored_against": "references" if self.has_references else "the model's own masks",
+            "findings": list(self.findings),
+            "agreement_rank_correlation": correlation and correlation.model_dump(),
             "cases": [case.to_json() for case in self.cases],
             "attention": self.summary.to_json(),
             "ablation": self.ablation and self.ablation.to_json(),
@@ -159,5 +169,13 @@ class Explanation:
 
 
 def organs_of_case(reference: Volume, content: Box, plan: Plan, case: Case) -> Organs | None:
-    """The organs that a case is scored for, within its content box."""
+    """Cut the organs that a case is scored for.
+
+    Args:
+        reference: label values on the grid of the image.
+        content: the box in which attention is defined.
+        plan: the model's plan: its labels, and the value to ignore.
+        case: the case; labels that are not annotated in it are left out.
+    Returns: the organs within the box; None where no label is annotated.
+    """
     return organs_of(reference, scored_labels(plan), content, ignore=plan.ignore_label, annotated=case.annotated)

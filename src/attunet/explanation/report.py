@@ -62,7 +62,7 @@ def write_explanation(found: Explanation, folder: Path) -> Path:
 
 
 def _against(found: Explanation) -> str:
-    return "their references" if found.referenced else "the model's own masks, as there are no references"
+    return "their references" if found.has_references else "the model's own masks, as there are no references"
 
 
 def _sections(found: Explanation) -> list[Section]:
@@ -94,7 +94,7 @@ def _facts(found: Explanation) -> dict[str, object]:
 
 
 def _findings(found: Explanation) -> Table:
-    rows = [[index, sentence] for index, sentence in enumerate(found.sentences, start=1)]
+    rows = [[index, sentence] for index, sentence in enumerate(found.findings, start=1)]
     return Table("What the cases bear out", ("", "Finding"), rows)
 
 
@@ -171,10 +171,10 @@ def _faithfulness(found: Faithfulness) -> list[Section]:
 
 def _agreement(found: Explanation) -> list[Section]:
     sections: list[Section] = []
-    if worth := found.agreement_worth:
+    if worth := found.agreement_correlation:
         points = {case.name: (case.agreement.score, case.mean_dice) for case in found.cases}
         text = f"Spearman {worth.spearman:.2f}, 95% interval {worth.low:.2f} to {worth.high:.2f}"
-        sections.append(Picture(found.worth, agreement_scatter(points, text), "agreement"))
+        sections.append(Picture(found.agreement_finding, agreement_scatter(points, text), "agreement"))
     known = sorted(found.cases, key=lambda case: (isnan(case.agreement.score), case.agreement.score))[:_WORST]
     return [
         *sections,
@@ -198,12 +198,12 @@ def _views(found: Explanation) -> list[CaseView]:
     """The best, median and worst case by Dice, or by agreement where there is no reference."""
 
     def rank(case: CaseExplanation) -> float:
-        return case.mean_dice if found.referenced else case.agreement.score
+        return case.mean_dice if found.has_references else case.agreement.score
 
     ranked = sorted((case for case in found.cases if not isnan(rank(case))), key=rank, reverse=True)
     if not ranked:
         return []
-    what = "mean Dice" if found.referenced else "agreement"
+    what = "mean Dice" if found.has_references else "agreement"
     places = {len(ranked) // 2: "median", len(ranked) - 1: "worst", 0: "best"}
     return [_view(ranked[place], f"{places[place]} case, {what} {rank(ranked[place]):.3f}") for place in sorted(places)]
 

@@ -31,7 +31,7 @@ def test_each_gate_is_told_by_its_kind():
     found = Ablation(tuple(rows("level2", DROPS) + rows("level3", IDLE) + rows("level4", WILD) + rows("level5", RISES)))
     kinds = {gate: found.effect(gate, "mean").kind for gate in found.gates}
     assert kinds == {"level2": "relied on", "level3": "idle", "level4": "unknown", "level5": "better without"}
-    sentence = found.sentence
+    sentence = found.finding
     assert "relies on the map of level2 (-0.100, 95% CI -0." in sentence
     assert "better without the map of level5" in sentence
     assert "the map of level3 (" in sentence
@@ -42,34 +42,34 @@ def test_each_gate_is_told_by_its_kind():
 
 def test_that_no_gate_matters_is_said_only_when_it_is_known():
     idle = rows("level2", IDLE) + rows("level3", TINY) + rows(ALL, IDLE)
-    assert Ablation(tuple(idle)).sentence.startswith("No gate matters; ")
-    assert Ablation(tuple(idle + rows("level4", WILD))).sentence.startswith("No gate is seen to matter; ")
-    assert Ablation(tuple(rows("level2", DROPS[:2]))).sentence.startswith("No gate is seen to matter; of the map")
+    assert Ablation(tuple(idle)).finding.startswith("No gate matters; ")
+    assert Ablation(tuple(idle + rows("level4", WILD))).finding.startswith("No gate is seen to matter; ")
+    assert Ablation(tuple(rows("level2", DROPS[:2]))).finding.startswith("No gate is seen to matter; of the map")
 
 
 def test_a_gate_whose_strength_matters_is_no_gate_that_does_not():
     found = Ablation(tuple(rows("level2", IDLE) + rows("level2", DROPS, "one")))
-    assert "gate matters" not in found.sentence
-    assert "held at 1, level2 (-0.100" in found.sentence
+    assert "gate matters" not in found.finding
+    assert "held at 1, level2 (-0.100" in found.finding
     unsure = Ablation(tuple(rows("level2", IDLE) + rows("level2", WILD, "one")))
-    assert unsure.sentence.startswith("No gate is seen to matter")
+    assert unsure.finding.startswith("No gate is seen to matter")
 
 
 def test_without_the_mean_another_replacement_judges():
     found = Ablation(tuple(rows("level2", DROPS, "zero") + rows(ALL, DROPS, "zero")))
-    assert "relies on level2 (-0.100" in found.sentence
-    assert "all gates together (-0.100" in found.sentence
-    assert found.sentence.endswith("the gate held at 0).")
+    assert "relies on level2 (-0.100" in found.finding
+    assert "all gates together (-0.100" in found.finding
+    assert found.finding.endswith("the gate held at 0).")
 
 
 def test_the_want_of_a_reference_is_told():
     every = [replace(row, against="own mask") if row.case == "case1" else row for row in rows("level2", DROPS)]
-    assert "over 6 cases, in 1 of them against its own mask" in Ablation(tuple(every)).sentence
+    assert "over 6 cases, in 1 of them against its own mask" in Ablation(tuple(every)).finding
 
 
 def test_nothing_to_tell():
-    assert Ablation(()).sentence == "No gate was replaced."
-    assert "label in no case" in Ablation(tuple(rows("level2", [nan] * 6))).sentence
+    assert Ablation(()).finding == "No gate was replaced."
+    assert "label in no case" in Ablation(tuple(rows("level2", [nan] * 6))).finding
 
 
 @pytest.mark.parametrize(
@@ -93,4 +93,4 @@ def test_effects_by_label_and_all_as_json():
     told = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert len(told["rows"]) == 12
     assert len(told["effects"]) == len(METRICS) * 3
-    assert {"sentence", "caveat", "replacements"} < set(told)
+    assert {"finding", "caveat", "replacements"} < set(told)

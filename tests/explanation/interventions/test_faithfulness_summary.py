@@ -46,14 +46,14 @@ def test_areas_stand_beside_the_controls():
     ],
 )
 def test_sentences_say_what_is_sure(deletion, insertion, said):
-    (sentence,) = Faithfulness(tuple(found(deletion, insertion))).sentences
+    (sentence,) = Faithfulness(tuple(found(deletion, insertion))).findings
     assert all(part in sentence for part in said)
     assert sentence.startswith("level2: ")
 
 
 def test_few_cases_say_nothing_sure():
     few = Faithfulness(tuple(curve for curve in found(0.2, 0.8) if curve.case == "case0"))
-    assert few.sentences[0].count("not surely") == 2
+    assert few.findings[0].count("not surely") == 2
 
 
 def test_mean_curves_for_the_figure():
@@ -80,5 +80,5 @@ def test_everything_as_json():
     assert len(told["curves"]) == 24
     assert told["areas"][0]["conclusion"] == "sooner"
     empty = Faithfulness(())
-    assert empty.sentences == ()
+    assert empty.findings == ()
     assert empty.to_json()["areas"] == []

@@ -12,8 +12,9 @@ from attunet.data.orientation import oriented, reorientation
 from attunet.data.volume import Volume
 from attunet.explanation.scoring.case_maps import (
     CaseMaps,
+    MapGrid,
     case_scores,
-    fitted,
+    fit_maps,
     lenders_of,
     named_maps,
     other_case_scores,
@@ -48,8 +49,8 @@ def test_a_body_laid_over_itself_is_itself_however_stored(first, second):
     content = (slice(1, 5), slice(0, 3), slice(1, 3))
     one, other = stored(body, *first), stored(body, *second)
     target = box(body, *second, content)
-    place = other.affine, other.spatial_shape, target
-    np.testing.assert_array_equal(fitted(one, box(body, *first, content), place), other.array[:, *target])
+    grid = MapGrid(other.affine, other.spatial_shape, target)
+    np.testing.assert_array_equal(fit_maps(one, box(body, *first, content), grid), other.array[:, *target])
 
 
 @given(st.sampled_from(STORED), st.tuples(*[st.integers(1, 9)] * 3))
@@ -57,7 +58,7 @@ def test_a_map_is_stretched_over_the_other_box(how, shape):
     """A gradient from left to right stays one, whatever the size and the orientation of the other image."""
     ramp = np.linspace(0, 1, 40, dtype=np.float32)[None, :, None, None] * np.ones((1, 1, 6, 5), np.float32)
     target = stored(Volume(np.zeros((1, *shape), np.uint8), np.eye(4)), *how)
-    found = fitted(Volume(ramp, np.eye(4)), ALL, (target.affine, target.spatial_shape, ALL))
+    found = fit_maps(Volume(ramp, np.eye(4)), ALL, MapGrid(target.affine, target.spatial_shape, ALL))
     assert found.shape == (1, *target.spatial_shape)
     upright = stored(Volume(np.indices(shape)[:1].astype(np.float32), np.eye(4)), *how).array
     expected = ((upright + 0.5) / shape[0] * 40 - 0.5) / 39
@@ -101,8 +102,8 @@ def looked(name, array, organ, *, flip=False, folder=None):
         source = folder / f"{name}_level2.nii.gz"
         write_volume(volume, source)
     everything = tuple(slice(0, size) for size in organ.shape)
-    place = volume.affine, volume.spatial_shape, everything
-    return CaseMaps(name, place, {"level2": source}, lambda: Organs.of(masks, (1, 1, 1)))
+    grid = MapGrid(volume.affine, volume.spatial_shape, everything)
+    return CaseMaps(name, grid, {"level2": source}, lambda: Organs.of(masks, (1, 1, 1)))
 
 
 def blob(shape, start):
@@ -160,6 +161,6 @@ def test_a_single_case_or_one_without_organs_has_no_others():
     shape = (6, 6, 2)
     case = looked("a", np.ones((1, *shape), np.float32), blob(shape, 1))
     assert not list(other_case_scores([case]))
-    bare = CaseMaps("b", case.place, case.maps, lambda: None)
+    bare = CaseMaps("b", case.grid, case.maps, lambda: None)
     empty = looked("c", np.ones((1, *shape), np.float32), np.zeros(shape, bool))
     assert {row.case for row in other_case_scores([case, bare, empty])} == {"a"}

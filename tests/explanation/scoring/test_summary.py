@@ -59,21 +59,21 @@ def test_a_table_holds_the_nulls_beside_the_trained_gate(summary):
     (alone,) = summary.table("", "mean")
     assert alone.trained.cases == 10
     assert isnan(alone.nulls[OTHER_CASES].mean)
-    assert summary.sentence("level2", "pancreas").startswith("level2 looks at the pancreas: ")
+    assert summary.finding("level2", "pancreas").startswith("level2 looks at the pancreas: ")
 
 
 def test_without_nulls_nothing_is_compared():
     summary = AttentionSummary(tuple(rows(TRAINED)))
     (row,) = summary.table("pancreas")
     assert (row.nulls, row.differences) == ({}, {})
-    assert "not tested" in summary.sentence("level2", "pancreas")
+    assert "not tested" in summary.finding("level2", "pancreas")
 
 
 def test_json_has_every_number_and_no_nan(summary):
     told = json.loads(json.dumps(summary.to_json(), allow_nan=False))
     organ = told["gates"]["level2"]["labels"]["pancreas"]
     assert organ["conclusion"] == "looks at"
-    assert organ["sentence"] == summary.sentence("level2", "pancreas")
+    assert organ["finding"] == summary.finding("level2", "pancreas")
     assert list(organ["metrics"]) == list(METRICS)
     gap = summary.difference(SHUFFLED, "level2", "pancreas", "lift")
     assert organ["metrics"]["lift"]["trained - shuffled weights"]["mean"] == pytest.approx(gap.mean)

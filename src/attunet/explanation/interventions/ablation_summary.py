@@ -107,7 +107,7 @@ class Ablation:
         )
 
     @cached_property
-    def sentence(self) -> str:
+    def finding(self) -> str:
         """Which gates matter to the mean Dice of the labels, which do not, and of which it cannot be told.
 
         Judged by the replacement that changes least besides where a gate looks: the mean, or else the first that was
@@ -154,7 +154,7 @@ class Ablation:
             for effect in self.effects(label=label, metric=metric)
         ]
         return {
-            "sentence": self.sentence,
+            "finding": self.finding,
             "caveat": CAVEAT,
             "replacements": {name: REPLACEMENTS[name] for name in self.replacements},
             "effects": [effect.to_json() for effect in effects],

@@ -97,7 +97,7 @@ class Faithfulness:
         return {gate: curve for gate in every if (curve := self.mean_curve(gate, kind, label=label))}
 
     @cached_property
-    def sentences(self) -> tuple[str, ...]:
+    def findings(self) -> tuple[str, ...]:
         """One a gate: what its areas are against random blobs, and what that says."""
         return tuple(_sentence(*(self.areas(gate, kind) for kind in _KINDS)) for gate in self.gates)
 
@@ -105,7 +105,7 @@ class Faithfulness:
         """Sentences, caveat, the areas of each label and of all ("" as label), and every curve."""
         every = [(gate, kind, label) for gate in self.gates for kind in _KINDS for label in ("", *self.labels)]
         return {
-            "sentences": list(self.sentences),
+            "findings": list(self.findings),
             "caveat": CAVEAT,
             "areas": [self.areas(gate, kind, label=label).to_json() for gate, kind, label in every],
             "curves": [curve.to_json() for curve in self.curves],

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,19 +27,29 @@ __all__ = [
     "CaseMaps",
     "MapGrid",
     "case_scores",
-    "fitted",
+    "fit_maps",
     "lenders_of",
     "named_maps",
     "other_case_scores",
 ]
 
 
-MapGrid = tuple[Affine, tuple[int, int, int], Box]
-"""Where a case's maps lie: affine and shape of its image, and the content box in which attention is defined."""
+class MapGrid(NamedTuple):
+    """The grid of a case's maps.
+
+    Args:
+        affine: of the image.
+        shape: of the image, (I, J, K).
+        content: the box in which attention is defined.
+    """
+
+    affine: Affine
+    shape: tuple[int, int, int]
+    content: Box
 
 
 def named_maps(attention: Mapping[str, Volume]) -> dict[str, Volume]:
-    """Every map on its own, (1, I, J, K): a gate of one map as "level3", of two as "level3.1" and "level3.2"."""
+    """Split gates into single maps (1, I, J, K): a gate of one map is "level3", of two "level3.1" and "level3.2"."""
     named = {}
     for gate, volume in attention.items():
         for index, name in enumerate(attention_map_names(gate, volume.channels)):
@@ -49,10 +60,15 @@ def named_maps(attention: Mapping[str, Volume]) -> dict[str, Volume]:
 def case_scores(
     source: str, case: str, attention: Mapping[str, Volume], content: Box, organs: Organs | None
 ) -> tuple[AttentionScores, ...]:
-    """All numbers of one case: each map alone (label ""), then each map and organ.
+    """Score the maps of one case: each map alone (label ""), then each map and organ.
 
-    Args: what made the maps, one of `SOURCES`; by gate the volumes of a `Prediction`, and its content box; the organs
-        of the case within that box, None where it has no reference.
+    Args:
+        source: what made the maps, one of `SOURCES`.
+        case: name of the case.
+        attention: the maps by gate, as in `Prediction.attention`.
+        content: the box in which attention is defined.
+        organs: the organs of the case within that box; None where it has no reference.
+    Returns: a row for each map, and for each map and organ.
     Raises: GeometryError when the organs lie on another grid, DataError for coefficients outside [0, 1].
     """
     rows = []
@@ -64,63 +80,66 @@ def case_scores(
     return tuple(rows)
 
 
-def fitted(attention: Volume, content: Box, place: MapGrid) -> Floats:
-    """The maps of one case stretched over another's content box, as if it were the same body.
+def fit_maps(attention: Volume, content: Box, target: MapGrid) -> Floats:
+    """Stretch the maps of one case over another's content box, as if it were the same body.
 
     Both are brought to canonical axes, so that left lies on left and up on up however the images were stored; then the
     one box is resized to the other's shape, linearly, and turned as the other image is.
-    Args: maps (C, I, J, K) of the one case and its content box; where the other's maps lie.
+    Args:
+        attention: maps (C, I, J, K) of the one case.
+        content: its content box.
+        target: the grid of the other case's maps.
     Returns: (C, *shape of the other's content box).
     """
-    affine, shape, target = place
     upright, _, _ = canonical(attention.with_array(attention.array[:, *content]))
-    extent = tuple(len(range(*part.indices(size))) for part, size in zip(target, shape, strict=True))
-    # Only its axes are asked for, so the grid needs no memory.
-    grid, axes, flips = canonical(Volume(np.broadcast_to(np.uint8(0), (1, *extent)), affine))
+    extent = tuple(len(range(*part.indices(size))) for part, size in zip(target.content, target.shape, strict=True))
+    # Only the axes matter here, so the grid needs no memory.
+    grid, axes, flips = canonical(Volume(np.broadcast_to(np.uint8(0), (1, *extent)), target.affine))
     result = np.empty((attention.channels, *extent), np.float32)
     oriented(result, axes, flips)[:] = resize(upright.array, grid.spatial_shape, antialias=True)
     return result
 
 
 MAPS_PER_CASE = 3
-"""Of how many other cases each case gets the maps."""
+"""Number of other cases whose maps are laid over each case."""
 
 Scores = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
 class CaseMaps:
-    """A case whose maps lie on disk, or can be had by calling.
+    """The maps of a case, on disk or from a function, so that few are in memory at a time.
 
     Args:
         case: its name.
-        place: affine and shape of its image, and the content box of its prediction.
-        maps: by gate, the volume as in `Prediction.attention`: a file, or a function that gives it.
-        organs: gives the organs within the content box; None where the case has no reference.
+        grid: the grid of its maps.
+        maps: by gate, the volume as in `Prediction.attention`: a file, or a function that returns it.
+        organs: returns the organs within the content box; None where the case has no reference.
     """
 
     case: str
-    place: MapGrid
+    grid: MapGrid
     maps: Mapping[str, Path | Callable[[], Volume]]
     organs: Callable[[], Organs | None]
 
-    @property
-    def content(self) -> Box:
-        """The box in which its maps are defined."""
-        return self.place[2]
-
 
 def lenders_of(index: int, cases: int, count: int = MAPS_PER_CASE) -> tuple[int, ...]:
-    """Which other cases lend their maps to the case at `index`: always the same, and each case lends equally often.
+    """Choose the other cases whose maps are laid over a case; each case lends its maps equally often.
 
-    They are spread over the list, for neighbours in it are often images of one patient.
+    They are spread over the list, because neighbours in it are often images of one patient.
+
+    Args:
+        index: of the case that gets the maps.
+        cases: number of cases.
+        count: number of other cases to choose.
+    Returns: indices of the other cases, always the same for the same arguments.
     """
     steps = sorted({cases * part // (count + 1) for part in range(1, count + 1)} - {0})
     return tuple((index + step) % cases for step in steps)
 
 
 def other_case_scores(cases: Sequence[CaseMaps], count: int = MAPS_PER_CASE) -> Iterator[AttentionScores]:
-    """Score every case's organs by the maps of others, the scores averaged over those; nothing for a single case.
+    """Score every case's organs with the maps of other cases, averaged over those; nothing for a single case.
 
     One volume of maps and the organs of one case are in memory at a time.
     Raises: FormatError when a file cannot be read; GeometryError and DataError as `score_map`.
@@ -131,20 +150,20 @@ def other_case_scores(cases: Sequence[CaseMaps], count: int = MAPS_PER_CASE) -> 
         if organs is None or not any(organs.organs.values()):
             continue
         for gate in case.maps:
-            lent = [_lent(lender, gate, case.place, organs) for lender in lenders if gate in lender.maps]
-            for name in lent[0] if lent else ():
+            borrowed = [_borrowed_scores(lender, gate, case.grid, organs) for lender in lenders if gate in lender.maps]
+            for name in borrowed[0] if borrowed else ():
                 for label in organs.organs:
                     yield AttentionScores(
-                        OTHER_CASES, name, label, case.case, _mean([scores[name][label] for scores in lent])
+                        OTHER_CASES, name, label, case.case, _mean([scores[name][label] for scores in borrowed])
                     )
 
 
-def _lent(lender: CaseMaps, gate: str, place: MapGrid, organs: Organs) -> dict[str, Scores]:
+def _borrowed_scores(lender: CaseMaps, gate: str, target: MapGrid, organs: Organs) -> dict[str, Scores]:
     """By map of the gate and label, the scores of one other case's maps."""
     source = lender.maps[gate]
     volume = read_volume(source) if isinstance(source, Path) else source()
-    onto = Volume(fitted(volume, lender.content, place), np.eye(4))
-    return {name: score_organs(each.array[0], organs) for name, each in named_maps({gate: onto}).items()}
+    fitted = Volume(fit_maps(volume, lender.grid.content, target), np.eye(4))
+    return {name: score_organs(each.array[0], organs) for name, each in named_maps({gate: fitted}).items()}
 
 
 def _mean(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -22,19 +22,22 @@ __all__ = [
     "Estimate",
     "NullComparison",
     "conclusion",
+    "describe",
     "estimate",
-    "sentence",
 ]
 
 
 MIN_CASES_FOR_CLAIM = 5
-"""Of fewer cases a bootstrap says too much: three changes of nothing have one sign in one data set of four."""
+"""With fewer cases a bootstrap claims too much: three random changes have one sign in one data set of four."""
 
 
 class Estimate(NamedTuple):
-    """Mean of the labels' means, the cases that count, and the 95 % bootstrap interval, whole cases drawn.
+    """A mean over cases and labels with its 95% bootstrap interval; whole cases are resampled.
 
-    All numbers are nan when no case counts; the interval is, too, for fewer than two.
+    Args:
+        mean: mean of the labels' means; nan when no case counts.
+        low, high: ends of the interval; nan for fewer than two cases.
+        cases: number of cases that count.
     """
 
     mean: float
@@ -44,15 +47,15 @@ class Estimate(NamedTuple):
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the interval lies on one side of 0; never for fewer than `FEWEST_CASES`."""
+        """Whether the interval lies on one side of 0; never for fewer than `MIN_CASES_FOR_CLAIM`."""
         return self.cases >= MIN_CASES_FOR_CLAIM and (self.low > 0 or self.high < 0)
 
     def within(self, bound: float) -> bool:
-        """Whether the interval lies between -bound and bound; never for fewer than `FEWEST_CASES`."""
+        """Whether the interval lies between -bound and bound; never for fewer than `MIN_CASES_FOR_CLAIM`."""
         return self.cases >= MIN_CASES_FOR_CLAIM and self.low > -bound and self.high < bound
 
     def to_json(self) -> dict[str, Any]:
-        """The numbers by name; nan is None."""
+        """The numbers by name; nan becomes None."""
         return {"mean": plain(self.mean), "low": plain(self.low), "high": plain(self.high), "cases": self.cases}
 
     def __str__(self) -> str:
@@ -61,7 +64,7 @@ class Estimate(NamedTuple):
 
 
 def estimate(values: Mapping[tuple[str, str], float]) -> Estimate:
-    """The estimate of what was measured by (case, label); a nan does not count."""
+    """The estimate from values by (case, label); a nan does not count."""
     known = {key: value for key, value in values.items() if not isnan(value)}
     if not known:
         return Estimate(nan, nan, nan, 0)
@@ -78,13 +81,13 @@ SHUFFLED = "shuffled weights"
 OTHER_CASES = "other cases"
 
 NULLS: Mapping[str, str] = {SHUFFLED: "shuffled weights", OTHER_CASES: "other cases' maps"}
-"""What a trained gate has to beat, and how a sentence calls it."""
+"""Null maps that a trained gate has to beat, and their names in a sentence."""
 
 MIN_CASES = 6
-"""From fewer nothing is claimed: even five that all agree do so by chance in more than 5 of 100 (2 / 2**5)."""
+"""With fewer cases nothing is claimed: five cases agree by chance in more than 5 of 100 (2 / 2**5)."""
 
 NEGLIGIBLE, SLIGHT = 1.05, 1.25
-"""Lifts this close to 1, up or down, are nothing to speak of, or hardly anything, however sure they are."""
+"""Lifts within these factors of 1 are negligible, or slight, however narrow their interval."""
 
 Conclusion = Literal[
     "absent", "too few cases", "unknown", "nowhere", "not beyond a null", "untested", "hardly", "looks at", "looks away"
@@ -93,11 +96,14 @@ Conclusion = Literal[
 
 @dataclass(frozen=True)
 class NullComparison:
-    """One metric of one gate and label: the trained gate beside its nulls.
+    """One metric of one gate and label: the trained gate beside its null maps.
 
     Args:
+        gate: name of the map.
+        label: name of the organ; "" for the map alone.
+        metric: a key of `METRICS`, or of `MAP_METRICS` for the map alone.
         trained: mean over the cases that count, and its interval.
-        nulls: by source (a key of `NULLS`) the same of what was measured.
+        nulls: the same by source, a key of `NULLS`, of those that were measured.
         differences: by source, trained - null in the cases that both have, and its interval.
     """
 
@@ -109,56 +115,56 @@ class NullComparison:
     differences: Mapping[str, Estimate]
 
     def to_json(self) -> dict[str, Any]:
-        """Means, intervals and numbers of cases by source; nan is None."""
-        beside = {source: found.to_json() for source, found in self.nulls.items()}
-        minus = {f"{TRAINED} - {source}": found.to_json() for source, found in self.differences.items()}
-        return {TRAINED: self.trained.to_json(), **beside, **minus}
+        """Means, intervals and numbers of cases by source; nan becomes None."""
+        nulls = {source: value.to_json() for source, value in self.nulls.items()}
+        minus = {f"{TRAINED} - {source}": value.to_json() for source, value in self.differences.items()}
+        return {TRAINED: self.trained.to_json(), **nulls, **minus}
 
 
 def conclusion(lift: NullComparison) -> Conclusion:
-    """The claim that the lift of a gate and label bears.
+    """The conclusion that the lift of a gate and label supports.
 
-    "absent": no case shows the label. "too few cases": fewer than `LEAST_CASES`. "nowhere": the interval holds chance,
-    1, and nothing far from it, or is all but 1. "unknown": it holds 1 and much else. "not beyond a null": chance is
-    excluded, but the difference to a null does not exclude 0. "untested": a null was not measured in enough cases. Else
-    "looks at", "looks away", or "hardly", for an interval that stays close to 1.
+    "absent": no case shows the label. "too few cases": fewer than `MIN_CASES`. "nowhere": the interval contains 1,
+    which is chance, and only values close to it, or is negligibly different from 1. "unknown": it contains 1 and values
+    far from it. "not beyond a null": chance is excluded, but the difference from a null does not exclude 0. "untested":
+    a null was not measured in enough cases. Otherwise "looks at", "looks away", or "hardly" (interval close to 1).
     """
-    found = lift.trained
-    if not found.cases:
+    trained = lift.trained
+    if not trained.cases:
         return "absent"
-    if found.cases < MIN_CASES:
+    if trained.cases < MIN_CASES:
         return "too few cases"
-    holds_chance = found.low <= 1 <= found.high
-    if _within(found, SLIGHT if holds_chance else NEGLIGIBLE):
+    contains_chance = trained.low <= 1 <= trained.high
+    if _within(trained, SLIGHT if contains_chance else NEGLIGIBLE):
         return "nowhere"
-    if holds_chance:
+    if contains_chance:
         return "unknown"
     if _unbeaten(lift):
         return "not beyond a null"
     if _untested(lift):
         return "untested"
-    if _within(found, SLIGHT):
+    if _within(trained, SLIGHT):
         return "hardly"
-    return "looks at" if found.mean > 1 else "looks away"
+    return "looks at" if trained.mean > 1 else "looks away"
 
 
-def sentence(lift: NullComparison) -> str:
-    """That verdict in plain words with its numbers, without a full stop."""
-    what, gate, organ = conclusion(lift), lift.gate, _organ(lift.label)
-    if what == "absent":
+def describe(lift: NullComparison) -> str:
+    """The conclusion in plain words with its numbers, without a full stop."""
+    kind, gate, organ = conclusion(lift), lift.gate, _organ(lift.label)
+    if kind == "absent":
         return f"{gate}: no case shows {organ}"
     more, times = _direction(lift), _times(lift.trained.mean)
     amount = f"{times} times as much as chance {_interval(lift.trained)}"
     put = f"{gate} puts {times} times as much attention on {organ} as chance"
     ending = _ending(lift, list(lift.nulls))
-    match what:
+    match kind:
         case "too few cases":
             counted = f"{lift.trained.cases} case{'s' if lift.trained.cases > 1 else ''}"
-            return f"{put} in {counted}, too few to tell where it looks{ending}"
+            return f"{put} in {counted}, too few to say where it looks{ending}"
         case "unknown":
-            return f"whether {gate} looks at {organ}, {lift.trained.cases} cases cannot tell: {amount}{ending}"
+            return f"{lift.trained.cases} cases do not show whether {gate} looks at {organ}: {amount}{ending}"
         case "nowhere":
-            return f"{gate} looks nowhere in particular with respect to {organ}: {amount}{ending}"
+            return f"{gate} puts no particular attention on {organ}: {amount}{ending}"
         case "not beyond a null":
             lost = _unbeaten(lift)
             named = " and ".join(f"{NULLS[source]} ({_times(lift.nulls[source].mean)})" for source in lost)
@@ -168,13 +174,13 @@ def sentence(lift: NullComparison) -> str:
             named = " and ".join(NULLS[source] for source in _untested(lift))
             return f"{put} {_interval(lift.trained)}, not tested against {named}{ending}"
         case "hardly":
-            return f"{gate} looks hardly {more} at {organ} than elsewhere: {amount}{ending}"
+            return f"{gate} looks only slightly {more} at {organ} than elsewhere: {amount}{ending}"
         case _:
-            return f"{gate} {what} {'from ' if what == 'looks away' else ''}{organ}: {amount}{ending}"
+            return f"{gate} {kind} {'from ' if kind == 'looks away' else ''}{organ}: {amount}{ending}"
 
 
-def _within(found: Estimate, factor: float) -> bool:
-    return 1 / factor < found.low and found.high < factor
+def _within(value: Estimate, factor: float) -> bool:
+    return 1 / factor < value.low and value.high < factor
 
 
 def _direction(lift: NullComparison) -> str:
@@ -182,17 +188,17 @@ def _direction(lift: NullComparison) -> str:
 
 
 def _untested(lift: NullComparison) -> list[str]:
-    return [source for source in NULLS if source not in lift.differences or _few(lift.differences[source])]
+    return [source for source in NULLS if source not in lift.differences or _too_few(lift.differences[source])]
 
 
 def _unbeaten(lift: NullComparison) -> list[str]:
     """The nulls that were measured, and from which the trained gate does not differ in its own direction."""
-    found = {source: gap for source, gap in lift.differences.items() if not _few(gap)}
+    measured = {source: gap for source, gap in lift.differences.items() if not _too_few(gap)}
     more = lift.trained.mean > 1
-    return [source for source, gap in found.items() if not (gap.low > 0 if more else gap.high < 0)]
+    return [source for source, gap in measured.items() if not (gap.low > 0 if more else gap.high < 0)]
 
 
-def _few(gap: Estimate) -> bool:
+def _too_few(gap: Estimate) -> bool:
     return gap.cases < MIN_CASES
 
 
@@ -202,8 +208,8 @@ def _ending(lift: NullComparison, sources: Sequence[str]) -> str:
     return f"; {parts}" if parts else ""
 
 
-def _interval(found: Estimate) -> str:
-    return f"({_times(found.low)} to {_times(found.high)})"
+def _interval(value: Estimate) -> str:
+    return f"({_times(value.low)} to {_times(value.high)})"
 
 
 def _times(value: float) -> str:

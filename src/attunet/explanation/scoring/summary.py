@@ -17,8 +17,8 @@ from attunet.explanation.scoring.conclusions import (
     Estimate,
     NullComparison,
     conclusion,
+    describe,
     estimate,
-    sentence,
 )
 from attunet.explanation.scoring.scores import CHANCE, MAP_METRICS, METRICS
 
@@ -29,10 +29,10 @@ SOURCES = (TRAINED, *NULLS)
 RULES: Mapping[str, str] = {
     "absent": "A label that is absent from a case, or fills it, has no scores there and does not count in the means.",
     TRAINED: "The maps of the model.",
-    SHUFFLED: "The maps of the same network, the weights of every layer permuted: what its architecture looks at.",
-    OTHER_CASES: "The maps of up to three other cases, stretched over this one: what the usual place is worth.",
-    "interval": "95 % percentile bootstrap of the mean: cases drawn with replacement, 2000 times, seed 0.",
-    "difference": "Trained minus null, case by case. Nothing is corrected for the number of gates, labels and metrics.",
+    SHUFFLED: "The maps of the same network with permuted weights in every layer: what the architecture looks at.",
+    OTHER_CASES: "The maps of up to three other cases, stretched over this one: what the usual position explains.",
+    "interval": "95% percentile bootstrap of the mean: cases resampled with replacement, 2000 times, seed 0.",
+    "difference": "Trained minus null, case by case. No correction for the number of gates, labels and metrics.",
 }
 
 
@@ -40,8 +40,12 @@ RULES: Mapping[str, str] = {
 class AttentionScores:
     """The numbers of one map in one case.
 
-    Args: source, one of `SOURCES`; gate as `named_maps` calls its maps; label, "" for the map alone; case; the values
-        by the keys of `METRICS`, or of `MAP_METRICS` for the map alone.
+    Args:
+        source: what made the map, one of `SOURCES`.
+        gate: name of the map, as in `named_maps`.
+        label: name of the organ; "" for the map alone.
+        case: name of the case.
+        values: by the keys of `METRICS`, or of `MAP_METRICS` for the map alone.
     """
 
     source: str
@@ -51,7 +55,7 @@ class AttentionScores:
     values: Mapping[str, float]
 
     def to_json(self) -> dict[str, Any]:
-        """The fields by name; nan is None."""
+        """The fields by name; nan becomes None."""
         values = {metric: plain(value) for metric, value in self.values.items()}
         return {"source": self.source, "gate": self.gate, "label": self.label, "case": self.case, "values": values}
 
@@ -64,7 +68,7 @@ class AttentionSummary:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """What was measured, the trained model first."""
+        """What made the maps, the trained model first."""
         return tuple(source for source in SOURCES if any(row.source == source for row in self.scores))
 
     @property
@@ -83,31 +87,39 @@ class AttentionSummary:
         return _unique(row.case for row in self.scores)
 
     def values(self, source: str, gate: str, label: str, metric: str) -> dict[str, float]:
-        """Case to value, of the cases that count; label "" for a metric of the map alone."""
-        found = self._by_case.get((source, gate, label), {})
-        known = {case: values.get(metric, nan) for case, values in found.items()}
+        """See `estimate`: the values by case, of the cases that count."""
+        rows = self._by_case.get((source, gate, label), {})
+        known = {case: values.get(metric, nan) for case, values in rows.items()}
         return {case: value for case, value in known.items() if not isnan(value)}
 
     def estimate(self, source: str, gate: str, label: str, metric: str) -> Estimate:
-        """Mean over the cases that count, and its bootstrap interval."""
+        """Mean of a metric over the cases that count, with its bootstrap interval.
+
+        Args:
+            source: what made the maps, one of `SOURCES`.
+            gate: name of the map.
+            label: name of the organ; "" for a metric of the map alone.
+            metric: a key of `METRICS`, or of `MAP_METRICS` for the map alone.
+        Returns: the estimate; its numbers are nan when no case counts.
+        """
         return _estimate(self.values(source, gate, label, metric))
 
     def mean(self, source: str, gate: str, label: str, metric: str) -> float:
-        """Mean over the cases that count; nan when there is none."""
+        """See `estimate`: the mean alone."""
         return self.estimate(source, gate, label, metric).mean
 
     def interval(self, source: str, gate: str, label: str, metric: str) -> tuple[float, float]:
-        """95 % bootstrap confidence interval of `mean`; nan for fewer than two cases that count."""
-        found = self.estimate(source, gate, label, metric)
-        return found.low, found.high
+        """See `estimate`: the interval alone; nan for fewer than two cases that count."""
+        result = self.estimate(source, gate, label, metric)
+        return result.low, result.high
 
     def difference(self, null: str, gate: str, label: str, metric: str) -> Estimate:
-        """Trained minus null in the cases in which both count: mean and bootstrap interval."""
+        """See `estimate`: of trained minus `null`, a key of `NULLS`, in the cases in which both count."""
         ours, theirs = (self.values(source, gate, label, metric) for source in (TRAINED, null))
         return _estimate({case: ours[case] - theirs[case] for case in ours if case in theirs})
 
     def comparison(self, gate: str, label: str, metric: str = "lift") -> NullComparison:
-        """A metric of the trained gate beside the nulls that were measured."""
+        """See `estimate`: of the trained gate, beside the nulls that were measured."""
         nulls = [source for source in self.sources if source != TRAINED]
         return NullComparison(
             gate,
@@ -122,9 +134,9 @@ class AttentionSummary:
         """A row for every gate; label "" and a key of `MAP_METRICS` for the maps alone."""
         return tuple(self.comparison(gate, label, metric) for gate in self.gates)
 
-    def sentence(self, gate: str, label: str) -> str:
-        """What the cases bear out of where a gate looks, by its lift, in plain words."""
-        return sentence(self.comparison(gate, label))
+    def finding(self, gate: str, label: str) -> str:
+        """What the lift of a gate says about where it looks, in plain words."""
+        return describe(self.comparison(gate, label))
 
     def to_json(self) -> dict[str, Any]:
         """Every number: by gate the maps alone and each label with its nulls, and the values case by case."""
@@ -138,15 +150,18 @@ class AttentionSummary:
         }
 
     def _gate_to_json(self, gate: str) -> dict[str, Any]:
-        found = {
+        labels = {
             label: {
                 "conclusion": conclusion(self.comparison(gate, label)),
-                "sentence": self.sentence(gate, label),
+                "finding": self.finding(gate, label),
                 "metrics": {metric: self.comparison(gate, label, metric).to_json() for metric in METRICS},
             }
             for label in self.labels
         }
-        return {"map": {metric: self.comparison(gate, "", metric).to_json() for metric in MAP_METRICS}, "labels": found}
+        return {
+            "map": {metric: self.comparison(gate, "", metric).to_json() for metric in MAP_METRICS},
+            "labels": labels,
+        }
 
     @cached_property
     def _by_case(self) -> dict[tuple[str, str, str], dict[str, Mapping[str, float]]]:
