@@ -1,9 +1,13 @@
-"""Write the reference pages of the settings from their fields: python docs/reference/generate.py"""
+"""Write the settings pages, and the tables of layouts and formats: python docs/reference/generate.py"""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from attunet.config import NetworkConfig, Normalization, Plan, Preprocessing, Refinement, Settings, TrainingConfig
+from attunet.data.formats import FORMATS
+from attunet.data.layouts import LAYOUTS
 
 PAGES: dict[str, tuple[str, str, type[Settings]]] = {
     "training.md": (
@@ -49,8 +53,39 @@ def _choices(annotation: Any) -> list[str]:
     return [*inner, "null"] if inner and type(None) in get_args(annotation) else inner
 
 
+def with_tables(text: str) -> str:
+    """The page of data sets with the tables of layouts and formats as they are now."""
+    layouts = [(f"{layout.title} (`{layout.name}`)", f"{layout.recognised_by}. {layout.details}") for layout in LAYOUTS]
+    formats = [
+        (
+            entry.name,
+            ", ".join(f"`{suffix}`" for suffix in entry.suffixes),
+            entry.holds,
+            "yes" if entry.geometry else "no",
+            "yes" if entry.lossless else "no: masks are written as PNG",
+        )
+        for entry in FORMATS
+    ]
+    text = _replaced(text, "layouts", _table(("layout", "recognised by"), layouts))
+    return _replaced(
+        text, "formats", _table(("format", "suffixes", "images", "spacing and position", "lossless"), formats)
+    )
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _replaced(text: str, name: str, table: str) -> str:
+    begin, end = f"<!-- generated: {name} -->", "<!-- end -->"
+    return re.sub(f"{begin}.*?{end}", lambda _match: f"{begin}\n{table}\n{end}", text, count=1, flags=re.DOTALL)
+
+
 def main() -> None:
     """Write every page beside this file."""
+    datasets = Path(__file__).parent / "datasets.md"
+    datasets.write_text(with_tables(datasets.read_text(encoding="utf-8")), encoding="utf-8")
     for name, contents in PAGES.items():
         (Path(__file__).parent / name).write_text(page(*contents), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""The reference pages say what the settings say."""
+"""The reference pages say what the settings and the tables of layouts and formats say."""
 
 import importlib.util
 
@@ -11,3 +11,9 @@ def test_reference_pages_are_up_to_date(project):
     for name, contents in generate.PAGES.items():
         written = (folder / name).read_text(encoding="utf-8")
         assert written == generate.page(*contents), f"run python docs/reference/generate.py: {name} is out of date"
+    datasets = (folder / "datasets.md").read_text(encoding="utf-8")
+    assert datasets == generate.with_tables(datasets), (
+        "run python docs/reference/generate.py: datasets.md is out of date"
+    )
+    for suffix in (".nii.gz", ".npy"):
+        assert f"`{suffix}`" in datasets
