@@ -19,8 +19,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from attunet.config import Plan, TrainingConfig
 from attunet.data.cases import read_dataset
-from attunet.planning.budget import Dials
 from attunet.planning.fingerprint import fingerprint
+from attunet.planning.options import PlanOptions
 from attunet.planning.planner import make_plan
 from attunet.training.module import TrainingModule
 from attunet.training.patches.dataset import patch_loader
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--operations", action="store_true")
     given = parser.parse_args()
     source = read_dataset(given.dataset)
-    plan = make_plan(fingerprint(source), Dials(size=given.size))
+    plan = make_plan(fingerprint(source), PlanOptions(size=given.size))
     cases = list(store_cases(source.labelled, plan, default_store()).values())
     watch = Stopwatch()
     run = steps(plan, TrainingConfig(steps_per_epoch=given.steps + WARM_UP, workers=given.workers), cases, watch)

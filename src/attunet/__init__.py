@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from attunet.inference.prediction import Prediction, PredictOptions
     from attunet.inference.segmenter import Segmenter
     from attunet.nn.network import AttentionUNet
+    from attunet.planning.options import PlanOptions
+    from attunet.planning.plan_dataset import plan_dataset
     from attunet.training.fit import fit
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "AttunetError",
     "CaseResult",
     "ExplainOptions",
+    "PlanOptions",
     "PredictOptions",
     "Prediction",
     "Segmenter",
@@ -33,6 +36,7 @@ __all__ = [
     "evaluate",
     "explain",
     "fit",
+    "plan_dataset",
     "predict_cases",
     "read_dataset",
     "read_volume",
@@ -44,6 +48,7 @@ _HOMES = {
     "AttunetError": "attunet.errors",
     "CaseResult": "attunet.inference.batch",
     "ExplainOptions": "attunet.explanation.explain",
+    "PlanOptions": "attunet.planning.options",
     "PredictOptions": "attunet.inference.prediction",
     "Prediction": "attunet.inference.prediction",
     "Segmenter": "attunet.inference.segmenter",
@@ -51,6 +56,7 @@ _HOMES = {
     "evaluate": "attunet.evaluation.evaluate",
     "explain": "attunet.explanation.explain",
     "fit": "attunet.training.fit",
+    "plan_dataset": "attunet.planning.plan_dataset",
     "predict_cases": "attunet.inference.batch",
     "read_dataset": "attunet.data.cases",
     "read_volume": "attunet.data.formats",

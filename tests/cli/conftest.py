@@ -7,14 +7,14 @@ import typer
 from typer.testing import CliRunner
 
 from attunet.cli import console
-from attunet.planning.memory import Measured
-from attunet.training import dry_step
+from attunet.planning import memory
+from attunet.planning.memory import MemoryUse
 
 
 @pytest.fixture(autouse=True)
 def _no_dry_step(monkeypatch):
     """Plans are made without the seconds that a dry step in another process takes."""
-    monkeypatch.setattr(dry_step, "measure_step", lambda _plan, _device: Measured(0.5, 1.0))
+    monkeypatch.setattr(memory, "measure_step", lambda _plan, _device: MemoryUse(0.5, 1.0))
 
 
 @pytest.fixture(scope="session")

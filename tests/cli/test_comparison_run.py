@@ -14,7 +14,7 @@ from attunet.config import Plan, load_settings
 from attunet.data.cases import read_dataset
 from attunet.errors import ConfigError, DatasetError
 from attunet.evaluation.summary import summarize
-from attunet.planning.budget import Dials
+from attunet.planning.options import PlanOptions
 from attunet.training import fit as fit_module
 from attunet.training.run_folder import FoldPaths
 
@@ -29,7 +29,7 @@ def ask(write_blobs, tiny_config, tiny_plan, tmp_path):
         request = Request(read_dataset(data), names, config, tmp_path / "out", fold, "cpu", "fail", tmp_path / "store")
         written = tmp_path / "plan.json"
         written.write_text((plan or tiny_plan()).model_dump_json())
-        train_variants(request, written, Dials(), None)
+        train_variants(request, written, PlanOptions(), None)
 
     return run
 

@@ -10,8 +10,8 @@ import pytest
 from attunet.cli.plan import plan
 from attunet.config import Plan, load_settings
 from attunet.errors import ConfigError, DatasetError, LabelError
-from attunet.planning.memory import Measured
-from attunet.training import dry_step
+from attunet.planning import memory
+from attunet.planning.memory import MemoryUse
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def test_every_decision_is_shown_with_its_reason(dataset, invoke):
     assert shown.stderr == ""
 
 
-def test_the_memory_is_measured_and_other_dials_shown(dataset, invoke):
+def test_the_memory_is_measured_and_other_options_shown(dataset, invoke):
     shown = " ".join(invoke(plan, dataset, "--size", "small", "--memory", "8GB").stdout.split())
     assert "a dry step took 0.5 GB of the 8.0 GB allowed (--memory)" in shown
     assert "What another option would give" in shown
@@ -42,9 +42,9 @@ def test_without_torch_the_memory_is_estimated(dataset, invoke, monkeypatch):
 
 def test_a_plan_that_does_not_fit_is_made_smaller(dataset, invoke, monkeypatch):
     def scale(tried, _device):
-        return Measured(0.5 + tried.batch_size, 1.0)
+        return MemoryUse(0.5 + tried.batch_size, 1.0)
 
-    monkeypatch.setattr(dry_step, "measure_step", scale)
+    monkeypatch.setattr(memory, "measure_step", scale)
     usual = json.loads(invoke(plan, dataset, "--size", "small", "--json").stdout)["batch_size"]
     fitted = json.loads(invoke(plan, dataset, "--size", "small", "--memory", f"{usual}GB", "--json").stdout)
     assert fitted["batch_size"] < usual

@@ -21,7 +21,8 @@ from attunet.data.formats import read_label, write_volume
 from attunet.data.volume import Volume
 from attunet.errors import AttunetError, ConfigError, DatasetError
 from attunet.inference.segmenter import Segmenter
-from attunet.planning import budget, planner
+from attunet.planning import planner
+from attunet.planning.options import Budget
 from attunet.training.run_folder import FoldPaths
 
 ATTUNET = [sys.executable, "-c", "import sys; from attunet.cli import main; sys.argv[0] = 'attunet'; main()"]
@@ -51,8 +52,8 @@ def go(invoke, recipe, tmp_path):
 
 @pytest.fixture
 def smallest(monkeypatch):
-    """A size of the dial that trains in seconds, for plans made by the planner."""
-    tiny = budget.Budget({2: 16 * 16, 3: 16**3}, {2: 2, 3: 1}, 2_500_000, (4, 8, 16))
+    """A size that trains in seconds, for plans made by the planner."""
+    tiny = Budget(voxels={2: 16 * 16, 3: 16**3}, batch={2: 2, 3: 1}, volume_voxels=2_500_000, channels=(4, 8, 16))
     monkeypatch.setitem(planner.BUDGETS, "small", tiny)
     return ("--size", "small")
 

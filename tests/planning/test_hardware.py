@@ -1,4 +1,4 @@
-"""The default of the size dial, from what the machine says of itself."""
+"""The default size, from what the machine says of itself."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from math import prod
 
 import pytest
@@ -10,9 +11,9 @@ from hypothesis import strategies as st
 
 from attunet.errors import ConfigError
 from attunet.networks import default_network
-from attunet.planning.budget import BUDGETS, Dials
 from attunet.planning.hardware import MemoryLimit
-from attunet.planning.memory import Measured, activations_gb, estimate_gb, fit_memory
+from attunet.planning.memory import MemoryUse, activations_gb, estimate_gb, fit_memory, measure_step
+from attunet.planning.options import BUDGETS, PlanOptions
 from attunet.planning.planner import make_plan
 
 
@@ -33,7 +34,7 @@ def planner(make_fingerprint):
 
     def plan(voxels):
         plan.asked.append(voxels)
-        return make_plan(facts, Dials(size="base"), voxels)
+        return make_plan(facts, PlanOptions(size="base"), voxels)
 
     plan.asked = []
     facts = make_fingerprint((160, 160, 100))
@@ -42,7 +43,7 @@ def planner(make_fingerprint):
 
 def scale(plan):
     """A dry step that takes 1 GB and a microgram a voxel, 0.6 of it with checkpointing."""
-    return Measured(1.0 + (0.6 if plan.checkpointing else 1.0) * plan.at_once * prod(plan.patch_size) / 1e6, 1.0)
+    return MemoryUse(1.0 + (0.6 if plan.checkpointing else 1.0) * plan.at_once * prod(plan.patch_size) / 1e6, 1.0)
 
 
 def limit(gb, device="cpu"):
@@ -77,8 +78,8 @@ def test_what_fits_is_left_as_it_is(planner):
 
 def test_the_batch_gives_way_first(make_fingerprint):
     facts = make_fingerprint((48, 48, 48))
-    whole = make_plan(facts, Dials(size="base"))
-    plan = fit_memory(lambda voxels: make_plan(facts, Dials(size="base"), voxels), limit(1.5), scale)
+    whole = make_plan(facts, PlanOptions(size="base"))
+    plan = fit_memory(lambda voxels: make_plan(facts, PlanOptions(size="base"), voxels), limit(1.5), scale)
     assert 2 <= plan.batch_size < whole.batch_size
     assert plan.patch_size == whole.patch_size
     assert scale(plan).gb <= 1.5
@@ -110,7 +111,7 @@ def test_a_small_patch_of_a_large_size_gives_way_at_once(make_fingerprint):
 
     def planner(voxels):
         asked.append(voxels)
-        return make_plan(facts, Dials(size="large"), voxels)
+        return make_plan(facts, PlanOptions(size="large"), voxels)
 
     assert scale(fit_memory(planner, limit(1.1), scale)).gb <= 1.1
     assert all(asked[1:])
@@ -120,9 +121,9 @@ def test_a_small_patch_of_a_large_size_gives_way_at_once(make_fingerprint):
 @given(size=st.sampled_from(list(BUDGETS)), gb=st.floats(0.5, 40), device=st.sampled_from(["cpu", "cuda"]))
 def test_whatever_the_limit_it_is_kept_or_refused(size, gb, device, make_fingerprint):
     facts = make_fingerprint((300, 280, 120), (0.8, 0.8, 2.5), classes=4)
-    whole = make_plan(facts, Dials(size=size))
+    whole = make_plan(facts, PlanOptions(size=size))
     fitting = MemoryLimit(gb, device, "said so")
-    plan = fitted_or_none(lambda voxels: make_plan(facts, Dials(size=size), voxels), fitting)
+    plan = fitted_or_none(lambda voxels: make_plan(facts, PlanOptions(size=size), voxels), fitting)
     if plan is None:
         patch = tuple(max(1, size // 3) for size in whole.patch_size)
         assert estimate_gb(whole.model_copy(update={"patch_size": patch, "batch_size": 2}), device) > gb
@@ -147,7 +148,7 @@ def test_a_step_that_ran_out_of_memory_is_not_the_end(planner):
     whole = planner(None)
 
     def short(plan):
-        return scale(plan) if prod(plan.patch_size) < 0.6 * prod(whole.patch_size) else Measured(float("inf"), 1.0)
+        return scale(plan) if prod(plan.patch_size) < 0.6 * prod(whole.patch_size) else MemoryUse(float("inf"), 1.0)
 
     assert prod(fit_memory(planner, limit(16), short).patch_size) < 0.6 * prod(whole.patch_size)
 
@@ -157,7 +158,7 @@ def test_a_step_that_could_not_fit_is_not_tried(planner):
 
     def careful(plan):
         tried.append(estimate_gb(plan))
-        return Measured(tried[-1], 0.25)
+        return MemoryUse(tried[-1], 0.25)
 
     plan = fit_memory(planner, limit(2.0), careful)
     assert max(tried) <= 3.0
@@ -170,3 +171,41 @@ def test_the_batch_grows_where_memory_is_left(planner):
     assert plan.batch_size == 2 * whole
     assert f"then changed from {whole} as memory is left" in plan.reasons["batch_size"]
     assert fit_memory(planner, limit(4.0, "cuda"), scale, growth=2.0).batch_size == whole
+
+
+def child(code):
+    """A command whose process runs this code in place of the step; it ignores the plan it is sent."""
+    return [sys.executable, "-c", f"import os, signal, sys\nsys.stdin.read()\n{code}"]
+
+
+def test_a_step_is_really_run(tiny_plan):
+    measured = measure_step(tiny_plan(), "cpu")
+    assert measured.share == 1.0
+    assert 0.2 < measured.gb < 2.0
+
+
+def test_what_the_process_reports_is_passed_on(tiny_plan):
+    code = """print('some library warns')\nprint('{"gb": 1.5, "share": 0.25}')"""
+    assert measure_step(tiny_plan(), "cpu", child(code)) == (1.5, 0.25)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "os.kill(os.getpid(), signal.SIGKILL)",
+        "sys.exit('torch.OutOfMemoryError: CUDA out of memory')",
+        """sys.exit("DefaultCPUAllocator: can't allocate memory")""",
+    ],
+)
+def test_running_out_of_memory_is_infinite(code, tiny_plan):
+    assert measure_step(tiny_plan(), "cuda", child(code)).gb == float("inf")
+
+
+@pytest.mark.parametrize("code", ["sys.exit('ImportError: no torch')", "sys.exit(print('nonsense'))"])
+def test_what_cannot_be_run_is_estimated(code, tiny_plan):
+    plan = tiny_plan()
+    assert measure_step(plan, "cpu", child(code)) == (estimate_gb(plan), 0.0)
+
+
+def test_a_step_that_never_ends_is_estimated(tiny_plan):
+    assert measure_step(tiny_plan(), "cpu", child("signal.pause()"), time_limit=0.5).share == 0.0

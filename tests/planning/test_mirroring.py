@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attunet.planning.label_positions import label_orders
 from attunet.planning.mirroring import plan_mirroring
-from attunet.planning.order import label_orders
 
 EITHER = [(-20, -20, -20), (20, 20, 20), (-20, 20, -20), (20, -20, 20)] * 2
 KIDNEYS = {"kidney_left": [(-30, -20, 0)] * 6, "kidney_right": [(30, -20, 5), (30, -20, -5)] * 3}

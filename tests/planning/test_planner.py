@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from attunet.config import Plan, load_settings
 from attunet.errors import ConfigError
 from attunet.nn import AttentionUNet
-from attunet.planning.budget import BUDGETS, Dials
-from attunet.planning.planner import make_plan
+from attunet.planning.mirroring import Mirroring
+from attunet.planning.options import BUDGETS, PlanOptions
+from attunet.planning.planner import describe_labels, make_plan, summarize_fingerprint
 
 DECISIONS = {
     "labels",
@@ -45,11 +46,11 @@ def sizes_and_spacings(draw):
 
 
 @st.composite
-def dials(draw, flat):
+def options(draw, flat):
     """Every combination that is allowed for such data."""
     preset = draw(st.sampled_from(["default", "paper", "listing"]))
     dims = (None, 2) if flat or preset == "listing" else (None, 2, 3)
-    return Dials(
+    return PlanOptions(
         size=draw(st.sampled_from(list(BUDGETS))),
         preset=preset,
         gate=draw(st.sampled_from(GATES.get(preset, (None, "additive")))),
@@ -68,7 +69,7 @@ def test_any_data_give_a_plan_that_can_be_trained(data, grid, channels, classes,
     facts = make_fingerprint(
         *grid, channels=channels, modality=modality, classes=classes, regions=regions if nested else None
     )
-    chosen = data.draw(dials(flat))
+    chosen = data.draw(options(flat))
     plan = make_plan(facts, chosen)
     dims = plan.network.spatial_dims
     assert dims == (chosen.spatial_dims or dims)
@@ -90,58 +91,64 @@ def test_any_data_give_a_plan_that_can_be_trained(data, grid, channels, classes,
 
 
 def test_a_plan_survives_its_file(make_fingerprint, tmp_path):
-    plan = make_plan(make_fingerprint(modality="ct"), Dials()).model_copy(update={"name": "Bäuche 🫁"})
+    plan = make_plan(make_fingerprint(modality="ct"), PlanOptions(size="base")).model_copy(update={"name": "Bäuche 🫁"})
     (tmp_path / "plan.json").write_text(plan.model_dump_json(indent=2))
     assert load_settings(Plan, tmp_path / "plan.json") == plan
 
 
 @pytest.mark.parametrize(
-    ("shape", "dials", "message"),
+    ("shape", "options", "message"),
     [
-        ((64, 60, 1), Dials(spatial_dims=3), "images are 2-D"),
-        ((64, 60, 40), Dials(preset="listing", spatial_dims=3), "listing is a 2-D"),
-        ((64, 60, 40), Dials(preset="listing", gate="grid"), "additive gates"),
-        ((64, 60, 40), Dials(preset="paper", gate="additive"), "grid gates"),
+        ((64, 60, 1), PlanOptions(size="base", spatial_dims=3), "images are 2-D"),
+        ((64, 60, 40), PlanOptions(size="base", preset="listing", spatial_dims=3), "listing is a 2-D"),
+        ((64, 60, 40), PlanOptions(size="base", preset="listing", gate="grid"), "additive gates"),
+        ((64, 60, 40), PlanOptions(size="base", preset="paper", gate="additive"), "grid gates"),
     ],
 )
-def test_contradictions_are_refused(shape, dials, message, make_fingerprint):
+def test_contradictions_are_refused(shape, options, message, make_fingerprint):
     with pytest.raises(ConfigError, match=message) as refused:
-        make_plan(make_fingerprint(shape), dials)
+        make_plan(make_fingerprint(shape), options)
     assert refused.value.hint
 
 
 def test_the_published_networks_are_planned_as_published(make_fingerprint):
-    paper = make_plan(make_fingerprint(modality="ct"), Dials(preset="paper"))
+    paper = make_plan(make_fingerprint(modality="ct"), PlanOptions(size="base", preset="paper"))
     assert (paper.network.channels, paper.network.gate) == ((16, 32, 64, 128, 256), "grid")
     assert paper.preprocessing.spacing == (2.0, 2.0, 2.0)
     assert paper.preprocessing.normalization[0].kind == "zscore"
     assert (paper.patch_size, paper.batch_size, paper.preprocessing.slice_axis) == ((160, 160, 96), 2, 2)
     assert paper.mirror_axes == (0, 1)
-    listing = make_plan(make_fingerprint(), Dials(preset="listing"))
+    listing = make_plan(make_fingerprint(), PlanOptions(size="base", preset="listing"))
     assert (listing.network.spatial_dims, listing.patch_size[2]) == (2, 1)
     assert listing.network.gate_widths.keys() == {1, 2, 3, 4}
 
 
 @pytest.mark.parametrize("size", BUDGETS)
 def test_the_papers_patch_does_not_depend_on_the_size_but_gives_way_to_memory(size, make_fingerprint):
-    facts, dials = make_fingerprint((512, 200, 512), (0.7, 2.5, 0.7), modality="ct"), Dials(preset="paper", size=size)
-    assert make_plan(facts, dials).patch_size == (160, 160, 96)
-    smaller = make_plan(facts, dials, 500_000)
+    facts, options = (
+        make_fingerprint((512, 200, 512), (0.7, 2.5, 0.7), modality="ct"),
+        PlanOptions(preset="paper", size=size),
+    )
+    assert make_plan(facts, options).patch_size == (160, 160, 96)
+    smaller = make_plan(facts, options, 500_000)
     assert prod(smaller.patch_size) <= 1.6 * 500_000
     assert smaller.batch_size == 2
-    mr = make_plan(make_fingerprint((48, 50, 36), modality="mr"), dials)
+    mr = make_plan(make_fingerprint((48, 50, 36), modality="mr"), options)
     assert mr.patch_size != (160, 160, 96)
 
 
 def test_the_gate_is_chosen_freely_and_can_be_left_out(make_fingerprint):
-    gates = {gate: make_plan(make_fingerprint(), Dials(gate=gate)).network.gate for gate in GATES["default"]}
+    gates = {
+        gate: make_plan(make_fingerprint(), PlanOptions(size="base", gate=gate)).network.gate
+        for gate in GATES["default"]
+    }
     assert gates == {None: "grid", "grid": "grid", "multi": "multi", "additive": "additive", "none": None}
 
 
 @settings(max_examples=12)
 @given(grid=sizes_and_spacings(), channels=st.integers(1, 5), voxels=st.integers(64, 4096))
 def test_a_network_of_any_data_really_runs(grid, channels, voxels, make_fingerprint):
-    plan = make_plan(make_fingerprint(*grid, channels=channels), Dials(size="small"), voxels)
+    plan = make_plan(make_fingerprint(*grid, channels=channels), PlanOptions(size="small"), voxels)
     dims = plan.network.spatial_dims
     assert prod(plan.patch_size) <= 1.6 * voxels or plan.patch_size[:dims] == tuple(np.prod(plan.network.strides, 0))
     with torch.inference_mode():
@@ -151,32 +158,71 @@ def test_a_network_of_any_data_really_runs(grid, channels, voxels, make_fingerpr
 
 
 def test_pictures_may_be_mirrored_and_two_scans_tell_too_little(make_fingerprint):
-    assert make_plan(make_fingerprint((64, 60, 1), modality="image"), Dials()).mirror_axes == (0, 1)
-    assert make_plan(make_fingerprint(), Dials()).mirror_axes == ()
-    assert make_plan(make_fingerprint(cases=4), Dials()).mirror_axes == (0, 1, 2)
+    assert make_plan(make_fingerprint((64, 60, 1), modality="image"), PlanOptions(size="base")).mirror_axes == (0, 1)
+    assert make_plan(make_fingerprint(), PlanOptions(size="base")).mirror_axes == ()
+    assert make_plan(make_fingerprint(cases=4), PlanOptions(size="base")).mirror_axes == (0, 1, 2)
 
 
 def test_the_paper_flips_within_slices(make_fingerprint):
-    assert make_plan(make_fingerprint(), Dials(preset="paper")).mirror_axes == (0, 1)
+    assert make_plan(make_fingerprint(), PlanOptions(size="base", preset="paper")).mirror_axes == (0, 1)
 
 
 def test_organs_that_change_places_are_in_the_plan(place_labels):
     kidneys = {"kidney_left": [(-30, 0, 0)] * 4, "kidney_right": [(30, 0, 0)] * 4}
-    plan = make_plan(place_labels(kidneys), Dials())
+    plan = make_plan(place_labels(kidneys), PlanOptions(size="base"))
     assert plan.mirror_swaps == plan.fingerprint.lateral == (("kidney_left", "kidney_right"),)
     assert plan.left_right in plan.mirror_axes
 
 
 def test_low_resolution_is_in_the_plan(make_fingerprint):
     facts = make_fingerprint((512, 512, 300), (0.7, 0.7, 1.0))
-    low, full = (make_plan(facts, Dials(resolution=kind)) for kind in ("low", "full"))
+    low, full = (make_plan(facts, PlanOptions(size="base", resolution=kind)) for kind in ("low", "full"))
     assert (low.resolution, full.resolution) == ("low", "full")
     assert low.preprocessing.spacing > full.preprocessing.spacing
 
 
 def test_a_larger_size_sees_more(make_fingerprint):
     facts = make_fingerprint((512, 512, 300), (0.7, 0.7, 1.0))
-    small, base, large = (make_plan(facts, Dials(size=size)) for size in ("small", "base", "large"))
+    small, base, large = (make_plan(facts, PlanOptions(size=size)) for size in ("small", "base", "large"))
     assert prod(small.patch_size) < prod(base.patch_size) < prod(large.patch_size)
     assert small.preprocessing.spacing[0] > base.preprocessing.spacing[0] >= large.preprocessing.spacing[0]
     assert "coarsened" in small.reasons["spacing"]
+
+
+NOTHING = Mirroring((), (), (("a_left", "a_right"),), {"1": "a, b"}, "")
+
+
+def test_what_the_planner_saw(make_fingerprint):
+    found = summarize_fingerprint(make_fingerprint(channels=2, classes=3), NOTHING)
+    assert (found.cases, found.channels, found.median_shape) == (2, 2, (64, 60, 40))
+    assert found.label_voxels == {"background": 180, "label_1": 20, "label_2": 20}
+    assert found.label_cases == {"label_1": 2, "label_2": 2}
+    assert (found.lateral, found.fixed_order) == (NOTHING.lateral, NOTHING.fixed_order)
+
+
+def test_intensities_by_channel(make_fingerprint):
+    found = summarize_fingerprint(make_fingerprint(channels=2), NOTHING).intensities
+    assert len(found) == 2
+    lower, mean, deviation, upper = found[0]
+    assert lower < mean < upper
+    assert mean == pytest.approx(100, abs=5)
+    assert deviation == pytest.approx(20, abs=3)
+
+
+def test_labels_with_their_cases_and_sizes(place_labels):
+    text = describe_labels(place_labels({"liver": [(0, 0, 0)] * 3, "tumour": [None, None, (0, 0, 0)]}))
+    assert text == "found in 3 cases, median size in brackets: liver in 3 (0.01 ml), tumour in 1 (0.01 ml)"
+
+
+def test_pictures_have_pixels(place_labels):
+    assert "cell in 2 (10 pixels)" in describe_labels(place_labels({"cell": [(0, 0, 0)] * 2}, modality="image"))
+
+
+def test_many_labels_are_not_all_listed(make_fingerprint):
+    text = describe_labels(make_fingerprint(classes=100))
+    assert text.endswith("label_8 in 2 (0.01 ml) and 91 more")
+
+
+def test_a_region_counts_all_its_values(make_fingerprint):
+    facts = make_fingerprint(classes=3, regions={"label_1": (1, 2), "label_2": (2,)})
+    assert summarize_fingerprint(facts, NOTHING).label_voxels == {"background": 180, "label_1": 40, "label_2": 20}

@@ -83,7 +83,7 @@ def compare(
         _judge(name_runs(sources), output, device, fold)
         return
     from attunet.cli.comparison_run import Request, train_variants
-    from attunet.cli.plan import make_dials
+    from attunet.cli.plan import plan_options
     from attunet.cli.training_run import require_training, training_settings
     from attunet.planning.variants import VARIANTS, parse_variants
 
@@ -91,7 +91,8 @@ def compare(
     require_training()
     config = training_settings(recipe, output, True, epochs=epochs, max_time=parse_time(max_time), seed=seed)
     request = Request(read_dataset(sources[0]), names, config, output, fold, device, geometry, store)
-    train_variants(request, plan, make_dials(network, size, None, spatial_dims, device), labels)
+    options = plan_options(network, size, None, spatial_dims, device, geometry=geometry)
+    train_variants(request, plan, options, labels)
     _judge({name: output / name for name in names}, output, device, "all", VARIANTS)
 
 

@@ -14,7 +14,7 @@ from attunet.errors import ConfigError, DatasetError
 if TYPE_CHECKING:
     from attunet.config import Plan, TrainingConfig
     from attunet.data.cases import Dataset
-    from attunet.planning.budget import Dials
+    from attunet.planning.options import PlanOptions
     from attunet.planning.variants import Variant
 
 __all__ = ["Request", "train_variants"]
@@ -36,7 +36,7 @@ class Request:
     store: Path | None
 
 
-def train_variants(request: Request, plan: Path | None, dials: Dials, labels: str | None) -> None:
+def train_variants(request: Request, plan: Path | None, options: PlanOptions, labels: str | None) -> None:
     """Train every variant of every fold that is not finished: fold by fold, so that a stop leaves whole comparisons.
 
     Args: the request; the plan to vary, or what to make one with.
@@ -46,7 +46,7 @@ def train_variants(request: Request, plan: Path | None, dials: Dials, labels: st
     from attunet.training.start import check_start
 
     _refuse_other_settings(request)
-    base = choose_plan(request.output, plan, True, request.source, dials, labels, request.geometry)
+    base = choose_plan(request.output, plan, True, request.source, options, labels)
     _refuse_other_plan(request.output, base)
     variants = make_variants(request.names, base, request.config)
     folds = wanted_folds(request.fold, request.source, request.config, request.output / variants[0].name)

@@ -128,6 +128,7 @@ def _claim(output: Path, folders: tuple[Path, ...]) -> None:
 
 
 def _plan(source: Dataset) -> Plan:
-    from attunet.cli.plan import make_dials, plan_dataset
+    from attunet.cli.plan import show_planning
+    from attunet.planning.options import PlanOptions
 
-    return plan_dataset(source, make_dials("default", "auto", None, None, "auto"), None, "fail")
+    return show_planning(source, PlanOptions(), None)[1]

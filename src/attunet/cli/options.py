@@ -11,6 +11,7 @@ from typing import Annotated, Literal, TypeVar
 import typer
 
 from attunet.errors import ConfigError
+from attunet.gates import Gate
 
 __all__ = [
     "DatasetArgument",
@@ -42,7 +43,7 @@ DatasetArgument = Annotated[
 ]
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes a GPU where there is one.")]
 GateOption = Annotated[
-    Literal["grid", "multi", "additive", "none"] | None,
+    Literal[Gate, "none"] | None,
     typer.Option(help="Attention gate; none makes a plain U-Net. [default: grid; additive for the listing]"),
 ]
 GeometryOption = Annotated[Geometry, typer.Option(help="What to do when a label's grid differs from its image's.")]
@@ -67,7 +68,7 @@ ResolutionOption = Annotated[
 ]
 SizeOption = Annotated[
     Literal["auto", "small", "base", "large"],
-    typer.Option(help="The one dial: network width, patch and batch. auto looks at the machine."),
+    typer.Option(help="Network width, patch and batch. auto follows the machine."),
 ]
 SpatialDimsOption = Annotated[
     int | None,

@@ -10,6 +10,7 @@ import typer
 from attunet.cli.console import progress_bar, show
 from attunet.cli.options import (
     DatasetArgument,
+    Device,
     DeviceOption,
     GateOption,
     Geometry,
@@ -23,14 +24,15 @@ from attunet.cli.options import (
     parse_labels,
     parse_memory,
 )
+from attunet.gates import Gate
 
 if TYPE_CHECKING:
     from attunet.config import Plan
     from attunet.data.cases import Dataset
-    from attunet.planning.budget import Dials
     from attunet.planning.fingerprint import Fingerprint
+    from attunet.planning.options import PlanOptions
 
-__all__ = ["make_dials", "plan", "plan_dataset"]
+__all__ = ["plan", "plan_options", "show_planning"]
 
 
 def plan(
@@ -55,19 +57,20 @@ def plan(
     from attunet.data.cases import read_dataset
     from attunet.files import write_text
 
-    dials = make_dials(network, size, gate, spatial_dims, device, memory=memory, resolution=resolution)
-    facts = _fingerprint(read_dataset(dataset), labels, geometry)
-    made = _fitted(facts, dials)
+    options = plan_options(
+        network, size, gate, spatial_dims, device, memory=memory, resolution=resolution, geometry=geometry
+    )
+    facts, made = show_planning(read_dataset(dataset), options, labels)
     text = made.model_dump_json(indent=2)
     if output is not None:
         write_text(output, text + "\n")
     if as_json:
         typer.echo(text)
     else:
-        show(plan_table(made), alternatives_table(facts, dials, made))
+        show(plan_table(made), alternatives_table(facts, options, made))
 
 
-def make_dials(
+def plan_options(
     network: str,
     size: str,
     gate: str | None,
@@ -76,60 +79,35 @@ def make_dials(
     *,
     memory: str | None = None,
     resolution: str = "auto",
-) -> Dials:
-    """The planner's dials from what was typed. Raises: ConfigError for a memory that is no amount."""
-    from attunet.planning.budget import Dials, Preset, Resolution, Size
-    from attunet.planning.hardware import auto_size, machine_of
+    geometry: Geometry = "fail",
+) -> PlanOptions:
+    """The planner's options from what was typed, all but the labels. Raises: ConfigError for a memory that is none."""
+    from attunet.planning.options import PlanOptions, Preset, Resolution, Size
 
-    chosen, reason = auto_size(device) if size == "auto" else (cast(Size, size), "chosen with --size")
-    return Dials(
-        size=chosen,
-        size_reason=reason,
+    return PlanOptions(
+        size=cast(Size | Literal["auto"], size),
         spatial_dims=cast(Literal[2, 3] | None, spatial_dims),
         preset=cast(Preset, network),
-        gate=cast(Literal["grid", "multi", "additive", "none"] | None, gate),
+        gate=cast(Gate | Literal["none"] | None, gate),
         resolution=cast(Resolution, resolution),
-        device=machine_of(device),
+        geometry=geometry,
+        device=cast(Device, device),
         memory_gb=parse_memory(memory),
-    )
+    ).resolved()
 
 
-def plan_dataset(dataset: Dataset, dials: Dials, labels: str | None, geometry: Geometry) -> Plan:
-    """Fingerprint, plan, and fit into the memory by a dry step, with a progress bar.
+def show_planning(dataset: Dataset, options: PlanOptions, labels: str | None) -> tuple[Fingerprint, Plan]:
+    """Fingerprint and plan of a data set, with a progress bar.
 
     Raises: ConfigError, DatasetError, LabelError and DataError for what cannot be planned.
     """
-    return _fitted(_fingerprint(dataset, labels, geometry), dials)
-
-
-def _fingerprint(dataset: Dataset, labels: str | None, geometry: Geometry) -> Fingerprint:
     from attunet.planning.fingerprint import fingerprint
+    from attunet.planning.plan_dataset import plan_within_memory
 
-    wanted = parse_labels(labels, dataset.label_names)
+    selected = parse_labels(labels, dataset.label_names)
     with progress_bar() as progress:
         task = progress.add_task("fingerprint", total=sum(case.label is not None for case in dataset.cases))
-        return fingerprint(dataset, labels=wanted, geometry=geometry, advance=lambda: progress.advance(task))
-
-
-def _fitted(facts: Fingerprint, dials: Dials) -> Plan:
-    """The plan that the device has memory for; measured where torch is installed."""
-    from importlib.util import find_spec
-
-    from attunet.planning.hardware import memory_limit
-    from attunet.planning.memory import Measured, fit_memory
-    from attunet.planning.planner import make_plan
-
-    def measure(plan: Plan) -> Measured:
-        from attunet.training.dry_step import measure_step
-
-        return measure_step(plan, dials.device)
-
+        facts = fingerprint(dataset, labels=selected, geometry=options.geometry, advance=lambda: progress.advance(task))
     with progress_bar() as progress:
         progress.add_task("dry step", total=None)
-        return fit_memory(
-            lambda voxels: make_plan(facts, dials, voxels),
-            memory_limit(dials.device, dials.memory_gb),
-            measure if find_spec("torch") else None,
-            # On a CPU many small steps teach more than few large ones.
-            growth=2.0 if dials.device == "cuda" else 1.0,
-        )
+        return facts, plan_within_memory(facts, options)

@@ -101,7 +101,7 @@ def train(
     and can be stopped at any time: --resume goes on from the last epoch.
     """
     require_training()
-    from attunet.cli.plan import make_dials
+    from attunet.cli.plan import plan_options
     from attunet.data.cases import read_dataset
     from attunet.training.processes import is_rank_zero
 
@@ -124,8 +124,10 @@ def train(
     source = read_dataset(dataset)
     folds = wanted_folds(fold, source, config, output)
     _require_resume(output, folds, resume)
-    dials = make_dials(network, size, gate, spatial_dims, device, memory=memory, resolution=resolution)
-    made = choose_plan(output, plan, resume, source, dials, labels, geometry)
+    options = plan_options(
+        network, size, gate, spatial_dims, device, memory=memory, resolution=resolution, geometry=geometry
+    )
+    made = choose_plan(output, plan, resume, source, options, labels)
     _tell_start(made, config, resume)
     trained = [
         train_fold(source, made, config, output, index, device=device, resume=resume, geometry=geometry, store=store)

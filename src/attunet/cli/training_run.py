@@ -14,7 +14,7 @@ from attunet.errors import ConfigError, EngineError
 if TYPE_CHECKING:
     from attunet.config import Plan, TrainingConfig
     from attunet.data.cases import Dataset
-    from attunet.planning.budget import Dials
+    from attunet.planning.options import PlanOptions
     from attunet.training.finish import FoldResult
 
 __all__ = ["choose_plan", "require_training", "show_fold", "train_fold", "training_settings", "wanted_folds"]
@@ -60,14 +60,13 @@ def choose_plan(
     given: Path | None,
     resume: bool,
     source: Dataset,
-    dials: Dials,
+    options: PlanOptions,
     labels: str | None,
-    geometry: Geometry,
 ) -> Plan:
     """The plan given, or that of a training begun here, or a new one."""
     from rich.markup import escape
 
-    from attunet.cli.plan import plan_dataset
+    from attunet.cli.plan import show_planning
     from attunet.cli.tables.plans import plan_table
     from attunet.config import Plan, load_settings
     from attunet.training.processes import is_rank_zero, wait_until
@@ -80,7 +79,7 @@ def choose_plan(
     if given is None and existing.exists() and (resume or any_started(run)):
         notes().print(f"using the plan in {escape(str(existing))}", soft_wrap=True)
         return load_settings(Plan, existing)
-    made = load_settings(Plan, given) if given else plan_dataset(source, dials, labels, geometry)
+    made = load_settings(Plan, given) if given else show_planning(source, options, labels)[1]
     show(plan_table(made), stderr=True)
     return made
 

@@ -88,7 +88,7 @@ class Plan(Settings):
     channel_names: tuple[str, ...] = Field(description="One per input channel.")
     ignore_label: int | None = Field(None, description="Label value whose voxels are left out of the loss.")
     modality: Literal["ct", "mr", "image", "other"] = Field("other", description="What kind of image this is.")
-    size: Literal["small", "base", "large"] = Field("base", description="The dial the network was planned with.")
+    size: Literal["small", "base", "large"] = Field("base", description="Size the network was planned with.")
     preset: Literal["default", "paper", "listing"] = Field("default", description="Family of the network.")
     preprocessing: Preprocessing
     patch_size: Triple = Field(description="Voxels of the model grid; the last is 1 for a 2-D network.")

@@ -1,4 +1,4 @@
-"""What the machine at hand can train: the default of the size dial, and the memory. Asks the driver, not torch."""
+"""What the machine at hand can train: the default size, and the memory. Asks the driver, not torch."""
 
 from __future__ import annotations
 

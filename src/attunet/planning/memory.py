@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite, prod
@@ -12,10 +16,16 @@ from attunet.errors import ConfigError
 from attunet.planning.hardware import Machine, MemoryLimit
 from attunet.planning.layers import count_parameters, layers_of
 
-__all__ = ["Measured", "activations_gb", "estimate_gb", "fit_memory"]
+__all__ = ["MemoryUse", "activations_gb", "estimate_gb", "fit_memory", "measure_step"]
 
 Precision = Literal["bf16", "fp32"]
 
+_log = logging.getLogger(__name__)
+
+_DRY_STEP = "attunet.training.dry_step"
+_TIME_LIMIT = 60
+_OUT_OF_MEMORY = ("OutOfMemoryError", "DefaultCPUAllocator", "MemoryError")
+_KILLED = -9
 _GB = 1024**3
 _BYTES_PER_WEIGHT = 5 * 4
 """In float32: the weight, its gradient, two moments of the optimiser, and its average."""
@@ -32,7 +42,7 @@ _SMALLEST_SHARE = 0.1
 """Of the voxels of the size's patch; a network that sees less of an image is not worth training."""
 
 
-class Measured(NamedTuple):
+class MemoryUse(NamedTuple):
     """Memory of a training in GB, and the share of a step that was run to know it; 0 when it is only estimated."""
 
     gb: float
@@ -40,7 +50,7 @@ class Measured(NamedTuple):
 
 
 Make = Callable[[int | None], Plan]
-Measure = Callable[[Plan], Measured]
+Measure = Callable[[Plan], MemoryUse]
 
 
 def activations_gb(
@@ -79,6 +89,36 @@ def _fixed_gb(plan: Plan, device: Machine) -> float:
     return _PROCESS_GB[device] + count_parameters(plan.network) * _BYTES_PER_WEIGHT / _GB
 
 
+def measure_step(
+    plan: Plan,
+    device: Machine,
+    command: Sequence[str] = (sys.executable, "-m", _DRY_STEP),
+    *,
+    time_limit: float = _TIME_LIMIT,
+) -> MemoryUse:
+    """Memory in GB of training this plan: weights, optimizer, averaged weights and one full step.
+
+    On "cuda" the peak of what is allocated there, on "cpu" that of the whole process.
+
+    Args:
+        plan: the plan to measure.
+        device: where the training would run.
+        command: starts the child process; the device is appended.
+        time_limit: seconds after which the child is ended.
+    Returns: infinity when memory ran out; the formula's estimate when no step could be run at all.
+    """
+    try:
+        done = subprocess.run(
+            [*command, device], input=plan.model_dump_json(), capture_output=True, text=True, timeout=time_limit
+        )
+        if done.returncode == _KILLED or any(words in done.stderr for words in _OUT_OF_MEMORY):
+            return MemoryUse(float("inf"), 1.0)
+        return MemoryUse(**json.loads(done.stdout.splitlines()[-1]))
+    except (OSError, subprocess.SubprocessError, ValueError, LookupError) as error:
+        _log.info("the dry step failed: %s", error)
+        return MemoryUse(estimate_gb(plan, device), 0.0)
+
+
 def fit_memory(make: Make, limit: MemoryLimit, measure: Measure | None = None, *, growth: float = 1.0) -> Plan:
     """The largest plan whose training stays within the limit.
 
@@ -114,11 +154,11 @@ class _Scales:
     limit: MemoryLimit
     measure: Measure | None
 
-    def weigh(self, plan: Plan) -> Measured:
+    def weigh(self, plan: Plan) -> MemoryUse:
         """By formula alone where a step would hardly fit: trying it could take the machine down."""
         estimate = estimate_gb(plan, self.limit.device)
         if self.measure is None or estimate > 1.5 * self.limit.gb:
-            return Measured(estimate, 0.0)
+            return MemoryUse(estimate, 0.0)
         return self.measure(plan)
 
     def part(self, plan: Plan, gb: float) -> float:
@@ -142,7 +182,7 @@ def _smaller(plan: Plan, make: Make, part: float, smallest: float) -> Plan:
     return _with_batch(fewer, _SMALLEST_BATCH).model_copy(update=spared)
 
 
-def _grown(plan: Plan, measured: Measured, scales: _Scales, growth: float) -> tuple[Plan, Measured]:
+def _grown(plan: Plan, measured: MemoryUse, scales: _Scales, growth: float) -> tuple[Plan, MemoryUse]:
     batch = int(plan.batch_size * min(growth, scales.part(plan, measured.gb)))
     if batch <= plan.batch_size:
         return plan, measured
@@ -164,7 +204,7 @@ def _with_batch(plan: Plan, batch: int) -> Plan:
     return plan.model_copy(update={"batch_size": batch})
 
 
-def _explained(plan: Plan, whole: Plan, measured: Measured, limit: MemoryLimit) -> Plan:
+def _explained(plan: Plan, whole: Plan, measured: MemoryUse, limit: MemoryLimit) -> Plan:
     allowed = f"of the {limit.gb:.1f} GB allowed ({limit.reason})"
     if measured.share == 0.0:
         memory = f"estimated at {measured.gb:.1f} GB {allowed}; no dry step was possible, it needs torch"

@@ -9,8 +9,7 @@ import numpy as np
 
 from attunet.config import mirrored_order
 from attunet.planning.fingerprint import Fingerprint
-from attunet.planning.lateral import Lateral, lateral_labels
-from attunet.planning.order import Orders, label_orders
+from attunet.planning.label_positions import Lateral, Orders, label_orders, lateral_labels
 
 __all__ = ["Mirroring", "plan_mirroring"]
 

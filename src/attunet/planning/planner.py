@@ -8,46 +8,50 @@ from typing import Literal
 
 import numpy as np
 
-from attunet.config import NetworkConfig, Plan, Preprocessing
+from attunet.config import FingerprintSummary, NetworkConfig, Plan, Preprocessing
 from attunet.errors import ConfigError
 from attunet.gates import Gate
 from attunet.networks import default_network, listing_network, paper_network
-from attunet.planning.budget import BUDGETS, Budget, Dials
+from attunet.planning.case_facts import CLIPPED
 from attunet.planning.fingerprint import Fingerprint
-from attunet.planning.grid import Grid, follows_paper, plan_dims, plan_grid
 from attunet.planning.mirroring import Mirroring, plan_mirroring
-from attunet.planning.normalization import clips, plan_normalization
-from attunet.planning.summary import describe_labels, summarize
+from attunet.planning.options import BUDGETS, Budget, PlanOptions
+from attunet.planning.preprocessing import Grid, clips, follows_paper, plan_dims, plan_grid, plan_normalization
 from attunet.planning.topology import Topology, plan_topology
 
-__all__ = ["make_plan"]
+__all__ = ["describe_labels", "make_plan", "summarize_fingerprint"]
 
 _LARGEST_BATCH = {2: 32, 3: 8}
 _PUBLISHED_LEVELS = 5
 _PAPER_PATCH = (160, 160, 96)
 _PAPER_BATCH = 2
+_LISTED_LABELS = 8
 
 
-def make_plan(fingerprint: Fingerprint, dials: Dials, voxels: int | None = None) -> Plan:
+def make_plan(fingerprint: Fingerprint, options: PlanOptions, voxels: int | None = None) -> Plan:
     """Decide spacing, normalisation, patch, batch and network.
 
-    Args: the data; the dials; most voxels of a patch, where memory is short; those of the size (or of the paper) when
-        None.
-    Raises: ConfigError when the dials contradict the data or each other (a 3-D network for 2-D images).
+    Args:
+        fingerprint: the data.
+        options: what the user chose.
+        voxels: most voxels of a patch, where memory is short; None for those of the size (or of the paper).
+    Returns: the plan, its memory not yet fitted.
+    Raises: ConfigError when the options contradict the data or each other (a 3-D network for 2-D images).
     """
-    fingerprint = replace(fingerprint, clipped=clips(fingerprint, dials))
-    reasons = {"labels": describe_labels(fingerprint), "size": dials.size_reason}
-    budget = BUDGETS[dials.size]
-    dims = plan_dims(fingerprint, dials, reasons)
-    published = dims == 3 and follows_paper(fingerprint, dials)
+    fingerprint = replace(fingerprint, clipped=clips(fingerprint, options))
+    size, reason = options.chosen_size()
+    reasons = {"labels": describe_labels(fingerprint), "size": reason}
+    budget = BUDGETS[size]
+    dims = plan_dims(fingerprint, options, reasons)
+    published = dims == 3 and follows_paper(fingerprint, options)
     if published:
         budget = replace(budget, voxels={dims: prod(_PAPER_PATCH)})
-    grid = plan_grid(fingerprint, dims, budget, dials, reasons)
+    grid = plan_grid(fingerprint, dims, budget, options, reasons)
     if published:
         grid = replace(grid, shape=np.array(_PAPER_PATCH, float))
     allowed = replace(budget, voxels={dims: voxels or budget.voxels[dims]})
-    topology = _topology(grid, dims, allowed, dials, reasons, published=published)
-    mirroring = _mirroring(fingerprint, grid, dims, dials)
+    topology = _topology(grid, dims, allowed, options, reasons, published=published)
+    mirroring = _mirroring(fingerprint, grid, dims, options)
     reasons["mirror_axes"] = mirroring.reason
     return Plan(
         name=fingerprint.name,
@@ -56,28 +60,28 @@ def make_plan(fingerprint: Fingerprint, dials: Dials, voxels: int | None = None)
         channel_names=fingerprint.channel_names,
         ignore_label=fingerprint.ignore_label,
         modality=fingerprint.modality,
-        size=dials.size,
-        preset=dials.preset,
+        size=size,
+        preset=options.preset,
         preprocessing=Preprocessing(
             spacing=_floats(grid.spacing),
             slice_axis=grid.slice_axis,
-            normalization=plan_normalization(fingerprint, dials, reasons),
+            normalization=plan_normalization(fingerprint, options, reasons),
         ),
         patch_size=topology.patch_size,
         batch_size=_batch(topology, dims, allowed, reasons, published=published),
-        network=_network(fingerprint, topology, dims, budget, dials, reasons),
+        network=_network(fingerprint, topology, dims, budget, options, reasons),
         resolution=grid.resolution,
         mirror_axes=mirroring.axes,
         mirror_swaps=mirroring.swaps,
-        fingerprint=summarize(fingerprint, mirroring),
+        fingerprint=summarize_fingerprint(fingerprint, mirroring),
         reasons=reasons,
     )
 
 
 def _topology(
-    grid: Grid, dims: Literal[2, 3], budget: Budget, dials: Dials, reasons: dict[str, str], *, published: bool
+    grid: Grid, dims: Literal[2, 3], budget: Budget, options: PlanOptions, reasons: dict[str, str], *, published: bool
 ) -> Topology:
-    levels = None if dials.preset == "default" else _PUBLISHED_LEVELS
+    levels = None if options.preset == "default" else _PUBLISHED_LEVELS
     topology = plan_topology(
         grid.shape, grid.spacing, dims, budget.voxels[dims], len(budget.channels), fixed_levels=levels
     )
@@ -113,14 +117,14 @@ def _network(
     topology: Topology,
     dims: Literal[2, 3],
     budget: Budget,
-    dials: Dials,
+    options: PlanOptions,
     reasons: dict[str, str],
 ) -> NetworkConfig:
     inputs, outputs = len(fingerprint.channel_names), len(fingerprint.regions or fingerprint.labels)
-    if dials.preset == "listing":
-        return _listing(inputs, outputs, budget, dials, reasons)
-    gate: Gate | None = None if dials.gate == "none" else (dials.gate or "grid")
-    if dials.preset == "paper":
+    if options.preset == "listing":
+        return _listing(inputs, outputs, budget, options, reasons)
+    gate: Gate | None = None if options.gate == "none" else (options.gate or "grid")
+    if options.preset == "paper":
         return _paper(inputs, outputs, dims, gate, reasons)
     network = default_network(
         spatial_dims=dims,
@@ -136,9 +140,9 @@ def _network(
     return network
 
 
-def _listing(inputs: int, outputs: int, budget: Budget, dials: Dials, reasons: dict[str, str]) -> NetworkConfig:
-    if dials.gate not in (None, "additive"):
-        raise ConfigError(f"the listing has additive gates, got --gate {dials.gate}", hint="leave out --gate")
+def _listing(inputs: int, outputs: int, budget: Budget, options: PlanOptions, reasons: dict[str, str]) -> NetworkConfig:
+    if options.gate not in (None, "additive"):
+        raise ConfigError(f"the listing has additive gates, got --gate {options.gate}", hint="leave out --gate")
     reasons["network"] = "the popular 2-D listing with a single sigmoid, its width set by the size"
     channels = tuple(budget.channels[0] * 2**level for level in range(_PUBLISHED_LEVELS))
     return listing_network(in_channels=inputs, out_channels=outputs, channels=channels)
@@ -152,9 +156,9 @@ def _paper(inputs: int, outputs: int, dims: Literal[2, 3], gate: Gate | None, re
     return paper_network(variants[gate], in_channels=inputs, out_channels=outputs, spatial_dims=dims)
 
 
-def _mirroring(fingerprint: Fingerprint, grid: Grid, dims: Literal[2, 3], dials: Dials) -> Mirroring:
+def _mirroring(fingerprint: Fingerprint, grid: Grid, dims: Literal[2, 3], options: PlanOptions) -> Mirroring:
     mirroring = plan_mirroring(fingerprint, grid.slice_axis, dims)
-    if dials.preset != "paper":
+    if options.preset != "paper":
         return mirroring
     return replace(mirroring, axes=(0, 1), swaps=(), reason="flips within the plane of the slices, as in the paper")
 
@@ -162,3 +166,46 @@ def _mirroring(fingerprint: Fingerprint, grid: Grid, dims: Literal[2, 3], dials:
 def _floats(values: np.ndarray) -> tuple[float, float, float]:
     x, y, z = (round(float(value), 6) for value in values)
     return x, y, z
+
+
+def summarize_fingerprint(fingerprint: Fingerprint, mirroring: Mirroring) -> FingerprintSummary:
+    """What the planner saw."""
+    i, j, k = (int(size) for size in np.median(fingerprint.shapes, axis=0))
+    x, y, z = (round(float(size), 6) for size in np.median(fingerprint.spacings, axis=0))
+    voxels = fingerprint.label_voxels
+    return FingerprintSummary(
+        cases=len(fingerprint.cases),
+        channels=len(fingerprint.channel_names),
+        median_shape=(i, j, k),
+        median_spacing=(x, y, z),
+        label_voxels=fingerprint.label_counts(),
+        label_cases=dict(zip(fingerprint.foreground, (int(count) for count in (voxels > 0).sum(axis=0)), strict=True)),
+        intensities=tuple(_intensities(fingerprint, channel) for channel in range(len(fingerprint.channel_names))),
+        lateral=mirroring.lateral,
+        fixed_order=mirroring.fixed_order,
+    )
+
+
+def describe_labels(fingerprint: Fingerprint) -> str:
+    """How many cases show each label, and its median size there: in ml, or in pixels of a picture."""
+    voxels = fingerprint.label_voxels
+    pictures = fingerprint.modality == "image"
+    sizes = voxels if pictures else voxels * np.prod(fingerprint.spacings, axis=1)[:, None] / 1000
+    clauses = []
+    for name, column in list(zip(fingerprint.foreground, sizes.T, strict=True))[:_LISTED_LABELS]:
+        shown = column[column > 0]
+        size = f" ({_amount(float(np.median(shown)))} {'pixels' if pictures else 'ml'})" if shown.size else ""
+        clauses.append(f"{name} in {shown.size}{size}")
+    more = len(fingerprint.foreground) - _LISTED_LABELS
+    rest = f" and {more} more" if more > 0 else ""
+    return f"found in {len(fingerprint.cases)} cases, median size in brackets: {', '.join(clauses)}{rest}"
+
+
+def _amount(size: float) -> str:
+    return f"{size:,.0f}" if size >= 100 else f"{size:.2g}"
+
+
+def _intensities(fingerprint: Fingerprint, channel: int) -> tuple[float, ...]:
+    values = np.concatenate([case.intensities[channel] for case in fingerprint.cases]).astype(np.float64)
+    lower, upper = np.percentile(values, CLIPPED)
+    return tuple(float(f"{number:.6g}") for number in (lower, values.mean(), values.std(), upper))

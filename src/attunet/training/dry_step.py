@@ -1,39 +1,29 @@
-"""How much memory training a plan takes: one step is run in a process of its own, and its peak is read.
+"""The process that measures a training step: `python -m attunet.training.dry_step DEVICE < plan.json`.
 
-The parent imports no torch. The child is `python -m attunet.training.dry_step DEVICE < plan.json`. On a CPU, where a
-large step would take minutes, it runs a smaller batch or patch: the memory of a step, apart from the weights, is
-proportional to its voxels.
+`attunet.planning.memory.measure_step` starts it. On a CPU, where a large step would take minutes, it runs a smaller
+batch or patch: the memory of a step, apart from the weights, is proportional to its voxels.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attunet.config import Plan
-from attunet.planning.hardware import Machine
-from attunet.planning.memory import Measured, activations_gb, estimate_gb
+from attunet.planning.memory import MemoryUse, activations_gb
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["dry_step", "measure_step"]
+__all__ = ["dry_step"]
 
 Step = Callable[[int, tuple[int, ...]], None]
 """One training step with a batch of patches of that size."""
 
-_log = logging.getLogger(__name__)
-
-_MODULE = "attunet.training.dry_step"
-_TIME_LIMIT = 60
-_OUT_OF_MEMORY = ("OutOfMemoryError", "DefaultCPUAllocator", "MemoryError")
-_KILLED = -9
 _GB = 1024**3
 _LIBRARIES_GB = 0.35
 """What the training process holds besides: Lightning, MONAI, the cases it validates on, the export."""
@@ -41,37 +31,7 @@ _CPU_STEP_GB = 0.25
 """Activations of the largest step that is run on a CPU, a few seconds on one core."""
 
 
-def measure_step(
-    plan: Plan,
-    device: Machine,
-    command: Sequence[str] = (sys.executable, "-m", _MODULE),
-    *,
-    time_limit: float = _TIME_LIMIT,
-) -> Measured:
-    """Memory in GB of training this plan: weights, optimizer, averaged weights and one full step.
-
-    On "cuda" the peak of what is allocated there, on "cpu" that of the whole process.
-
-    Args:
-        plan: the plan to measure.
-        device: where the training would run.
-        command: starts the child process; the device is appended.
-        time_limit: seconds after which the child is ended.
-    Returns: infinity when memory ran out; the formula's estimate when no step could be run at all.
-    """
-    try:
-        done = subprocess.run(
-            [*command, device], input=plan.model_dump_json(), capture_output=True, text=True, timeout=time_limit
-        )
-        if done.returncode == _KILLED or any(words in done.stderr for words in _OUT_OF_MEMORY):
-            return Measured(float("inf"), 1.0)
-        return Measured(**json.loads(done.stdout.splitlines()[-1]))
-    except (OSError, subprocess.SubprocessError, ValueError, LookupError) as error:
-        _log.info("the dry step failed: %s", error)
-        return Measured(estimate_gb(plan, device), 0.0)
-
-
-def dry_step(plan: Plan, device: str, *, largest_gb: float = _CPU_STEP_GB, step: Step | None = None) -> Measured:
+def dry_step(plan: Plan, device: str, *, largest_gb: float = _CPU_STEP_GB, step: Step | None = None) -> MemoryUse:
     """Memory in GB of this process (cpu) or on the device (cuda) while it trains the plan's network for a step.
 
     Args:
@@ -86,7 +46,7 @@ def dry_step(plan: Plan, device: str, *, largest_gb: float = _CPU_STEP_GB, step:
     step = step or _Trained(plan, device).step
     if device == "cuda":
         step(plan.at_once, plan.patch_size)
-        return Measured(torch.cuda.max_memory_allocated() / _GB, 1.0)
+        return MemoryUse(torch.cuda.max_memory_allocated() / _GB, 1.0)
     stride = _total_stride(plan)
     batch, patch = _affordable(plan, stride, largest_gb)
     share = batch * prod(patch) / (plan.at_once * prod(plan.patch_size))
@@ -94,7 +54,7 @@ def dry_step(plan: Plan, device: str, *, largest_gb: float = _CPU_STEP_GB, step:
         step(1, stride)  # what a step takes whatever its voxels, such as copies of the weights
     before = _peak_gb()
     step(batch, patch)
-    return Measured(before + (_peak_gb() - before) / share + _LIBRARIES_GB, share)
+    return MemoryUse(before + (_peak_gb() - before) / share + _LIBRARIES_GB, share)
 
 
 class _Trained:

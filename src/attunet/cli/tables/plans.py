@@ -9,8 +9,8 @@ from attunet.cli.tables.table import Column, FittedTable, sizes, spacing
 if TYPE_CHECKING:
     from attunet.config import Plan
     from attunet.nn.transfer import Transfer
-    from attunet.planning.budget import Dials
     from attunet.planning.fingerprint import Fingerprint
+    from attunet.planning.options import PlanOptions
 
 __all__ = ["alternatives_table", "plan_table", "transfer_table"]
 
@@ -47,11 +47,11 @@ def plan_table(plan: Plan) -> FittedTable:
     return table
 
 
-def alternatives_table(facts: Fingerprint, dials: Dials, plan: Plan) -> FittedTable:
+def alternatives_table(facts: Fingerprint, options: PlanOptions, plan: Plan) -> FittedTable:
     """The plan beside those that another setting of one option would give; their memory is estimated, not measured."""
-    from attunet.planning.alternatives import alternatives
     from attunet.planning.layers import count_parameters
     from attunet.planning.memory import estimate_gb
+    from attunet.planning.plan_dataset import alternative_plans
 
     table = FittedTable(
         Column(heading="Option"),
@@ -63,7 +63,7 @@ def alternatives_table(facts: Fingerprint, dials: Dials, plan: Plan) -> FittedTa
         Column(heading="GB", kind="number"),
         title="What another option would give",
     )
-    for option, other in {"as planned": plan, **alternatives(facts, dials)}.items():
+    for option, other in {"as planned": plan, **alternative_plans(facts, options)}.items():
         table.add(
             option,
             spacing(other.preprocessing.spacing),
@@ -71,7 +71,7 @@ def alternatives_table(facts: Fingerprint, dials: Dials, plan: Plan) -> FittedTa
             str(other.batch_size),
             f"{other.network.channels[0]}–{other.network.channels[-1]}",
             f"{count_parameters(other.network) / 1e6:.1f} M",
-            f"{estimate_gb(other, dials.device):.1f}",
+            f"{estimate_gb(other, options.machine):.1f}",
         )
     return table
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from attunet.planning.budget import BUDGETS, Dials
-from attunet.planning.grid import plan_dims, plan_grid
+from attunet.planning.options import BUDGETS, PlanOptions
+from attunet.planning.preprocessing import plan_dims, plan_grid, plan_normalization
 
 LARGE = BUDGETS["large"]
 
 
-def grid_of(facts, dims=3, budget=LARGE, dials=None):
+def grid_of(facts, dims=3, budget=LARGE, options=None):
     reasons = {}
-    grid = plan_grid(facts, dims, budget, dials or Dials(), reasons)
+    grid = plan_grid(facts, dims, budget, options or PlanOptions(size="base"), reasons)
     assert {"slice_axis", "spacing"} <= reasons.keys()
     return grid, reasons
 
@@ -23,7 +23,7 @@ def grid_of(facts, dims=3, budget=LARGE, dials=None):
     [((64, 60, 40), 3), ((64, 60, 8), 3), ((64, 60, 7), 2), ((5, 200, 200), 2), ((64, 60, 1), 2)],
 )
 def test_thin_volumes_are_cut_into_slices(shape, dims, make_fingerprint):
-    assert plan_dims(make_fingerprint(shape), Dials(), {}) == dims
+    assert plan_dims(make_fingerprint(shape), PlanOptions(size="base"), {}) == dims
 
 
 @pytest.mark.parametrize(
@@ -72,14 +72,14 @@ def test_pictures_keep_their_pixels(make_fingerprint):
 def test_low_resolution_lets_a_patch_see_a_quarter(make_fingerprint):
     facts = make_fingerprint((512, 512, 100), (0.5, 0.5, 2.0))
     for size in ("small", "base", "large"):
-        grid, reasons = grid_of(facts, budget=BUDGETS[size], dials=Dials(resolution="low"))
+        grid, reasons = grid_of(facts, budget=BUDGETS[size], options=PlanOptions(size="base", resolution="low"))
         assert np.prod(grid.shape) <= 1.01 * 4 * BUDGETS[size].voxels[3]
         assert grid.resolution == "low"
         assert "covers a quarter" in reasons["resolution"]
 
 
 def test_low_resolution_of_what_is_small_is_full(make_fingerprint):
-    grid, reasons = grid_of(make_fingerprint(), dials=Dials(resolution="low"))
+    grid, reasons = grid_of(make_fingerprint(), options=PlanOptions(size="base", resolution="low"))
     assert grid.resolution == "full"
     assert "as it is" in reasons["resolution"]
     np.testing.assert_array_equal(grid.spacing, (1, 1, 1))
@@ -87,7 +87,7 @@ def test_low_resolution_of_what_is_small_is_full(make_fingerprint):
 
 def test_full_resolution_is_never_coarsened(make_fingerprint):
     facts = make_fingerprint((512, 512, 100), (0.5, 0.5, 2.0))
-    grid, _ = grid_of(facts, budget=BUDGETS["small"], dials=Dials(resolution="full"))
+    grid, _ = grid_of(facts, budget=BUDGETS["small"], options=PlanOptions(size="base", resolution="full"))
     np.testing.assert_array_equal(grid.spacing, (0.5, 0.5, 2.0))
 
 
@@ -99,6 +99,24 @@ def test_low_resolution_is_advised_where_a_patch_sees_little(make_fingerprint):
 
 def test_pictures_can_be_coarsened_when_asked(make_fingerprint):
     facts = make_fingerprint((3000, 4000, 1), modality="image")
-    grid, _ = grid_of(facts, dims=2, budget=BUDGETS["small"], dials=Dials(resolution="low"))
+    grid, _ = grid_of(facts, dims=2, budget=BUDGETS["small"], options=PlanOptions(size="base", resolution="low"))
     assert grid.spacing[0] == grid.spacing[1] > 8
     assert grid.spacing[2] == 1
+
+
+def test_ct_is_clipped_to_the_foreground(make_fingerprint):
+    reasons = {}
+    found = plan_normalization(make_fingerprint(modality="ct", channels=2), PlanOptions(size="base"), reasons)
+    assert [entry.kind for entry in found] == ["ct", "ct"]
+    assert 40 < found[0].lower < found[0].mean < found[0].upper < 160
+    assert "clipped" in reasons["normalization"]
+
+
+@pytest.mark.parametrize(("modality", "preset"), [("mr", "default"), ("image", "listing"), ("ct", "paper")])
+def test_all_else_is_normalised_by_itself(modality, preset, make_fingerprint):
+    reasons = {}
+    found = plan_normalization(
+        make_fingerprint(modality=modality, channels=3), PlanOptions(size="base", preset=preset), reasons
+    )
+    assert [entry.kind for entry in found] == ["zscore"] * 3
+    assert "each case" in reasons["normalization"]

@@ -1,4 +1,4 @@
-"""The model grid: how many dimensions the network has, which axis slices are cut along, and the spacing."""
+"""The preprocessing of every case: dimensions, slice axis, spacing and normalisation of intensities."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from attunet.config import Normalization
 from attunet.errors import ConfigError
-from attunet.planning.budget import Budget, Dials
+from attunet.planning.case_facts import CLIPPED
 from attunet.planning.fingerprint import Fingerprint
+from attunet.planning.options import Budget, PlanOptions
 
-__all__ = ["Grid", "follows_paper", "plan_dims", "plan_grid"]
+__all__ = ["Grid", "clips", "follows_paper", "plan_dims", "plan_grid", "plan_normalization"]
 
 Floats = npt.NDArray[np.float64]
 _ANISOTROPY = 3.0
@@ -23,7 +25,14 @@ _COVERED = 4
 
 @dataclass(frozen=True)
 class Grid:
-    """spacing (3,) in mm and median shape (3,) in voxels, axes in model order (slice axis last)."""
+    """The model grid; axes in model order (slice axis last).
+
+    Args:
+        slice_axis: canonical axis that slices are cut along.
+        spacing: (3,) mm.
+        shape: (3,) voxels of the median case on this grid.
+        resolution: "low" when the grid was coarsened so that a patch sees more.
+    """
 
     slice_axis: Literal[0, 1, 2]
     spacing: Floats
@@ -31,22 +40,27 @@ class Grid:
     resolution: Literal["full", "low"] = "full"
 
 
-def plan_dims(fingerprint: Fingerprint, dials: Dials, reasons: dict[str, str]) -> Literal[2, 3]:
+def plan_dims(fingerprint: Fingerprint, options: PlanOptions, reasons: dict[str, str]) -> Literal[2, 3]:
     """2 or 3 spatial dimensions.
 
-    Raises: ConfigError when the dials ask for 3-D of 2-D images, or for a 3-D listing.
+    Args:
+        fingerprint: the data.
+        options: what the user chose.
+        reasons: gets an entry for the decision.
+    Returns: 2 or 3.
+    Raises: ConfigError when the options ask for 3-D of 2-D images, or for a 3-D listing.
     """
     flat = bool((fingerprint.shapes.min(axis=1) == 1).all())
-    if dials.preset == "listing":
-        if dials.spatial_dims == 3:
+    if options.preset == "listing":
+        if options.spatial_dims == 3:
             raise ConfigError("the listing is a 2-D network", hint="leave out --spatial-dims, or --network listing")
         reasons["spatial_dims"] = "the listing is a 2-D network; volumes are trained and predicted slice by slice"
         return 2
-    if dials.spatial_dims == 3 and flat:
+    if options.spatial_dims == 3 and flat:
         raise ConfigError("a 3-D network was asked for, but the images are 2-D", hint="leave out --spatial-dims")
-    if dials.spatial_dims:
+    if options.spatial_dims:
         reasons["spatial_dims"] = "chosen with --spatial-dims"
-        return dials.spatial_dims
+        return options.spatial_dims
     depth = int(np.median(fingerprint.shapes.min(axis=1)))
     verdict = "too few for a 3-D network" if depth < _THIN else "enough for a 3-D network"
     reasons["spatial_dims"] = f"the thinnest axis has {depth} voxel{'s' * (depth != 1)} in the median, {verdict}"
@@ -54,20 +68,29 @@ def plan_dims(fingerprint: Fingerprint, dials: Dials, reasons: dict[str, str]) -
 
 
 def plan_grid(
-    fingerprint: Fingerprint, dims: Literal[2, 3], budget: Budget, dials: Dials, reasons: dict[str, str]
+    fingerprint: Fingerprint, dims: Literal[2, 3], budget: Budget, options: PlanOptions, reasons: dict[str, str]
 ) -> Grid:
-    """The grid that every case is resampled to."""
+    """The grid that every case is resampled to.
+
+    Args:
+        fingerprint: the data.
+        dims: spatial dimensions of the network.
+        budget: the limits of the size.
+        options: what the user chose.
+        reasons: gets an entry for each decision.
+    Returns: the grid, axes in model order.
+    """
     axis = _slice_axis(fingerprint, reasons)
-    if dims == 3 and follows_paper(fingerprint, dials):
+    if dims == 3 and follows_paper(fingerprint, options):
         axis, reasons["slice_axis"] = 2, "axial slices, as in the paper"
     order = [*(other for other in range(3) if other != axis), axis]
-    native = _native(fingerprint, order, dims, dials, reasons)
+    native = _native(fingerprint, order, dims, options, reasons)
     extent = np.median(fingerprint.shapes[:, order] * fingerprint.spacings[:, order], axis=0)
-    if dials.resolution == "low":
+    if options.resolution == "low":
         spacing = _coarsened(native, extent, dims, _COVERED * budget.voxels[dims])
         low = _explain_low(native, spacing, reasons)
         return Grid(axis, spacing, np.maximum(extent / spacing, 1.0), "low" if low else "full")
-    spacing = _spacing(fingerprint, native, extent, dims, budget, dials, reasons)
+    spacing = _spacing(fingerprint, native, extent, dims, budget=budget, options=options, reasons=reasons)
     return Grid(axis, spacing, np.maximum(extent / spacing, 1.0))
 
 
@@ -95,31 +118,36 @@ def _spacing(
     native: Floats,
     extent: Floats,
     dims: int,
+    *,
     budget: Budget,
-    dials: Dials,
+    options: PlanOptions,
     reasons: dict[str, str],
 ) -> Floats:
     """The native spacing, or as much coarser as the size asks for."""
     spacing = native
-    if dials.resolution == "auto" and fingerprint.modality != "image" and not follows_paper(fingerprint, dials):
+    if options.resolution == "auto" and fingerprint.modality != "image" and not follows_paper(fingerprint, options):
         limit = budget.volume_voxels if dims == 3 else _COVERED * budget.voxels[dims]
         spacing = _coarsened(native, extent, dims, limit)
         _explain_coarsening(native, spacing, dims, limit, reasons)
     covered = budget.voxels[dims] / float(np.prod(extent[:dims] / spacing[:dims]))
-    chosen = "chosen with --resolution" if dials.resolution == "full" else "that of the data, as far as the size allows"
+    chosen = (
+        "chosen with --resolution" if options.resolution == "full" else "that of the data, as far as the size allows"
+    )
     advice = f"; a patch sees {covered:.0%} of the median image: try --resolution low, too" if covered < 0.25 else ""
     reasons["resolution"] = chosen + advice
     return spacing
 
 
-def _native(fingerprint: Fingerprint, order: list[int], dims: int, dials: Dials, reasons: dict[str, str]) -> Floats:
+def _native(
+    fingerprint: Fingerprint, order: list[int], dims: int, options: PlanOptions, reasons: dict[str, str]
+) -> Floats:
     """The spacing that the data suggest, whatever the size."""
     spacings = fingerprint.spacings[:, order]
     target = np.asarray(np.median(spacings, axis=0))
     reasons["spacing"] = "the median of the data set"
     if fingerprint.modality == "image":
         return target
-    if follows_paper(fingerprint, dials):
+    if follows_paper(fingerprint, options):
         reasons["spacing"] = "2 mm isotropic, as in the paper"
         return np.full(3, 2.0)
     coarse = int(np.argmax(target))
@@ -130,9 +158,9 @@ def _native(fingerprint: Fingerprint, order: list[int], dims: int, dials: Dials,
     return target
 
 
-def follows_paper(fingerprint: Fingerprint, dials: Dials) -> bool:
-    """Whether these are data and dials of the paper, so that its grid (and in 3-D its patch and batch) are taken."""
-    return dials.preset == "paper" and fingerprint.modality == "ct"
+def follows_paper(fingerprint: Fingerprint, options: PlanOptions) -> bool:
+    """Whether these are data and options of the paper, so that its grid (and in 3-D its patch and batch) are taken."""
+    return options.preset == "paper" and fingerprint.modality == "ct"
 
 
 def _coarsened(target: Floats, extent: Floats, dims: int, limit: int) -> Floats:
@@ -164,3 +192,39 @@ def _explain_low(target: Floats, spacing: Floats, reasons: dict[str, str]) -> bo
 
 def _listed(spacing: Floats) -> str:
     return " x ".join(f"{value:.2f}" for value in spacing)
+
+
+def plan_normalization(
+    fingerprint: Fingerprint, options: PlanOptions, reasons: dict[str, str]
+) -> tuple[Normalization, ...]:
+    """How intensities are normalised: CT by the data set's own window, all else case by case.
+
+    Args:
+        fingerprint: the data.
+        options: what the user chose.
+        reasons: gets an entry for the decision.
+    Returns: one entry per channel.
+    """
+    channels = len(fingerprint.channel_names)
+    if not clips(fingerprint, options):
+        reasons["normalization"] = "each case and channel to mean 0 and standard deviation 1"
+        return (Normalization(kind="zscore"),) * channels
+    low, high = CLIPPED
+    reasons["normalization"] = (
+        f"CT: clipped to the {low:g}th to {high:g}th percentile of labelled voxels, then their mean and sd"
+    )
+    return tuple(_ct_window(fingerprint, channel) for channel in range(channels))
+
+
+def clips(fingerprint: Fingerprint, options: PlanOptions) -> bool:
+    """Whether intensities are clipped: those of CT, but in the paper's set-up."""
+    return fingerprint.modality == "ct" and options.preset != "paper"
+
+
+def _ct_window(fingerprint: Fingerprint, channel: int) -> Normalization:
+    values = np.concatenate([case.intensities[channel] for case in fingerprint.cases])
+    lower, upper = (float(bound) for bound in np.percentile(values, CLIPPED))
+    inside = np.clip(values, lower, upper)
+    return Normalization(
+        kind="ct", lower=lower, upper=upper, mean=float(inside.mean()), std=max(float(inside.std()), 1e-3)
+    )

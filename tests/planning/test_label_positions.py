@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attunet.planning.order import label_orders
+from attunet.planning.label_positions import label_orders, lateral_labels
 
 POINT = st.tuples(*[st.integers(-40, 40)] * 3)
 
@@ -52,3 +53,40 @@ def test_mirrored_data_have_the_opposite_order(points, place_labels):
     np.testing.assert_array_equal(signs[0], -mirrored[0])
     np.testing.assert_array_equal(signs[1:], mirrored[1:])
     np.testing.assert_array_equal(signs, -signs.transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("kidney_left", "kidney_right"),
+        ("left kidney", "right kidney"),
+        ("Left-Amygdala", "Right-Amygdala"),
+        ("KidneyLeft", "KidneyRight"),
+        ("lungL", "lungR"),
+        ("femur_l", "femur_r"),
+        ("L_hip", "R_hip"),
+        ("ctx-lh-insula", "ctx-rh-insula"),
+        ("Optic nerve Lt", "Optic nerve Rt"),
+        ("rib_left_10", "rib_right_10"),
+        ("LEFT_LUNG", "RIGHT_LUNG"),
+    ],
+)
+def test_pairs(left, right):
+    assert lateral_labels([right, "liver", left]) == (((left, right),), ())
+
+
+def test_a_side_without_its_counterpart():
+    assert lateral_labels(["lung_middle_lobe_right", "liver"]).single == ("lung_middle_lobe_right",)
+    assert lateral_labels(["rib_left_1", "rib_right_2"]).single == ("rib_left_1", "rib_right_2")
+
+
+def test_names_that_mean_no_side():
+    names = ["label_1", "label_2", "leftover", "bright", "L", "vertebra_L1", "vertebrae_L2", "cell r", "心房"]
+    assert lateral_labels(names) == ((), ())
+
+
+def test_every_pair_is_found():
+    names = ["lung_upper_lobe_left", "lung_upper_lobe_right", "lung_middle_lobe_right", "kidney_left", "kidney_right"]
+    found = lateral_labels(names)
+    assert found.pairs == (("lung_upper_lobe_left", "lung_upper_lobe_right"), ("kidney_left", "kidney_right"))
+    assert found.single == ("lung_middle_lobe_right",)

@@ -1,15 +1,18 @@
-"""In which order labels come along an axis, and on which side of the image they lie."""
+"""Sides and orders of labels: left and right in their names, their order along each axis, by their centroids."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from attunet.planning.fingerprint import Fingerprint
 
-__all__ = ["Orders", "label_orders"]
+__all__ = ["Lateral", "Orders", "label_orders", "lateral_labels"]
 
 Signs = npt.NDArray[np.int8]
 
@@ -69,3 +72,40 @@ def label_orders(fingerprint: Fingerprint) -> Orders:
     known = cases >= _FEWEST_CASES
     signs = ((before[0] >= needed) & known).astype(np.int8) - ((before[1] >= needed) & known)
     return Orders((*fingerprint.foreground, "the middle"), signs.astype(np.int8), cases)
+
+
+Pairs = tuple[tuple[str, str], ...]
+
+_SIDES = {"left": "right", "lh": "rh", "lt": "rt", "l": "r"}
+_ABBREVIATED = {"lh", "rh", "lt", "rt", "l", "r"}
+"""Too short to mean a side unless the other side is there, too."""
+_OTHER_SIDE = _SIDES | {right: left for left, right in _SIDES.items()}
+_WORDS = re.compile(r"[a-z]+|[A-Z]+(?![a-z])|[A-Z][a-z]+|\d+")
+
+
+class Lateral(NamedTuple):
+    """Labels that are the left and the right one of a pair, and those whose name says a side but has no partner."""
+
+    pairs: Pairs
+    single: tuple[str, ...]
+
+
+def lateral_labels(names: Sequence[str]) -> Lateral:
+    """Sort out names such as kidney_left and kidney_right, Left-Amygdala, lungL, ctx-rh-insula or femur l."""
+    spelled = {_words(name): name for name in names}
+    pairs, single = [], []
+    for words, name in spelled.items():
+        for at, word in enumerate(words):
+            if word not in _OTHER_SIDE:
+                continue
+            partner = spelled.get((*words[:at], _OTHER_SIDE[word], *words[at + 1 :]))
+            if partner is None and word not in _ABBREVIATED:
+                single.append(name)
+            elif partner is not None and word in _SIDES:
+                pairs.append((name, partner))
+    paired = {name for pair in pairs for name in pair}
+    return Lateral(tuple(pairs), tuple(name for name in dict.fromkeys(single) if name not in paired))
+
+
+def _words(name: str) -> tuple[str, ...]:
+    return tuple(word.lower() for word in _WORDS.findall(name)) or (name,)

@@ -1,0 +1,98 @@
+"""What a user may choose of a plan, and the limits that each size sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from attunet.data.alignment import GeometryPolicy
+from attunet.gates import Gate
+from attunet.planning.hardware import Machine, auto_size, machine_of
+
+__all__ = ["BUDGETS", "Budget", "PlanOptions", "Preset", "Resolution", "Size"]
+
+Size = Literal["small", "base", "large"]
+Preset = Literal["default", "paper", "listing"]
+Resolution = Literal["auto", "full", "low"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Limits of one size; the dictionaries are keyed by spatial dimensions.
+
+    Args:
+        voxels: most voxels of a patch.
+        batch: patches of that size in a batch.
+        volume_voxels: voxels of the median volume beyond which the spacing is coarsened.
+        channels: channels per level, finest first; as many levels at most.
+    """
+
+    voxels: dict[int, int]
+    batch: dict[int, int]
+    volume_voxels: int
+    channels: tuple[int, ...]
+
+
+BUDGETS: dict[Size, Budget] = {
+    "small": Budget(
+        voxels={2: 192 * 192, 3: 100_000},
+        batch={2: 8, 3: 2},
+        volume_voxels=2_500_000,
+        channels=(16, 32, 64, 128, 256),
+    ),
+    "base": Budget(
+        voxels={2: 512 * 512, 3: 1_100_000},
+        batch={2: 12, 3: 2},
+        volume_voxels=60_000_000,
+        channels=(32, 64, 128, 256, 320, 320),
+    ),
+    "large": Budget(
+        voxels={2: 768 * 768, 3: 2_600_000},
+        batch={2: 16, 3: 2},
+        volume_voxels=500_000_000,
+        channels=(48, 96, 192, 384, 512, 512),
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions:
+    """What a user may choose; everything else follows from the data.
+
+    Args:
+        size: width of the network, patch and batch; "auto" follows the device.
+        spatial_dims: 2 or 3; None follows the data.
+        preset: family of the network.
+        gate: kind of attention gate, or "none"; None takes the preset's.
+        resolution: "full" keeps the data's spacing, "low" coarsens it, "auto" as far as the size asks.
+        labels: names to values in the label files, to learn these alone; None learns every label.
+        geometry: what to do when the grids of an image and its label differ.
+        device: where the training will run: "auto", "cpu" or "cuda".
+        memory_gb: what the training may use there; None allows most of what is free.
+        size_reason: why the size was chosen, for the plan's reasons.
+    """
+
+    size: Size | Literal["auto"] = "auto"
+    spatial_dims: Literal[2, 3] | None = None
+    preset: Preset = "default"
+    gate: Gate | Literal["none"] | None = None
+    resolution: Resolution = "auto"
+    labels: dict[str, int] | None = None
+    geometry: GeometryPolicy = "fail"
+    device: Machine | Literal["auto"] = "auto"
+    memory_gb: float | None = None
+    size_reason: str = "chosen with --size"
+
+    def resolved(self) -> PlanOptions:
+        """The same options with the size and the device of this machine in place of "auto"."""
+        size, reason = self.chosen_size()
+        return replace(self, size=size, size_reason=reason, device=self.machine)
+
+    def chosen_size(self) -> tuple[Size, str]:
+        """The size, and why it was chosen."""
+        return auto_size(self.device) if self.size == "auto" else (self.size, self.size_reason)
+
+    @property
+    def machine(self) -> Machine:
+        """Where the training will run."""
+        return machine_of(self.device)
