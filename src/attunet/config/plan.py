@@ -18,15 +18,16 @@ Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Normalization(Settings):
-    """How one channel's intensities become numbers around zero."""
+    """How the intensities of one channel are normalised to zero mean and unit variance."""
 
     kind: Literal["zscore", "ct", "none"] = Field(
-        description="zscore: each case by its own mean and standard deviation; ct: clip, then the data set's own."
+        description="zscore: by the mean and standard deviation of each image; ct: clipped, then by those given here; "
+        "none: unchanged."
     )
-    lower: float = Field(0.0, description="Clip bound (ct), the 0.5th percentile of the foreground.")
-    upper: float = Field(0.0, description="Clip bound (ct), the 99.5th percentile of the foreground.")
-    mean: float = Field(0.0, description="Mean of the foreground (ct).")
-    std: float = Field(1.0, gt=0.0, description="Standard deviation of the foreground (ct).")
+    lower: float = Field(0.0, description="ct: lower clip bound, the 0.5th percentile of the data set's foreground.")
+    upper: float = Field(0.0, description="ct: upper clip bound, the 99.5th percentile of the data set's foreground.")
+    mean: float = Field(0.0, description="ct: mean of the data set's foreground.")
+    std: float = Field(1.0, gt=0.0, description="ct: standard deviation of the data set's foreground.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -36,20 +37,22 @@ class Normalization(Settings):
 
 
 class Preprocessing(Settings):
-    """From a volume on the patient's grid to the network's input."""
+    """How a volume on the grid of its scan is converted to the network's input."""
 
     spacing: tuple[Millimetres, Millimetres, Millimetres] = Field(
-        description="Voxel size in mm of the model grid; canonical (RAS) axes, slice axis moved last."
+        description="Voxel size of the model grid in mm: axes in canonical (RAS) orientation, the slice axis last."
     )
     slice_axis: Literal[0, 1, 2] = Field(
         2,
-        description="Canonical axis (0 left-right, 1 front-back, 2 up-down) moved last; slices are cut along it.",
+        description="Canonical axis (0 left-right, 1 posterior-anterior, 2 inferior-superior) that is moved last; "
+        "slices are perpendicular to it.",
     )
     normalization: tuple[Normalization, ...] = Field(
-        description="One per channel: see [normalization](normalization.md)."
+        description="One for each channel, see [normalization](normalization.md)."
     )
     crop_to_content: bool = Field(
-        True, description="Cut away margins in which every channel is at its minimum, or (ct) not above its clip bound."
+        True,
+        description="Crop margins in which every channel is at its minimum or, for ct, not above its lower clip bound.",
     )
 
 
