@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from attunet.config import NetworkConfig, Normalization, Plan, Preprocessing, Refinement, Settings, TrainingConfig
+from attunet.config import NetworkConfig, Normalization, Plan, Postprocessing, Preprocessing, Settings, TrainingConfig
 from attunet.data.formats import FORMATS
 from attunet.data.layouts import LAYOUTS
 
@@ -17,10 +17,10 @@ PAGES: dict[str, tuple[str, str, type[Settings]]] = {
     ),
     "network.md": ("Network settings", "The arguments of `AttentionUNet` and the `network` of a plan.", NetworkConfig),
     "plan.md": ("Plan", "The keys of `plan.json`; edit them and train with `--plan`.", Plan),
-    "refinement.md": (
-        "Refinement",
-        "The keys of `refinement.json`, which a cross-validation writes and every prediction applies.",
-        Refinement,
+    "postprocessing.md": (
+        "Postprocessing",
+        "The keys of `postprocessing.json`, which a cross-validation writes and every prediction applies.",
+        Postprocessing,
     ),
     "preprocessing.md": ("Preprocessing", "The `preprocessing` of a plan.", Preprocessing),
     "normalization.md": ("Normalization", "One entry of `normalization` in `preprocessing`.", Normalization),

@@ -7,12 +7,12 @@ import shutil
 
 import pytest
 
-from attunet.bundle import load_bundle, load_model, save_ensemble, save_manifest, save_plan, save_refinement
+from attunet.bundle import load_bundle, load_model, save_ensemble, save_manifest, save_plan, save_postprocessing
 from attunet.bundle.ensemble import check_agreement
-from attunet.config import Cleaning, Quality, Refinement
+from attunet.config import ComponentRules, Postprocessing, QualityCalibration
 from attunet.errors import BundleError, ConfigError
 
-QUALITY = Quality(cases=9, spearman=0.7, low=0.4, high=0.9, error=0.02)
+QUALITY = QualityCalibration(cases=9, spearman=0.7, low=0.4, high=0.9, error=0.02)
 
 
 def write_run(root, plan, folds=(0,)):
@@ -38,7 +38,7 @@ def runs(tmp_path, make_plan_of):
 
 @pytest.fixture
 def ensemble(runs, tmp_path):
-    save_ensemble(runs, Refinement(quality=QUALITY), tmp_path / "both")
+    save_ensemble(runs, Postprocessing(quality=QUALITY), tmp_path / "both")
     return tmp_path / "both"
 
 
@@ -49,17 +49,17 @@ def test_an_ensemble_holds_complete_copies(ensemble, runs, make_plan_of):
     assert list(model.members) == ["3d", "2d"]
     assert model.members["2d"].plan == make_plan_of(2)
     assert [fold.name for fold in model.members["3d"].folds] == ["fold_0", "fold_1"]
-    assert model.refinement.quality == QUALITY
+    assert model.postprocessing.quality == QUALITY
     kept = {str(path.relative_to(ensemble / "members/2d")) for path in (ensemble / "members/2d").rglob("*")}
     assert {"training.yaml", "fold_0/split.yaml", "fold_0/metrics.json"} <= kept
     assert not {"fold_0/curves.png", "fold_0/checkpoints"} & kept
 
 
 def test_a_run_is_a_model_of_one_member(runs):
-    save_refinement(Refinement(temperature=2.0), runs["2d"])
+    save_postprocessing(Postprocessing(temperature=2.0), runs["2d"])
     model = load_model(runs["2d"])
     assert list(model.members) == ["2d"]
-    assert model.refinement.temperature == 2.0
+    assert model.postprocessing.temperature == 2.0
 
 
 def test_folds_are_chosen_in_every_member(ensemble):
@@ -75,7 +75,7 @@ def test_an_ensemble_is_no_run(ensemble):
 
 
 @pytest.mark.parametrize(
-    "name", ["ensemble.json", "refinement.json", "members/2d/manifest.json", "members/3d/fold_1/graph.bin"]
+    "name", ["ensemble.json", "postprocessing.json", "members/2d/manifest.json", "members/3d/fold_1/graph.bin"]
 )
 def test_a_changed_byte_is_found_anywhere(name, ensemble):
     (ensemble / name).write_text((ensemble / name).read_text() + " ")
@@ -94,7 +94,7 @@ def test_a_list_of_members_that_makes_no_sense_is_refused(members, ensemble):
 def test_nothing_is_left_of_an_ensemble_that_cannot_be_made(runs, tmp_path):
     (runs["2d"] / "manifest.json").unlink()
     with pytest.raises(BundleError):
-        save_ensemble(runs, Refinement(), tmp_path / "both")
+        save_ensemble(runs, Postprocessing(), tmp_path / "both")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["2d", "3d"]
 
 
@@ -108,6 +108,8 @@ def test_members_must_be_of_one_task(make_plan_of):
 
 
 def test_cleaning_survives_the_way_to_the_disk(runs):
-    taught = Refinement(postprocessing={"body": Cleaning(largest_component=True)}, reasons={"body": "Dice + 0.01"})
-    save_refinement(taught, runs["2d"])
-    assert load_bundle(runs["2d"]).refinement == taught
+    taught = Postprocessing(
+        components={"body": ComponentRules(largest_component=True)}, reasons={"body": "Dice + 0.01"}
+    )
+    save_postprocessing(taught, runs["2d"])
+    assert load_bundle(runs["2d"]).postprocessing == taught

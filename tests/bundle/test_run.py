@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
-from attunet.bundle import copy_run, fold_folder, load_bundle, save_manifest, save_plan, save_refinement
-from attunet.config import Refinement
+from attunet.bundle import copy_run, fold_folder, load_bundle, save_manifest, save_plan, save_postprocessing
+from attunet.config import ComponentRules, Postprocessing, QualityCalibration, RankCorrelation
 from attunet.errors import BundleError
 
 
@@ -98,22 +98,57 @@ def test_a_run_without_a_finished_fold_is_not_a_model(tmp_path, make_plan_of):
 
 
 def test_what_a_cross_validation_taught_is_sealed(model):
-    assert load_bundle(model).refinement == Refinement()
-    save_refinement(Refinement(temperature=1.5), model)
-    assert load_bundle(model).refinement.temperature == 1.5
-    (model / "refinement.json").write_text('{"temperature": 9}')
+    assert load_bundle(model).postprocessing == Postprocessing()
+    save_postprocessing(Postprocessing(temperature=1.5), model)
+    assert load_bundle(model).postprocessing.temperature == 1.5
+    (model / "postprocessing.json").write_text('{"temperature": 9}')
     refused(model, "differs from what was trained")
 
 
-def test_a_refinement_of_unknown_origin_is_refused(model):
-    (model / "refinement.json").write_text("{}")
+def test_postprocessing_of_unknown_origin_is_refused(model):
+    (model / "postprocessing.json").write_text("{}")
     assert "--cross-validation" in refused(model, "not in the manifest").hint
 
 
 def test_a_copy_is_the_same_model(model, tmp_path):
-    save_refinement(Refinement(temperature=1.5), model)
+    save_postprocessing(Postprocessing(temperature=1.5), model)
     copy_run(model, tmp_path / "copy")
     one, other = load_bundle(model), load_bundle(tmp_path / "copy")
-    assert (one.plan, one.refinement) == (other.plan, other.refinement)
+    assert (one.plan, one.postprocessing) == (other.plan, other.postprocessing)
     assert [fold.name for fold in one.folds] == [fold.name for fold in other.folds]
     assert not list((tmp_path / "copy").rglob("curves.png"))
+
+
+EARLIER_REFINEMENT = """{
+  "postprocessing": {"body": {"fill_holes": false, "minimum_ml": 0.5, "largest_component": true}},
+  "temperature": 1.25,
+  "quality": {
+    "cases": 40, "spearman": 0.2, "low": -0.15, "high": 0.52, "slope": 0.9, "intercept": 0.05, "error": 0.03
+  },
+  "attention": {"cases": 40, "spearman": 0.3, "low": 0.1, "high": 0.5},
+  "reasons": {"temperature": "ECE 0.042 to 0.023"}
+}
+"""
+
+
+def test_a_folder_of_an_earlier_version_is_read(model):
+    """With the file name and the keys of 0.1: refinement.json."""
+    (model / "refinement.json").write_text(EARLIER_REFINEMENT)
+    save_manifest(model)
+    learnt = load_bundle(model).postprocessing
+    assert learnt.components == {"body": ComponentRules(minimum_ml=0.5, largest_component=True)}
+    assert learnt.temperature == 1.25
+    assert learnt.quality == QualityCalibration(
+        cases=40, spearman=0.2, low=-0.15, high=0.52, slope=0.9, intercept=0.05, error=0.03
+    )
+    assert learnt.attention_agreement == RankCorrelation(cases=40, spearman=0.3, low=0.1, high=0.5)
+    (model / "refinement.json").write_text("{}")
+    refused(model, "differs from what was trained")
+
+
+def test_the_earlier_file_gives_way_to_the_new_one(model):
+    (model / "refinement.json").write_text(EARLIER_REFINEMENT)
+    save_manifest(model)
+    save_postprocessing(Postprocessing(temperature=2.0), model)
+    assert load_bundle(model).postprocessing == Postprocessing(temperature=2.0)
+    assert not (model / "refinement.json").exists()

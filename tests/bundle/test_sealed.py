@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from attunet.bundle.sealed import read_sealed, write_unsealed
-from attunet.config import Refinement
+from attunet.config import Postprocessing
 from attunet.errors import BundleError
 
-TAUGHT = Refinement(temperature=1.5)
+TAUGHT = Postprocessing(temperature=1.5)
 
 
 def read(root, sums):
-    return read_sealed(Refinement, root, "taught.json", sums, remedy="teach it again")
+    return read_sealed(Postprocessing, root, "taught.json", sums, remedy="teach it again")
 
 
 def test_what_is_not_there_is_none(tmp_path):

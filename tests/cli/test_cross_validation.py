@@ -26,7 +26,7 @@ def test_a_run_is_judged_and_taught(invoke, run, tmp_path):
         assert text in result.stdout
     assert "report.html" in result.stderr
     assert output.read_text() == (run / "cross_validation" / "summary.json").read_text()
-    assert (run / "refinement.json").exists()
+    assert (run / "postprocessing.json").exists()
 
 
 def test_json_is_the_summary_and_nothing_else(invoke, run):

@@ -7,7 +7,7 @@ import pytest
 
 from attunet.bundle import load_bundle
 from attunet.cli.explain import explain
-from attunet.config import Worth
+from attunet.config import RankCorrelation
 from attunet.errors import ConfigError, DatasetError
 
 
@@ -56,10 +56,10 @@ def test_findings_are_printed_and_the_report_holds_them(explained):
 
 def test_some_cases_teach_no_prediction_but_all_do(explained, invoke, tmp_path):
     run = shutil.copytree(explained[0], tmp_path / "run")
-    assert load_bundle(run).refinement.attention is None
+    assert load_bundle(run).postprocessing.attention_agreement is None
     assert invoke(explain, "-m", run, "-o", tmp_path / "out").exit_code == 0
-    learnt = load_bundle(run).refinement.attention
-    assert learnt is None or isinstance(learnt, Worth)
+    learnt = load_bundle(run).postprocessing.attention_agreement
+    assert learnt is None or isinstance(learnt, RankCorrelation)
     told = json.loads((tmp_path / "out" / "summary.json").read_text())["agreement_rank_correlation"]
     assert (learnt and learnt.model_dump()) == told
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 
-from attunet.bundle import Execution, Quantization, save_ensemble, save_execution, save_manifest, save_refinement
+from attunet.bundle import Execution, Quantization, save_ensemble, save_execution, save_manifest, save_postprocessing
 from attunet.cli.info import info
-from attunet.config import Cleaning, Quality, Refinement
+from attunet.config import ComponentRules, Postprocessing, QualityCalibration
 from attunet.errors import BundleError
 from attunet.training.run_folder import default_store
 
@@ -73,7 +73,7 @@ def test_names_are_no_markup(make_model, invoke):
 
 
 def test_the_members_of_an_ensemble(tiny_run, make_model, tmp_path, invoke):
-    save_ensemble({"deep": tiny_run, "flat": make_model(2)}, Refinement(), tmp_path / "both")
+    save_ensemble({"deep": tiny_run, "flat": make_model(2)}, Postprocessing(), tmp_path / "both")
     facts = json.loads(invoke(info, tmp_path / "both", "--json").stdout)
     assert facts["labels"] == {"background": 0, "body": 1, "lesion": 7}
     assert facts["members"]["flat"]["network"] == "default, 2-D, gate grid, size base"
@@ -84,9 +84,9 @@ def test_the_members_of_an_ensemble(tiny_run, make_model, tmp_path, invoke):
 
 def test_what_a_cross_validation_taught(tiny_run, tmp_path, invoke):
     model = shutil.copytree(tiny_run, tmp_path / "model")
-    quality = Quality(cases=9, spearman=0.7, low=0.4, high=0.9, error=0.02)
-    cleaning = {"body": Cleaning(largest_component=True)}
-    save_refinement(Refinement(postprocessing=cleaning, temperature=1.4, quality=quality), model)
+    quality = QualityCalibration(cases=9, spearman=0.7, low=0.4, high=0.9, error=0.02)
+    cleaning = {"body": ComponentRules(largest_component=True)}
+    save_postprocessing(Postprocessing(components=cleaning, temperature=1.4, quality=quality), model)
     facts = json.loads(invoke(info, model, "--json").stdout)
     assert facts["post-processing"] == {"body": {"largest_component": True}}
     assert facts["temperature"] == 1.4

@@ -10,9 +10,9 @@ import sys
 import numpy as np
 import pytest
 
-from attunet.bundle import save_ensemble, save_refinement
+from attunet.bundle import save_ensemble, save_postprocessing
 from attunet.cli.predict import predict
-from attunet.config import Quality, Refinement
+from attunet.config import Postprocessing, QualityCalibration
 from attunet.data.formats import read_label, read_volume, write_volume
 from attunet.data.volume import Volume
 from attunet.errors import BundleError, ConfigError, DatasetError, FormatError
@@ -83,8 +83,8 @@ def test_all_that_can_be_asked_for_is_written(segment, scans, tmp_path):
 
 def test_the_predicted_dice_is_told_with_what_it_is_worth(segment, scans, tiny_run, tmp_path):
     model = shutil.copytree(tiny_run, tmp_path / "model")
-    quality = Quality(cases=42, spearman=0.71, low=0.55, high=0.82, slope=0.0, intercept=0.85, error=0.02)
-    save_refinement(Refinement(quality=quality), model)
+    quality = QualityCalibration(cases=42, spearman=0.71, low=0.55, high=0.82, slope=0.0, intercept=0.85, error=0.02)
+    save_postprocessing(Postprocessing(quality=quality), model)
     done = segment("-i", scans, "--statistics", "--report", tmp_path / "run.json", model=model)
     worth = "rank correlation with the true Dice on 42 held-out cases: 0.71 (0.55 to 0.82)"
     assert f"predicted Dice: {worth}" in done.stdout
@@ -99,7 +99,7 @@ def test_the_predicted_dice_is_told_with_what_it_is_worth(segment, scans, tiny_r
 
 
 def test_an_ensemble_predicts_like_any_model(scans, tiny_run, make_model, tmp_path, invoke):
-    save_ensemble({"deep": tiny_run, "flat": make_model(2)}, Refinement(), tmp_path / "both")
+    save_ensemble({"deep": tiny_run, "flat": make_model(2)}, Postprocessing(), tmp_path / "both")
     asked = ("--attention", "--report", tmp_path / "run.json")
     done = invoke(predict, "-m", tmp_path / "both", "-i", scans / "a.nii.gz", "-o", tmp_path / "masks", *asked)
     assert done.exit_code == 0

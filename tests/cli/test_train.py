@@ -122,7 +122,7 @@ def test_all_folds_are_trained_one_after_another(go, write_blobs, planned, tmp_p
     assert "fold 1: validation" in done.stdout
     assert len(load_bundle(tmp_path / "run").folds) == 2
     assert "held-out cases, each segmented by the fold that was not trained on it" in done.stdout
-    assert load_bundle(tmp_path / "run").refinement.reasons
+    assert load_bundle(tmp_path / "run").postprocessing.reasons
     assert (tmp_path / "run" / "cross_validation" / "report.html").exists()
 
 

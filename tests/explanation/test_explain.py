@@ -29,7 +29,9 @@ def test_the_call_is_public_and_the_same_every_time(run, tmp_path):
     content = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert content["findings"] == list(explanation.findings)
     assert (tmp_path / "out" / "report.html").exists()
-    assert load_bundle(run).refinement.attention is None  # only all held-out cases of all folds teach a model
+    assert (
+        load_bundle(run).postprocessing.attention_agreement is None
+    )  # only all held-out cases of all folds teach a model
 
 
 def test_progress_reaches_the_end(run, tmp_path):

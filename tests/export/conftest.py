@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from attunet.bundle import fold_folder, save_manifest, save_plan, save_refinement
-from attunet.config import Refinement
+from attunet.bundle import fold_folder, save_manifest, save_plan, save_postprocessing
+from attunet.config import Postprocessing
 from attunet.data.cases import read_case
 from attunet.data.dataset import Case
 from attunet.data.folds import Split
@@ -56,7 +56,7 @@ def trained_run(tmp_path_factory, tiny_plan, blobs):
     export_openvino(network, plan, folder / "graph.xml")
     names = tuple(case.id for case in blobs)
     Split(blobs[0].images[0].parents[1], "fail", names[:4], names[4:]).write(folder)
-    save_refinement(Refinement(temperature=1.5), root)
+    save_postprocessing(Postprocessing(temperature=1.5), root)
     save_manifest(root)
     return root
 

@@ -33,7 +33,7 @@ def made(trained_run, tmp_path_factory):
 def test_the_folder_is_a_bundle(made):
     found = {path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file()}
     configs = {"configs/metadata.json", "configs/inference.json"}
-    assert found == {*configs, "models/model.ts", "docs/README.md", "plan.json", "refinement.json"}
+    assert found == {*configs, "models/model.ts", "docs/README.md", "plan.json", "postprocessing.json"}
     assert "monai.bundle run" in (made / "docs" / "README.md").read_text()
     assert load_settings(Plan, made / "plan.json").name == "blobs"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from attunet.config import Cleaning, Normalization, Refinement
+from attunet.config import ComponentRules, Normalization, Postprocessing
 from attunet.data.formats import read_volume
 from attunet.data.preprocess import prepare
 from attunet.export.monai_config import differences, inference_config, metadata
@@ -17,9 +17,9 @@ from attunet.export.monai_config import differences, inference_config, metadata
 bundle = pytest.importorskip("monai.bundle")
 
 
-def parsed(plan, part, refinement=None, **changes):
+def parsed(plan, part, postprocessing=None, **changes):
     """A part of the config as MONAI reads it."""
-    parser = bundle.ConfigParser(json.loads(json.dumps(inference_config(plan, refinement or Refinement()))))
+    parser = bundle.ConfigParser(json.loads(json.dumps(inference_config(plan, postprocessing or Postprocessing()))))
     parser.update(changes)
     for name in parser["imports"]:
         parser.get_parsed_content(f"imports#{parser['imports'].index(name)}")
@@ -74,12 +74,12 @@ def test_channels_are_joined_and_normalised_each_in_its_way(scan, tmp_path, make
 
 def test_labels_get_their_file_values_and_regions_are_painted(make_plan_of):
     torch = pytest.importorskip("torch")
-    steps = inference_config(make_plan_of(3), Refinement())["postprocessing"]["transforms"]
+    steps = inference_config(make_plan_of(3), Postprocessing())["postprocessing"]["transforms"]
     mapped = next(step for step in steps if step["_target_"] == "MapLabelValued")
     assert mapped["target_labels"] == [0, 1, 7]
     plan = make_plan_of(3, labels={"background": 0, "body": 1, "lesion": 7})
     plan = plan.model_copy(update={"regions": {"body": (1, 7), "lesion": (7,)}})
-    at = [step["_target_"] for step in inference_config(plan, Refinement())["postprocessing"]["transforms"]]
+    at = [step["_target_"] for step in inference_config(plan, Postprocessing())["postprocessing"]["transforms"]]
     paint = parsed(plan, f"postprocessing#transforms#{at.index('Lambdad')}")
     likely = torch.tensor([[0.2, 0.9, 0.9], [0.1, 0.1, 0.8]]).view(2, 3, 1, 1)
     assert paint({"pred": likely})["pred"].flatten().tolist() == [0, 1, 7]
@@ -87,16 +87,19 @@ def test_labels_get_their_file_values_and_regions_are_painted(make_plan_of):
 
 def test_what_is_not_expressed_is_said(make_plan_of):
     plan = make_plan_of(3, mirror_axes=(0, 1))
-    cleaning = {"body": Cleaning(largest_component=True), "lesion": Cleaning(fill_holes=True, minimum_ml=0.2)}
-    refinement = Refinement(postprocessing=cleaning)
-    found = " ".join(differences(plan, refinement, folds=5))
+    cleaning = {
+        "body": ComponentRules(largest_component=True),
+        "lesion": ComponentRules(fill_holes=True, minimum_ml=0.2),
+    }
+    postprocessing = Postprocessing(components=cleaning)
+    found = " ".join(differences(plan, postprocessing, folds=5))
     assert "--disable-tta" in found
     assert "5 folds" in found
     assert "lesion: fill holes; lesion: remove below 0.2 ml" in found
-    steps = inference_config(plan, refinement)["postprocessing"]["transforms"]
+    steps = inference_config(plan, postprocessing)["postprocessing"]["transforms"]
     kept = [step["applied_labels"] for step in steps if step["_target_"].startswith("KeepLargest")]
     assert kept == [[1]]
-    assert len(differences(make_plan_of(3), Refinement(), folds=1)) == 2
+    assert len(differences(make_plan_of(3), Postprocessing(), folds=1)) == 2
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -106,5 +109,5 @@ def test_metadata_describe_input_and_output(dims, make_plan_of):
     assert formats["inputs"]["image"]["spatial_shape"] == [16, 12, 8][:dims]
     assert formats["outputs"]["pred"]["channel_def"] == {"0": "background", "1": "cell"}
     assert {"version", "changelog", "monai_version", "pytorch_version", "numpy_version"} <= content.keys()
-    inferer = inference_config(make_plan_of(dims), Refinement())["inferer"]
+    inferer = inference_config(make_plan_of(dims), Postprocessing())["inferer"]
     assert inferer["_target_"] == ("SliceInferer" if dims == 2 else "SlidingWindowInferer")

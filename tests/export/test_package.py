@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from attunet.bundle import Execution, fold_folder, load_bundle, save_ensemble, save_plan
-from attunet.config import Refinement
+from attunet.config import Postprocessing
 from attunet.data.cases import read_case_image
 from attunet.errors import BundleError, ConfigError, TrainingError
 from attunet.evaluation.overlap import dice
@@ -27,7 +27,7 @@ from attunet.inference.engines.torch_engine import TorchEngine
 from attunet.inference.member import Member
 from attunet.inference.segmenter import Segmenter
 
-NAMES = {"engine.json", "manifest.json", "plan.json", "refinement.json", "fold_0"}
+NAMES = {"engine.json", "manifest.json", "plan.json", "postprocessing.json", "fold_0"}
 FILES = {"openvino": {"graph.xml", "graph.bin"}, "onnx": {"model.onnx"}, "torch": {"model.pt2"}}
 
 
@@ -54,7 +54,7 @@ def test_the_folder_predicts_as_the_run_it_was_made_from(format, exported, refer
     assert {entry.name for entry in folder.iterdir()} == NAMES
     assert {entry.name for entry in (folder / "fold_0").iterdir()} == FILES[format]
     segmenter = Segmenter.load(folder, device="cpu")
-    assert segmenter.refinement.temperature == 1.5
+    assert segmenter.postprocessing.temperature == 1.5
     assert (
         agreement(reference, lambda case: segmenter.predict(read_case_image(case)).segmentation.array[0], blobs)
         >= 0.999
@@ -72,19 +72,19 @@ def test_every_engine_of_a_run_finds_the_masks_of_torch(engine, precision, train
 
 def test_an_ensemble_is_exported_member_by_member(trained_run, tmp_path, blobs):
     both, out = tmp_path / "both", tmp_path / "out"
-    save_ensemble({"one": trained_run, "two": trained_run}, Refinement(temperature=1.5), both)
+    save_ensemble({"one": trained_run, "two": trained_run}, Postprocessing(temperature=1.5), both)
     made = export_model(both, out, "openvino")
     assert made.keys() == {"one", "two"}
     assert made["two"].folder == out / "members" / "two"
     assert not list(out.rglob("*.safetensors"))
     case = read_case_image(blobs[0])
     before, after = (Segmenter.load(model, device="cpu") for model in (both, out))
-    assert after.refinement.temperature == 1.5
+    assert after.postprocessing.temperature == 1.5
     np.testing.assert_array_equal(before.predict(case).segmentation.array, after.predict(case).segmentation.array)
 
 
 def test_an_ensemble_appears_whole_or_not_at_all(trained_run, tmp_path, monkeypatch):
-    save_ensemble({"one": trained_run, "two": trained_run}, Refinement(), tmp_path / "both")
+    save_ensemble({"one": trained_run, "two": trained_run}, Postprocessing(), tmp_path / "both")
     monkeypatch.setattr(package, "save_plan", _fail_the_second_time())
     with pytest.raises(TrainingError):
         export_model(tmp_path / "both", tmp_path / "out", "openvino")

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from attunet.config import Cleaning
+from attunet.config import ComponentRules
 from attunet.inference.postprocess import clean
 
 LABELS = {"background": 0, "liver": 1, "tumour": 2}
 ISOTROPIC = (1.0, 1.0, 1.0)
 MASKS = arrays.arrays(np.uint8, st.tuples(*[st.integers(1, 7)] * 3), elements=st.integers(0, 2))
-LARGEST = {"liver": Cleaning(largest_component=True)}
-FILL = {"liver": Cleaning(fill_holes=True)}
+LARGEST = {"liver": ComponentRules(largest_component=True)}
+FILL = {"liver": ComponentRules(fill_holes=True)}
 
 
 def parts(shape=(20, 20, 20)):
@@ -36,11 +36,11 @@ def test_only_the_largest_part_is_kept():
 
 @pytest.mark.parametrize(("minimum", "left"), [(0.0, 134), (0.009, 134), (0.0091, 125), (1.0, 0)])
 def test_parts_smaller_than_so_many_millilitres_go_and_corners_join(minimum, left):
-    assert clean(parts(), {"liver": Cleaning(minimum_ml=minimum)}, LABELS, ISOTROPIC).sum() == left
+    assert clean(parts(), {"liver": ComponentRules(minimum_ml=minimum)}, LABELS, ISOTROPIC).sum() == left
 
 
 def test_millilitres_depend_on_the_spacing():
-    how = {"liver": Cleaning(minimum_ml=0.05)}
+    how = {"liver": ComponentRules(minimum_ml=0.05)}
     assert clean(parts(), how, LABELS, (2.0, 2.0, 2.0)).sum() == 134
     assert clean(parts(), how, LABELS, (1.0, 1.0, 2.0)).sum() == 125
 
@@ -69,7 +69,7 @@ def test_removed_voxels_take_the_background_of_the_training():
 
 @given(mask=MASKS, fill=st.booleans(), minimum=st.sampled_from([0.0, 0.002]), largest=st.booleans())
 def test_other_labels_are_left_alone_and_cleaning_twice_is_cleaning_once(mask, fill, minimum, largest):
-    how = {"liver": Cleaning(fill_holes=fill, minimum_ml=minimum, largest_component=largest)}
+    how = {"liver": ComponentRules(fill_holes=fill, minimum_ml=minimum, largest_component=largest)}
     once = clean(mask, how, LABELS, ISOTROPIC)
     np.testing.assert_array_equal(once == 2, mask == 2)
     np.testing.assert_array_equal(clean(once, how, LABELS, ISOTROPIC), once)
@@ -78,7 +78,7 @@ def test_other_labels_are_left_alone_and_cleaning_twice_is_cleaning_once(mask, f
 
 @given(mask=MASKS)
 def test_nothing_asked_for_changes_nothing(mask):
-    np.testing.assert_array_equal(clean(mask, {"liver": Cleaning()}, LABELS, ISOTROPIC), mask)
+    np.testing.assert_array_equal(clean(mask, {"liver": ComponentRules()}, LABELS, ISOTROPIC), mask)
 
 
 REGIONS = {"liver": (1, 2), "tumour": (2,)}
@@ -95,7 +95,7 @@ def test_a_region_is_cleaned_with_what_lies_inside_it():
 def test_what_is_removed_of_an_inner_region_falls_back_to_the_outer_one():
     mask = parts()
     mask[2:4, 2:4, 2:4], mask[5, 5, 5] = 2, 2
-    cleaned = clean(mask, {"tumour": Cleaning(largest_component=True)}, LABELS, ISOTROPIC, regions=REGIONS)
+    cleaned = clean(mask, {"tumour": ComponentRules(largest_component=True)}, LABELS, ISOTROPIC, regions=REGIONS)
     assert cleaned[5, 5, 5] == 1
     assert (cleaned == 2).sum() == 8
 
@@ -103,7 +103,7 @@ def test_what_is_removed_of_an_inner_region_falls_back_to_the_outer_one():
 def test_a_hole_of_an_inner_region_is_filled_from_the_outer_one():
     mask = np.ones((9, 9, 9), np.uint8)
     mask[2:7, 2:7, 2:7], mask[4, 4, 4] = 2, 1
-    how = {"tumour": Cleaning(fill_holes=True)}
+    how = {"tumour": ComponentRules(fill_holes=True)}
     assert clean(mask, how, LABELS, ISOTROPIC, regions=REGIONS)[4, 4, 4] == 2
     assert clean(mask, how, LABELS, ISOTROPIC)[4, 4, 4] == 1  # a label of its own is no background
 
@@ -112,5 +112,5 @@ def test_a_large_volume_takes_no_longer_than_its_labels():
     mask = np.zeros((400, 400, 200), np.uint8)
     mask[100:140, 100:140, 100:140] = 1
     started = time.process_time()
-    clean(mask, {"liver": Cleaning(fill_holes=True, largest_component=True)}, LABELS, ISOTROPIC)
+    clean(mask, {"liver": ComponentRules(fill_holes=True, largest_component=True)}, LABELS, ISOTROPIC)
     assert time.process_time() - started < 3

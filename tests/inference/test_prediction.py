@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from attunet.config import Quality
+from attunet.config import QualityCalibration
 from attunet.data.formats import read_label, read_volume
 from attunet.data.volume import Volume
 from attunet.inference.prediction import Prediction
@@ -81,7 +81,7 @@ def test_gates_of_an_ensemble_are_written_under_their_members_names(prediction, 
 
 
 def test_the_predicted_dice_is_the_expected_one_as_experience_corrects_it(prediction):
-    quality = Quality(cases=20, spearman=0.7, low=0.5, high=0.8, slope=0.5, intercept=0.3, error=0.02)
+    quality = QualityCalibration(cases=20, spearman=0.7, low=0.5, high=0.8, slope=0.5, intercept=0.3, error=0.02)
     expected = {"body": 0.9, "lesion": 0.7}
     assert prediction.predicted_dice is None
     assert replace(prediction, expected_dice=expected).predicted_dice is None

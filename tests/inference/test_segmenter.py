@@ -12,8 +12,8 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from attunet.bundle import load_bundle, save_ensemble, save_refinement
-from attunet.config import Cleaning, Quality, Refinement
+from attunet.bundle import load_bundle, save_ensemble, save_postprocessing
+from attunet.config import ComponentRules, Postprocessing, QualityCalibration
 from attunet.data.cases import Case
 from attunet.data.formats import read_label, read_volume, write_volume
 from attunet.data.preprocess import prepare
@@ -245,7 +245,7 @@ def test_the_callers_volume_is_left_as_it_was(volumes):
 def ensemble(tiny_run, make_model, tmp_path_factory):
     """A 3-D and a 2-D model of the same labels."""
     root = tmp_path_factory.mktemp("ensemble") / "both"
-    save_ensemble({"deep": tiny_run, "flat": make_model(2)}, Refinement(), root)
+    save_ensemble({"deep": tiny_run, "flat": make_model(2)}, Postprocessing(), root)
     return root
 
 
@@ -268,9 +268,9 @@ def test_members_of_different_tasks_are_refused(volumes, slices):
 
 def test_what_was_taught_is_applied_unless_raw(tiny_run, tmp_path):
     model = shutil.copytree(tiny_run, tmp_path / "model")
-    quality = Quality(cases=9, spearman=0.7, low=0.4, high=0.9, slope=0.0, intercept=0.8, error=0.02)
-    cleaning = {"body": Cleaning(largest_component=True), "lesion": Cleaning(minimum_ml=1000)}
-    save_refinement(Refinement(postprocessing=cleaning, temperature=3.0, quality=quality), model)
+    quality = QualityCalibration(cases=9, spearman=0.7, low=0.4, high=0.9, slope=0.0, intercept=0.8, error=0.02)
+    cleaning = {"body": ComponentRules(largest_component=True), "lesion": ComponentRules(minimum_ml=1000)}
+    save_postprocessing(Postprocessing(components=cleaning, temperature=3.0, quality=quality), model)
     raw, refined = (Segmenter.load(model, device="cpu", raw=raw).predict(scan(), probabilities=True) for raw in (1, 0))
     assert {7} == set(np.unique(raw.segmentation.array)) - set(np.unique(refined.segmentation.array))
     assert ndimage.label(refined.segmentation.array[0] == 1, np.ones((3, 3, 3)))[1] == 1
@@ -293,7 +293,7 @@ def test_regions_are_painted_and_keep_a_channel_each(make_network, make_plan_of)
 
 def test_shuffled_networks_are_raw_and_look_elsewhere(tiny_run, tmp_path):
     model = shutil.copytree(tiny_run, tmp_path / "model")
-    save_refinement(Refinement(temperature=3.0), model)
+    save_postprocessing(Postprocessing(temperature=3.0), model)
     loaded = [Segmenter.load(model, device="cpu", shuffle=seed) for seed in (None, 5)]
     assert [one.members[0].temperature for one in loaded] == [3.0, 1.0]
     trained, shuffled = (one.predict(scan(), attention=True).attention["level2"] for one in loaded)

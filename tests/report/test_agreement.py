@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from attunet.config import Quality
+from attunet.config import QualityCalibration
 from attunet.report.agreement import DicePair, dice_scatter, reliability_diagram
 
 NAN = float("nan")
@@ -21,7 +21,7 @@ def test_a_line_for_each_name_without_the_empty_bins():
 
 
 def test_cases_without_a_dice_are_not_drawn():
-    quality = Quality(cases=2, spearman=1.0, low=0.5, high=1.0, slope=1.0, intercept=-0.1, error=0.0)
+    quality = QualityCalibration(cases=2, spearman=1.0, low=0.5, high=1.0, slope=1.0, intercept=-0.1, error=0.0)
     dice = {"a": DicePair(0.9, 0.8), "b": DicePair(0.8, 0.7), "c": DicePair(NAN, 0.0)}
     axes = dice_scatter(dice, quality).axes[0]
     assert len(axes.collections[0].get_offsets()) == 2

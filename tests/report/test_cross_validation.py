@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from attunet.config import Cleaning, Quality, Refinement
+from attunet.config import ComponentRules, Postprocessing, QualityCalibration
 from attunet.data.volume import Volume
 from attunet.evaluation.scores import CaseScores, score_case
 from attunet.evaluation.summary import summarize
@@ -27,7 +27,7 @@ def summary_of(shifts):
 
 @pytest.fixture
 def write(tmp_path, make_plan_of):
-    def run(refinement, reliability):
+    def run(postprocessing, reliability):
         path = tmp_path / "report.html"
         reference, predicted = masks(2)
         light = Volume(np.random.default_rng(0).random((1, 12, 12, 6)), np.eye(4))
@@ -38,7 +38,7 @@ def write(tmp_path, make_plan_of):
             subtitle="two cases",
             summary=summary_of((1, 2)),
             postprocessed=summary_of((0, 1)),
-            refinement=refinement,
+            postprocessing=postprocessing,
             reliability=reliability,
             dice={"<case1>": DicePair(0.8, 0.9), "<case2>": DicePair(float("nan"), 0.7)},
             worst=["<case2>", "<case1>"],
@@ -50,10 +50,10 @@ def write(tmp_path, make_plan_of):
 
 
 def test_scores_reasons_and_worst_cases_are_told(write):
-    quality = Quality(cases=9, spearman=0.71, low=0.55, high=0.82, error=0.03)
+    quality = QualityCalibration(cases=9, spearman=0.71, low=0.55, high=0.82, error=0.03)
     reasons = {"temperature": "because", "postprocessing body": "keep the largest: helps"}
-    how = {"body": Cleaning(largest_component=True)}
-    page = write(Refinement(postprocessing=how, temperature=1.3, quality=quality, reasons=reasons), {})
+    how = {"body": ComponentRules(largest_component=True)}
+    page = write(Postprocessing(components=how, temperature=1.3, quality=quality, reasons=reasons), {})
     for text in ("rank correlation 0.71 (0.55 to 0.82)", "after post-processing", "keep the largest: helps", "lesion"):
         assert text in page
     assert "&lt;case2&gt;" in page
@@ -62,7 +62,7 @@ def test_scores_reasons_and_worst_cases_are_told(write):
 
 
 def test_what_was_not_measured_is_left_out(write):
-    page = write(Refinement(), {})
+    page = write(Postprocessing(), {})
     assert "Calibration error" not in page
     assert "Scores after" not in page
     assert "scores after" not in page

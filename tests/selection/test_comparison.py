@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from attunet.bundle import fold_cases, fold_folder, save_ensemble, save_manifest
-from attunet.config import Refinement
+from attunet.config import Postprocessing
 from attunet.data.cases import read_case
 from attunet.data.folds import Split
 from attunet.errors import ConfigError
@@ -87,7 +87,7 @@ def test_an_ensemble_is_judged_by_what_it_will_predict(runs, tmp_path):
     for run in runs.values():
         remove_fold(run, 1)
     both = judge_runs(runs, device="cpu")[-1]
-    save_ensemble(runs, Refinement(), tmp_path / "both")
+    save_ensemble(runs, Postprocessing(), tmp_path / "both")
     segmenter = Segmenter.load(tmp_path / "both", device="cpu")
     for case in fold_cases(runs["deep"], 0):
         image, label = read_case(case)

@@ -37,20 +37,20 @@ def test_every_case_is_judged_once_and_all_is_written(found, folded):
 
 
 def test_the_model_applies_what_it_was_taught(found, folded):
-    assert load_bundle(folded).refinement == found.refinement
-    assert set(found.refinement.reasons) == {"postprocessing blob", "temperature", "quality"}
-    assert Segmenter.load(folded, device="cpu").members[0].temperature == found.refinement.temperature
+    assert load_bundle(folded).postprocessing == found.postprocessing
+    assert set(found.postprocessing.reasons) == {"postprocessing blob", "temperature", "quality"}
+    assert Segmenter.load(folded, device="cpu").members[0].temperature == found.postprocessing.temperature
 
 
 def test_the_second_time_gives_the_same(found, folded):
-    before = json.loads((folded / "refinement.json").read_text())
+    before = json.loads((folded / "postprocessing.json").read_text())
     again = cross_validate(folded, device="cpu")
-    assert json.loads((folded / "refinement.json").read_text()) == before
+    assert json.loads((folded / "postprocessing.json").read_text()) == before
     assert again.dice == found.dice
 
 
 def test_what_was_kept_never_lowers_the_mean_dice(found):
-    if found.refinement.postprocessing:
+    if found.postprocessing.components:
         assert found.postprocessed.foreground_mean() > found.summary.foreground_mean()
     else:
         assert found.postprocessed is found.summary

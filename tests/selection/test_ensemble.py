@@ -8,14 +8,14 @@ from math import nan
 
 import pytest
 
-from attunet.bundle import fold_folder, load_bundle, load_model, save_refinement
-from attunet.config import Quality, Refinement
+from attunet.bundle import fold_folder, load_bundle, load_model, save_postprocessing
+from attunet.config import Postprocessing, QualityCalibration
 from attunet.data.folds import Split
 from attunet.errors import BundleError, ConfigError
 from attunet.selection.candidates import EnsembleCandidate, Verdict
 from attunet.selection.ensemble import Selection, choose, name_runs, select, write_selection
 
-QUALITY = Quality(cases=9, spearman=0.7, low=0.4, high=0.9, error=0.02)
+QUALITY = QualityCalibration(cases=9, spearman=0.7, low=0.4, high=0.9, error=0.02)
 
 
 def candidate(members, dice):
@@ -67,7 +67,7 @@ def test_the_best_ensemble_is_written_as_a_model(tiny_run, tmp_path):
     write_selection(found, tmp_path / "best")
     model = load_model(tmp_path / "best")
     assert list(model.members) == ["one", "two"]
-    assert model.refinement.quality == QUALITY
+    assert model.postprocessing.quality == QUALITY
     record = json.loads((tmp_path / "best" / "selection.json").read_text())
     assert record["chosen"] == ["one", "two"]
     assert [row["dice"] for row in record["candidates"]] == [0.7, 0.7, 0.8]
@@ -75,16 +75,16 @@ def test_the_best_ensemble_is_written_as_a_model(tiny_run, tmp_path):
         write_selection(found, tmp_path / "best")
 
 
-@pytest.mark.parametrize("taught", [Refinement(), Refinement(temperature=2.0)])
+@pytest.mark.parametrize("taught", [Postprocessing(), Postprocessing(temperature=2.0)])
 def test_a_single_run_keeps_what_its_own_cross_validation_taught(taught, tiny_run, tmp_path):
     run = shutil.copytree(tiny_run, tmp_path / "run")
-    if taught != Refinement():
-        save_refinement(taught, run)
+    if taught != Postprocessing():
+        save_postprocessing(taught, run)
     found = choice({"run": run, "b": tiny_run}, candidate(["run"], 0.8), candidate(["b"], 0.7))
     write_selection(found, tmp_path / "best")
-    written = load_bundle(tmp_path / "best").refinement
+    written = load_bundle(tmp_path / "best").postprocessing
     assert written.temperature == taught.temperature
-    assert written.quality == (QUALITY if taught == Refinement() else None)
+    assert written.quality == (QUALITY if taught == Postprocessing() else None)
 
 
 def test_nothing_is_left_of_a_model_that_cannot_be_written(tiny_run, tmp_path):

@@ -4,20 +4,20 @@ import numpy as np
 import pytest
 
 from attunet.bundle import load_bundle
-from attunet.config import Cleaning
+from attunet.config import ComponentRules
 from attunet.data.cases import read_case
 from attunet.data.formats import write_volume
 from attunet.evaluation.scores import CaseScores
 from attunet.selection.judging import judge, mean_dice, take_mask_apart, view
-from attunet.selection.out_of_fold import held_out_cases
+from attunet.selection.out_of_fold import out_of_fold_cases
 
-LARGEST = {"blob": Cleaning(largest_component=True)}
+LARGEST = {"blob": ComponentRules(largest_component=True)}
 
 
 @pytest.fixture
 def held(folded):
     """A case whose mask is right, but for two voxels far away."""
-    first = held_out_cases(folded)[0][0]
+    first = out_of_fold_cases(folded)[0][0]
     _, truth = read_case(first.case)
     mask = truth.array.copy()
     corner = np.unravel_index(np.argmax(np.linalg.norm(np.argwhere(mask[0] >= 0) - 10, axis=1)), mask.shape[1:])
@@ -32,7 +32,7 @@ def test_cleaning_is_scored(held, folded):
     assert mean_dice(judge(held, plan)) < 1.0
     assert mean_dice(judge(held, plan, LARGEST)) == 1.0
     pieces = take_mask_apart(held, plan)["blob"]
-    assert pieces.dice(Cleaning()) == pytest.approx(mean_dice(judge(held, plan)))
+    assert pieces.dice(ComponentRules()) == pytest.approx(mean_dice(judge(held, plan)))
 
 
 def test_a_label_that_was_not_drawn_is_not_judged(held, folded):

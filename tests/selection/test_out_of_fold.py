@@ -4,12 +4,12 @@ import nibabel
 import numpy as np
 
 from attunet.inference.segmenter import Segmenter
-from attunet.selection.out_of_fold import held_out_cases, predict_held_out
+from attunet.selection.out_of_fold import out_of_fold_cases, predict_held_out
 from attunet.selection.samples import Sample
 
 
 def predicted(run):
-    cases, _ = held_out_cases(run)
+    cases, _ = out_of_fold_cases(run)
     steps = []
     predict_held_out(run, cases, device="cpu", advance=lambda: steps.append(1))
     assert len(steps) == len(cases)

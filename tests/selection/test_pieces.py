@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from attunet.config import Cleaning
+from attunet.config import ComponentRules
 from attunet.evaluation.overlap import dice
 from attunet.inference.postprocess import clean
 from attunet.selection.pieces import take_apart
@@ -14,7 +14,7 @@ MASKS = st.tuples(st.integers(1, 7), st.integers(1, 7), st.integers(1, 4)).flatm
     lambda shape: st.tuples(*[arrays(np.uint8, shape, elements=st.integers(0, 2))] * 2)
 )
 CLEANINGS = st.builds(
-    Cleaning,
+    ComponentRules,
     fill_holes=st.booleans(),
     minimum_ml=st.sampled_from([0.0, 0.02, 0.055]),
     largest_component=st.booleans(),
@@ -58,11 +58,13 @@ def test_ignored_voxels_do_not_count(plan):
     reference[:3] = 1
     reference[:, :3] = 9
     pieces = take_apart(predicted, reference, plan.model_copy(update={"ignore_label": 9}), {"a": 1}, SPACING)["a"]
-    assert pieces.dice(Cleaning()) == 1.0
+    assert pieces.dice(ComponentRules()) == 1.0
     assert pieces.plain.reference == 9
     assert pieces.plain.ml.tolist() == [0.18]
 
 
 def test_an_empty_label_is_right_where_there_is_none(plan):
     nothing = np.zeros((4, 4, 4), np.uint8)
-    assert take_apart(nothing, nothing, plan, {"a": 1}, SPACING)["a"].dice(Cleaning(largest_component=True)) == 1.0
+    assert (
+        take_apart(nothing, nothing, plan, {"a": 1}, SPACING)["a"].dice(ComponentRules(largest_component=True)) == 1.0
+    )

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from attunet.config import Cleaning
+from attunet.config import ComponentRules
 from attunet.selection.pieces import take_apart
 from attunet.selection.postprocessing import decide_cleaning, describe_cleaning, kept_cleaning
 
@@ -41,7 +41,7 @@ def test_holes_are_filled(plan):
     def hollow(predicted, truth, index):
         predicted[7:9, 7:9, 4:6] = 0
 
-    assert kept_cleaning(decide_cleaning(cases_of(plan, hollow), ["a"])) == {"a": Cleaning(fill_holes=True)}
+    assert kept_cleaning(decide_cleaning(cases_of(plan, hollow), ["a"])) == {"a": ComponentRules(fill_holes=True)}
 
 
 def test_both_are_found_one_after_the_other(plan):
@@ -92,6 +92,6 @@ def test_a_label_that_was_not_drawn_in_a_case_is_not_judged_there(plan):
 
 
 def test_cleanings_in_words():
-    every = Cleaning(fill_holes=True, minimum_ml=0.1234, largest_component=True)
+    every = ComponentRules(fill_holes=True, minimum_ml=0.1234, largest_component=True)
     assert describe_cleaning(every) == "fill holes, remove below 0.123 ml, keep the largest"
-    assert describe_cleaning(Cleaning()) == "nothing"
+    assert describe_cleaning(ComponentRules()) == "nothing"

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from attunet.bundle import load_bundle, save_manifest, save_refinement, unseen_cases
-from attunet.config import Cleaning, Refinement
+from attunet.bundle import held_out_cases, load_bundle, save_manifest, save_postprocessing
+from attunet.config import ComponentRules, Postprocessing
 from attunet.data.cases import read_case
 from attunet.evaluation.scores import score_case
 from attunet.inference.segmenter import Segmenter
@@ -33,8 +33,8 @@ def judge(folded, tmp_path):
 
 
 def test_the_scores_are_those_of_the_plain_fold(folded, judge):
-    save_refinement(Refinement(postprocessing={"blob": Cleaning(minimum_ml=1000)}), folded)
-    unseen = unseen_cases(folded)[0][-1]
+    save_postprocessing(Postprocessing(components={"blob": ComponentRules(minimum_ml=1000)}), folded)
+    unseen = held_out_cases(folded)[0][-1]
     verdict = judge().judge(unseen)
     image, label = read_case(unseen.case)
     mask = Segmenter.load(folded, folds=[unseen.fold], device="cpu", raw=True).predict(image).segmentation
@@ -46,7 +46,7 @@ def test_the_scores_are_those_of_the_plain_fold(folded, judge):
 
 
 def test_what_was_judged_is_read_and_not_predicted_again(folded, judge, predictions):
-    unseen = unseen_cases(folded)[0][0]
+    unseen = held_out_cases(folded)[0][0]
     first, second = judge().judge(unseen), judge().judge(unseen)
     assert len(predictions) == 1
     assert second == first
@@ -54,7 +54,7 @@ def test_what_was_judged_is_read_and_not_predicted_again(folded, judge, predicti
 
 @pytest.mark.parametrize("change", ["weights", "label", "drawn", "device", "file"])
 def test_another_question_is_asked_anew(change, folded, judge, predictions, tmp_path):
-    unseen = unseen_cases(folded)[0][0]
+    unseen = held_out_cases(folded)[0][0]
     judge().judge(unseen)
     device = "cpu"
     if change == "weights":

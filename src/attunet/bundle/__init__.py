@@ -2,8 +2,9 @@
 
 from attunet.bundle.ensemble import Model, check_agreement, load_model, save_ensemble
 from attunet.bundle.execution import EXECUTION, Execution, Quantization, write_execution
+from attunet.bundle.held_out import HeldOutCase, finished_folds, fold_cases, held_out_cases
 from attunet.bundle.run import (
-    REFINEMENT,
+    POSTPROCESSING,
     Bundle,
     FoldFiles,
     copy_run,
@@ -12,31 +13,30 @@ from attunet.bundle.run import (
     save_execution,
     save_manifest,
     save_plan,
-    save_refinement,
+    save_postprocessing,
 )
-from attunet.bundle.unseen import Unseen, finished_folds, fold_cases, unseen_cases
 
 __all__ = [
     "EXECUTION",
-    "REFINEMENT",
+    "POSTPROCESSING",
     "Bundle",
     "Execution",
     "FoldFiles",
+    "HeldOutCase",
     "Model",
     "Quantization",
-    "Unseen",
     "check_agreement",
     "copy_run",
     "finished_folds",
     "fold_cases",
     "fold_folder",
+    "held_out_cases",
     "load_bundle",
     "load_model",
     "save_ensemble",
     "save_execution",
     "save_manifest",
     "save_plan",
-    "save_refinement",
-    "unseen_cases",
+    "save_postprocessing",
     "write_execution",
 ]

@@ -1,7 +1,7 @@
 """A model as it is predicted with: one run, or an ensemble of complete copies of several.
 
 ENSEMBLE/
-  ensemble.json  refinement.json  manifest.json
+  ensemble.json  postprocessing.json  manifest.json
   members/NAME/  plan.json  manifest.json  fold_0/ ...
 """
 
@@ -13,8 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from attunet.bundle.manifest import FORMAT, MANIFEST, check_sums, read_sums, seal
-from attunet.bundle.run import ENSEMBLE, REFINEMENT, Bundle, copy_run, load_bundle, load_refinement, write_refinement
-from attunet.config import Plan, Refinement
+from attunet.bundle.run import (
+    ENSEMBLE,
+    POSTPROCESSING,
+    Bundle,
+    copy_run,
+    load_bundle,
+    load_postprocessing,
+    write_postprocessing,
+)
+from attunet.config import Plan, Postprocessing
 from attunet.errors import BundleError, ConfigError
 from attunet.files import staged, write_text
 
@@ -32,7 +40,7 @@ class Model:
 
     root: Path
     members: Mapping[str, Bundle]
-    refinement: Refinement = field(default_factory=Refinement)
+    postprocessing: Postprocessing = field(default_factory=Postprocessing)
 
 
 def load_model(root: Path, folds: Sequence[int] | None = None) -> Model:
@@ -44,18 +52,18 @@ def load_model(root: Path, folds: Sequence[int] | None = None) -> Model:
     """
     if not (root / ENSEMBLE).is_file():
         bundle = load_bundle(root, folds)
-        return Model(root, {root.resolve().name: bundle}, bundle.refinement)
+        return Model(root, {root.resolve().name: bundle}, bundle.postprocessing)
     names = _member_names(root)
     sums = read_sums(root)
     check_sums(root, sums, [ENSEMBLE, *(f"{_MEMBERS}/{name}/{MANIFEST}" for name in names)])
     members = {name: load_bundle(root / _MEMBERS / name, folds) for name in names}
     check_agreement({name: bundle.plan for name, bundle in members.items()})
-    return Model(root, members, load_refinement(root, sums))
+    return Model(root, members, load_postprocessing(root, sums))
 
 
 def save_ensemble(
     members: Mapping[str, Path],
-    refinement: Refinement,
+    postprocessing: Postprocessing,
     root: Path,
     *,
     put: Callable[[Path, Path], object] = copy_run,
@@ -70,9 +78,9 @@ def save_ensemble(
         for name, run in members.items():
             put(run, stage / _MEMBERS / name)
         write_text(stage / ENSEMBLE, json.dumps({"format": FORMAT, "members": list(members)}, indent=2) + "\n")
-        write_refinement(refinement, stage)
+        write_postprocessing(postprocessing, stage)
         manifests = (stage / _MEMBERS / name / MANIFEST for name in members)
-        seal(stage, [stage / ENSEMBLE, stage / REFINEMENT, *manifests])
+        seal(stage, [stage / ENSEMBLE, stage / POSTPROCESSING, *manifests])
 
 
 def check_agreement(plans: Mapping[str, Plan]) -> None:

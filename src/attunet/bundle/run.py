@@ -1,7 +1,7 @@
 """The model folder of one training: plan, weights and graph per fold, what its cross-validation taught.
 
 RUN/
-  plan.json  training.yaml  refinement.json  engine.json  manifest.json
+  plan.json  training.yaml  postprocessing.json  engine.json  manifest.json
   fold_0/    weights.safetensors  graph.xml  graph.bin  metrics.json  split.yaml  log.csv  curves.png  film/
 
 An exported model is such a folder, too; its folds hold what the engine in engine.json needs, and nothing else.
@@ -19,26 +19,28 @@ from pathlib import Path
 from attunet.bundle.execution import ENGINE_FILES, EXECUTION, Execution, load_execution, write_execution
 from attunet.bundle.manifest import MANIFEST, check_sums, read_sums, seal
 from attunet.bundle.sealed import read_sealed, write_unsealed
-from attunet.config import Plan, Refinement, load_settings
+from attunet.config import Plan, Postprocessing, load_settings
 from attunet.errors import BundleError
 
 __all__ = [
     "ENSEMBLE",
-    "REFINEMENT",
+    "POSTPROCESSING",
     "Bundle",
     "FoldFiles",
     "copy_run",
     "fold_folder",
     "load_bundle",
-    "load_refinement",
+    "load_postprocessing",
     "save_execution",
     "save_manifest",
     "save_plan",
-    "save_refinement",
-    "write_refinement",
+    "save_postprocessing",
+    "write_postprocessing",
 ]
 
-REFINEMENT = "refinement.json"
+POSTPROCESSING = "postprocessing.json"
+_EARLIER_POSTPROCESSING = "refinement.json"
+"""What the same file was called before; read where the new one is missing."""
 ENSEMBLE = "ensemble.json"
 _NEEDED = ("weights.safetensors", "graph.xml", "graph.bin")
 _SEALED = (*dict.fromkeys([*_NEEDED, *chain(*ENGINE_FILES.values())]), "metrics.json", "air.json")
@@ -89,7 +91,7 @@ class Bundle:
     root: Path
     plan: Plan
     folds: tuple[FoldFiles, ...]
-    refinement: Refinement = field(default_factory=Refinement)
+    postprocessing: Postprocessing = field(default_factory=Postprocessing)
     execution: Execution = field(default_factory=Execution)
 
 
@@ -103,9 +105,9 @@ def save_plan(plan: Plan, root: Path) -> None:
     write_unsealed(plan, root / "plan.json")
 
 
-def save_refinement(refinement: Refinement, root: Path) -> None:
-    """Write refinement.json into a run's folder and renew its manifest: from now on every prediction applies it."""
-    write_refinement(refinement, root)
+def save_postprocessing(postprocessing: Postprocessing, root: Path) -> None:
+    """Write postprocessing.json into a run's folder and renew its manifest: from now on every prediction applies it."""
+    write_postprocessing(postprocessing, root)
     save_manifest(root)
 
 
@@ -115,9 +117,10 @@ def save_execution(execution: Execution, root: Path) -> None:
     save_manifest(root)
 
 
-def write_refinement(refinement: Refinement, root: Path) -> None:
-    """Write refinement.json and leave the manifest as it is."""
-    write_unsealed(refinement, root / REFINEMENT)
+def write_postprocessing(postprocessing: Postprocessing, root: Path) -> None:
+    """Write postprocessing.json and leave the manifest as it is."""
+    write_unsealed(postprocessing, root / POSTPROCESSING)
+    (root / _EARLIER_POSTPROCESSING).unlink(missing_ok=True)
 
 
 def save_manifest(root: Path) -> None:
@@ -125,7 +128,8 @@ def save_manifest(root: Path) -> None:
     needed = _needed(load_settings(Execution, root / EXECUTION) if (root / EXECUTION).is_file() else None)
     folds = [folder for folder in sorted(root.glob("fold_*")) if _finished(folder, needed)]
     folders = (folder / name for folder in folds for name in _SEALED)
-    seal(root, [root / "plan.json", root / REFINEMENT, root / EXECUTION, *folders])
+    files = ("plan.json", POSTPROCESSING, _EARLIER_POSTPROCESSING, EXECUTION)
+    seal(root, [*(root / name for name in files), *folders])
 
 
 def load_bundle(root: Path, folds: Sequence[int] | None = None) -> Bundle:
@@ -149,13 +153,19 @@ def load_bundle(root: Path, folds: Sequence[int] | None = None) -> Bundle:
         )
     plan = load_settings(Plan, root / "plan.json")
     how = execution or Execution()
-    return Bundle(root, plan, tuple(FoldFiles(root / name, how) for name in wanted), load_refinement(root, sums), how)
+    return Bundle(
+        root, plan, tuple(FoldFiles(root / name, how) for name in wanted), load_postprocessing(root, sums), how
+    )
 
 
-def load_refinement(root: Path, sums: dict[str, str]) -> Refinement:
-    """What refinement.json holds; nothing when there is none. Raises: BundleError when the manifest lacks it."""
+def load_postprocessing(root: Path, sums: dict[str, str]) -> Postprocessing:
+    """What postprocessing.json holds; nothing when there is none. Raises: BundleError when the manifest lacks it."""
     remedy = "remove it, or make it again with `attunet evaluate --cross-validation`"
-    return read_sealed(Refinement, root, REFINEMENT, sums, remedy=remedy) or Refinement()
+    found = (
+        read_sealed(Postprocessing, root, name, sums, remedy=remedy)
+        for name in (POSTPROCESSING, _EARLIER_POSTPROCESSING)
+    )
+    return next((postprocessing for postprocessing in found if postprocessing is not None), Postprocessing())
 
 
 def copy_run(source: Path, target: Path) -> None:

@@ -43,7 +43,7 @@ def evaluate(
     An empty or missing prediction is penalised, never dropped. Exit code 1 when predictions were missing.
     With --cross-validation, every fold of RUN segments the cases it was not trained on; post-processing, the
     temperature of the probabilities and the worth of the expected Dice are decided on these masks, written to
-    RUN/refinement.json and applied by `attunet predict`; RUN/cross_validation holds scores, masks and a report.
+    RUN/postprocessing.json and applied by `attunet predict`; RUN/cross_validation holds scores, masks and a report.
     """
     from rich.text import Text
 

@@ -12,7 +12,7 @@ from attunet.cli.console import show
 
 if TYPE_CHECKING:
     from attunet.bundle import Bundle, Execution
-    from attunet.config import Refinement
+    from attunet.config import Postprocessing
 
 __all__ = ["info"]
 
@@ -82,7 +82,7 @@ def model_facts(model: Path) -> dict[str, Any]:
     opened = load_model(model)
     members = {name: _run_facts(bundle) for name, bundle in opened.members.items()}
     (first, *others) = members.values()
-    refined = _refinement_facts(opened.refinement)
+    refined = _postprocessing_facts(opened.postprocessing)
     if not others:
         return first | refined
     shared = {name: value for name, value in first.items() if all(other[name] == value for other in others)}
@@ -117,16 +117,16 @@ def _engine(execution: Execution) -> str:
     return f"{execution.engine}, {fastest}"
 
 
-def _refinement_facts(refinement: Refinement) -> dict[str, Any]:
+def _postprocessing_facts(postprocessing: Postprocessing) -> dict[str, Any]:
     """What a cross-validation taught; nothing when there was none."""
     facts: dict[str, Any] = {}
-    if refinement.postprocessing:
+    if postprocessing.components:
         facts["post-processing"] = {
-            label: how.model_dump(exclude_defaults=True) for label, how in refinement.postprocessing.items()
+            label: how.model_dump(exclude_defaults=True) for label, how in postprocessing.components.items()
         }
-    if refinement.temperature != 1:
-        facts["temperature"] = refinement.temperature
-    if quality := refinement.quality:
+    if postprocessing.temperature != 1:
+        facts["temperature"] = postprocessing.temperature
+    if quality := postprocessing.quality:
         interval = f"{quality.spearman:.2f} ({quality.low:.2f} to {quality.high:.2f})"
         facts["predicted Dice"] = f"rank correlation with the true Dice on {quality.cases} unseen cases: {interval}"
     return facts

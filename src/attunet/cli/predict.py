@@ -141,7 +141,7 @@ def predict(
             raise
     save(display.results)
     if statistics:
-        show_statistics(display.results, describe_correlation(segmenter.refinement.quality))
+        show_statistics(display.results, describe_correlation(segmenter.postprocessing.quality))
     show_summary(display.results, output, time.perf_counter() - started)
     failed = [result for result in display.results if result.error]
     if failed:
@@ -162,6 +162,6 @@ def _save(
     from attunet.inference.batch_record import write_batch_record, write_statistics
 
     if statistics:
-        write_statistics(cases, statistics, segmenter.refinement.quality, extend=extend)
+        write_statistics(cases, statistics, segmenter.postprocessing.quality, extend=extend)
     if report:
         write_batch_record(report, model, segmenter, cases, settings)

@@ -2,22 +2,22 @@
 
 from attunet.config.network import NetworkConfig
 from attunet.config.plan import FingerprintSummary, Normalization, Plan, Preprocessing, mirrored_order
-from attunet.config.refinement import Cleaning, Quality, Refinement, Worth
+from attunet.config.postprocessing import ComponentRules, Postprocessing, QualityCalibration, RankCorrelation
 from attunet.config.settings import Settings, describe, load_settings
 from attunet.config.training import TrainingConfig
 
 __all__ = [
-    "Cleaning",
+    "ComponentRules",
     "FingerprintSummary",
     "NetworkConfig",
     "Normalization",
     "Plan",
+    "Postprocessing",
     "Preprocessing",
-    "Quality",
-    "Refinement",
+    "QualityCalibration",
+    "RankCorrelation",
     "Settings",
     "TrainingConfig",
-    "Worth",
     "describe",
     "load_settings",
     "mirrored_order",

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from attunet.config import Worth
+from attunet.config import RankCorrelation
 from attunet.data.volume import Volume
 from attunet.evaluation.bootstrap import correlation_interval
 from attunet.explanation.scoring.scores import auroc
@@ -92,7 +92,7 @@ def attention_agreement(prediction: Prediction) -> AttentionAgreement:
     )
 
 
-def rank_correlation(scores: Mapping[str, float], dice: Mapping[str, float]) -> Worth | None:
+def rank_correlation(scores: Mapping[str, float], dice: Mapping[str, float]) -> RankCorrelation | None:
     """How well a score ranks cases by their Dice; None for fewer than three cases, or one value only.
 
     Args: score and mean Dice by case; cases with a nan in either are left out.
@@ -104,7 +104,7 @@ def rank_correlation(scores: Mapping[str, float], dice: Mapping[str, float]) -> 
         return None
     from scipy.stats import spearmanr  # costs half a second
 
-    return Worth(cases=len(known), spearman=float(spearmanr(x, y).statistic), low=low, high=high)
+    return RankCorrelation(cases=len(known), spearman=float(spearmanr(x, y).statistic), low=low, high=high)
 
 
 def _largest(where: Mask, grid: Volume, corner: Sequence[int]) -> tuple[Region, ...]:

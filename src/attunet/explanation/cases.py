@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from attunet.bundle import load_model, unseen_cases
+from attunet.bundle import held_out_cases, load_model
 from attunet.data.cases import Case, GeometryPolicy, find_cases
 from attunet.data.formats import mask_suffix, stem_of, suffix_of
 from attunet.data.layouts.image_files import image_files
@@ -67,7 +67,7 @@ def select_held_out(model: Path, folds: Sequence[int] | None) -> tuple[list[Expl
     Raises: DatasetError when no case was held out or the data set has moved; ConfigError when these folds hold none.
     """
     try:
-        held_out, warnings = unseen_cases(model)
+        held_out, warnings = held_out_cases(model)
     except DatasetError as error:
         raise DatasetError(error.message, hint=f"{error.hint}; or name images to explain with -i") from error
     selected = [ExplainCase(each.case, (each.fold,), each.geometry) for each in held_out]

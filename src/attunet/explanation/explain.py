@@ -144,7 +144,7 @@ class _Monitor:
 
 
 class _Study:
-    """A model, opened as the networks themselves (without refinement), and the cases to explain it by."""
+    """A model, opened as the networks themselves (without post-processing), and the cases to explain it by."""
 
     def __init__(
         self, model: Path, cases: Sequence[ExplainCase], output: Path, options: ExplainOptions, monitor: _Monitor

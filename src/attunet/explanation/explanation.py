@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from attunet.bundle import load_bundle, save_refinement
-from attunet.config import Plan, Worth
+from attunet.bundle import load_bundle, save_postprocessing
+from attunet.config import Plan, RankCorrelation
 from attunet.data.cases import Case, read_case_image, read_case_label
 from attunet.data.formats import read_label
 from attunet.data.volume import Volume
@@ -115,7 +115,7 @@ class Explanation:
         return any(case.dice for case in self.cases)
 
     @cached_property
-    def agreement_correlation(self) -> Worth | None:
+    def agreement_correlation(self) -> RankCorrelation | None:
         """How well the agreement of attention and mask ranks the cases by their Dice; None where that is unknown."""
         scores = {case.name: case.agreement.score for case in self.cases}
         return rank_correlation(scores, {case.name: case.mean_dice for case in self.cases})
@@ -149,8 +149,8 @@ class Explanation:
 
     def save_correlation(self, run: Path) -> None:
         """Store the rank correlation in the model folder: later predictions report it beside their agreement score."""
-        refinement = load_bundle(run).refinement
-        save_refinement(refinement.model_copy(update={"attention": self.agreement_correlation}), run)
+        postprocessing = load_bundle(run).postprocessing
+        save_postprocessing(postprocessing.model_copy(update={"attention_agreement": self.agreement_correlation}), run)
 
     def to_json(self) -> dict[str, Any]:
         """Every number, as plain values."""

@@ -4,7 +4,7 @@ OUT/
   configs/metadata.json  configs/inference.json
   models/model.ts        logits (B, outputs, *patch) of all folds together, the temperature applied
   docs/README.md         how to run it, and where its masks may differ from ours
-  plan.json  refinement.json
+  plan.json  postprocessing.json
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from attunet.bundle import Bundle, load_bundle, save_plan
-from attunet.bundle.run import REFINEMENT
+from attunet.bundle.run import POSTPROCESSING
 from attunet.config import Plan
 from attunet.errors import ConfigError, EngineError, TrainingError
 from attunet.export.monai_config import differences, inference_config, metadata
@@ -69,18 +69,18 @@ def export_monai(run: Path, output: Path, *, folds: Sequence[int] | None = None)
     if find_spec("monai") is None:
         raise EngineError("a MONAI Bundle needs monai", hint='install it with: pip install "attunet[train]"')
     bundle = load_bundle(run, folds)
-    plan, refinement = bundle.plan, bundle.refinement
+    plan, postprocessing = bundle.plan, bundle.postprocessing
     networks = [prepare_for_export(load_network(fold, plan)) for fold in bundle.folds]
-    joined = Joined(networks, temperature=refinement.temperature, regions=bool(plan.regions)).eval()
-    found = differences(plan, refinement, len(networks))
+    joined = Joined(networks, temperature=postprocessing.temperature, regions=bool(plan.regions)).eval()
+    found = differences(plan, postprocessing, len(networks))
     with staged(output) as stage:
         write_script(joined, plan, stage / "models" / "model.ts")
-        for name, content in (("metadata", metadata(plan)), ("inference", inference_config(plan, refinement))):
+        for name, content in (("metadata", metadata(plan)), ("inference", inference_config(plan, postprocessing))):
             write_text(stage / "configs" / f"{name}.json", json.dumps(content, indent=2) + "\n")
         write_text(stage / "docs" / "README.md", _readme(bundle, found))
         save_plan(plan, stage)
-        if (bundle.root / REFINEMENT).is_file():
-            shutil.copyfile(bundle.root / REFINEMENT, stage / REFINEMENT)
+        if (bundle.root / POSTPROCESSING).is_file():
+            shutil.copyfile(bundle.root / POSTPROCESSING, stage / POSTPROCESSING)
     return found
 
 

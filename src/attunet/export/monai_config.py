@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-from attunet.config import Normalization, Plan, Refinement
+from attunet.config import Normalization, Plan, Postprocessing
 
 __all__ = ["differences", "inference_config", "metadata"]
 
@@ -14,7 +14,7 @@ _SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/downl
 _LARGEST = "largest component"
 
 
-def inference_config(plan: Plan, refinement: Refinement) -> dict[str, Any]:
+def inference_config(plan: Plan, postprocessing: Postprocessing) -> dict[str, Any]:
     """configs/inference.json: from NIfTI in `dataset_dir`, one file for each channel, to masks in `output_dir`."""
     return {
         "imports": ["$import functools", "$import glob"],
@@ -37,7 +37,7 @@ def inference_config(plan: Plan, refinement: Refinement) -> dict[str, Any]:
         },
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
         "inferer": _inferer(plan),
-        "postprocessing": _compose(_postprocessing(plan, refinement)),
+        "postprocessing": _compose(_postprocessing(plan, postprocessing)),
         "evaluator": {
             "_target_": "SupervisedEvaluator",
             "device": "@device",
@@ -86,7 +86,7 @@ def metadata(plan: Plan) -> dict[str, Any]:
     }
 
 
-def differences(plan: Plan, refinement: Refinement, folds: int) -> list[str]:
+def differences(plan: Plan, postprocessing: Postprocessing, folds: int) -> list[str]:
     """What MONAI's transforms do not express, so that masks may differ from those of `attunet predict`."""
     found = [
         "fp32; windows are laid from the start of each axis, a half patch apart, not spread evenly",
@@ -97,14 +97,16 @@ def differences(plan: Plan, refinement: Refinement, folds: int) -> list[str]:
         found.append("no mirrored copies are averaged: compare with --disable-tta")
     if folds > 1:
         found.append(f"the {folds} folds are averaged window by window, not after the windows have been joined")
-    left_out = [f"{name}: {what}" for name in refinement.postprocessing for what in _left_out(plan, refinement, name)]
+    left_out = [
+        f"{name}: {what}" for name in postprocessing.components for what in _left_out(plan, postprocessing, name)
+    ]
     if left_out:
         found.append(f"post-processing that is left out: {'; '.join(left_out)}")
     return found
 
 
-def _left_out(plan: Plan, refinement: Refinement, name: str) -> list[str]:
-    how = refinement.postprocessing[name]
+def _left_out(plan: Plan, postprocessing: Postprocessing, name: str) -> list[str]:
+    how = postprocessing.components[name]
     steps = {
         "fill holes": how.fill_holes,
         f"remove below {how.minimum_ml:g} ml": how.minimum_ml > 0,
@@ -196,7 +198,7 @@ def _inferer(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _postprocessing(plan: Plan, refinement: Refinement) -> list[dict[str, Any]]:
+def _postprocessing(plan: Plan, postprocessing: Postprocessing) -> list[dict[str, Any]]:
     inverted = _on(
         "pred", "Invert", transform="@preprocessing", orig_keys="image", nearest_interp=False, to_tensor=True
     )
@@ -213,7 +215,7 @@ def _postprocessing(plan: Plan, refinement: Refinement) -> list[dict[str, Any]]:
         separate_folder=False,
     )
     decided = _painted(plan) if plan.regions else _strongest(plan)
-    return [activated, inverted, *decided, *_cleaned(plan, refinement), saved]
+    return [activated, inverted, *decided, *_cleaned(plan, postprocessing), saved]
 
 
 def _strongest(plan: Plan) -> list[dict[str, Any]]:
@@ -231,7 +233,7 @@ def _painted(plan: Plan) -> list[dict[str, Any]]:
     return [_lambda("pred", f"functools.reduce({step}, zip(x.split(1), {values}), {start})")]
 
 
-def _cleaned(plan: Plan, refinement: Refinement) -> list[dict[str, Any]]:
-    cleaning = {} if plan.regions else refinement.postprocessing
+def _cleaned(plan: Plan, postprocessing: Postprocessing) -> list[dict[str, Any]]:
+    cleaning = {} if plan.regions else postprocessing.components
     chosen = [plan.labels[name] for name, how in cleaning.items() if how.largest_component]
     return [_on("pred", "KeepLargestConnectedComponent", applied_labels=[value], connectivity=3) for value in chosen]

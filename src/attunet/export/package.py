@@ -21,7 +21,7 @@ from attunet.bundle import (
     save_plan,
 )
 from attunet.bundle.air import AIR
-from attunet.bundle.run import ENSEMBLE, REFINEMENT, write_refinement
+from attunet.bundle.run import ENSEMBLE, POSTPROCESSING, write_postprocessing
 from attunet.config import Plan
 from attunet.errors import BundleError, ConfigError
 from attunet.export.formats import FORMATS, Format, supports_any_size
@@ -66,7 +66,7 @@ def export_model(
         made[folder.name] = replace(done, folder=output / folder.relative_to(folder.parents[1]))
 
     runs = {name: bundle.root for name, bundle in opened.members.items()}
-    save_ensemble(runs, opened.refinement, output, put=put)
+    save_ensemble(runs, opened.postprocessing, output, put=put)
     return made
 
 
@@ -98,8 +98,8 @@ def export_run(
             advance()
         tried = quantize(run, bundle.folds, bundle.plan, stage, advance=advance) if int8 else None
         save_plan(bundle.plan, stage)
-        if (bundle.root / REFINEMENT).is_file():
-            write_refinement(bundle.refinement, stage)
+        if (bundle.root / POSTPROCESSING).is_file():
+            write_postprocessing(bundle.postprocessing, stage)
         save_execution(_execution(bundle, format, differences, tried), stage)
     return Exported(output, differences, tried)
 

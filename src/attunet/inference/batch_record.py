@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from attunet.config import Quality, Worth
+from attunet.config import QualityCalibration, RankCorrelation
 from attunet.errors import FormatError
 from attunet.files import write_text
 from attunet.inference.batch import CaseResult
@@ -19,7 +19,7 @@ __all__ = ["batch_record", "describe_correlation", "write_batch_record", "write_
 
 
 def write_statistics(
-    results: Sequence[CaseResult], path: Path, quality: Quality | None = None, *, extend: bool = False
+    results: Sequence[CaseResult], path: Path, quality: QualityCalibration | None = None, *, extend: bool = False
 ) -> None:
     """Write volumes and predicted Dice by case as JSON.
 
@@ -72,7 +72,7 @@ def batch_record(
         settings: what the batch was run with, such as `asdict` of its `PredictOptions`.
     Returns: the record; what `on_prediction` returned for a case stands beside its other values.
     """
-    refinement = segmenter.refinement
+    postprocessing = segmenter.postprocessing
     return {
         "attunet": version("attunet"),
         "model": str(model),
@@ -81,14 +81,14 @@ def batch_record(
         "folds": len(segmenter.engines),
         "settings": {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()},
         "labels": segmenter.plan.labels,
-        "refinement": refinement.model_dump(mode="json"),
-        "predicted_dice_reliability": describe_correlation(refinement.quality),
-        "attention_agreement_reliability": describe_correlation(refinement.attention),
+        "postprocessing": postprocessing.model_dump(mode="json"),
+        "predicted_dice_reliability": describe_correlation(postprocessing.quality),
+        "attention_agreement_reliability": describe_correlation(postprocessing.attention_agreement),
         "cases": [_case_record(result) for result in results],
     }
 
 
-def describe_correlation(quality: Quality | Worth | None) -> str | None:
+def describe_correlation(quality: QualityCalibration | RankCorrelation | None) -> str | None:
     """How well a score of single cases ranks them, in words; None when it was not measured."""
     if quality is None:
         return None

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from attunet.config import Cleaning
+from attunet.config import ComponentRules
 from attunet.data.volume import Array, Spacing
 
 __all__ = ["clean"]
@@ -21,7 +21,7 @@ _TOUCHING = ndimage.generate_binary_structure(3, 3)  # 26 neighbours, 8 in a sli
 
 def clean(
     mask: Array,
-    cleaning: Mapping[str, Cleaning],
+    cleaning: Mapping[str, ComponentRules],
     labels: Mapping[str, int],
     spacing: Spacing,
     *,
@@ -41,7 +41,7 @@ def clean(
     background = next(iter(labels.values()))
     for name in labels:
         how = cleaning.get(name)
-        if how is None or how == Cleaning():
+        if how is None or how == ComponentRules():
             continue
         around = _around(name, regions or {})
         united = (regions or {}).get(name, (labels[name],))
@@ -54,7 +54,7 @@ def clean(
 def _clean_label(
     mask: Array,
     united: tuple[int, ...],
-    how: Cleaning,
+    how: ComponentRules,
     spacing: Spacing,
     value: int,
     fallback: int,
@@ -91,7 +91,7 @@ def _filled(mask: Mask, flat: tuple[bool, ...]) -> Mask:
     return np.asarray((cavities != cavities[0, 0, 0])[inside])
 
 
-def _large_parts(mask: Mask, how: Cleaning, voxel_ml: float) -> Mask:
+def _large_parts(mask: Mask, how: ComponentRules, voxel_ml: float) -> Mask:
     """The components that are large enough, or the largest of them only."""
     if not how.largest_component and not how.minimum_ml:
         return mask

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from attunet.config import Quality
+from attunet.config import QualityCalibration
 from attunet.data.facts import count_labels
 from attunet.data.formats import float_suffix, mask_suffix, write_volume
 from attunet.data.volume import Volume
@@ -67,7 +67,7 @@ class Prediction:
     """Of each foreground label, the Dice it would have if the probabilities were right; None where it seems absent."""
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Of overlapping targets, the values that each unites; they are drawn over each other in `segmentation`."""
-    quality: Quality | None = None
+    quality: QualityCalibration | None = None
     """What such numbers were worth on unseen cases, when that was measured."""
     content: tuple[slice, slice, slice] = (slice(None), slice(None), slice(None))
     """The box of the grid in which attention is known: where the image has content, if the model crops to it."""

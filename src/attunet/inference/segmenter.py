@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from attunet.bundle import check_agreement, load_model
-from attunet.config import Plan, Refinement
+from attunet.config import Plan, Postprocessing
 from attunet.data.cases import Case, find_cases, read_case_image
 from attunet.data.volume import Array, Volume
 from attunet.errors import CancelledError, DataError
@@ -39,7 +39,7 @@ class Segmenter:
     """
 
     members: tuple[Member, ...]
-    refinement: Refinement = field(default_factory=Refinement)
+    postprocessing: Postprocessing = field(default_factory=Postprocessing)
 
     def __post_init__(self) -> None:
         check_agreement({member.name: member.plan for member in self.members})
@@ -56,17 +56,17 @@ class Segmenter:
     ) -> Self:
         """Open the folder of a run or an ensemble: every finished fold, or those named.
 
-        Args: raw leaves out what a cross-validation taught (refinement.json), for judging the networks themselves;
+        Args: raw leaves out what a cross-validation taught (postprocessing.json), for judging the networks themselves;
             a seed to shuffle each layer's weights with, for networks that have learnt nothing (they are raw, too).
         Raises: BundleError for an unfinished or altered folder, EngineError when the device is not there.
         """
         opened = load_model(Path(model), folds)
-        refinement = Refinement() if raw or shuffle is not None else opened.refinement
+        postprocessing = Postprocessing() if raw or shuffle is not None else opened.postprocessing
         members = []
         for name, bundle in opened.members.items():
             engines = tuple(make_engine(fold, bundle.plan, device, shuffle=shuffle) for fold in bundle.folds)
-            members.append(Member(name, bundle.plan, engines, refinement.temperature, air_level(bundle.folds)))
-        return cls(tuple(members), refinement)
+            members.append(Member(name, bundle.plan, engines, postprocessing.temperature, air_level(bundle.folds)))
+        return cls(tuple(members), postprocessing)
 
     @property
     def plan(self) -> Plan:
@@ -127,7 +127,7 @@ class Segmenter:
             engine=self.engines[0].name,
             expected_dice=done.expected_dice,
             regions=self.plan.regions,
-            quality=self.refinement.quality,
+            quality=self.postprocessing.quality,
             content=agenda.content,
             peak_bytes=agenda.peak,
             warnings=agenda.warnings,
@@ -138,10 +138,10 @@ class Segmenter:
 
         Raises: as `predict`.
         """
-        return make_agenda(self.members, volume, options, cleaned=bool(self.refinement.postprocessing))
+        return make_agenda(self.members, volume, options, cleaned=bool(self.postprocessing.components))
 
     def _cleaned(self, mask: Array, volume: Volume) -> Array:
-        how = self.refinement.postprocessing
+        how = self.postprocessing.components
         if not how:
             return mask
         return clean(mask[0], how, self.plan.labels, volume.spacing, regions=self.plan.regions)[None]

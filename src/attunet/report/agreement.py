@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from attunet.config import Quality
+from attunet.config import QualityCalibration
 from attunet.report.theme import CHART_WIDTH, INK, PALETTE, RULE, chart, tidy
 
 __all__ = ["Bins", "DicePair", "dice_scatter", "reliability_diagram"]
@@ -76,7 +76,7 @@ def reliability_diagram(curves: Mapping[str, Bins]) -> Figure:
     return figure
 
 
-def dice_scatter(dice: Mapping[str, DicePair], quality: Quality | None) -> Figure:
+def dice_scatter(dice: Mapping[str, DicePair], quality: QualityCalibration | None) -> Figure:
     """Every case's expected and measured Dice, and the line that turns one into the other."""
     figure = chart(CHART_WIDTH, 4.8)
     axes = figure.subplots()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from attunet.config import Plan, Refinement
+from attunet.config import Plan, Postprocessing
 from attunet.evaluation.metrics import TABULATED
 from attunet.evaluation.summary import Summary
 from attunet.report.agreement import Bins, DicePair, dice_scatter, reliability_diagram
@@ -37,7 +37,7 @@ def write_cross_validation_report(
     subtitle: str,
     summary: Summary,
     postprocessed: Summary,
-    refinement: Refinement,
+    postprocessing: Postprocessing,
     reliability: Mapping[str, Bins],
     dice: Mapping[str, DicePair],
     worst: Sequence[str],
@@ -50,39 +50,39 @@ def write_cross_validation_report(
         Dice by case; names of the worst cases; those to draw.
     """
     sections: list[Section] = [_scores(summary, "as predicted")]
-    if refinement.postprocessing:
+    if postprocessing.components:
         sections.append(_scores(postprocessed, "after post-processing"))
     boxes = score_boxes(postprocessed)
     sections.append(Picture("Dice of every case, after what post-processing was kept", boxes, "dice"))
     sections += [_worst(worst, dice, postprocessed), *case_pictures(views, plan, "one of the worst cases")]
     if reliability:
         sections.append(Picture("What the confidence is worth", reliability_diagram(reliability), "reliability"))
-    scatter = dice_scatter(dice, refinement.quality)
-    sections += [Picture("What the expected Dice is worth", scatter, "expected_dice"), _reasons(refinement)]
+    scatter = dice_scatter(dice, postprocessing.quality)
+    sections += [Picture("What the expected Dice is worth", scatter, "expected_dice"), _reasons(postprocessing)]
     write_report(
         path,
         title=f"{plan.name}: cross-validation",
         subtitle=subtitle,
-        facts=_facts(summary, postprocessed, refinement, reliability),
+        facts=_facts(summary, postprocessed, postprocessing, reliability),
         sections=sections,
         notes=_NOTES,
     )
 
 
 def _facts(
-    summary: Summary, postprocessed: Summary, refinement: Refinement, reliability: Mapping[str, Bins]
+    summary: Summary, postprocessed: Summary, postprocessing: Postprocessing, reliability: Mapping[str, Bins]
 ) -> dict[str, object]:
     facts: dict[str, object] = {
         "Mean Dice": number(summary.foreground_mean(), 3),
         "95% interval": between(summary.foreground_interval(), 3),
     }
-    if refinement.postprocessing:
+    if postprocessing.components:
         facts["After post-processing"] = number(postprocessed.foreground_mean(), 3)
-    facts["Temperature"] = number(refinement.temperature, 2)
+    facts["Temperature"] = number(postprocessing.temperature, 2)
     if reliability:
-        shown = list(reliability.values())[: 1 if refinement.temperature == 1 else None]
+        shown = list(reliability.values())[: 1 if postprocessing.temperature == 1 else None]
         facts["Calibration error"] = " → ".join(f"{bins.ece:.4f}" for bins in shown)
-    if quality := refinement.quality:
+    if quality := postprocessing.quality:
         ends = between((quality.low, quality.high), 2)
         facts["Expected and measured Dice"] = f"rank correlation {quality.spearman:.2f} ({ends})"
     return facts
@@ -116,7 +116,9 @@ def _worst(worst: Sequence[str], dice: Mapping[str, DicePair], summary: Summary)
     return Table("Worst cases (Dice)", ("Case", "Mean", "Expected by the model", *by_label), rows)
 
 
-def _reasons(refinement: Refinement) -> Table:
+def _reasons(postprocessing: Postprocessing) -> Table:
     return Table(
-        "What was learnt, and applied by every prediction", ("What", "Kept, and why"), list(refinement.reasons.items())
+        "What was learnt, and applied by every prediction",
+        ("What", "Kept, and why"),
+        list(postprocessing.reasons.items()),
     )

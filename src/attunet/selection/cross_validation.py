@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from attunet.bundle import load_bundle, save_refinement
-from attunet.config import Plan, Quality, Refinement
+from attunet.bundle import load_bundle, save_postprocessing
+from attunet.config import Plan, Postprocessing, QualityCalibration
 from attunet.errors import DataError
 from attunet.evaluation.scores import scored_labels
 from attunet.evaluation.summary import Summary, summarize
@@ -17,7 +17,7 @@ from attunet.report.agreement import DicePair
 from attunet.report.cross_validation import write_cross_validation_report
 from attunet.selection.calibration import Calibration, calibrate, voxels_per_case
 from attunet.selection.judging import judge, mean_dice, take_mask_apart, view
-from attunet.selection.out_of_fold import HeldOut, held_out_cases, predict_held_out
+from attunet.selection.out_of_fold import HeldOut, out_of_fold_cases, predict_held_out
 from attunet.selection.postprocessing import FEWEST_CASES, Trial, decide_cleaning, kept_cleaning
 from attunet.selection.quality import fit_quality
 from attunet.selection.samples import Sample
@@ -36,7 +36,7 @@ class CrossValidation:
     Args:
         folder: where masks, summaries and the report lie.
         summary, postprocessed: scores of the masks as predicted, and after the cleaning that was kept.
-        refinement: what was kept, with its reasons; it lies in the run as refinement.json.
+        postprocessing: what was kept, with its reasons; it lies in the run as postprocessing.json.
         trials: every cleaning that was kept, and of each label the best one that was not.
         calibration: None where there were too few fully labelled cases.
         dice: case to the mean Dice that the model expected of itself, calibrated, and the one that it had.
@@ -46,7 +46,7 @@ class CrossValidation:
     folder: Path
     summary: Summary
     postprocessed: Summary
-    refinement: Refinement
+    postprocessing: Postprocessing
     trials: tuple[Trial, ...]
     calibration: Calibration | None
     dice: Mapping[str, DicePair]
@@ -68,12 +68,12 @@ def cross_validate(
 ) -> CrossValidation:
     """Judge a run's finished folds on the cases they have not seen; learn cleaning, temperature and quality from them.
 
-    Writes into RUN/cross_validation and RUN/refinement.json, which every prediction applies from then on. What an
+    Writes into RUN/cross_validation and RUN/postprocessing.json, which every prediction applies from then on. What an
     earlier call predicted is used again, unless the fold was trained further.
     Args: a model folder; where to compute; called with the steps done and the steps in all.
-    Raises: BundleError, DatasetError, DataError as `held_out_cases` and `predict_held_out`.
+    Raises: BundleError, DatasetError, DataError as `out_of_fold_cases` and `predict_held_out`.
     """
-    cases, notices = held_out_cases(run)
+    cases, notices = out_of_fold_cases(run)
     bundle = load_bundle(run)
     plan = bundle.plan
     step = _counter(4 * len(cases), advance)
@@ -87,13 +87,13 @@ def cross_validate(
     calibration = _calibrate(cases, samples, plan)
     dice = _agreement(cases, samples, plan, postprocessed, calibration.temperature if calibration else 1.0)
     learnt = _refine(plan, trials, calibration, list(dice.values()))
-    refinement = learnt.model_copy(update={"attention": bundle.refinement.attention})
+    postprocessing = learnt.model_copy(update={"attention_agreement": bundle.postprocessing.attention_agreement})
     folder = run / "cross_validation"
-    found = CrossValidation(folder, summary, postprocessed, refinement, trials, calibration, dice, notices)
+    found = CrossValidation(folder, summary, postprocessed, postprocessing, trials, calibration, dice, notices)
     summary.write(folder / "summary.json")
     postprocessed.write(folder / "summary_postprocessed.json")
     _write_report(found, run, cases, plan)
-    save_refinement(refinement, run)
+    save_postprocessing(postprocessing, run)
     advance(4 * len(cases), 4 * len(cases))
     return found
 
@@ -147,15 +147,15 @@ def _agreement(
 
 def _refine(
     plan: Plan, trials: Sequence[Trial], calibration: Calibration | None, dice: Sequence[DicePair]
-) -> Refinement:
+) -> Postprocessing:
     quality = fit_quality([pair.expected for pair in dice], [pair.measured for pair in dice])
     reasons = {f"postprocessing {name}": _cleaning_reason(name, trials) for name in plan.foreground}
     reasons["temperature"] = (
         calibration.reason if calibration else "1: fewer than five fully labelled cases to fit it on"
     )
     reasons["quality"] = _quality_reason(quality, len(dice))
-    return Refinement(
-        postprocessing=kept_cleaning(trials),
+    return Postprocessing(
+        components=kept_cleaning(trials),
         temperature=calibration.temperature if calibration else 1.0,
         quality=quality,
         reasons=reasons,
@@ -170,7 +170,7 @@ def _cleaning_reason(name: str, trials: Sequence[Trial]) -> str:
     return "; ".join(kept + [f"not kept: {trial.reason}" for trial in mine if not trial.kept])
 
 
-def _quality_reason(quality: Quality | None, cases: int) -> str:
+def _quality_reason(quality: QualityCalibration | None, cases: int) -> str:
     if quality is None:
         return f"not measured: {cases} cases are too few, or all the same"
     return (
@@ -181,7 +181,7 @@ def _quality_reason(quality: Quality | None, cases: int) -> str:
 
 def _write_report(found: CrossValidation, run: Path, cases: Sequence[HeldOut], plan: Plan) -> None:
     known = {held.case.id: held for held in cases}
-    cleaning = found.refinement.postprocessing
+    cleaning = found.postprocessing.components
     views = [
         view(known[case], plan, cleaning, f"{case}: mean Dice {found.dice[case].measured:.3f}, fold {known[case].fold}")
         for case in found.worst(_SHOWN)
@@ -194,7 +194,7 @@ def _write_report(found: CrossValidation, run: Path, cases: Sequence[HeldOut], p
         subtitle=f"{run.resolve().name}: {len(cases)} cases, each judged by the one network that had not seen it",
         summary=found.summary,
         postprocessed=found.postprocessed,
-        refinement=found.refinement,
+        postprocessing=found.postprocessing,
         reliability={"before": calibration.before, after: calibration.after} if calibration else {},
         dice=found.dice,
         worst=found.worst(),

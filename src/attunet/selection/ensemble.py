@@ -9,8 +9,8 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from attunet.bundle import copy_run, load_bundle, save_ensemble, save_refinement
-from attunet.config import Quality, Refinement
+from attunet.bundle import copy_run, load_bundle, save_ensemble, save_postprocessing
+from attunet.config import Postprocessing, QualityCalibration
 from attunet.errors import ConfigError
 from attunet.files import staged, write_text
 from attunet.selection.candidates import EnsembleCandidate
@@ -39,8 +39,8 @@ class Selection:
     folds: tuple[int, ...]
     candidates: tuple[EnsembleCandidate, ...]
     chosen: EnsembleCandidate
-    quality: Quality | None
-    agreement: Quality | None
+    quality: QualityCalibration | None
+    agreement: QualityCalibration | None
 
     @property
     def sentence(self) -> str:
@@ -115,16 +115,16 @@ def write_selection(selection: Selection, output: Path) -> None:
     if output.exists():
         raise ConfigError(f"{output} is there already", hint="choose another -o, or remove it")
     reasons = {"members": selection.sentence}
-    refinement = Refinement(quality=selection.quality, reasons=reasons)
+    postprocessing = Postprocessing(quality=selection.quality, reasons=reasons)
     with staged(output) as stage:
         members = {name: selection.runs[name] for name in selection.chosen.members}
         if len(members) > 1:
-            save_ensemble(members, refinement, stage)
+            save_ensemble(members, postprocessing, stage)
         else:
             (run,) = members.values()
             copy_run(run, stage)
-            if load_bundle(run).refinement.model_copy(update={"attention": None}) == Refinement():
-                save_refinement(refinement, stage)
+            if load_bundle(run).postprocessing.model_copy(update={"attention_agreement": None}) == Postprocessing():
+                save_postprocessing(postprocessing, stage)
         write_text(stage / "selection.json", json.dumps(_record(selection), indent=2) + "\n")
 
 

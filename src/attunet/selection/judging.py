@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attunet.config import Cleaning, Plan
+from attunet.config import ComponentRules, Plan
 from attunet.data.cases import read_case_image, read_case_label
 from attunet.data.formats import read_label
 from attunet.data.volume import Volume
@@ -17,7 +17,7 @@ from attunet.selection.pieces import LabelPieces, take_apart
 __all__ = ["judge", "mean_dice", "take_mask_apart", "view"]
 
 
-def judge(held: HeldOut, plan: Plan, cleaning: Mapping[str, Cleaning] | None = None) -> CaseScores:
+def judge(held: HeldOut, plan: Plan, cleaning: Mapping[str, ComponentRules] | None = None) -> CaseScores:
     """Scores of a case's mask, cleaned first where asked; of the labels only that were drawn in it.
 
     Raises: DataError and its kind when the mask or the label cannot be read.
@@ -47,13 +47,13 @@ def mean_dice(scores: CaseScores) -> float:
     return nan_mean(entry.counts.dice for entry in scores.scores.values())
 
 
-def view(held: HeldOut, plan: Plan, cleaning: Mapping[str, Cleaning], name: str) -> CaseView:
+def view(held: HeldOut, plan: Plan, cleaning: Mapping[str, ComponentRules], name: str) -> CaseView:
     """A case to be drawn: its image, cleaned mask and reference. Raises: as `judge`."""
     mask, truth = _read(held, plan, cleaning)
     return CaseView(name, read_case_image(held.case), mask, truth)
 
 
-def _read(held: HeldOut, plan: Plan, cleaning: Mapping[str, Cleaning]) -> tuple[Volume, Volume]:
+def _read(held: HeldOut, plan: Plan, cleaning: Mapping[str, ComponentRules]) -> tuple[Volume, Volume]:
     """The mask and the truth on one grid, which is the image's: the mask was written on it."""
     mask = read_label(held.mask)
     truth = read_case_label(held.case, mask, geometry=held.geometry)

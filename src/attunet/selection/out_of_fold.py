@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from attunet.bundle import Unseen, fold_folder, unseen_cases
+from attunet.bundle import HeldOutCase, fold_folder, held_out_cases
 from attunet.bundle.manifest import read_sums
 from attunet.data.alignment import GeometryPolicy
 from attunet.data.cases import Case, read_case_label
@@ -18,7 +18,7 @@ from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 from attunet.selection.samples import Sample, draw_sample
 
-__all__ = ["HeldOut", "held_out_cases", "predict_held_out"]
+__all__ = ["HeldOut", "out_of_fold_cases", "predict_held_out"]
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class HeldOut:
     sample: Path
 
 
-def held_out_cases(run: Path) -> tuple[tuple[HeldOut, ...], tuple[str, ...]]:
+def out_of_fold_cases(run: Path) -> tuple[tuple[HeldOut, ...], tuple[str, ...]]:
     """The unseen cases of a run and where what is said of them lies; what is to be said about the rest.
 
     Raises: as `unseen_cases`.
     """
-    cases, notices = unseen_cases(run)
+    cases, notices = held_out_cases(run)
     return tuple(_held_out(run, unseen) for unseen in cases), notices
 
 
@@ -51,7 +51,7 @@ def predict_held_out(
     device: str = "auto",
     advance: Callable[[], None] = lambda: None,
 ) -> None:
-    """Let each fold alone, without refinement, segment the cases it has not seen; write their masks and samples.
+    """Let each fold alone, without post-processing, segment the cases it has not seen; write their masks and samples.
 
     A case that is there is passed over, unless its fold was trained further since.
     Args: called after every case.
@@ -68,7 +68,7 @@ def predict_held_out(
             advance()
 
 
-def _held_out(run: Path, unseen: Unseen) -> HeldOut:
+def _held_out(run: Path, unseen: HeldOutCase) -> HeldOut:
     folder, case = run / "cross_validation", unseen.case
     suffix = mask_suffix(suffix_of(case.images[0]) or ".nii.gz")
     mask, sample = folder / "masks" / f"{case.id}{suffix}", folder / "samples" / f"{case.id}.npz"

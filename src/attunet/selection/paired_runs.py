@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from attunet.bundle import Unseen, check_agreement, finished_folds, fold_folder, load_bundle, unseen_cases
+from attunet.bundle import HeldOutCase, check_agreement, finished_folds, fold_folder, held_out_cases, load_bundle
 from attunet.config import Plan, TrainingConfig, load_settings
 from attunet.data.folds import Split
 from attunet.errors import AttunetError, ConfigError
@@ -24,7 +24,7 @@ from attunet.selection.verdicts import CaseVerdict, Judge
 __all__ = ["compare_runs", "shared_cases", "write_comparison"]
 
 Advance = Callable[[int, int], None]
-Shared = dict[str, Unseen]
+Shared = dict[str, HeldOutCase]
 """Run to one case as its fold knows it."""
 
 
@@ -71,7 +71,7 @@ def shared_cases(runs: Mapping[str, Path], folds: Collection[int] | None = None)
     """
     check_datasets({name: Split.read(fold_folder(run, finished_folds(run)[0])).dataset for name, run in runs.items()})
     known = {
-        name: {unseen.case.id: unseen for unseen in unseen_cases(run)[0] if folds is None or unseen.fold in folds}
+        name: {unseen.case.id: unseen for unseen in held_out_cases(run)[0] if folds is None or unseen.fold in folds}
         for name, run in runs.items()
     }
     first = next(iter(known.values()))

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import find_objects, label
 
-from attunet.config import Cleaning, Plan
+from attunet.config import ComponentRules, Plan
 from attunet.data.volume import Array, Spacing
 from attunet.evaluation.overlap import CUBIC_MM_PER_ML, Mask
 from attunet.evaluation.scores import Values
@@ -21,7 +21,7 @@ __all__ = ["LabelPieces", "Pieces", "take_apart"]
 
 Numbers = npt.NDArray[np.number[Any]]
 
-_FILL = Cleaning(fill_holes=True)
+_FILL = ComponentRules(fill_holes=True)
 _NOWHERE = (slice(0, 0),) * 3
 
 
@@ -70,7 +70,7 @@ class LabelPieces:
     plain: Pieces
     filled: Pieces
 
-    def dice(self, how: Cleaning) -> float:
+    def dice(self, how: ComponentRules) -> float:
         """Dice after this cleaning; 1 where the label is in neither mask."""
         return (self.filled if how.fill_holes else self.plain).dice(how.minimum_ml, how.largest_component)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from attunet.config import Cleaning
+from attunet.config import ComponentRules
 from attunet.evaluation.bootstrap import interval
 from attunet.selection.pieces import LabelPieces
 
@@ -31,7 +31,7 @@ class Trial:
     """
 
     label: str
-    cleaning: Cleaning
+    cleaning: ComponentRules
     before: float
     after: float
     low: float
@@ -61,12 +61,12 @@ def decide_cleaning(cases: Sequence[Mapping[str, LabelPieces]], labels: Sequence
     return tuple(trial for name, pieces in found.items() for trial in _label_trials(name, pieces))
 
 
-def kept_cleaning(trials: Sequence[Trial]) -> dict[str, Cleaning]:
+def kept_cleaning(trials: Sequence[Trial]) -> dict[str, ComponentRules]:
     """Label to the cleaning that was kept in the end; without the labels that stay as they are."""
     return {trial.label: trial.cleaning for trial in trials if trial.kept}
 
 
-def describe_cleaning(how: Cleaning) -> str:
+def describe_cleaning(how: ComponentRules) -> str:
     """A cleaning in words, such as "fill holes, remove below 0.12 ml, keep the largest"."""
     words = ["fill holes"] * how.fill_holes
     words += [f"remove below {how.minimum_ml:.3g} ml"] * (how.minimum_ml > 0)
@@ -78,7 +78,7 @@ def _label_trials(name: str, cases: Sequence[LabelPieces]) -> list[Trial]:
     if len(cases) < FEWEST_CASES:
         return []
     tried: list[Trial] = []
-    current, minima = Cleaning(), _minima(cases)
+    current, minima = ComponentRules(), _minima(cases)
     while changes := _changes(current, minima):
         before = _dice(cases, current)
         trials = [_trial(name, how, before, _dice(cases, how)) for how in changes]
@@ -90,18 +90,18 @@ def _label_trials(name: str, cases: Sequence[LabelPieces]) -> list[Trial]:
     return tried
 
 
-def _trial(name: str, how: Cleaning, before: Numbers, after: Numbers) -> Trial:
+def _trial(name: str, how: ComponentRules, before: Numbers, after: Numbers) -> Trial:
     gain = after - before
     low, high = interval(gain, level=LEVEL)
     kept = bool(gain.mean() > LEAST_GAIN and (low > 0 or gain.min() >= 0))
     return Trial(name, how, float(before.mean()), float(after.mean()), low, high, len(gain), kept)
 
 
-def _dice(cases: Sequence[LabelPieces], how: Cleaning) -> Numbers:
+def _dice(cases: Sequence[LabelPieces], how: ComponentRules) -> Numbers:
     return np.array([case.dice(how) for case in cases])
 
 
-def _changes(current: Cleaning, minima: Sequence[float]) -> list[Cleaning]:
+def _changes(current: ComponentRules, minima: Sequence[float]) -> list[ComponentRules]:
     """The cleanings that do one thing more."""
     more: list[dict[str, object]] = [{"minimum_ml": size} for size in minima if not current.minimum_ml]
     more += [{name: True} for name in ("fill_holes", "largest_component") if not getattr(current, name)]

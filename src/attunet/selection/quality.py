@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
-from attunet.config import Quality
+from attunet.config import QualityCalibration
 from attunet.evaluation.bootstrap import correlation_interval
 
 __all__ = ["FEWEST_CASES", "fit_quality"]
@@ -17,7 +17,7 @@ Doubles = npt.NDArray[np.float64]
 FEWEST_CASES = 5
 
 
-def fit_quality(expected: Sequence[float], measured: Sequence[float]) -> Quality | None:
+def fit_quality(expected: Sequence[float], measured: Sequence[float]) -> QualityCalibration | None:
     """How expected and measured Dice of the same unseen cases hang together, and the line from one to the other.
 
     The line is least squares; level, at the mean, where that predicts cases left out in turn no worse, or where the
@@ -34,7 +34,7 @@ def fit_quality(expected: Sequence[float], measured: Sequence[float]) -> Quality
     sloping, level = _error(x, y), _error(np.zeros(len(x)), y)
     if level <= sloping:
         slope, intercept = 0.0, float(y.mean())
-    return Quality(
+    return QualityCalibration(
         cases=len(x),
         spearman=float(spearmanr(x, y).statistic),
         low=low,

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from attunet.bundle import EXECUTION, Unseen, fold_folder
+from attunet.bundle import EXECUTION, HeldOutCase, fold_folder
 from attunet.bundle.air import AIR
 from attunet.bundle.manifest import read_sums
 from attunet.config import Plan
@@ -31,7 +31,7 @@ class CaseVerdict:
 
 
 class Judge:
-    """Lets the folds of one run segment cases that they have not seen, without refinement, and scores the masks.
+    """Lets the folds of one run segment cases that they have not seen, without post-processing, and scores the masks.
 
     Verdicts are kept in `folder`, one file per case; one counts while weights, plan, files of the case and device are
     those it was made with. Of the run's folds the last one asked for stays loaded.
@@ -45,7 +45,7 @@ class Judge:
         self._labels = scored_labels(plan)
         self._loaded: tuple[int, Segmenter] | None = None
 
-    def judge(self, unseen: Unseen) -> CaseVerdict:
+    def judge(self, unseen: HeldOutCase) -> CaseVerdict:
         """The verdict on a case. Raises: DataError and its kind when it cannot be read, EngineError, BundleError."""
         path, origin = self._folder / f"{unseen.case.id}.json", self._origin(unseen)
         known = self._kept(path, origin)
@@ -72,7 +72,7 @@ class Judge:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
-    def _origin(self, unseen: Unseen) -> str:
+    def _origin(self, unseen: HeldOutCase) -> str:
         """A hash of all that the verdict depends on; files of the case by size and time, which are quick to ask."""
         fold = fold_folder(self._run, unseen.fold).name
         files = [path.stat() for path in (*unseen.case.images, unseen.case.label) if path is not None]
@@ -85,7 +85,7 @@ class Judge:
         ]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
-    def _predicted(self, unseen: Unseen) -> CaseVerdict:
+    def _predicted(self, unseen: HeldOutCase) -> CaseVerdict:
         segmenter = self._segmenter(unseen.fold)
         _, image = segmenter.read(unseen.case)
         truth = read_case_label(unseen.case, image, geometry=unseen.geometry).array[0]

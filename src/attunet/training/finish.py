@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attunet.bundle import EXECUTION, REFINEMENT, load_bundle, save_manifest
+from attunet.bundle import EXECUTION, POSTPROCESSING, load_bundle, save_manifest
 from attunet.bundle.air import AIR, write_air
 from attunet.config import Plan
 from attunet.data.cases import Case, GeometryPolicy
@@ -61,7 +61,7 @@ def finish_fold(
     export_openvino(network, plan, paths.graph)
     paths.metrics.unlink(missing_ok=True)  # those of a shorter training
     (paths.folder / AIR).unlink(missing_ok=True)
-    for stale in (run / REFINEMENT, run / EXECUTION, paths.onnx, paths.program):
+    for stale in (run / POSTPROCESSING, run / EXECUTION, paths.onnx, paths.program):
         stale.unlink(missing_ok=True)  # learnt or exported from other weights than these
     save_manifest(run)
     segmenter = Segmenter.load(run, folds=[fold], device="cpu")

@@ -11,7 +11,7 @@ from attunet.cli.console import notes, results, show
 from attunet.cli.tables.table import Column, FittedTable
 
 if TYPE_CHECKING:
-    from attunet.config import Quality
+    from attunet.config import QualityCalibration
     from attunet.evaluation import Summary
     from attunet.evaluation.comparison import ModelComparison
     from attunet.evaluation.metrics import MetricSpec
@@ -97,14 +97,14 @@ def show_cross_validation(validated: CrossValidation) -> None:
         notes().print(notice, style="yellow", markup=False, highlight=False)
     show(Text("held-out cases, each segmented by the fold that was not trained on it", "bold"))
     show(score_table(validated.summary))
-    if validated.refinement.postprocessing:
+    if validated.postprocessing.components:
         show(Text.assemble(("after post-processing", "bold"), " (decided on the same cases)"))
         show(score_table(validated.postprocessed))
     worst = validated.worst()
     if len(validated.dice) > 1 and worst:
         named = ", ".join(f"{case} ({validated.dice[case].measured:.3f})" for case in worst)
         show(Text.assemble(("worst cases", "bold"), f" (mean Dice): {named}"))
-    for decision, reason in validated.refinement.reasons.items():
+    for decision, reason in validated.postprocessing.reasons.items():
         show(Text.assemble((decision, "bold"), f": {reason}"))
     show(*score_warnings(validated.summary), stderr=True)
     notes().print(f"report: {validated.report}", soft_wrap=True, markup=False, highlight=False)
@@ -225,6 +225,6 @@ def _listed(cases: tuple[str, ...], most: int = 8) -> str:
     return ", ".join(cases[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _correlation(quality: Quality) -> str:
+def _correlation(quality: QualityCalibration) -> str:
     interval = f"{quality.spearman:.2f} ({quality.low:.2f} to {quality.high:.2f})"
     return f"rank correlation {interval} on {quality.cases} held-out cases"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from attunet.config import Refinement
+from attunet.config import Postprocessing
 from attunet.data.volume import Array, Volume
 from attunet.errors import ConfigError
 from attunet.evaluation.scores import score_case, scored_labels
@@ -258,6 +258,6 @@ def _altered(
 
 def _mask(segmenter: Segmenter, image: Volume, options: PredictOptions) -> Array:
     """Label values (I, J, K), as `Segmenter.predict` without post-processing."""
-    bare = replace(segmenter, refinement=Refinement())
+    bare = replace(segmenter, postprocessing=Postprocessing())
     mask: Array = bare.predict(image, options).segmentation.array[0]
     return mask

@@ -15,11 +15,11 @@ from attunet.data.folds import Split
 from attunet.data.labels import rename_annotated
 from attunet.errors import DatasetError
 
-__all__ = ["Unseen", "finished_folds", "fold_cases", "unseen_cases"]
+__all__ = ["HeldOutCase", "finished_folds", "fold_cases", "held_out_cases"]
 
 
 @dataclass(frozen=True)
-class Unseen:
+class HeldOutCase:
     """A labelled case, the fold that has not seen it, and what to do where its label's grid differs."""
 
     case: Case
@@ -59,13 +59,13 @@ def fold_cases(run: Path, fold: int, side: Literal["train", "validation"] = "val
     return tuple(known[name] for name in names)
 
 
-def unseen_cases(run: Path) -> tuple[tuple[Unseen, ...], tuple[str, ...]]:
+def held_out_cases(run: Path) -> tuple[tuple[HeldOutCase, ...], tuple[str, ...]]:
     """The cases that a finished fold of the run has not seen, fold by fold, and what is to be said about the rest.
 
     Raises: BundleError, FormatError and DatasetError as `finished_folds` and `fold_cases`; DatasetError when every
         fold was validated on cases that it was trained on.
     """
-    found: dict[str, Unseen] = {}
+    found: dict[str, HeldOutCase] = {}
     notices = []
     for fold in finished_folds(run):
         split = Split.read(fold_folder(run, fold))
@@ -73,7 +73,7 @@ def unseen_cases(run: Path) -> tuple[tuple[Unseen, ...], tuple[str, ...]]:
             notices.append(f"fold {fold} is left out: it was validated on cases that it was trained on")
             continue
         for case in fold_cases(run, fold):
-            found.setdefault(case.id, Unseen(case, fold, split.geometry))
+            found.setdefault(case.id, HeldOutCase(case, fold, split.geometry))
     if not found:
         raise DatasetError(
             f"no fold of {run} was validated on cases that it had not seen, so there is nothing to learn from",

@@ -1,6 +1,6 @@
 import pytest
 
-from attunet.bundle import finished_folds, fold_cases, fold_folder, unseen_cases
+from attunet.bundle import finished_folds, fold_cases, fold_folder, held_out_cases
 from attunet.data.folds import Split
 from attunet.errors import BundleError, DatasetError
 
@@ -33,7 +33,7 @@ def test_a_case_that_is_gone_is_named(folded):
 def test_a_fold_that_saw_its_validation_cases_is_left_out(folded):
     split = Split.read(fold_folder(folded, 0))
     Split(split.dataset, "fail", split.validation, split.validation).write(fold_folder(folded, 0))
-    cases, notices = unseen_cases(folded)
+    cases, notices = held_out_cases(folded)
     assert {held.fold for held in cases} == {1}
     assert notices == ("fold 0 is left out: it was validated on cases that it was trained on",)
 
@@ -43,4 +43,4 @@ def test_without_unseen_cases_there_is_nothing_to_learn(folded):
         split = Split.read(fold_folder(folded, index))
         Split(split.dataset, "fail", split.validation, split.validation).write(fold_folder(folded, index))
     with pytest.raises(DatasetError, match="not seen"):
-        unseen_cases(folded)
+        held_out_cases(folded)

@@ -1,0 +1,64 @@
+"""Calibration and post-processing, learnt by a cross-validation: postprocessing.json, applied to every prediction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from attunet.config.settings import Settings
+
+__all__ = ["ComponentRules", "Postprocessing", "QualityCalibration", "RankCorrelation"]
+
+_EARLIER_KEYS = {"postprocessing": "components", "attention": "attention_agreement"}
+"""Keys of this file when it was called refinement.json."""
+
+
+class ComponentRules(Settings):
+    """Post-processing of one label's mask, in this order."""
+
+    fill_holes: bool = Field(False, description="Fill cavities that the label encloses.")
+    minimum_ml: float = Field(0.0, ge=0, description="Remove connected components smaller than this, in millilitres.")
+    largest_component: bool = Field(False, description="Keep only the largest connected component.")
+
+
+class RankCorrelation(Settings):
+    """How well a score ranks held-out cases by their Dice."""
+
+    cases: int = Field(ge=0, description="Held-out cases it was measured on.")
+    spearman: float = Field(ge=-1, le=1, description="Rank correlation (Spearman) of the score with the measured Dice.")
+    low: float = Field(description="Lower end of the 95% bootstrap confidence interval of the correlation.")
+    high: float = Field(description="Upper end.")
+
+
+class QualityCalibration(RankCorrelation):
+    """From the Dice that a model expects of its own mask to the Dice to report, with the correlation of the two."""
+
+    slope: float = Field(1.0, description="Predicted Dice = slope * expected Dice + intercept.")
+    intercept: float = Field(0.0, description="See slope.")
+    error: float = Field(ge=0, description="Mean absolute error of the predicted Dice, leaving each case out in turn.")
+
+
+class Postprocessing(Settings):
+    """Learnt on held-out cases only; what did not improve them is left out."""
+
+    components: dict[str, ComponentRules] = Field(
+        default_factory=dict, description="Label to the rules for the connected components of its mask."
+    )
+    temperature: float = Field(1.0, gt=0, description="Divides the logits before they become probabilities.")
+    quality: QualityCalibration | None = Field(
+        None, description="How the Dice of a case is predicted; null when not measured."
+    )
+    attention_agreement: RankCorrelation | None = Field(
+        None, description="How the agreement of attention and mask ranks cases, as measured by `attunet explain`."
+    )
+    reasons: dict[str, str] = Field(
+        default_factory=dict, description="Why each was included or left out, with its figure."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {_EARLIER_KEYS.get(key, key): value for key, value in values.items()}
