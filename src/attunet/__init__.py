@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from attunet.display import set_renderer
+
 if TYPE_CHECKING:
     from attunet.data.cases import read_dataset
     from attunet.data.formats import read_volume, write_volume
@@ -62,6 +64,8 @@ _HOMES = {
     "read_volume": "attunet.data.formats",
     "write_volume": "attunet.data.formats",
 }
+
+set_renderer(lambda: import_module("attunet.report.notebook"))
 
 
 def __getattr__(name: str) -> Any:

@@ -38,7 +38,7 @@ def test_progress_reaches_the_end(run, tmp_path):
     steps = []
     cases = find_labelled_cases(run, [run.parent / "blobs" / "images" / "case0.nii"])
     options = attunet.ExplainOptions(folds=(0,), ablation=True)
-    attunet.explain(run, cases, tmp_path, options, on_progress=lambda *counts: steps.append(counts))
+    attunet.explain(run, cases, tmp_path, options, progress=lambda *counts: steps.append(counts))
     done = [step for step, _ in steps]
     assert done == sorted(done)
     assert steps[0] == (0, 200)
@@ -54,7 +54,7 @@ def test_cancelling_ends_the_call_and_writes_no_report(run, tmp_path):
             cancelled.set()
 
     with pytest.raises(CancelledError):
-        attunet.explain(run, None, tmp_path, on_progress=stop_after_first, cancelled=cancelled)
+        attunet.explain(run, None, tmp_path, progress=stop_after_first, cancelled=cancelled)
     assert seen == [0, 100]
     assert not (tmp_path / "report.html").exists()
 

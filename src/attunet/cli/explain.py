@@ -57,8 +57,8 @@ def explain(
         failed.append(case)
         fail(f"{case}: {error.message}", error.hint)
 
-    with progress_bar() as progress:
-        task = progress.add_task("explaining", total=None)
+    with progress_bar() as bar:
+        task = bar.add_task("explaining", total=None)
         explanation = explain_model(
             model,
             find_labelled_cases(model, paths, labels) if paths else None,
@@ -70,7 +70,7 @@ def explain(
                 faithfulness=faithfulness,
                 device=device,
             ),
-            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
             on_error=report_error,
         )
     for warning in explanation.warnings:

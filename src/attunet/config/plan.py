@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from attunet.config.network import NetworkConfig
 from attunet.config.settings import Settings
+from attunet.display import NotebookView
 from attunet.gates import level_name
 
 __all__ = ["FingerprintSummary", "Normalization", "Plan", "Preprocessing", "mirrored_order"]
@@ -76,7 +77,7 @@ class FingerprintSummary(Settings):
     )
 
 
-class Plan(Settings):
+class Plan(NotebookView, Settings):
     """Every decision taken before training, with its reason; written as plan.json."""
 
     name: str = Field(description="Name of the data set.")

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from attunet.display import NotebookView
 from attunet.errors import DataError, GeometryError
 
 __all__ = ["Affine", "Array", "Spacing", "Volume"]
@@ -18,7 +19,7 @@ Spacing = tuple[float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
-class Volume:
+class Volume(NotebookView):
     """An image of C channels on a regular grid.
 
     Args:

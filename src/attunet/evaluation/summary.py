@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Self
 
+from attunet.display import NotebookView
 from attunet.errors import FormatError
 from attunet.evaluation.bootstrap import interval, means_interval
 from attunet.evaluation.metrics import METRICS
@@ -21,7 +22,7 @@ __all__ = ["RULES", "Summary", "summarize"]
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(NotebookView):
     """The scores of many cases.
 
     Args:

@@ -25,6 +25,7 @@ from attunet.explanation.interventions.faithfulness_summary import Faithfulness
 from attunet.explanation.report import write_explanation
 from attunet.explanation.scoring.case_maps import CaseMaps, MapGrid, case_scores, other_case_scores
 from attunet.explanation.scoring.summary import SHUFFLED, TRAINED, AttentionScores, AttentionSummary
+from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 
 __all__ = ["ExplainOptions", "explain"]
@@ -63,9 +64,9 @@ def explain(
     model: str | Path,
     cases: Sequence[Case] | None,
     output: str | Path,
-    options: ExplainOptions = ExplainOptions(),
+    options: ExplainOptions | None = None,
     *,
-    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    progress: Callable[[int, int], None] | None = None,
     on_error: Callable[[str, AttunetError], None] | None = None,
     cancelled: Event | None = None,
 ) -> Explanation:
@@ -80,15 +81,15 @@ def explain(
         cases: cases to explain, scored against their labels, or against the model's own masks where they have none;
             None for the held-out cases of the folds, each explained by its own fold.
         output: folder for masks, attention/ (maps as NIfTI), summary.json, report.html and its figures.
-        options: which folds, how many cases, and which tests of the gates.
-        on_progress: called with the work done and all work, in units of its own.
+        options: which folds, how many cases, and which tests of the gates; None for the defaults.
+        progress: called with the work done and all work, in units of its own.
         on_error: called with a case and the reason why it cannot be used; by default the reason is logged.
         cancelled: an event that ends the call before its next step.
     Returns: every score; `Explanation.warnings` names the folds that were left out.
     Raises: ConfigError when the model has no gates, no case could be used or a mask would overwrite an image;
         DatasetError when there are no held-out cases; CancelledError; BundleError, EngineError, FormatError.
     """
-    model, output = Path(model), Path(output)
+    model, output, options = Path(model), Path(output), options or ExplainOptions()
     if cases is None:
         selected, warnings = select_held_out(model, options.folds)
     else:
@@ -100,13 +101,17 @@ def explain(
         spread_evenly(selected, options.max_cases),
         output,
         options,
-        _Monitor(on_progress, on_error or _log_error, cancelled or Event()),
+        _Monitor(progress or _ignore, on_error or _log_error, cancelled or Event()),
     )
     explanation = replace(study.run(), warnings=warnings)
     write_explanation(explanation, output)
     if cases is None and options.max_cases is None and options.folds is None:
         explanation.save_correlation(model)
     return explanation
+
+
+def _ignore(_done: int, _total: int) -> None:
+    pass
 
 
 def _log_error(case: str, error: AttunetError) -> None:
@@ -117,7 +122,7 @@ def _log_error(case: str, error: AttunetError) -> None:
 class _Monitor:
     """The caller's callbacks and event, and the steps done."""
 
-    on_progress: Callable[[int, int], None]
+    progress: Callable[[int, int], None]
     on_error: Callable[[str, AttunetError], None]
     cancelled: Event
     steps: int = 1
@@ -127,7 +132,7 @@ class _Monitor:
         """Report that so much of a step is done. Raises: CancelledError when the caller cancelled."""
         if self.cancelled.is_set():
             raise CancelledError("the explanation was cancelled")
-        self.on_progress(self.done * _SUBSTEPS + done * _SUBSTEPS // total, self.steps * _SUBSTEPS)
+        self.progress(self.done * _SUBSTEPS + done * _SUBSTEPS // total, self.steps * _SUBSTEPS)
 
     def each(self, work: Callable[[T], R], things: Sequence[T], name: Callable[[T], str]) -> Iterator[R]:
         """The results of a step for each thing; a thing that cannot be used is reported and left out."""
@@ -194,10 +199,11 @@ class _Study:
         case, (segmenter, shuffled) = selected.case, self._open(selected.folds)
         name, image = segmenter.read(case)
         label = read_case_label(case, image, geometry=selected.geometry) if case.label else None
-        prediction = segmenter.predict(image, name=name, attention=True)
+        options, cancelled = PredictOptions(attention=True), self._monitor.cancelled
+        prediction = segmenter.predict(image, options, name=name, cancelled=cancelled)
         organs = organs_of_case(label or prediction.segmentation, prediction.content, self._plan, case)
         scores = case_scores(TRAINED, name, prediction.attention, prediction.content, organs)
-        null = shuffled.predict(image, attention=True)
+        null = shuffled.predict(image, options, cancelled=cancelled)
         scores += case_scores(SHUFFLED, name, null.attention, null.content, organs)
         mask = prediction.save(self._output, suffix=output_suffix(case))
         segmentation = prediction.segmentation.array[0]

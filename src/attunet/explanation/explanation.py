@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attunet.bundle import load_bundle, save_postprocessing
 from attunet.config import Plan, RankCorrelation
@@ -22,8 +22,11 @@ from attunet.explanation.interventions.ablation_summary import Ablation
 from attunet.explanation.interventions.faithfulness_summary import Faithfulness
 from attunet.explanation.scoring.case_maps import MapGrid
 from attunet.explanation.scoring.organs import Box, Organs, organs_of
-from attunet.explanation.scoring.summary import AttentionScores, AttentionSummary
+from attunet.explanation.scoring.summary import TRAINED, AttentionScores, AttentionSummary
 from attunet.files import write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["CaseExplanation", "Explanation", "organs_of_case"]
 
@@ -142,6 +145,36 @@ class Explanation:
         ablation = [self.ablation.finding] if self.ablation else []
         faithfulness = self.faithfulness.findings if self.faithfulness else ()
         return (*attention, *ablation, *faithfulness, self.agreement_finding)
+
+    @property
+    def lifts(self) -> list[tuple[str, str, str, float, float, float]]:
+        """Gate, label, source, mean lift and its interval, of the model's maps and of the null maps."""
+        rows = []
+        for label in self.summary.labels:
+            for comparison in self.summary.table(label):
+                sources = {TRAINED: comparison.trained, **comparison.nulls}
+                rows += [
+                    (comparison.gate, label, source, value.mean, value.low, value.high)
+                    for source, value in sources.items()
+                ]
+        return rows
+
+    def show(self) -> Figure:
+        """Draw the lift of every gate and label beside its nulls.
+
+        Returns: a matplotlib figure, which a notebook shows when it is the last value of a cell.
+        """
+        from attunet.report.attention import score_bars  # matplotlib is not needed before
+
+        return score_bars(self.lifts)
+
+    def _repr_html_(self) -> str:
+        """The findings and a small picture, which a notebook shows in place of the object's text."""
+        from attunet.report.notebook import html_fragment
+
+        rows = [[finding] for finding in self.findings]
+        title = f"Where {self.model} looks: {len(self.cases)} cases"
+        return html_fragment(title, (), rows, self.show() if self.lifts else None)
 
     def write(self, path: Path) -> None:
         """Write every number as summary.json."""

@@ -80,7 +80,7 @@ def score_sections(found: Explanation) -> list[Section]:
     """The lifts as a picture, then every score as tables."""
     summary = found.summary
     tables = [*(_scores(summary, label) for label in summary.labels), _maps(summary)]
-    picture = Picture("Lift of every gate and label, beside its nulls", score_bars(_lifts(found)), "lift")
+    picture = Picture("Lift of every gate and label, beside its nulls", score_bars(found.lifts), "lift")
     return [picture, *tables] if summary.labels else list(tables)
 
 
@@ -96,15 +96,6 @@ def _facts(found: Explanation) -> dict[str, object]:
 def _findings(found: Explanation) -> Table:
     rows = [[index, sentence] for index, sentence in enumerate(found.findings, start=1)]
     return Table("What the cases bear out", ("", "Finding"), rows)
-
-
-def _lifts(found: Explanation) -> list[tuple[str, str, str, float, float, float]]:
-    rows = []
-    for label in found.summary.labels:
-        for compared in found.summary.table(label):
-            each = {"trained": compared.trained, **compared.nulls}
-            rows += [(compared.gate, label, source, one.mean, one.low, one.high) for source, one in each.items()]
-    return rows
 
 
 def _scores(summary: AttentionSummary, label: str) -> Table:

@@ -11,6 +11,7 @@ from attunet.config import QualityCalibration
 from attunet.data.facts import count_labels
 from attunet.data.formats import float_suffix, mask_suffix, write_volume
 from attunet.data.volume import Volume
+from attunet.display import NotebookView
 from attunet.errors import ConfigError
 
 __all__ = ["PredictOptions", "Prediction"]
@@ -49,7 +50,7 @@ class PredictOptions:
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Prediction(NotebookView):
     """The result for one image; every volume lies on the image's own grid."""
 
     case: str

@@ -26,6 +26,7 @@ __all__ = [
     "PALETTE",
     "RULE",
     "PanelGrid",
+    "ReportFigure",
     "chart",
     "color_of",
     "is_dark",
@@ -59,6 +60,13 @@ def color_of(position: int) -> str:
     return PALETTE[position % len(PALETTE)]
 
 
+class ReportFigure(Figure):
+    """A figure that a notebook shows without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
 class PanelGrid:
     """A dark figure whose panels have exact sizes in inches, so that images keep one scale.
 
@@ -73,7 +81,7 @@ class PanelGrid:
     ) -> None:
         self.width = sum(widths) + self.GAP * (len(widths) - 1) + right + 2 * self.MARGIN
         self.height = sum(heights) + self.CAPTION * len(heights) + top + bottom + 2 * self.MARGIN
-        self.figure = Figure(figsize=(self.width, self.height), facecolor=DARK)
+        self.figure = ReportFigure(figsize=(self.width, self.height), facecolor=DARK)
         FigureCanvasAgg(self.figure)
         self._widths, self._heights, self._top = widths, heights, top
 
@@ -98,7 +106,8 @@ class PanelGrid:
 
 def chart(width: float, height: float) -> Figure:
     """A white figure for curves and scores, in inches."""
-    figure = Figure(figsize=(width, height), facecolor="white", layout=ConstrainedLayoutEngine(w_pad=0.09, h_pad=0.09))
+    layout = ConstrainedLayoutEngine(w_pad=0.09, h_pad=0.09)
+    figure = ReportFigure(figsize=(width, height), facecolor="white", layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
