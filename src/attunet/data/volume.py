@@ -1,4 +1,4 @@
-"""`Volume`: an image and where it lies in the patient. The one value that crosses every border."""
+"""`Volume`: an image and its position in the patient, the value that all rooms exchange."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ class Volume(NotebookView):
 
     def __post_init__(self) -> None:
         if self.array.ndim != 4 or 0 in self.array.shape:
-            raise DataError(f"a volume needs a non-empty array (C, I, J, K), got shape {self.array.shape}")
+            raise DataError(
+                f"a volume needs a non-empty array (C, I, J, K), got shape {self.array.shape}",
+                hint="use Volume.from_array for arrays of two or three axes",
+            )
         affine = np.asarray(self.affine, dtype=np.float64)
         if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
             raise GeometryError(
@@ -48,7 +51,9 @@ class Volume(NotebookView):
         """A volume from (I, J), (I, J, K) or (C, I, J, K) and a spacing in mm, axes taken as R, A, S."""
         full = (*spacing, 1.0)[:3] if len(spacing) == 2 else spacing
         if len(full) != 3:
-            raise GeometryError(f"spacing needs 2 or 3 numbers, got {spacing}")
+            raise GeometryError(
+                f"spacing needs 2 or 3 numbers, got {spacing}", hint="give the voxel size in mm along each axis"
+            )
         shaped = {2: array[None, ..., None], 3: array[None]}.get(array.ndim, array)
         return cls(shaped, np.diag([*full, 1.0]))
 
@@ -81,12 +86,12 @@ class Volume(NotebookView):
         return "".join(codes)
 
     def with_array(self, array: Array) -> Volume:
-        """The same place in the patient, another content of shape (C, I, J, K)."""
+        """A volume of another array (C, I, J, K) with the same affine."""
         return Volume(array, self.affine)
 
 
 def axis_order(directions: Affine) -> tuple[int, int, int]:
-    """World axis (0 R, 1 A, 2 S) closest to each voxel axis, each world axis given out once, strongest first."""
+    """World axis (0 R, 1 A, 2 S) closest to each voxel axis; each world axis is assigned once, the closest first."""
     strength = np.abs(directions)
     order = [0, 0, 0]
     for _ in range(3):

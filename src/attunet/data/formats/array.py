@@ -1,4 +1,4 @@
-"""NumPy arrays: `.npy`, which hold no geometry."""
+"""NumPy arrays in `.npy` files, without geometry."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["read_array", "write_array"]
 
 
 def read_array(path: Path) -> Volume:
-    """A volume from (I, J), (I, J, K) or (C, I, J, K) with the identity as affine.
+    """Read an array (I, J), (I, J, K) or (C, I, J, K) as a volume with the identity as affine.
 
-    Raises: FormatError when the file is no plain array of two to four axes; pickles are never loaded.
+    Raises: FormatError when the file is not an array of two to four axes; pickles are never loaded.
     """
     try:
         array = np.load(path, allow_pickle=False)
-    except Exception as error:  # numpy raises whatever a damaged header leads to, such as a TokenError
+    except Exception as error:  # numpy raises any error on a damaged header, such as TokenError
         raise FormatError(
             f"cannot read {path} as .npy: {first_line(error)}", hint="save it with numpy.save(path, array)"
         ) from error
@@ -35,7 +35,7 @@ def read_array(path: Path) -> Volume:
 
 
 def write_array(volume: Volume, path: Path) -> None:
-    """Write (I, J), (I, J, K) or (C, I, J, K), whichever the volume is; the affine is not stored."""
+    """Write an array with the fewest axes of (I, J), (I, J, K) and (C, I, J, K); the affine is not stored."""
     array = volume.array
     if volume.channels == 1:
         array = array[0, ..., 0] if volume.spatial_shape[2] == 1 else array[0]

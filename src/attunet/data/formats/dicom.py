@@ -1,4 +1,4 @@
-"""Recognising DICOM: its files are named in the errors, not read."""
+"""Recognising DICOM files, which are reported but not read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PREAMBLE = 128
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file carries the DICOM mark after its preamble, whatever its name."""
+    """Whether a file has the DICOM prefix after its preamble, whatever its name."""
     try:
         with path.open("rb") as stream:
             stream.seek(PREAMBLE)
@@ -22,6 +22,6 @@ def is_dicom(path: Path) -> bool:
 
 
 def series_in(folder: Path) -> int:
-    """Number of files of the DICOM series that a folder holds; 0 when its first files are not DICOM."""
+    """Number of files in a folder that holds a DICOM series; 0 when its first files are not DICOM."""
     files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
     return len(files) if any(is_dicom(file) for file in islice(files, 3)) else 0

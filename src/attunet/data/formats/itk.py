@@ -1,4 +1,4 @@
-"""NRRD and MetaImage, by SimpleITK; its world is LPS+, ours is RAS+."""
+"""NRRD and MetaImage, by SimpleITK, whose coordinates are LPS+; ours are RAS+."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ COMPRESSION_LEVEL = 1
 
 
 def _itk() -> Any:
-    """SimpleITK, which takes a quarter of a second to import and is not needed for NIfTI."""
+    """SimpleITK, imported when needed: the import takes a quarter of a second."""
     import SimpleITK
 
     return SimpleITK
 
 
 def read_itk(path: Path) -> Volume:
-    """A volume from a 2-D or 3-D image, vector components as channels; a fourth axis becomes channels too.
+    """Read a 2-D or 3-D image, vector components as channels; a fourth axis becomes the channels too.
 
     Raises: FormatError when the file cannot be read or has more axes.
     """
@@ -44,7 +44,7 @@ def read_itk(path: Path) -> Volume:
     dimension = image.GetDimension()
     if dimension > 4 or (dimension == 4 and components > 1):
         raise FormatError(
-            f"{path} has {dimension} axes of {components} components, expected three and one of channels",
+            f"{path} has {dimension} axes of {components} components, expected at most three and one of channels",
             hint="split it into one file per time point",
         )
     # (..., K, J, I[, C]) transposed is ([C,] I, J, K, ...)
@@ -68,7 +68,9 @@ def write_itk(volume: Volume, path: Path) -> None:
         with staged(path) as target:
             _itk().WriteImage(image, str(target), True, COMPRESSION_LEVEL)
     except RuntimeError as error:
-        raise FormatError(f"cannot write {path}: {_reason(error)}", hint="is the disk full?") from error
+        raise FormatError(
+            f"cannot write {path}: {_reason(error)}", hint="check that the disk is not full"
+        ) from error
 
 
 def _affine(image: sitk.Image, axes: int) -> Affine:
@@ -95,7 +97,7 @@ def _image(volume: Volume) -> sitk.Image:
 
 
 def _is_flat(volume: Volume) -> bool:
-    """Whether the grid is what reading a 2-D image gives: one slice of 1 mm in the plane z = 0."""
+    """Whether the grid is that of a 2-D image: one slice of 1 mm in the plane z = 0."""
     plane = np.array([0.0, 0.0, 1.0, 0.0])
     affine = volume.affine
     return bool(volume.spatial_shape[2] == 1 and (affine[2] == plane).all() and (affine[:, 2] == plane).all())

@@ -24,10 +24,10 @@ from attunet.files import staged
 __all__ = ["read_nifti", "write_nifti"]
 
 GZIP = b"\x1f\x8b"
-GZIP_LEVEL = 1  # on masks the higher levels save little and cost twice the time
-MOST_THREADS = 4  # beyond, they wait for the slices to be laid out
-MOST_PACKED = 1100  # deflate makes at most 1032 bytes of one
-SLICES = 64  # laid out at once, so that whole lines of the cache are read
+GZIP_LEVEL = 1  # on masks, higher levels save little and take twice the time
+MAX_THREADS = 4  # more would wait for the slices to be copied
+MAX_COMPRESSION = 1100  # deflate compresses at most 1032 to 1
+SLICES = 64  # copied at once, so that whole cache lines are read
 NIFTI1_LONGEST_AXIS = 32767
 HINT = "the file may be truncated or not NIfTI: copy or convert it again"
 BROKEN: tuple[type[Exception], ...] = (
@@ -44,17 +44,17 @@ BROKEN: tuple[type[Exception], ...] = (
 
 
 def read_nifti(path: Path) -> Volume:
-    """A volume with the header's affine (nibabel's rule: sform, then qform, then pixdim).
+    """Read a volume with the affine of the header (nibabel's rule: sform, then qform, then pixdim).
 
-    Intensities are scaled by slope and intercept, as float32; without scaling, integers stay what they are.
-    A fourth axis (or a fifth, the vector axis) becomes the channels. What is not compressed is memory-mapped, copied
-    where it is written to; what is compressed is unpacked right into the array.
+    Intensities are scaled by slope and intercept to float32; without scaling, integers keep their type. A fourth axis
+    (or a fifth, the vector axis) becomes the channels. Uncompressed files are memory-mapped, copy on write; compressed
+    ones are decompressed directly into the array.
     Raises: FormatError when the file cannot be read, GeometryError when its affine cannot be inverted.
     """
     try:
         with path.open("rb") as stream:
-            packed_file = stream.read(len(GZIP)) == GZIP
-        header, voxels = _read_packed(path) if packed_file else _map_plain(path)
+            compressed = stream.read(len(GZIP)) == GZIP
+        header, voxels = _read_gzip(path) if compressed else _map_file(path)
         array = _scaled(_channels_first(voxels, path), header, path)
         affine = header.get_best_affine()
     except BROKEN as error:
@@ -63,23 +63,23 @@ def read_nifti(path: Path) -> Volume:
 
 
 def write_nifti(volume: Volume, path: Path) -> None:
-    """Write (I, J, K), or (I, J, K, C) when there are several channels; the affine is kept to float32.
+    """Write (I, J, K), or (I, J, K, C) when there are several channels; the affine is stored as float32.
 
-    Compressed by as many threads as there are cores, while the next slices are laid out.
+    Threads compress the file while the next slices are copied into the order of the file.
     """
     array = to_storable(volume.array)
     header = _header(array, volume.affine)
     with staged(path) as target, target.open("wb") as stream:
         if path.name.lower().endswith(".gz"):
-            threads = min(cores(), MOST_THREADS)
-            with igzip_threaded.open(stream, "wb", GZIP_LEVEL, threads=threads) as packing:
-                _write(header, array, packing)
+            threads = min(cores(), MAX_THREADS)
+            with igzip_threaded.open(stream, "wb", GZIP_LEVEL, threads=threads) as gzip:
+                _write(header, array, gzip)
         else:
             _write(header, array, stream)
 
 
 def _header(array: Array, affine: Affine) -> Any:
-    """A header for channels (C, I, J, K) that are stored as they are."""
+    """A header for channels (C, I, J, K) that are stored without scaling."""
     stored = array[0] if len(array) == 1 else np.moveaxis(array, 0, -1)
     kind = Nifti2Image if max(stored.shape) > NIFTI1_LONGEST_AXIS else Nifti1Image
     image = kind(stored, affine)
@@ -95,7 +95,7 @@ def _header(array: Array, affine: Affine) -> Any:
 
 
 def _write(header: Any, array: Array, stream: BinaryIO) -> None:
-    """The header and (C, I, J, K) as NIfTI has it: the first axis lies closest, the channels farthest apart."""
+    """The header and (C, I, J, K) in the order of NIfTI: the first axis varies fastest, the channels slowest."""
     stream.write(header.binaryblock)
     stream.write(bytes(header.single_vox_offset - len(header.binaryblock)))  # no extensions
     for channel in array:
@@ -103,35 +103,35 @@ def _write(header: Any, array: Array, stream: BinaryIO) -> None:
             stream.write(packed(channel[:, :, start : start + SLICES].T).reshape(-1).view(np.uint8).data)
 
 
-def _map_plain(path: Path) -> tuple[Any, Array]:
-    """The header and the voxels of a file as it is."""
+def _map_file(path: Path) -> tuple[Any, Array]:
+    """The header and the memory-mapped voxels of an uncompressed file."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         header = _read_header(stream)
     shape, offset = _checked_shape(header, path), header.get_data_offset()
     if size < offset + _bytes(header):
         raise FormatError(
-            f"{path} is truncated: its header promises {offset + _bytes(header)} bytes, it holds {size}", hint=HINT
+            f"{path} is truncated: its header declares {offset + _bytes(header)} bytes, it has {size}", hint=HINT
         )
     return header, np.asarray(np.memmap(path, header.get_data_dtype(), "c", offset, shape, order="F"))
 
 
-def _read_packed(path: Path) -> tuple[Any, Array]:
-    """The header and the voxels of a gzip file, read to its end, where its checksum is."""
+def _read_gzip(path: Path) -> tuple[Any, Array]:
+    """The header and the voxels of a gzip file, read to its end, where the checksum is."""
     with igzip.open(path, "rb") as stream:
         header = _read_header(stream)
-        shape, promised = _checked_shape(header, path), _bytes(header)
-        if promised > MOST_PACKED * path.stat().st_size:  # before memory for it is asked for
-            raise FormatError(f"{path} is truncated: its header promises {promised} bytes of voxels", hint=HINT)
+        shape, declared = _checked_shape(header, path), _bytes(header)
+        if declared > MAX_COMPRESSION * path.stat().st_size:  # checked before the memory is allocated
+            raise FormatError(f"{path} is truncated: its header declares {declared} bytes of voxels", hint=HINT)
         stream.read(header.get_data_offset() - len(header.binaryblock))
         voxels = np.empty(shape, dtype=header.get_data_dtype(), order="F")
         into = voxels.reshape(-1, order="F").view(np.uint8).data
         held = 0
-        while held < promised and (count := stream.readinto(into[held:])):
+        while held < declared and (count := stream.readinto(into[held:])):
             held += count
-        if held < promised:
+        if held < declared:
             raise FormatError(
-                f"{path} is truncated: its header promises {promised} bytes of voxels, it holds {held}", hint=HINT
+                f"{path} is truncated: its header declares {declared} bytes of voxels, it has {held}", hint=HINT
             )
         while stream.read(2**20):
             pass
@@ -139,7 +139,7 @@ def _read_packed(path: Path) -> tuple[Any, Array]:
 
 
 def _read_header(stream: BinaryIO) -> Any:
-    """By its size field: 348 in NIfTI-1, 540 in NIfTI-2, in either byte order. Extensions are passed over."""
+    """Read the header, whose size field is 348 in NIfTI-1 and 540 in NIfTI-2, in either byte order."""
     field = stream.read(4)
     sizes = {int.from_bytes(field, "little"), int.from_bytes(field, "big")}
     kind = Nifti2Header if 540 in sizes else Nifti1Header
@@ -154,17 +154,17 @@ def _checked_shape(header: Any, path: Path) -> tuple[int, ...]:
 
 
 def _bytes(header: Any) -> int:
-    """How many the voxels take."""
+    """Size of the voxels, bytes."""
     return int(math.prod(header.get_data_shape()) * header.get_data_dtype().itemsize)
 
 
 def _scaled(array: Array, header: Any, path: Path) -> Array:
-    """The voxels (C, I, J, K) as native numbers, by slope and intercept; slice by slice, for these take float64."""
+    """Scale voxels (C, I, J, K) by slope and intercept, slice by slice, because this needs float64."""
     slope, intercept = header.get_slope_inter()
     slope, intercept = np.float64(1 if slope is None else slope), np.float64(intercept or 0)
     if slope == 1 and intercept == 0:
         return to_native(array, path)
-    to_native(array[:, :1, :1, :1], path)  # refuses complex numbers and colours
+    to_native(array[:, :1, :1, :1], path)  # raises for complex numbers and colours
     result = np.empty_like(array, dtype=np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         for channel, k in np.ndindex(array.shape[0], array.shape[3]):

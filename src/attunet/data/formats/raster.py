@@ -47,7 +47,7 @@ def read_tiff(path: Path) -> Volume:
         pixels = _tiff_pixels(path)
     except AttunetError:
         raise
-    except Exception as error:  # tifffile raises whatever a damaged byte leads to
+    except Exception as error:  # tifffile raises any error on damaged bytes
         raise _unreadable(path, error) from error
     return _volume(pixels, path)
 
@@ -79,7 +79,7 @@ def write_tiff(volume: Volume, path: Path) -> None:
 def _read_picture(path: Path, *, palette: str) -> Volume:
     try:
         pixels = np.asarray(iio.imread(path, plugin="pillow", index=0, mode=_pillow_mode(path, palette)))
-    except Exception as error:  # Pillow raises whatever a damaged byte leads to
+    except Exception as error:  # Pillow raises any error on damaged bytes
         raise _unreadable(path, error) from error
     return _volume(np.moveaxis(pixels if pixels.ndim == 3 else pixels[..., None], -1, 0)[..., None], path)
 
