@@ -68,9 +68,7 @@ def write_itk(volume: Volume, path: Path) -> None:
         with staged(path) as target:
             _itk().WriteImage(image, str(target), True, COMPRESSION_LEVEL)
     except RuntimeError as error:
-        raise FormatError(
-            f"cannot write {path}: {_reason(error)}", hint="check that the disk is not full"
-        ) from error
+        raise FormatError(f"cannot write {path}: {_reason(error)}", hint="check that the disk is not full") from error
 
 
 def _affine(image: sitk.Image, axes: int) -> Affine:
