@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from attunet.display import set_renderer
 
 if TYPE_CHECKING:
-    from attunet.data.cases import read_dataset
+    from attunet.data.cases import find_cases, read_dataset
+    from attunet.data.checks import inspect
     from attunet.data.formats import read_volume, write_volume
     from attunet.data.volume import Volume
     from attunet.errors import AttunetError
@@ -37,7 +38,9 @@ __all__ = [
     "Volume",
     "evaluate",
     "explain",
+    "find_cases",
     "fit",
+    "inspect",
     "plan_dataset",
     "predict_cases",
     "read_dataset",
@@ -57,7 +60,9 @@ _HOMES = {
     "Volume": "attunet.data.volume",
     "evaluate": "attunet.evaluation.evaluate",
     "explain": "attunet.explanation.explain",
+    "find_cases": "attunet.data.cases",
     "fit": "attunet.training.fit",
+    "inspect": "attunet.data.checks",
     "plan_dataset": "attunet.planning.plan_dataset",
     "predict_cases": "attunet.inference.batch",
     "read_dataset": "attunet.data.cases",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,16 @@ def test_a_described_file_that_is_not_there(tmp_path):
     assert kinds(inspect(read_dataset(tmp_path))) == {("a", "unexpected label value")}
 
 
+def test_an_inspection_is_strict_json(folder):
+    folder.add("nan", np.full((6, 7, 8), np.nan, np.float32))
+    result = folder.look()
+    content = json.loads(result.to_json())
+    assert (content["clean"], content["layout"], content["cases_found"]) == (False, "plain", 3)
+    assert [case["id"] for case in content["cases"]] == ["fine", "good", "nan"]
+    assert content["cases"][2]["intensity"] is None
+    assert content["problems"] == [asdict(problem) for problem in result.problems]
+
+
 def test_the_same_image_twice_is_a_problem_across_formats(folder):
     twin = image()
     folder.add("one", twin).add("two", twin, suffix=".mha")
@@ -161,8 +172,8 @@ def test_values_of_regions_are_declared_and_empty_regions_are_warnings(folder):
     folder.add("inner", label=mask(value=2)).add("odd", label=mask(value=3))
     result = folder.look()
     assert kinds(result) == {("odd", "unexpected label value")}
-    (unseen,) = [problem for problem in result.problems if problem.kind == "label never seen"]
-    assert unseen.message.endswith("rim (5)")
+    (absent,) = [problem for problem in result.problems if problem.kind == "label never seen"]
+    assert absent.message.endswith("rim (5)")
 
 
 def test_a_partly_labelled_case_holds_nothing_but_what_it_lists(folder):

@@ -19,7 +19,7 @@ from attunet.errors import LabelError
 
 
 @pytest.mark.parametrize(
-    ("declared", "found", "expected"),
+    ("declared", "present", "expected"),
     [
         (None, [255, 0], {"background": 0, "label_255": 255}),
         (None, [3, 1, 0], {"background": 0, "label_1": 1, "label_3": 3}),
@@ -29,8 +29,8 @@ from attunet.errors import LabelError
         ({"Background": 255, "a": 0}, [0, 255], {"Background": 255, "a": 0}),
     ],
 )
-def test_background_comes_first_then_by_value(declared, found, expected):
-    assert list(name_labels(declared, found).items()) == list(expected.items())
+def test_background_comes_first_then_by_value(declared, present, expected):
+    assert list(name_labels(declared, present).items()) == list(expected.items())
 
 
 def test_undeclared_values_are_refused():

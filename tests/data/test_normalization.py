@@ -33,10 +33,10 @@ def test_a_channel_without_contrast_becomes_zero():
 
 
 def test_given_figures_are_taken_and_ct_is_clipped_in_place():
-    how = Normalization(kind="ct", lower=-100, upper=200, mean=50, std=25)
+    ct = Normalization(kind="ct", lower=-100, upper=200, mean=50, std=25)
     channel = np.array([[[-1000, 75, 3000]]], dtype=np.float32)
-    assert mean_and_std(channel, how) == (50, 25)
-    normalize(channel, how, 50, 25)
+    assert mean_and_std(channel, ct) == (50, 25)
+    normalize(channel, ct, 50, 25)
     assert channel.ravel().tolist() == [-6, 1, 6]
     normalize(channel, Normalization(kind="none"), 50, 25)
     assert channel.ravel().tolist() == [-6, 1, 6]

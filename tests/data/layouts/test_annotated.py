@@ -27,9 +27,9 @@ PATH = Path("cases.csv")
     ],
 )
 def test_names_values_and_both(cells, names, annotated):
-    found, rows = read_annotated(cells, PATH)
-    assert (found, rows) == (names, annotated)
-    assert names is None or list(found) == list(names)
+    declared, rows = read_annotated(cells, PATH)
+    assert (declared, rows) == (names, annotated)
+    assert names is None or list(declared) == list(names)
 
 
 @pytest.mark.parametrize(

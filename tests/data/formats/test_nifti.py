@@ -121,12 +121,12 @@ def test_nifti_2_is_read(tmp_path):
     assert read_volume(tmp_path / "x.nii.gz").spatial_shape == (2, 3, 4)
 
 
-@pytest.mark.parametrize("kept", [0.3, 0.7, 0.99])
+@pytest.mark.parametrize("fraction", [0.3, 0.7, 0.99])
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-def test_truncated_files_are_refused(kept, suffix, tmp_path):
+def test_truncated_files_are_refused(fraction, suffix, tmp_path):
     array = np.random.default_rng(0).integers(0, 1000, (20, 20, 20)).astype(np.int16)
     path = save(tmp_path / f"x{suffix}", array)
-    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * fraction)])
     with pytest.raises(FormatError) as caught:
         read_volume(path)
     assert caught.value.hint
