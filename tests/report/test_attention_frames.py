@@ -17,8 +17,8 @@ def save(array, affine, path):
 
 
 @pytest.fixture
-def write_film(tmp_path):
-    """A film of one case: an organ off the middle, and a map on a coarser grid that brightens where the organ is."""
+def write_frames(tmp_path):
+    """Frames of one case: an organ off the middle, and a map on a coarser grid that brightens where the organ is."""
 
     def write(frames=3, gates=("level2", "level3"), shape=SHAPE, **index):
         label = np.zeros(shape, np.uint8)
@@ -31,7 +31,7 @@ def write_film(tmp_path):
             save(maps, COARSE, tmp_path / f"a_{gate}.nii.gz")
         probe = {"case": "a", "gates": list(gates), "image": "a_image.nii.gz", "label": "a_label.nii.gz"}
         times = [{"epoch": 2 * number, "step": 10 * number, "minutes": 0.5 * number} for number in range(frames)]
-        (tmp_path / "film.json").write_text(json.dumps({"frames": times, "probes": [probe], **index}))
+        (tmp_path / "frames.json").write_text(json.dumps({"frames": times, "probes": [probe], **index}))
         return tmp_path
 
     return write
@@ -43,8 +43,8 @@ def maps_of(figure):
     }
 
 
-def test_every_frame_shows_the_image_and_each_gate(write_film):
-    (animation,) = read_attention_frames(write_film(), labels={"background": 0, "liver": 5})
+def test_every_frame_shows_the_image_and_each_gate(write_frames):
+    (animation,) = read_attention_frames(write_frames(), labels={"background": 0, "liver": 5})
     assert animation.caption.startswith("a:")
     assert [label for label, _ in animation.frames] == [
         "epoch 0, 0.0 min",
@@ -57,8 +57,8 @@ def test_every_frame_shows_the_image_and_each_gate(write_film):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["liver"]
 
 
-def test_a_map_on_a_grid_of_its_own_lies_on_the_organ(write_film):
-    (animation,) = read_attention_frames(write_film())
+def test_a_map_on_a_grid_of_its_own_lies_on_the_organ(write_frames):
+    (animation,) = read_attention_frames(write_frames())
     first, last = (maps_of(figure)["level2"] for _, figure in (animation.frames[0], animation.frames[-1]))
     inside = np.zeros(SHAPE[1::-1], bool)
     # an array in L, P, S: as radiologists look at it, columns run with the first axis and rows with the second
@@ -68,37 +68,43 @@ def test_a_map_on_a_grid_of_its_own_lies_on_the_organ(write_film):
     np.testing.assert_allclose(first, last / 3, atol=1e-6)
 
 
-def test_a_long_film_is_thinned_from_its_first_to_its_last_frame(write_film):
-    (animation,) = read_attention_frames(write_film(frames=50, gates=("level2",)))
+def test_a_long_animation_is_thinned_from_its_first_to_its_last_frame(write_frames):
+    (animation,) = read_attention_frames(write_frames(frames=50, gates=("level2",)))
     assert len(animation.frames) == MAX_FRAMES
     assert animation.frames[0][0].startswith("epoch 0,")
     assert animation.frames[-1][0].startswith("epoch 98,")
 
 
-def test_a_single_slice_has_a_film_as_well(write_film):
-    (animation,) = read_attention_frames(write_film(frames=1, shape=(12, 10, 1)))
+def test_a_single_slice_has_an_animation_as_well(write_frames):
+    (animation,) = read_attention_frames(write_frames(frames=1, shape=(12, 10, 1)))
     assert maps_of(animation.frames[0][1])["level2"].max() > 0.9
 
 
-def test_what_is_not_shown_may_be_written_down_too(write_film):
-    folder = write_film(more="of it", probes=[])
+def test_what_is_not_shown_may_be_written_down_too(write_frames):
+    folder = write_frames(more="of it", probes=[])
     assert read_attention_frames(folder) == []
 
 
-def test_a_film_without_frames_is_none(write_film):
-    folder = write_film()
-    (folder / "film.json").write_text('{"frames": [], "probes": []}')
+def test_an_animation_without_frames_is_none(write_frames):
+    folder = write_frames()
+    (folder / "frames.json").write_text('{"frames": [], "probes": []}')
     assert read_attention_frames(folder) == []
 
 
-def test_a_broken_film_is_one_clear_error(write_film):
-    folder = write_film()
+def test_a_broken_index_is_one_clear_error(write_frames):
+    folder = write_frames()
     (folder / "a_level3.nii.gz").unlink()
     with pytest.raises(AttunetError, match=r"a_level3\.nii\.gz"):
         read_attention_frames(folder)
     save(np.zeros((6, 5, 4, 2), np.float32), COARSE, folder / "a_level3.nii.gz")
     with pytest.raises(DataError, match="2 maps, expected 3"):
         read_attention_frames(folder)
-    (folder / "film.json").write_text('{"frames": 3}')
-    with pytest.raises(ConfigError, match=r"film\.json.*frames"):
+    (folder / "frames.json").write_text('{"frames": 3}')
+    with pytest.raises(ConfigError, match=r"frames\.json.*frames"):
         read_attention_frames(folder)
+
+
+def test_folders_of_earlier_versions_are_read(write_frames):
+    folder = write_frames()
+    (folder / "frames.json").rename(folder / "film.json")
+    assert len(read_attention_frames(folder)) == 1

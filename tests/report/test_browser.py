@@ -25,24 +25,24 @@ DRIVER = """
 <script>
 addEventListener("load", () => {
   const found = {images: [...document.images].map(image => image.naturalWidth)};
-  const films = [...document.querySelectorAll(".film")];
-  const state = film => ({
-    shown: [...film.querySelectorAll("img")].flatMap((image, at) => image.checkVisibility() ? [at] : []),
-    label: film.querySelector("output").textContent,
-    spoken: film.querySelector("input").getAttribute("aria-valuetext"),
+  const animations = [...document.querySelectorAll(".animation")];
+  const state = animation => ({
+    shown: [...animation.querySelectorAll("img")].flatMap((image, at) => image.checkVisibility() ? [at] : []),
+    label: animation.querySelector("output").textContent,
+    spoken: animation.querySelector("input").getAttribute("aria-valuetext"),
   });
-  found.start = films.map(state);
-  const slider = films[0].querySelector("input");
+  found.start = animations.map(state);
+  const slider = animations[0].querySelector("input");
   slider.value = 0;
   slider.dispatchEvent(new Event("input", {bubbles: true}));
-  found.moved = films.map(state);
-  films[0].querySelector("button").click();
-  found.button = films[0].querySelector("button").textContent;
+  found.moved = animations.map(state);
+  animations[0].querySelector("button").click();
+  found.button = animations[0].querySelector("button").textContent;
   setTimeout(() => {
-    found.played = films.map(state);
+    found.played = animations.map(state);
     found.page = [document.documentElement.scrollWidth, document.documentElement.clientWidth];
     found.background = getComputedStyle(document.body).backgroundColor;
-    found.controls = films.map(film => film.querySelector("input").checkVisibility());
+    found.controls = animations.map(animation => animation.querySelector("input").checkVisibility());
     parent.postMessage(JSON.stringify(found), "*");
   }, 5000);
 });
@@ -66,7 +66,7 @@ def open_page(path, profile, *flags):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """A report with every kind of section, two films among them, with the driver at its end."""
+    """A report with every kind of section, two animations among them, with the driver at its end."""
     folder = tmp_path_factory.mktemp("report")
     random = np.random.default_rng(0)
     image = Volume(random.normal(size=(1, 24, 20, 16)), np.eye(4))
@@ -85,7 +85,7 @@ def page(tmp_path_factory):
             Table("Wide", ["Label", *(f"metric {number}" for number in range(9))], [["liver", *["0.900 ± 0.100"] * 9]]),
             Picture("Chart", chart(6.8, 3.0), "chart"),
             Picture("Case", frame(0.5), "case"),
-            Animation("Three frames", "film", frames),
+            Animation("Three frames", "animation", frames),
             Animation("One frame", "still", frames[:1]),
         ],
         notes=["A note."],

@@ -26,7 +26,7 @@ def test_verdict_scores_differences_and_networks_are_told(comparison, tmp_path):
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     for text in (
         "The gate helped here",
-        "Scores over 12 unseen cases",
+        "Scores over 12 held-out cases",
         "mean of labels, wider",
         "MSD mm",
         "1,000",
@@ -34,7 +34,7 @@ def test_verdict_scores_differences_and_networks_are_told(comparison, tmp_path):
         "16 × 16 × 8",
         "100, 90",
         "Bounded by time.",
-        "how much another seed",
+        "variation between seeds",
         "Holm p",
         "&lt;lesion&gt;",
     ):

@@ -110,9 +110,9 @@ def animation() -> Animation:
     return Animation("It <grows>", "growth", [(f"epoch {number}", chart(1.0, 1.0)) for number in (1, 2, 3)])
 
 
-def test_a_film_shows_its_last_frame_until_a_script_moves_it(animation: Animation, tmp_path: Path) -> None:
-    write_report(tmp_path / "film.html", title="Animation", sections=[animation, Animation("Nothing yet", "none", [])])
-    page = (tmp_path / "film.html").read_text(encoding="utf-8")
+def test_an_animation_shows_its_last_frame_until_a_script_moves_it(animation: Animation, tmp_path: Path) -> None:
+    write_report(tmp_path / "animation.html", title="Animation", sections=[animation, Animation("Empty", "none", [])])
+    page = (tmp_path / "animation.html").read_text(encoding="utf-8")
     assert page.count("<script>") == 1
     assert "src=http" not in page.replace('"', "")
     assert "<output>epoch 3</output>" in page
@@ -138,7 +138,7 @@ def test_every_figure_lies_beside_the_report(animation: Animation, tmp_path: Pat
 
 def test_templates_are_part_of_the_package() -> None:
     names = {entry.name for entry in files("attunet.report").joinpath("templates").iterdir()}
-    assert {"film.js", "report.html.j2", "report.css.j2"} <= names
+    assert {"animation.js", "report.html.j2", "report.css.j2"} <= names
 
 
 def parsed(page: str) -> list[tuple[str, dict[str, str | None]]]:

@@ -39,18 +39,18 @@ def test_a_name_given_twice_gets_a_number(tmp_path: Path) -> None:
 
 def test_frames_are_numbered_webp_of_their_size(tmp_path: Path) -> None:
     grid = PanelGrid([1.0], [1.0], top=0.0, right=0.0, bottom=0.0)
-    first, _ = FigureFolder(tmp_path).add_frames("film", [("one", grid.figure), ("two", grid.figure)])
+    first, _ = FigureFolder(tmp_path).add_frames("frames", [("one", grid.figure), ("two", grid.figure)])
     assert first.dark
-    assert names(tmp_path) == {f"film_00{number}.{kind}" for number in (0, 1) for kind in ("png", "svg")}
+    assert names(tmp_path) == {f"frames_00{number}.{kind}" for number in (0, 1) for kind in ("png", "svg")}
     kind, _, data = first.source.partition(",")
     assert kind == "data:image/webp;base64"
     pixels = imageio.imread(base64.b64decode(data), extension=".webp")
-    assert pixels.shape[:2] == imageio.imread(tmp_path / "film_000.png").shape[:2]
+    assert pixels.shape[:2] == imageio.imread(tmp_path / "frames_000.png").shape[:2]
 
 
-def test_a_shorter_film_leaves_nothing_of_a_longer_one(tmp_path: Path) -> None:
+def test_a_shorter_frames_leaves_nothing_of_a_longer_one(tmp_path: Path) -> None:
     frames = [(str(number), chart(1.0, 1.0)) for number in range(3)]
-    FigureFolder(tmp_path).add_frames("film", frames)
-    (tmp_path / "film_notes.txt").write_text("mine")
-    FigureFolder(tmp_path).add_frames("film", frames[:1])
-    assert names(tmp_path) == {"film_000.png", "film_000.svg", "film_notes.txt"}
+    FigureFolder(tmp_path).add_frames("frames", frames)
+    (tmp_path / "frames_notes.txt").write_text("mine")
+    FigureFolder(tmp_path).add_frames("frames", frames[:1])
+    assert names(tmp_path) == {"frames_000.png", "frames_000.svg", "frames_notes.txt"}

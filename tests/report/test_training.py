@@ -78,17 +78,17 @@ def test_scores_curves_cases_and_reasons_are_all_there(make_plan_of, view, tmp_p
     assert len(re.findall(r"<img ", page)) == 3
 
 
-def test_the_epoch_film_is_shown_where_there_is_one(make_plan_of, tmp_path):
-    folder = tmp_path / "film"
+def test_the_epoch_animation_is_shown_where_there_is_one(make_plan_of, tmp_path):
+    folder = tmp_path / "attention"
     assert "<script>" not in report(tmp_path, make_plan_of(), summary_of(a=0), attention_frames=folder)
     folder.mkdir()
     for name, shape in (("image", (8, 6, 4)), ("label", (8, 6, 4)), ("level2", (4, 3, 2, 2))):
         nibabel.save(nibabel.Nifti1Image(np.ones(shape, np.uint8), np.eye(4)), folder / f"a_{name}.nii.gz")
     probe = {"case": "a", "gates": ["level2"], "image": "a_image.nii.gz", "label": "a_label.nii.gz"}
-    (folder / "film.json").write_text(json.dumps({"frames": [{"epoch": 1}, {"epoch": 2}], "probes": [probe]}))
+    (folder / "frames.json").write_text(json.dumps({"frames": [{"epoch": 1}, {"epoch": 2}], "probes": [probe]}))
     page = report(tmp_path, make_plan_of(), summary_of(a=0), attention_frames=folder)
     assert "<output>epoch 2</output>" in page
-    assert (tmp_path / "report_figures" / "film_1_001.svg").exists()
+    assert (tmp_path / "report_figures" / "attention_frames_1_001.svg").exists()
 
 
 def test_a_model_can_be_reported_before_it_learnt_anything(make_plan_of, tmp_path):

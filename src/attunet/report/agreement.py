@@ -1,4 +1,4 @@
-"""Figures that ask whether a model can be believed: confidence against accuracy, its own Dice against the true one."""
+"""Figures of calibration: confidence against accuracy, expected against measured Dice."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COLORS = (PALETTE[0], PALETTE[5])
 
 
 class DicePair(NamedTuple):
-    """Mean Dice of a case: what the model expected of itself, and what it had; nan where there is none."""
+    """Mean Dice of a case, expected by the model and measured; nan where there is none."""
 
     expected: float
     measured: float
@@ -34,7 +34,7 @@ class Bins(Protocol):
 
     @property
     def accuracy(self) -> Sequence[float]:
-        """Share of right decisions in each bin; nan in an empty one."""
+        """Share of correct decisions in each bin; nan in an empty one."""
         ...
 
     @property
@@ -49,9 +49,9 @@ class Bins(Protocol):
 
 
 def reliability_diagram(curves: Mapping[str, Bins]) -> Figure:
-    """How often each confidence is right, one line for each name; below it, how often the confidence occurs.
+    """Share of correct decisions at each confidence, one line for each name; below it, how often the confidence occurs.
 
-    A model that can be believed lies on the diagonal; below it, it is surer than it should be.
+    A calibrated model lies on the diagonal; below the diagonal it is overconfident.
     """
     figure = chart(CHART_WIDTH, 5.6)
     upper, lower = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
@@ -68,7 +68,7 @@ def reliability_diagram(curves: Mapping[str, Bins]) -> Figure:
             label=f"{name}: ECE {bins.ece:.4f}",
         )
         _shares(lower, bins, position, len(curves))
-    tidy(upper, title="Right decisions by confidence")
+    tidy(upper, title="Correct decisions by confidence")
     upper.set_ylim(0.0, 1.02)
     upper.legend(frameon=False, fontsize=9, loc="upper left", labelcolor=INK)
     tidy(lower, xlabel="confidence", title="Share of the voxels near the foreground")
@@ -97,7 +97,7 @@ def dice_scatter(dice: Mapping[str, DicePair], quality: QualityCalibration | Non
         linewidths=0.5,
         zorder=3,
     )
-    tidy(axes, xlabel="Dice that the model expects of itself", title="Measured Dice of every case")
+    tidy(axes, xlabel="Dice expected by the model", title="Measured Dice of every case")
     axes.grid(axis="x", color=RULE, linewidth=0.8)
     start = max(-0.02, lowest - 0.05)
     axes.set_xlim(start, 1.02)

@@ -1,4 +1,4 @@
-"""Figures of what the gates look at and what they do: ablation, faithfulness, lift against nulls, agreement."""
+"""Figures of attention: ablation, faithfulness, lift beside null maps, agreement of attention and mask."""
 
 from __future__ import annotations
 
@@ -37,16 +37,20 @@ def ablation_bars(
 ) -> Figure:
     """How a score changes when a gate is replaced, one bar for each replacement, grouped by gate.
 
-    Args: (gate, replacement, mean change, lower and upper end of its interval), in the order from above; what changes.
-        A bar whose mean is nan is left out, an interval that is nan is not drawn.
+    Args:
+        rows: (gate, replacement, mean change, lower and upper end of its interval), from top to bottom; a bar whose
+            mean is nan is left out, as is an interval that is nan.
+        title: above the chart.
+        metric: the score that changes, at the axis.
+    Returns: the figure.
     """
     places, ticks = _grouped([row[0] for row in rows])
     kinds = list(dict.fromkeys(row[1] for row in rows))
     figure = chart(CHART_WIDTH, 1.5 + _ROW * (max(places, default=0) + 1))
     axes = figure.subplots()
     for kind, replacement in enumerate(kinds):
-        drawn = [(place, *row[2:]) for place, row in zip(places, rows, strict=True) if row[1] == replacement]
-        known = [entry for entry in drawn if isfinite(entry[1])]
+        entries = [(place, *row[2:]) for place, row in zip(places, rows, strict=True) if row[1] == replacement]
+        known = [entry for entry in entries if isfinite(entry[1])]
         axes.barh([place for place, *_ in known], [mean for _, mean, *_ in known], color=color_of(kind), height=0.8)
         _intervals(axes, known, INK)
     axes.axvline(0.0, color=INK, linewidth=0.9)
@@ -61,11 +65,14 @@ def score_bars(
     *,
     metric: str = "lift",
 ) -> Figure:
-    """A score of every gate and label with its interval, the trained network next to its nulls, around the line at 1.
+    """A score of every gate and label with its interval, the trained network beside its nulls, around the line at 1.
 
-    Args: (gate, label, source, mean, lower and upper end of its interval), in the order from above; the name of the
-        score, which is a ratio: the axis is logarithmic, and what is not above 0 is left out. Of more than 30 gates
-        and labels together the first 30 are drawn, and the title says so.
+    Args:
+        rows: (gate, label, source, mean, lower and upper end of its interval), from top to bottom; values that are not
+            above 0 are left out, and so are the groups after the first 30, which the title then says.
+        title: above the chart.
+        metric: name of the score, a ratio: its axis is logarithmic.
+    Returns: the figure.
     """
     groups = list(dict.fromkeys(row[:2] for row in rows))
     rows = [row for row in rows if row[:2] in groups[:MAX_GROUPS]]
@@ -77,8 +84,8 @@ def score_bars(
     axes = figure.subplots()
     axes.axvline(1.0, color=INK, linewidth=0.9)
     for kind, source in enumerate(sources):
-        drawn = [(place, *row[3:]) for place, row in zip(places, rows, strict=True) if row[2] == source]
-        known = [entry for entry in drawn if isfinite(entry[1]) and entry[1] > 0]
+        entries = [(place, *row[3:]) for place, row in zip(places, rows, strict=True) if row[2] == source]
+        known = [entry for entry in entries if isfinite(entry[1]) and entry[1] > 0]
         _intervals(axes, [entry for entry in known if entry[2] > 0], color_of(kind), width=2.2)
         axes.scatter(
             [mean for _, mean, *_ in known],
@@ -90,7 +97,7 @@ def score_bars(
             zorder=3,
         )
     _log_axis(axes, [value for row in rows for value in row[3:] if isfinite(value) and value > 0])
-    _finish_rows(axes, ticks, places, title=title, xlabel=f"{metric} (1: looks nowhere in particular)")
+    _finish_rows(axes, ticks, places, title=title, xlabel=f"{metric} (1: no particular attention)")
     legend_below(figure, [_dot(color_of(kind), name) for kind, name in enumerate(sources)])
     return figure
 
@@ -98,16 +105,16 @@ def score_bars(
 def faithfulness_curves(
     curves: Mapping[str, Sequence[tuple[float, float]]], title: str = "Dice while voxels are removed or restored"
 ) -> Figure:
-    """Dice against the share of voxels changed, one line for each name.
+    """Dice against the share of voxels that changed, one line for each name.
 
-    Args: name to points (share from 0 to 1, Dice); points that are nan are left out.
+    Args: name to points (share from 0 to 1, Dice), without those that are nan; title above the chart.
     """
     figure = chart(CHART_WIDTH, 4.2)
     axes = figure.subplots()
     for position, (name, points) in enumerate(curves.items()):
         known = [point for point in points if all(isfinite(value) for value in point)]
         shares, dice = [share for share, _ in known], [value for _, value in known]
-        # dashes tell lines apart that lie on each other
+        # dashes separate lines that lie on each other
         style = ("solid", "dashed", "dotted", "dashdot")[position // 2 % 4]
         axes.plot(shares, dice, color=color_of(position), linestyle=style, linewidth=1.8, label=name)
     tidy(axes, xlabel="share of the voxels", title=title)
@@ -124,8 +131,11 @@ def agreement_scatter(
 ) -> Figure:
     """The agreement of attention and mask of every case against its Dice.
 
-    Args: case to (score, Dice); cases with nan are left out; a line below the title, such as the rank correlation with
-        its interval.
+    Args:
+        cases: case to (score, Dice); cases with nan are left out.
+        text: a line below the title, such as the rank correlation with its interval.
+        title: above the chart.
+    Returns: the figure.
     """
     known = [pair for pair in cases.values() if all(isfinite(value) for value in pair)]
     figure = chart(CHART_WIDTH, 4.6)
@@ -157,7 +167,7 @@ def _grouped(groups: Sequence[str]) -> tuple[list[float], dict[str, float]]:
     members: dict[str, list[float]] = {}
     for group, place in zip(groups, places, strict=True):
         members.setdefault(group, []).append(place)
-    return places, {group: sum(found) / len(found) for group, found in members.items()}
+    return places, {group: sum(rows) / len(rows) for group, rows in members.items()}
 
 
 def _intervals(axes: Axes, entries: Iterable[tuple[float, ...]], color: str, width: float = 1.1) -> None:
@@ -172,7 +182,7 @@ def _log_axis(axes: Axes, values: Sequence[float]) -> None:
     axes.set_xscale("log")
     low, high = min([0.8, *values]) / 1.12, max([1.25, *values]) * 1.12
     axes.set_xlim(low, high)
-    steps = next(subs for most, subs in _STEPS.items() if high / low <= most)
+    steps = next(subs for ratio, subs in _STEPS.items() if high / low <= ratio)
     axes.xaxis.set_major_locator(LogLocator(subs=steps))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())

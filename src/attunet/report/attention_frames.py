@@ -1,4 +1,4 @@
-"""The epoch film: how the attention of a few probe cases grew while a model was trained."""
+"""The epoch animation: how the attention in a few probe cases changed while a model was trained."""
 
 from __future__ import annotations
 
@@ -22,30 +22,33 @@ from attunet.report.views import Plane
 
 __all__ = ["INDEX", "read_attention_frames"]
 
-INDEX = "film.json"
-"""Names the frames and the probes; each gate of each probe has its maps in CASE_GATE.nii.gz, (I, J, K, frames)."""
+INDEX = "frames.json"
+"""Lists the frames and the probes; each gate of each probe has its maps in CASE_GATE.nii.gz, (I, J, K, frames)."""
+
+OLD_INDEX = "film.json"
+"""Its name in model folders of earlier versions."""
 
 MAX_FRAMES = 16
-"""Of a longer film as many are shown, evenly spread: the first, the last and what lies between."""
+"""Of more frames as many are shown, evenly spread from the first to the last."""
 
 
 class _Part(Settings):
-    model_config = ConfigDict(extra="ignore")  # a training may write down more than is shown
+    model_config = ConfigDict(extra="ignore")  # a training may record more than is shown
 
 
-class _Frame(_Part):
-    """When the maps were taken."""
+class _Epoch(_Part):
+    """The time at which the maps were recorded."""
 
     epoch: int
     minutes: float | None = None
 
     def label(self) -> str:
-        """For the slider."""
+        """Text at the slider."""
         return f"epoch {self.epoch}" + ("" if self.minutes is None else f", {self.minutes:.1f} min")
 
 
 class _Probe(_Part):
-    """A case that was watched: its gates, and the names of its image and label."""
+    """A case whose maps were recorded: its gates, and the file names of its image and label."""
 
     case: str
     gates: tuple[str, ...]
@@ -54,35 +57,41 @@ class _Probe(_Part):
 
 
 class _Index(_Part):
-    """The content of film.json."""
+    """The content of frames.json."""
 
-    frames: tuple[_Frame, ...]
+    frames: tuple[_Epoch, ...]
     probes: tuple[_Probe, ...]
 
 
 def read_attention_frames(
     folder: Path, *, labels: Mapping[str, int] | None = None, modality: str = "other"
 ) -> list[Animation]:
-    """A film for each probe case: one slice of its image with the label, and beside it each gate's map, epoch by epoch.
+    """An animation for each probe case: one slice of its image with the label, and each gate's map, epoch by epoch.
 
-    Args: the folder that a training left; label name to value, the values themselves when not given; "ct" shows the
-        abdominal window.
-    Raises: ConfigError when film.json is missing or not what it should be, FormatError when a volume cannot be read,
-        DataError when a gate has not one map for each frame.
+    Args:
+        folder: the attention frames that a training recorded.
+        labels: label name to value; None to show the values.
+        modality: "ct" shows the abdominal window.
+    Returns: the animations; none where no frame was recorded.
+    Raises: ConfigError when frames.json is missing or invalid, FormatError when a volume cannot be read, DataError when
+        a gate does not have one map for each frame.
     """
-    index = load_settings(_Index, folder / INDEX)
+    old = folder / OLD_INDEX
+    index = load_settings(_Index, old if old.exists() else folder / INDEX)
     if not index.frames:
         return []
-    films = []
+    animations = []
     for number, probe in enumerate(index.probes, start=1):
-        data = _scene(folder, probe, labels, modality)
+        data = _probe_data(folder, probe, labels, modality)
         maps = {gate: _maps(folder, probe.case, gate, len(index.frames)) for gate in probe.gates}
-        caption = f"{probe.case}: the attention of every gate while the model was trained; outlined: the reference."
-        films.append(Animation(caption, f"film_{number}", _frames(data, maps, index.frames, probe.case)))
-    return films
+        caption = f"{probe.case}: attention of every gate during the training; outline: the reference."
+        animations.append(
+            Animation(caption, f"attention_frames_{number}", _frames(data, maps, index.frames, probe.case))
+        )
+    return animations
 
 
-def _scene(folder: Path, probe: _Probe, labels: Mapping[str, int] | None, modality: str) -> OverlayData:
+def _probe_data(folder: Path, probe: _Probe, labels: Mapping[str, int] | None, modality: str) -> OverlayData:
     """The image and the label of a probe, in the plane that has most pixels, axial where all are alike."""
     image, label = read_volume(folder / probe.image), read_label(folder / probe.label)
     names = labels or {str(value): int(value) for value in np.unique(label.array)}
@@ -101,20 +110,20 @@ def _maps(folder: Path, case: str, gate: str, frames: int) -> Volume:
 
 
 def _frames(
-    data: OverlayData, maps: Mapping[str, Volume], frames: Sequence[_Frame], case: str
+    data: OverlayData, maps: Mapping[str, Volume], frames: Sequence[_Epoch], case: str
 ) -> list[tuple[str, Figure]]:
     (plane,) = data.slices
     chosen = sorted({round(place) for place in np.linspace(0, len(frames) - 1, MAX_FRAMES)})
-    drawn = []
+    figures = []
     for at in chosen:
         attention = {gate: _sampled(volume, at, data, plane) for gate, volume in maps.items()}
         figure = draw_overlay(replace(data, attention=attention), f"{case}: epoch {frames[at].epoch}")
-        drawn.append((frames[at].label(), figure))
-    return drawn
+        figures.append((frames[at].label(), figure))
+    return figures
 
 
 def _sampled(maps: Volume, frame: int, data: OverlayData, plane: Plane) -> Array:
-    """A map on the grid of the scene, true in the slice shown: the other slices repeat it and cost nothing."""
+    """A map on the grid of the image, correct in the slice shown: the other slices repeat it and cost nothing."""
     mapping = np.linalg.inv(maps.affine) @ data.image.affine
     shape, start = list(data.image.spatial_shape), np.zeros(3)
     shape[plane.axis], start[plane.axis] = 1, data.slices[plane]

@@ -1,4 +1,4 @@
-"""The cases that a report shows: which ones, and how they are drawn."""
+"""The cases that a report shows: their choice, and their pictures."""
 
 from __future__ import annotations
 
@@ -20,9 +20,14 @@ __all__ = ["CaseView", "case_pictures", "choose_cases"]
 
 @dataclass(frozen=True)
 class CaseView:
-    """A case to show: its image, mask and attention on one grid, and the reference if there is one.
+    """A case to show; all volumes are on the grid of its image.
 
-    Args: its name, or a line about it; a gate's attention holds its maps as channels.
+    Args:
+        name: its name, or a line about it.
+        image: the image.
+        segmentation: the mask, one channel of label values.
+        reference: the reference mask; None where there is none.
+        attention: gate to coefficients, one channel for each of its maps.
     """
 
     name: str
@@ -33,7 +38,7 @@ class CaseView:
 
 
 def choose_cases(summary: Summary) -> dict[str, str]:
-    """The best, median and worst case by mean Dice: case name to what it is; fewer where there are fewer."""
+    """The best, median and worst case by mean Dice: case name to a description; fewer where there are fewer cases."""
     means = {}
     for case in summary.cases:
         dice = [scores.counts.dice for scores in case.scores.values()]
@@ -48,8 +53,13 @@ def choose_cases(summary: Summary) -> dict[str, str]:
 
 
 def case_pictures(views: Sequence[CaseView], plan: Plan, what: str) -> list[Picture]:
-    """A picture of every case in the plan's labels and modality, named case_1 and so on; `what` says what is shown.
+    """A picture of every case, named case_1 and so on.
 
+    Args:
+        views: the cases.
+        plan: its labels name the colours, its modality sets the grey window.
+        what: content of the pictures, for their captions.
+    Returns: the pictures in the order of the cases.
     Raises: GeometryError when a mask or map has another shape than its image.
     """
     return [

@@ -1,4 +1,4 @@
-"""Numbers as the cells of a table: digits, a dash where there is nothing, what belongs together in one cell."""
+"""Cells of tables: numbers with fixed digits, intervals, means with standard deviations, a dash for no value."""
 
 from __future__ import annotations
 
@@ -25,7 +25,15 @@ def between(interval: tuple[float, float], digits: int) -> str:
 
 
 def spread(summary: Summary, label: str, metric: str, digits: int) -> str:
-    """Mean ± standard deviation of a metric over the cases; the mean alone where one case has it."""
+    """Mean ± standard deviation of a metric over the cases; the mean alone where only one case has it.
+
+    Args:
+        summary: the scores.
+        label: one of its labels.
+        metric: a key of `METRICS`.
+        digits: after the decimal point.
+    Returns: the cell.
+    """
     mean, deviation = summary.mean(label, metric), summary.deviation(label, metric)
     return number(mean, digits) if isnan(deviation) else f"{number(mean, digits)} ± {number(deviation, digits)}"
 

@@ -1,4 +1,4 @@
-"""The report of a comparison: the paper's table on one's own data, the differences and what they are worth."""
+"""The report of a comparison: the paper's table on the user's data, and the differences with their tests."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ TEST_HEADINGS = ("Cases", "Difference", "95% interval", "Effect", "p", "Holm p")
 """Of the cells of a difference."""
 
 _NOTES = (
-    "Cases are the unit of every interval and p value. Each fold of each model was trained once, from one seed: how "
-    "much another seed would change the result is in none of them, and may be as large as a small difference.",
-    "Each fold kept the weights that did best on the cases it is judged on here. All scores are a little "
-    "optimistic by that, those of all models alike.",
-    "Intervals are percentile bootstraps of the mean difference, the cases drawn anew. p: two-sided Wilcoxon "
+    "Cases are the unit of every interval and p value. Each fold of each model was trained once, from one seed: the "
+    "variation between seeds is not included, and may be as large as a small difference.",
+    "Each fold kept the weights that scored best on the cases it is evaluated on here. This makes the scores of all "
+    "models slightly optimistic, to the same degree.",
+    "Intervals are percentile bootstraps of the mean difference over cases. p: two-sided Wilcoxon "
     "signed-rank test on the cases, those without a difference left out of the ranks; Holm: corrected over all labels "
     "(and their mean) and models of one metric. Effect: matched-pairs rank-biserial correlation, from -1 to 1.",
-    "A case in which a label is in neither mask of a model, or was not drawn, is left out of that label's pair.",
+    "A case in which a label is in neither reference nor prediction, or is not annotated, is left out for that label.",
     "MSD is the mean symmetric surface distance (the paper's S2S). GFLOP: to predict one window once, a multiply-add "
     "counted as 2, convolutions only. Seconds: median time of a prediction measured on this machine while comparing, "
     "all windows and mirrored copies, reading and writing not counted.",
@@ -34,7 +34,7 @@ _NOTES = (
 
 
 def write_comparison_report(path: Path, comparison: ModelComparison) -> None:
-    """One self-contained HTML file: the verdict, scores, box plots, differences with a forest plot, and the networks.
+    """Write one self-contained HTML file: conclusion, scores, box plots, differences with a forest plot, networks.
 
     Raises: FormatError when it cannot be written.
     """
@@ -72,7 +72,7 @@ def _sections(comparison: ModelComparison) -> Iterator[Section]:
 
 def _facts(comparison: ModelComparison) -> dict[str, object]:
     return {
-        "Cases, unseen": comparison.cases,
+        "Held-out cases": comparison.cases,
         "Folds": ", ".join(map(str, comparison.folds)),
         **{f"Dice, {model.name}": number(model.summary.foreground_mean(), 4) for model in comparison.models},
     }
@@ -85,7 +85,7 @@ def _scores(comparison: ModelComparison) -> Table:
         for model in comparison.models
     ]
     headings = ("Label, model", *(spec.column for spec in COMPARED))
-    return Table(f"Scores over {comparison.cases} unseen cases (mean ± standard deviation)", headings, rows)
+    return Table(f"Scores over {comparison.cases} held-out cases (mean ± standard deviation)", headings, rows)
 
 
 def model_cells(model: ComparedModel, label: str) -> list[str]:
@@ -125,7 +125,7 @@ def difference_cells(difference: Difference) -> Sequence[object]:
 
 
 def _networks(comparison: ModelComparison) -> Table:
-    headings = ("Model", "Gate", "Parameters", "GFLOP", "Window", "s per case", "Steps", "Minutes", "What it is")
+    headings = ("Model", "Gate", "Parameters", "GFLOP", "Window", "s per case", "Steps", "Minutes", "Description")
     rows = [
         [
             model.name,

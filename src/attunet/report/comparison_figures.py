@@ -25,7 +25,7 @@ _GROUP = 0.25
 
 
 def shown_labels(comparison: ModelComparison) -> tuple[str, ...]:
-    """The rows to draw: all labels, or those whose Dice differs most; and the mean of the labels last."""
+    """The rows to draw: all labels, or the labels whose Dice differs most, and the mean of the labels last."""
     rows = comparison.baseline.row_labels
     labels = [label for label in rows if label != ALL_LABELS]
     if len(labels) > MAX_LABELS:
@@ -38,9 +38,9 @@ def shown_labels(comparison: ModelComparison) -> tuple[str, ...]:
 def model_boxes(comparison: ModelComparison, labels: Sequence[str]) -> Figure:
     """One box per label and model with its quartiles, and a point per case."""
     models = comparison.models
-    drawn = [label for label in labels if label != ALL_LABELS]
-    figure, axes, places = _rows(drawn, len(models))
-    for label, start in zip(drawn, places, strict=True):
+    single = [label for label in labels if label != ALL_LABELS]
+    figure, axes, places = _rows(single, len(models))
+    for label, start in zip(single, places, strict=True):
         for index, model in enumerate(models):
             draw_box(
                 axes,
@@ -52,7 +52,7 @@ def model_boxes(comparison: ModelComparison, labels: Sequence[str]) -> Figure:
             )
     tidy(axes, xlabel="Dice", title="Dice per label, model and case", grid="x")
     low = min(
-        (value for label in drawn for model in models for value in model.summary.values(label).values()), default=0
+        (value for label in single for model in models for value in model.summary.values(label).values()), default=0
     )
     axes.set_xlim(max(-0.02, low - 0.05), 1.01)
     handles = [Patch(facecolor=color_of(index), alpha=0.6, label=model.name) for index, model in enumerate(models)]
@@ -61,7 +61,7 @@ def model_boxes(comparison: ModelComparison, labels: Sequence[str]) -> Figure:
 
 
 def difference_forest(comparison: ModelComparison, labels: Sequence[str]) -> Figure:
-    """A point and its 95% interval per label and other model; a line at 0. Filled where the difference is decided."""
+    """A point and its 95% interval per label and other model; filled where the difference is significant."""
     others = comparison.models[1:]
     figure, axes, places = _rows(labels, len(others))
     for label, start in zip(labels, places, strict=True):

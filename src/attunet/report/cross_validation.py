@@ -1,4 +1,4 @@
-"""The report of a cross-validation: scores on unseen cases, what they taught, and the cases that went worst."""
+"""The report of a cross-validation: scores on held-out cases, calibration and post-processing, the worst cases."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["write_cross_validation_report"]
 _DICE, *_OTHERS = TABULATED
 _HEADINGS = ("Label", "Cases", _DICE.column, "95% interval", *(spec.column for spec in _OTHERS))
 _NOTES = (
-    "Every case was segmented by the one fold that had not been trained on it. A model of all folds averages "
-    "them and tends to be a little better.",
-    "The 95% intervals are percentile bootstraps over cases: how far the mean would move with other such patients.",
-    "Confidence is the probability of the class that won, within three voxels of predicted or true foreground; ECE is "
-    "its mean distance from the share of right decisions, in 15 bins. After: each fold at the temperature fitted on "
-    "the others.",
+    "Every case was segmented by the fold that was not trained on it. A model of all folds averages them and tends to "
+    "be slightly better.",
+    "The 95% intervals are percentile bootstraps over cases: how much the mean would vary with other such patients.",
+    "Confidence is the probability of the predicted class, within three voxels of predicted or true foreground; ECE is "
+    "its mean distance from the share of correct decisions, in 15 bins. After: each fold at the temperature fitted on "
+    "the other folds.",
     "Filled: the mask, post-processed. Dashed: the reference.",
     "This is research software and no medical device.",
 )
@@ -43,22 +43,30 @@ def write_cross_validation_report(
     worst: Sequence[str],
     views: Sequence[CaseView],
 ) -> None:
-    """One self-contained HTML file: scores with intervals, what was kept and why, box plot, calibration, worst cases.
+    """Write one self-contained HTML file: scores with intervals, post-processing, box plot, calibration, worst cases.
 
-    Args: the plan; one line on where the scores come from; scores before and after post-processing, the same when
-        nothing was kept; what was kept; name to confidence and accuracy, empty when not measured; expected and measured
-        Dice by case; names of the worst cases; those to draw.
+    Args:
+        path: the HTML file.
+        plan: the plan of the model.
+        subtitle: one line about the origin of the scores.
+        summary: scores before post-processing.
+        postprocessed: scores after it; the same when none is applied.
+        postprocessing: post-processing and calibration, with reasons.
+        reliability: name to confidence and accuracy; empty when they were not measured.
+        dice: expected and measured Dice by case.
+        worst: names of the worst cases.
+        views: the cases to draw.
     """
     sections: list[Section] = [_scores(summary, "as predicted")]
     if postprocessing.components:
         sections.append(_scores(postprocessed, "after post-processing"))
     boxes = score_boxes(postprocessed)
-    sections.append(Picture("Dice of every case, after what post-processing was kept", boxes, "dice"))
+    sections.append(Picture("Dice of every case, after post-processing", boxes, "dice"))
     sections += [_worst(worst, dice, postprocessed), *case_pictures(views, plan, "one of the worst cases")]
     if reliability:
-        sections.append(Picture("What the confidence is worth", reliability_diagram(reliability), "reliability"))
+        sections.append(Picture("Confidence against accuracy", reliability_diagram(reliability), "reliability"))
     scatter = dice_scatter(dice, postprocessing.quality)
-    sections += [Picture("What the expected Dice is worth", scatter, "expected_dice"), _reasons(postprocessing)]
+    sections += [Picture("Expected against measured Dice", scatter, "expected_dice"), _reasons(postprocessing)]
     write_report(
         path,
         title=f"{plan.name}: cross-validation",
@@ -118,7 +126,7 @@ def _worst(worst: Sequence[str], dice: Mapping[str, DicePair], summary: Summary)
 
 def _reasons(postprocessing: Postprocessing) -> Table:
     return Table(
-        "What was learnt, and applied by every prediction",
-        ("What", "Kept, and why"),
+        "Calibration and post-processing of every prediction",
+        ("Setting", "Decision and reason"),
         list(postprocessing.reasons.items()),
     )

@@ -25,7 +25,7 @@ GATE_PREFIX = "gate_"
 
 
 def curves(history: Sequence[Row]) -> Figure:
-    """How a training went: the loss, and the validation Dice per label.
+    """Learning curves: the loss, and the validation Dice per label.
 
     Args: one mapping per epoch with `loss`, `minutes` or else `epoch`, and in validated epochs `dice` (mean)
         and `dice_LABEL`; a key may be missing or nan in any epoch.
@@ -63,7 +63,7 @@ def gate_curves(history: Sequence[Row]) -> Figure:
         if known:
             x, mean, sd = np.array(known).T
             axes.fill_between(x, mean - sd, mean + sd, color=color, alpha=0.18, linewidth=0)
-    tidy(axes, xlabel=unit, title="How much the gates let through")
+    tidy(axes, xlabel=unit, title="Mean attention of each gate")
     axes.set_ylim(0.0, 1.02)
     legend_below(figure, axes.lines)
     return figure
@@ -79,9 +79,9 @@ def score_boxes(summary: Summary) -> Figure:
     scores = [list(summary.values(label).values()) for label in labels]
     figure = chart(CHART_WIDTH, 1.3 + 0.5 * max(len(labels), 1))
     axes = figure.subplots()
-    for row, found in enumerate(scores):
-        draw_box(axes, row, found, color_of(row))
-    names = [f"{label}  (n={len(found)})" for label, found in zip(labels, scores, strict=True)]
+    for row, values in enumerate(scores):
+        draw_box(axes, row, values, color_of(row))
+    names = [f"{label}  (n={len(values)})" for label, values in zip(labels, scores, strict=True)]
     tidy(axes, xlabel="Dice", title="Dice per label and case", grid="x")
     axes.set_yticks(range(len(labels)), names)
     axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)
@@ -99,7 +99,16 @@ def _line(axes: Axes, history: Sequence[Row], unit: str, key: str, **style: Any)
 def draw_box(
     axes: Axes, row: float, scores: Sequence[float], color: str, *, width: float = 0.5, size: float = 16
 ) -> None:
-    """A level box with its quartiles and a point per score; nothing where there is none."""
+    """Draw a horizontal box with its quartiles and a point per score; nothing where there is no score.
+
+    Args:
+        axes: where to draw.
+        row: position on the vertical axis.
+        scores: values of the cases.
+        color: of box and points.
+        width: height of the box in units of the vertical axis.
+        size: area of a point, in square points.
+    """
     if not scores:
         return
     axes.boxplot(

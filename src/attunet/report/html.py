@@ -1,4 +1,4 @@
-"""One HTML file that holds a whole report: no network, images inside, and the same figures beside it for papers."""
+"""A report as one HTML file with inline images, which needs no network, and its figures as files beside it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from attunet.report.images import FigureFolder, Image
 __all__ = ["Animation", "Picture", "Section", "Table", "write_report"]
 
 PROSE = 28
-"""Characters beyond which a cell is a sentence."""
+"""Characters from which a cell is treated as a sentence."""
 
 
 @dataclass(frozen=True)
 class Table:
     """A table of a report.
 
-    Args: a caption above it, the column headings, and rows of as many cells, the first naming the row.
+    Args:
+        caption: above the table.
+        columns: headings.
+        rows: as many cells each, of which the first names the row.
     """
 
     kind: ClassVar = "table"
@@ -33,13 +36,19 @@ class Table:
     rows: Sequence[Sequence[object]]
 
     def is_prose(self, column: int) -> bool:
-        """Whether a column holds text that must wrap, rather than names or numbers to be read downwards."""
+        """Whether a column holds text that must wrap, rather than names or numbers."""
         return column > 0 and any(len(str(row[column])) > PROSE for row in self.rows)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of a report: a caption below it, and the name of its files beside the report."""
+    """A figure of a report.
+
+    Args:
+        caption: below the figure.
+        figure: the figure.
+        name: of its files beside the report.
+    """
 
     kind: ClassVar = "picture"
     caption: str
@@ -49,12 +58,15 @@ class Picture:
 
 @dataclass(frozen=True)
 class Animation:
-    """Figures of one size, one of which is shown: a slider goes through them, the last comes first.
+    """Figures of one size, of which a slider shows one at a time; the last is shown first.
 
-    Args: a caption below it, the name of its files (NAME_000 and so on), and each frame's label and figure.
+    Args:
+        caption: below the figure.
+        name: of its files, NAME_000 and so on.
+        frames: label and figure of each frame.
     """
 
-    kind: ClassVar = "film"
+    kind: ClassVar = "animation"
     caption: str
     name: str
     frames: Sequence[tuple[str, Figure]]
@@ -65,7 +77,7 @@ Section = Table | Picture | Animation
 
 @dataclass(frozen=True)
 class _Shown:
-    """A picture or film whose figures are drawn."""
+    """A picture or animation whose figures are drawn."""
 
     kind: str
     caption: str
@@ -83,13 +95,13 @@ def write_report(
 ) -> None:
     """Write a report, and every figure of it as PNG and SVG into the folder REPORT_figures beside it.
 
-    The report appears last, whole or not at all. It needs no network, and no script but the one that moves the
-    sliders of films: where scripts are off, a film shows its last frame.
+    The report is written last and atomically. It needs no network, and no script but the one that moves the
+    sliders of animations: without scripts, an animation shows its last frame.
     Args:
         path: the HTML file.
-        title, subtitle: what it is about, one line each.
+        title, subtitle: one line each.
         facts: short names and values, shown as cards at the top.
-        sections: what follows, in order; films without a frame are left out.
+        sections: tables, pictures and animations in order; animations without a frame are left out.
         notes: sentences at the end.
     Raises: FormatError when the folder cannot be written to.
     """
@@ -100,7 +112,7 @@ def write_report(
         subtitle=subtitle,
         facts=dict(facts or {}),
         sections=shown,
-        has_films=any(section.kind == Animation.kind for section in shown),
+        has_animations=any(section.kind == Animation.kind for section in shown),
         notes=notes,
     )
     write_text(path, page)

@@ -17,12 +17,19 @@ from attunet.report.theme import is_dark, png, svg
 __all__ = ["FigureFolder", "Image"]
 
 FRAME_QUALITY = 88
-"""Of WebP, in which the frames of a film are a tenth as large as in PNG, and no worse to the eye."""
+"""WebP quality: the frames of an animation are a tenth as large as in PNG, with no visible loss."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image for a page: its data URL, what it shows in words, its width in inches, and whether it is dark."""
+    """An image for a page.
+
+    Args:
+        source: data URL.
+        label: text that describes it.
+        inches: width.
+        dark: whether its background is dark.
+    """
 
     source: str
     label: str
@@ -31,27 +38,35 @@ class Image:
 
 
 class FigureFolder:
-    """Where the figures of one report are saved, each as PNG and SVG, under names that are safe and not given twice."""
+    """The folder for the figures of one report, each saved as PNG and SVG under a safe and unique name."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._taken: set[str] = set()
 
     def add(self, name: str, figure: Figure, label: str) -> Image:
-        """Save a figure; the same one as a lossless image for the page. Raises: FormatError as `staged`."""
+        """Save a figure.
+
+        Args:
+            name: of its files; made safe and unique.
+            figure: the figure.
+            label: text that describes it.
+        Returns: the same figure as a lossless image for the page.
+        Raises: FormatError when the folder cannot be written to.
+        """
         return _image(figure, label, self._save(self._claim(name), figure), "png")
 
     def add_frames(self, name: str, frames: Sequence[tuple[str, Figure]]) -> list[Image]:
-        """Save label and figure of a film as NAME_000 and so on, and remove what a longer film left there.
+        """Save the frames of an animation as NAME_000 and so on, and remove frames that a longer one left there.
 
-        Raises: FormatError as `staged`.
+        Raises: FormatError when the folder cannot be written to.
         """
         stem = self._claim(name)
         images = []
         for number, (label, figure) in enumerate(frames):
             content = self._save(f"{stem}_{number:03d}", figure)
             images.append(_image(figure, label, _webp(content), "webp"))
-        self._remove_beyond(stem, len(frames))
+        self._remove_from(stem, len(frames))
         return images
 
     def _save(self, stem: str, figure: Figure) -> bytes:
@@ -70,7 +85,7 @@ class FigureFolder:
         self._taken.add(stem)
         return stem
 
-    def _remove_beyond(self, stem: str, count: int) -> None:
+    def _remove_from(self, stem: str, count: int) -> None:
         for path in self.folder.glob(f"{stem}_*"):
             frame = re.fullmatch(re.escape(stem) + r"_(\d{3,})\.(png|svg)", path.name)
             if frame and int(frame[1]) >= count:

@@ -1,4 +1,4 @@
-"""Images with masks and attention drawn on them."""
+"""Overlays: images with masks and attention drawn on them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from attunet.report.theme import PALE, PanelGrid, color_of, legend_columns
 __all__ = ["draw_overlay", "overlay"]
 
 LARGEST = {"row": (11.0, 3.8), "column": (2.7, 3.4), "picture": (6.0, 5.0)}
-"""Inches that panels may take: a row of planes together, one of a column, a lone picture."""
+"""Inches that panels may take: a row of planes together, one plane in a column, a single picture."""
 
 WIDEST = 16.0
-"""Inches that all columns may take together: those of many gates are smaller."""
+"""Inches that all columns may take together; with many gates each is narrower."""
 
 TITLE_BAND, SCALE_BAND, LEGEND_LINE = 0.38, 0.85, 0.26
 MAX_LABELS = 24
@@ -48,6 +48,7 @@ def overlay(
         attention: gate to coefficients in [0, 1], a column each, and one for each map of a gate that has several.
         modality: "ct" shows the abdominal window, anything else the percentiles of the image.
         title: text above the figure.
+    Returns: the figure.
     Raises: GeometryError when the shapes differ.
     """
     data = overlay_data(image, segmentation, labels, reference=reference, attention=attention or {}, modality=modality)
@@ -55,7 +56,7 @@ def overlay(
 
 
 def draw_overlay(data: OverlayData, title: str = "") -> Figure:
-    """The figure of a scene: its planes side by side, or below each other where there is attention beside them."""
+    """The figure of an overlay: its planes side by side, or one below the other with attention beside them."""
     return _columns(data, title) if data.attention else _row(data, title)
 
 
@@ -97,7 +98,7 @@ def _columns(data: OverlayData, title: str) -> Figure:
 
 
 def _add_scale(grid: PanelGrid, bottom: float) -> None:
-    """The colour bar, in the middle of the right band and no longer than a hand."""
+    """The colour bar, in the middle of the right band, at most 3.2 inches long."""
     below = grid.height - grid.MARGIN - bottom
     free = below - grid.MARGIN - grid.CAPTION
     length = min(free, 3.2)

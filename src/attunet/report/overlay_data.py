@@ -1,4 +1,4 @@
-"""What an overlay shows: everything in canonical orientation on one grid, and the slices through it."""
+"""The data of an overlay: image, masks and maps in canonical orientation on one grid, and the slices to show."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class OverlayData:
     """An image with its masks and maps; arrays are (I, J, K) in canonical orientation.
 
     Args:
-        image: what lies below.
+        image: drawn below the masks.
         segmentation, reference: label values.
         attention: name to coefficients in [0, 1].
         labels: name to value of the foreground, in the order of their colours.
@@ -38,7 +38,7 @@ class OverlayData:
     slices: Mapping[Plane, int]
 
     def picture(self, plane: Plane) -> Array:
-        """The image in a plane, (rows, columns, 3) in [0, 1]; a three channels of a picture are colours."""
+        """The image in a plane, (rows, columns, 3) in [0, 1]; three channels of a picture are colours."""
         colored = self.image.channels == 3 and self.image.spatial_shape[2] == 1
         shown = self.image.array[:3] if colored else self.image.array[:1]
         low, high = self.grey
@@ -55,7 +55,7 @@ class OverlayData:
         return plane.extent(self.image.spatial_shape, self.image.spacing)
 
     def crosshairs(self, plane: Plane) -> tuple[list[int], list[int]]:
-        """Where the other planes cut this one: columns of upright lines, rows of level ones."""
+        """Where the other planes cut this one: columns of vertical lines, rows of horizontal lines."""
         shape = self.image.spatial_shape
         across, down = (axis for axis in range(3) if axis != plane.axis)
         # as `cut` has it: columns and rows run against the first and the second axis
@@ -64,11 +64,11 @@ class OverlayData:
         return columns, rows
 
     def only(self, plane: Plane) -> OverlayData:
-        """The same scene, only this plane shown."""
+        """The same data with this plane alone."""
         return replace(self, slices={plane: self.slices[plane]})
 
     def visible(self) -> dict[str, int]:
-        """Position, in `labels`, of the labels that at least one slice shows."""
+        """Position in `labels` of the labels that at least one slice shows."""
         masks = [mask for mask in (self.segmentation, self.reference) if mask is not None]
         values = {int(value) for plane in self.slices for mask in masks for value in np.unique(self.cut(mask, plane))}
         return {name: place for place, (name, value) in enumerate(self.labels.items()) if value in values}
@@ -87,6 +87,15 @@ def overlay_data(
 
     The planes meet in one point of the segmentation, or of the reference where the segmentation is empty. A gate of
     several maps becomes as many entries: "level3" is shown as "level3.1" and "level3.2".
+
+    Args:
+        image: the image; its first channel is shown, or three channels of a picture as colours.
+        segmentation: one channel of label values.
+        labels: label name to value, in the order of their colours.
+        reference: the reference mask, if any.
+        attention: gate to coefficients in [0, 1].
+        modality: "ct" shows the abdominal window, anything else the percentiles of the image.
+    Returns: the data of the overlay.
     Raises: GeometryError when the shapes differ.
     """
     for name, other in {"segmentation": segmentation, "reference": reference, **attention}.items():

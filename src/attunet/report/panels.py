@@ -25,7 +25,13 @@ _SIDES = {"facecolor": "black", "edgecolor": "none", "alpha": 0.45, "boxstyle": 
 
 
 def draw_image(axes: Axes, data: OverlayData, plane: Plane) -> None:
-    """The image, every label filled and outlined, the reference dashed, and thin lines where the other planes cut."""
+    """Draw the image, every label filled and outlined, the reference dashed, and thin lines for the other planes.
+
+    Args:
+        axes: where to draw.
+        data: image and masks.
+        plane: one of its planes.
+    """
     aspect = plane.aspect(data.image.spacing)
     mask = data.cut(data.segmentation, plane)
     axes.imshow(data.picture(plane), interpolation="bilinear", aspect=aspect)
@@ -40,7 +46,14 @@ def draw_image(axes: Axes, data: OverlayData, plane: Plane) -> None:
 
 
 def draw_attention(axes: Axes, data: OverlayData, plane: Plane, coefficients: Array) -> None:
-    """The coefficients (I, J, K) as they are, black at 0 and bright at 1, with the outline of every label."""
+    """Draw the attention, black at 0 and bright at 1, with the outline of every label.
+
+    Args:
+        axes: where to draw.
+        data: image and masks.
+        plane: one of its planes.
+        coefficients: (I, J, K) in [0, 1], on the grid of the data.
+    """
     axes.imshow(
         data.cut(coefficients, plane),
         cmap=ATTENTION_COLORS,
@@ -92,7 +105,7 @@ def _outline(
 
 
 def _bare(axes: Axes) -> None:
-    """No frame and no ticks: those that are merely hidden would still cost a quarter of the time to draw."""
+    """Remove frame and ticks: ticks that are merely hidden would still cost a quarter of the drawing time."""
     axes.set_axis_off()
     axes.set_xticks([])
     axes.set_yticks([])

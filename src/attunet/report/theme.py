@@ -1,4 +1,4 @@
-"""How all figures look, and how they are saved: figure objects only, no pyplot and no global state."""
+"""The style of all figures, and how they are saved: figure objects only, no pyplot and no global state."""
 
 from __future__ import annotations
 
@@ -70,8 +70,14 @@ class ReportFigure(Figure):
 class PanelGrid:
     """A dark figure whose panels have exact sizes in inches, so that images keep one scale.
 
-    Args: widths of the columns and heights of the rows; the bands kept free above (title), right (scale) and
-        below (legend). Every row has room for a line of text above its panels.
+    Every row has room for a line of text above its panels.
+
+    Args:
+        widths: of the columns, inches.
+        heights: of the rows, inches.
+        top: free band for a title, inches.
+        right: free band for a scale, inches.
+        bottom: free band for a legend, inches.
     """
 
     MARGIN, GAP, CAPTION = 0.18, 0.12, 0.32
@@ -86,7 +92,7 @@ class PanelGrid:
         self._widths, self._heights, self._top = widths, heights, top
 
     def panel(self, row: int, column: int) -> Axes:
-        """The axes of a panel; an image smaller than its cell hangs from the middle of the upper edge."""
+        """The axes of a panel; an image smaller than its cell is centred at the upper edge."""
         left = self.MARGIN + sum(self._widths[:column]) + self.GAP * column
         below = self.MARGIN + self._top + sum(self._heights[: row + 1]) + self.CAPTION * (row + 1)
         axes = self.place(left, below, self._widths[column], self._heights[row])
@@ -94,7 +100,15 @@ class PanelGrid:
         return axes
 
     def place(self, left: float, below: float, width: float, height: float) -> Axes:
-        """Axes whose lower left corner lies so far from the left and the upper side."""
+        """Add axes of a given size, in inches.
+
+        Args:
+            left: distance of the lower left corner from the left side.
+            below: distance of the lower left corner from the upper side.
+            width: of the axes.
+            height: of the axes.
+        Returns: the axes.
+        """
         bounds = (
             left / self.width,
             1 - below / self.height,
@@ -129,7 +143,14 @@ def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
 
 
 def tidy(axes: Axes, *, xlabel: str = "", title: str = "", grid: Literal["x", "y"] = "y") -> None:
-    """Give a chart its title, label, light grid and no box around it."""
+    """Give a chart its title, label and light grid, and remove the box around it.
+
+    Args:
+        axes: of the chart.
+        xlabel: below the horizontal axis.
+        title: above the chart.
+        grid: direction of the values, across which the grid lines run.
+    """
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK, pad=10)
     axes.set_xlabel(xlabel, color=INK)
     axes.tick_params(colors=INK, labelsize=9, length=0)
@@ -152,7 +173,7 @@ def png(figure: Figure, dpi: int = DPI) -> bytes:
 
 
 def svg(figure: Figure, dpi: int = DPI) -> bytes:
-    """A figure as the content of an SVG file: lines and text stay what they are, images get this resolution.
+    """A figure as the content of an SVG file: lines and text stay vectors, images get this resolution.
 
     The same figure gives the same bytes.
     """
@@ -163,7 +184,13 @@ def svg(figure: Figure, dpi: int = DPI) -> bytes:
 
 
 def save_figure(figure: Figure, path: Path, *, dpi: int = DPI) -> None:
-    """Write a figure as PNG, or as SVG where the path says so; it appears whole or not at all."""
+    """Write a figure atomically.
+
+    Args:
+        figure: the figure.
+        path: its file, .png or .svg.
+        dpi: dots per inch, of the images inside an SVG too.
+    """
     content = svg(figure, dpi) if path.suffix == ".svg" else png(figure, dpi)
     with staged(path) as temporary:
         temporary.write_bytes(content)

@@ -1,4 +1,4 @@
-"""The report of a trained model: scores, curves, and what it saw in some cases."""
+"""The report of a trained model: scores, learning curves, some cases, and the decisions of its plan."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ __all__ = ["read_history", "write_training_report"]
 _NOTES = (
     "Filled: the prediction. Dashed: the reference.",
     "Attention: the coefficient by which each gate multiplies the skip connection, 0 (suppressed) to 1 (passed). "
-    "It is a weight inside the network, not a cause: a bright region was let through, which need not mean that it "
-    "decided.",
+    "It is a weight inside the network, not a cause: a bright region passed the gate, which does not mean that it "
+    "determined the mask.",
     "This is research software and no medical device.",
 )
 
@@ -38,11 +38,18 @@ def write_training_report(
     attention_frames: Path | None = None,
     more: Sequence[Section] = (),
 ) -> None:
-    """One self-contained HTML file: facts, scores, learning curves, box plot, cases, the epoch film, the decisions.
+    """Write one self-contained HTML file: facts, scores, learning curves, box plot, cases, epoch animation, decisions.
 
-    Args: the plan; rows of log.csv; scores; the cases to draw, in order; the folder of the epoch film, which is shown
-        when there is one; what else to show, before the decisions.
-    Raises: DataError and its kind when the film cannot be read.
+    Args:
+        path: the HTML file.
+        title, subtitle: one line each.
+        plan: the plan of the model.
+        history: rows of log.csv.
+        summary: the scores.
+        views: the cases to draw, in order.
+        attention_frames: folder of the attention frames; None, or a missing folder, for no animation.
+        more: further sections, before the decisions.
+    Raises: DataError and its subclasses when the attention frames cannot be read.
     """
     sections: list[Section] = [
         _scores(summary),
@@ -52,8 +59,8 @@ def write_training_report(
         *case_pictures(views, plan, "prediction and attention"),
     ]
     if attention_frames is not None and attention_frames.is_dir():
-        # Its images are as the network sees them: in HU again only where the plan normalises CT as such.
-        windowed = all(how.kind == "ct" for how in plan.preprocessing.normalization)
+        # The images are normalised; they are in HU again only where the plan normalises every channel as CT.
+        windowed = all(channel.kind == "ct" for channel in plan.preprocessing.normalization)
         sections += read_attention_frames(
             attention_frames, labels=plan.labels, modality=plan.modality if windowed else "other"
         )
@@ -69,10 +76,10 @@ def write_training_report(
 
 
 def _gates(history: Sequence[dict[str, float]]) -> list[Section]:
-    """How open the gates were, where that was logged."""
+    """The mean coefficients of the gates, where they were logged."""
     if not any(key.startswith(GATE_PREFIX) for row in history for key in row):
         return []
-    caption = "Mean coefficient of each gate on the training patches, ± its standard deviation: 1 lets all pass"
+    caption = "Mean coefficient of each gate on the training patches, ± its standard deviation: 1 passes everything"
     return [Picture(caption, gate_curves(history), "gates")]
 
 
@@ -104,4 +111,4 @@ def _scores(summary: Summary) -> Table:
 
 def _decisions(plan: Plan) -> Table:
     rows = [[name.replace("_", " "), reason] for name, reason in plan.reasons.items()]
-    return Table("Why the model is as it is", ("Decision", "Reason"), rows)
+    return Table("Decisions of the plan", ("Decision", "Reason"), rows)

@@ -1,4 +1,4 @@
-"""Slices for the eye: which one to show, which way up, and in which grey window."""
+"""Views of volumes: the slices to show, their orientation, and the grey window."""
 
 from __future__ import annotations
 
@@ -26,7 +26,14 @@ ABDOMEN = (-160.0, 240.0)
 
 
 class Plane(NamedTuple):
-    """A way of cutting an array: across `axis`, with the patient's sides that lie at the left and on top."""
+    """A direction of slices.
+
+    Args:
+        name: of the plane.
+        axis: of a canonical array, across which it is cut.
+        left: letter of the patient's side at the left of the picture.
+        top: letter of the patient's side on top of the picture.
+    """
 
     name: str
     axis: int
@@ -45,18 +52,18 @@ class Plane(NamedTuple):
 
 
 PICTURE = Plane("image", axis=2, left="", top="")
-"""A photograph or a microscope's image: rows are the first axis and go down."""
+"""A photograph or microscope image: the first axis runs down the rows."""
 
 PLANES = (
     Plane("axial", axis=2, left="R", top="A"),
     Plane("coronal", axis=1, left="R", top="S"),
     Plane("sagittal", axis=0, left="A", top="S"),
 )
-"""The radiologist's views of an R, A, S array: from the feet, from before, and from the patient's left."""
+"""The radiologist's views of an R, A, S array: from the feet, from the front, and from the patient's left."""
 
 
 def is_raster(volume: Volume) -> bool:
-    """Whether this is a picture: one slice, and an affine that knows of no patient, only of a spacing."""
+    """Whether this is a picture: one slice, and an affine that holds a spacing and no orientation of a patient."""
     if volume.spatial_shape[2] != 1:
         return False
     return bool(np.allclose(volume.affine, np.diag([*volume.spacing, 1.0])))
@@ -82,19 +89,30 @@ def planes_of(volume: Volume) -> tuple[Plane, ...]:
 
 
 def cut(array: Array, plane: Plane, index: int) -> Array:
-    """The slice of a canonical array (I, J, K) as (rows, columns), the first row on top.
+    """Cut a slice from a canonical array.
 
-    Anterior or superior is up; the patient's right is at the left side, as radiologists look at it.
+    Anterior or superior is up; the patient's right is at the left, as in radiology.
+
+    Args:
+        array: (I, J, K).
+        plane: direction of the slice.
+        index: of the slice along the plane's axis.
+    Returns: (rows, columns), the first row on top.
     """
     flat: Array = np.take(array, index, axis=plane.axis)
     return flat if plane == PICTURE else flat[::-1, ::-1].T
 
 
 def best_slice(mask: Array, axis: int, among: Array | None = None) -> int:
-    """The slice across `axis` that shows most of a mask (I, J, K); the middle one when the mask is empty.
+    """Choose the slice that shows most of a mask; the middle one when the mask is empty.
 
-    Of several labels each counts by its share of its own largest area, so no big organ hides a small one.
-    Args: whole numbers or booleans; the slices to choose from, as booleans, all when not given.
+    Each label counts by its share of its own largest area, so that no large organ hides a small one.
+
+    Args:
+        mask: (I, J, K), integers or booleans.
+        axis: across which the slices are cut.
+        among: booleans of the slices to choose from; None for all.
+    Returns: index of the slice.
     """
     areas = _areas(mask, axis)
     total = (areas / np.maximum(areas.max(axis=0), 1)).sum(axis=1)
@@ -104,10 +122,10 @@ def best_slice(mask: Array, axis: int, among: Array | None = None) -> int:
 
 
 def focus(mask: Array) -> tuple[int, int, int]:
-    """The point of a mask (I, J, K) through which all three planes are laid; the middle when the mask is empty.
+    """The point of a mask (I, J, K) through which all three planes pass; the middle when the mask is empty.
 
     The axial plane is the one that shows most of the mask; the sagittal is the best of those that meet the mask in the
-    axial, the coronal the best of those that meet it in both, so that the three lines cross inside the mask.
+    axial plane, the coronal the best of those that meet it in both, so that the three lines cross inside the mask.
     """
     k = best_slice(mask, 2)
     axial: Array = mask[:, :, k] != 0
@@ -126,8 +144,8 @@ def _areas(mask: Array, axis: int) -> Array:
 def window(array: Array, modality: str = "other") -> tuple[float, float]:
     """Darkest and brightest intensity to show.
 
-    CT gets the abdominal soft-tissue window (HU); anything else the 1st to 99th percentile of the body, which
-    is all that is brighter than the darkest value.
+    CT gets the abdominal soft-tissue window (HU); any other modality the 1st to 99th percentile of the voxels that are
+    brighter than the darkest value.
     """
     if modality == "ct":
         return ABDOMEN

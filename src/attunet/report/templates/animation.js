@@ -1,9 +1,9 @@
-for (const film of document.querySelectorAll(".film")) {
-  const [frames, slider, button] = [film.querySelectorAll("img"), film.querySelector("input"), film.querySelector("button")];
+for (const animation of document.querySelectorAll(".animation")) {
+  const [frames, slider, button] = [animation.querySelectorAll("img"), animation.querySelector("input"), animation.querySelector("button")];
   const show = () => {
     frames.forEach((frame, number) => { frame.hidden = number !== slider.valueAsNumber; });
     const label = frames[slider.valueAsNumber].alt;
-    film.querySelector("output").textContent = label;
+    animation.querySelector("output").textContent = label;
     slider.setAttribute("aria-valuetext", label);
   };
   let timer = 0;
@@ -21,6 +21,6 @@ for (const film of document.querySelectorAll(".film")) {
   });
   slider.addEventListener("input", () => { pause(); show(); });
   slider.valueAsNumber = frames.length - 1;
-  film.querySelector(".controls").hidden = frames.length < 2;
+  animation.querySelector(".controls").hidden = frames.length < 2;
   show();
 }
