@@ -46,7 +46,7 @@ def test_what_is_selected_is_a_model(untouched, tmp_path, invoke):
 def test_an_output_that_is_there_is_refused_before_the_work(untouched, tmp_path, invoke):
     done = invoke(select, untouched / "deep", untouched / "flat", "-o", tmp_path)
     assert isinstance(done.exception, ConfigError)
-    assert "is there already" in str(done.exception)
+    assert "exists already" in str(done.exception)
 
 
 def test_one_run_is_nothing_to_choose_from(untouched, tmp_path, invoke):

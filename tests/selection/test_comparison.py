@@ -1,40 +1,39 @@
-"""Runs and their ensembles on the cases that their folds have not seen."""
+"""Existing runs compared on the cases that all of them can be judged on."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
-from math import isnan, nan
+from threading import Event
 
-import numpy as np
 import pytest
+import yaml
 
-from attunet.bundle import fold_cases, fold_folder, save_ensemble, save_manifest
-from attunet.config import Postprocessing
-from attunet.data.cases import read_case
+from attunet.bundle import fold_folder, load_bundle, save_manifest
+from attunet.config import TrainingConfig
 from attunet.data.folds import Split
-from attunet.errors import ConfigError
-from attunet.evaluation.scores import score_case
+from attunet.errors import CancelledError, ConfigError, DatasetError
 from attunet.inference.segmenter import Segmenter
-from attunet.selection.candidates import EnsembleCandidate, Verdict, candidates_of
-from attunet.selection.comparison import common_folds, judge_runs
+from attunet.planning.layers import count_parameters
+from attunet.selection.comparison import common_folds, compare_runs, shared_cases, write_comparison
 
 LABELS = {"background": 0, "blob": 1}
 
 
 @pytest.fixture(scope="session")
-def flat_run(make_model):
-    return make_model(2, folds=2, labels=LABELS)
+def plain_run(make_model):
+    return make_model(3, folds=2, labels=LABELS, gate=None)
 
 
 @pytest.fixture
-def runs(make_folded, flat_run, tmp_path):
-    """A 3-D and a 2-D run of the same two folds."""
-    deep = make_folded(tmp_path)
-    flat = shutil.copytree(flat_run, tmp_path / "flat")
+def runs(make_folded, plain_run, tmp_path):
+    """A gated and an ungated run of the same two folds."""
+    gated = make_folded(tmp_path)
+    plain = shutil.copytree(plain_run, tmp_path / "plain")
     for fold in (0, 1):
-        Split.read(fold_folder(deep, fold)).write(fold_folder(flat, fold))
-    return {"deep": deep, "flat": flat}
+        Split.read(fold_folder(gated, fold)).write(fold_folder(plain, fold))
+    return {"gated": gated, "plain": plain}
 
 
 def change_split(run, fold, **changes):
@@ -47,69 +46,94 @@ def remove_fold(run, fold):
     save_manifest(run)
 
 
-def verdict(*dice):
-    return Verdict(dice, expected=0.5, agreement=nan, seconds=2.0)
+def tell_training(run, steps=(40, 38), **settings):
+    content = TrainingConfig(**settings).model_dump(mode="json")
+    (run / "training.yaml").write_text(yaml.safe_dump(content))
+    for fold, count in enumerate(steps):
+        log = f"epoch,step,minutes,loss\n0,1,0.1,1.5\n1,{count},{fold + 1},1.0\n"
+        (fold_folder(run, fold) / "log.csv").write_text(log)
 
 
-def test_every_run_every_pair_and_all_are_candidates():
-    assert candidates_of("ab") == [("a",), ("b",), ("a", "b")]
-    assert [len(members) for members in candidates_of("abcd")] == [1] * 4 + [2] * 6 + [4]
-
-
-def test_the_mean_dice_is_that_of_the_labels_means_and_absent_labels_do_not_count():
-    candidate = EnsembleCandidate(("a", "b"), {"x": verdict(0.8, nan), "y": verdict(0.6, 0.4)})
-    assert candidate.name == "a + b"
-    assert candidate.mean_dice == pytest.approx((0.7 + 0.4) / 2)
-    assert candidate.verdicts["x"].mean_dice == 0.8
-    assert candidate.seconds == 2
-    low, high = candidate.interval
-    assert low <= candidate.mean_dice <= high
-
-
-def test_each_case_is_judged_by_the_fold_that_has_not_seen_it(runs):
+def test_runs_are_judged_on_all_unseen_cases_and_nothing_is_done_twice(runs, tmp_path, monkeypatch):
     seen = []
-    found = judge_runs(runs, device="cpu", advance=lambda *counts: seen.append(counts))
-    assert [candidate.members for candidate in found] == [("deep",), ("flat",), ("deep", "flat")]
-    assert seen == [(done, 6) for done in range(1, 7)]
-    deep, _, both = found
-    assert sorted(deep.verdicts) == [f"case{index}" for index in range(6)]
-    case = fold_cases(runs["deep"], 1)[0]
-    image, label = read_case(case)
-    alone = Segmenter.load(runs["deep"], folds=[1], device="cpu").predict(image)
-    scores = score_case(label.array[0], alone.segmentation.array[0], LABELS, image.spacing)
-    assert deep.verdicts[case.id].dice == (scores["blob"].counts.dice,)
-    assert deep.verdicts[case.id].expected == pytest.approx(alone.expected_dice["blob"])
-    assert isnan(deep.verdicts[case.id].agreement)
-    assert 0 <= both.verdicts[case.id].agreement <= 1
+    found = compare_runs(runs, tmp_path / "out", device="cpu", progress=lambda *counts: seen.append(counts))
+    assert seen == [(done, 12) for done in range(1, 13)]
+    gated, plain = found.models
+    assert [case.case for case in gated.summary.cases] == [case.case for case in plain.summary.cases]
+    assert found.cases == 6
+    assert found.folds == (0, 1)
+    assert (gated.gate, plain.gate) == ("grid", None)
+    assert gated.parameters > plain.parameters == count_parameters(load_bundle(runs["plain"]).plan.network)
+    assert gated.flops > plain.flops > 0
+    assert gated.steps == {}
+    monkeypatch.setattr(Segmenter, "predict", lambda *_, **__: pytest.fail("it was predicted already"))
+    again = compare_runs(runs, tmp_path / "out", device="cpu")
+    assert again.differences == found.differences
 
 
-def test_an_ensemble_is_judged_by_what_it_will_predict(runs, tmp_path):
+def test_a_comparison_can_be_cancelled_and_resumed(runs, tmp_path):
+    cancelled, seen = Event(), []
+    with pytest.raises(CancelledError):
+        compare_runs(runs, tmp_path / "out", device="cpu", progress=lambda *_: cancelled.set(), cancelled=cancelled)
+    assert len(list((tmp_path / "out" / "held_out" / "gated").iterdir())) == 1
+    compare_runs(runs, tmp_path / "out", device="cpu", progress=lambda *counts: seen.append(counts))
+    assert len(seen) == 12
+
+
+def test_results_of_earlier_versions_are_read(runs, tmp_path, monkeypatch):
+    first = compare_runs(runs, tmp_path / "out", device="cpu")
+    (tmp_path / "out" / "held_out").rename(tmp_path / "out" / "judged")
+    monkeypatch.setattr(Segmenter, "predict", lambda *_, **__: pytest.fail("it was predicted already"))
+    assert compare_runs(runs, tmp_path / "out", device="cpu").differences == first.differences
+
+
+def test_it_is_written_as_report_and_numbers(runs, tmp_path):
+    found = compare_runs(runs, tmp_path / "out", device="cpu", descriptions={"plain": "no gates"})
+    write_comparison(found, tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert content["conclusion"] == found.conclusion
+    assert content["models"][1]["description"] == "no gates"
+    assert found.conclusion in (tmp_path / "out" / "report.html").read_text(encoding="utf-8").replace("&#39;", "'")
+
+
+def test_steps_minutes_and_budget_are_told(runs, tmp_path):
     for run in runs.values():
-        remove_fold(run, 1)
-    both = judge_runs(runs, device="cpu")[-1]
-    save_ensemble(runs, Postprocessing(), tmp_path / "both")
-    segmenter = Segmenter.load(tmp_path / "both", device="cpu")
-    for case in fold_cases(runs["deep"], 0):
-        image, label = read_case(case)
-        result = segmenter.predict(image)
-        scores = score_case(label.array[0], result.segmentation.array[0], LABELS, image.spacing)
-        assert both.verdicts[case.id].dice == pytest.approx((scores["blob"].counts.dice,), abs=1e-6)
-        assert both.verdicts[case.id].expected == pytest.approx(result.expected_dice["blob"], abs=1e-6)
+        tell_training(run, max_time=60.0)
+    found = compare_runs(runs, tmp_path / "out", device="cpu")
+    assert found.baseline.steps == {0: 40, 1: 38}
+    assert found.baseline.minutes == {0: 1.0, 1: 2.0}
+    assert found.baseline.budget == "1 min a fold"
+    assert "limited by time, 1 min a fold" in found.notes[0]
+    tell_training(runs["plain"], epochs=3)
+    (note,) = compare_runs(runs, tmp_path / "out", device="cpu").notes
+    assert "different training budgets" in note
+    assert "plain: 3 epochs of 50 steps a fold" in note
+    tell_training(runs["gated"], epochs=3)
+    assert "limited by steps" in compare_runs(runs, tmp_path / "out", device="cpu").notes[0]
 
 
-def test_labels_that_were_not_drawn_do_not_count(runs, monkeypatch):
-    cases = [replace(case, annotated=()) for case in fold_cases(runs["deep"], 0)]
-    monkeypatch.setattr("attunet.selection.comparison.fold_cases", lambda *_: cases)
-    remove_fold(runs["deep"], 1)
-    assert all(np.isnan(candidate.mean_dice) for candidate in judge_runs(runs, device="cpu"))
+def test_only_cases_that_every_run_has_not_seen_are_shared(runs):
+    split = Split.read(fold_folder(runs["plain"], 1))
+    shutil.rmtree(fold_folder(runs["plain"], 0))
+    save_manifest(runs["plain"])
+    replace(split, train=("case1", "case2", "case4"), validation=("case0", "case3")).write(
+        fold_folder(runs["plain"], 1)
+    )
+    shared = shared_cases(runs)
+    assert [(one["gated"].fold, one["plain"].fold, one["gated"].case.id) for one in shared] == [
+        (0, 1, "case0"),
+        (1, 1, "case3"),
+    ]
+    with pytest.raises(ConfigError, match="no case held out of every run: gated has folds 0, 1; plain has"):
+        shared_cases(runs, folds=[0])
 
 
 def test_only_folds_that_all_have_finished_are_compared(runs):
     assert common_folds(runs) == (0, 1)
-    remove_fold(runs["flat"], 1)
+    remove_fold(runs["plain"], 1)
     assert common_folds(runs) == (0,)
-    remove_fold(runs["deep"], 0)
-    with pytest.raises(ConfigError, match="no finished fold in common: deep has 1; flat has 0"):
+    remove_fold(runs["gated"], 0)
+    with pytest.raises(ConfigError, match="no finished fold in common: gated has 1; plain has 0"):
         common_folds(runs)
 
 
@@ -124,12 +148,32 @@ def test_only_folds_that_all_have_finished_are_compared(runs):
 def test_folds_that_differ_are_refused(changes, message, runs, tmp_path):
     if "dataset" in changes:
         changes = {"dataset": tmp_path / "elsewhere"}
-    change_split(runs["flat"], 1, **changes)
+    change_split(runs["plain"], 1, **changes)
     with pytest.raises(ConfigError, match=message) as refused:
-        judge_runs(runs, device="cpu")
+        common_folds(runs)
     assert refused.value.hint
 
 
-def test_runs_of_other_labels_are_refused(runs, tiny_run):
+def test_different_folds_are_noted(runs, tmp_path):
+    split = Split.read(fold_folder(runs["plain"], 1))
+    replace(split, train=("case0", "case2")).write(fold_folder(runs["plain"], 1))
+    assert "different folds" in compare_runs(runs, tmp_path / "out", device="cpu").notes[-1]
+
+
+def test_runs_of_another_task_or_data_set_are_refused(runs, tiny_run, tmp_path):
     with pytest.raises(ConfigError, match="differ in their labels"):
-        judge_runs({**runs, "other": tiny_run}, device="cpu")
+        compare_runs({**runs, "other": tiny_run}, tmp_path / "out", device="cpu")
+    for fold in (0, 1):
+        folder = fold_folder(runs["plain"], fold)
+        replace(Split.read(folder), dataset=tmp_path / "elsewhere").write(folder)
+    with pytest.raises(ConfigError, match="trained on different data sets"):
+        compare_runs(runs, tmp_path / "out", device="cpu")
+
+
+def test_a_run_that_has_seen_its_cases_judges_nothing(runs, tmp_path):
+    for fold in (0, 1):
+        folder = fold_folder(runs["plain"], fold)
+        split = Split.read(folder)
+        replace(split, train=split.validation).write(folder)
+    with pytest.raises(DatasetError, match="cases that it had not seen"):
+        compare_runs(runs, tmp_path / "out", device="cpu")

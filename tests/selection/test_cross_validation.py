@@ -20,7 +20,7 @@ def folded(make_folded, tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(folded):
     steps = []
-    result = cross_validate(folded, device="cpu", advance=lambda done, every: steps.append((done, every)))
+    result = cross_validate(folded, device="cpu", progress=lambda done, every: steps.append((done, every)))
     assert steps[-1][0] == steps[-1][1]
     assert steps == sorted(steps)
     return result

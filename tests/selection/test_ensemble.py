@@ -12,14 +12,16 @@ from attunet.bundle import fold_folder, load_bundle, load_model, save_postproces
 from attunet.config import Postprocessing, QualityCalibration
 from attunet.data.folds import Split
 from attunet.errors import BundleError, ConfigError
-from attunet.selection.candidates import EnsembleCandidate, Verdict
+from attunet.selection.candidates import CandidateScore, EnsembleCandidate
 from attunet.selection.ensemble import Selection, choose, name_runs, select, write_selection
 
 QUALITY = QualityCalibration(cases=9, spearman=0.7, low=0.4, high=0.9, error=0.02)
 
 
 def candidate(members, dice):
-    return EnsembleCandidate(tuple(members), {"case": Verdict((dice,), 0.5, nan, 1.0)})
+    return EnsembleCandidate(
+        tuple(members), {"case": CandidateScore(dice=(dice,), expected=0.5, agreement=nan, seconds=1.0)}
+    )
 
 
 def choice(runs, *candidates):
@@ -48,9 +50,9 @@ def test_without_any_label_nothing_can_be_chosen():
 
 def test_the_sentence_says_what_and_why():
     best = choice({}, candidate("a", 0.8), candidate("b", 0.7), candidate("ab", 0.79))
-    assert best.sentence == "a has a cross-validated Dice of 0.8000, the best of 3; next is a + b with 0.7900."
+    assert best.conclusion == "a has a cross-validated Dice of 0.8000, the best of 3; next is a + b with 0.7900."
     close = choice({}, candidate("a", 0.8), candidate("ab", 0.8006))
-    assert close.sentence.endswith("within 0.001 of the best (a + b, 0.8006) with fewer members.")
+    assert close.conclusion.endswith("within 0.001 of the best (a + b, 0.8006) with fewer members.")
 
 
 def test_runs_are_called_as_their_folders(tmp_path):
@@ -71,7 +73,7 @@ def test_the_best_ensemble_is_written_as_a_model(tiny_run, tmp_path):
     record = json.loads((tmp_path / "best" / "selection.json").read_text())
     assert record["chosen"] == ["one", "two"]
     assert [row["dice"] for row in record["candidates"]] == [0.7, 0.7, 0.8]
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="exists already"):
         write_selection(found, tmp_path / "best")
 
 
@@ -104,5 +106,5 @@ def test_runs_are_compared_and_chosen_from(folded, tmp_path):
     assert len(found.candidates) == 3
     assert found.chosen.members == ("run",)  # no better than its twin, and no worse than both
     both = found.candidates[-1]
-    assert {verdict.agreement for verdict in both.verdicts.values()} == {1.0}
+    assert {score.agreement for score in both.scores.values()} == {1.0}
     assert both.mean_dice == pytest.approx(found.chosen.mean_dice, abs=1e-3)

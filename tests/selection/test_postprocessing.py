@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from attunet.config import ComponentRules
-from attunet.selection.pieces import take_apart
+from attunet.selection.connected_components import connected_components
 from attunet.selection.postprocessing import decide_cleaning, describe_cleaning, kept_cleaning
 
 
@@ -19,7 +19,7 @@ def cases_of(plan, paint, count=8):
         truth[4:12, 4:12, 2:8] = 1
         predicted = truth.copy()
         paint(predicted, truth, index)
-        cases.append(take_apart(predicted, truth, plan, {"a": 1}, (1.0, 1.0, 1.0)))
+        cases.append(connected_components(predicted, truth, plan, {"a": 1}, (1.0, 1.0, 1.0)))
     return cases
 
 

@@ -123,7 +123,7 @@ def _judge(
 ) -> None:
     """Compare with progress shown, write the report, print the tables."""
     from attunet.cli.tables.scores import show_comparison
-    from attunet.selection.paired_runs import compare_runs, write_comparison
+    from attunet.selection.comparison import compare_runs, write_comparison
 
     with progress_bar() as progress:
         task = progress.add_task("comparing", total=None)
@@ -133,7 +133,7 @@ def _judge(
             device=device,
             folds=parse_folds(fold),
             descriptions=told,
-            advance=lambda done, total: progress.update(task, completed=done, total=total),
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     write_comparison(found, output)
     show_comparison(found)

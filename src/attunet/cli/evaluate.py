@@ -107,5 +107,5 @@ def cross_validate_run(run: Path, device: str = "auto") -> CrossValidation:
         return cross_validate(
             run,
             device=device,
-            advance=lambda done, total: progress.update(task, completed=done, total=total),
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
         )

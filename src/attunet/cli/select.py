@@ -30,7 +30,7 @@ def select(
 
     named = name_runs(runs)
     if output.exists():
-        raise ConfigError(f"{output} is there already", hint="choose another -o, or remove it")
+        raise ConfigError(f"{output} exists already", hint="choose another -o, or remove it")
     scratch = output.resolve().parent
     scratch.mkdir(parents=True, exist_ok=True)
     with progress_bar() as progress:
@@ -39,7 +39,7 @@ def select(
             named,
             device=device,
             scratch=scratch,
-            advance=lambda done, total: progress.update(task, completed=done, total=total),
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     show(selection_table(selection))
     write_selection(selection, output)

@@ -79,6 +79,11 @@ class CaseScores:
     prediction_file: str | None = None
     missing: bool = False
 
+    @property
+    def mean_dice(self) -> float:
+        """Mean Dice of the labels that are in the reference or the mask; nan where none is."""
+        return nan_mean(entry.counts.dice for entry in self.scores.values())
+
 
 def foreground(labels: Mapping[str, V]) -> dict[str, V]:
     """The labels that are scored: all but the background, which is the one named so, or else the value 0.

@@ -8,6 +8,7 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,11 +22,12 @@ from attunet.data.folds import Split
 from attunet.data.preprocess import prepare, prepare_label
 from attunet.data.volume import Array
 from attunet.errors import DatasetError, EngineError
-from attunet.evaluation.scores import dice_case, nan_mean
+from attunet.evaluation.scores import nan_mean
 from attunet.export.formats import disable_telemetry
 from attunet.files import staged
 from attunet.inference.engines.openvino_engine import OpenVINOEngine, openvino_core
 from attunet.inference.engines.protocol import window_shape
+from attunet.inference.evaluation import EvaluateOptions, evaluate_cases
 from attunet.inference.member import Member
 from attunet.inference.segmenter import Segmenter
 
@@ -119,15 +121,9 @@ def calibration_patches(run: Path, fold: int, plan: Plan, patches: int = _PATCHE
 
 def mean_dice(segmenter: Segmenter, run: Path, fold: int, advance: Callable[[], None] = lambda: None) -> list[float]:
     """Of each case that a fold was validated on, the mean Dice of its labels; nan for a case without any."""
-    geometry = Split.read(fold_folder(run, fold)).geometry
-    found = []
-    for case in fold_cases(run, fold):
-        image, label = read_case(case, geometry=geometry)
-        assert label is not None
-        mask = segmenter.predict(image).segmentation.array[0]
-        found.append(nan_mean(dice_case(label.array[0], mask, segmenter.plan, case.annotated).values()))
-        advance()
-    return found
+    options = EvaluateOptions(geometry=Split.read(fold_folder(run, fold)).geometry)
+    evaluated = evaluate_cases(segmenter, fold_cases(run, fold), options, progress=lambda *_: advance())
+    return [nan_mean(dice.values()) for dice in map(attrgetter("dice"), evaluated)]
 
 
 def _segmenter(graph: Path, plan: Plan) -> Segmenter:

@@ -1,32 +1,49 @@
-"""What may be chosen, a run or an ensemble, and its verdicts on the cases that were not seen."""
+"""Runs and ensembles of them, evaluated on the cases held out of their folds: the candidates for a model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import nan
+from pathlib import Path
 from statistics import fmean
+from threading import Event
 
 import numpy as np
 import numpy.typing as npt
 
+from attunet.bundle import check_agreement, fold_cases, fold_folder, load_bundle
+from attunet.config import Plan
+from attunet.data.folds import Split
+from attunet.data.slabs import few_rows
+from attunet.data.volume import Array
 from attunet.evaluation.bootstrap import means_interval
-from attunet.evaluation.scores import nan_mean
+from attunet.evaluation.scores import dice_case, nan_mean, scored_labels
+from attunet.inference.evaluation import EvaluatedCase, EvaluateOptions, LoadedCase, evaluate_case
+from attunet.inference.outputs import DiceSums, codes_of
+from attunet.inference.prediction import PredictOptions
+from attunet.inference.segmenter import Segmenter
+from attunet.selection.comparison import common_folds
 
-__all__ = ["EnsembleCandidate", "Verdict", "candidates_of"]
+__all__ = ["CandidateScore", "EnsembleCandidate", "candidates_of", "evaluate_candidates"]
 
 Doubles = npt.NDArray[np.float64]
+Members = tuple[str, ...]
+Progress = Callable[[int, int], None]
+
+_SLAB = 2**24  # numbers of all classes that are averaged at once
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What one candidate made of one case.
+@dataclass(frozen=True, kw_only=True)
+class CandidateScore:
+    """The score of one candidate on one case.
 
     Args:
-        dice: of each foreground label; nan where it is in neither mask, or was not drawn in this case.
-        expected: mean of the Dice that the probabilities themselves promise; nan when every label seems absent.
-        agreement: mean Dice of its members' masks, pair by pair; nan for a single run.
-        seconds: what its members took together, with their probabilities at full size.
+        dice: of each foreground label; nan where it is in neither mask, or not annotated in this case.
+        expected: mean of the Dice expected from the probabilities; nan when every label seems absent.
+        agreement: mean Dice between the members' masks, over all pairs; nan for a single run.
+        seconds: that its members took together, with their probabilities on the image's grid.
     """
 
     dice: tuple[float, ...]
@@ -42,10 +59,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class EnsembleCandidate:
-    """A run, or several whose probabilities are averaged, and its verdict on each case, by the case's id."""
+    """A run, or several whose probabilities are averaged.
 
-    members: tuple[str, ...]
-    verdicts: Mapping[str, Verdict]
+    Args:
+        members: names of its runs.
+        scores: name of each case to the score on it.
+    """
+
+    members: Members
+    scores: Mapping[str, CandidateScore]
 
     @property
     def name(self) -> str:
@@ -55,7 +77,7 @@ class EnsembleCandidate:
     @property
     def table(self) -> Doubles:
         """Dice (cases, labels)."""
-        return np.array([verdict.dice for verdict in self.verdicts.values()], np.float64)
+        return np.array([score.dice for score in self.scores.values()], np.float64)
 
     @property
     def mean_dice(self) -> float:
@@ -64,16 +86,110 @@ class EnsembleCandidate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95% bootstrap confidence interval of the mean Dice, the cases drawn anew."""
+        """95% bootstrap confidence interval of the mean Dice, cases drawn with replacement."""
         return means_interval(self.table)
 
     @property
     def seconds(self) -> float:
-        """Mean time a case."""
-        return fmean(verdict.seconds for verdict in self.verdicts.values())
+        """Mean time of a case."""
+        return fmean(score.seconds for score in self.scores.values())
 
 
-def candidates_of(names: Sequence[str]) -> list[tuple[str, ...]]:
+def candidates_of(names: Sequence[str]) -> list[Members]:
     """Every run, every pair and all of them."""
     sizes = sorted({1, min(2, len(names)), len(names)})
     return [members for size in sizes for members in combinations(names, size)]
+
+
+def evaluate_candidates(
+    runs: Mapping[str, Path],
+    *,
+    device: str = "auto",
+    scratch: Path | None = None,
+    progress: Progress = lambda _done, _total: None,
+    cancelled: Event | None = None,
+) -> tuple[EnsembleCandidate, ...]:
+    """Let every fold segment its held-out cases, and score each run, each pair and all runs together.
+
+    The networks are evaluated as they are, without the results of a run's own cross-validation. The probabilities of
+    all runs for one case are held at once, in files where they are large.
+
+    Args:
+        runs: model folders by name.
+        device: auto, cpu or cuda.
+        scratch: folder for probabilities too large for memory; None for the system's.
+        progress: called with the cases done and the cases in all.
+        cancelled: an event that ends the call.
+    Returns: the candidates, single runs first.
+    Raises: ConfigError when the runs differ in task, data set or folds; DatasetError, DataError and their kinds for
+        cases that are missing or cannot be read; CancelledError once `cancelled` is set.
+    """
+    check_agreement({name: load_bundle(run).plan for name, run in runs.items()})
+    first = next(iter(runs.values()))
+    folds = {fold: fold_cases(first, fold) for fold in common_folds(runs)}
+    total = sum(map(len, folds.values()))
+    scores: dict[Members, dict[str, CandidateScore]] = {members: {} for members in candidates_of(list(runs))}
+    done = 0
+    for fold, cases in folds.items():
+        segmenters = {name: Segmenter.load(run, folds=[fold], device=device, raw=True) for name, run in runs.items()}
+        geometry = Split.read(fold_folder(first, fold)).geometry
+        options = EvaluateOptions(prediction=PredictOptions(probabilities=True, scratch=scratch))
+        for case in cases:
+            loaded = LoadedCase.read(case, next(iter(segmenters.values())), geometry)
+            evaluated = {
+                name: evaluate_case(segmenter, loaded, options, cancelled=cancelled)
+                for name, segmenter in segmenters.items()
+            }
+            for members, score in _scores(evaluated, list(scores)):
+                scores[members][case.id] = score
+            done += 1
+            progress(done, total)
+    return tuple(EnsembleCandidate(members, entries) for members, entries in scores.items())
+
+
+def _scores(
+    evaluated: Mapping[str, EvaluatedCase], candidates: Sequence[Members]
+) -> Iterator[tuple[Members, CandidateScore]]:
+    for members in candidates:
+        results = [evaluated[name] for name in members]
+        first, masks = results[0], [result.prediction.segmentation.array[0] for result in results]
+        plan, case = first.plan, first.loaded.case
+        mask, expected = (masks[0], _mean_of(first.prediction.expected_dice)) if len(results) == 1 else _join(results)
+        assert first.reference is not None
+        pairs = [nan_mean(_dice(one, other, plan)) for one, other in combinations(masks, 2)]
+        yield (
+            members,
+            CandidateScore(
+                dice=_dice(first.reference.array[0], mask, plan, case.annotated),
+                expected=expected,
+                agreement=nan_mean(pairs),
+                seconds=sum(result.seconds for result in results),
+            ),
+        )
+
+
+def _join(results: Sequence[EvaluatedCase]) -> tuple[Array, float]:
+    """Mask and expected Dice of the averaged probabilities, as of an ensemble; slab by slab."""
+    plan = results[0].plan
+    volumes = [result.prediction.probabilities for result in results]
+    arrays = [volume.array for volume in volumes if volume is not None]
+    mask, sums = np.empty_like(results[0].prediction.segmentation.array[0]), DiceSums.none(plan)
+    values = np.array(tuple(plan.labels.values()), mask.dtype)
+    outputs, i, j, depth = arrays[0].shape
+    for planes in few_rows(slice(0, depth), max(1, _SLAB // (outputs * i * j))):
+        average = np.zeros((outputs, i, j, planes.stop - planes.start), np.float32)
+        for array in arrays:
+            average += array[..., planes] / np.float32(len(arrays))
+        mask[..., planes] = values.take(codes_of(average, plan))
+        sums += DiceSums.of_all(average, plan)
+    return mask, _mean_of(sums.expected_dice(plan))
+
+
+def _mean_of(expected: Mapping[str, float | None]) -> float:
+    return nan_mean([dice for dice in expected.values() if dice is not None])
+
+
+def _dice(reference: Array, mask: Array, plan: Plan, annotated: Sequence[str] | None = None) -> tuple[float, ...]:
+    """Of each foreground label; nan where it is not annotated."""
+    scores = dice_case(reference, mask, plan, annotated)
+    return tuple(scores.get(name, nan) for name in scored_labels(plan))

@@ -1,96 +1,137 @@
-"""Runs and ensembles of them, judged on the cases that their folds have not seen."""
+"""Runs evaluated on the cases held out of all of them, and compared pair by pair."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
-from math import nan
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from threading import Event
 
-import numpy as np
-import numpy.typing as npt
-
-from attunet.bundle import check_agreement, finished_folds, fold_cases, fold_folder, load_bundle
-from attunet.config import Plan
-from attunet.data.cases import Case, read_case_label
+from attunet.bundle import HeldOutCase, check_agreement, finished_folds, fold_folder, held_out_cases, load_bundle
+from attunet.config import Plan, TrainingConfig, load_settings
 from attunet.data.folds import Split
-from attunet.data.slabs import few_rows
-from attunet.data.volume import Array, Volume
-from attunet.errors import ConfigError
-from attunet.evaluation.scores import dice_case, nan_mean, scored_labels
-from attunet.inference.outputs import DiceSums, codes_of
-from attunet.inference.segmenter import Segmenter
-from attunet.selection.candidates import EnsembleCandidate, Verdict, candidates_of
+from attunet.errors import AttunetError, ConfigError
+from attunet.evaluation.comparison import ComparedModel, ModelComparison
+from attunet.evaluation.comparison_file import comparison_to_json
+from attunet.evaluation.scores import scored_labels
+from attunet.evaluation.summary import summarize
+from attunet.files import write_text
+from attunet.planning.layers import count_flops, count_parameters
+from attunet.report.comparison import write_comparison_report
+from attunet.report.training import read_history
+from attunet.selection.held_out import HeldOutCache, HeldOutResult, evaluate_held_out
 
-__all__ = ["check_datasets", "common_folds", "judge_runs"]
+__all__ = ["common_folds", "compare_runs", "shared_cases", "write_comparison"]
 
-Floats = npt.NDArray[np.float32]
-Advance = Callable[[int, int], None]
+Progress = Callable[[int, int], None]
+Shared = dict[str, HeldOutCase]
+"""Run to one case as its fold knows it."""
 
-_SLAB = 2**24  # numbers of all classes that are averaged at once
+
+def compare_runs(
+    runs: Mapping[str, Path],
+    folder: Path,
+    *,
+    device: str = "auto",
+    folds: Collection[int] | None = None,
+    descriptions: Mapping[str, str] | None = None,
+    progress: Progress = lambda _done, _total: None,
+    cancelled: Event | None = None,
+) -> ModelComparison:
+    """Let every fold segment its held-out cases, without post-processing, and compare the first run with each other.
+
+    Args:
+        runs: at least two model folders by name.
+        folder: where the results of cases are kept, so that a second call predicts nothing again.
+        device: auto, cpu or cuda.
+        folds: the folds to evaluate; None for all that all runs have finished.
+        descriptions: the name of a run to what is different about it.
+        progress: called with the predictions done and the predictions in all.
+        cancelled: an event that ends the call; the next call uses what is finished.
+    Returns: scores, differences and conclusions.
+    Raises: ConfigError when the runs differ in task or data set, or have no case in common; BundleError for what is no
+        finished run; DatasetError, DataError and their kinds for cases that are missing or cannot be read;
+        CancelledError once `cancelled` is set.
+    """
+    plans = {name: load_bundle(run).plan for name, run in runs.items()}
+    check_agreement(plans)
+    shared = shared_cases(runs, folds)
+    evaluations = {
+        name: evaluate_held_out(
+            run, [cases[name] for cases in shared], _cache(folder, name), device=device, cancelled=cancelled
+        )
+        for name, run in runs.items()
+    }
+    results: dict[str, list[HeldOutResult]] = {name: [] for name in runs}
+    done, total = 0, len(shared) * len(runs)
+    for _ in shared:
+        for name, evaluation in evaluations.items():
+            results[name].append(next(evaluation))
+            done += 1
+            progress(done, total)
+    used = {name: tuple(sorted({cases[name].fold for cases in shared})) for name in runs}
+    models = tuple(
+        _compared_model(name, (descriptions or {}).get(name, ""), run, plans[name], results[name])
+        for name, run in runs.items()
+    )
+    first = next(iter(runs))
+    return ModelComparison(plans[first].name, used[first], models, _notes(runs, used, models))
+
+
+def shared_cases(runs: Mapping[str, Path], folds: Collection[int] | None = None) -> tuple[Shared, ...]:
+    """The cases held out of a finished fold of every run, as each run knows them, fold by fold of the first.
+
+    Raises: ConfigError when the data sets differ or there is no such case; otherwise as `unseen_cases`.
+    """
+    _check_datasets({name: Split.read(fold_folder(run, finished_folds(run)[0])).dataset for name, run in runs.items()})
+    known = {
+        name: {entry.case.id: entry for entry in held_out_cases(run)[0] if folds is None or entry.fold in folds}
+        for name, run in runs.items()
+    }
+    first = next(iter(known.values()))
+    shared = [case for case in first if all(case in cases for cases in known.values())]
+    if not shared:
+        finished = "; ".join(f"{name} has folds {_listed(finished_folds(run))}" for name, run in runs.items())
+        raise ConfigError(f"there is no case held out of every run: {finished}", hint="train the same fold of each run")
+    return tuple({name: cases[case] for name, cases in known.items()} for case in shared)
 
 
 def common_folds(runs: Mapping[str, Path]) -> tuple[int, ...]:
-    """The folds that all runs, given by name, have finished on the same unseen cases of the same data set.
+    """The folds that all runs, given by name, have finished with the same held-out cases of the same data set.
 
-    Raises: ConfigError when there is none or they do not agree, FormatError when a fold does not tell its cases.
+    Raises: ConfigError when there is none or they do not agree, FormatError when the cases of a fold are not recorded.
     """
     finished = {name: set(finished_folds(run)) for name, run in runs.items()}
     shared = sorted(set.intersection(*finished.values()))
     if not shared:
-        told = "; ".join(f"{name} has {', '.join(map(str, sorted(folds)))}" for name, folds in finished.items())
-        raise ConfigError(f"the runs have no finished fold in common: {told}", hint="train the same fold of each")
+        listed = "; ".join(f"{name} has {_listed(sorted(folds))}" for name, folds in finished.items())
+        raise ConfigError(f"the runs have no finished fold in common: {listed}", hint="train the same fold of each")
     for fold in shared:
         _check_fold(runs, fold)
     return tuple(shared)
 
 
-def check_datasets(sources: Mapping[str, Path]) -> None:
+def write_comparison(comparison: ModelComparison, folder: Path) -> None:
+    """Write report.html, its figures, and summary.json into a folder. Raises: FormatError when it cannot be written."""
+    write_comparison_report(folder / "report.html", comparison)
+    text = json.dumps(comparison_to_json(comparison), indent=2, allow_nan=False)
+    write_text(folder / "summary.json", text + "\n")
+
+
+def _cache(folder: Path, name: str) -> HeldOutCache:
+    """`judged` is where earlier versions kept the same records."""
+    return HeldOutCache(records=folder / "held_out" / name, earlier=folder / "judged" / name)
+
+
+def _check_datasets(datasets: Mapping[str, Path]) -> None:
     """Raises: ConfigError unless all runs, by name, were trained on the data set at one path."""
-    first, *others = sources
+    first, *others = datasets
     for name in others:
-        if sources[name].resolve() != sources[first].resolve():
+        if datasets[name].resolve() != datasets[first].resolve():
             raise ConfigError(
-                f"{first} and {name} were trained on different data sets: {sources[first]} and {sources[name]}",
+                f"{first} and {name} were trained on different data sets: {datasets[first]} and {datasets[name]}",
                 hint="only runs of one data set can be compared",
             )
-
-
-def judge_runs(
-    runs: Mapping[str, Path],
-    *,
-    device: str = "auto",
-    scratch: Path | None = None,
-    advance: Advance = lambda _done, _total: None,
-) -> tuple[EnsembleCandidate, ...]:
-    """Let every fold segment the cases it has not seen, and score each run, each pair and all runs together.
-
-    The networks are judged as they are, without what a run's own cross-validation taught. Of one case the
-    probabilities of all runs are kept at once, in files where they are large.
-    Args: the runs by name; a folder for probabilities that are too large for memory; called with the cases done and the
-        cases in all.
-    Raises: ConfigError when the runs differ in task, data set or folds; DatasetError, DataError and their kinds for
-        cases that are gone or cannot be read.
-    """
-    check_agreement({name: load_bundle(run).plan for name, run in runs.items()})
-    first = next(iter(runs.values()))
-    work = [(fold, fold_cases(first, fold)) for fold in common_folds(runs)]
-    total = sum(len(cases) for _, cases in work)
-    verdicts: dict[tuple[str, ...], dict[str, Verdict]] = {members: {} for members in candidates_of(list(runs))}
-    done = 0
-    for fold, cases in work:
-        segmenters = {name: Segmenter.load(run, folds=[fold], device=device, raw=True) for name, run in runs.items()}
-        geometry = Split.read(fold_folder(first, fold)).geometry
-        for case in cases:
-            _, image = next(iter(segmenters.values())).read(case)
-            truth = read_case_label(case, image, geometry=geometry).array[0]
-            for members, verdict in _judge_case(segmenters, case, image, truth, list(verdicts), scratch):
-                verdicts[members][case.id] = verdict
-            done += 1
-            advance(done, total)
-    return tuple(EnsembleCandidate(members, found) for members, found in verdicts.items())
 
 
 def _check_fold(runs: Mapping[str, Path], fold: int) -> None:
@@ -99,10 +140,10 @@ def _check_fold(runs: Mapping[str, Path], fold: int) -> None:
     for name, split in splits.items():
         if not split.held_out:
             raise ConfigError(
-                f"fold {fold} of {name} was validated on the cases it was trained on, which judges nothing",
+                f"fold {fold} of {name} was validated on the cases it was trained on, which measures nothing",
                 hint="train with more cases",
             )
-    check_datasets({name: split.dataset for name, split in splits.items()})
+    _check_datasets({name: split.dataset for name, split in splits.items()})
     for name in others:
         if set(splits[name].validation) != set(splits[first].validation):
             apart = sorted(set(splits[name].validation) ^ set(splits[first].validation))
@@ -112,66 +153,70 @@ def _check_fold(runs: Mapping[str, Path], fold: int) -> None:
             )
 
 
-@dataclass(frozen=True)
-class _Said:
-    """Probabilities (outputs, I, J, K), in a file where large, mask (I, J, K), expected Dice, seconds it took."""
-
-    probabilities: Floats
-    mask: Array
-    expected: float
-    seconds: float
-
-
-def _judge_case(
-    segmenters: Mapping[str, Segmenter],
-    case: Case,
-    image: Volume,
-    truth: Array,
-    candidates: Sequence[tuple[str, ...]],
-    scratch: Path | None,
-) -> Iterator[tuple[tuple[str, ...], Verdict]]:
-    plan = next(iter(segmenters.values())).plan
-    alone = {name: _say(segmenter, image, scratch) for name, segmenter in segmenters.items()}
-    for members in candidates:
-        said = [alone[name] for name in members]
-        mask, expected = (said[0].mask, said[0].expected) if len(said) == 1 else _join(said, plan)
-        pairs = combinations([each.mask for each in said], 2)
-        verdict = Verdict(
-            dice=_dice(truth, mask, plan, case.annotated),
-            expected=expected,
-            agreement=nan_mean([nan_mean(_dice(first, second, plan)) for first, second in pairs]),
-            seconds=sum(each.seconds for each in said),
-        )
-        yield members, verdict
+def _compared_model(
+    name: str, description: str, run: Path, plan: Plan, results: Sequence[HeldOutResult]
+) -> ComparedModel:
+    folds = sorted({result.case.fold for result in results})
+    logs = {fold: rows[-1] for fold in folds if (rows := _history(fold_folder(run, fold)))}
+    network = plan.network
+    return ComparedModel(
+        name=name,
+        description=description,
+        gate=network.gate if network.gate_widths else None,
+        summary=summarize([result.scores for result in results], scored_labels(plan)),
+        seconds={result.scores.case: result.seconds for result in results},
+        engine=", ".join(dict.fromkeys(result.engine for result in results)),
+        parameters=count_parameters(network),
+        flops=count_flops(network, plan.patch_size),
+        patch=plan.patch_size[: network.spatial_dims],
+        budget=_budget(run),
+        steps={fold: int(row["step"]) for fold, row in logs.items()},
+        minutes={fold: row["minutes"] for fold, row in logs.items()},
+    )
 
 
-def _say(segmenter: Segmenter, image: Volume, scratch: Path | None) -> _Said:
-    started = time.perf_counter()
-    result = segmenter.predict(image, probabilities=True, scratch=scratch)
-    assert result.probabilities is not None
-    expected = _mean_of(result.expected_dice)
-    return _Said(result.probabilities.array, result.segmentation.array[0], expected, time.perf_counter() - started)
+def _history(folder: Path) -> list[dict[str, float]]:
+    """The rows of a fold's log; none where it was copied without."""
+    log = folder / "log.csv"
+    return read_history(log) if log.is_file() else []
 
 
-def _join(said: Sequence[_Said], plan: Plan) -> tuple[Array, float]:
-    """Mask and expected Dice of the average, as of an ensemble; slab by slab."""
-    mask, sums = np.empty_like(said[0].mask), DiceSums.none(plan)
-    values = np.array(tuple(plan.labels.values()), mask.dtype)
-    outputs, i, j, depth = said[0].probabilities.shape
-    for planes in few_rows(slice(0, depth), max(1, _SLAB // (outputs * i * j))):
-        average = np.zeros((outputs, i, j, planes.stop - planes.start), np.float32)
-        for each in said:
-            average += each.probabilities[..., planes] / np.float32(len(said))
-        mask[..., planes] = values.take(codes_of(average, plan))
-        sums += DiceSums.of_all(average, plan)
-    return mask, _mean_of(sums.expected_dice(plan))
+def _budget(run: Path) -> str:
+    """The training budget of each fold; empty where the run does not record it."""
+    try:
+        config = load_settings(TrainingConfig, run / "training.yaml")
+    except AttunetError:
+        return ""
+    if config.max_time:
+        return f"{config.max_time / 60:g} min a fold"
+    return f"{config.epochs} epochs of {config.steps_per_epoch} steps a fold"
 
 
-def _mean_of(expected: Mapping[str, float | None]) -> float:
-    return nan_mean([dice for dice in expected.values() if dice is not None])
+def _notes(
+    runs: Mapping[str, Path], used: Mapping[str, Sequence[int]], models: Sequence[ComparedModel]
+) -> tuple[str, ...]:
+    """What a reader must know about how these runs were trained."""
+    notes = []
+    budgets = {model.name: model.budget for model in models}
+    known = next(iter(budgets.values()))
+    if len(set(budgets.values())) > 1:
+        listed = "; ".join(f"{name}: {budget or 'unknown'}" for name, budget in budgets.items())
+        notes.append(f"The runs had different training budgets, which is a difference in itself: {listed}.")
+    elif "min" in known:
+        notes.append(f"Training was limited by time, {known}: a cheaper network makes more steps; see the table.")
+    elif known:
+        notes.append(f"Training was limited by steps, {known}, the same for all; the table shows the time they took.")
+    if not _same_folds(runs, used):
+        notes.append("The runs were trained on different folds, which may explain some of a difference.")
+    return tuple(notes)
 
 
-def _dice(truth: Array, mask: Array, plan: Plan, annotated: Sequence[str] | None = None) -> tuple[float, ...]:
-    """Of each foreground label; nan where it was not drawn."""
-    scores = dice_case(truth, mask, plan, annotated)
-    return tuple(scores.get(name, nan) for name in scored_labels(plan))
+def _same_folds(runs: Mapping[str, Path], used: Mapping[str, Sequence[int]]) -> bool:
+    splits = [
+        {fold: set(Split.read(fold_folder(run, fold)).train) for fold in used[name]} for name, run in runs.items()
+    ]
+    return all(split == splits[0] for split in splits)
+
+
+def _listed(folds: Sequence[int]) -> str:
+    return ", ".join(map(str, folds))

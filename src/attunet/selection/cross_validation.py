@@ -2,45 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
+from typing import TypeVar, cast
 
 import numpy as np
 
-from attunet.bundle import load_bundle, save_postprocessing
+from attunet.bundle import HeldOutCase, held_out_cases, load_bundle, save_postprocessing
 from attunet.config import Plan, Postprocessing, QualityCalibration
-from attunet.errors import DataError
+from attunet.errors import CancelledError, DataError
 from attunet.evaluation.scores import scored_labels
 from attunet.evaluation.summary import Summary, summarize
 from attunet.report.agreement import DicePair
 from attunet.report.cross_validation import write_cross_validation_report
 from attunet.selection.calibration import Calibration, calibrate, voxels_per_case
-from attunet.selection.judging import judge, mean_dice, take_mask_apart, view
-from attunet.selection.out_of_fold import HeldOut, out_of_fold_cases, predict_held_out
+from attunet.selection.held_out import HeldOutCache, HeldOutResult, evaluate_held_out
 from attunet.selection.postprocessing import FEWEST_CASES, Trial, decide_cleaning, kept_cleaning
 from attunet.selection.quality import fit_quality
 from attunet.selection.samples import Sample
+from attunet.selection.saved_masks import mask_components, score_mask, view_mask
 
 __all__ = ["CrossValidation", "cross_validate"]
 
+T = TypeVar("T")
 Samples = Mapping[str, Sample]
+Progress = Callable[[int, int], None]
 
 _SHOWN = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CrossValidation:
-    """What a cross-validation found.
+    """The result of a cross-validation.
 
     Args:
-        folder: where masks, summaries and the report lie.
-        summary, postprocessed: scores of the masks as predicted, and after the cleaning that was kept.
-        postprocessing: what was kept, with its reasons; it lies in the run as postprocessing.json.
-        trials: every cleaning that was kept, and of each label the best one that was not.
-        calibration: None where there were too few fully labelled cases.
-        dice: case to the mean Dice that the model expected of itself, calibrated, and the one that it had.
-        notices: what is to be said about folds that were left out.
+        folder: where masks, summaries and the report are.
+        summary: scores of the masks as predicted.
+        postprocessed: scores of the masks after the post-processing that is applied from now on.
+        postprocessing: what predictions apply from now on, with the reasons; saved in the run.
+        trials: every post-processing that was accepted, and for each label the best one that was not.
+        calibration: None where there are too few fully labelled cases.
+        dice: case to the mean Dice that the calibrated model expected, and the measured one.
+        warnings: which folds were left out, and why.
     """
 
     folder: Path
@@ -50,7 +55,7 @@ class CrossValidation:
     trials: tuple[Trial, ...]
     calibration: Calibration | None
     dice: Mapping[str, DicePair]
-    notices: tuple[str, ...]
+    warnings: tuple[str, ...]
 
     @property
     def report(self) -> Path:
@@ -64,85 +69,110 @@ class CrossValidation:
 
 
 def cross_validate(
-    run: Path, *, device: str = "auto", advance: Callable[[int, int], None] = lambda _done, _total: None
+    run: Path,
+    *,
+    device: str = "auto",
+    progress: Progress = lambda _done, _total: None,
+    cancelled: Event | None = None,
 ) -> CrossValidation:
-    """Judge a run's finished folds on the cases they have not seen; learn cleaning, temperature and quality from them.
+    """Evaluate a run's finished folds on their held-out cases; fit post-processing, temperature and quality to them.
 
-    Writes into RUN/cross_validation and RUN/postprocessing.json, which every prediction applies from then on. What an
-    earlier call predicted is used again, unless the fold was trained further.
-    Args: a model folder; where to compute; called with the steps done and the steps in all.
-    Raises: BundleError, DatasetError, DataError as `out_of_fold_cases` and `predict_held_out`.
+    Writes RUN/cross_validation and RUN/postprocessing.json, which every prediction applies from then on. The
+    predictions of an earlier call are used again, unless the fold was trained further or the case has changed.
+
+    Args:
+        run: the model folder.
+        device: auto, cpu or cuda.
+        progress: called with the steps done and the steps in all, four for each case.
+        cancelled: an event that ends the call after its current step; what is finished is used by the next call.
+    Returns: the scores, and what predictions apply from now on, with the reasons.
+    Raises: BundleError for what is no finished run, DatasetError when no case was held out, DataError and its kind for
+        a case that cannot be read, CancelledError once `cancelled` is set.
     """
-    cases, notices = out_of_fold_cases(run)
+    cases, warnings = held_out_cases(run)
     bundle = load_bundle(run)
-    plan = bundle.plan
-    step = _counter(4 * len(cases), advance)
-    predict_held_out(run, cases, device=device, advance=step)
-    trials = decide_cleaning([take_mask_apart(held, plan) for held in _each(cases, step)], plan.foreground)
+    plan, folder = bundle.plan, run / "cross_validation"
+    step = _counter(4 * len(cases), progress, cancelled)
+    cache = HeldOutCache(records=folder / "cases", outputs=folder)
+    results = [*_each(evaluate_held_out(run, cases, cache, device=device, cancelled=cancelled), step)]
+    masks = [(result.case, cast(Path, result.mask)) for result in results]
+    components = [mask_components(*saved, plan) for saved in _each(masks, step)]
+    trials = decide_cleaning(components, plan.foreground)
     cleaning = kept_cleaning(trials)
-    summary = summarize([judge(held, plan) for held in _each(cases, step)], scored_labels(plan))
-    cleaned = [judge(held, plan, cleaning) for held in _each(cases if cleaning else (), step)]
+    summary = summarize([result.scores for result in results], scored_labels(plan))
+    cleaned = [score_mask(*saved, plan, cleaning) for saved in _each(masks if cleaning else (), step)]
     postprocessed = summarize(cleaned, scored_labels(plan)) if cleaning else summary
-    samples = _load_samples(cases, plan)
+    samples = _load_samples(results, plan)
     calibration = _calibrate(cases, samples, plan)
-    dice = _agreement(cases, samples, plan, postprocessed, calibration.temperature if calibration else 1.0)
+    dice = _dice_pairs(cases, samples, plan, postprocessed, calibration.temperature if calibration else 1.0)
     learnt = _refine(plan, trials, calibration, list(dice.values()))
     postprocessing = learnt.model_copy(update={"attention_agreement": bundle.postprocessing.attention_agreement})
-    folder = run / "cross_validation"
-    found = CrossValidation(folder, summary, postprocessed, postprocessing, trials, calibration, dice, notices)
+    validated = CrossValidation(
+        folder=folder,
+        summary=summary,
+        postprocessed=postprocessed,
+        postprocessing=postprocessing,
+        trials=trials,
+        calibration=calibration,
+        dice=dice,
+        warnings=warnings,
+    )
     summary.write(folder / "summary.json")
     postprocessed.write(folder / "summary_postprocessed.json")
-    _write_report(found, run, cases, plan)
+    _write_report(validated, run, results, plan)
     save_postprocessing(postprocessing, run)
-    advance(4 * len(cases), 4 * len(cases))
-    return found
+    progress(4 * len(cases), 4 * len(cases))
+    return validated
 
 
-def _counter(total: int, advance: Callable[[int, int], None]) -> Callable[[], None]:
+def _counter(total: int, progress: Progress, cancelled: Event | None) -> Callable[[], None]:
+    """Counts steps, reports them, and raises CancelledError once the event is set."""
     done = 0
 
     def step() -> None:
         nonlocal done
         done += 1
-        advance(done, total)
+        progress(done, total)
+        if cancelled is not None and cancelled.is_set():
+            raise CancelledError("the cross-validation was cancelled", hint="start it again to resume")
 
     return step
 
 
-def _each(cases: Sequence[HeldOut], step: Callable[[], None]) -> Iterator[HeldOut]:
-    for held in cases:
-        yield held
+def _each(items: Iterable[T], step: Callable[[], None]) -> Iterator[T]:
+    for item in items:
+        yield item
         step()
 
 
-def _load_samples(cases: Sequence[HeldOut], plan: Plan) -> Samples:
-    most = voxels_per_case(len(plan.outputs), len(cases))
-    found = {}
-    for held in cases:
-        sample = Sample.load(held.sample)
+def _load_samples(results: Sequence[HeldOutResult], plan: Plan) -> Samples:
+    most = voxels_per_case(len(plan.outputs), len(results))
+    samples = {}
+    for result in results:
+        sample = Sample.load(result.sample) if result.sample else None
         if sample is None:
-            raise DataError(f"{held.sample} cannot be read", hint="remove it and start again")
-        found[held.case.id] = sample.head(most)
-    return found
+            raise DataError(f"{result.sample} cannot be read", hint="remove it and start again")
+        samples[result.case.case.id] = sample.head(most)
+    return samples
 
 
-def _calibrate(cases: Sequence[HeldOut], samples: Samples, plan: Plan) -> Calibration | None:
-    """Without the partly labelled cases, whose background may hold labels that were not drawn."""
-    complete = [held for held in cases if held.case.annotated is None]
-    chosen = {held.case.id: samples[held.case.id] for held in complete}
-    return calibrate(chosen, {held.case.id: held.fold for held in complete}, regions=bool(plan.regions))
+def _calibrate(cases: Sequence[HeldOutCase], samples: Samples, plan: Plan) -> Calibration | None:
+    """Without the partly labelled cases, whose background may hold labels that are not annotated."""
+    complete = [entry for entry in cases if entry.case.annotated is None]
+    chosen = {entry.case.id: samples[entry.case.id] for entry in complete}
+    return calibrate(chosen, {entry.case.id: entry.fold for entry in complete}, regions=bool(plan.regions))
 
 
-def _agreement(
-    cases: Sequence[HeldOut], samples: Samples, plan: Plan, summary: Summary, temperature: float
+def _dice_pairs(
+    cases: Sequence[HeldOutCase], samples: Samples, plan: Plan, summary: Summary, temperature: float
 ) -> dict[str, DicePair]:
-    found = {}
-    for held, scores in zip(cases, summary.cases, strict=True):
-        drawn = [held.case.annotated is None or name in held.case.annotated for name in plan.foreground]
-        expected = samples[held.case.id].expected_at(temperature)[drawn]
+    pairs = {}
+    for entry, scores in zip(cases, summary.cases, strict=True):
+        annotated = [entry.case.annotated is None or name in entry.case.annotated for name in plan.foreground]
+        expected = samples[entry.case.id].expected_at(temperature)[annotated]
         known = expected[~np.isnan(expected)]
-        found[held.case.id] = DicePair(float(known.mean()) if len(known) else np.nan, mean_dice(scores))
-    return found
+        pairs[entry.case.id] = DicePair(float(known.mean()) if len(known) else np.nan, scores.mean_dice)
+    return pairs
 
 
 def _refine(
@@ -179,24 +209,24 @@ def _quality_reason(quality: QualityCalibration | None, cases: int) -> str:
     )
 
 
-def _write_report(found: CrossValidation, run: Path, cases: Sequence[HeldOut], plan: Plan) -> None:
-    known = {held.case.id: held for held in cases}
-    cleaning = found.postprocessing.components
-    views = [
-        view(known[case], plan, cleaning, f"{case}: mean Dice {found.dice[case].measured:.3f}, fold {known[case].fold}")
-        for case in found.worst(_SHOWN)
-    ]
-    calibration = found.calibration
+def _write_report(validated: CrossValidation, run: Path, results: Sequence[HeldOutResult], plan: Plan) -> None:
+    known = {result.case.case.id: result for result in results}
+    views = []
+    for name in validated.worst(_SHOWN):
+        case, mask = known[name].case, cast(Path, known[name].mask)
+        title = f"{name}: mean Dice {validated.dice[name].measured:.3f}, fold {case.fold}"
+        views.append(view_mask(case, mask, plan, validated.postprocessing.components, title))
+    calibration = validated.calibration
     after = "after" if calibration and calibration.kept else "after, not kept"
     write_cross_validation_report(
-        found.report,
+        validated.report,
         plan=plan,
-        subtitle=f"{run.resolve().name}: {len(cases)} cases, each judged by the one network that had not seen it",
-        summary=found.summary,
-        postprocessed=found.postprocessed,
-        postprocessing=found.postprocessing,
+        subtitle=f"{run.resolve().name}: {len(results)} cases, each segmented by the one fold not trained on it",
+        summary=validated.summary,
+        postprocessed=validated.postprocessed,
+        postprocessing=validated.postprocessing,
         reliability={"before": calibration.before, after: calibration.after} if calibration else {},
-        dice=found.dice,
-        worst=found.worst(),
+        dice=validated.dice,
+        worst=validated.worst(),
         views=views,
     )

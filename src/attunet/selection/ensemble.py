@@ -7,14 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from attunet.bundle import copy_run, load_bundle, save_ensemble, save_postprocessing
 from attunet.config import Postprocessing, QualityCalibration
 from attunet.errors import ConfigError
 from attunet.files import staged, write_text
-from attunet.selection.candidates import EnsembleCandidate
-from attunet.selection.comparison import common_folds, judge_runs
+from attunet.selection.candidates import EnsembleCandidate, evaluate_candidates
+from attunet.selection.comparison import common_folds
 from attunet.selection.quality import fit_quality
 
 __all__ = ["SLACK", "Selection", "choose", "name_runs", "select", "write_selection"]
@@ -25,14 +26,15 @@ SLACK = 0.001
 
 @dataclass(frozen=True)
 class Selection:
-    """What was compared, and what was chosen.
+    """The candidates and the chosen one.
 
     Args:
-        runs: by name.
-        folds: the folds compared; candidates: every run and ensemble judged, in the order of the table.
+        runs: model folders by name.
+        folds: the folds compared.
+        candidates: every run and ensemble that was evaluated, single runs first.
         chosen: one of them.
-        quality: what its expected Dice is worth; agreement: what its members' agreement is worth for the same purpose.
-            None when there are too few cases, or, for agreement, one member only.
+        quality: how well its expected Dice predicts the measured one; None when there are too few cases.
+        agreement: how well the agreement of its members predicts it; None for a single member, too.
     """
 
     runs: Mapping[str, Path]
@@ -43,7 +45,7 @@ class Selection:
     agreement: QualityCalibration | None
 
     @property
-    def sentence(self) -> str:
+    def conclusion(self) -> str:
         """What was chosen and why, in one sentence."""
         best = max(self.candidates, key=lambda candidate: candidate.mean_dice)
         what = f"{self.chosen.name} has a cross-validated Dice of {self.chosen.mean_dice:.4f}"
@@ -76,26 +78,33 @@ def select(
     *,
     device: str = "auto",
     scratch: Path | None = None,
-    advance: Callable[[int, int], None] = lambda _done, _total: None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    cancelled: Event | None = None,
 ) -> Selection:
-    """Judge runs, given by name, and their ensembles on cases they have not seen, and choose.
+    """Evaluate runs and their ensembles on held-out cases, and choose the best.
 
-    Args: a folder for probabilities that are too large for memory; called with the cases done and the cases in all.
-    Raises: as `judge_runs`.
+    Args:
+        runs: at least two model folders by name (see `name_runs`).
+        device: auto, cpu or cuda.
+        scratch: folder for probabilities too large for memory; None for the system's.
+        progress: called with the cases done and the cases in all.
+        cancelled: an event that ends the call after the current case.
+    Returns: every candidate with its scores, and the chosen one; `write_selection` writes it as a model.
+    Raises: as `evaluate_candidates`.
     """
-    candidates = judge_runs(runs, device=device, scratch=scratch, advance=advance)
+    candidates = evaluate_candidates(runs, device=device, scratch=scratch, progress=progress, cancelled=cancelled)
     chosen = choose(candidates)
-    verdicts = chosen.verdicts.values()
-    measured = [verdict.mean_dice for verdict in verdicts]
-    quality = fit_quality([verdict.expected for verdict in verdicts], measured)
-    agreement = fit_quality([verdict.agreement for verdict in verdicts], measured)
+    scores = chosen.scores.values()
+    measured = [score.mean_dice for score in scores]
+    quality = fit_quality([score.expected for score in scores], measured)
+    agreement = fit_quality([score.agreement for score in scores], measured)
     return Selection(runs, common_folds(runs), candidates, chosen, quality, agreement)
 
 
 def choose(candidates: Sequence[EnsembleCandidate]) -> EnsembleCandidate:
     """The best mean Dice; of those within `SLACK` of it, the best of those with the fewest members.
 
-    Raises: ConfigError when no case held any label, so that nothing can be told.
+    Raises: ConfigError when no case holds a label.
     """
     known = [candidate for candidate in candidates if not isnan(candidate.mean_dice)]
     if not known:
@@ -106,15 +115,15 @@ def choose(candidates: Sequence[EnsembleCandidate]) -> EnsembleCandidate:
 
 
 def write_selection(selection: Selection, output: Path) -> None:
-    """Write the chosen model as a folder of its own, with selection.json: copies, so that the runs may go.
+    """Write the chosen model as a folder of its own, with selection.json: copies, so that the runs may be deleted.
 
-    A single run is written as it is, with what its own cross-validation taught, if it did. It appears whole or not
-    at all.
-    Raises: ConfigError when the folder is there already.
+    A single run is written as it is, with the results of its own cross-validation if it has any. The folder appears
+    whole or not at all.
+    Raises: ConfigError when the folder exists already.
     """
     if output.exists():
-        raise ConfigError(f"{output} is there already", hint="choose another -o, or remove it")
-    reasons = {"members": selection.sentence}
+        raise ConfigError(f"{output} exists already", hint="choose another -o, or remove it")
+    reasons = {"members": selection.conclusion}
     postprocessing = Postprocessing(quality=selection.quality, reasons=reasons)
     with staged(output) as stage:
         members = {name: selection.runs[name] for name in selection.chosen.members}
@@ -131,7 +140,7 @@ def write_selection(selection: Selection, output: Path) -> None:
 def _record(selection: Selection) -> dict[str, Any]:
     return {
         "chosen": list(selection.chosen.members),
-        "reason": selection.sentence,
+        "reason": selection.conclusion,
         "runs": {name: str(run) for name, run in selection.runs.items()},
         "folds": list(selection.folds),
         "candidates": [_row(candidate) for candidate in selection.candidates],
@@ -139,11 +148,11 @@ def _record(selection: Selection) -> dict[str, Any]:
         "agreement": selection.agreement and selection.agreement.model_dump(),
         "cases": {
             case: {
-                "dice": _plain(found.mean_dice),
-                "expected": _plain(found.expected),
-                "agreement": _plain(found.agreement),
+                "dice": _plain(score.mean_dice),
+                "expected": _plain(score.expected),
+                "agreement": _plain(score.agreement),
             }
-            for case, found in selection.chosen.verdicts.items()
+            for case, score in selection.chosen.scores.items()
         },
     }
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from attunet.config import ComponentRules
 from attunet.evaluation.bootstrap import interval
-from attunet.selection.pieces import LabelPieces
+from attunet.selection.connected_components import LabelComponents
 
 __all__ = ["Trial", "decide_cleaning", "describe_cleaning", "kept_cleaning"]
 
@@ -48,7 +48,7 @@ class Trial:
         )
 
 
-def decide_cleaning(cases: Sequence[Mapping[str, LabelPieces]], labels: Sequence[str]) -> tuple[Trial, ...]:
+def decide_cleaning(cases: Sequence[Mapping[str, LabelComponents]], labels: Sequence[str]) -> tuple[Trial, ...]:
     """Try every cleaning of every label, keep the best that helps, and go on from there until none does.
 
     A cleaning is kept where it raises the label's mean Dice by more than 0.0005, and the 90% bootstrap interval of
@@ -74,7 +74,7 @@ def describe_cleaning(how: ComponentRules) -> str:
     return ", ".join(words) or "nothing"
 
 
-def _label_trials(name: str, cases: Sequence[LabelPieces]) -> list[Trial]:
+def _label_trials(name: str, cases: Sequence[LabelComponents]) -> list[Trial]:
     if len(cases) < FEWEST_CASES:
         return []
     tried: list[Trial] = []
@@ -97,7 +97,7 @@ def _trial(name: str, how: ComponentRules, before: Numbers, after: Numbers) -> T
     return Trial(name, how, float(before.mean()), float(after.mean()), low, high, len(gain), kept)
 
 
-def _dice(cases: Sequence[LabelPieces], how: ComponentRules) -> Numbers:
+def _dice(cases: Sequence[LabelComponents], how: ComponentRules) -> Numbers:
     return np.array([case.dice(how) for case in cases])
 
 
@@ -108,7 +108,7 @@ def _changes(current: ComponentRules, minima: Sequence[float]) -> list[Component
     return [current.model_copy(update=change) for change in more]
 
 
-def _minima(cases: Sequence[LabelPieces]) -> list[float]:
+def _minima(cases: Sequence[LabelComponents]) -> list[float]:
     """Sizes in ml that just remove a half, three quarters, nine tenths or all of the components that hit nothing."""
     false = np.concatenate([case.plain.ml[case.plain.hits == 0] for case in cases])
     sizes = np.quantile(false, _QUANTILES, method="higher") if len(false) else []

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 from attunet.config import Plan
 from attunet.data.cases import Case, GeometryPolicy, read_case
 from attunet.data.folds import Split
-from attunet.evaluation.scores import CaseScores, score_case, scored_labels
+from attunet.evaluation.scores import scored_labels
 from attunet.evaluation.summary import Summary, summarize
+from attunet.inference.evaluation import EvaluateOptions, evaluate_cases
 from attunet.inference.segmenter import Segmenter
 from attunet.report.cases import CaseView, choose_cases
 
@@ -24,19 +26,9 @@ def judge_cases(
     advance: Callable[[], None] = lambda: None,
 ) -> Summary:
     """Scores on labelled cases, each on its own grid."""
-    plan = segmenter.plan
-    wanted = scored_labels(plan)
-    scores = []
-    for case in cases:
-        image, label = read_case(case, geometry=geometry)
-        assert label is not None
-        predicted = segmenter.predict(image).segmentation.array[0]
-        found = score_case(
-            label.array[0], predicted, wanted, image.spacing, ignore=plan.ignore_label, annotated=case.annotated
-        )
-        scores.append(CaseScores(case.id, found, reference_file=str(case.label)))
-        advance()
-    return summarize(scores, wanted)
+    evaluated = evaluate_cases(segmenter, cases, EvaluateOptions(geometry=geometry), progress=lambda *_: advance())
+    scores = tuple(map(attrgetter("scores"), evaluated))  # a map holds no case while the next one is segmented
+    return summarize(scores, scored_labels(segmenter.plan))
 
 
 def show_cases(

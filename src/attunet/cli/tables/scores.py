@@ -93,8 +93,8 @@ def score_warnings(summary: Summary) -> list[Text]:
 
 def show_cross_validation(validated: CrossValidation) -> None:
     """Print scores, worst cases, what is applied from now on and why; which folds were left out goes to stderr."""
-    for notice in validated.notices:
-        notes().print(notice, style="yellow", markup=False, highlight=False)
+    for warning in validated.warnings:
+        notes().print(warning, style="yellow", markup=False, highlight=False)
     show(Text("held-out cases, each segmented by the fold that was not trained on it", "bold"))
     show(score_table(validated.summary))
     if validated.postprocessing.components:
@@ -112,7 +112,7 @@ def show_cross_validation(validated: CrossValidation) -> None:
 
 def selection_table(selection: Selection) -> FittedTable:
     """Every run and ensemble by its Dice, best first; the chosen one in bold."""
-    cases, folds = len(selection.chosen.verdicts), ", ".join(map(str, selection.folds))
+    cases, folds = len(selection.chosen.scores), ", ".join(map(str, selection.folds))
     table = FittedTable(
         Column(heading="Candidate", kind="text"),
         *(Column(heading=heading, kind="number") for heading in ("Dice", "95% CI")),
@@ -129,7 +129,7 @@ def selection_table(selection: Selection) -> FittedTable:
 
 def selection_sentences(selection: Selection) -> list[str]:
     """Which model was chosen and why, and how well its scores of single cases follow the true Dice."""
-    lines = [selection.sentence]
+    lines = [selection.conclusion]
     if selection.quality:
         lines.append(f"Expected Dice against true Dice: {_correlation(selection.quality)}.")
     if selection.agreement:

@@ -17,7 +17,7 @@ from attunet.evaluation.overlap import CUBIC_MM_PER_ML, Mask
 from attunet.evaluation.scores import Values
 from attunet.inference.postprocess import clean
 
-__all__ = ["LabelPieces", "Pieces", "take_apart"]
+__all__ = ["Components", "LabelComponents", "connected_components"]
 
 Numbers = npt.NDArray[np.number[Any]]
 
@@ -26,7 +26,7 @@ _NOWHERE = (slice(0, 0),) * 3
 
 
 @dataclass(frozen=True, eq=False)
-class Pieces:
+class Components:
     """The connected components (26 neighbours) of a mask.
 
     Args:
@@ -64,20 +64,20 @@ class Pieces:
 
 
 @dataclass(frozen=True)
-class LabelPieces:
+class LabelComponents:
     """A label's mask as predicted, and with its holes filled."""
 
-    plain: Pieces
-    filled: Pieces
+    plain: Components
+    filled: Components
 
     def dice(self, how: ComponentRules) -> float:
         """Dice after this cleaning; 1 where the label is in neither mask."""
         return (self.filled if how.fill_holes else self.plain).dice(how.minimum_ml, how.largest_component)
 
 
-def take_apart(
+def connected_components(
     predicted: Array, reference: Array, plan: Plan, united: Mapping[str, Values], spacing: Spacing
-) -> dict[str, LabelPieces]:
+) -> dict[str, LabelComponents]:
     """The pieces of every label of a case.
 
     Args: masks of label values (I, J, K) on one grid; label name to its value, or to those of a region; spacing in mm.
@@ -88,13 +88,13 @@ def take_apart(
     for name, values in united.items():
         mask, truth = np.isin(predicted, values), np.isin(reference, values)
         wanted = int(np.count_nonzero(truth & counted))
-        plain = Pieces.of(mask, counted, truth, wanted, voxel_ml)
+        plain = Components.of(mask, counted, truth, wanted, voxel_ml)
         closed = clean(mask.view(np.uint8), {name: _FILL}, {"background": 0, name: 1}, spacing).view(np.bool_)
         if np.array_equal(closed, mask):
-            found[name] = LabelPieces(plain, plain)
+            found[name] = LabelComponents(plain, plain)
             continue
         # a hole that holds another label is closed when pieces are told apart, but the other label stays
         written = clean(predicted, {name: _FILL}, plan.labels, spacing, regions=plan.regions)
-        filled = Pieces.of(closed, counted & np.isin(written, values), truth, wanted, voxel_ml)
-        found[name] = LabelPieces(plain, filled)
+        filled = Components.of(closed, counted & np.isin(written, values), truth, wanted, voxel_ml)
+        found[name] = LabelComponents(plain, filled)
     return found

@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 from attunet.config import ComponentRules
 from attunet.evaluation.overlap import dice
 from attunet.inference.postprocess import clean
-from attunet.selection.pieces import take_apart
+from attunet.selection.connected_components import connected_components
 
 SPACING = (1.0, 2.0, 5.0)
 MASKS = st.tuples(st.integers(1, 7), st.integers(1, 7), st.integers(1, 4)).flatmap(
@@ -33,17 +33,17 @@ def nested(plan):
 
 
 def agrees(masks, plan, united, how):
-    """Whether the Dice read off the pieces is that of the cleaned mask."""
+    """Whether the Dice read off the components is that of the cleaned mask."""
     predicted, reference = masks
-    pieces = take_apart(predicted, reference, plan, united, SPACING)
+    components = connected_components(predicted, reference, plan, united, SPACING)
     for name, values in united.items():
         cleaned = clean(predicted, {name: how}, plan.labels, SPACING, regions=plan.regions)
         score = dice(np.isin(reference, values), np.isin(cleaned, values))
-        assert pieces[name].dice(how) == pytest.approx(1.0 if np.isnan(score) else score)
+        assert components[name].dice(how) == pytest.approx(1.0 if np.isnan(score) else score)
 
 
 @given(MASKS, CLEANINGS)
-def test_the_dice_of_the_pieces_is_that_of_the_cleaned_mask(plan, masks, how):
+def test_the_dice_of_the_components_is_that_of_the_cleaned_mask(plan, masks, how):
     agrees(masks, plan, {"a": 1, "b": 2}, how)
 
 
@@ -57,14 +57,14 @@ def test_ignored_voxels_do_not_count(plan):
     predicted[:3] = 1
     reference[:3] = 1
     reference[:, :3] = 9
-    pieces = take_apart(predicted, reference, plan.model_copy(update={"ignore_label": 9}), {"a": 1}, SPACING)["a"]
-    assert pieces.dice(ComponentRules()) == 1.0
-    assert pieces.plain.reference == 9
-    assert pieces.plain.ml.tolist() == [0.18]
+    ignoring = plan.model_copy(update={"ignore_label": 9})
+    components = connected_components(predicted, reference, ignoring, {"a": 1}, SPACING)["a"]
+    assert components.dice(ComponentRules()) == 1.0
+    assert components.plain.reference == 9
+    assert components.plain.ml.tolist() == [0.18]
 
 
 def test_an_empty_label_is_right_where_there_is_none(plan):
     nothing = np.zeros((4, 4, 4), np.uint8)
-    assert (
-        take_apart(nothing, nothing, plan, {"a": 1}, SPACING)["a"].dice(ComponentRules(largest_component=True)) == 1.0
-    )
+    components = connected_components(nothing, nothing, plan, {"a": 1}, SPACING)["a"]
+    assert components.dice(ComponentRules(largest_component=True)) == 1.0

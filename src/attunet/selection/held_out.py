@@ -1,0 +1,255 @@
+"""How the folds of a run do on the cases held out of their training; nothing is predicted twice for the same result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import nan
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from attunet.bundle import EXECUTION, HeldOutCase, fold_folder, load_bundle
+from attunet.bundle.air import AIR
+from attunet.bundle.manifest import read_sums
+from attunet.config import Plan
+from attunet.data.cases import read_case_label
+from attunet.data.formats import mask_suffix, suffix_of, write_volume
+from attunet.data.preprocess import prepare, prepare_label
+from attunet.errors import CancelledError
+from attunet.evaluation.scores import CaseScores, scored_labels
+from attunet.evaluation.summary_file import case_from_json, case_to_json, plain
+from attunet.files import write_text
+from attunet.inference.evaluation import EvaluateOptions, evaluate_cases
+from attunet.inference.outputs import decide
+from attunet.inference.prediction import PredictOptions
+from attunet.inference.segmenter import Segmenter
+from attunet.selection.samples import Sample, draw_sample
+from attunet.selection.saved_masks import score_mask
+
+__all__ = ["HeldOutCache", "HeldOutResult", "evaluate_held_out"]
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutResult:
+    """The result of one held-out case, segmented by the one fold that was not trained on it.
+
+    Args:
+        case: the case and its fold.
+        scores: of its mask, before any post-processing.
+        seconds: that the prediction took, without reading and scoring; nan where an earlier version did not record it.
+        engine: that computed it; empty where it was not recorded.
+        mask: where the mask is saved; None where only scores are kept.
+        sample: where a sample of the probabilities is saved (see `draw_sample`); None where only scores are kept.
+    """
+
+    case: HeldOutCase
+    scores: CaseScores
+    seconds: float
+    engine: str
+    mask: Path | None = None
+    sample: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutCache:
+    """Where the results of held-out cases are kept: one JSON file for each case, and masks and samples if required.
+
+    Args:
+        records: folder of the JSON files.
+        earlier: folder of the JSON files of an earlier version, which are read, too; None for none.
+        outputs: folder of masks/ and samples/; None to keep scores only.
+    """
+
+    records: Path
+    earlier: Path | None = None
+    outputs: Path | None = None
+
+    def mask(self, case: HeldOutCase) -> Path | None:
+        """Where the mask of a case is saved."""
+        suffix = mask_suffix(suffix_of(case.case.images[0]) or ".nii.gz")
+        return self.outputs and self.outputs / "masks" / f"{case.case.id}{suffix}"
+
+    def sample(self, case: HeldOutCase) -> Path | None:
+        """Where the sample of a case is saved."""
+        return self.outputs and self.outputs / "samples" / f"{case.case.id}.npz"
+
+    def load(self, case: HeldOutCase, origin: str, plan: Plan) -> HeldOutResult | None:
+        """The result of a case, if it was computed from `origin` and its files are whole.
+
+        Args:
+            case: the case and its fold.
+            origin: hash of all that the result depends on.
+            plan: of the run.
+        Returns: None when there is no such result.
+        """
+        for folder in (self.records, self.earlier):
+            content = _read_json(folder and folder / f"{case.case.id}.json")
+            try:
+                if content["origin"] != origin or not self._whole(case):
+                    continue
+                return self._result(
+                    case,
+                    case_from_json(content["scores"], scored_labels(plan)),
+                    nan if content["seconds"] is None else float(content["seconds"]),
+                    str(content["engine"]),
+                )
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue
+        return None
+
+    def save(self, result: HeldOutResult, origin: str, plan: Plan) -> None:
+        """Write the JSON file of a result; masks and samples are there already.
+
+        Args:
+            result: of a case.
+            origin: hash of all that it depends on.
+            plan: of the run.
+        Raises: FormatError when the folder cannot be written to.
+        """
+        content = {
+            "origin": origin,
+            "seconds": plain(result.seconds),
+            "engine": result.engine,
+            "scores": case_to_json(result.scores, scored_labels(plan)),
+        }
+        path = self.records / f"{result.case.case.id}.json"
+        write_text(path, json.dumps(content, allow_nan=False) + "\n")
+
+    def adopt(self, case: HeldOutCase, weights: str, plan: Plan) -> HeldOutResult | None:
+        """The result of a mask and a sample that an earlier version saved without a JSON file.
+
+        Args:
+            case: the case and its fold.
+            weights: sha256 of the fold's weights.
+            plan: of the run.
+        Returns: None unless both were made with these weights, after the files of the case were last changed.
+        """
+        mask, sample = self.mask(case), self.sample(case)
+        if mask is None or sample is None or not self._whole(case):
+            return None
+        newest = max(path.stat().st_mtime_ns for path in _files(case))
+        known = Sample.load(sample)
+        if known is None or known.origin != weights or mask.stat().st_mtime_ns < newest:
+            return None
+        return self._result(case, score_mask(case, mask, plan), nan, "")
+
+    def _whole(self, case: HeldOutCase) -> bool:
+        mask, sample = self.mask(case), self.sample(case)
+        return mask is None or sample is None or (mask.is_file() and Sample.load(sample) is not None)
+
+    def _result(self, case: HeldOutCase, scores: CaseScores, seconds: float, engine: str) -> HeldOutResult:
+        mask = self.mask(case)
+        saved = None if mask is None else str(mask)  # the run may have been moved
+        return HeldOutResult(
+            case=case,
+            scores=replace(scores, reference_file=str(case.case.label), prediction_file=saved),
+            seconds=seconds,
+            engine=engine,
+            mask=mask,
+            sample=self.sample(case),
+        )
+
+
+def evaluate_held_out(
+    run: Path,
+    cases: Sequence[HeldOutCase],
+    cache: HeldOutCache,
+    *,
+    device: str = "auto",
+    progress: Progress = lambda _done, _total: None,
+    cancelled: Event | None = None,
+) -> Iterator[HeldOutResult]:
+    """Let each fold segment the cases that it was not trained on, without post-processing, and score the masks.
+
+    A result in the cache counts while weights, plan and engine of the fold, the files of the case and the device are
+    those it was computed from. Where masks and samples are kept, every window is run and the device does not count.
+
+    Args:
+        run: the model folder.
+        cases: held-out cases of its finished folds; those of one fold together, as one fold is loaded at a time.
+        cache: where results are kept.
+        device: auto, cpu or cuda.
+        progress: called with the cases done and the cases in all, once the next case is asked for.
+        cancelled: an event that ends the call; the next call uses what is in the cache.
+    Yields: a result for each case, in order.
+    Raises: BundleError for what is no finished run, EngineError when the device is not there, DataError and its kind
+        for a case that cannot be read, CancelledError once `cancelled` is set.
+    """
+    plan, sums = load_bundle(run).plan, read_sums(run)
+    loaded: tuple[int, Segmenter] | None = None
+    for done, case in enumerate(cases, start=1):
+        if cancelled is not None and cancelled.is_set():
+            raise CancelledError("the evaluation was cancelled", hint="start it again to resume")
+        fold = fold_folder(run, case.fold).name
+        weights, origin = sums[f"{fold}/weights.safetensors"], _origin(case, fold, sums, device, cache)
+        result = cache.load(case, origin, plan)
+        if result is None:
+            result = cache.adopt(case, weights, plan)
+            if result is None:
+                if loaded is None or loaded[0] != case.fold:
+                    loaded = case.fold, Segmenter.load(run, folds=[case.fold], device=device, raw=True)
+                result = _evaluate(loaded[1], case, cache, weights)
+            cache.save(result, origin, plan)
+        yield result
+        progress(done, len(cases))
+
+
+def _evaluate(segmenter: Segmenter, case: HeldOutCase, cache: HeldOutCache, weights: str) -> HeldOutResult:
+    mask, sample = cache.mask(case), cache.sample(case)
+    if mask is not None and sample is not None:
+        _save_outputs(segmenter, case, mask, sample, weights)
+        seconds, scores = nan, score_mask(case, mask, segmenter.plan)
+    else:
+        (evaluated,) = evaluate_cases(segmenter, [case.case], EvaluateOptions(geometry=case.geometry))
+        seconds, scores = evaluated.seconds, evaluated.scores
+    return HeldOutResult(
+        case=case, scores=scores, seconds=seconds, engine=segmenter.engines[0].name, mask=mask, sample=sample
+    )
+
+
+def _save_outputs(segmenter: Segmenter, case: HeldOutCase, mask: Path, sample: Path, weights: str) -> None:
+    """All windows are run, and the probabilities stay at hand on the model grid, where they are small."""
+    plan = segmenter.plan
+    _, image = segmenter.read(case.case)
+    label = read_case_label(case.case, image, geometry=case.geometry)
+    (member,) = segmenter.members
+    prepared = prepare(image, plan.preprocessing)
+    probabilities = member.answer(prepared.array, PredictOptions()).logits
+    values = decide(probabilities, prepared.record, plan)
+    truth = prepare_label(label, prepared.record, plan.file_values, plan.ignore_label)
+    mask.parent.mkdir(parents=True, exist_ok=True)
+    write_volume(image.with_array(values[None]), mask)
+    draw_sample(case.case.id, probabilities, truth, plan, weights).save(sample)
+
+
+def _origin(case: HeldOutCase, fold: str, sums: dict[str, str], device: str, cache: HeldOutCache) -> str:
+    """A hash of all that a result depends on; files of the case by size and time, which are quick to ask."""
+    scores_only = cache.outputs is None
+    names = ["plan.json", EXECUTION, f"{fold}/weights.safetensors"] + [f"{fold}/{AIR}"] * scores_only
+    stats = [path.stat() for path in _files(case)]
+    facts = [
+        [sums.get(name) for name in names],
+        device if scores_only else "every window",
+        case.geometry,
+        case.case.annotated,
+        [(file.st_size, file.st_mtime_ns) for file in stats],
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _files(case: HeldOutCase) -> list[Path]:
+    return [path for path in (*case.case.images, case.case.label) if path is not None]
+
+
+def _read_json(path: Path | None) -> dict[str, Any]:
+    """Nothing where the file is not there or broken."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) if path else {}
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,85 @@
+"""The saved masks of held-out cases against their references, as they are and post-processed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from attunet.bundle import HeldOutCase
+from attunet.config import ComponentRules, Plan
+from attunet.data.cases import read_case_image, read_case_label
+from attunet.data.formats import read_label
+from attunet.data.volume import Volume
+from attunet.evaluation.scores import CaseScores, score_case, scored_labels
+from attunet.inference.postprocess import clean
+from attunet.report.cases import CaseView
+from attunet.selection.connected_components import LabelComponents, connected_components
+
+__all__ = ["mask_components", "score_mask", "view_mask"]
+
+Rules = Mapping[str, ComponentRules]
+
+
+def score_mask(case: HeldOutCase, mask: Path, plan: Plan, rules: Rules | None = None) -> CaseScores:
+    """Score the mask of a case, on the labels that are annotated in it.
+
+    Args:
+        case: the case and its fold.
+        mask: its mask, on the grid of its image.
+        plan: what is scored.
+        rules: the post-processing of each label before that; None for none.
+    Returns: every metric of every label.
+    Raises: DataError and its kind when the mask or the reference cannot be read.
+    """
+    predicted, reference = _read(case, mask, plan, rules or {})
+    scores = score_case(
+        reference.array[0],
+        predicted.array[0],
+        scored_labels(plan),
+        predicted.spacing,
+        ignore=plan.ignore_label,
+        annotated=case.case.annotated,
+    )
+    return CaseScores(case.case.id, scores, reference_file=str(case.case.label), prediction_file=str(mask))
+
+
+def mask_components(case: HeldOutCase, mask: Path, plan: Plan) -> dict[str, LabelComponents]:
+    """The connected components of every label that is annotated in a case.
+
+    Args:
+        case: the case and its fold.
+        mask: its mask, on the grid of its image.
+        plan: which labels there are.
+    Returns: label to its components.
+    Raises: DataError and its kind when the mask or the reference cannot be read.
+    """
+    predicted, reference = _read(case, mask, plan, {})
+    annotated = case.case.annotated
+    labels = {name: values for name, values in scored_labels(plan).items() if annotated is None or name in annotated}
+    return connected_components(predicted.array[0], reference.array[0], plan, labels, predicted.spacing)
+
+
+def view_mask(case: HeldOutCase, mask: Path, plan: Plan, rules: Rules, title: str) -> CaseView:
+    """A case to show in a report: its image, post-processed mask and reference.
+
+    Args:
+        case: the case and its fold.
+        mask: its mask, on the grid of its image.
+        plan: of the run.
+        rules: the post-processing of each label; empty for none.
+        title: a line about it.
+    Returns: the view.
+    Raises: DataError and its kind when a file cannot be read.
+    """
+    predicted, reference = _read(case, mask, plan, rules)
+    return CaseView(title, read_case_image(case.case), predicted, reference)
+
+
+def _read(case: HeldOutCase, mask: Path, plan: Plan, rules: Rules) -> tuple[Volume, Volume]:
+    """The mask and the reference on one grid, which is the image's: the mask was written on it."""
+    predicted = read_label(mask)
+    reference = read_case_label(case.case, predicted, geometry=case.geometry)
+    if not rules:
+        return predicted, reference
+    cleaned = clean(predicted.array[0], rules, plan.labels, predicted.spacing, regions=plan.regions)
+    return predicted.with_array(cleaned[None]), reference

@@ -1,0 +1,127 @@
+"""Results of held-out cases: as predictor and scorer give them, and never computed twice for the same inputs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from math import isnan
+
+import nibabel
+import numpy as np
+import pytest
+
+from attunet.bundle import fold_folder, held_out_cases, save_manifest, save_postprocessing
+from attunet.config import ComponentRules, Postprocessing
+from attunet.data.cases import read_case
+from attunet.evaluation.scores import score_case
+from attunet.inference.segmenter import Segmenter
+from attunet.selection.held_out import HeldOutCache, evaluate_held_out
+from attunet.selection.samples import Sample
+
+
+@pytest.fixture
+def predictions(monkeypatch):
+    """Counts them."""
+    counted = []
+    predict = Segmenter.predict
+    monkeypatch.setattr(Segmenter, "predict", lambda *args, **more: counted.append(1) or predict(*args, **more))
+    return counted
+
+
+@pytest.fixture
+def evaluate(folded, tmp_path):
+    """Results of cases, of all held-out ones by default."""
+
+    def run(cases=None, *, device="cpu", outputs=False):
+        cache = HeldOutCache(records=tmp_path / "records", outputs=tmp_path / "outputs" if outputs else None)
+        return [*evaluate_held_out(folded, cases or held_out_cases(folded)[0], cache, device=device)]
+
+    return run
+
+
+def test_the_scores_are_those_of_the_plain_fold(folded, evaluate):
+    save_postprocessing(Postprocessing(components={"blob": ComponentRules(minimum_ml=1000)}), folded)
+    case = held_out_cases(folded)[0][-1]
+    (result,) = evaluate([case])
+    image, label = read_case(case.case)
+    mask = Segmenter.load(folded, folds=[case.fold], device="cpu", raw=True).predict(image).segmentation
+    assert result.scores.scores == score_case(label.array[0], mask.array[0], {"blob": 1}, image.spacing)
+    assert result.scores.case == case.case.id
+    assert result.seconds > 0
+    assert result.engine.startswith("openvino cpu")
+    assert result.mask is result.sample is None
+
+
+def test_a_result_is_read_and_not_predicted_again(evaluate, predictions):
+    first, second = evaluate(), evaluate()
+    assert len(predictions) == len(first) == 6
+    assert second == first
+
+
+@pytest.mark.parametrize("change", ["weights", "label", "annotated", "device", "file"])
+def test_changed_inputs_are_predicted_again(change, folded, evaluate, predictions, tmp_path):
+    case = held_out_cases(folded)[0][0]
+    evaluate([case])
+    device = "cpu"
+    if change == "weights":
+        (folded / "fold_0" / "weights.safetensors").write_bytes(b"other")
+        save_manifest(folded)
+    elif change == "label":
+        os.utime(case.case.label, ns=(1, 1))
+    elif change == "annotated":
+        case = replace(case, case=replace(case.case, annotated=()))
+    elif change == "device":
+        device = "auto"
+    else:
+        (tmp_path / "records" / f"{case.case.id}.json").write_text("{")
+    evaluate([case], device=device)
+    assert len(predictions) == 2
+
+
+def test_each_saved_mask_is_what_its_own_fold_predicts(folded, evaluate):
+    for result in evaluate(outputs=True)[::2]:
+        own = Segmenter.load(folded, folds=[result.case.fold], device="cpu", raw=True).predict(result.case.case)
+        assert np.array_equal(np.asarray(nibabel.load(result.mask).dataobj), own.segmentation.array[0])
+        sample = Sample.load(result.sample)
+        assert np.allclose(sample.expected_at(1.0), own.expected_dice["blob"], atol=1e-4)
+        assert result.scores.prediction_file == str(result.mask)
+
+
+def test_saved_outputs_are_made_again_only_after_more_training(folded, evaluate):
+    first, *others = evaluate(outputs=True)
+    times = {result.scores.case: result.sample.stat().st_mtime_ns for result in others}
+    first.mask.unlink()
+    evaluate(outputs=True, device="auto")
+    assert first.mask.exists()
+    assert {result.scores.case: result.sample.stat().st_mtime_ns for result in others} == times
+    for name in ("weights.safetensors", "graph.xml", "graph.bin"):
+        shutil.copy(fold_folder(folded, 0) / name, fold_folder(folded, 1) / name)
+    save_manifest(folded)
+    evaluate(outputs=True)
+    again = {result.scores.case for result in others if result.sample.stat().st_mtime_ns != times[result.scores.case]}
+    assert again == {"case1", "case3", "case5"}
+
+
+def test_a_broken_sample_is_made_again(evaluate):
+    first = evaluate(outputs=True)[0]
+    first.sample.write_bytes(b"half")
+    evaluate(outputs=True)
+    assert Sample.load(first.sample) is not None
+
+
+def test_outputs_of_earlier_versions_are_used_while_they_are_newer_than_the_case(evaluate, tmp_path):
+    first, second, *_ = evaluate(outputs=True)
+    shutil.rmtree(tmp_path / "records")
+    times = [result.sample.stat().st_mtime_ns for result in (first, second)]
+    os.utime(second.case.case.label, ns=(2 * times[1], 2 * times[1]))
+    again = evaluate(outputs=True)
+    assert [result.sample.stat().st_mtime_ns == time for result, time in zip(again, times, strict=False)] == [
+        True,
+        False,
+    ]
+    assert again[0].scores == first.scores
+    assert isnan(again[0].seconds)
+    assert json.loads((tmp_path / "records" / "case0.json").read_text())["seconds"] is None
+    assert evaluate(outputs=True)[0].scores == first.scores
