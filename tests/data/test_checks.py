@@ -42,7 +42,7 @@ class Folder:
         write_volume(Volume.from_array(label, label_spacing or spacing), self.root / f"labels/{id}{suffix}")
         return self
 
-    def look(self, **options) -> Inspection:
+    def inspect(self, **options) -> Inspection:
         return inspect(read_dataset(self.root), **options)
 
 
@@ -58,7 +58,7 @@ def kinds(inspection: Inspection, severity: str = "problem") -> set[tuple[str, s
 
 def test_a_clean_set_has_facts_and_no_problems(folder):
     ticks = []
-    result = folder.look(advance=lambda: ticks.append(1))
+    result = folder.inspect(advance=lambda: ticks.append(1))
     assert result.clean
     assert not result.problems
     assert len(ticks) == 2
@@ -71,8 +71,8 @@ def test_a_clean_set_has_facts_and_no_problems(folder):
 
 def test_grid_mismatch_is_resolved_by_the_policy(folder):
     folder.add("odd", label_spacing=(1, 1, 2))
-    assert kinds(folder.look()) == {("odd", "grid mismatch")}
-    resolved = folder.look(geometry="copy-affine")
+    assert kinds(folder.inspect()) == {("odd", "grid mismatch")}
+    resolved = folder.inspect(geometry="copy-affine")
     assert resolved.clean
     assert kinds(resolved, "warning") == {("odd", "grid mismatch")}
 
@@ -89,7 +89,7 @@ def test_grid_mismatch_is_resolved_by_the_policy(folder):
     ],
 )
 def test_what_is_wrong_with_one_case(picture, label, kind, folder):
-    assert ("odd", kind) in kinds(folder.add("odd", picture, label).look())
+    assert ("odd", kind) in kinds(folder.add("odd", picture, label).inspect())
 
 
 def test_unreadable_and_missing_files(folder):
@@ -97,8 +97,8 @@ def test_unreadable_and_missing_files(folder):
     path = folder.root / "images/cut.nii.gz"
     path.write_bytes(path.read_bytes()[:200])
     (folder.root / "labels/bare.nii.gz").unlink()
-    assert kinds(folder.look()) == {("cut", "unreadable file"), ("bare", "label missing")}
-    assert len(folder.look().facts) == 3
+    assert kinds(folder.inspect()) == {("cut", "unreadable file"), ("bare", "label missing")}
+    assert len(folder.inspect().facts) == 3
 
 
 def test_a_described_file_that_is_not_there(tmp_path):
@@ -113,7 +113,7 @@ def test_a_described_file_that_is_not_there(tmp_path):
 
 def test_an_inspection_is_strict_json(folder):
     folder.add("nan", np.full((6, 7, 8), np.nan, np.float32))
-    result = folder.look()
+    result = folder.inspect()
     content = json.loads(result.to_json())
     assert (content["clean"], content["layout"], content["cases_found"]) == (False, "plain", 3)
     assert [case["id"] for case in content["cases"]] == ["fine", "good", "nan"]
@@ -124,7 +124,7 @@ def test_an_inspection_is_strict_json(folder):
 def test_the_same_image_twice_is_a_problem_across_formats(folder):
     twin = image()
     folder.add("one", twin).add("two", twin, suffix=".mha")
-    assert kinds(folder.look()) == {("two", "duplicate image")}
+    assert kinds(folder.inspect()) == {("two", "duplicate image")}
 
 
 def test_patients_in_several_groups_or_splits(folder):
@@ -149,7 +149,7 @@ def test_patients_in_several_groups_or_splits(folder):
 
 def test_what_the_product_handles_is_a_warning(folder):
     folder.add("loud", image() * 1e5, mask(value=255)).add("turned", spacing=(-1, 1, 1))
-    result = folder.look()
+    result = folder.inspect()
     assert result.clean
     assert kinds(result, "warning") == {
         ("", "gaps in label values"),
@@ -160,9 +160,9 @@ def test_what_the_product_handles_is_a_warning(folder):
 
 def test_formats_without_spacing_are_warnings_and_lossy_labels_are_problems(tmp_path):
     folder = Folder(tmp_path).add("a", suffix=".npy")
-    assert kinds(folder.look(), "warning") == {("", "no spacing")}
+    assert kinds(folder.inspect(), "warning") == {("", "no spacing")}
     folder.add("b", image(6, 7).astype(np.uint8), mask(6, 7, value=255).astype(np.uint8), suffix=".jpg")
-    assert ("b", "lossy label") in kinds(folder.look())
+    assert ("b", "lossy label") in kinds(folder.inspect())
 
 
 def test_values_of_regions_are_declared_and_empty_regions_are_warnings(folder):
@@ -170,7 +170,7 @@ def test_values_of_regions_are_declared_and_empty_regions_are_warnings(folder):
     description = {"labels": labels, "regions_class_order": [1, 2, 5]}
     (folder.root / "dataset.json").write_text(json.dumps(description))
     folder.add("inner", label=mask(value=2)).add("odd", label=mask(value=3))
-    result = folder.look()
+    result = folder.inspect()
     assert kinds(result) == {("odd", "unexpected label value")}
     (absent,) = [problem for problem in result.problems if problem.kind == "label never seen"]
     assert absent.message.endswith("rim (5)")

@@ -90,7 +90,7 @@ def test_missing_empty_and_folder_paths_say_so(suffix, tmp_path):
         write_volume(Volume.from_array(np.ones((2, 2), np.uint8)), path.parent / "file" / f"x{suffix}")
 
 
-def test_unknown_suffixes_and_dicom_are_told_apart(tmp_path):
+def test_unknown_suffixes_and_dicom_have_their_own_messages(tmp_path):
     (tmp_path / "x.txt").write_text("text")
     with pytest.raises(FormatError, match="unknown format"):
         read_volume(tmp_path / "x.txt")

@@ -218,7 +218,7 @@ def test_tables_that_cannot_be_used(lines, message, tmp_path):
         read_dataset(table(tmp_path, *lines))
 
 
-def test_nothing_recognised_says_what_was_looked_for(tmp_path):
+def test_nothing_recognised_lists_the_layouts(tmp_path):
     with pytest.raises(DatasetError, match="no file or folder"):
         read_dataset(tmp_path / "none")
     with pytest.raises(DatasetError, match="empty"):

@@ -12,9 +12,9 @@ from attunet.data.volume import Array, Spacing, Volume
 __all__ = ["CaseFacts", "Intensity", "count_labels", "gather_facts"]
 
 PERCENTILES = (0.5, 50.0, 99.5)
-SAMPLES = 1_000_000  # percentiles of an even sample of this size differ from the exact ones by well under 1 %
-COUNTED_DIRECTLY = 65536
-COUNTED_AT_ONCE = 2**22
+PERCENTILE_SAMPLES = 1_000_000  # percentiles of an evenly spaced sample of this size are exact to well under 1 %
+MAX_BINCOUNT_VALUE = 65536
+BINCOUNT_BLOCK = 2**22
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Intensity:
 
     Args:
         minimum, maximum: extremes.
-        percentiles: the 0.5th, 50th and 99.5th percentile, of an even sample of a million values at least.
+        percentiles: the 0.5th, 50th and 99.5th percentile; of large images, those of a sample of a million values.
     """
 
     minimum: float
@@ -78,10 +78,10 @@ def gather_facts(case: str, image: Volume) -> CaseFacts:
 
 def count_labels(array: Array) -> dict[int, int]:
     """Value to voxel count of an integer array, sorted by value."""
-    if array.min() >= 0 and (highest := int(array.max())) < COUNTED_DIRECTLY:
+    if array.min() >= 0 and (highest := int(array.max())) < MAX_BINCOUNT_VALUE:
         flat, counts = array.ravel(order="K"), np.zeros(highest + 1, np.intp)
-        for start in range(0, flat.size, COUNTED_AT_ONCE):  # counting takes eight bytes a voxel
-            counts += np.bincount(flat[start : start + COUNTED_AT_ONCE], minlength=highest + 1)
+        for start in range(0, flat.size, BINCOUNT_BLOCK):  # counting takes eight bytes a voxel
+            counts += np.bincount(flat[start : start + BINCOUNT_BLOCK], minlength=highest + 1)
         return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
     values, numbers = np.unique(array, return_counts=True)
     return {int(value): int(number) for value, number in zip(values, numbers, strict=True)}
@@ -96,7 +96,7 @@ def _intensity(array: Array) -> tuple[Intensity | None, int]:
         values = values[finite] if not_finite else values
     if values.size == 0:
         return None, not_finite
-    sample = values[:: max(1, values.size // SAMPLES)]
+    sample = values[:: max(1, values.size // PERCENTILE_SAMPLES)]
     low, middle, high = (float(value) for value in np.percentile(sample, PERCENTILES))
     return Intensity(float(values.min()), float(values.max()), (low, middle, high)), not_finite
 

@@ -10,7 +10,7 @@ from attunet.errors import LabelError
 
 __all__ = [
     "BACKGROUND",
-    "NUMBERED",
+    "LABEL_PREFIX",
     "annotated_values",
     "background_value",
     "declared_values",
@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 BACKGROUND = "background"
-NUMBERED = "label_"
+LABEL_PREFIX = "label_"
 
 
 def background_value(declared: dict[str, int] | None) -> int:
@@ -75,7 +75,7 @@ def _renamed(case: Case, united: Mapping[str, tuple[int, ...]], names: Mapping[i
 
 def _numbered(name: str) -> tuple[int, ...]:
     """The 5 of label_5, the name of an undeclared value; nothing for other names."""
-    number = name.removeprefix(NUMBERED)
+    number = name.removeprefix(LABEL_PREFIX)
     return (int(number),) if number != name and number.isdecimal() else ()
 
 
@@ -100,7 +100,7 @@ def name_labels(
     unknown = [value for value in values if value not in names and value != background]
     if declared is not None and unknown:
         raise _undeclared(unknown, sorted(names))
-    names = {background: BACKGROUND} | {value: f"{NUMBERED}{value}" for value in unknown} | names
+    names = {background: BACKGROUND} | {value: f"{LABEL_PREFIX}{value}" for value in unknown} | names
     foreground = sorted(set(names) - {background})
     if not foreground:
         raise LabelError(

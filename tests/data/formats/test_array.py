@@ -33,14 +33,14 @@ def test_objects_are_never_unpickled(tmp_path):
 
 
 @pytest.mark.parametrize(("old", "new"), [(b"}", b"("), (b"(4", b"(x"), (b"'shape'", b"'shope'"), (b"<i2", b"<z9")])
-def test_a_damaged_header_is_told(old, new, tmp_path):
+def test_a_damaged_header_is_reported(old, new, tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((4, 5), np.int16))
     (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes().replace(old, new, 1))
     with pytest.raises(FormatError, match="cannot read"):
         read_volume(tmp_path / "x.npy")
 
 
-def test_a_truncated_file_is_told(tmp_path):
+def test_a_truncated_file_is_reported(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((40, 50), np.int16))
     (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:200])
     with pytest.raises(FormatError, match="cannot read"):

@@ -132,7 +132,7 @@ def test_truncated_files_are_refused(fraction, suffix, tmp_path):
     assert caught.value.hint
 
 
-def test_a_changed_byte_in_a_gzip_is_noticed(tmp_path):
+def test_a_changed_byte_in_a_gzip_is_an_error(tmp_path):
     array = np.random.default_rng(0).integers(0, 1000, (20, 20, 20)).astype(np.int16)
     path = save(tmp_path / "x.nii.gz", array)
     content = bytearray(path.read_bytes())

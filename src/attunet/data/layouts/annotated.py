@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from attunet.data.labels import BACKGROUND, NUMBERED, background_value
+from attunet.data.labels import BACKGROUND, LABEL_PREFIX, background_value
 from attunet.errors import DatasetError
 
 __all__ = ["read_annotated"]
@@ -39,7 +39,7 @@ def read_annotated(cells: Sequence[str], path: Path) -> tuple[dict[str, int] | N
     annotated = []
     for line, row in enumerate(rows, FIRST_LINE):
         values = [_value(entry, named, line, path) for entry in row]
-        annotated.append({names.get(value, f"{NUMBERED}{value}"): value for value in values})
+        annotated.append({names.get(value, f"{LABEL_PREFIX}{value}"): value for value in values})
     if not named:
         return None, tuple(tuple(row) or None for row in annotated)
     background = background_value(named)
@@ -82,7 +82,7 @@ def _value(entry: _Entry, named: dict[str, int], line: int, path: Path) -> int:
     if entry.value is not None:
         return entry.value
     assert entry.name is not None
-    number = entry.name.removeprefix(NUMBERED)
+    number = entry.name.removeprefix(LABEL_PREFIX)
     if entry.name in named:
         return named[entry.name]
     if number != entry.name and number.isdecimal():
