@@ -1,4 +1,4 @@
-"""Attention as quality control: does a model look at what it segments, and where does it not?"""
+"""Attention as quality control: agreement of a model's attention with its mask."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAX_REGIONS = 3
 
 @dataclass(frozen=True)
 class Region:
-    """A connected region: its size, and its centre in RAS+ mm."""
+    """A connected region: its size in ml, and its centre in RAS+ mm."""
 
     ml: float
     centre: tuple[float, float, float]
@@ -38,12 +38,12 @@ class Region:
 
 @dataclass(frozen=True)
 class AttentionAgreement:
-    """How far attention and mask of one case agree.
+    """Agreement of attention and mask in one case.
 
     Args:
-        score: AUROC of the mean attention of all gates for the predicted foreground, 1 when every voxel of the mask is
-            more attended than every other, 0.5 when attention tells nothing; nan when nothing or all is segmented.
-        threshold: half-way between the mean attention inside the mask and outside; above it is attended.
+        score: AUROC of the mean attention of all gates for the predicted foreground: 1 when every voxel of the mask has
+            more attention than any other, 0.5 at chance; nan when nothing or everything is segmented.
+        threshold: half-way between the mean attention inside the mask and outside; voxels above it are attended.
         attended_only_ml, segmented_only_ml: millilitres attended but not segmented, and the reverse.
         attended_only, segmented_only: the largest connected regions of each.
     """
@@ -56,9 +56,9 @@ class AttentionAgreement:
     segmented_only: tuple[Region, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; null where a number is not known."""
-        found = asdict(self)
-        return found | {key: None for key in ("score", "threshold") if isnan(found[key])}
+        """Plain values; None where a number is unknown."""
+        values = asdict(self)
+        return values | {key: None for key in ("score", "threshold") if isnan(values[key])}
 
 
 def mean_attention(attention: Mapping[str, Volume]) -> Floats:
@@ -69,7 +69,7 @@ def mean_attention(attention: Mapping[str, Volume]) -> Floats:
 def attention_agreement(prediction: Prediction) -> AttentionAgreement:
     """Compare the attention of a prediction with its mask, where attention is defined.
 
-    Args: a prediction made with `attention=True` by a model with gates.
+    Args: a prediction with attention, by a model with gates.
     """
     attention = mean_attention(prediction.attention)[prediction.content]
     background = next(iter(prediction.labels.values()))
@@ -93,7 +93,7 @@ def attention_agreement(prediction: Prediction) -> AttentionAgreement:
 
 
 def rank_correlation(scores: Mapping[str, float], dice: Mapping[str, float]) -> RankCorrelation | None:
-    """How well a score ranks cases by their Dice; None for fewer than three cases, or one value only.
+    """How well a score ranks cases by their Dice; None for fewer than three cases, or a constant score.
 
     Args: score and mean Dice by case; cases with a nan in either are left out.
     """
@@ -107,13 +107,13 @@ def rank_correlation(scores: Mapping[str, float], dice: Mapping[str, float]) -> 
     return RankCorrelation(cases=len(known), spearman=float(spearmanr(x, y).statistic), low=low, high=high)
 
 
-def _largest(where: Mask, grid: Volume, corner: Sequence[int]) -> tuple[Region, ...]:
-    components, count = ndimage.label(where)
+def _largest(mask: Mask, grid: Volume, corner: Sequence[int]) -> tuple[Region, ...]:
+    components, count = ndimage.label(mask)
     if not count:
         return ()
     voxels = np.bincount(components.ravel())[1:]
     order = [index for index in np.argsort(-voxels)[:MAX_REGIONS] if voxels[index] * _voxel_ml(grid) >= MIN_REGION_ML]
-    centres = ndimage.center_of_mass(where, components, [index + 1 for index in order])
+    centres = ndimage.center_of_mass(mask, components, [index + 1 for index in order])
     return tuple(
         Region(round(float(voxels[index]) * _voxel_ml(grid), 3), _in_mm(np.add(centre, corner), grid))
         for index, centre in zip(order, centres, strict=True)

@@ -1,4 +1,4 @@
-"""The report of an explanation: pictures, scores beside their nulls, tests of the gates, and what they are worth."""
+"""The report of an explanation: pictures, scores beside null maps, tests of the gates, agreement with the mask."""
 
 from __future__ import annotations
 
@@ -37,65 +37,65 @@ _SCORES = {
 }
 _MAPS = {"mean": "Mean", "sd": "Spread", "entropy": "Entropy", "closed": "Closed", "open": "Open"}
 _CURVES: Mapping[Kind, str] = {
-    "deletion": "Dice as the most attended voxels are blurred first",
-    "insertion": "Dice as the most attended voxels are shown first",
+    "deletion": "Dice while the most attended voxels are blurred first",
+    "insertion": "Dice while the most attended voxels are shown first",
 }
-_WORST = 8
+_MAX_ROWS = 8
 
 
-def write_explanation(found: Explanation, folder: Path) -> Path:
-    """Write summary.json, report.html and its figures into a folder; the report's path.
+def write_explanation(explanation: Explanation, folder: Path) -> Path:
+    """Write summary.json, report.html and its figures into a folder; returns the report's path.
 
     Raises: FormatError when an image, mask or map cannot be read again.
     """
-    found.write(folder / "summary.json")
+    explanation.write(folder / "summary.json")
     report = folder / "report.html"
     write_report(
         report,
-        title=f"Where {found.model} looks",
-        subtitle=f"{len(found.cases)} cases, scored against {_against(found)}",
-        facts=_facts(found),
-        sections=_sections(found),
-        notes=_notes(found),
+        title=f"Where {explanation.model} looks",
+        subtitle=f"{len(explanation.cases)} cases, scored against {_against(explanation)}",
+        facts=_facts(explanation),
+        sections=_sections(explanation),
+        notes=_notes(explanation),
     )
     return report
 
 
-def _against(found: Explanation) -> str:
-    return "their references" if found.has_references else "the model's own masks, as there are no references"
+def _against(explanation: Explanation) -> str:
+    return "their references" if explanation.has_references else "the model's own masks, as there are no references"
 
 
-def _sections(found: Explanation) -> list[Section]:
-    sections: list[Section] = [_findings(found)]
-    scores = score_sections(found)
-    sections += [*scores[:1], *case_pictures(_views(found), found.plan, "mask and attention"), *scores[1:]]
-    if found.ablation:
-        sections += _ablation(found.ablation)
-    if found.faithfulness:
-        sections += _faithfulness(found.faithfulness)
-    return sections + _agreement(found)
+def _sections(explanation: Explanation) -> list[Section]:
+    sections: list[Section] = [_findings(explanation)]
+    scores = score_sections(explanation)
+    sections += [*scores[:1], *case_pictures(_views(explanation), explanation.plan, "mask and attention"), *scores[1:]]
+    if explanation.ablation:
+        sections += _ablation(explanation.ablation)
+    if explanation.faithfulness:
+        sections += _faithfulness(explanation.faithfulness)
+    return sections + _agreement(explanation)
 
 
-def score_sections(found: Explanation) -> list[Section]:
-    """The lifts as a picture, then every score as tables."""
-    summary = found.summary
+def score_sections(explanation: Explanation) -> list[Section]:
+    """The lifts as a picture, and every score as tables."""
+    summary = explanation.summary
     tables = [*(_scores(summary, label) for label in summary.labels), _maps(summary)]
-    picture = Picture("Lift of every gate and label, beside its nulls", score_bars(found.lifts), "lift")
+    picture = Picture("Lift of every gate and label, beside its nulls", score_bars(explanation.lifts), "lift")
     return [picture, *tables] if summary.labels else list(tables)
 
 
-def _facts(found: Explanation) -> dict[str, object]:
-    facts: dict[str, object] = {"Cases": len(found.cases), "Gates": ", ".join(found.summary.gates)}
-    dice = [case.mean_dice for case in found.cases if not isnan(case.mean_dice)]
+def _facts(explanation: Explanation) -> dict[str, object]:
+    facts: dict[str, object] = {"Cases": len(explanation.cases), "Gates": ", ".join(explanation.summary.gates)}
+    dice = [case.mean_dice for case in explanation.cases if not isnan(case.mean_dice)]
     if dice:
         facts["Mean Dice"] = number(sum(dice) / len(dice), 3)
-    gate = found.plan.network.gate
-    return facts | {"Network": f"{found.plan.preset}, gate: {gate}", "Engine": found.engine}
+    gate = explanation.plan.network.gate
+    return facts | {"Network": f"{explanation.plan.preset}, gate: {gate}", "Engine": explanation.engine}
 
 
-def _findings(found: Explanation) -> Table:
-    rows = [[index, sentence] for index, sentence in enumerate(found.findings, start=1)]
-    return Table("What the cases bear out", ("", "Finding"), rows)
+def _findings(explanation: Explanation) -> Table:
+    rows = [[index, sentence] for index, sentence in enumerate(explanation.findings, start=1)]
+    return Table("Findings", ("", "Finding"), rows)
 
 
 def _scores(summary: AttentionSummary, label: str) -> Table:
@@ -141,32 +141,34 @@ def _ablation(ablation: Ablation) -> list[Section]:
     return [
         Picture("Change of Dice when a gate is replaced", ablation_bars(bars), "ablation"),
         Table(
-            "Gates replaced, without training again", ("Gate", "By", "Change of Dice", "of recall", "of HD95 mm"), rows
+            "Replaced gates, without training again",
+            ("Gate", "Replacement", "Change of Dice", "of recall", "of HD95 mm"),
+            rows,
         ),
     ]
 
 
-def _faithfulness(found: Faithfulness) -> list[Section]:
+def _faithfulness(explanation: Faithfulness) -> list[Section]:
     rows = []
-    for gate in found.gates:
+    for gate in explanation.gates:
         for kind in _CURVES:
-            areas = found.areas(gate, kind)
+            areas = explanation.areas(gate, kind)
             rows.append([gate, kind, number(areas.area.mean, 3), number(areas.control.mean, 3), str(areas.difference)])
     table = Table("Area under the Dice", ("Order", "Curve", "Area", "Random blobs", "Difference"), rows)
     pictures = [
-        Picture(f"{kind.capitalize()} by attention", faithfulness_curves(found.figure(kind), title), kind)
+        Picture(f"{kind.capitalize()} by attention", faithfulness_curves(explanation.figure(kind), title), kind)
         for kind, title in _CURVES.items()
     ]
     return [*pictures, table]
 
 
-def _agreement(found: Explanation) -> list[Section]:
+def _agreement(explanation: Explanation) -> list[Section]:
     sections: list[Section] = []
-    if worth := found.agreement_correlation:
-        points = {case.name: (case.agreement.score, case.mean_dice) for case in found.cases}
-        text = f"Spearman {worth.spearman:.2f}, 95% interval {worth.low:.2f} to {worth.high:.2f}"
-        sections.append(Picture(found.agreement_finding, agreement_scatter(points, text), "agreement"))
-    known = sorted(found.cases, key=lambda case: (isnan(case.agreement.score), case.agreement.score))[:_WORST]
+    if correlation := explanation.agreement_correlation:
+        points = {case.name: (case.agreement.score, case.mean_dice) for case in explanation.cases}
+        text = f"Spearman {correlation.spearman:.2f}, 95% interval {correlation.low:.2f} to {correlation.high:.2f}"
+        sections.append(Picture(explanation.agreement_finding, agreement_scatter(points, text), "agreement"))
+    known = sorted(explanation.cases, key=lambda case: (isnan(case.agreement.score), case.agreement.score))[:_MAX_ROWS]
     return [
         *sections,
         Table("Least agreement of attention and mask", _AGREEMENT, [_disagreement(case) for case in known]),
@@ -177,24 +179,25 @@ _AGREEMENT = ("Case", "Agreement", "Dice", "Attended only ml", "Segmented only m
 
 
 def _disagreement(case: CaseExplanation) -> list[object]:
-    found = case.agreement
+    explanation = case.agreement
     where = "; ".join(
-        f"{region.ml:g} ml at {' '.join(f'{place:g}' for place in region.centre)} mm" for region in found.attended_only
+        f"{region.ml:g} ml at {' '.join(f'{place:g}' for place in region.centre)} mm"
+        for region in explanation.attended_only
     )
-    sizes = [number(found.attended_only_ml, 2), number(found.segmented_only_ml, 2)]
-    return [case.name, number(found.score, 3), number(case.mean_dice, 3), *sizes, where or "–"]
+    sizes = [number(explanation.attended_only_ml, 2), number(explanation.segmented_only_ml, 2)]
+    return [case.name, number(explanation.score, 3), number(case.mean_dice, 3), *sizes, where or "–"]
 
 
-def _views(found: Explanation) -> list[CaseView]:
+def _views(explanation: Explanation) -> list[CaseView]:
     """The best, median and worst case by Dice, or by agreement where there is no reference."""
 
     def rank(case: CaseExplanation) -> float:
-        return case.mean_dice if found.has_references else case.agreement.score
+        return case.mean_dice if explanation.has_references else case.agreement.score
 
-    ranked = sorted((case for case in found.cases if not isnan(rank(case))), key=rank, reverse=True)
+    ranked = sorted((case for case in explanation.cases if not isnan(rank(case))), key=rank, reverse=True)
     if not ranked:
         return []
-    what = "mean Dice" if found.has_references else "agreement"
+    what = "mean Dice" if explanation.has_references else "agreement"
     places = {len(ranked) // 2: "median", len(ranked) - 1: "worst", 0: "best"}
     return [_view(ranked[place], f"{places[place]} case, {what} {rank(ranked[place]):.3f}") for place in sorted(places)]
 
@@ -206,19 +209,19 @@ def _view(case: CaseExplanation, what: str) -> CaseView:
     return CaseView(f"{case.name}: {what}", image, read_label(case.mask), reference, attention)
 
 
-def _notes(found: Explanation) -> list[str]:
+def _notes(explanation: Explanation) -> list[str]:
     notes = [
         "Attention is the coefficient by which a gate multiplies its skip connection, 0 (suppressed) to 1 (passed). It "
-        "is a multiplier inside the network, not a cause: what is let through need not be what decided.",
+        "is a multiplier inside the network, not a cause: a region that passes need not determine the mask.",
         "Nulls: the same network with the weights of every layer shuffled, and the maps of other cases stretched over "
-        "this one. Attention that is no better than these knows no more than an architecture or an atlas.",
+        "this one. Attention that scores no better than these contains no more than an architecture or an atlas.",
         *(f"{name.replace('_', ' ').capitalize()}: {METRICS[name]}." for name in _SCORES),
         *(f"{_MAPS[name]}: {MAP_METRICS[name]}." for name in _MAPS),
         "Agreement: AUROC of the mean attention of all gates for the mask. Attended: above half-way between the mean "
-        "inside the mask and outside it. Places are in RAS mm.",
+        "inside the mask and outside it. Positions are in RAS mm.",
     ]
-    if found.ablation:
+    if explanation.ablation:
         notes += [f"Gate replaced by {name}: {what}." for name, what in REPLACEMENTS.items()] + [ABLATION_CAVEAT]
-    if found.faithfulness:
+    if explanation.faithfulness:
         notes.append(FAITHFULNESS_CAVEAT)
     return [*notes, "This is research software and no medical device."]

@@ -96,23 +96,23 @@ def model_cells(model: ComparedModel, label: str) -> list[str]:
 
 
 def _differences(comparison: ModelComparison) -> Table:
-    found = [difference for difference in comparison.differences if difference.metric == "Dice"]
+    entries = [difference for difference in comparison.differences if difference.metric == "Dice"]
     return Table(
         f"Dice, {comparison.baseline.name} minus the other model",
         ("Label, other model", *TEST_HEADINGS),
-        [[f"{entry.label}, {entry.other}", *difference_cells(entry)] for entry in found],
+        [[f"{entry.label}, {entry.other}", *difference_cells(entry)] for entry in entries],
     )
 
 
 def _other_metrics(comparison: ModelComparison) -> Table:
     """Of the mean of the labels, or the only one; those of every label are in summary.json."""
     label = comparison.baseline.row_labels[-1]
-    found = [entry for entry in comparison.differences if entry.metric != "Dice" and entry.label == label]
+    entries = [entry for entry in comparison.differences if entry.metric != "Dice" and entry.label == label]
     lower = " and ".join(spec.heading or spec.name for spec in COMPARED if spec.better == "lower")
     return Table(
         f"The other metrics ({label}), {comparison.baseline.name} minus the other model; lower is better for {lower}",
         ("Metric, other model", *TEST_HEADINGS),
-        [[f"{METRICS[entry.metric].column}, {entry.other}", *difference_cells(entry)] for entry in found],
+        [[f"{METRICS[entry.metric].column}, {entry.other}", *difference_cells(entry)] for entry in entries],
     )
 
 

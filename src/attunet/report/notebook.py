@@ -190,8 +190,8 @@ def _strided(volume: Volume, longest: int) -> Volume:
 def _extents(plan: Plan) -> tuple[list[str], list[float], list[float]]:
     """Names of the model axes, and the extent in mm of the median image and of the patch along them."""
     axes = [axis for axis in range(3) if axis != plan.preprocessing.slice_axis] + [plan.preprocessing.slice_axis]
-    found = plan.fingerprint
-    image = [found.median_shape[axis] * found.median_spacing[axis] for axis in axes]
+    fingerprint = plan.fingerprint
+    image = [fingerprint.median_shape[axis] * fingerprint.median_spacing[axis] for axis in axes]
     patch = [voxels * spacing for voxels, spacing in zip(plan.patch_size, plan.preprocessing.spacing, strict=True)]
     return [_AXES[axis] for axis in axes], image, patch
 

@@ -121,10 +121,10 @@ def overlay_data(
 
 def _maps(gates: Mapping[str, Array]) -> dict[str, Array]:
     """Each map by name, from each gate's maps (maps, I, J, K)."""
-    found: dict[str, Array] = {}
+    named: dict[str, Array] = {}
     for gate, maps in gates.items():
-        found |= zip(attention_map_names(gate, len(maps)), maps, strict=True)
-    return found
+        named |= zip(attention_map_names(gate, len(maps)), maps, strict=True)
+    return named
 
 
 def _on(image: Volume, other: Volume) -> Array:

@@ -40,9 +40,9 @@ def test_areas_stand_beside_the_controls():
 @pytest.mark.parametrize(
     ("deletion", "insertion", "said"),
     [
-        (0.2, 0.8, ("harms sooner", "helps sooner")),
-        (0.8, 0.2, ("harms later", "helps later")),
-        (0.5, 0.8, ("harms not surely", "helps sooner")),
+        (0.2, 0.8, ("lowers the Dice sooner", "raises the Dice sooner")),
+        (0.8, 0.2, ("lowers the Dice later", "raises the Dice later")),
+        (0.5, 0.8, ("lowers the Dice neither", "raises the Dice sooner")),
     ],
 )
 def test_sentences_say_what_is_sure(deletion, insertion, said):
@@ -53,7 +53,7 @@ def test_sentences_say_what_is_sure(deletion, insertion, said):
 
 def test_few_cases_say_nothing_sure():
     few = Faithfulness(tuple(curve for curve in found(0.2, 0.8) if curve.case == "case0"))
-    assert few.findings[0].count("not surely") == 2
+    assert few.findings[0].count("neither clearly sooner nor later") == 2
 
 
 def test_mean_curves_for_the_figure():

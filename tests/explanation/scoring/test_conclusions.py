@@ -12,7 +12,7 @@ from attunet.explanation.scoring.conclusions import (
     Estimate,
     NullComparison,
     conclusion,
-    describe,
+    describe_conclusion,
     estimate,
 )
 
@@ -80,29 +80,31 @@ def lift(mean, low, high, *, cases=12, shuffled=ABOVE, others=ABOVE, label="panc
 )
 def test_the_conclusion_needs_chance_and_both_nulls_excluded(found, expected):
     assert conclusion(found) == expected
-    assert describe(found).startswith(("level3", "12 cases do not show whether level3"))
+    assert describe_conclusion(found).startswith(("level3", "12 cases do not show whether level3"))
 
 
 def test_the_sentence_holds_the_numbers():
-    assert describe(lift(4.1, 3.2, 5.0)) == (
+    assert describe_conclusion(lift(4.1, 3.2, 5.0)) == (
         "level3 looks at the pancreas: 4.1 times as much as chance (3.2 to 5.0); "
         "with shuffled weights 2.1, with other cases' maps 2.1"
     )
 
 
 def test_the_sentence_names_the_null_that_is_not_beaten():
-    found = describe(lift(4.1, 3.2, 5.0, others=AROUND))
+    found = describe_conclusion(lift(4.1, 3.2, 5.0, others=AROUND))
     assert found == (
         "level3 puts 4.1 times as much attention on the pancreas as chance (3.2 to 5.0), which is not shown to be more "
         "than with other cases' maps (4.0); with shuffled weights 2.1"
     )
-    assert "less than with shuffled weights" in describe(lift(0.4, 0.3, 0.5, shuffled=AROUND, others=BELOW))
+    assert "less than with shuffled weights" in describe_conclusion(lift(0.4, 0.3, 0.5, shuffled=AROUND, others=BELOW))
 
 
 def test_few_cases_are_called_few():
-    assert "in 1 case, too few" in describe(lift(4.1, nan, nan, cases=1, shuffled=None, others=None, label="label_7"))
-    assert "12 cases do not show whether" in describe(lift(1.8, 0.7, 3.1))
-    assert "not tested against shuffled weights and other cases' maps" in describe(
+    assert "in 1 case, too few" in describe_conclusion(
+        lift(4.1, nan, nan, cases=1, shuffled=None, others=None, label="label_7")
+    )
+    assert "12 cases do not show whether" in describe_conclusion(lift(1.8, 0.7, 3.1))
+    assert "not tested against shuffled weights and other cases' maps" in describe_conclusion(
         lift(4.1, 3.2, 5.0, shuffled=None, others=None)
     )
 

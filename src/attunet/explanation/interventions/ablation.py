@@ -38,20 +38,26 @@ __all__ = [
 Floats = npt.NDArray[np.float32]
 
 REPLACEMENTS: Mapping[str, str] = {
-    "one": "1 everywhere: the skip passes whole",
-    "mean": "its mean over the cases: as open as before, but alike everywhere",
-    "zero": "0 everywhere: nothing of the skip passes, so this judges the skip more than the gate",
+    "one": "1 everywhere: the skip passes unchanged",
+    "mean": "its mean over the cases: as open as before, but the same everywhere",
+    "zero": "0 everywhere: nothing of the skip passes, so this tests the skip rather than the gate",
     "shuffled": "its own coefficients, permuted in space within each window: as open as before, but elsewhere",
 }
 
 
 class AblatedEngine:
-    """An engine that tells its network the coefficients of some gates.
+    """An engine that replaces the coefficients of some gates.
 
-    Shuffled coefficients are those that the unaltered network gives the window, all in one fixed order, which costs a
-    second run; a gate's two maps move together. A constant costs one more run at the first call, for the gates' grids.
-    Args: the engine; a key of `REPLACEMENTS`; the gates; for "mean", of each gate map its mean, named like the gate, or
-        level3.1 and level3.2 where it has two; the seed of the permutation.
+    Shuffled coefficients are those that the unaltered network computes for the window, in one fixed permutation, which
+    costs a second run; a gate's two maps move together. A constant costs one more run at the first call, for the gates'
+    grids.
+
+    Args:
+        engine: the engine of the unaltered network.
+        replacement: a key of `REPLACEMENTS`.
+        gates: names of the gates to replace.
+        means: for "mean", the mean of each map, named like the gate, or level3.1 and level3.2 where it has two.
+        seed: of the permutation.
     Raises: ConfigError for an unknown replacement or a missing mean, at the first call for a gate that is not there.
     """
 
@@ -69,12 +75,12 @@ class AblatedEngine:
         self.name = f"{engine.name}, {', '.join(gates)} replaced ({replacement})"
         self.batch = engine.batch
         self._engine, self._gates, self._seed = engine, tuple(gates), seed
-        # None where there is no constant to tell, but the order of the gate's own
+        # None where the gate's own coefficients are permuted
         self._values = {gate: _values(replacement, gate, means or {}) for gate in gates}
         self._constants: dict[str, Floats] = {}
 
     def __call__(self, patches: Floats, attention: Mapping[str, Floats] | None = None) -> EngineOutput:
-        """See `Engine`; what is given comes before what is replaced."""
+        """See `Engine`; given coefficients take precedence over replaced ones."""
         return self._engine(patches, {**self._replaced(patches), **(attention or {})})
 
     def _replaced(self, patches: Floats) -> dict[str, Floats]:
@@ -85,13 +91,13 @@ class AblatedEngine:
         return {gate: np.repeat(alpha, len(patches), axis=0) for gate, alpha in self._constants.items()}
 
     def _own(self, patches: Floats) -> dict[str, Floats]:
-        """What the gates find themselves."""
-        found = self._engine(patches).attention
+        """The coefficients of the unaltered network."""
+        attention = self._engine(patches).attention
         for gate in self._gates:
-            if gate not in found:
-                known = ", ".join(found) or "none"
+            if gate not in attention:
+                known = ", ".join(attention) or "none"
                 raise ConfigError(f"the network has no gate {gate}, its gates: {known}", hint="name one of its gates")
-        return {gate: found[gate] for gate in self._gates}
+        return {gate: attention[gate] for gate in self._gates}
 
     def _shuffled(self, alpha: Floats) -> Floats:
         flat = alpha.reshape(*alpha.shape[:2], -1)
@@ -125,11 +131,15 @@ def prefixed(segmenter: Segmenter) -> list[tuple[str, Member]]:
 def with_gates_replaced(
     segmenter: Segmenter, replacement: str, gates: Sequence[str], means: Mapping[str, float] | None = None
 ) -> Segmenter:
-    """The segmenter with those of its gates replaced in every fold.
+    """Replace gates of a segmenter in every fold.
 
-    Args: a key of `REPLACEMENTS`; gates of `gates_of`; the means (see `Ablated`), named with the member where there are
-        several.
-    Raises: ConfigError as `Ablated`.
+    Args:
+        segmenter: the model.
+        replacement: a key of `REPLACEMENTS`.
+        gates: names of gates, as in `gates_of`.
+        means: the mean of each map (see `AblatedEngine`), named with the member where there are several.
+    Returns: the altered model.
+    Raises: ConfigError as `AblatedEngine`.
     """
     members = []
     for prefix, member in prefixed(segmenter):
@@ -146,17 +156,17 @@ def _values(replacement: str, gate: str, means: Mapping[str, float]) -> tuple[fl
     """The constant of each of the gate's maps, or one for all; None for "shuffled"."""
     if replacement != "mean":
         return {"one": (1.0,), "zero": (0.0,)}.get(replacement)
-    found = tuple(means[name] for name in (gate, *attention_map_names(gate, MAX_MAPS)) if name in means)
-    if not found:
+    means_of_gate = tuple(means[name] for name in (gate, *attention_map_names(gate, MAX_MAPS)) if name in means)
+    if not means_of_gate:
         raise ConfigError(
             f"there is no mean of gate {gate}, only of {', '.join(means) or 'none'}",
             hint="measure the mean of every gate over the cases first, or leave this replacement out",
         )
-    return found
+    return means_of_gate
 
 
 ALL = "all"
-"""The name under which all gates are replaced at once."""
+"""Name for all gates replaced at once."""
 
 METRICS = ("Dice", "Recall", "HD95")
 
@@ -168,11 +178,17 @@ ONCE = PredictOptions(mirror=False, skip_air=False)
 
 @dataclass(frozen=True)
 class AblationRow:
-    """What one label of one case scored before and after a gate was replaced.
+    """The scores of one label of one case before and after a gate was replaced.
 
-    Args: a gate as `gates_of` names it, or `ALL`; a key of `REPLACEMENTS`; case; label; the `METRICS` of both masks as
-        `score_case` has them (HD95 in mm), nan where the label is in neither mask and reference; what they were scored
-        against, the reference or the model's own mask before.
+    Args:
+        gate: as `gates_of` names it, or `ALL`.
+        replacement: a key of `REPLACEMENTS`.
+        case: name of the case.
+        label: name of the label.
+        before: the `METRICS` of the unaltered model's mask, as in `score_case` (HD95 in mm); nan where the label is in
+            neither mask and reference.
+        after: the same of the altered model's mask.
+        against: what both are scored against, the reference or the unaltered model's own mask.
     """
 
     gate: str
@@ -188,11 +204,11 @@ class AblationRow:
         return self.after[metric] - self.before[metric]
 
     def to_json(self) -> dict[str, Any]:
-        """The fields by name; nan is None."""
-        scores = {"before": self.before, "after": self.after}
-        told = {when: {metric: plain(value) for metric, value in values.items()} for when, values in scores.items()}
+        """The fields by name; nan becomes None."""
+        masks = {"before": self.before, "after": self.after}
+        scores = {when: {metric: plain(value) for metric, value in values.items()} for when, values in masks.items()}
         named = {"gate": self.gate, "replacement": self.replacement, "case": self.case, "label": self.label}
-        return {**named, **told, "against": self.against}
+        return {**named, **scores, "against": self.against}
 
 
 def ablate_case(
@@ -209,16 +225,19 @@ def ablate_case(
 ) -> tuple[AblationRow, ...]:
     """Segment one case as the model is and with its gates replaced, each alone and all together, and score the masks.
 
-    Nothing is post-processed; a segmenter loaded with raw=True applies nothing else that was learnt either.
+    Masks are not post-processed; a segmenter loaded with raw=True is not calibrated either.
+
     Args:
-        segmenter: a model that has not seen the case; all its folds are altered alike.
-        image, reference: as `Segmenter.read` and `read_case_label` give them, on one grid; without a reference the mask
-            of the model as it is takes its place, and what is lost is likeness to that.
-        annotated: names of the labels that were drawn in this case; None for all.
+        segmenter: a model that has not seen the case; its folds are altered in the same way.
+        image, reference: as from `Segmenter.read` and `read_case_label`, on one grid; without a reference the masks are
+            scored against the mask of the unaltered model.
+        case: name of the case.
+        annotated: names of the labels that are annotated in this case; None for all.
         means: of each gate map, for the replacement "mean" (see `with_gates_replaced`).
         replacements: keys of `REPLACEMENTS`.
         options: of every prediction.
         advance: called with the predictions done and the predictions in all.
+    Returns: a row for each gate, replacement and label.
     Raises: ConfigError when the model has no gates, a replacement is unknown or a mean is missing; GeometryError when
         the grids differ; DataError as `Segmenter.predict`.
     """
@@ -230,8 +249,8 @@ def ablate_case(
 
     def scored(mask: Array) -> dict[str, dict[str, float]]:
         labels, ignore = scored_labels(plan), plan.ignore_label
-        found = score_case(truth, mask, labels, image.spacing, ignore=ignore, annotated=annotated)
-        return {name: {metric: scores.values()[metric] for metric in METRICS} for name, scores in found.items()}
+        by_label = score_case(truth, mask, labels, image.spacing, ignore=ignore, annotated=annotated)
+        return {name: {metric: scores.values()[metric] for metric in METRICS} for name, scores in by_label.items()}
 
     before = scored(own)
     rows: list[AblationRow] = []

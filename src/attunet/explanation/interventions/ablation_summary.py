@@ -1,4 +1,4 @@
-"""What an ablation found over all cases, and in one sentence."""
+"""The results of an ablation over all cases, and in one sentence."""
 
 from __future__ import annotations
 
@@ -14,31 +14,36 @@ from attunet.explanation.scoring.conclusions import Estimate, estimate
 __all__ = ["CAVEAT", "MIN_CHANGE", "Ablation", "Effect"]
 
 MIN_CHANGE = 0.005
-"""A change of Dice that is smaller does not matter to anybody, however sure it is."""
+"""A smaller change of Dice does not matter in practice, however narrow its interval."""
 
 CAVEAT = (
-    "The network was trained with its gates: a drop says that it relies on a gate, not that a network without it "
-    "would do worse; that is what attunet compare tests."
+    "The network was trained with its gates: a drop shows that it relies on a gate, not that a network trained without "
+    "it would be worse; attunet compare tests that."
 )
 
-_JUDGED_BY = ("mean", "one", "shuffled", "zero")
+_PREFERRED = ("mean", "one", "shuffled", "zero")
 _REPLACED = {"mean": "held at its mean", "one": "held at 1", "shuffled": "shuffled in space", "zero": "held at 0"}
 
 Kind = Literal["relied on", "better without", "idle", "unknown"]
 
 _CLAUSES: Mapping[Kind, str] = {
     "relied on": "the network relies on {}",
-    "better without": "it does better without {}",
-    "idle": "nothing that counts changes without {}",
-    "unknown": "of {} it cannot be told",
+    "better without": "it scores better without {}",
+    "idle": "no relevant change without {}",
+    "unknown": "these cases do not show whether it needs {}",
 }
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What a replacement does to a metric: the mean change over cases with its interval.
+    """The mean change of a metric over cases when a gate is replaced, with its interval.
 
-    Args: gate or `ALL`; replacement; label, "" for the mean of the labels; metric; after minus before.
+    Args:
+        gate: its name, or `ALL`.
+        replacement: a key of `REPLACEMENTS`.
+        label: name of the label; "" for the mean of the labels.
+        metric: one of `METRICS`.
+        change: after minus before.
     """
 
     gate: str
@@ -49,10 +54,10 @@ class Effect:
 
     @property
     def kind(self) -> Kind:
-        """Of a change of Dice: what it says of the gate.
+        """What a change of Dice says about the gate.
 
-        It counts when its interval excludes 0 and its mean is at least `LEAST`. A gate is idle only when the interval
-        leaves no room for such a change, or excludes 0 with a mean that is smaller; else the cases cannot tell.
+        It is relevant when its interval excludes 0 and its mean is at least `MIN_CHANGE`. A gate is idle only when the
+        interval excludes such a change, or excludes 0 with a smaller mean; otherwise the cases do not show it.
         """
         change = self.change
         if change.excludes_zero and abs(change.mean) >= MIN_CHANGE:
@@ -92,10 +97,18 @@ class Ablation:
         return tuple(dict.fromkeys(row.case for row in self.rows))
 
     def effect(self, gate: str, replacement: str, *, label: str = "", metric: str = "Dice") -> Effect:
-        """The change of a metric over the cases in which it is defined before and after; by default of all labels."""
-        found = self._grouped.get((gate, replacement, label), ())
+        """The change of a metric over the cases in which it is defined before and after.
+
+        Args:
+            gate: its name, or `ALL`.
+            replacement: a key of `REPLACEMENTS`.
+            label: name of the label; "" for the mean of the labels.
+            metric: one of `METRICS`.
+        Returns: the mean change with its interval.
+        """
+        rows = self._grouped.get((gate, replacement, label), ())
         return Effect(
-            gate, replacement, label, metric, estimate({(row.case, row.label): row.delta(metric) for row in found})
+            gate, replacement, label, metric, estimate({(row.case, row.label): row.delta(metric) for row in rows})
         )
 
     def effects(self, *, label: str = "", metric: str = "Dice") -> tuple[Effect, ...]:
@@ -108,45 +121,47 @@ class Ablation:
 
     @cached_property
     def finding(self) -> str:
-        """Which gates matter to the mean Dice of the labels, which do not, and of which it cannot be told.
+        """Which gates matter to the mean Dice of the labels, which do not, and for which the cases do not show it.
 
-        Judged by the replacement that changes least besides where a gate looks: the mean, or else the first that was
-        tried of 1, shuffled and 0. A gate whose map does not matter by that may still not be held at 1.
+        This uses the replacement that changes little besides where a gate looks: the mean, or else the first of 1,
+        shuffled and 0 that was tried. A gate whose map does not matter by that may still matter when it is held at 1.
         """
         if not self.rows:
             return "No gate was replaced."
-        judged = next(replacement for replacement in _JUDGED_BY if replacement in self.replacements)
-        effects = [self.effect(gate, judged) for gate in self.gates]
-        clauses = [_clause(kind, effects, "the map of " if judged == "mean" else "") for kind in _CLAUSES]
+        replaced = next(replacement for replacement in _PREFERRED if replacement in self.replacements)
+        effects = [self.effect(gate, replaced) for gate in self.gates]
+        clauses = [_clause(kind, effects, "the map of " if replaced == "mean" else "") for kind in _CLAUSES]
         idle = [effect.gate for effect in effects if effect.kind in ("idle", "unknown")]
-        opened = [self.effect(gate, "one") for gate in idle] if judged == "mean" and "one" in self.replacements else []
+        opened = (
+            [self.effect(gate, "one") for gate in idle] if replaced == "mean" and "one" in self.replacements else []
+        )
         strength = [_named(effect) for effect in opened if effect.kind == "relied on"]
         if strength:
-            clauses.append(f"yet it matters how far open a gate is: held at 1, {_listed(strength)}")
+            clauses.append(f"but its strength matters: held at 1, {_listed(strength)}")
         elif len(idle) == len(effects):
             sure = all(effect.kind == "idle" for effect in (*effects, *opened))
-            clauses.insert(0, "no gate matters" if sure else "no gate is seen to matter")
+            clauses.insert(0, "no gate matters" if sure else "no gate is shown to matter")
         text = "; ".join(clause for clause in clauses if clause)
-        return f"{text[0].upper()}{text[1:]} (change of Dice{self._scored}, the gate {_REPLACED[judged]})."
+        return f"{text[0].upper()}{text[1:]} (change of Dice{self._scored}, the gate {_REPLACED[replaced]})."
 
     @property
     def _scored(self) -> str:
-        """Over how many cases, and what the masks were held against where that is no reference."""
+        """Over how many cases, and what the masks were scored against where there is no reference."""
         own = {row.case for row in self.rows if row.against == "own mask"}
         counted = f" over {len(self.cases)} case{'s' if len(self.cases) > 1 else ''}"
-        return f"{counted}, in {len(own)} of them against its own mask for want of a reference" if own else counted
+        return f"{counted}, in {len(own)} of them against its own mask, without a reference" if own else counted
 
     @cached_property
     def _grouped(self) -> dict[tuple[str, str, str], list[AblationRow]]:
         """By gate, replacement and label, "" for all labels."""
-        found: dict[tuple[str, str, str], list[AblationRow]] = {}
+        groups: dict[tuple[str, str, str], list[AblationRow]] = {}
         for row in self.rows:
             for label in ("", row.label):
-                found.setdefault((row.gate, row.replacement, label), []).append(row)
-        return found
+                groups.setdefault((row.gate, row.replacement, label), []).append(row)
+        return groups
 
     def to_json(self) -> dict[str, Any]:
-        """Sentence, caveat, the effects on each metric of each label and of all ("" as label), and every row."""
+        """Finding, caveat, the effects on each metric of each label and of all ("" as label), and every row."""
         effects = [
             effect
             for metric in METRICS
@@ -163,7 +178,7 @@ class Ablation:
 
 
 def _clause(kind: Kind, effects: Sequence[Effect], what: str) -> str:
-    """What is said of the gates of one kind; nothing where there is none."""
+    """The clause about the gates of one kind; empty where there is none."""
     named = [_named(effect) for effect in effects if effect.kind == kind]
     return _CLAUSES[kind].format(what + _listed(named)) if named else ""
 
@@ -177,7 +192,7 @@ def _called(gate: str) -> str:
 
 
 def _figures(change: Estimate) -> str:
-    return "label in no case" if isnan(change.mean) else str(change)
+    return "no case with a label" if isnan(change.mean) else str(change)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -69,6 +69,9 @@ class Curve:
 
     Args:
         gate: as `gates_of` names it, or `MEAN` or `CONTROL`; of several members MEMBER/... for these two as well.
+        case: name of the case.
+        label: name of the label.
+        kind: "deletion" or "insertion".
         shares, dice: the points; the first and the last are the image and the blurred image (deletion), or the reverse.
         against: what the Dice is measured against, the reference or the model's own mask of the unaltered image.
     """
@@ -83,7 +86,7 @@ class Curve:
 
     @property
     def area(self) -> float:
-        """Under the curve, by the trapezoidal rule; between 0 and 1."""
+        """Area under the curve by the trapezoidal rule, between 0 and 1."""
         return float(np.trapezoid(self.dice, self.shares))
 
     def to_json(self) -> dict[str, Any]:
@@ -93,7 +96,7 @@ class Curve:
 
 
 def predictions_needed(segmenter: Segmenter) -> int:
-    """How often one case is predicted: whole and blurred, then twice at each inner share for each order.
+    """Number of predictions for one case: whole and blurred, then two at each inner share for each order.
 
     The orders are the gates, their mean where there are several, and the control.
     """
@@ -112,15 +115,18 @@ def delete_and_insert(
     seed: int = 0,
     advance: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[Curve, ...]:
-    """The curves of one case: of each gate (of its two maps the mean), of the gates' mean, and of the control.
+    """The curves of one case: of each gate (the mean of its maps), of the gates' mean, and of the control.
 
-    Of several members each is judged alone, by its own mask. Post-processing is not applied.
+    The members of an ensemble are tested one by one, each by its own mask. Post-processing is not applied.
+
     Args:
-        image, reference: as `Segmenter.read` and `read_case_label` give them, on one grid; without a reference the mask
-            of the unaltered image takes its place.
-        case: its name; the control's blobs depend on it and on the seed.
-        annotated: names of the labels that were drawn in the reference; None for all.
+        segmenter: a model that has not seen the case.
+        image, reference: as from `Segmenter.read` and `read_case_label`, on one grid; without a reference the mask of
+            the unaltered image takes its place.
+        case: its name, on which the control's blobs depend.
+        annotated: names of the labels that are annotated in the reference; None for all.
         options: of every prediction.
+        seed: of the control's blobs.
         advance: called with the predictions done and in all.
     Returns: curves of the labels that the reference holds; none where it holds no label.
     Raises: ConfigError when the model has no gates; GeometryError when the grids differ; DataError as `prepare`.
@@ -140,22 +146,22 @@ def delete_and_insert(
         advance(done, total)
 
     random = np.random.default_rng([seed, crc32(case.encode())])
-    found: list[Curve] = []
+    curves: list[Curve] = []
     for prefix, member in prefixed(segmenter):
         if member.plan.network.gate_widths:
             member_run = _MemberRun(
                 member, image, None if reference is None else reference.array[0], annotated, options, step
             )
-            found += [
+            curves += [
                 replace(curve, gate=f"{prefix}{curve.gate}", case=case) for curve in _member_curves(member_run, random)
             ]
     advance(total, total)
-    return tuple(found)
+    return tuple(curves)
 
 
 @dataclass(frozen=True)
 class _MemberRun:
-    """A member and what it is to be judged by; truth (I, J, K), None for its own mask."""
+    """A member, a case and its reference (I, J, K); None for the member's own mask."""
 
     member: Member
     image: Volume
@@ -210,7 +216,7 @@ def _fields(attention: Mapping[str, Floats]) -> dict[str, Floats]:
 
 
 def _dice(truth: Array, mask: Array, *, plan: Plan, annotated: Collection[str] | None) -> Scores:
-    """Of the labels that the truth holds."""
+    """The Dice of the labels that the reference holds."""
     dice, labels = dice_case(truth, mask, plan, annotated), scored_labels(plan)
     return {name: value for name, value in dice.items() if np.isin(truth, labels[name]).any()}
 
@@ -223,9 +229,9 @@ _COARSE = 32
 
 
 def blurred(image: Floats) -> Floats:
-    """An image (C, I, J, K) in which nothing can be told any more: a Gaussian, sigma an eighth of each axis.
+    """An image (C, I, J, K) without recognisable content: blurred by a Gaussian, sigma an eighth of each axis.
 
-    A constant in its place would draw edges such as no image has, and the network would answer to those.
+    A constant in its place would add edges that no image has, and the network would respond to those.
     """
     i, j, k = (min(size, _COARSE) for size in image.shape[1:])
     # 32 samples along an axis carry such a blur, at a small part of the price.
@@ -236,7 +242,7 @@ def blurred(image: Floats) -> Floats:
 
 
 def blobs(like: Floats, random: np.random.Generator) -> Floats:
-    """A random field (I, J, K) from 0 up, about as coarse as the map `like`: in the order of its values, blobs.
+    """A random field (I, J, K) of values from 0, about as coarse as the map `like`; its order forms blobs.
 
     White noise blurred by a Gaussian, whose sigma along each axis gives neighbours the correlation they have in the
     map. Single voxels in random order would look like noise, not like a part of the image that is missing.
@@ -250,7 +256,7 @@ def blobs(like: Floats, random: np.random.Generator) -> Floats:
 
 
 def voxel_order(alpha: Floats, ties: Floats) -> Order:
-    """Flat voxel indices of a map (I, J, K) from 0 up, its highest value first; equal ones by another map's.
+    """Flat voxel indices of a map (I, J, K) of values from 0, highest value first; ties in the order of another map.
 
     With `blobs` for ties, a constant map has the blobs' order.
     """
@@ -259,7 +265,15 @@ def voxel_order(alpha: Floats, ties: Floats) -> Order:
 
 
 def mixed(image: Floats, other: Floats, order: Order, share: float) -> Floats:
-    """The image (C, I, J, K) with the first share of an order's voxels taken from the other image."""
+    """Mix two images.
+
+    Args:
+        image: (C, I, J, K).
+        other: the same shape.
+        order: flat voxel indices, as from `voxel_order`.
+        share: share of the voxels, the first in the order, that are taken from the other image.
+    Returns: the mixed image.
+    """
     top: Array = np.zeros(order.size, bool)
     top[order[: round(share * order.size)]] = True
     return np.where(top.reshape(image.shape[1:]), other, image)

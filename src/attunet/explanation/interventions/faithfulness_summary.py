@@ -1,4 +1,4 @@
-"""What deletion and insertion found over all cases: areas beside those of random blobs, mean curves, a sentence."""
+"""The results of deletion and insertion over all cases: areas beside those of random blobs, mean curves, findings."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from attunet.explanation.scoring.conclusions import Estimate, estimate
 __all__ = ["CAVEAT", "AreaComparison", "Faithfulness"]
 
 CAVEAT = (
-    "A gate's coefficient is a multiplier inside the network, not a cause: these curves tell whether the order of the "
-    "coefficients is the order in which the image matters to the mask, not that the gate makes it so."
+    "A gate's coefficient is a multiplier inside the network, not a cause: these curves show whether the order of "
+    "the coefficients is the order in which the image matters to the mask, not that the gate causes it."
 )
 
 Conclusion = Literal["sooner", "later", "unknown"]
@@ -27,7 +27,13 @@ _KINDS: tuple[Kind, ...] = ("deletion", "insertion")
 class AreaComparison:
     """The areas under a gate's curves and under those of random blobs in the same cases.
 
-    Args: gate; label, "" for the mean of the labels; kind; both areas, and the gate's minus the control's.
+    Args:
+        gate: its name, or `MEAN`.
+        label: name of the label; "" for the mean of the labels.
+        kind: "deletion" or "insertion".
+        area: of the gate.
+        control: area of the random blobs.
+        difference: the gate's minus the control's.
     """
 
     gate: str
@@ -39,16 +45,16 @@ class AreaComparison:
 
     @property
     def conclusion(self) -> Conclusion:
-        """Whether the gate's order harms (deletion) or helps (insertion) sooner than the blobs', by the interval."""
+        """Whether the gate's order acts sooner than the blobs', according to the interval."""
         if not self.difference.excludes_zero:
             return "unknown"
         return "sooner" if (self.difference.mean < 0) == (self.kind == "deletion") else "later"
 
     def to_json(self) -> dict[str, Any]:
-        """The fields by name; nan is None."""
+        """The fields by name; nan becomes None."""
         numbers = {"area": self.area, "control": self.control, "difference": self.difference}
-        told = {name: number.to_json() for name, number in numbers.items()}
-        return {"gate": self.gate, "label": self.label, "kind": self.kind, **told, "conclusion": self.conclusion}
+        values = {name: number.to_json() for name, number in numbers.items()}
+        return {"gate": self.gate, "label": self.label, "kind": self.kind, **values, "conclusion": self.conclusion}
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,14 @@ class Faithfulness:
         return tuple(dict.fromkeys(curve.case for curve in self.curves))
 
     def areas(self, gate: str, kind: Kind, *, label: str = "") -> AreaComparison:
-        """Of one gate, by default over all labels."""
+        """The areas of one gate.
+
+        Args:
+            gate: its name, or `MEAN`.
+            kind: "deletion" or "insertion".
+            label: name of the label; "" for the mean of the labels.
+        Returns: the areas beside those of random blobs.
+        """
         mine, control = (
             {(curve.case, curve.label): curve.area for curve in self._grouped.get((name, kind, label), ())}
             for name in (gate, _control(gate))
@@ -82,7 +95,14 @@ class Faithfulness:
         return AreaComparison(gate, label, kind, estimate(mine), estimate(control), estimate(difference))
 
     def mean_curve(self, gate: str, kind: Kind, *, label: str = "") -> tuple[tuple[float, float], ...]:
-        """Share and mean Dice over the cases, of a gate or control; by default the mean of the labels'."""
+        """The mean curve over the cases.
+
+        Args:
+            gate: its name, or `MEAN` or `CONTROL`.
+            kind: "deletion" or "insertion".
+            label: name of the label; "" for the mean of the labels.
+        Returns: share and mean Dice of each point; empty where there is no curve.
+        """
         columns: dict[str, list[tuple[float, ...]]] = {}
         for curve in (chosen := self._grouped.get((gate, kind, label), [])):
             columns.setdefault(curve.label, []).append(curve.dice)
@@ -98,11 +118,11 @@ class Faithfulness:
 
     @cached_property
     def findings(self) -> tuple[str, ...]:
-        """One a gate: what its areas are against random blobs, and what that says."""
+        """One sentence for each gate: its areas against those of random blobs."""
         return tuple(_sentence(*(self.areas(gate, kind) for kind in _KINDS)) for gate in self.gates)
 
     def to_json(self) -> dict[str, Any]:
-        """Sentences, caveat, the areas of each label and of all ("" as label), and every curve."""
+        """Findings, caveat, the areas of each label and of all ("" as label), and every curve."""
         every = [(gate, kind, label) for gate in self.gates for kind in _KINDS for label in ("", *self.labels)]
         return {
             "findings": list(self.findings),
@@ -114,11 +134,11 @@ class Faithfulness:
     @cached_property
     def _grouped(self) -> dict[tuple[str, Kind, str], list[Curve]]:
         """By gate, kind and label, "" for all labels."""
-        found: dict[tuple[str, Kind, str], list[Curve]] = {}
+        groups: dict[tuple[str, Kind, str], list[Curve]] = {}
         for curve in self.curves:
             for label in ("", curve.label):
-                found.setdefault((curve.gate, curve.kind, label), []).append(curve)
-        return found
+                groups.setdefault((curve.gate, curve.kind, label), []).append(curve)
+        return groups
 
 
 def _control(gate: str) -> str:
@@ -128,17 +148,18 @@ def _control(gate: str) -> str:
 
 
 def _sentence(deletion: AreaComparison, insertion: AreaComparison) -> str:
-    """Only what the intervals bear."""
+    """No more than the intervals support."""
     return (
-        f"{deletion.gate}: taking away what it attends to most harms {_SAID[deletion.conclusion]} "
-        f"({_figures(deletion)}); showing it first helps {_SAID[insertion.conclusion]} ({_figures(insertion)})."
+        f"{deletion.gate}: deleting what it attends to most lowers the Dice {_PHRASES[deletion.conclusion]} "
+        f"({_figures(deletion)}); inserting it first raises the Dice {_PHRASES[insertion.conclusion]} "
+        f"({_figures(insertion)})."
     )
 
 
-_SAID: Mapping[Conclusion, str] = {
-    "sooner": "sooner than random blobs do",
-    "later": "later than random blobs do",
-    "unknown": "not surely sooner or later than random blobs do",
+_PHRASES: Mapping[Conclusion, str] = {
+    "sooner": "sooner than random blobs",
+    "later": "later than random blobs",
+    "unknown": "neither clearly sooner nor later than random blobs",
 }
 
 

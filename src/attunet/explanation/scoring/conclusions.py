@@ -22,7 +22,7 @@ __all__ = [
     "Estimate",
     "NullComparison",
     "conclusion",
-    "describe",
+    "describe_conclusion",
     "estimate",
 ]
 
@@ -148,7 +148,7 @@ def conclusion(lift: NullComparison) -> Conclusion:
     return "looks at" if trained.mean > 1 else "looks away"
 
 
-def describe(lift: NullComparison) -> str:
+def describe_conclusion(lift: NullComparison) -> str:
     """The conclusion in plain words with its numbers, without a full stop."""
     kind, gate, organ = conclusion(lift), lift.gate, _organ(lift.label)
     if kind == "absent":

@@ -1,4 +1,4 @@
-"""The organs of one case, made ready once to score any number of maps: their voxels, boundary zones and surfaces."""
+"""The organs of one case, prepared once to score any number of maps: their voxels, boundary zones and surfaces."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Box = tuple[slice, slice, slice]
 Points = npt.NDArray[np.float64]
 
 REACH = 5.0
-"""How far from an organ's boundary its boundary zone reaches, mm."""
+"""Width of an organ's boundary zone on each side of the boundary, mm."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,10 @@ class Organ:
 class Organs:
     """The organs of one case on the grid of its maps.
 
-    Args: by label, None for one of which no voxel counts; which voxels count, None for all; the grid's shape.
+    Args:
+        organs: by label; None for one of which no voxel counts.
+        counted: which voxels count; None for all.
+        shape: of the grid, (I, J, K).
     """
 
     organs: Mapping[str, Organ | None]
@@ -91,10 +94,14 @@ class Organs:
     def of(
         cls, masks: Mapping[str, Mask], spacing: Spacing, *, ignored: Mask | None = None, reach: float = REACH
     ) -> Self:
-        """Make organs ready.
+        """Prepare organs.
 
-        Args: by label a boolean array (I, J, K), all on the grid of the maps; mm in array order; voxels that count
-            nowhere; how far from the boundary its zone reaches, mm.
+        Args:
+            masks: by label a boolean array (I, J, K), all on the grid of the maps.
+            spacing: mm, array order.
+            ignored: voxels that count nowhere; None for none.
+            reach: width of the boundary zone on each side of the boundary, mm.
+        Returns: the organs.
         Raises: GeometryError when the shapes differ, ConfigError for a negative reach.
         """
         shapes = {mask.shape for mask in (*masks.values(), *(() if ignored is None else (ignored,)))}
@@ -106,7 +113,9 @@ class Organs:
             raise ConfigError(f"a boundary zone of {reach} mm", hint="give 0 mm or more")
         i, j, k = shapes.pop()
         counted = None if ignored is None or not ignored.any() else ~ignored
-        return cls({name: _ready(mask, spacing, counted, reach) for name, mask in masks.items()}, counted, (i, j, k))
+        return cls(
+            {name: _prepare_organ(mask, spacing, counted, reach) for name, mask in masks.items()}, counted, (i, j, k)
+        )
 
 
 def organs_of(
@@ -125,20 +134,21 @@ def organs_of(
         labels: name to value, or to the values of a region; the background is left out.
         content: the box in which attention is defined; what lies outside it is not scored.
         ignore: value whose voxels count nowhere.
-        annotated: names of the labels that were drawn in this case; None for all.
-    Returns: None when no label was drawn.
+        annotated: names of the labels that are annotated in this case; None for all.
+        reach: width of the boundary zone on each side of the boundary, mm.
+    Returns: the organs; None when no label is annotated.
     """
     array = reference.array[0][content]
-    wanted = {
+    masks = {
         name: np.isin(array, value) if isinstance(value, tuple) else array == value
         for name, value in foreground(labels).items()
         if value != ignore and (annotated is None or name in annotated)
     }
     ignored = None if ignore is None else array == ignore
-    return Organs.of(wanted, reference.spacing, ignored=ignored, reach=reach) if wanted else None
+    return Organs.of(masks, reference.spacing, ignored=ignored, reach=reach) if masks else None
 
 
-def _ready(mask: Mask, spacing: Spacing, counted: Mask | None, reach: float) -> Organ | None:
+def _prepare_organ(mask: Mask, spacing: Spacing, counted: Mask | None, reach: float) -> Organ | None:
     organ = mask if counted is None else mask & counted
     tight = bounding_box(organ)
     if tight is None:
@@ -154,10 +164,16 @@ def _ready(mask: Mask, spacing: Spacing, counted: Mask | None, reach: float) -> 
 
 
 def within(mask: Mask, spacing: Spacing, reach: float) -> Mask:
-    """Where a boolean array (I, J, K) has a voxel within `reach` mm, centre to centre.
+    """Where a mask has a voxel within a distance, centre to centre.
 
-    A distance transform, one axis after the other, that looks no further than the reach: on a large organ many times
-    faster than scipy's, which finds every distance.
+    A distance transform, one axis after the other, limited to the reach: on a large organ many times faster than
+    scipy's, which computes every distance.
+
+    Args:
+        mask: boolean (I, J, K).
+        spacing: mm, array order.
+        reach: distance in mm.
+    Returns: boolean (I, J, K).
     """
     if not mask.any():
         return mask

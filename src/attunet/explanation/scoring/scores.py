@@ -48,14 +48,15 @@ _MOST_PLACES = 10_000
 
 
 class RankedMap(NamedTuple):
-    """A map (I, J, K), looked at once for all organs.
+    """A map (I, J, K), sorted once for all organs.
 
     Args:
         alpha: its values.
         ascending: the `order_keys` of the voxels that count, sorted.
         total: sum of the values that count.
-        peak: where the maximum is; peak_voxels: at how many voxels.
-        places: their indices (T, 3); of more than 10,000 so many, drawn with a fixed seed.
+        peak: where the maximum is.
+        peak_voxels: number of voxels with the maximum.
+        places: their indices (T, 3); of more than 10,000 a random sample of that size with a fixed seed.
     """
 
     alpha: Floats
@@ -108,8 +109,8 @@ def separation(ascending: Keys, own: Keys) -> tuple[float, float]:
     values, counts = np.unique(own, return_counts=True)
     below, upto = (ascending.searchsorted(values, side) for side in ("left", "right"))
     size, voxels = len(ascending), len(own)
-    found = voxels - np.cumsum(counts) + counts  # the organ's voxels at or above each value
-    precision = float((counts * (found / (size - below))).sum()) / voxels
+    above = voxels - np.cumsum(counts) + counts  # the organ's voxels at or above each value
+    precision = float((counts * (above / (size - below))).sum()) / voxels
     if size == voxels:
         return nan, precision
     ranks = float((counts * ((below + upto + 1) / 2)).sum())
@@ -119,7 +120,7 @@ def separation(ascending: Keys, own: Keys) -> tuple[float, float]:
 METRICS: Mapping[str, str] = {
     "share": "attention mass inside the organ: sum of a over the organ / sum of a; by chance the volume fraction",
     "volume_fraction": "the organ's share of the voxels, n / N",
-    "lift": "share / volume fraction: how many times as much attention as chance; 1 looks nowhere in particular",
+    "lift": "share / volume fraction: how many times as much attention as chance; 1 is no particular attention",
     "pointing": "pointing game: 1 if the maximum of a lies in the organ, else 0; of equal maxima the share that does",
     "distance": "distance from the maximum of a to the organ, mm; 0 inside; of equal maxima the mean",
     "auroc": "chance that a is higher in a voxel of the organ than in one outside, ties counted half; chance is 0.5",
@@ -130,8 +131,8 @@ METRICS: Mapping[str, str] = {
     "boundary_share": "attention mass within reach (5 mm) of the organ's boundary / sum of a",
     "boundary_lift": "boundary share / share of the voxels that lie within that reach; by chance 1",
 }
-"""What is measured of a map and an organ. All are nan where the organ is absent; where it fills all that counts, so are
-those that need an outside (auroc, outside, contrast) or a boundary."""
+"""Metrics of a map and an organ. All are nan where the organ is absent; where it fills all that counts, so are the
+metrics that need an outside (auroc, outside, contrast) or a boundary."""
 
 MAP_METRICS: Mapping[str, str] = {
     "mean": "mean of a",
@@ -140,10 +141,10 @@ MAP_METRICS: Mapping[str, str] = {
     "closed": "share of the voxels with a < 0.05",
     "open": "share of the voxels with a > 0.95",
 }
-"""What is measured of a map alone."""
+"""Metrics of a map alone."""
 
 CHANCE: Mapping[str, float] = {"lift": 1.0, "auroc": 0.5, "contrast": 0.0, "boundary_lift": 1.0}
-"""What a map that knows nothing of the organ is expected to score."""
+"""Expected scores of a map that is independent of the organ."""
 
 CLOSED, OPEN = 0.05, 0.95
 
@@ -155,8 +156,13 @@ def score_map(
 ) -> dict[str, float]:
     """The `METRICS` of one map for one organ.
 
-    Args: coefficients (I, J, K) in [0, 1]; boolean (I, J, K), both cut to the box in which attention is defined; mm in
-        array order; voxels that count nowhere; how far the boundary zone reaches, mm.
+    Args:
+        alpha: coefficients (I, J, K) in [0, 1], cut to the box in which attention is defined.
+        organ: boolean (I, J, K), cut to the same box.
+        spacing: mm, array order.
+        ignored: voxels that count nowhere; None for none.
+        reach: width of the boundary zone on each side of the boundary, mm.
+    Returns: the scores by the keys of `METRICS`.
     Raises: GeometryError when the shapes differ, DataError for coefficients outside [0, 1].
     """
     return score_organs(alpha, Organs.of({"organ": organ}, spacing, ignored=ignored, reach=reach))["organ"]
@@ -196,7 +202,7 @@ def map_statistics(alpha: npt.ArrayLike) -> dict[str, float]:
 
 
 def _checked(alpha: npt.ArrayLike) -> Floats:
-    """Float32 in [0, 1]; what interpolation and averages left a hair outside is put back."""
+    """Float32 in [0, 1]; values slightly outside, from interpolation and averages, are clipped."""
     values = np.ascontiguousarray(alpha, dtype=np.float32)
     if values.ndim != 3 or not values.size:
         raise DataError(f"attention of shape {values.shape}, expected (I, J, K)", hint="pass one map at a time")

@@ -17,7 +17,7 @@ from attunet.explanation.scoring.conclusions import (
     Estimate,
     NullComparison,
     conclusion,
-    describe,
+    describe_conclusion,
     estimate,
 )
 from attunet.explanation.scoring.scores import CHANCE, MAP_METRICS, METRICS
@@ -136,7 +136,7 @@ class AttentionSummary:
 
     def finding(self, gate: str, label: str) -> str:
         """What the lift of a gate says about where it looks, in plain words."""
-        return describe(self.comparison(gate, label))
+        return describe_conclusion(self.comparison(gate, label))
 
     def to_json(self) -> dict[str, Any]:
         """Every number: by gate the maps alone and each label with its nulls, and the values case by case."""
