@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attunet.data.cases import Case, find_cases, read_case, read_case_image, read_case_label
+from attunet.data.cases import Case, find_cases, output_suffix, read_case, read_case_image, read_case_label
 from attunet.data.formats import write_volume
 from attunet.data.volume import Volume
 from attunet.errors import DatasetError, FormatError, GeometryError, LabelError
@@ -100,3 +100,8 @@ def test_what_cannot_be_predicted_is_refused(tmp_path):
     (tmp_path / "dicom/1").write_bytes(bytes(128) + b"DICM")
     with pytest.raises(DatasetError, match="DICOM"):
         find_cases([tmp_path / "dicom"], 1)
+
+
+@pytest.mark.parametrize(("name", "suffix"), [("a.NII", ".nii"), ("a.png", ".png"), ("a.txt", ".nii.gz")])
+def test_results_take_the_suffix_of_the_image(name, suffix):
+    assert output_suffix(Case("a", (Path(name), Path("b.mha")), None)) == suffix

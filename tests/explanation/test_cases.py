@@ -8,7 +8,6 @@ from attunet.explanation.cases import (
     ExplainCase,
     check_overwrites,
     find_labelled_cases,
-    output_suffix,
     select_held_out,
     spread_evenly,
 )
@@ -39,7 +38,6 @@ def test_labels_are_found_by_name(folded):
 
 def test_masks_never_replace_images(tmp_path):
     case = Case("a", (tmp_path / "a.nii.gz",), None)
-    assert output_suffix(case) == ".nii.gz"
     check_overwrites([ExplainCase(case)], tmp_path / "out")
     with pytest.raises(ConfigError, match="overwritten"):
         check_overwrites([ExplainCase(case)], tmp_path)

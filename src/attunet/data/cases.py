@@ -6,7 +6,7 @@ import numpy as np
 
 from attunet.data.alignment import TOLERANCE_MM, GeometryPolicy, align_label, check_same_grid
 from attunet.data.dataset import Case, Dataset, Problem
-from attunet.data.formats import read_label, read_volume
+from attunet.data.formats import read_label, read_volume, suffix_of
 from attunet.data.layouts import read_dataset
 from attunet.data.layouts.image_files import find_cases
 from attunet.data.volume import Volume
@@ -18,6 +18,7 @@ __all__ = [
     "GeometryPolicy",
     "Problem",
     "find_cases",
+    "output_suffix",
     "read_case",
     "read_case_image",
     "read_case_label",
@@ -73,3 +74,8 @@ def read_case(case: Case, *, geometry: GeometryPolicy = "fail") -> tuple[Volume,
     """
     image = read_case_image(case)
     return image, None if case.label is None else read_case_label(case, image, geometry=geometry)
+
+
+def output_suffix(case: Case) -> str:
+    """The suffix of a case's results: that of its image, or .nii.gz where it is unknown."""
+    return suffix_of(case.images[0]) or ".nii.gz"

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from attunet.bundle import held_out_cases, load_model
-from attunet.data.cases import Case, GeometryPolicy, find_cases
-from attunet.data.formats import mask_suffix, stem_of, suffix_of
+from attunet.data.cases import Case, GeometryPolicy, find_cases, output_suffix
+from attunet.data.formats import mask_suffix, stem_of
 from attunet.data.layouts.image_files import image_files
 from attunet.errors import ConfigError, DatasetError
 
@@ -16,7 +16,6 @@ __all__ = [
     "ExplainCase",
     "check_overwrites",
     "find_labelled_cases",
-    "output_suffix",
     "select_held_out",
     "spread_evenly",
 ]
@@ -82,11 +81,6 @@ def spread_evenly(cases: list[ExplainCase], count: int | None) -> list[ExplainCa
     if count is None or count >= len(cases):
         return cases
     return [cases[index * len(cases) // count] for index in range(count)]
-
-
-def output_suffix(case: Case) -> str:
-    """The file format of a case's mask and maps: that of its image."""
-    return suffix_of(case.images[0]) or ".nii.gz"
 
 
 def check_overwrites(cases: Sequence[ExplainCase], output: Path) -> None:

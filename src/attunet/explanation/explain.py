@@ -11,12 +11,12 @@ from statistics import fmean
 from threading import Event
 from typing import TypeVar
 
-from attunet.data.cases import Case, read_case_label
+from attunet.data.cases import Case, output_suffix, read_case_label
 from attunet.data.volume import Volume
 from attunet.errors import AttunetError, CancelledError, ConfigError
 from attunet.evaluation.scores import dice_case
 from attunet.explanation.agreement import attention_agreement
-from attunet.explanation.cases import ExplainCase, check_overwrites, output_suffix, select_held_out, spread_evenly
+from attunet.explanation.cases import ExplainCase, check_overwrites, select_held_out, spread_evenly
 from attunet.explanation.explanation import CaseExplanation, Explanation, organs_of_case
 from attunet.explanation.interventions.ablation import AblationRow, ablate_case, gates_of
 from attunet.explanation.interventions.ablation_summary import Ablation

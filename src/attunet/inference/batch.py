@@ -12,8 +12,8 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
-from attunet.data.cases import Case
-from attunet.data.formats import mask_suffix, suffix_of
+from attunet.data.cases import Case, output_suffix
+from attunet.data.formats import mask_suffix
 from attunet.errors import AttunetError, CancelledError, ConfigError
 from attunet.inference.agenda import warm_up
 from attunet.inference.prediction import Prediction, PredictOptions
@@ -182,7 +182,7 @@ def estimate_cases(
 
 def mask_path(case: Case, output: Path) -> Path:
     """Where the mask of a case is written."""
-    return output / f"{case.id}{mask_suffix(_suffix(case))}"
+    return output / f"{case.id}{mask_suffix(output_suffix(case))}"
 
 
 def _results(worker: _Worker, cases: Sequence[Case]) -> Iterator[CaseResult]:
@@ -255,7 +255,7 @@ class _Worker:
                     turn.close()  # what is left to write is small
                 extra = (self._on_prediction(prediction) if self._on_prediction else None) or {}
                 written = prediction if self._save_attention else replace(prediction, attention={})
-                mask = written.save(self._output, suffix=_suffix(case))  # last: the mask marks the case as done
+                mask = written.save(self._output, suffix=output_suffix(case))  # last: the mask marks the case as done
         except CancelledError:
             raise
         except AttunetError as error:
@@ -278,7 +278,3 @@ class _Worker:
 
 def _failed(case: Case, started: float, error: str, hint: str) -> CaseResult:
     return CaseResult(case=case.id, seconds=round(time.perf_counter() - started, 3), error=error, hint=hint)
-
-
-def _suffix(case: Case) -> str:
-    return suffix_of(case.images[0]) or ".nii.gz"

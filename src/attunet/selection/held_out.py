@@ -15,8 +15,8 @@ from attunet.bundle import EXECUTION, HeldOutCase, fold_folder, load_bundle
 from attunet.bundle.air import AIR
 from attunet.bundle.manifest import read_sums
 from attunet.config import Plan
-from attunet.data.cases import read_case_label
-from attunet.data.formats import mask_suffix, suffix_of, write_volume
+from attunet.data.cases import output_suffix, read_case_label
+from attunet.data.formats import mask_suffix, write_volume
 from attunet.data.preprocess import prepare, prepare_label
 from attunet.errors import CancelledError
 from attunet.evaluation.scores import CaseScores, scored_labels
@@ -71,7 +71,7 @@ class HeldOutCache:
 
     def mask(self, case: HeldOutCase) -> Path | None:
         """Where the mask of a case is saved."""
-        suffix = mask_suffix(suffix_of(case.case.images[0]) or ".nii.gz")
+        suffix = mask_suffix(output_suffix(case.case))
         return self.outputs and self.outputs / "masks" / f"{case.case.id}{suffix}"
 
     def sample(self, case: HeldOutCase) -> Path | None:
