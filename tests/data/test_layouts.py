@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attunet.data.layouts import read_dataset
+from attunet.data.layouts import LAYOUTS, read_dataset
 from attunet.errors import DatasetError
 
 
@@ -32,6 +32,21 @@ def dicom(folder: Path, count: int = 3) -> None:
 
 def ids(root: Path) -> list[str]:
     return [case.id for case in read_dataset(root).cases]
+
+
+def test_every_layout_has_its_own_name_and_is_named_when_none_fits(tmp_path):
+    assert len({layout.name for layout in LAYOUTS}) == len(LAYOUTS)
+    assert not any(layout.detect(tmp_path) for layout in LAYOUTS)
+    with pytest.raises(DatasetError) as caught:
+        read_dataset(tmp_path)
+    assert all(layout.recognised_by in caught.value.hint for layout in LAYOUTS)
+
+
+def test_a_description_that_fits_no_layout_is_not_ignored(tmp_path):
+    describe(tmp_path, labels={"background": 0, "liver": 1})
+    table(tmp_path, "image,label", "a.png,b.png")
+    with pytest.raises(DatasetError, match="no data set recognised"):
+        read_dataset(tmp_path)
 
 
 def test_msd(tmp_path):
