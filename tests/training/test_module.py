@@ -54,13 +54,13 @@ def test_supervised_gates_add_to_the_loss_and_others_do_not(tiny_plan, tiny_conf
 def test_the_average_follows_the_weights(module, tiny_config):
     start = [weight.detach().clone() for weight in module.network.parameters()]
     module.on_train_batch_end(None, None, 0)
-    assert all(torch.equal(*pair) for pair in zip(start, module.kept.parameters(), strict=True))
+    assert all(torch.equal(*pair) for pair in zip(start, module.averaged_network.parameters(), strict=True))
     with torch.no_grad():
         for weight in module.network.parameters():
             weight += 1
     module.on_train_batch_end(None, None, 1)
     share = 1 - tiny_config().ema_decay
-    for before, after in zip(start, module.kept.parameters(), strict=True):
+    for before, after in zip(start, module.averaged_network.parameters(), strict=True):
         torch.testing.assert_close(after.detach(), before + share, rtol=0, atol=1e-5)
 
 
@@ -99,9 +99,9 @@ def test_no_step_is_taken_with_a_gradient_that_is_not_a_number(module):
 @pytest.mark.parametrize("sparing", [{"checkpointing": True}, {"accumulation": 2}])
 def test_the_average_and_the_weights_are_two_networks_however_memory_is_spared(sparing, tiny_plan, tiny_config):
     module = TrainingModule(tiny_plan(**sparing), tiny_config())
-    assert module.network.state_dict().keys() == module.kept.state_dict().keys()
+    assert module.network.state_dict().keys() == module.averaged_network.state_dict().keys()
     assert not {id(weight) for weight in module.network.parameters()} & {
-        id(weight) for weight in module.kept.parameters()
+        id(weight) for weight in module.averaged_network.parameters()
     }
 
 

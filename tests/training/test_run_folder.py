@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from attunet.errors import ConfigError, DatasetError, FormatError
-from attunet.training.run_folder import FoldPaths, any_started, require_fold, run_folds, settle_folds
+from attunet.training.run_folder import FoldPaths, any_started, fix_folds, require_fold, run_folds
 
 
 def test_a_run_has_started_once_a_checkpoint_or_a_model_is_there(tmp_path):
@@ -24,7 +24,7 @@ def test_a_run_has_started_once_a_checkpoint_or_a_model_is_there(tmp_path):
 def test_every_file_lies_in_the_folder_under_its_own_name(tmp_path):
     paths = FoldPaths(tmp_path)
     files = [paths.last, paths.best, paths.log, paths.weights, paths.graph, paths.metrics, paths.curves]
-    files += [paths.film, paths.frames]
+    files += [paths.attention_frames, paths.recorded_frames]
     assert len(set(files)) == len(files)
     assert all(file.is_relative_to(tmp_path) for file in files)
 
@@ -46,14 +46,14 @@ def begin(run):
 
 
 def test_folds_are_written_and_kept_once_the_run_has_begun(blobs, kept, tiny_config, tmp_path):
-    folds = settle_folds(blobs, tiny_config(), tmp_path, kept)
+    folds = fix_folds(blobs, tiny_config(), tmp_path, kept)
     assert len(folds) == 2
     written = yaml.safe_load((tmp_path / "folds.yaml").read_text())
     assert [tuple(sides["validation"]) for sides in written.values()] == [fold.validation for fold in folds]
-    other = settle_folds(blobs, tiny_config(folds=4), tmp_path, kept)
+    other = fix_folds(blobs, tiny_config(folds=4), tmp_path, kept)
     assert len(other) == 4
     begin(tmp_path)
-    assert settle_folds(blobs, tiny_config(seed=9), tmp_path, kept) == other
+    assert fix_folds(blobs, tiny_config(seed=9), tmp_path, kept) == other
     assert run_folds(blobs, tiny_config(), tmp_path) == other
 
 
@@ -66,19 +66,19 @@ def test_a_fold_that_does_not_exist_is_refused_before_anything_is_read(blobs, ti
 def test_identical_images_on_both_sides_are_refused(blobs, kept, tiny_config, tmp_path):
     twins = dict.fromkeys(kept, next(iter(kept.values())))
     with pytest.raises(DatasetError, match="the same image"):
-        settle_folds(blobs, tiny_config(), tmp_path, twins)
+        fix_folds(blobs, tiny_config(), tmp_path, twins)
 
 
 def test_a_case_that_is_gone_is_named(blobs, kept, tiny_config, tmp_path):
-    settle_folds(blobs, tiny_config(), tmp_path, kept)
+    fix_folds(blobs, tiny_config(), tmp_path, kept)
     begin(tmp_path)
     fewer = replace(blobs, cases=blobs.cases[1:])
     with pytest.raises(ConfigError, match=f"no longer: {blobs.cases[0].id}"):
-        settle_folds(fewer, tiny_config(), tmp_path, kept)
+        fix_folds(fewer, tiny_config(), tmp_path, kept)
 
 
 def test_folds_that_cannot_be_read_are_not_guessed(blobs, kept, tiny_config, tmp_path):
     begin(tmp_path)
     (tmp_path / "folds.yaml").write_text("0: [case1]")
     with pytest.raises(FormatError, match="cannot be understood"):
-        settle_folds(blobs, tiny_config(), tmp_path, kept)
+        fix_folds(blobs, tiny_config(), tmp_path, kept)

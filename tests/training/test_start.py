@@ -38,9 +38,9 @@ def test_frozen_levels_stay_as_they_were(train, trained, tmp_path, last_of):
         return [weights[name] for name in sorted(weights) if name.startswith(f"network.encoder.level{level}.")]
 
     train(init_weights=str(trained), freeze_encoder=1)
-    begun = encoder_of(trained)
-    assert all(torch.equal(*pair) for pair in zip(encoder(tmp_path / "run", 1), begun[1], strict=True))
-    assert not all(torch.equal(*pair) for pair in zip(encoder(tmp_path / "run", 2), begun[2], strict=True))
+    started = encoder_of(trained)
+    assert all(torch.equal(*pair) for pair in zip(encoder(tmp_path / "run", 1), started[1], strict=True))
+    assert not all(torch.equal(*pair) for pair in zip(encoder(tmp_path / "run", 2), started[2], strict=True))
 
 
 def encoder_of(run):

@@ -147,24 +147,24 @@ class Poison(pl.Callback):
                 next(pl_module.network.parameters()).fill_(torch.nan)
 
 
-def poisoned(steps, told):
+def poisoned(steps, warnings):
     rates = []
-    return rates, FitCallbacks(training=lambda *_: [Poison(steps, rates)], notice=told.append)
+    return rates, FitCallbacks(training=lambda *_: [Poison(steps, rates)], notice=warnings.append)
 
 
-def test_a_training_that_diverges_goes_back_and_on_at_a_lower_rate(train, tmp_path, log_of):
-    told = []
-    rates, report = poisoned([4], told)
+def test_a_training_that_diverges_resumes_at_a_lower_rate(train, tmp_path, log_of):
+    warnings = []
+    rates, report = poisoned([4], warnings)
     assert train(epochs=3, report=report).trained
     steps = [step for step, _ in rates]
     assert steps == [0, 1, 2, 3, 4, 3, 4, 5, 6, 7, 8]
     first, again = (rate for step, rate in rates if step == 4)
     assert again == pytest.approx(first / 4)
-    assert ["diverged at step 4" in text for text in told if "diverged" in text] == [True]
+    assert ["diverged at step 4" in text for text in warnings if "diverged" in text] == [True]
     assert [float(row["step"]) for row in log_of(tmp_path / "run")] == [3, 6, 9]
 
 
-def test_the_lower_rate_is_kept_by_a_resumed_training(train, tmp_path, last_of):
+def test_the_lower_rate_is_used_by_a_resumed_training(train, tmp_path, last_of):
     _, report = poisoned([1], [])
     train(epochs=1, report=report)
     rates, report = poisoned([], [])
@@ -176,12 +176,12 @@ def test_the_lower_rate_is_kept_by_a_resumed_training(train, tmp_path, last_of):
 
 
 def test_a_training_that_diverges_twice_ends_with_one_error(train, tmp_path):
-    told = []
-    _, report = poisoned([4, 5], told)
-    with pytest.raises(TrainingError, match=r"diverged at step 5.* also at a quarter of the rate") as caught:
+    warnings = []
+    _, report = poisoned([4, 5], warnings)
+    with pytest.raises(TrainingError, match=r"diverged at step 5.* also at a quarter of the learning rate") as caught:
         train(epochs=3, report=report)
     assert "learning_rate" in caught.value.hint
-    assert len([text for text in told if "diverged" in text]) == 1
+    assert len([text for text in warnings if "diverged" in text]) == 1
     assert FoldPaths(tmp_path / "run" / "fold_0").last.exists()
 
 
@@ -204,11 +204,11 @@ def test_a_compiled_training_leaves_a_model_like_any_other(train, trained, tmp_p
         torch.testing.assert_close(compiled["state_dict"][name], weight, rtol=1e-2, atol=1e-3)
 
 
-def test_where_nothing_can_be_compiled_it_is_said_in_one_line(train, monkeypatch):
+def test_what_cannot_be_compiled_is_one_line(train, monkeypatch):
     def fail(*_arguments, **_settings):
         raise torch._dynamo.exc.BackendCompilerFailed(fail, RuntimeError("No C++ compiler"), None)
 
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_how: setattr(self, "forward", fail))
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_options: setattr(self, "forward", fail))
     with pytest.raises(TrainingError, match=r"torch\.compile failed here") as caught:
         train(compile=True)
     assert "compile: true" in caught.value.hint

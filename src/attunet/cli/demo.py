@@ -83,7 +83,7 @@ def demo(
         history=read_history(FoldPaths(trained.folder).log),
         summary=summary,
         views=[_view(case, data, masks) for case in unseen[:3]],
-        attention_frames=FoldPaths(trained.folder).film,
+        attention_frames=FoldPaths(trained.folder).attention_frames,
         more=score_sections(found),
     )
     show(score_table(summary))

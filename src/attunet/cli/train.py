@@ -143,7 +143,7 @@ def _require_resume(run: Path, folds: list[int], resume: bool) -> None:
     from attunet.training.processes import is_rank_zero
     from attunet.training.run_folder import FoldPaths
 
-    if is_rank_zero() and not resume and any(FoldPaths(fold_folder(run, index)).begun for index in folds):
+    if is_rank_zero() and not resume and any(FoldPaths(fold_folder(run, index)).started for index in folds):
         raise ConfigError(f"{run} holds a training of this fold already", hint="add --resume, or choose another -o")
 
 

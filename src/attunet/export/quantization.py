@@ -19,6 +19,7 @@ from attunet.bundle import FoldFiles, Quantization, fold_cases, fold_folder
 from attunet.config import Plan
 from attunet.data.cases import read_case
 from attunet.data.folds import Split
+from attunet.data.patches import cut_patch
 from attunet.data.preprocess import prepare, prepare_label
 from attunet.data.volume import Array
 from attunet.errors import DatasetError, EngineError
@@ -115,7 +116,7 @@ def calibration_patches(run: Path, fold: int, plan: Plan, patches: int = _PATCHE
         prepared = prepare(image, plan.preprocessing)
         classes = prepare_label(label, prepared.record, plan.file_values)
         share = range(index, patches, len(chosen))
-        found += [_cut(prepared.array, _centre(classes, number % 2 == 1, random), plan) for number in share]
+        found += [_patch(prepared.array, _centre(classes, number % 2 == 1, random), plan) for number in share]
     return found
 
 
@@ -136,10 +137,5 @@ def _centre(classes: Array, labelled: bool, random: np.random.Generator) -> Arra
     return voxels[random.integers(len(voxels))] if len(voxels) else random.integers(classes.shape)
 
 
-def _cut(image: Floats, centre: Array, plan: Plan) -> Floats:
-    """The patch around a voxel, inside the image where it fits, else padded by the image's edge."""
-    short = [max(0, edge - size) for edge, size in zip(plan.patch_size, image.shape[1:], strict=True)]
-    padded = np.pad(image, [(0, 0), *((gap // 2, gap - gap // 2) for gap in short)], mode="edge")
-    starts = np.clip(centre - np.array(plan.patch_size) // 2, 0, np.subtract(padded.shape[1:], plan.patch_size))
-    i, j, k = (slice(start, start + edge) for start, edge in zip(starts, plan.patch_size, strict=True))
-    return np.ascontiguousarray(padded[:, i, j, k].reshape(1, *window_shape(plan)))
+def _patch(image: Floats, centre: Array, plan: Plan) -> Floats:
+    return np.ascontiguousarray(cut_patch(image, centre, plan.patch_size).reshape(1, *window_shape(plan)))

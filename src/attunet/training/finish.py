@@ -79,7 +79,7 @@ def finish_fold(
         history=history.rows,
         summary=summary,
         views=show_cases(segmenter, cases, summary, geometry=geometry),
-        attention_frames=paths.film,
+        attention_frames=paths.attention_frames,
     )
     summary.write(paths.metrics)
     save_manifest(run)

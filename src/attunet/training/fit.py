@@ -18,9 +18,9 @@ from attunet.errors import ConfigError, EngineError
 from attunet.files import write_text
 from attunet.training.finish import FoldResult, finish_fold, finished_fold
 from attunet.training.processes import barrier, cpu_contention, is_rank_zero
-from attunet.training.run_folder import FoldPaths, any_started, default_store, require_fold, settle_folds
+from attunet.training.run_folder import FoldPaths, FoldTraining, any_started, default_store, fix_folds, require_fold
 from attunet.training.store import store_cases
-from attunet.training.trainer import MakeCallbacks, Notice, train_network
+from attunet.training.trainer import MakeCallbacks, TrainerOptions, Warn, train_network
 
 __all__ = ["FitCallbacks", "fit", "training_device"]
 
@@ -34,7 +34,7 @@ class FitCallbacks:
     stored: Advance = lambda: None
     training: MakeCallbacks = lambda _schedule, _history: ()
     validated: Advance = lambda: None
-    notice: Notice = lambda _text: None
+    notice: Warn = lambda _text: None
 
 
 def fit(
@@ -68,23 +68,21 @@ def fit(
     if not paths.last.exists() and (sealed := finished_fold(run, fold, paths)):
         return sealed  # without its checkpoint it cannot be trained further
     cases = {case.id: case for case in dataset.labelled if case.split != "test"}
-    kept = store_cases(list(cases.values()), plan, store or default_store(), geometry=geometry, advance=report.stored)
-    split = settle_folds(dataset, config, run, kept)[fold]
+    stored = store_cases(list(cases.values()), plan, store or default_store(), geometry=geometry, advance=report.stored)
+    split = fix_folds(dataset, config, run, stored)[fold]
     if is_rank_zero():
         _describe(run, plan, config, Split(dataset.root.resolve(), geometry, split.train, split.validation), paths)
     if accelerator == "cpu" and is_rank_zero() and (warning := cpu_contention(torch.get_num_threads())):
         report.notice(warning)
-    history = train_network(
-        [kept[name] for name in split.train],
-        [kept[name] for name in split.validation],
-        plan,
-        config,
-        paths,
-        accelerator=accelerator,
-        resume=resume,
-        callbacks=report.training,
-        notice=report.notice,
+    training = FoldTraining(
+        train=[stored[name] for name in split.train],
+        validation=[stored[name] for name in split.validation],
+        plan=plan,
+        config=config,
+        paths=paths,
     )
+    options = TrainerOptions(accelerator=accelerator, resume=resume, callbacks=report.training, warn=report.notice)
+    history = train_network(training, options)
     if not is_rank_zero():
         return _result_of_the_first(run, fold, paths)
     result = None if history.grown else finished_fold(run, fold, paths)
@@ -115,7 +113,7 @@ def training_device(device: str) -> str:
 
 
 def _check_run(run: Path, plan: Plan, paths: FoldPaths, resume: bool) -> None:
-    if paths.begun and not resume:
+    if paths.started and not resume:
         raise ConfigError(
             f"{paths.folder} holds a training already", hint="add --resume to go on, or choose another -o"
         )

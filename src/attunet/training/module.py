@@ -1,12 +1,13 @@
-"""The LightningModule: one step, the optimiser, and the averaged weights that are kept."""
+"""The LightningModule: one training step, the optimizer, and the averaged weights that are validated and saved."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -17,17 +18,24 @@ from attunet.training.losses.attention import attention_loss
 from attunet.training.losses.segmentation import SegmentationLoss
 from attunet.training.patches.augmentation import Patch
 
-__all__ = ["DivergenceError", "TrainingModule"]
+__all__ = ["OPTIMIZERS", "DivergenceError", "TrainingModule"]
+
+Parameters = list[nn.Parameter]
 
 
 class DivergenceError(TrainingError):
-    """The gradient is no longer a number."""
+    """The gradient is not finite."""
 
 
 class TrainingModule(pl.LightningModule):
-    """Trains the plan's network, new or as given; `averaged` follows its weights as an exponential moving average.
+    """Trains a network; `averaged` follows its weights as an exponential moving average.
 
     `attention` holds the coefficients (B, maps, *level grid) of the last step by gate.
+
+    Args:
+        plan: the plan.
+        config: the recipe.
+        network: the network to train; None makes a new one of the plan.
     """
 
     def __init__(self, plan: Plan, config: TrainingConfig, network: AttentionUNet | None = None) -> None:
@@ -50,50 +58,67 @@ class TrainingModule(pl.LightningModule):
         self.attention: dict[str, Tensor] = {}
 
     @property
-    def kept(self) -> AttentionUNet:
-        """The averaged network: the one that is validated and saved."""
+    def averaged_network(self) -> AttentionUNet:
+        """The network with averaged (EMA) weights, which is validated and saved."""
         return cast(AttentionUNet, self.averaged.module)
 
     def training_step(self, batch: Patch, _index: int) -> Tensor:
-        """Loss of one batch of patches, or of a part of it: a patch loss, no measure of whole volumes."""
+        """Loss of one batch of patches, or of a part of it."""
         image = batch.image.to(memory_format=self._layout)
         result = self.network(image, detailed=True)
-        loss = self._loss(result.logits, result.auxiliary, batch.label, batch.known)
+        loss = self._loss(result.logits, result.auxiliary, batch.label, batch.annotated)
         if self._gates_loss is not None:
-            loss = loss + self._gates_loss(result.attention, batch.label, batch.known)
+            loss = loss + self._gates_loss(result.attention, batch.label, batch.annotated)
         self.attention = {name: alpha.detach() for name, alpha in result.attention.items()}
         self.log("loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(image), sync_dist=True)
         return loss
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Make dropout a function of the step, as the patches are, so that a resumed training is the same one."""
+        """Make dropout a function of the step, as patches are, so that resuming changes nothing."""
         if batch_idx % self._parts == 0:
             torch.manual_seed(self.config.seed + self.global_step)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Follow the weights, once all parts of a batch had their say."""
+        """Update the averaged weights once all parts of a batch have been seen."""
         if (batch_idx + 1) % self._parts == 0:
             self.averaged.update_parameters(self.network)
 
     def configure_gradient_clipping(self, optimizer: Optimizer, *_args: Any, **_kwargs: Any) -> None:
-        """By norm, here because lightning refuses to clip for fused optimisers; nothing is scaled in bf16 and fp32."""
+        """By norm, here because lightning refuses to clip for fused optimizers; bf16 and fp32 need no loss scaling."""
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
-        # Checked before the step is taken, so that no checkpoint ever holds weights that are not numbers; of the
-        # gradient, because that is the same in all processes, while the loss of one may be sound.
+        # Checked before the optimizer's step, so that every checkpoint has finite weights; on the gradient, because
+        # all processes share it, while the loss of one of them may be finite.
         if not torch.isfinite(norm):
             raise DivergenceError(f"the training diverged at step {self.global_step}: its gradient is not a number")
 
     def configure_optimizers(self) -> Optimizer:
-        """The recipe's optimiser; its rate is set at each step by the schedule."""
-        config, parameters = self.config, [weight for weight in self.network.parameters() if weight.requires_grad]
-        if config.optimizer == "sgd":
-            return SGD(
-                parameters,
-                config.learning_rate,
-                momentum=config.momentum,
-                nesterov=True,
-                weight_decay=config.weight_decay,
-                fused=True,
-            )
-        kind = AdamW if config.optimizer == "adamw" else Adam
-        return kind(parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True)
+        """The recipe's optimizer; the schedule sets its learning rate at each step."""
+        parameters = [weight for weight in self.network.parameters() if weight.requires_grad]
+        return OPTIMIZERS[self.config.optimizer](parameters, self.config)
+
+
+def _adam(parameters: Parameters, config: TrainingConfig) -> Optimizer:
+    return Adam(parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True)
+
+
+def _adamw(parameters: Parameters, config: TrainingConfig) -> Optimizer:
+    return AdamW(parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True)
+
+
+def _sgd(parameters: Parameters, config: TrainingConfig) -> Optimizer:
+    return SGD(
+        parameters,
+        config.learning_rate,
+        momentum=config.momentum,
+        nesterov=True,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+
+
+OPTIMIZERS: dict[str, Callable[[Parameters, TrainingConfig], Optimizer]] = {
+    "adam": _adam,
+    "adamw": _adamw,
+    "sgd": _sgd,
+}
+"""Optimizer by the name that the recipe gives it."""

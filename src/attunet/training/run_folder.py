@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from attunet.bundle import FoldFiles
-from attunet.config import TrainingConfig
+from attunet.config import Plan, TrainingConfig
 from attunet.data.cases import Case, Dataset
 from attunet.data.folds import Fold, check_leaks, make_folds
 from attunet.errors import ConfigError, FormatError
@@ -23,7 +23,7 @@ from attunet.training.processes import is_rank_zero
 if TYPE_CHECKING:
     from attunet.training.store import StoredCase
 
-__all__ = ["FoldPaths", "any_started", "default_store", "require_fold", "run_folds", "settle_folds"]
+__all__ = ["FoldPaths", "FoldTraining", "any_started", "default_store", "fix_folds", "require_fold", "run_folds"]
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class FoldPaths(FoldFiles):
         return self.folder / "checkpoints" / "last.ckpt"
 
     @property
-    def begun(self) -> bool:
-        """Whether the fold holds a training, or what is left of a finished one: nothing may take its place."""
+    def started(self) -> bool:
+        """Whether the fold holds a training, or the rest of a finished one, which nothing may replace."""
         return self.last.exists() or self.weights.exists()
 
     @property
@@ -46,13 +46,13 @@ class FoldPaths(FoldFiles):
         return self.folder / "checkpoints" / "best.safetensors"
 
     @property
-    def frames(self) -> Path:
-        """The film's frames, to go on from: one file per recorded validation."""
+    def recorded_frames(self) -> Path:
+        """The attention frames that a resumed training continues: one file per recorded validation."""
         return self.folder / "checkpoints" / "film"
 
     @property
-    def film(self) -> Path:
-        """Where the gates looked in a few cases as the training went on, frame by frame."""
+    def attention_frames(self) -> Path:
+        """The attention of a few cases during the training, frame by frame."""
         return self.folder / "film"
 
     @property
@@ -71,23 +71,57 @@ class FoldPaths(FoldFiles):
         return self.folder / "curves.png"
 
 
+@dataclass(frozen=True, kw_only=True)
+class FoldTraining:
+    """The training of one fold.
+
+    Args:
+        train: the cases it is trained on.
+        validation: the cases it is validated on.
+        plan: the plan.
+        config: the recipe.
+        paths: the files of the fold.
+    """
+
+    train: Sequence[StoredCase]
+    validation: Sequence[StoredCase]
+    plan: Plan
+    config: TrainingConfig
+    paths: FoldPaths
+
+
 def any_started(run: Path) -> bool:
-    """Whether a fold of this model folder was begun, so that its plan and its folds are settled."""
-    return any(FoldPaths(folder).begun for folder in run.glob("fold_*"))
+    """Whether a fold of this model folder was started, so that its plan and its folds are fixed."""
+    return any(FoldPaths(folder).started for folder in run.glob("fold_*"))
 
 
 def default_store() -> Path:
-    """Where preprocessed cases are kept unless told otherwise."""
+    """The default folder of preprocessed cases."""
     return Path.home() / ".cache" / "attunet" / "store"
 
 
 def run_folds(dataset: Dataset, config: TrainingConfig, run: Path) -> tuple[Fold, ...]:
-    """The folds of a run that was begun, or as many as it will have, known before a case is read."""
+    """The folds of a run that was started, or those it would have, known before a case is read.
+
+    Args:
+        dataset: the labelled cases.
+        config: the recipe.
+        run: the model folder.
+    Returns: the folds; their cases may still change when the run has not started.
+    """
     return _written(run) or make_folds(dataset, config.folds, config.seed)
 
 
 def require_fold(dataset: Dataset, config: TrainingConfig, run: Path, fold: int) -> None:
-    """Raises: ConfigError when the run has no such fold."""
+    """Check that the run has a fold.
+
+    Args:
+        dataset: the labelled cases.
+        config: the recipe.
+        run: the model folder.
+        fold: index of the fold.
+    Raises: ConfigError when there is no such fold.
+    """
     count = len(run_folds(dataset, config, run))
     if not 0 <= fold < count:
         raise ConfigError(
@@ -95,12 +129,19 @@ def require_fold(dataset: Dataset, config: TrainingConfig, run: Path, fold: int)
         )
 
 
-def settle_folds(
+def fix_folds(
     dataset: Dataset, config: TrainingConfig, run: Path, stored: Mapping[str, StoredCase]
 ) -> tuple[Fold, ...]:
-    """The folds of a run; those it was begun with, whatever the data set and the recipe say now.
+    """Fix the folds of a run; of one that was started, they are those it was started with.
 
-    Raises: ConfigError when a case of the folds is gone, DatasetError when one side of a fold knows the other.
+    Args:
+        dataset: the labelled cases.
+        config: the recipe.
+        run: the model folder, into which folds.yaml is written.
+        stored: the preprocessed cases by id, whose classes and images the folds depend on.
+    Returns: the folds.
+    Raises: ConfigError when a case of the folds is missing, DatasetError when the two sides of a fold share a patient
+        or an image.
     """
     contents = {name: case.contents() for name, case in stored.items()}
     folds = _written(run)
@@ -109,7 +150,7 @@ def settle_folds(
         folds = make_folds(dataset, config.folds, config.seed, present)
     cases = {case.id: case for case in dataset.cases}
     for fold in folds:
-        _require(cases, (*fold.train, *fold.validation), run)
+        _require_cases(cases, (*fold.train, *fold.validation), run)
         check_leaks(fold, cases, {name: content.digest for name, content in contents.items()})
     if is_rank_zero():
         content = {fold.index: {"train": list(fold.train), "validation": list(fold.validation)} for fold in folds}
@@ -122,7 +163,7 @@ def _file(run: Path) -> Path:
 
 
 def _written(run: Path) -> tuple[Fold, ...] | None:
-    """Folds are settled once a fold has been begun; None before."""
+    """The folds in folds.yaml; None before the first fold was started."""
     if not any_started(run) or not _file(run).exists():
         return None
     try:
@@ -132,9 +173,9 @@ def _written(run: Path) -> tuple[Fold, ...] | None:
         raise FormatError(f"{_file(run)} cannot be understood", hint="train into another folder") from error
 
 
-def _require(cases: Mapping[str, Case], names: Sequence[str], run: Path) -> None:
+def _require_cases(cases: Mapping[str, Case], names: Sequence[str], run: Path) -> None:
     if gone := sorted(set(names) - set(cases)):
         raise ConfigError(
-            f"{run} was begun with cases that the data set has no longer: {', '.join(gone[:5])}",
+            f"{run} was started with cases that the data set no longer has: {', '.join(gone[:5])}",
             hint="put them back, or train into another folder",
         )

@@ -7,6 +7,7 @@ import pickle
 import signal
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,102 +18,94 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy
 from torch._dynamo.exc import TorchDynamoException
 
-from attunet.config import Plan, TrainingConfig
+from attunet.config import TrainingConfig
 from attunet.errors import TrainingError, first_line
 from attunet.files import staged
-from attunet.training.callbacks.animation import EpochFilm
-from attunet.training.callbacks.gates import GateWatch
+from attunet.training.callbacks.attention_frames import AttentionRecorder
+from attunet.training.callbacks.gates import GateMonitor
 from attunet.training.callbacks.history import History, make_loggers
 from attunet.training.callbacks.schedule import Schedule
 from attunet.training.callbacks.validation import FullVolumeValidation, validated_cases
 from attunet.training.module import DivergenceError, TrainingModule
 from attunet.training.patches.dataset import patch_loader
 from attunet.training.processes import is_rank_zero
-from attunet.training.run_folder import FoldPaths
+from attunet.training.run_folder import FoldTraining
 from attunet.training.start import start_network
-from attunet.training.store import StoredCase
 
-__all__ = ["AtomicCheckpointIO", "MakeCallbacks", "Notice", "train_network"]
+__all__ = ["AtomicCheckpointIO", "MakeCallbacks", "TrainerOptions", "Warn", "train_network"]
 
 MakeCallbacks = Callable[[Schedule, History], Sequence[pl.Callback]]
-Notice = Callable[[str], None]
+Warn = Callable[[str], None]
 
 _OUT_OF_MEMORY = ("DefaultCPUAllocator", "DataLoader worker (pid")
-"""Words of the errors that torch raises when memory runs out on the CPU, or the system ends a process for it."""
+"""Words of torch's errors when memory runs out on the CPU, or when the system ends a worker for it."""
 
 
-def train_network(
-    train: Sequence[StoredCase],
-    validation: Sequence[StoredCase],
-    plan: Plan,
-    config: TrainingConfig,
-    paths: FoldPaths,
-    *,
-    accelerator: str = "cpu",
-    resume: bool = False,
-    callbacks: MakeCallbacks = lambda _schedule, _history: (),
-    notice: Notice = lambda _text: None,
-) -> History:
-    """Train until the budget is used up, from the last checkpoint when there is one and `resume` is set.
+@dataclass(frozen=True, kw_only=True)
+class TrainerOptions:
+    """How a fold is trained.
 
-    A training that diverges goes back to its last checkpoint and on at a quarter of the rate, once.
-    Leaves the best averaged weights, the last checkpoint and the logs under `paths`.
-    Raises: TrainingError when it diverges again, memory runs out, the network cannot be compiled or the checkpoint is
-        damaged; ConfigError for a batch
-        that the processes cannot share; KeyboardInterrupt when it was stopped from outside.
+    Args:
+        accelerator: cpu or cuda.
+        resume: continue from the last checkpoint when there is one.
+        callbacks: makes callbacks of the caller, in the first process.
+        warn: receives warnings.
     """
-    schedule = Schedule(config)
-    try:
-        return _train(train, validation, plan, config, paths, schedule, accelerator, resume, callbacks, notice)
-    except DivergenceError as error:
-        if schedule.calmed:
-            raise _hopeless(error) from error
-        notice(f"{error.message}; going back to the last checkpoint, and on at a quarter of the rate")
-    schedule = Schedule(config, calmer=True)
-    try:
-        return _train(train, validation, plan, config, paths, schedule, accelerator, True, callbacks, notice)
-    except DivergenceError as error:
-        raise _hopeless(error) from error
+
+    accelerator: str = "cpu"
+    resume: bool = False
+    callbacks: MakeCallbacks = lambda _schedule, _history: ()
+    warn: Warn = lambda _text: None
 
 
-def _train(
-    train: Sequence[StoredCase],
-    validation: Sequence[StoredCase],
-    plan: Plan,
-    config: TrainingConfig,
-    paths: FoldPaths,
-    schedule: Schedule,
-    accelerator: str,
-    resume: bool,
-    callbacks: MakeCallbacks,
-    notice: Notice,
-) -> History:
+def train_network(fold: FoldTraining, options: TrainerOptions = TrainerOptions()) -> History:
+    """Train until the budget is used up; leaves the best averaged weights, the last checkpoint and the logs.
+
+    A training that diverges resumes once from its last checkpoint at a quarter of the learning rate.
+    Raises: TrainingError when it diverges again, memory runs out, the network cannot be compiled or the checkpoint is
+        damaged; ConfigError for a batch that the processes cannot share; KeyboardInterrupt when it was interrupted.
+    """
+    schedule = Schedule(fold.config)
+    try:
+        return _train(fold, schedule, options)
+    except DivergenceError as error:
+        if schedule.rate_reduced:
+            raise _diverged_again(error) from error
+        options.warn(f"{error.message}; resuming from the last checkpoint at a quarter of the learning rate")
+    schedule = Schedule(fold.config, reduce_rate=True)
+    try:
+        return _train(fold, schedule, replace(options, resume=True))
+    except DivergenceError as error:
+        raise _diverged_again(error) from error
+
+
+def _train(fold: FoldTraining, schedule: Schedule, options: TrainerOptions) -> History:
+    plan, config, paths = fold.plan, fold.config, fold.paths
     pl.seed_everything(config.seed, workers=False, verbose=False)
     history = History(schedule, paths)
-    film = EpochFilm(validated_cases(validation), plan, schedule, paths)
-    judge = FullVolumeValidation(validation, plan, config, schedule, history, paths, film)
-    watch = GateWatch(schedule, history, notice)
+    recorder = AttentionRecorder(validated_cases(fold.validation), plan, schedule, paths)
+    validation = FullVolumeValidation(fold, schedule, history, recorder)
+    monitor = GateMonitor(schedule, history, options.warn)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # lightning's advice on workers and loggers is not the user's concern
-        begun = resume and paths.last.exists()
-        module = TrainingModule(plan, config, start_network(plan, config, transfer=not begun)[0])
-        reporting = callbacks(schedule, history) if is_rank_zero() else ()
-        trainer = _trainer(plan, config, paths, accelerator, [schedule, judge, film, watch, history, *reporting])
-        loader = patch_loader(train, plan, config, lambda: trainer)
-        _fit(trainer, module, loader, paths, resume)
+        warnings.simplefilter("ignore")  # lightning's advice on workers and loggers does not concern the user
+        resumed = options.resume and paths.last.exists()
+        module = TrainingModule(plan, config, start_network(plan, config, transfer=not resumed)[0])
+        more = options.callbacks(schedule, history) if is_rank_zero() else ()
+        trainer = _trainer(fold, options.accelerator, [schedule, validation, recorder, monitor, history, *more])
+        loader = patch_loader(fold.train, plan, config, lambda: trainer)
+        _fit(trainer, module, loader, paths.last if resumed else None)
     return history
 
 
-def _hopeless(error: DivergenceError) -> TrainingError:
+def _diverged_again(error: DivergenceError) -> TrainingError:
     return TrainingError(
-        f"{error.message}, also at a quarter of the rate",
-        hint="train anew with a lower learning_rate in the recipe (--recipe), or look for strange images with inspect",
+        f"{error.message}, also at a quarter of the learning rate",
+        hint="train again with a lower learning_rate in the recipe (--recipe), or check the images with inspect",
     )
 
 
-def _trainer(
-    plan: Plan, config: TrainingConfig, paths: FoldPaths, accelerator: str, callbacks: Sequence[pl.Callback]
-) -> pl.Trainer:
+def _trainer(fold: FoldTraining, accelerator: str, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
+    plan, config, paths = fold.plan, fold.config, fold.paths
     checkpoint = ModelCheckpoint(
         paths.last.parent, filename=paths.last.stem, enable_version_counter=False, save_on_train_epoch_end=True
     )
@@ -141,12 +134,12 @@ def _strategy(config: TrainingConfig, accelerator: str) -> str | DDPStrategy:
     return DDPStrategy(process_group_backend="nccl" if accelerator == "cuda" else "gloo")
 
 
-def _fit(trainer: pl.Trainer, module: TrainingModule, loader: object, paths: FoldPaths, resume: bool) -> None:
+def _fit(trainer: pl.Trainer, module: TrainingModule, loader: object, checkpoint: Path | None) -> None:
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit(module, loader, ckpt_path=paths.last if resume and paths.last.exists() else None)
+        trainer.fit(module, loader, ckpt_path=checkpoint)
     except SystemExit:
-        # Lightning turns Ctrl-C and SIGTERM into an exit of its own, and leaves Ctrl-C ignored from then on.
+        # Lightning turns Ctrl-C and SIGTERM into SystemExit, and leaves Ctrl-C ignored from then on.
         signal.signal(signal.SIGINT, on_interrupt)
         raise KeyboardInterrupt from None
     except TorchDynamoException as error:
@@ -156,7 +149,7 @@ def _fit(trainer: pl.Trainer, module: TrainingModule, loader: object, paths: Fol
         if trainer.received_sigterm:  # it reached a process that prepares patches, too
             raise KeyboardInterrupt from None
         if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
-            hint = "choose a smaller --size, or free memory and go on with --resume"
+            hint = "choose a smaller --size, or free memory and continue with --resume"
             raise TrainingError("the training ran out of memory", hint=hint) from error
         raise
 
@@ -169,14 +162,21 @@ def _precision(config: TrainingConfig, accelerator: str) -> str:
     return "bf16-mixed" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32-true"
 
 
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-
-
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's own writer stages in the system's temporary folder, from where a move to another disk can be cut."""
+    """Checkpoints that appear whole or not at all.
+
+    Lightning's own writer stages them in the system's temporary folder, and a move to another disk can be interrupted.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write beside the target, then rename. Raises: FormatError when the disk is full."""
+        """Write beside the target, then rename.
+
+        Args:
+            checkpoint: tensors and plain values by name.
+            path: the file.
+            storage_options: part of lightning's interface, not used.
+        Raises: FormatError when the disk is full.
+        """
         with staged(Path(path)) as stage:
             torch.save(checkpoint, stage)
 
@@ -186,7 +186,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
             raise TrainingError(
-                f"the checkpoint {path} cannot be read: {' '.join(str(error).split())[:160]}",
+                f"the checkpoint {path} cannot be read: {first_line(error)}",
                 hint="delete the fold's folder and train it again without --resume",
             ) from error
         return content
+
+
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

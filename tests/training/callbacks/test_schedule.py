@@ -3,32 +3,29 @@ from types import SimpleNamespace
 import pytest
 
 from attunet.config import TrainingConfig
-from attunet.training.callbacks import schedule as schedule_module
 from attunet.training.callbacks.schedule import Schedule
 
 
 class Clock:
-    """Seconds that pass when told to."""
+    """Seconds that pass when the test sets them."""
 
     def __init__(self):
         self.now = 1000.0
 
-    def monotonic(self):
+    def __call__(self):
         return self.now
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(schedule_module, "time", clock)
-    return clock
+def clock():
+    return Clock()
 
 
 class Run:
-    """Drives a schedule as lightning does and notes the learning rates."""
+    """Drives a schedule as lightning does and records the learning rates."""
 
     def __init__(self, config, clock, *, first_step=0, state=None):
-        self.schedule, self.clock, self.rates = Schedule(config), clock, []
+        self.schedule, self.clock, self.rates = Schedule(config, clock=clock), clock, []
         self.trainer = SimpleNamespace(
             global_step=first_step,
             should_stop=False,
@@ -79,7 +76,7 @@ def test_a_time_budget_ends_the_training_and_the_rate(clock):
     assert run.rates[-1] < 0.1 * 0.01
 
 
-def test_time_goes_on_counting_after_a_pause_that_does_not_count(clock):
+def test_time_continues_to_count_after_a_pause_that_does_not_count(clock):
     config = by_steps(max_time=600.0)
     first = Run(config, clock).go(steps=400, seconds=1.0)
     state = first.schedule.state_dict()
@@ -91,7 +88,7 @@ def test_time_goes_on_counting_after_a_pause_that_does_not_count(clock):
     assert second.rates[0] < first.rates[-1]
 
 
-def test_steps_go_on_counting(clock):
+def test_steps_continue_to_count(clock):
     whole = Run(by_steps(), clock).go()
     rest = Run(by_steps(), clock, first_step=120, state={"elapsed": 1.0, "scale": 1.0}).go()
     assert rest.rates == whole.rates[120:]
@@ -105,20 +102,20 @@ def test_a_budget_that_is_used_up_trains_nothing(config, clock):
 
 
 def test_setting_up_takes_nothing_from_the_budget(clock):
-    schedule = Schedule(by_steps(max_time=10.0))
+    schedule = Schedule(by_steps(max_time=10.0), clock=clock)
     clock.now += 60
     schedule.on_fit_start(None, None)
     assert schedule.progress == 0
 
 
-def test_a_calmer_training_goes_on_at_a_quarter_of_the_rate(clock):
+def test_a_reduced_rate_is_a_quarter_of_the_one_before(clock):
     config = TrainingConfig(epochs=1, steps_per_epoch=10, warmup_steps=0)
-    schedule = Schedule(config, calmer=True)
+    schedule = Schedule(config, reduce_rate=True, clock=clock)
     trainer = Run(config, clock).trainer
     schedule.load_state_dict({"elapsed": 0.0, "scale": 1.0})
-    assert not schedule.calmed
+    assert not schedule.rate_reduced
     schedule.on_train_start(trainer, None)
-    assert schedule.calmed
+    assert schedule.rate_reduced
     assert schedule.state_dict()["scale"] == 0.25
     schedule.on_train_batch_start(trainer, None, None, 0)
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(config.learning_rate / 4)

@@ -1,3 +1,4 @@
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -6,12 +7,12 @@ import torch
 
 from attunet.data.preprocess import IGNORED
 from attunet.inference.windows.sliding_window import Stitched
-from attunet.training.callbacks import validation
-from attunet.training.callbacks.animation import EpochFilm
+from attunet.training.callbacks import validation as validation_module
+from attunet.training.callbacks.attention_frames import AttentionRecorder
 from attunet.training.callbacks.history import History
 from attunet.training.callbacks.validation import FullVolumeValidation
 from attunet.training.module import TrainingModule
-from attunet.training.run_folder import FoldPaths
+from attunet.training.run_folder import FoldPaths, FoldTraining
 
 
 class Case:
@@ -32,24 +33,31 @@ def volume(*classes):
 
 
 @pytest.fixture
-def judge(tiny_plan, tiny_config, tmp_path, monkeypatch):
+def make_validation(tiny_plan, tiny_config, tmp_path, monkeypatch):
     """Makes a validation of cases with three labels by a network that answers what the image says."""
 
     def answer(image, _engine, _patch, *, classes, attention, strides):
         gates = {"level2": image} if attention else {}
         return Stitched(np.stack([image[0] == index for index in range(classes)]).astype(np.float32), gates)
 
-    monkeypatch.setattr(validation, "sliding_window", answer)
+    monkeypatch.setattr(validation_module, "sliding_window", answer)
     three = tiny_plan(labels={"background": 0, "liver": 1, "spleen": 2})
 
-    def make(*cases, fraction=1.0, plan=three, patience=None, probes=()):
+    def make(*cases, fraction=1.0, plan=three, patience=None, probes=(), recorder=None, clock=time.monotonic):
         paths = FoldPaths(tmp_path)
         schedule = SimpleNamespace(elapsed=1e9, progress=0.0)
         config = tiny_config(validation_fraction=fraction, patience=patience)
-        film = EpochFilm(probes, plan, schedule, paths)
-        judge = FullVolumeValidation(cases, plan, config, schedule, History(schedule, paths), paths, film)
-        judge.schedule, judge.module = schedule, TrainingModule(plan, tiny_config())
-        return judge
+        fold = FoldTraining(train=(), validation=cases, plan=plan, config=config, paths=paths)
+        recorder = recorder or AttentionRecorder(probes, plan, schedule, paths)
+        history = History(schedule, paths)
+        validation = FullVolumeValidation(fold, schedule, history, recorder, clock=clock)
+        validation.schedule, validation.history, validation.module = (
+            schedule,
+            history,
+            TrainingModule(plan, tiny_config()),
+        )
+        validation.case = cases[0]
+        return validation
 
     return make
 
@@ -59,54 +67,57 @@ def a_trainer(epoch=0, stop=False, is_rank_zero=True):
     return SimpleNamespace(current_epoch=epoch, should_stop=stop, is_global_zero=is_rank_zero, strategy=strategy)
 
 
-def end_epoch(judge, epoch=0, stop=False):
-    judge.on_train_epoch_end(a_trainer(epoch, stop), judge.module)
-    return judge._history._validated
+def end_epoch(validation, epoch=0, stop=False):
+    validation.on_train_epoch_end(a_trainer(epoch, stop), validation.module)
+    return validation.history.validation
 
 
-def test_dice_per_label_averaged_over_the_cases_that_have_it(judge):
-    judge = judge(
+def test_dice_per_label_averaged_over_the_cases_that_have_it(make_validation):
+    validation = make_validation(
         Case(volume(0, 1, 1, 2), volume(0, 1, 0, 2)),
         Case(volume(0, 1, 1, 0), volume(0, 1, 1, 0)),
         Case(volume(0, 0, 0, 0), volume(0, 0, 0, 2)),
     )
-    assert judge.validate(judge.module) == {"liver": pytest.approx((2 / 3 + 1) / 2), "spleen": pytest.approx(0.5)}
+    assert validation.validate(validation.module) == {
+        "liver": pytest.approx((2 / 3 + 1) / 2),
+        "spleen": pytest.approx(0.5),
+    }
 
 
-def test_ignored_voxels_do_not_count(judge):
-    judge = judge(Case(volume(1, 1, IGNORED, IGNORED), volume(1, 1, 1, 2)))
-    scores = judge.validate(judge.module)
+def test_ignored_voxels_do_not_count(make_validation):
+    validation = make_validation(Case(volume(1, 1, IGNORED, IGNORED), volume(1, 1, 1, 2)))
+    scores = validation.validate(validation.module)
     assert scores["liver"] == 1
     assert np.isnan(scores["spleen"])
 
 
-def test_the_mean_leaves_out_labels_that_occur_nowhere(judge):
-    assert end_epoch(judge(Case(volume(0, 1), volume(0, 1))))["dice"] == 1
+def test_the_mean_leaves_out_labels_that_occur_nowhere(make_validation):
+    assert end_epoch(make_validation(Case(volume(0, 1), volume(0, 1))))["dice"] == 1
 
 
-def test_weights_are_kept_even_when_no_label_occurs_in_any_case(judge, tmp_path):
-    assert end_epoch(judge(Case(volume(0, 0), volume(0, 0))))["dice"] == 0
+def test_weights_are_kept_even_when_no_label_occurs_in_any_case(make_validation, tmp_path):
+    assert end_epoch(make_validation(Case(volume(0, 0), volume(0, 0))))["dice"] == 0
     assert FoldPaths(tmp_path).best.exists()
 
 
-def test_the_best_weights_are_kept(judge, tmp_path):
+def test_the_best_weights_are_kept(make_validation, tmp_path):
     case = Case(volume(0, 1, 1), volume(0, 1, 1))
-    judge, best = judge(case), FoldPaths(tmp_path).best
-    end_epoch(judge)
+    validation, best = make_validation(case), FoldPaths(tmp_path).best
+    end_epoch(validation)
     good = best.read_bytes()
     with torch.no_grad():
-        next(judge.module.averaged.parameters()).add_(1)
+        next(validation.module.averaged.parameters()).add_(1)
     case._answer = volume(0, 1, 0)
-    end_epoch(judge, epoch=1)
+    end_epoch(validation, epoch=1)
     assert best.read_bytes() == good
     case._answer = volume(0, 1, 1)
-    end_epoch(judge, epoch=2)
+    end_epoch(validation, epoch=2)
     assert best.read_bytes() != good
 
 
-def test_a_resumed_validation_remembers_the_best(judge, tmp_path):
+def test_a_resumed_validation_remembers_the_best(make_validation, tmp_path):
     case = Case(volume(0, 1, 1), volume(0, 1, 1))
-    first, second = judge(case), judge(case)
+    first, second = make_validation(case), make_validation(case)
     end_epoch(first)
     FoldPaths(tmp_path).best.unlink()
     second.load_state_dict(first.state_dict())
@@ -115,123 +126,136 @@ def test_a_resumed_validation_remembers_the_best(judge, tmp_path):
     assert not FoldPaths(tmp_path).best.exists()
 
 
-def test_it_runs_first_and_last_and_in_between_within_its_share_of_the_time(judge, monkeypatch):
-    judge = judge(Case(volume(0, 1), volume(0, 1)), fraction=0.1)
+def test_it_runs_first_and_last_and_in_between_within_its_share_of_the_time(make_validation):
     clock = iter(range(0, 1000, 5))  # each validation seems to take five seconds
-    monkeypatch.setattr(validation, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    validation = make_validation(Case(volume(0, 1), volume(0, 1)), fraction=0.1, clock=lambda: next(clock))
 
     def runs_at(elapsed, epoch, stop=False):
-        judge.schedule.elapsed = elapsed
-        judge._history._validated = {}
-        return bool(end_epoch(judge, epoch, stop))
+        validation.schedule.elapsed = elapsed
+        validation.history.validation = {}
+        return bool(end_epoch(validation, epoch, stop))
 
     assert runs_at(1, epoch=0)
     assert not runs_at(99, epoch=1)  # a second one would make it 10 of 99 seconds
     assert runs_at(101, epoch=2)
     assert not runs_at(140, epoch=3)
     assert runs_at(140, epoch=4, stop=True)
-    judge.schedule.progress = 1.0
+    validation.schedule.progress = 1.0
     assert runs_at(141, epoch=5)
 
 
-def test_a_share_of_one_validates_after_every_epoch(judge):
-    judge = judge(Case(volume(0, 1), volume(0, 1)), fraction=1.0)
-    judge.schedule.elapsed = 0.0
-    assert all(end_epoch(judge, epoch) for epoch in range(3))
-    assert judge.state_dict()["spent"] > 0
+def test_a_share_of_one_validates_after_every_epoch(make_validation):
+    validation = make_validation(Case(volume(0, 1), volume(0, 1)), fraction=1.0)
+    validation.schedule.elapsed = 0.0
+    assert all(end_epoch(validation, epoch) for epoch in range(3))
+    assert validation.state_dict()["spent"] > 0
 
 
-def test_the_film_takes_its_frames_from_the_same_pass_and_ends_with_the_last(judge):
+class Recorder:
+    """Records the calls of a validation."""
+
+    def __init__(self, probes):
+        self.probes, self.calls = probes, []
+
+    def add(self, case, attention):
+        self.calls.append((case, attention["level2"].shape))
+
+    def take_maps(self):
+        return []
+
+    def end_validation(self, trainer, _maps):
+        self.calls.append(trainer.should_stop)
+
+
+def test_attention_frames_come_from_the_same_pass_and_include_the_last(make_validation):
     cases = [Case(volume(0, 1, index), volume(0, 1, index)) for index in range(3)]
-    judge, recorded = judge(*cases, probes=cases), []
-    judge._film.take = lambda case, attention: recorded.append((case, attention["level2"].shape))
-    judge._film.record = lambda trainer, _shots: recorded.append(trainer.should_stop)
-    end_epoch(judge)
-    assert recorded == [(cases[0], (1, 3, 1, 1)), (cases[1], (1, 3, 1, 1)), False]
-    judge._config = judge._config.model_copy(update={"patience": 1})
-    end_epoch(judge, epoch=1)
-    assert recorded[-1] is True
+    recorder = Recorder(cases[:2])
+    validation = make_validation(*cases, recorder=recorder, patience=1)
+    end_epoch(validation)
+    assert recorder.calls == [(cases[0], (1, 3, 1, 1)), (cases[1], (1, 3, 1, 1)), False]
+    end_epoch(validation, epoch=1)
+    assert recorder.calls[-1] is True
 
 
-def test_of_many_cases_at_most_ten_are_looked_at_spread_over_all(judge):
+def test_of_many_cases_at_most_ten_are_looked_at_spread_over_all(make_validation):
     read = []
     cases = [Case(volume(0, 1), volume(0, 1)) for _ in range(25)]
     for index, case in enumerate(cases):
         case.label = lambda index=index, label=case._label: read.append(index) or label
-    judge = judge(*cases)
-    judge.validate(judge.module)
+    validation = make_validation(*cases)
+    validation.validate(validation.module)
     assert len(read) <= 10
     assert (read[0], read[-1]) == (0, 24)
 
 
-def test_the_network_goes_on_in_the_mode_it_was_in(judge):
-    judge = judge(Case(volume(0, 1), volume(0, 1)))
+def test_the_network_goes_on_in_the_mode_it_was_in(make_validation):
+    validation = make_validation(Case(volume(0, 1), volume(0, 1)))
     for mode in (True, False):
-        judge.module.kept.train(mode)
-        judge.validate(judge.module)
-        assert judge.module.kept.training is mode
+        validation.module.averaged_network.train(mode)
+        validation.validate(validation.module)
+        assert validation.module.averaged_network.training is mode
 
 
-def test_a_case_counts_for_the_labels_its_annotator_drew(judge):
-    judge = judge(
+def test_a_case_counts_for_the_labels_its_annotator_drew(make_validation):
+    validation = make_validation(
         Case(volume(0, 1, 1, 0), volume(0, 1, 1, 2), annotated=("liver",)),
         Case(volume(0, 0, 2, 2), volume(1, 0, 2, 0), annotated=("spleen",)),
     )
-    assert judge.validate(judge.module) == {"liver": 1.0, "spleen": pytest.approx(2 / 3)}
+    assert validation.validate(validation.module) == {"liver": 1.0, "spleen": pytest.approx(2 / 3)}
 
 
-def test_regions_are_judged_each_by_its_own_output(judge, make_regions_plan, monkeypatch):
+def test_regions_are_judged_each_by_its_own_output(make_validation, make_regions_plan, monkeypatch):
     def answer(_image, _engine, _patch, *, classes, attention, strides):
         says = [[-1, 1, 1, 1, 1], [-1, -1, 1, -1, 1], [3, -2, -2, 0.1, 1]]
         assert classes == len(says)
         return Stitched(np.array(says, np.float32).reshape(3, 5, 1, 1), {})
 
-    monkeypatch.setattr(validation, "sliding_window", answer)
+    monkeypatch.setattr(validation_module, "sliding_window", answer)
     label = volume(0, 1, 2, 3, IGNORED)
     scores = {"tumour": 1.0, "core": pytest.approx(2 / 3), "enhancing": pytest.approx(2 / 3)}
-    whole = judge(Case(label, label), plan=make_regions_plan())
+    whole = make_validation(Case(label, label), plan=make_regions_plan())
     assert whole.validate(whole.module) == scores
-    partly = judge(Case(label, label, annotated=("core",)), plan=make_regions_plan())
-    found = partly.validate(partly.module)
-    assert found["core"] == scores["core"]
-    assert np.isnan([found["tumour"], found["enhancing"]]).all()
+    partly = make_validation(Case(label, label, annotated=("core",)), plan=make_regions_plan())
+    partial = partly.validate(partly.module)
+    assert partial["core"] == scores["core"]
+    assert np.isnan([partial["tumour"], partial["enhancing"]]).all()
 
 
-def ends(judge, answers):
+def ends(validation, answers):
     """Whether the training ends, after each validation of these answers about the first case."""
-    trainer, told = a_trainer(epoch=1), []
+    trainer, stopped = a_trainer(epoch=1), []
     for answer in answers:
-        judge._cases[0]._answer = volume(*answer)
-        judge.on_train_epoch_end(trainer, judge.module)
-        told.append(trainer.should_stop)
-    return told
+        validation.case._answer = volume(*answer)
+        validation.on_train_epoch_end(trainer, validation.module)
+        stopped.append(trainer.should_stop)
+    return stopped
 
 
 BAD, BETTER, GOOD = (0, 1, 0, 0), (0, 1, 1, 0), (0, 1, 1, 1)
 
 
-def test_patience_ends_after_so_many_validations_without_a_better_dice(judge):
-    judge = judge(Case(volume(0, 1, 1, 1), volume(*BAD)), patience=2)
-    assert ends(judge, [BAD, BAD, BETTER, BETTER, GOOD, BETTER, GOOD]) == [False] * 6 + [True]
-    assert judge.stale == 2
+def test_patience_ends_after_so_many_validations_without_a_better_dice(make_validation):
+    validation = make_validation(Case(volume(0, 1, 1, 1), volume(*BAD)), patience=2)
+    assert ends(validation, [BAD, BAD, BETTER, BETTER, GOOD, BETTER, GOOD]) == [False] * 6 + [True]
+    assert validation.stale == 2
 
 
-def test_without_patience_the_training_goes_on(judge):
-    judge = judge(Case(volume(0, 1, 1, 1), volume(*BAD)))
-    assert not any(ends(judge, [GOOD] + [BAD] * 5))
-    assert judge.stale == 5
+def test_without_patience_the_training_goes_on(make_validation):
+    validation = make_validation(Case(volume(0, 1, 1, 1), volume(*BAD)))
+    assert not any(ends(validation, [GOOD] + [BAD] * 5))
+    assert validation.stale == 5
 
 
-def test_a_resumed_training_loses_patience_where_it_would_have(judge):
-    first = judge(Case(volume(0, 1, 1, 1), volume(*BAD)), patience=2)
-    second = judge(Case(volume(0, 1, 1, 1), volume(*BAD)), patience=2)
+def test_a_resumed_training_loses_patience_where_it_would_have(make_validation):
+    first = make_validation(Case(volume(0, 1, 1, 1), volume(*BAD)), patience=2)
+    second = make_validation(Case(volume(0, 1, 1, 1), volume(*BAD)), patience=2)
     assert ends(first, [GOOD, BAD]) == [False, False]
     second.load_state_dict(first.state_dict())
     assert ends(second, [BAD]) == [True]
 
 
-def test_a_training_that_lost_patience_does_not_go_on_when_resumed(judge):
-    ended, resumed = (judge(Case(volume(0, 1, 1, 1), volume(*BAD)), patience=1) for _ in range(2))
+def test_a_training_that_lost_patience_does_not_go_on_when_resumed(make_validation):
+    ended, resumed = (make_validation(Case(volume(0, 1, 1, 1), volume(*BAD)), patience=1) for _ in range(2))
     ends(ended, [GOOD, BAD])
     trainer = a_trainer()
     resumed.on_train_start(trainer, resumed.module)
@@ -258,37 +282,37 @@ class Group:
     def get_world_size(self):
         return self.size
 
-    def all_gather_object(self, found, rows):
+    def all_gather_object(self, gathered, rows):
         self.given[self.rank] = rows
-        found[:] = self.given
+        gathered[:] = self.given
 
 
 @pytest.mark.parametrize("processes", [2, 3, 5])
-def test_processes_share_the_cases_and_know_all_scores(processes, judge, monkeypatch):
+def test_processes_share_the_cases_and_know_all_scores(processes, make_validation, monkeypatch):
     seen = []
     cases = [Case(volume(0, 1, 1, 2), volume(*answer, 2)) for answer in ((0, 1, 1), (1, 1, 0), (0, 0, 1), (1, 0, 0))]
     for index, case in enumerate(cases):
         case.label = lambda index=index, label=case._label: seen.append(index) or label
-    judge = judge(*cases)
-    alone = judge.validate(judge.module)
+    validation = make_validation(*cases)
+    alone = validation.validate(validation.module)
     seen.clear()
     group = Group(processes)
     for name in ("is_available", "is_initialized", "get_rank", "get_world_size", "all_gather_object"):
         monkeypatch.setattr(torch.distributed, name, getattr(group, name))
     for rank in range(processes):
         group.rank = rank
-        scores = judge.validate(judge.module)
+        scores = validation.validate(validation.module)
     assert sorted(seen) == [0, 1, 2, 3]
     assert scores == pytest.approx(alone)
 
 
-def test_only_the_first_process_writes_and_all_follow_its_decision(judge, tmp_path):
-    judge = judge(Case(volume(0, 1), volume(0, 1)))
-    judge.on_train_epoch_end(a_trainer(is_rank_zero=False), judge.module)
-    assert judge.best == 1
+def test_only_the_first_process_writes_and_all_follow_its_decision(make_validation, tmp_path):
+    validation = make_validation(Case(volume(0, 1), volume(0, 1)))
+    validation.on_train_epoch_end(a_trainer(is_rank_zero=False), validation.module)
+    assert validation.best == 1
     assert not FoldPaths(tmp_path).best.exists()
     trainer = a_trainer(epoch=1)
     trainer.strategy.broadcast = lambda _value: False
-    judge._history._validated = {}
-    judge.on_train_epoch_end(trainer, judge.module)
-    assert not judge._history._validated
+    validation.history.validation = {}
+    validation.on_train_epoch_end(trainer, validation.module)
+    assert not validation.history.validation

@@ -99,16 +99,16 @@ def test_what_was_not_drawn_may_be_anywhere(loss, tiny_plan):
     plan = tiny_plan(labels={"background": 0, "liver": 1, "spleen": 2})
     label = a_label((2, 2, 2)).repeat(2, 1, 1, 1)
     label[:, 12, 12, 6] = 2
-    known = torch.tensor([[True, True, False], [True, True, True]])
+    annotated = torch.tensor([[True, True, False], [True, True, True]])
     judged, drawn = loss(plan), torch.zeros(1, 1, 8, 8, 4)
     drawn[0, 0, 1, 1, 1] = 1
     for elsewhere in (0.0, 1.0):  # a case in which only the liver was drawn says nothing of the rest
         alpha = torch.where(drawn > 0, drawn, elsewhere)
-        assert judged(gates(alpha), label[:1], known[:1]) == pytest.approx(-math.log(1 - MARGIN), rel=1e-3)
+        assert judged(gates(alpha), label[:1], annotated[:1]) == pytest.approx(-math.log(1 - MARGIN), rel=1e-3)
     whole = torch.where(drawn > 0, drawn, 0.0)
     whole[0, 0, 6, 6, 3] = 1
-    assert judged(gates(whole), label[1:], known[1:]) < 2 * MARGIN
-    assert judged(gates(whole.repeat(2, 1, 1, 1, 1)), label, known) < 2 * MARGIN
+    assert judged(gates(whole), label[1:], annotated[1:]) < 2 * MARGIN
+    assert judged(gates(whole.repeat(2, 1, 1, 1, 1)), label, annotated) < 2 * MARGIN
 
 
 def test_overlapping_regions_are_foreground_together(loss, regions_plan):

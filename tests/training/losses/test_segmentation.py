@@ -7,7 +7,7 @@ from attunet.config import TrainingConfig
 from attunet.data.preprocess import IGNORED
 from attunet.errors import ConfigError
 from attunet.training.losses.segmentation import SegmentationLoss
-from attunet.training.losses.targets import members, targets
+from attunet.training.losses.targets import class_targets, output_classes
 
 KINDS = ["dice_ce", "dice", "dice_focal", "tversky_ce"]
 SETTINGS = {"softmax": True, "to_onehot_y": True}
@@ -37,11 +37,11 @@ def example(*size, classes=3, seed=0):
 
 
 def partly(*missing):
-    """Everything is known but these (case, output)."""
-    known = torch.ones(2, 3, dtype=torch.bool)
+    """Everything is annotated but these (case, output)."""
+    annotated = torch.ones(2, 3, dtype=torch.bool)
     for place in missing:
-        known[place] = False
-    return known
+        annotated[place] = False
+    return annotated
 
 
 @pytest.mark.parametrize("background", [True, False])
@@ -93,14 +93,14 @@ def test_class_weights_that_say_nothing_are_refused(loss_of):
     with pytest.raises(ConfigError, match="names kidney") as caught:
         loss_of(class_weights={"kidney": 2.0})
     assert "background, liver, spleen" in caught.value.hint
-    with pytest.raises(ConfigError, match="no say in the loss dice"):
+    with pytest.raises(ConfigError, match="no effect on the loss dice"):
         loss_of(loss="dice", class_weights={"liver": 2.0})
 
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_regions_are_sigmoids_with_dice_and_binary_cross_entropy(dims, region_loss, make_regions_plan):
     logits, label = example(*(6, 5, 4)[:dims], classes=4)
-    target = targets(label, members(make_regions_plan()))
+    target = class_targets(label, output_classes(make_regions_plan()))
     expected = DiceLoss(sigmoid=True, batch=True)(logits, target)
     expected = expected + functional.binary_cross_entropy_with_logits(logits, target)
     torch.testing.assert_close(region_loss(dims)(logits, (), label), expected)
@@ -108,7 +108,9 @@ def test_regions_are_sigmoids_with_dice_and_binary_cross_entropy(dims, region_lo
 
 def test_focal_loss_of_regions_equals_monais(region_loss, regions_plan):
     logits, label = example(6, 5, 4, classes=4)
-    theirs = DiceFocalLoss(sigmoid=True, batch=True, gamma=2.0)(logits, targets(label, members(regions_plan)))
+    theirs = DiceFocalLoss(sigmoid=True, batch=True, gamma=2.0)(
+        logits, class_targets(label, output_classes(regions_plan))
+    )
     torch.testing.assert_close(region_loss(loss="dice_focal")(logits, (), label), theirs)
 
 
@@ -152,36 +154,37 @@ def test_of_an_unknown_label_the_share_between_it_and_background_is_free(kind, l
     logits, label = example(6, 5, 4, classes=2)
     other = logits.detach().clone()
     other[:, [0, 2]] = other[:, [2, 0]]  # the same sum, told apart otherwise
-    known = partly((0, 2), (1, 2))
+    annotated = partly((0, 2), (1, 2))
     loss = loss_of(loss=kind)
-    torch.testing.assert_close(loss(logits, (), label, known), loss(other, (), label, known))
+    torch.testing.assert_close(loss(logits, (), label, annotated), loss(other, (), label, annotated))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_unknown_regions_have_no_say(kind, region_loss):
     logits, label = example(6, 5, 4, classes=4)
-    known = partly((0, 1), (1, 1), (1, 2))
+    annotated = partly((0, 1), (1, 1), (1, 2))
     loss = region_loss(loss=kind)
-    value = loss(logits, (), label, known)
+    value = loss(logits, (), label, annotated)
     value.backward()
-    assert ((logits.grad != 0).flatten(2).any(2) == known).all()
+    assert ((logits.grad != 0).flatten(2).any(2) == annotated).all()
     changed = logits.detach().clone()
-    changed[~known] = 7.0
-    torch.testing.assert_close(loss(changed, (), label, known), value)
+    changed[~annotated] = 7.0
+    torch.testing.assert_close(loss(changed, (), label, annotated), value)
 
 
 @pytest.mark.parametrize("batch", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("case", ["no foreground", "all ignored", "all unknown", "sure and wrong"])
+@pytest.mark.parametrize("case", ["no foreground", "all ignored", "none annotated", "sure and wrong"])
 def test_corner_cases_have_finite_gradients(case, kind, batch, loss_of, region_loss):
-    for loss in (loss_of(loss=kind, batch_dice=batch), region_loss(loss=kind, batch_dice=batch)):
+    losses = (loss_of(loss=kind, batch_dice=batch), True), (region_loss(loss=kind, batch_dice=batch), False)
+    for loss, exclusive in losses:
         logits, label = example(6, 5, 4)
-        known = torch.zeros(2, 3, dtype=torch.bool) if case == "all unknown" else partly()
-        known[:, 0] |= loss._exclusive
+        annotated = torch.zeros(2, 3, dtype=torch.bool) if case == "none annotated" else partly()
+        annotated[:, 0] |= exclusive
         label = torch.full_like(label, IGNORED if case == "all ignored" else 0)
         if case == "sure and wrong":
             logits = (logits.detach() - torch.tensor([1e4, 0, 0]).view(3, 1, 1, 1)).requires_grad_()
-        value = loss(logits, (), label, known)
+        value = loss(logits, (), label, annotated)
         value.backward()
         assert torch.isfinite(value)
         assert torch.isfinite(logits.grad).all()
@@ -215,12 +218,12 @@ def test_what_is_unknown_stays_so_at_coarser_resolutions(region_loss):
     assert (coarse.grad[:, 0] != 0).all()
 
 
-@pytest.mark.parametrize("known", [None, partly((0, 2))])
-def test_it_is_computed_in_32_bits(known, loss_of):
+@pytest.mark.parametrize("annotated", [None, partly((0, 2))])
+def test_it_is_computed_in_32_bits(annotated, loss_of):
     logits, label = example(6, 5)
-    half = loss_of(2)(logits.bfloat16(), (), label, known)
+    half = loss_of(2)(logits.bfloat16(), (), label, annotated)
     assert half.dtype == torch.float32
-    torch.testing.assert_close(half, loss_of(2)(logits.bfloat16().float(), (), label, known))
+    torch.testing.assert_close(half, loss_of(2)(logits.bfloat16().float(), (), label, annotated))
 
 
 def test_it_leaves_nothing_in_a_checkpoint(loss_of):

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from monai.data import get_track_meta
 
 from attunet.config import Normalization, Preprocessing
 from attunet.data.preprocess import IGNORED
-from attunet.training.patches.augmentation import Augmentation, IntensityChanges, Motion, Patch
+from attunet.training.patches.augmentation import Augmentation, IntensityChanges, Motion, Patch, intensity_steps
 
 SIZE = (12, 10, 8)
 MOVED = Motion(rotated=True, scaled=True, deformed=False)
@@ -52,12 +54,12 @@ def augmented(transform, seed, patch=None, dims=3):
 def test_any_draw_keeps_shapes_classes_and_finite_numbers(seed, dims, kind, elastic, thick, tiny_plan, tiny_config):
     spacing = of_spacing(1.0, 1.0, 4.0 if thick else 1.0)
     fields = {"dims": dims, "mirror_axes": (0, 1), "preprocessing": spacing}
-    image, label, known = augmented(
+    image, label, annotated = augmented(
         augmentation(tiny_plan, tiny_config, kind=kind, elastic=elastic, **fields), seed, dims=dims
     )
     assert image.shape == (2, *SIZE[:dims])
     assert label.shape == SIZE[:dims]
-    assert (image.dtype, label.dtype, known.dtype) == (torch.float32, torch.uint8, torch.bool)
+    assert (image.dtype, label.dtype, annotated.dtype) == (torch.float32, torch.uint8, torch.bool)
     assert type(image) is type(label) is torch.Tensor
     assert image.is_contiguous()
     assert torch.isfinite(image).all()
@@ -85,12 +87,14 @@ def test_patches_are_left_as_they_were(tiny_plan, tiny_config):
 @pytest.mark.parametrize("axes", [(), (0,), (0, 2), (0, 1, 2)])
 def test_mirroring_turns_image_and_label_together_along_the_allowed_axes_only(axes, tiny_plan, tiny_config):
     transform = augmentation(tiny_plan, tiny_config, kind="paper", mirror_axes=axes)
-    _, label, known = a_patch(SIZE)
+    _, label, annotated = a_patch(SIZE)
     seen = set()
     for seed in range(40):
-        image, turned, told = transform(Patch(label[None].float(), label, known), STILL, np.random.default_rng(seed))
+        image, turned, annotated_after = transform(
+            Patch(label[None].float(), label, annotated), STILL, np.random.default_rng(seed)
+        )
         assert torch.equal(image[0].to(torch.uint8), turned)
-        assert torch.equal(known, told)
+        assert torch.equal(annotated, annotated_after)
         seen.add(tuple(turned.flatten().tolist()))
     assert len(seen) == 2 ** len(axes)
 
@@ -109,16 +113,18 @@ def test_left_and_right_change_places_when_they_are_mirrored(slice_axis, left_ri
     place = torch.arange(SIZE[left_right]).view([-1 if axis == left_right else 1 for axis in range(3)]).expand(SIZE)
     label = torch.where(place < 3, 1, 2).to(torch.uint8)  # left is where the numbers are small
     label[:, :, 0] = IGNORED if left_right != 2 else label[:, :, 0]
-    known = torch.tensor([True, True, False])
+    annotated = torch.tensor([True, True, False])
     seen = set()
     for seed in range(40):
-        image, turned, told = transform(Patch(place[None].float(), label, known), STILL, np.random.default_rng(seed))
+        image, turned, annotated_after = transform(
+            Patch(place[None].float(), label, annotated), STILL, np.random.default_rng(seed)
+        )
         mirrored = bool(image.select(left_right + 1, 0).max() > 0)
         counted = turned != IGNORED
         small = image[0] < 3
         assert (turned[counted & small] == (2 if mirrored else 1)).all()
         assert (turned[counted & ~small] == (1 if mirrored else 2)).all()
-        assert told.tolist() == ([True, False, True] if mirrored else [True, True, False])
+        assert annotated_after.tolist() == ([True, False, True] if mirrored else [True, True, False])
         seen.add(mirrored)
     assert seen == {True, False}
 
@@ -186,25 +192,28 @@ def an_image(*size, channels=1):
     return torch.from_numpy(np.random.default_rng(0).normal(0, 1, (channels, *size)).astype(np.float32))
 
 
-@pytest.fixture
-def counted(monkeypatch):
-    """How often each change was made, by the name of its transform."""
-    calls = {}
+class Counted:
+    """A transform that counts its calls by its name."""
 
-    def changed(self, step, channel, rng):
-        result = original(self, step, channel, rng)
-        if result is not channel:
-            name = type(step.transform).__name__
-            calls[name] = calls.get(name, 0) + 1
-        return result
+    def __init__(self, transform, calls):
+        self.transform, self.calls = transform, calls
 
-    original = IntensityChanges._changed
-    monkeypatch.setattr(IntensityChanges, "_changed", changed)
-    return calls
+    def set_random_state(self, seed):
+        self.transform.set_random_state(seed=seed)
+
+    def __call__(self, image):
+        self.calls[type(self.transform).__name__] += 1
+        return self.transform(image)
 
 
-def test_changes_are_as_frequent_as_nnunets(counted):
-    changes, image, rng = IntensityChanges(2, within_slices=False), an_image(4, 4), np.random.default_rng(0)
+def test_changes_are_as_frequent_as_nnunets():
+    calls = Counter()
+    steps = [step._replace(transform=Counted(step.transform, calls)) for step in intensity_steps(2)]
+    changes, image, rng = (
+        IntensityChanges(2, within_slices=False, steps=steps),
+        an_image(4, 4),
+        np.random.default_rng(0),
+    )
     for _ in range(2000):
         changes(image, rng)
     expected = {
@@ -215,13 +224,13 @@ def test_changes_are_as_frequent_as_nnunets(counted):
         "RandSimulateLowResolution": 0.25 * 0.5,
         "RandAdjustContrast": 0.4,
     }
-    assert {name: many / 2000 for name, many in counted.items()} == pytest.approx(expected, abs=0.025)
+    assert {name: many / 2000 for name, many in calls.items()} == pytest.approx(expected, abs=0.025)
 
 
 def test_channels_are_changed_each_in_its_own_way():
     changes, image = IntensityChanges(3, within_slices=False), an_image(6, 5, 4).expand(2, -1, -1, -1).clone()
     changed = [changes(image, np.random.default_rng(seed)) for seed in range(30)]
-    assert any(not torch.equal(one[0], one[1]) for one in changed)
+    assert any(not torch.equal(image[0], image[1]) for image in changed)
 
 
 @pytest.mark.parametrize("size", [(6, 5), (6, 5, 4)])
@@ -238,9 +247,10 @@ def test_thick_slices_are_not_blurred_into_each_other():
     empty_but_one[..., 2] = an_image(8, 8)
 
     def leaks(within_slices):
-        changes = IntensityChanges(3, within_slices=within_slices)
-        blur = next(step for step in changes._steps if type(step.transform).__name__ == "RandGaussianSmooth")
-        image = changes._changed(blur._replace(of_channels=1.0), empty_but_one, np.random.default_rng(0))
+        steps = intensity_steps(2 if within_slices else 3)
+        blur = next(step for step in steps if type(step.transform).__name__ == "RandGaussianSmooth")
+        always = [blur._replace(probability=1.0, channel_probability=1.0)]
+        image = IntensityChanges(3, within_slices=within_slices, steps=always)(empty_but_one, np.random.default_rng(0))
         return bool(image[..., 1].abs().max() > 0)
 
     assert leaks(False)

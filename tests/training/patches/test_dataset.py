@@ -7,7 +7,6 @@ import torch
 
 from attunet.data.preprocess import IGNORED
 from attunet.errors import ConfigError
-from attunet.training.patches import dataset as patches
 from attunet.training.patches.dataset import PatchDataset, PatchOrder, patch_loader
 
 MANY = 24
@@ -35,19 +34,16 @@ def test_whole_volumes_are_not_changed_by_what_is_done_to_their_patches(stored, 
 
 
 @pytest.mark.parametrize("limit", [0, 2**30])
-def test_reading_piece_by_piece_gives_the_same_as_holding_all_in_memory(
-    limit, stored, tiny_plan, tiny_config, monkeypatch
-):
+def test_reading_piece_by_piece_gives_the_same_as_holding_all_in_memory(limit, stored, tiny_plan, tiny_config):
     expected = PatchDataset(stored, tiny_plan(), tiny_config())[5]
-    monkeypatch.setattr(patches, "_IN_MEMORY_BYTES", limit)
-    assert same(PatchDataset(stored, tiny_plan(), tiny_config())[5], expected)
+    assert same(PatchDataset(stored, tiny_plan(), tiny_config(), in_memory_bytes=limit)[5], expected)
 
 
 def test_shapes_and_types(stored, tiny_plan, tiny_config):
-    image, label, known = PatchDataset(stored, tiny_plan(), tiny_config())[0]
+    image, label, annotated = PatchDataset(stored, tiny_plan(), tiny_config())[0]
     assert (image.shape, label.shape) == ((1, 16, 16, 8), (16, 16, 8))
     assert (image.dtype, label.dtype) == (torch.float32, torch.uint8)
-    assert known.tolist() == [True, True]
+    assert annotated.tolist() == [True, True]
     flat = PatchDataset(stored, tiny_plan(dims=2), tiny_config())
     for index in range(MANY):
         image, label, _ = flat[index]
@@ -130,11 +126,11 @@ class Marked:
 
 
 def centres(case, plan, config):
-    """The labels at the centres of patches, with what is known in them."""
+    """The labels at the centres of patches, with the outputs that are annotated in them."""
     data = PatchDataset([case], plan, config(augmentation="none", foreground_fraction=1.0))
     patches = [data[index] for index in range(MANY)]
-    (known,) = {tuple(patch.known.tolist()) for patch in patches}
-    return {int(patch.label[1, 1, 1]) for patch in patches}, known
+    (annotated,) = {tuple(patch.annotated.tolist()) for patch in patches}
+    return {int(patch.label[1, 1, 1]) for patch in patches}, annotated
 
 
 def test_patches_centre_on_classes_that_were_drawn(tiny_plan, tiny_config):

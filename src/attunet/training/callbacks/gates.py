@@ -1,4 +1,4 @@
-"""What the gates do while they are trained: figures for each epoch, and a word when one of them does nothing."""
+"""Statistics of the gates in each epoch of a training, and a warning when a gate has no effect."""
 
 from __future__ import annotations
 
@@ -15,24 +15,29 @@ from attunet.training.callbacks.history import History
 from attunet.training.callbacks.schedule import Schedule
 from attunet.training.module import TrainingModule
 
-__all__ = ["GateStatistics", "GateWatch", "gate_statistics"]
+__all__ = ["STEPS_TO_LEARN", "TIME_TO_LEARN", "GateMonitor", "GateStatistics", "gate_statistics"]
 
 _CLOSED, _OPEN = 0.05, 0.95
 _EVERY = 5
-"""Steps from one that is measured to the next: a passing over few voxels, not worth doing each time."""
+"""Steps between measurements, which would cost too much in every step."""
 _NEARLY_ALL = 0.99
 _PASSES = 0.5
 _NEARLY_OPEN = 0.9
-"""A gate whose coefficients are nearly all above this chooses nothing either: it starts flat at 0.95, and stayed so."""
-_TIME_TO_LEARN, _STEPS_TO_LEARN = 0.4, 200
-"""Share of the budget, and steps, before which no gate is judged: all of them start open."""
+"""A gate whose coefficients are nearly all above this selects nothing either: it is where they started, near 0.95."""
+TIME_TO_LEARN, STEPS_TO_LEARN = 0.4, 200
+"""Share of the budget, and steps, before which there are no warnings: all gates start open."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GateStatistics:
-    """The coefficients of one map over voxels and patches.
+    """Statistics of the coefficients of one map over voxels and patches.
 
-    mean and sd (spread); closed and open: shares below 0.05 and above 0.95; largest.
+    Args:
+        mean: their mean.
+        sd: their standard deviation.
+        closed: share below 0.05.
+        open: share above 0.95.
+        largest: the largest of them.
     """
 
     mean: float
@@ -43,32 +48,48 @@ class GateStatistics:
 
     def columns(self, name: str) -> dict[str, float]:
         """As columns of log.csv."""
-        found = {"mean": self.mean, "sd": self.sd, "closed": self.closed, "open": self.open}
-        return {f"gate_{name}_{key}": round(value, 5) for key, value in found.items()}
+        values = {"mean": self.mean, "sd": self.sd, "closed": self.closed, "open": self.open}
+        return {f"gate_{name}_{key}": round(value, 5) for key, value in values.items()}
 
 
 def gate_statistics(steps: list[Mapping[str, Tensor]]) -> dict[str, GateStatistics]:
-    """The figures of every map, from those of some steps (see `_measured`), all of which count the same."""
-    found: dict[str, GateStatistics] = {}
+    """The statistics of every map, from the measurements of some steps (see `_measured`), equally weighted."""
+    statistics: dict[str, GateStatistics] = {}
     for gate in steps[0] if steps else ():
         # To the CPU only here: a GPU would have to be waited for after each step.
-        figures = torch.stack([step[gate] for step in steps]).double().cpu()
-        mean, variance, closed, opened, _ = figures.mean(0)
-        variance = variance + figures[:, 0].var(0, correction=0)
-        largest = figures[:, 4].amax(0)
+        measured = torch.stack([step[gate] for step in steps]).double().cpu()
+        mean, variance, closed, opened, _ = measured.mean(0)
+        variance = variance + measured[:, 0].var(0, correction=0)
+        largest = measured[:, 4].amax(0)
         rows = torch.stack([mean, variance.sqrt(), closed, opened, largest], 1).tolist()
         names = attention_map_names(gate, len(rows))
-        found |= {name: GateStatistics(*row) for name, row in zip(names, rows, strict=True)}
-    return found
+        statistics |= {name: _statistics(row) for name, row in zip(names, rows, strict=True)}
+    return statistics
 
 
-class GateWatch(pl.Callback):
-    """Measures every fifth step of an epoch, in the first process; tells once of a gate that is dead or always open."""
+def _statistics(row: list[float]) -> GateStatistics:
+    mean, sd, closed, opened, largest = row
+    return GateStatistics(mean=mean, sd=sd, closed=closed, open=opened, largest=largest)
 
-    def __init__(self, schedule: Schedule, history: History, notice: Callable[[str], None]) -> None:
-        self._schedule, self._history, self._notice = schedule, history, notice
+
+class GateMonitor(pl.Callback):
+    """Measures every fifth step of an epoch, in the first process; warns once of each gate that is dead or always open.
+
+    Args:
+        schedule: the progress of the training.
+        history: receives the statistics of each epoch.
+        warn: receives the warnings.
+    """
+
+    def __init__(self, schedule: Schedule, history: History, warn: Callable[[str], None]) -> None:
+        self._schedule, self._history, self._warn = schedule, history, warn
         self._steps: list[Mapping[str, Tensor]] = []
-        self._told: list[str] = []
+        self._reported: list[str] = []
+
+    @property
+    def state_key(self) -> str:
+        """The name in checkpoints, also in those of earlier versions."""
+        return "GateWatch"
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -79,24 +100,24 @@ class GateWatch(pl.Callback):
             self._steps.append({name: _measured(alpha) for name, alpha in pl_module.attention.items()})
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Give the figures to the history, and say what they mean when a gate does nothing."""
-        found = gate_statistics(self._steps)
+        """Add the statistics to the history, and warn of gates that have no effect."""
+        statistics = gate_statistics(self._steps)
         self._steps = []
-        learnt = self._schedule.progress >= _TIME_TO_LEARN and trainer.global_step >= _STEPS_TO_LEARN
-        for name, figures in found.items():
-            self._history.add_gates(figures.columns(name))
-            words = _verdict(name, figures)
-            if words and learnt and name not in self._told:
-                self._told.append(name)
-                self._notice(words)
+        learnt = self._schedule.progress >= TIME_TO_LEARN and trainer.global_step >= STEPS_TO_LEARN
+        for name, measured in statistics.items():
+            self._history.add_gates(measured.columns(name))
+            warning = _warning(name, measured)
+            if warning and learnt and name not in self._reported:
+                self._reported.append(name)
+                self._warn(warning)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must know."""
-        return {"told": self._told}
+        """The state that a resumed training needs."""
+        return {"reported": self._reported}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
-        self._told = list(state_dict["told"])
+        """Restore that state; earlier versions called the key `told`."""
+        self._reported = list(state_dict["reported"] if "reported" in state_dict else state_dict["told"])
 
 
 def _measured(alpha: Tensor) -> Tensor:
@@ -107,19 +128,19 @@ def _measured(alpha: Tensor) -> Tensor:
     return torch.stack([mean, variance, closed, opened, values.amax(1)])
 
 
-def _verdict(name: str, figures: GateStatistics) -> str:
-    """What is wrong with a gate in plain words; nothing when it does its work.
+def _warning(name: str, measured: GateStatistics) -> str:
+    """What is wrong with a gate; empty when nothing is.
 
-    One that opens on a few voxels only may have found a small organ: it is not dead.
+    A gate that opens on a few voxels only may follow a small organ: it is not dead.
     """
-    if figures.closed >= _NEARLY_ALL and figures.largest < _PASSES:
+    if measured.closed >= _NEARLY_ALL and measured.largest < _PASSES:
         return (
-            f"the gate {name} is dead: {figures.closed:.1%} of its coefficients are below {_CLOSED}, so next to "
+            f"the gate {name} is dead: {measured.closed:.1%} of its coefficients are below {_CLOSED}, so almost "
             "nothing passes, and the network works as if it had no skip connection at that level"
         )
-    if figures.open >= _NEARLY_ALL or figures.mean - 2 * figures.sd > _NEARLY_OPEN:
+    if measured.open >= _NEARLY_ALL or measured.mean - 2 * measured.sd > _NEARLY_OPEN:
         return (
-            f"the gate {name} is always open: its coefficients are {figures.mean:.2f} ± {figures.sd:.2f}, so it "
-            "chooses nothing, and the network works as a plain U-Net at that level"
+            f"the gate {name} is always open: its coefficients are {measured.mean:.2f} ± {measured.sd:.2f}, so it "
+            "selects nothing, and the network works as a plain U-Net at that level"
         )
     return ""

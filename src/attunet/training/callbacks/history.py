@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
@@ -15,18 +16,21 @@ from attunet.files import write_text
 from attunet.training.callbacks.schedule import Schedule
 from attunet.training.run_folder import FoldPaths
 
-__all__ = ["History", "make_loggers", "require_loggers"]
+__all__ = ["LOGGERS", "History", "make_loggers", "require_loggers"]
 
 
 class History(pl.Callback):
-    """One row per epoch: epoch, step, minutes, learning_rate, loss, gates, and Dice per label where validated."""
+    """One row per epoch: epoch, step, minutes, learning_rate, loss, gates, and Dice per label where validated.
+
+    `validation` and `gates` hold the columns of the current epoch so far.
+    """
 
     def __init__(self, schedule: Schedule, paths: FoldPaths) -> None:
         self._schedule = schedule
         self._paths = paths
         self.rows: list[dict[str, float]] = []
-        self._validated: dict[str, float] = {}
-        self._gates: dict[str, float] = {}
+        self.validation: dict[str, float] = {}
+        self.gates: dict[str, float] = {}
         self._restored = 0
 
     @property
@@ -35,26 +39,26 @@ class History(pl.Callback):
         return len(self.rows) > self._restored
 
     def add_validation(self, mean: float, scores: dict[str, float]) -> None:
-        """Scores that belong to the epoch now ending."""
-        self._validated = {"dice": mean, **{f"dice_{name}": value for name, value in scores.items()}}
+        """Add the mean Dice and the Dice of each label to the current epoch."""
+        self.validation = {"dice": mean, **{f"dice_{name}": value for name, value in scores.items()}}
 
     def add_gates(self, columns: dict[str, float]) -> None:
-        """Figures of a gate that belong to the epoch now ending, by column."""
-        self._gates |= columns
+        """Add statistics of a gate to the current epoch, by column."""
+        self.gates |= columns
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add the row, write the file, tell the other loggers."""
+        """Add the row, write the file, log to the other loggers."""
         row = {
             "epoch": float(trainer.current_epoch),
             "step": float(trainer.global_step),
             "minutes": round(self._schedule.elapsed / 60, 3),
             "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
             "loss": float(trainer.callback_metrics.get("loss", float("nan"))),
-            **self._gates,
-            **self._validated,
+            **self.gates,
+            **self.validation,
         }
         self.rows.append(row)
-        self._gates, self._validated = {}, {}
+        self.gates, self.validation = {}, {}
         for logger in trainer.loggers:
             logger.log_metrics(
                 {name: value for name, value in row.items() if name != "epoch"}, step=trainer.global_step
@@ -63,11 +67,11 @@ class History(pl.Callback):
             write_text(self._paths.log, _table(self.rows))
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must know."""
+        """The state that a resumed training needs."""
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore that state."""
         self.rows = list(state_dict["rows"])
         self._restored = len(self.rows)
 
@@ -83,25 +87,43 @@ def _table(rows: list[dict[str, float]]) -> str:
 
 def require_loggers(config: TrainingConfig) -> None:
     """Raises: EngineError when the package of a logger that the recipe names is not installed."""
-    for kind in config.loggers:
-        if find_spec(kind) is None:
-            raise EngineError(f"the logger {kind} is not installed", hint=f"install it with: pip install {kind}")
+    for name in config.loggers:
+        if find_spec(name) is None:
+            raise EngineError(f"the logger {name} is not installed", hint=f"install it with: pip install {name}")
 
 
-def make_loggers(config: TrainingConfig, paths: FoldPaths, name: str) -> list[pl.loggers.Logger]:
-    """The loggers that the recipe names; W&B offline, to be synchronised later by its own command.
+def make_loggers(config: TrainingConfig, paths: FoldPaths, project: str) -> list[pl.loggers.Logger]:
+    """The loggers that the recipe names, which write into the fold's folder.
 
+    Args:
+        config: the recipe.
+        paths: the files of the fold.
+        project: the name under which the loggers file the run.
+    Returns: lightning's loggers, in the recipe's order.
     Raises: EngineError when a logger's package is not installed.
     """
     require_loggers(config)
-    return [_make(kind, paths, name) for kind in config.loggers]
+    return [LOGGERS[name](paths, project) for name in config.loggers]
 
 
-def _make(kind: str, paths: FoldPaths, name: str) -> pl.loggers.Logger:
-    if kind == "tensorboard":
-        return pl.loggers.TensorBoardLogger(paths.folder, name="", version="tensorboard")
-    if kind == "mlflow":
-        database = f"sqlite:///{(paths.folder / 'mlflow.db').resolve()}"
-        return pl.loggers.MLFlowLogger(experiment_name=name, run_name=paths.name, tracking_uri=database)
+def _tensorboard(paths: FoldPaths, _project: str) -> pl.loggers.Logger:
+    return pl.loggers.TensorBoardLogger(paths.folder, name="", version="tensorboard")
+
+
+def _mlflow(paths: FoldPaths, project: str) -> pl.loggers.Logger:
+    database = f"sqlite:///{(paths.folder / 'mlflow.db').resolve()}"
+    return pl.loggers.MLFlowLogger(experiment_name=project, run_name=paths.name, tracking_uri=database)
+
+
+def _wandb(paths: FoldPaths, project: str) -> pl.loggers.Logger:
+    """Offline, to be synchronised later with W&B's own command."""
     (paths.folder / "wandb").mkdir(parents=True, exist_ok=True)
-    return pl.loggers.WandbLogger(project=name, name=paths.name, save_dir=paths.folder, offline=True)
+    return pl.loggers.WandbLogger(project=project, name=paths.name, save_dir=paths.folder, offline=True)
+
+
+LOGGERS: dict[str, Callable[[FoldPaths, str], pl.loggers.Logger]] = {
+    "mlflow": _mlflow,
+    "tensorboard": _tensorboard,
+    "wandb": _wandb,
+}
+"""Logger by the name that the recipe gives it, which is also the name of its package."""

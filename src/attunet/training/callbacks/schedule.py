@@ -1,8 +1,9 @@
-"""How far a training is, by steps or by the clock, and the learning rate that goes with it."""
+"""The progress of a training, by steps or by the clock, and the learning rate that follows from it."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,32 +12,40 @@ from attunet.config import TrainingConfig
 
 __all__ = ["Schedule"]
 
-_CALMER = 0.25
+_REDUCTION = 0.25
 
 
 class Schedule(pl.Callback):
-    """Warms up, then decays the rate polynomially to zero at the end of the budget, and stops there.
+    """Warms up, then decays the learning rate polynomially to zero at the end of the budget, and stops there.
 
     The budget is `max_time` seconds of wall clock (validation included, interruptions not), or else `epochs`. Several
-    processes follow the clock of the first. `calmer` goes on at a quarter of the rate that was used before.
+    processes follow the clock of the first.
+
+    Args:
+        config: the recipe.
+        reduce_rate: continue at a quarter of the learning rate that was used before.
+        clock: seconds that only grow.
     """
 
-    def __init__(self, config: TrainingConfig, *, calmer: bool = False) -> None:
+    def __init__(
+        self, config: TrainingConfig, *, reduce_rate: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._config = config
-        self._calmer = calmer
+        self._reduce_rate = reduce_rate
+        self._clock = clock
         self._scale = 1.0
         self._earlier = 0.0
-        self._started = time.monotonic()
+        self._started = clock()
         self._step = 0
 
     @property
     def elapsed(self) -> float:
         """Seconds trained so far, over all resumptions."""
-        return self._earlier + time.monotonic() - self._started
+        return self._earlier + self._clock() - self._started
 
     @property
-    def calmed(self) -> bool:
-        """Whether the rate was lowered, because the training had diverged."""
+    def rate_reduced(self) -> bool:
+        """Whether the learning rate was reduced because the training had diverged."""
         return self._scale < 1
 
     @property
@@ -48,18 +57,18 @@ class Schedule(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
-        self._started = time.monotonic()
+        self._started = self._clock()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Train nothing more when the budget was used up before."""
+        """Do not train when the budget was used up before."""
         self._step = trainer.global_step
-        self._scale *= _CALMER if self._calmer else 1.0
+        self._scale *= _REDUCTION if self._reduce_rate else 1.0
         trainer.should_stop = self._shared_progress(trainer) >= 1.0
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Set the rate of this step."""
+        """Set the learning rate of this step."""
         self._step = trainer.global_step
         warm = min(1.0, (self._step + 1) / max(1, self._config.warmup_steps))
         left = 1 - self._shared_progress(trainer)
@@ -77,17 +86,17 @@ class Schedule(pl.Callback):
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must know."""
+        """The state that a resumed training needs."""
         return {"elapsed": self.elapsed, "scale": self._scale}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Continue counting from that state."""
         self._earlier = float(state_dict["elapsed"])
         self._scale = float(state_dict["scale"])
-        self._started = time.monotonic()
+        self._started = self._clock()
 
     def _shared_progress(self, trainer: pl.Trainer) -> float:
-        """What the first process says: no two clocks agree, and all must take the same steps at the same rate."""
+        """The progress of the first process: clocks differ, and all must take the same steps at the same rate."""
         if trainer.world_size == 1 or not self._config.max_time:
             return self.progress
         return float(trainer.strategy.broadcast(self.progress))

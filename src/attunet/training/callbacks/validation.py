@@ -4,66 +4,69 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 
-from attunet.config import Plan, TrainingConfig
 from attunet.data.preprocess import IGNORED
 from attunet.data.volume import Array
 from attunet.inference.engines.torch_engine import TorchEngine
 from attunet.inference.windows.sliding_window import sliding_window
 from attunet.nn.weights import save_weights
-from attunet.training.callbacks.animation import EpochFilm
+from attunet.training.callbacks.attention_frames import AttentionRecorder
 from attunet.training.callbacks.history import History
 from attunet.training.callbacks.schedule import Schedule
-from attunet.training.losses.targets import known_outputs, members
+from attunet.training.losses.targets import annotated_outputs, output_classes
 from attunet.training.module import TrainingModule
 from attunet.training.processes import all_gather, rank_and_world_size
-from attunet.training.run_folder import FoldPaths
+from attunet.training.run_folder import FoldTraining
 from attunet.training.store import StoredCase
 
 __all__ = ["FullVolumeValidation", "validated_cases"]
 
-_MOST_CASES = 10
+_MAX_CASES = 10
 
 
 class FullVolumeValidation(pl.Callback):
     """Dice per label or region of the averaged network on up to ten whole validation cases, on the model grid.
 
     Runs after the first epoch, at the end, and in between as often as its share of the time allows (a share of 1:
-    after every epoch); the best weights are written each time they improve. Ends the training after `patience`
-    validations without a better Dice; `stale` counts them. Several processes share the cases, and know all scores.
-    The film takes its frames from the same pass.
+    after every epoch). The best weights are written each time they improve. The training ends after `patience`
+    validations without a better Dice, which `stale` counts. Several processes share the cases and gather all scores.
+
+    Args:
+        fold: the training to validate.
+        schedule: its progress.
+        history: receives the scores.
+        recorder: receives the attention of its probe cases.
+        clock: seconds that only grow.
     """
 
     def __init__(
         self,
-        cases: Sequence[StoredCase],
-        plan: Plan,
-        config: TrainingConfig,
+        fold: FoldTraining,
         schedule: Schedule,
         history: History,
-        paths: FoldPaths,
-        film: EpochFilm,
+        recorder: AttentionRecorder,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._cases = validated_cases(cases)
-        self._plan = plan
-        self._config = config
+        self._cases = validated_cases(fold.validation)
+        self._plan, self._config, self._paths = fold.plan, fold.config, fold.paths
         self._schedule = schedule
         self._history = history
-        self._paths = paths
-        self._film = film
+        self._recorder = recorder
+        self._clock = clock
         self._spent = 0.0
         self._last = 0.0
         self.best = -1.0
         self.stale = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Train nothing more when patience was lost before."""
-        trainer.should_stop = trainer.should_stop or self._weary
+        """Do not train when patience was exhausted before."""
+        trainer.should_stop = trainer.should_stop or self._patience_exhausted
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Validate when due."""
@@ -71,7 +74,7 @@ class FullVolumeValidation(pl.Callback):
         # By the clock of the first process: all must agree, because they wait for each other's scores.
         if not trainer.strategy.broadcast(self._due(trainer)):
             return
-        started = time.monotonic()
+        started = self._clock()
         scores = self.validate(pl_module)
         known = [score for score in scores.values() if not np.isnan(score)]
         mean = float(np.mean(known)) if known else 0.0  # no label in any case: any weights are as good
@@ -80,18 +83,18 @@ class FullVolumeValidation(pl.Callback):
         if mean >= self.best:
             self.best = mean
             if trainer.is_global_zero:
-                save_weights(pl_module.kept, self._paths.best)
-        trainer.should_stop = trainer.should_stop or self._weary
-        self._film.record(trainer, all_gather(self._film.shots()))
-        self._last = time.monotonic() - started
+                save_weights(pl_module.averaged_network, self._paths.best)
+        trainer.should_stop = trainer.should_stop or self._patience_exhausted
+        self._recorder.end_validation(trainer, all_gather(self._recorder.take_maps()))
+        self._last = self._clock() - started
         self._spent += self._last
 
     def validate(self, module: TrainingModule) -> dict[str, float]:
         """Label or region name to Dice, voxels pooled per case and averaged over the cases in which it occurs.
 
-        A case counts for the labels that its annotator drew; a label that no case holds is nan.
+        A case counts for the labels that were annotated in it; a label that no case holds is nan.
         """
-        network = module.kept
+        network = module.averaged_network
         was_training = network.training
         engine = TorchEngine(
             None, network, device=module.device.type, batch=1, low_precision=module.config.precision == "bf16"
@@ -101,21 +104,21 @@ class FullVolumeValidation(pl.Callback):
         network.train(was_training)
         scores = {}
         for index, name in enumerate(self._plan.foreground):
-            found = [row[index] for row in dice if not np.isnan(row[index])]
-            scores[name] = float(np.mean(found)) if found else float("nan")
+            values = [row[index] for row in dice if not np.isnan(row[index])]
+            scores[name] = float(np.mean(values)) if values else float("nan")
         return scores
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must know."""
+        """The state that a resumed training needs."""
         return {"best": self.best, "stale": self.stale, "spent": self._spent, "last": self._last}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore that state."""
         self.best, self.stale = state_dict["best"], state_dict["stale"]
         self._spent, self._last = state_dict["spent"], state_dict["last"]
 
     @property
-    def _weary(self) -> bool:
+    def _patience_exhausted(self) -> bool:
         return self._config.patience is not None and self.stale >= self._config.patience
 
     def _due(self, trainer: pl.Trainer) -> bool:
@@ -127,22 +130,22 @@ class FullVolumeValidation(pl.Callback):
     def _case_dice(self, case: StoredCase, engine: TorchEngine) -> list[float]:
         """One number per foreground label or region."""
         plan, label = self._plan, case.label()[:]
-        watched = case in self._film.probes
+        recorded = case in self._recorder.probes
         stitched = sliding_window(
             case.image()[:],
             engine,
             plan.patch_size,
             classes=len(plan.outputs),
-            attention=watched,
+            attention=recorded,
             strides=plan.level_strides,
         )
-        if watched:
-            self._film.take(case, stitched.attention)
+        if recorded:
+            self._recorder.add(case, stitched.attention)
         logits = stitched.logits
         # A sigmoid above one half is a logit above zero.
         answer = logits > 0 if plan.regions else logits.argmax(0) == np.arange(len(logits)).reshape(-1, 1, 1, 1)
         known = label != IGNORED
-        outputs = list(zip(answer, members(plan), known_outputs(plan, case.annotated), strict=True))
+        outputs = list(zip(answer, output_classes(plan), annotated_outputs(plan, case.annotated), strict=True))
         return [
             _dice(np.logical_or.reduce([label == index for index in united]), predicted & known) if told else math.nan
             for predicted, united, told in outputs[-len(plan.foreground) :]
@@ -150,8 +153,8 @@ class FullVolumeValidation(pl.Callback):
 
 
 def validated_cases(cases: Sequence[StoredCase]) -> tuple[StoredCase, ...]:
-    """Those of a fold's validation cases that are looked at while training: at most ten, spread over all."""
-    return tuple(cases)[:: max(1, -(-len(cases) // _MOST_CASES))]
+    """The validation cases that are used during training: at most ten, spread over all."""
+    return tuple(cases)[:: max(1, -(-len(cases) // _MAX_CASES))]
 
 
 def _dice(reference: Array, predicted: Array) -> float:

@@ -1,4 +1,4 @@
-"""What may be asked of the gates besides: to open where the labels are, and to open little."""
+"""Losses of the gates: supervision opens them where the labels are, sparsity closes them where it can."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from torch.nn import functional
 from attunet.config import Plan, TrainingConfig
 from attunet.data.preprocess import IGNORED
 from attunet.errors import ConfigError
-from attunet.training.losses.targets import members
+from attunet.training.losses.targets import output_classes
 
 __all__ = ["AttentionLoss", "attention_loss"]
 
 _MARGIN = 1e-3
-"""Coefficients enter the logarithm as if in [0.001, 0.999]: 16 bits round many to 0 and 1, where it has no slope."""
+"""Coefficients are squeezed into [0.001, 0.999] for the logarithm: 16 bits round many to 0 and 1, without a slope."""
 
 
 class AttentionLoss(nn.Module):
-    """attention_supervision x cross-entropy of alpha with the grown labels + attention_sparsity x mean of alpha.
+    """attention_supervision x cross-entropy of alpha with the dilated labels + attention_sparsity x mean of alpha.
 
-    The foreground of all labels, grown by attention_dilation mm (whole voxels along each axis, rounded down), is asked
-    of every gate on its own grid: a coefficient shall be 1 where its voxel holds any of it and 0 elsewhere. Both terms
-    are means over the voxels, then over the gates. Voxels labelled IGNORED count nowhere; of a partially labelled case
-    only where its own labels are does supervision count, as the others may lie anywhere else.
+    The target of every gate, on its own grid, is the foreground of all labels, dilated by attention_dilation mm (whole
+    voxels along each axis, rounded down): 1 where a voxel holds any of it and 0 elsewhere. Both terms are means over
+    the voxels, then over the gates. Voxels labelled IGNORED do not count. In a partially annotated case, supervision
+    counts only where its own labels are, as the others may lie anywhere else.
     Raises: ConfigError when the plan's network has no gates.
     """
 
@@ -33,53 +33,58 @@ class AttentionLoss(nn.Module):
         super().__init__()
         if not plan.network.gate_widths:
             raise ConfigError(
-                "attention_supervision and attention_sparsity were asked of a network without gates",
+                "attention_supervision and attention_sparsity need a network with gates",
                 hint="leave them at 0, or plan a network with gates",
             )
         self._supervision, self._sparsity = config.attention_supervision, config.attention_sparsity
         self._reach = _reach(plan, config.attention_dilation)
         dims = plan.network.spatial_dims
         self._strides = {name: stride[:dims] for name, stride in plan.level_strides.items()}
-        self._members = nn.Buffer(_member_table(plan), persistent=False)
+        self._classes = nn.Buffer(_class_table(plan), persistent=False)
 
-    def forward(self, attention: dict[str, Tensor], label: Tensor, known: Tensor | None = None) -> Tensor:
-        """A scalar, in float32 also under autocast.
+    def forward(self, attention: dict[str, Tensor], label: Tensor, annotated: Tensor | None = None) -> Tensor:
+        """The loss of a batch, in float32 also under autocast.
 
-        Args: alpha (B, maps, *level grid) by gate, labels (B, *patch), and what each case's annotator drew
-            (B, outputs), everything when it is None.
+        Args:
+            attention: alpha (B, maps, *level grid) by gate.
+            label: (B, *patch), class indices or IGNORED.
+            annotated: bool (B, outputs), which outputs were annotated in each case; None when all were.
+        Returns: a scalar.
         """
         with torch.autocast(label.device.type, enabled=False):
-            known = None if known is None or bool(known.all()) else known
-            seen = (label != IGNORED)[:, None]
-            grown = self._grown(self._foreground(label.to(torch.uint8), known)[:, None].float())
-            judged = seen if known is None else seen & (_complete(known, label.ndim) | (grown > 0))
+            annotated = None if annotated is None or bool(annotated.all()) else annotated
+            counted = (label != IGNORED)[:, None]
+            dilated = self._dilated(self._foreground(label.to(torch.uint8), annotated)[:, None].float())
+            supervised = counted if annotated is None else counted & (_complete(annotated, label.ndim) | (dilated > 0))
             parts = [
-                self._of_gate(alpha.float(), grown, judged.float(), seen.float(), self._strides[name])
+                self._of_gate(alpha.float(), dilated, supervised.float(), counted.float(), self._strides[name])
                 for name, alpha in attention.items()
             ]
             return torch.stack(parts).mean()
 
-    def _of_gate(self, alpha: Tensor, grown: Tensor, judged: Tensor, seen: Tensor, stride: tuple[int, ...]) -> Tensor:
-        """A voxel of the gate's grid should open for any foreground in it, and counts as much of it as is known."""
+    def _of_gate(
+        self, alpha: Tensor, dilated: Tensor, supervised: Tensor, counted: Tensor, stride: tuple[int, ...]
+    ) -> Tensor:
+        """A voxel of the gate's grid should open for any foreground in it, and counts as much of it as is annotated."""
         total = alpha.new_zeros(())
         if self._supervision:
-            target = _pooled("max", grown * judged, stride).expand_as(alpha)
+            target = _pooled("max", dilated * supervised, stride).expand_as(alpha)
             inside = _MARGIN + (1 - 2 * _MARGIN) * alpha
             losses = functional.binary_cross_entropy(inside, target, reduction="none")
-            total = total + self._supervision * _mean(losses, _pooled("avg", judged, stride))
+            total = total + self._supervision * _mean(losses, _pooled("avg", supervised, stride))
         if self._sparsity:
-            total = total + self._sparsity * _mean(alpha, _pooled("avg", seen, stride))
+            total = total + self._sparsity * _mean(alpha, _pooled("avg", counted, stride))
         return total
 
-    def _foreground(self, label: Tensor, known: Tensor | None) -> Tensor:
-        """Which voxels (B, *patch) hold a label that the case's annotator drew."""
-        if known is None:
+    def _foreground(self, label: Tensor, annotated: Tensor | None) -> Tensor:
+        """Which voxels (B, *patch) hold a label that was annotated in its case."""
+        if annotated is None:
             return (label > 0) & (label != IGNORED)
-        drawn = known.float() @ self._members
-        return drawn.gather(1, label.flatten(1).long()).view_as(label) > 0
+        foreground = annotated.float() @ self._classes
+        return foreground.gather(1, label.flatten(1).long()).view_as(label) > 0
 
-    def _grown(self, mask: Tensor) -> Tensor:
-        """The mask (B, 1, *patch) grown by a box, one axis after the other."""
+    def _dilated(self, mask: Tensor) -> Tensor:
+        """The mask (B, 1, *patch) dilated by a box, one axis after the other."""
         for axis, reach in enumerate(self._reach):
             if reach:
                 kernel = [2 * reach + 1 if other == axis else 1 for other in range(len(self._reach))]
@@ -90,12 +95,12 @@ class AttentionLoss(nn.Module):
 
 
 def attention_loss(plan: Plan, config: TrainingConfig) -> AttentionLoss | None:
-    """The loss of the gates that a recipe asks for; None when it asks for none.
+    """The loss of the gates that a recipe requests; None when it requests none.
 
     Raises: ConfigError as AttentionLoss.
     """
-    wanted = config.attention_supervision or config.attention_sparsity
-    return AttentionLoss(plan, config) if wanted else None
+    requested = config.attention_supervision or config.attention_sparsity
+    return AttentionLoss(plan, config) if requested else None
 
 
 def _pooled(kind: str, mask: Tensor, stride: tuple[int, ...]) -> Tensor:
@@ -111,9 +116,9 @@ def _mean(values: Tensor, weights: Tensor) -> Tensor:
     return (values * weights).sum() / torch.where(whole > 0, whole, 1.0)
 
 
-def _complete(known: Tensor, ndim: int) -> Tensor:
-    """Which cases (B, 1, 1, ...) had everything drawn."""
-    return known.all(1).view(-1, *(1,) * ndim)
+def _complete(annotated: Tensor, ndim: int) -> Tensor:
+    """Which cases (B, 1, 1, ...) had everything foreground."""
+    return annotated.all(1).view(-1, *(1,) * ndim)
 
 
 def _reach(plan: Plan, millimetres: float) -> tuple[int, ...]:
@@ -122,10 +127,10 @@ def _reach(plan: Plan, millimetres: float) -> tuple[int, ...]:
     return tuple(math.floor(millimetres / size + 1e-6) for size in spacing)
 
 
-def _member_table(plan: Plan) -> Tensor:
+def _class_table(plan: Plan) -> Tensor:
     """(outputs, 256): which stored labels are foreground of each output."""
     table = torch.zeros(len(plan.outputs), IGNORED + 1)
-    for row, united in zip(table, members(plan), strict=True):
-        row[list(united)] = 1.0
+    for row, classes in zip(table, output_classes(plan), strict=True):
+        row[list(classes)] = 1.0
     table[:, 0] = 0.0
     return table

@@ -12,7 +12,7 @@ Source: Isensee et al. 2021, nnU-Net, supplementary note 4, and the defaults of 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
 from typing import NamedTuple
@@ -25,7 +25,7 @@ from monai.data import get_track_meta, set_track_meta
 from attunet.config import Plan, TrainingConfig
 from attunet.data.preprocess import IGNORED
 
-__all__ = ["Augmentation", "IntensityChanges", "Motion", "Patch", "seed_of"]
+__all__ = ["Augmentation", "IntensityChanges", "IntensityStep", "Motion", "Patch", "intensity_steps", "seed_of"]
 
 Triple = tuple[int, int, int]
 _GROWTH = 1.25
@@ -37,15 +37,27 @@ _ELASTIC_2D = {"spacing": (24, 24), "magnitude_range": (1, 3)}
 
 
 class Patch(NamedTuple):
-    """Image float32 (C, *patch), label uint8 (*patch), and which outputs its annotator drew, bool (outputs,)."""
+    """A training patch.
+
+    Args:
+        image: float32 (C, *patch).
+        label: uint8 (*patch), class indices or IGNORED.
+        annotated: bool (outputs,), which outputs were annotated in its case.
+    """
 
     image: torch.Tensor
     label: torch.Tensor
-    known: torch.Tensor
+    annotated: torch.Tensor
 
 
 class Motion(NamedTuple):
-    """What will be done to the geometry of a patch."""
+    """The changes of a patch's geometry.
+
+    Args:
+        rotated: whether it is rotated.
+        scaled: whether it is scaled along each axis.
+        deformed: whether it is deformed elastically.
+    """
 
     rotated: bool
     scaled: bool
@@ -53,10 +65,10 @@ class Motion(NamedTuple):
 
 
 class Augmentation:
-    """The transforms of a recipe: of geometry in one resampling, mirroring, and of intensity.
+    """The augmentation of a recipe: geometry in one resampling, mirroring, and intensity.
 
-    default: all. paper: affine and flips. none: nothing. Thick slices are neither mixed nor blurred into each other:
-    geometry and resolution change within them.
+    default: all of them. paper: affine transforms and flips. none: nothing. Thick slices are neither mixed with nor
+    blurred into each other: geometry and resolution change within slices.
     """
 
     def __init__(self, plan: Plan, config: TrainingConfig) -> None:
@@ -78,7 +90,7 @@ class Augmentation:
         self._intensity = IntensityChanges(dims, within_slices=self._sliced)
 
     def draw_motion(self, rng: np.random.Generator) -> Motion:
-        """Decide what will be done to the geometry."""
+        """Draw the changes of a patch's geometry."""
         if self._kind == "none":
             return Motion(False, False, False)
         rotated, scaled, deformed = rng.random(3) < (0.2, 0.2, self._elastic)
@@ -92,7 +104,7 @@ class Augmentation:
         return i, j, k
 
     def __call__(self, patch: Patch, motion: Motion, rng: np.random.Generator) -> Patch:
-        """The patch transformed; one that is to be moved is as large as its `box` and comes back cut to size."""
+        """The transformed patch; one with a motion comes as large as its `box` and returns at the patch size."""
         if self._kind == "none":
             return patch
         with _plain_tensors():
@@ -102,7 +114,7 @@ class Augmentation:
             return patch._replace(image=self._intensity(patch.image, rng)) if self._kind == "default" else patch
 
     def _moved(self, patch: Patch, motion: Motion, rng: np.random.Generator) -> Patch:
-        """Image and label by one grid; thick slices are moved as if each were a channel."""
+        """Image and label on one grid; thick slices are moved as if each were a channel."""
         image, label = patch.image, patch.label[None].float()
         if self._sliced:
             image, label = (array.movedim(-1, 1).flatten(0, 1) for array in (image, label))
@@ -112,22 +124,22 @@ class Augmentation:
         if self._sliced:
             slices = self._patch[2]
             image, label = (array.unflatten(0, (-1, slices)).movedim(1, -1) for array in (image, label))
-        return Patch(image.contiguous(), label[0].to(torch.uint8).contiguous(), patch.known)
+        return Patch(image.contiguous(), label[0].to(torch.uint8).contiguous(), patch.annotated)
 
     def _mirrored(self, patch: Patch, rng: np.random.Generator) -> Patch:
-        """Flipped along each allowed axis in one case of two; with left and right, the labels that have a side."""
+        """Flipped along each allowed axis with probability 0.5; paired labels are exchanged with left and right."""
         axes = [axis for axis in self._axes if rng.random() < 0.5]
         if not axes:
             return patch
         image, label = patch.image.flip([axis + 1 for axis in axes]), patch.label.flip(axes)
         if self._exchange is None or self._left_right not in axes:
-            return Patch(image, label, patch.known)
-        known = patch.known[self._exchange[: len(patch.known)].long()]
-        return Patch(image, self._exchange[label.long()], known)
+            return Patch(image, label, patch.annotated)
+        annotated = patch.annotated[self._exchange[: len(patch.annotated)].long()]
+        return Patch(image, self._exchange[label.long()], annotated)
 
 
 class _Affine:
-    """Rotates and scales image and label by one grid, as MONAI's RandAffined does, but in half the time: in float32."""
+    """Rotates and scales image and label on one grid, as MONAI's RandAffined, but in float32, in half the time."""
 
     def __init__(self, size: tuple[int, ...], ranges: dict[str, list[float] | None]) -> None:
         self._size = size
@@ -158,7 +170,7 @@ def _motion_transform(motion: Motion, size: tuple[int, ...]) -> _Affine | mt.Ran
 
 
 def _exchange(plan: Plan) -> torch.Tensor | None:
-    """Label to the label that takes its place when left and right are exchanged, if any have a side."""
+    """Label to the label that replaces it when left and right are exchanged; None when no labels are paired."""
     if not plan.mirror_swaps:
         return None
     table = torch.arange(IGNORED + 1, dtype=torch.uint8)
@@ -168,7 +180,7 @@ def _exchange(plan: Plan) -> torch.Tensor | None:
 
 @contextmanager
 def _plain_tensors() -> Iterator[None]:
-    """Have MONAI leave its metadata away, which would slow down every operation on its tensors."""
+    """Without MONAI's metadata, which slows down every operation on its tensors."""
     before = get_track_meta()
     set_track_meta(False)
     try:
@@ -178,11 +190,17 @@ def _plain_tensors() -> Iterator[None]:
 
 
 class IntensityChanges:
-    """Changes images (C, *patch); each change is drawn for each channel. Thick slices are not blurred together."""
+    """Changes images (C, *patch), each channel separately. Thick slices are not blurred into each other.
 
-    def __init__(self, spatial_dims: int, *, within_slices: bool) -> None:
+    Args:
+        spatial_dims: axes of the patches.
+        within_slices: whether slices are thick, so that each is changed by itself.
+        steps: the changes; None are nnU-Net's.
+    """
+
+    def __init__(self, spatial_dims: int, *, within_slices: bool, steps: Sequence[IntensityStep] | None = None) -> None:
         self._within_slices = within_slices
-        self._steps = _steps(2 if within_slices else spatial_dims)
+        self._steps = intensity_steps(2 if within_slices else spatial_dims) if steps is None else steps
 
     def __call__(self, image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         """A new image, determined by the generator."""
@@ -191,8 +209,8 @@ class IntensityChanges:
                 image = torch.cat([self._changed(step, channel, rng) for channel in image.split(1)])
         return image
 
-    def _changed(self, step: _Step, channel: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        if step.of_channels < 1 and rng.random() >= step.of_channels:
+    def _changed(self, step: IntensityStep, channel: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        if step.channel_probability < 1 and rng.random() >= step.channel_probability:
             return channel
         step.transform.set_random_state(seed=seed_of(rng))
         if not self._within_slices:
@@ -206,15 +224,22 @@ def seed_of(rng: np.random.Generator) -> int:
     return int(rng.integers(2**31))
 
 
-class _Step(NamedTuple):
-    """A change, the share of patches it is made to, and then of their channels."""
+class IntensityStep(NamedTuple):
+    """A change of intensity.
+
+    Args:
+        transform: MONAI's transform.
+        probability: that a patch is changed.
+        channel_probability: that a channel of such a patch is changed.
+    """
 
     transform: mt.RandomizableTransform
     probability: float
-    of_channels: float = 1.0
+    channel_probability: float = 1.0
 
 
-def _steps(dims: int) -> tuple[_Step, ...]:
+def intensity_steps(dims: int) -> tuple[IntensityStep, ...]:
+    """nnU-Net's changes, in order, for images of that many dimensions."""
     width = (0.5, 1.0)
     blur = mt.RandGaussianSmooth(prob=1, sigma_x=width, sigma_y=width, sigma_z=width)
     contrast = mt.RandScaleIntensityFixedMean(prob=1, factors=0.25, preserve_range=True, fixed_mean=True)
@@ -224,11 +249,11 @@ def _steps(dims: int) -> tuple[_Step, ...]:
         for invert in (True, False)
     )
     return (
-        _Step(mt.RandGaussianNoise(prob=1, std=0.1), 0.1),
-        _Step(blur, 0.2, of_channels=0.5),
-        _Step(mt.RandScaleIntensity(prob=1, factors=0.25), 0.15),
-        _Step(contrast, 0.15),
-        _Step(coarser, 0.25, of_channels=0.5),
-        _Step(inverted, 0.1),
-        _Step(gamma, 0.3),
+        IntensityStep(mt.RandGaussianNoise(prob=1, std=0.1), 0.1),
+        IntensityStep(blur, 0.2, channel_probability=0.5),
+        IntensityStep(mt.RandScaleIntensity(prob=1, factors=0.25), 0.15),
+        IntensityStep(contrast, 0.15),
+        IntensityStep(coarser, 0.25, channel_probability=0.5),
+        IntensityStep(inverted, 0.1),
+        IntensityStep(gamma, 0.3),
     )

@@ -15,10 +15,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from attunet.config import Plan, TrainingConfig
+from attunet.data.patches import cut_patch
 from attunet.data.preprocess import IGNORED
 from attunet.data.volume import Array
 from attunet.errors import ConfigError
-from attunet.training.losses.targets import known_classes, known_outputs
+from attunet.training.losses.targets import annotated_classes, annotated_outputs
 from attunet.training.patches.augmentation import Augmentation, Patch
 from attunet.training.store import StoredCase
 
@@ -31,9 +32,22 @@ class PatchDataset(Dataset[Patch]):
     """Augmented patches of stored cases; item `index` is always the same.
 
     Items: see `Patch`; without the last axis for a 2-D network.
+
+    Args:
+        cases: the cases to take patches from.
+        plan: the plan.
+        config: the recipe.
+        in_memory_bytes: cases are read into memory when their images are smaller together.
     """
 
-    def __init__(self, cases: Sequence[StoredCase], plan: Plan, config: TrainingConfig) -> None:
+    def __init__(
+        self,
+        cases: Sequence[StoredCase],
+        plan: Plan,
+        config: TrainingConfig,
+        *,
+        in_memory_bytes: int = _IN_MEMORY_BYTES,
+    ) -> None:
         self._cases = tuple(cases)
         self._plan = plan
         self._patch = plan.patch_size
@@ -42,82 +56,71 @@ class PatchDataset(Dataset[Patch]):
         self._config = config
         self._augmentation = Augmentation(plan, config)
         voxels = sum(int(np.prod(case.image().shape)) for case in self._cases)
-        self._whole = voxels * 4 < _IN_MEMORY_BYTES
-        self._opened: dict[int, _Opened] = {}
+        self._whole = voxels * 4 < in_memory_bytes
+        self._opened: dict[int, _OpenCase] = {}
 
     def __getitem__(self, index: int) -> Patch:
         rng = np.random.default_rng([self._config.seed, index])
-        opened = self._open(int(rng.integers(len(self._cases))))
+        case = self._open(int(rng.integers(len(self._cases))))
         motion = self._augmentation.draw_motion(rng)
-        image, label = _cut(opened, self._centre(opened, index, rng), self._augmentation.box(motion))
+        centre, size = self._centre(case, index, rng), self._augmentation.box(motion)
+        # Copies: a patch could be a view of the volume in memory, and some of MONAI's transforms write to their input.
+        image, label = cut_patch(case.image, centre, size), cut_patch(case.label, centre, size, fill=IGNORED)
         if self._flat:
             image, label = image[..., 0], label[..., 0]
-        patch = Patch(torch.from_numpy(image), torch.from_numpy(label), torch.tensor(opened.known))
+        patch = Patch(torch.from_numpy(image), torch.from_numpy(label), torch.tensor(case.annotated))
         return self._augmentation(patch, motion, rng)
 
-    def _open(self, index: int) -> _Opened:
+    def _open(self, index: int) -> _OpenCase:
         if index not in self._opened:
-            self._opened[index] = self._opening(self._cases[index])
+            self._opened[index] = self._read(self._cases[index])
         return self._opened[index]
 
-    def _opening(self, case: StoredCase) -> _Opened:
+    def _read(self, case: StoredCase) -> _OpenCase:
         image, label = case.image(), case.label()
         if self._whole:
             image, label = image[:], label[:]
-        told = known_classes(self._plan, case.annotated)
-        points = [voxels for index, voxels in sorted(case.points().items()) if index in told]
-        return _Opened(image, label, points, known_outputs(self._plan, case.annotated))
+        classes = annotated_classes(self._plan, case.annotated)
+        points = [voxels for index, voxels in sorted(case.points().items()) if index in classes]
+        annotated = annotated_outputs(self._plan, case.annotated)
+        return _OpenCase(image=image, label=label, points=points, annotated=annotated)
 
-    def _centre(self, opened: _Opened, index: int, rng: np.random.Generator) -> Array:
-        """A voxel of a known class drawn at random for the last patches of each batch, any voxel for the others."""
+    def _centre(self, case: _OpenCase, index: int, rng: np.random.Generator) -> Array:
+        """A voxel of a random annotated class for the last patches of each batch, any voxel for the others."""
         position = index % self._batch
         labelled = position >= round(self._batch * (1 - self._config.foreground_fraction))
-        if labelled and opened.points:
-            points = opened.points[int(rng.integers(len(opened.points)))]
+        if labelled and case.points:
+            points = case.points[int(rng.integers(len(case.points)))]
             return np.asarray(points[int(rng.integers(len(points)))])
-        starts = [max(1, size - edge + 1) for size, edge in zip(opened.label.shape, self._patch, strict=True)]
+        starts = [max(1, size - edge + 1) for size, edge in zip(case.label.shape, self._patch, strict=True)]
         return np.array([int(rng.integers(many)) + edge // 2 for many, edge in zip(starts, self._patch, strict=True)])
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """A case being read: image, label, voxels (n, 3) of each class that is present and known, known outputs."""
+@dataclass(frozen=True, kw_only=True)
+class _OpenCase:
+    """A case being read: image, label, voxels (n, 3) of each class that is present and annotated, such outputs."""
 
     image: Array
     label: Array
     points: list[Array]
-    known: tuple[bool, ...]
-
-
-def _cut(opened: _Opened, centre: Array, size: tuple[int, int, int]) -> tuple[Array, Array]:
-    """The box around a voxel, inside the volume where it fits; else padded by the edge, the label by IGNORED."""
-    starts, pads = [], []
-    for position, edge, extent in zip(centre, size, opened.label.shape, strict=True):
-        if extent >= edge:
-            starts.append(int(np.clip(position - edge // 2, 0, extent - edge)))
-            pads.append((0, 0))
-        else:
-            starts.append(0)
-            before = (edge - extent) // 2
-            pads.append((before, edge - extent - before))
-    box = tuple(slice(start, start + edge) for start, edge in zip(starts, size, strict=True))
-    # Copies: a box may be a view of the volume in memory, and some of MONAI's transforms write to what they are given.
-    image, label = np.array(opened.image[:, *box]), np.array(opened.label[box])
-    if any(sum(pad) for pad in pads):
-        image = np.pad(image, [(0, 0), *pads], mode="edge")
-        label = np.pad(label, pads, constant_values=IGNORED)
-    return image, label
+    annotated: tuple[bool, ...]
 
 
 _CONTEXT = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
-"""Never a plain fork: a copy of a process whose libraries have started threads (BLAS, blosc2, OpenVINO) can hang."""
+"""Never fork: a copy of a process whose libraries have started threads (BLAS, blosc2, OpenVINO) can hang."""
 
 
 def patch_loader(
     cases: Sequence[StoredCase], plan: Plan, config: TrainingConfig, trainer: Callable[[], pl.Trainer]
 ) -> DataLoader[Patch]:
-    """Batches of one epoch, or the parts of each, from the step the training has reached; this process's share.
+    """Batches of one epoch, or the parts of each, from the training's current step; this process's share of them.
 
+    Args:
+        cases: the cases to take patches from.
+        plan: the plan.
+        config: the recipe.
+        trainer: the trainer, which knows the step and the process.
+    Returns: torch's loader.
     Raises: ConfigError when a batch cannot be shared evenly by the processes.
     """
     require_divisible_batch(plan, config)
@@ -148,7 +151,13 @@ def require_divisible_batch(plan: Plan, config: TrainingConfig) -> None:
 
 
 class PatchOrder(Sampler[int]):
-    """The indices of the epoch that begins at the current step; of several processes, each takes every n-th."""
+    """The indices of the epoch that begins at the current step; each of n processes takes every n-th.
+
+    Args:
+        trainer: the trainer, which knows the step and the process.
+        batch: patches of a step.
+        steps: steps of an epoch.
+    """
 
     def __init__(self, trainer: Callable[[], pl.Trainer], batch: int, steps: int) -> None:
         self._trainer, self._batch, self._steps = trainer, batch, steps

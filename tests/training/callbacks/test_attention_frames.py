@@ -12,17 +12,23 @@ from attunet.config import Normalization, Preprocessing
 from attunet.data.cases import read_dataset
 from attunet.data.formats import read_volume
 from attunet.data.preprocess import IGNORED
-from attunet.training.callbacks.animation import EpochFilm, Frame, _beat, small_shape, write_film
-from attunet.training.run_folder import FoldPaths
+from attunet.training.callbacks.attention_frames import (
+    AttentionFrame,
+    AttentionRecorder,
+    frame_interval,
+    thumbnail_shape,
+    write_attention_frames,
+)
+from attunet.training.run_folder import FoldPaths, FoldTraining
 from attunet.training.store import store_cases
 
 
 @pytest.fixture
-def film(stored, tiny_plan, tmp_path):
-    """Makes films of the blobs, all of them in the same folder."""
+def make_recorder(stored, tiny_plan, tmp_path):
+    """Makes recorders of the blobs, all of them for the same fold."""
 
     def make(cases=stored, plan=None):
-        return EpochFilm(cases, plan or tiny_plan(), SimpleNamespace(elapsed=90.0), FoldPaths(tmp_path))
+        return AttentionRecorder(cases, plan or tiny_plan(), SimpleNamespace(elapsed=90.0), FoldPaths(tmp_path))
 
     return make
 
@@ -31,11 +37,11 @@ def a_trainer(epoch=0, last=False, rank_zero=True):
     return SimpleNamespace(current_epoch=epoch, global_step=epoch * 3 + 3, should_stop=last, is_global_zero=rank_zero)
 
 
-def validate(film, epoch, value=None, **trainer):
+def validate(recorder, epoch, value=None, **trainer):
     """End a validation in which every gate was open by this much."""
-    for case in film.probes:
-        film.take(case, {"level2": np.full((1, 24, 24, 16), (epoch if value is None else value) / 100, np.float32)})
-    film.record(a_trainer(epoch, **trainer), film.shots())
+    for case in recorder.probes:
+        recorder.add(case, {"level2": np.full((1, 24, 24, 16), (epoch if value is None else value) / 100, np.float32)})
+    recorder.end_validation(a_trainer(epoch, **trainer), recorder.take_maps())
 
 
 def epochs_of(folder):
@@ -46,14 +52,14 @@ def content(folder):
     return {file.name: file.read_bytes() for file in sorted((folder / "film").iterdir())}
 
 
-def test_the_first_and_the_middle_case_are_watched(film, stored):
-    assert film().probes == (stored[0], stored[2])
-    assert film(stored[:1]).probes == (stored[0],)
-    assert film(()).probes == ()
+def test_the_first_and_the_middle_case_are_watched(make_recorder, stored):
+    assert make_recorder().probes == (stored[0], stored[2])
+    assert make_recorder(stored[:1]).probes == (stored[0],)
+    assert make_recorder(()).probes == ()
 
 
-def test_without_gates_there_is_no_film(film, tiny_plan, tmp_path):
-    plain = film(plan=tiny_plan(network=tiny_plan().network.model_copy(update={"gate": None})))
+def test_without_gates_nothing_is_recorded(make_recorder, tiny_plan, tmp_path):
+    plain = make_recorder(plan=tiny_plan(network=tiny_plan().network.model_copy(update={"gate": None})))
     plain.on_train_start(a_trainer(), None)
     validate(plain, 0, last=True)
     assert plain.probes == ()
@@ -62,20 +68,20 @@ def test_without_gates_there_is_no_film(film, tiny_plan, tmp_path):
 
 @given(st.integers(1, 400))
 def test_at_most_sixteen_frames_evenly_spread_and_never_one_that_was_dropped(validations):
-    kept = []
+    frames = []
     for index in range(validations):
-        beat = _beat(index)
-        if index % beat == 0 or index == validations - 1:
-            kept = [*(earlier for earlier in kept if earlier % beat == 0), index]
-    assert len(kept) <= 16
-    assert kept[0] == 0
-    assert kept[-1] == validations - 1
-    assert kept[:-1] == list(range(0, kept[-2] + 1, _beat(validations - 1))) if len(kept) > 1 else True
-    assert validations < 16 or len(kept) >= 8
+        interval = frame_interval(index)
+        if index % interval == 0 or index == validations - 1:
+            frames = [*(earlier for earlier in frames if earlier % interval == 0), index]
+    assert len(frames) <= 16
+    assert frames[0] == 0
+    assert frames[-1] == validations - 1
+    assert frames[:-1] == list(range(0, frames[-2] + 1, frame_interval(validations - 1))) if len(frames) > 1 else True
+    assert validations < 16 or len(frames) >= 8
 
 
-def test_frames_of_a_long_training(film, tmp_path, stored):
-    watched = film(stored[:1])
+def test_frames_of_a_long_training(make_recorder, tmp_path, stored):
+    watched = make_recorder(stored[:1])
     watched.on_train_start(a_trainer(), None)
     for epoch in range(36):
         validate(watched, epoch, last=epoch == 35)
@@ -83,40 +89,40 @@ def test_frames_of_a_long_training(film, tmp_path, stored):
     image = nibabel.load(tmp_path / "film" / "case0_level2.nii.gz")
     assert image.shape == (24, 24, 16, 10)
     np.testing.assert_allclose(image.get_fdata()[5, 5, 5], np.array(epochs_of(tmp_path)) / 100, atol=0.5 / 255)
-    assert len(list(FoldPaths(tmp_path).frames.iterdir())) == 10
+    assert len(list(FoldPaths(tmp_path).recorded_frames.iterdir())) == 10
 
 
 @pytest.mark.parametrize("killed_at", [1, 15, 16, 19])
-def test_a_resumed_film_is_that_of_an_uninterrupted_training(killed_at, film, tmp_path, stored):
-    """The last checkpoint is older than what was filmed when the training was killed."""
-    whole = film(stored[:1])
+def test_a_resumed_training_has_the_frames_of_an_uninterrupted_one(killed_at, make_recorder, tmp_path, stored):
+    """The last checkpoint is older than what was recorded when the training was killed."""
+    whole = make_recorder(stored[:1])
     whole.on_train_start(a_trainer(), None)
     for epoch in range(20):
         validate(whole, epoch, last=epoch == 19)
-    wanted = content(tmp_path)
+    expected = content(tmp_path)
     shutil.rmtree(tmp_path / "film")
-    shutil.rmtree(FoldPaths(tmp_path).frames)
-    killed = film(stored[:1])
+    shutil.rmtree(FoldPaths(tmp_path).recorded_frames)
+    killed = make_recorder(stored[:1])
     killed.on_train_start(a_trainer(), None)
     for epoch in range(killed_at + 1):
         state = killed.state_dict()
         validate(killed, epoch, last=epoch == 19)
-    resumed = film(stored[:1])
+    resumed = make_recorder(stored[:1])
     resumed.load_state_dict(state)
     resumed.on_train_start(a_trainer(), None)
     assert max(epochs_of(tmp_path)) < killed_at
     for epoch in range(killed_at, 20):
         validate(resumed, epoch, last=epoch == 19)
-    assert content(tmp_path) == wanted
+    assert content(tmp_path) == expected
 
 
-def test_a_larger_budget_forgets_the_frame_that_was_the_last(film, tmp_path, stored):
-    first = film(stored[:1])
+def test_a_larger_budget_forgets_the_frame_that_was_the_last(make_recorder, tmp_path, stored):
+    first = make_recorder(stored[:1])
     first.on_train_start(a_trainer(), None)
     for epoch in range(18):
         validate(first, epoch, last=epoch == 17)
     assert epochs_of(tmp_path) == [*range(0, 17, 2), 17]
-    longer = film(stored[:1])
+    longer = make_recorder(stored[:1])
     longer.load_state_dict(first.state_dict())
     longer.on_train_start(a_trainer(), None)
     assert epochs_of(tmp_path)[-1] == 17
@@ -124,31 +130,31 @@ def test_a_larger_budget_forgets_the_frame_that_was_the_last(film, tmp_path, sto
     assert epochs_of(tmp_path) == list(range(0, 19, 2))
 
 
-def test_what_was_finished_is_left_as_it_is(film, tmp_path):
-    done = film()
+def test_what_was_finished_is_left_as_it_is(make_recorder, tmp_path):
+    done = make_recorder()
     done.on_train_start(a_trainer(), None)
     validate(done, 0, last=True)
     before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
-    again = film()
+    again = make_recorder()
     again.load_state_dict(done.state_dict())
     again.on_train_start(a_trainer(), None)
     assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")} == before
 
 
-def test_a_new_training_forgets_the_film_of_an_earlier_one(film, tmp_path, stored):
-    earlier = film()
+def test_a_new_training_drops_the_frames_of_an_earlier_one(make_recorder, tmp_path, stored):
+    earlier = make_recorder()
     earlier.on_train_start(a_trainer(), None)
     validate(earlier, 0, value=7)
-    film(stored[:1]).on_train_start(a_trainer(), None)
+    make_recorder(stored[:1]).on_train_start(a_trainer(), None)
     assert not (tmp_path / "film").exists()
-    assert not list(FoldPaths(tmp_path).frames.iterdir())
+    assert not list(FoldPaths(tmp_path).recorded_frames.iterdir())
 
 
-def test_frames_of_other_cases_are_not_mixed(film, tmp_path, stored):
-    first = film(stored[:1])
+def test_frames_of_other_cases_are_not_mixed(make_recorder, tmp_path, stored):
+    first = make_recorder(stored[:1])
     first.on_train_start(a_trainer(), None)
     validate(first, 0)
-    other = film(stored[1:2])
+    other = make_recorder(stored[1:2])
     other.load_state_dict(first.state_dict())
     other.on_train_start(a_trainer(), None)
     validate(other, 1)
@@ -156,8 +162,8 @@ def test_frames_of_other_cases_are_not_mixed(film, tmp_path, stored):
     assert [probe["case"] for probe in json.loads((tmp_path / "film/film.json").read_text())["probes"]] == ["case1"]
 
 
-def test_only_the_first_process_writes_and_all_count(film, tmp_path):
-    follower = film()
+def test_only_the_first_process_writes_and_all_count(make_recorder, tmp_path):
+    follower = make_recorder()
     follower.on_train_start(a_trainer(rank_zero=False), None)
     validate(follower, 0, rank_zero=False)
     assert follower.state_dict() == {"validations": 1}
@@ -165,17 +171,20 @@ def test_only_the_first_process_writes_and_all_count(film, tmp_path):
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_a_training_leaves_its_film(dims, stored, tiny_plan, tiny_config, tmp_path):
+def test_a_training_leaves_its_attention_frames(dims, stored, tiny_plan, tiny_config, tmp_path):
     from attunet.training.trainer import train_network
 
     paths = FoldPaths(tmp_path)
-    train_network(stored[:2], stored[2:], tiny_plan(dims=dims), tiny_config(), paths)
+    fold = FoldTraining(
+        train=stored[:2], validation=stored[2:], plan=tiny_plan(dims=dims), config=tiny_config(), paths=paths
+    )
+    train_network(fold)
     assert epochs_of(tmp_path) == [0, 1]
     for case in ("case2", "case3"):
-        maps = nibabel.load(paths.film / f"{case}_level2.nii.gz")
+        maps = nibabel.load(paths.attention_frames / f"{case}_level2.nii.gz")
         assert maps.shape == (24, 24, 16, 2)
         assert 0 < maps.get_fdata().min() <= maps.get_fdata().max() <= 1
-        assert nibabel.load(paths.film / f"{case}_label.nii.gz").shape == (24, 24, 16)
+        assert nibabel.load(paths.attention_frames / f"{case}_label.nii.gz").shape == (24, 24, 16)
 
 
 sizes = st.integers(1, 700)
@@ -183,14 +192,14 @@ sizes = st.integers(1, 700)
 
 @given(st.tuples(sizes, sizes, sizes))
 def test_a_small_grid_is_no_larger_than_the_case_and_never_longer_than_allowed(shape):
-    small = small_shape(shape)
+    small = thumbnail_shape(shape)
     assert all(1 <= one <= other for one, other in zip(small, shape, strict=True))
     assert max(small) <= (64 if shape[2] > 1 else 256)
 
 
 def a_frame(case, shape, value, epoch=0):
-    maps = {(case, gate): np.full(small_shape(shape), value, np.uint8) for gate in ("level2", "level3.1")}
-    return Frame(epoch, 50 * (epoch + 1), 0.5 * epoch, maps)
+    maps = {(case, gate): np.full(thumbnail_shape(shape), value, np.uint8) for gate in ("level2", "level3.1")}
+    return AttentionFrame(epoch=epoch, step=50 * (epoch + 1), minutes=0.5 * epoch, maps=maps)
 
 
 @pytest.fixture
@@ -224,7 +233,9 @@ def test_everything_lies_where_the_case_does(oblique, tiny_plan, tmp_path):
     )
     stored, label = oblique(plan)
     shape = stored.label().shape
-    write_film(tmp_path / "film", [stored], [a_frame("a", shape, 51), a_frame("a", shape, 255, epoch=4)], plan)
+    write_attention_frames(
+        tmp_path / "film", [stored], [a_frame("a", shape, 51), a_frame("a", shape, 255, epoch=4)], plan
+    )
     original, small = read_volume(label), read_volume(tmp_path / "film" / "a_label.nii.gz")
     assert max(shape) > 64 >= max(small.spatial_shape)
     away = centre_of(original, original.array[0] > 0) - centre_of(small, small.array[0] > 0)
@@ -240,12 +251,12 @@ def test_everything_lies_where_the_case_does(oblique, tiny_plan, tmp_path):
 def test_maps_are_bytes_that_read_as_coefficients_frame_by_frame(oblique, tiny_plan, tmp_path):
     stored, _ = oblique(tiny_plan())
     shape = stored.label().shape
-    write_film(
+    write_attention_frames(
         tmp_path, [stored], [a_frame("a", shape, value, epoch) for epoch, value in enumerate((0, 51, 255))], tiny_plan()
     )
     image = nibabel.load(tmp_path / "a_level2.nii.gz")
     assert image.get_data_dtype() == np.uint8
-    assert image.shape == (*small_shape(shape), 3)
+    assert image.shape == (*thumbnail_shape(shape), 3)
     for frame, value in enumerate((0.0, 0.2, 1.0)):
         np.testing.assert_allclose(image.get_fdata()[..., frame], value, atol=1e-6)
     assert json.loads((tmp_path / "film.json").read_text()) == {
@@ -260,15 +271,15 @@ def test_labels_have_the_values_of_their_file(tmp_path, write_blobs, tiny_plan):
     folder = write_blobs(tmp_path / "data", cases=1, value=255, second=7, ignored=9)
     plan = tiny_plan(labels={"background": 0, "bright": 255, "dark": 7}, ignore_label=9)
     (stored,) = store_cases(read_dataset(folder).cases, plan, tmp_path / "store").values()
-    write_film(tmp_path / "film", [stored], [a_frame("case0", (24, 24, 16), 0)], plan)
-    found, classes = read_volume(tmp_path / "film" / "case0_label.nii.gz").array[0], stored.label()[:]
+    write_attention_frames(tmp_path / "film", [stored], [a_frame("case0", (24, 24, 16), 0)], plan)
+    values, classes = read_volume(tmp_path / "film" / "case0_label.nii.gz").array[0], stored.label()[:]
     for index, value in {0: 0, 1: 255, 2: 7, IGNORED: 9}.items():
-        np.testing.assert_array_equal(found == value, classes == index)
+        np.testing.assert_array_equal(values == value, classes == index)
 
 
 def test_a_ct_is_shown_in_its_own_units(oblique, tiny_plan, tmp_path):
-    how = Normalization(kind="ct", lower=-100, upper=1000, mean=80, std=40)
-    plan = tiny_plan(preprocessing=Preprocessing(spacing=(1.0, 1.0, 1.0), normalization=(how,)))
+    normalization = Normalization(kind="ct", lower=-100, upper=1000, mean=80, std=40)
+    plan = tiny_plan(preprocessing=Preprocessing(spacing=(1.0, 1.0, 1.0), normalization=(normalization,)))
     stored, _ = oblique(plan)
-    write_film(tmp_path, [stored], [a_frame("a", stored.label().shape, 0)], plan)
+    write_attention_frames(tmp_path, [stored], [a_frame("a", stored.label().shape, 0)], plan)
     assert read_volume(tmp_path / "a_image.nii.gz").array.mean() == pytest.approx(50, abs=2)
