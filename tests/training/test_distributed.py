@@ -16,14 +16,14 @@ from attunet.bundle import load_bundle, save_plan
 COUNTED = """
 from attunet.training.callbacks import validation
 
-whole = validation.FullVolumeValidation._case_dice
+whole = validation.FullVolumeValidation.case_dice
 
 def counted(self, case, engine):
     with open({log!r}, "a") as log:
         log.write(case.id + "\\n")
     return whole(self, case, engine)
 
-validation.FullVolumeValidation._case_dice = counted
+validation.FullVolumeValidation.case_dice = counted
 from attunet.cli import main
 main()
 """

@@ -9,7 +9,7 @@ from attunet.config import Preprocessing
 from attunet.data.preprocess import IGNORED
 from attunet.errors import ConfigError
 from attunet.nn import AttentionUNet
-from attunet.training.losses.attention import AttentionLoss, attention_loss
+from attunet.training.losses.attention import AttentionLoss, attention_loss, dilate, dilation_in_voxels
 from attunet.training.module import TrainingModule
 from attunet.training.patches.augmentation import Patch
 from attunet.training.patches.dataset import PatchDataset
@@ -22,10 +22,10 @@ def loss(tiny_plan, tiny_config):
     """Makes the loss of a plan for patches of 16 x 16 x 8, whose gate lies on a grid of half the size."""
 
     def make(plan=None, dims=3, spacing=(1.0, 1.0, 1.0), **settings):
-        given = {"attention_supervision": 1.0, "attention_dilation": 0.0, **settings}
+        options = {"attention_supervision": 1.0, "attention_dilation": 0.0, **settings}
         plan = plan or tiny_plan(dims=dims)
         preprocessing = Preprocessing(spacing=spacing, normalization=plan.preprocessing.normalization)
-        return AttentionLoss(plan.model_copy(update={"preprocessing": preprocessing}), tiny_config(**given))
+        return AttentionLoss(plan.model_copy(update={"preprocessing": preprocessing}), tiny_config(**options))
 
     return make
 
@@ -50,24 +50,29 @@ def test_a_gate_should_be_open_where_its_voxel_holds_a_label_and_closed_elsewher
     size, voxel = (16, 16, 8)[:dims], (5, 8, 3)[:dims]
     right = torch.zeros(1, 1, *(edge // 2 for edge in size))
     right[(0, 0, *(index // 2 for index in voxel))] = 1
-    judged = loss(dims=dims)
+    supervised = loss(dims=dims)
     label = a_label(voxel, size=size)
-    assert judged(gates(right), label) == pytest.approx(-math.log(1 - MARGIN), rel=1e-3)
-    assert judged(gates(1 - right), label) == pytest.approx(-math.log(MARGIN), rel=1e-3)
+    assert supervised(gates(right), label) == pytest.approx(-math.log(1 - MARGIN), rel=1e-3)
+    assert supervised(gates(1 - right), label) == pytest.approx(-math.log(MARGIN), rel=1e-3)
     even = torch.full_like(right, 0.25)
-    wanted = -(torch.log(squeezed(1 - even)).sum() - math.log(squeezed(0.75)) + math.log(squeezed(0.25))) / even.numel()
-    assert judged(gates(even), label) == pytest.approx(float(wanted), rel=1e-5)
+    expected = (
+        -(torch.log(squeezed(1 - even)).sum() - math.log(squeezed(0.75)) + math.log(squeezed(0.25))) / even.numel()
+    )
+    assert supervised(gates(even), label) == pytest.approx(float(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 0.7, 5.0), (3.0, 1.0, 2.0)])
-def test_labels_grow_by_millimetres_whatever_the_voxel_size(spacing, loss):
+def test_labels_are_dilated_by_millimetres_whatever_the_voxel_size(spacing, tiny_plan):
     voxel, millimetres = (8, 8, 4), 3.0
-    grown = loss(spacing=spacing, attention_dilation=millimetres)._grown(a_label(voxel)[:, None].float())[0, 0] > 0
-    places = np.indices(grown.shape).reshape(3, -1).T
+    plan = tiny_plan(
+        preprocessing=Preprocessing(spacing=spacing, normalization=tiny_plan().preprocessing.normalization)
+    )
+    dilated = dilate(a_label(voxel)[:, None].float(), dilation_in_voxels(plan, millimetres))[0, 0] > 0
+    places = np.indices(dilated.shape).reshape(3, -1).T
     away = np.abs(places - voxel) * spacing
-    np.testing.assert_array_equal(grown.numpy().ravel(), (away <= millimetres + 1e-6).all(axis=1))
+    np.testing.assert_array_equal(dilated.numpy().ravel(), (away <= millimetres + 1e-6).all(axis=1))
     box = np.ones([2 * int(millimetres / size + 1e-6) + 1 for size in spacing], bool)
-    np.testing.assert_array_equal(grown, ndimage.binary_dilation(a_label(voxel)[0].numpy(), box))
+    np.testing.assert_array_equal(dilated, ndimage.binary_dilation(a_label(voxel)[0].numpy(), box))
 
 
 def test_odd_patches_are_reduced_to_the_grid_that_the_network_returns(loss, tiny_plan):
@@ -84,10 +89,10 @@ def test_ignored_voxels_count_nowhere(loss):
     alpha = torch.rand(1, 1, 8, 8, 4, generator=torch.Generator().manual_seed(0))
     other = alpha.clone()
     other[:, :, 4:] = torch.rand(1, 1, 4, 8, 4)
-    judged = loss(attention_sparsity=0.5, attention_dilation=2.0)
-    assert judged(gates(alpha), label) == judged(gates(other), label)
-    cut = judged(gates(alpha[:, :, :4]), label[:, :8])
-    assert judged(gates(alpha), label) == pytest.approx(float(cut), rel=1e-6)
+    supervised = loss(attention_sparsity=0.5, attention_dilation=2.0)
+    assert supervised(gates(alpha), label) == supervised(gates(other), label)
+    cut = supervised(gates(alpha[:, :, :4]), label[:, :8])
+    assert supervised(gates(alpha), label) == pytest.approx(float(cut), rel=1e-6)
 
 
 def test_a_patch_of_which_nothing_is_known_asks_for_nothing(loss):
@@ -100,15 +105,15 @@ def test_what_was_not_drawn_may_be_anywhere(loss, tiny_plan):
     label = a_label((2, 2, 2)).repeat(2, 1, 1, 1)
     label[:, 12, 12, 6] = 2
     annotated = torch.tensor([[True, True, False], [True, True, True]])
-    judged, drawn = loss(plan), torch.zeros(1, 1, 8, 8, 4)
+    supervised, drawn = loss(plan), torch.zeros(1, 1, 8, 8, 4)
     drawn[0, 0, 1, 1, 1] = 1
     for elsewhere in (0.0, 1.0):  # a case in which only the liver was drawn says nothing of the rest
         alpha = torch.where(drawn > 0, drawn, elsewhere)
-        assert judged(gates(alpha), label[:1], annotated[:1]) == pytest.approx(-math.log(1 - MARGIN), rel=1e-3)
+        assert supervised(gates(alpha), label[:1], annotated[:1]) == pytest.approx(-math.log(1 - MARGIN), rel=1e-3)
     whole = torch.where(drawn > 0, drawn, 0.0)
     whole[0, 0, 6, 6, 3] = 1
-    assert judged(gates(whole), label[1:], annotated[1:]) < 2 * MARGIN
-    assert judged(gates(whole.repeat(2, 1, 1, 1, 1)), label, annotated) < 2 * MARGIN
+    assert supervised(gates(whole), label[1:], annotated[1:]) < 2 * MARGIN
+    assert supervised(gates(whole.repeat(2, 1, 1, 1, 1)), label, annotated) < 2 * MARGIN
 
 
 def test_overlapping_regions_are_foreground_together(loss, regions_plan):
@@ -124,10 +129,10 @@ def test_overlapping_regions_are_foreground_together(loss, regions_plan):
 def test_sparsity_is_the_mean_coefficient_of_all_maps_and_gates(tiny_plan, tiny_config):
     network = tiny_plan().network.model_copy(update={"gate": "multi", "gated_levels": (1, 2)})
     config = tiny_config(attention_sparsity=2.0)
-    judged = attention_loss(tiny_plan(network=network), config)
+    supervised = attention_loss(tiny_plan(network=network), config)
     attention = {"level1": torch.rand(2, 2, 16, 16, 8), "level2": torch.rand(2, 2, 8, 8, 4)}
-    wanted = 2.0 * (attention["level1"].mean() + attention["level2"].mean()) / 2
-    assert judged(attention, torch.zeros(2, 16, 16, 8)) == pytest.approx(float(wanted), rel=1e-5)
+    expected = 2.0 * (attention["level1"].mean() + attention["level2"].mean()) / 2
+    assert supervised(attention, torch.zeros(2, 16, 16, 8)) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_coefficients_rounded_to_one_have_a_finite_gradient_under_autocast(loss):

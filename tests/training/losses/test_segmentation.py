@@ -130,17 +130,17 @@ def test_ignored_voxels_have_no_say(kind, batch, loss_of, region_loss):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch", [True, False])
-def test_knowing_everything_is_the_plain_loss(kind, batch, loss_of, region_loss):
+def test_full_annotation_is_the_plain_loss(kind, batch, loss_of, region_loss):
     for loss, classes in ((loss_of(loss=kind, batch_dice=batch), 3), (region_loss(loss=kind, batch_dice=batch), 4)):
         logits, label = example(6, 5, 4, classes=classes)
-        told = loss._at_one_resolution(logits, label.to(torch.uint8), partly())
-        torch.testing.assert_close(told, loss(logits, (), label))
+        value = loss.at_one_resolution(logits, label.to(torch.uint8), partly())
+        torch.testing.assert_close(value, loss(logits, (), label))
         assert torch.equal(loss(logits, (), label, partly()), loss(logits, (), label))
 
 
 @pytest.mark.parametrize("batch", [True, False])
 @pytest.mark.parametrize("kind", ["dice_ce", "dice"])
-def test_a_label_nobody_drew_is_part_of_the_background(kind, batch, loss_of, tiny_plan):
+def test_a_label_that_was_not_annotated_is_part_of_the_background(kind, batch, loss_of, tiny_plan):
     settings = {"loss": kind, "batch_dice": batch}
     logits, label = example(6, 5, 4, classes=2)
     ours = loss_of(**settings)(logits, (), label, partly((0, 2), (1, 2)))

@@ -100,7 +100,7 @@ class FullVolumeValidation(pl.Callback):
             None, network, device=module.device.type, batch=1, low_precision=module.config.precision == "bf16"
         )
         rank, world_size = rank_and_world_size()
-        dice = all_gather([self._case_dice(case, engine) for case in self._cases[rank::world_size]])
+        dice = all_gather([self.case_dice(case, engine) for case in self._cases[rank::world_size]])
         network.train(was_training)
         scores = {}
         for index, name in enumerate(self._plan.foreground):
@@ -127,7 +127,7 @@ class FullVolumeValidation(pl.Callback):
         share = self._config.validation_fraction
         return share >= 1 or self._spent + self._last <= share * self._schedule.elapsed
 
-    def _case_dice(self, case: StoredCase, engine: TorchEngine) -> list[float]:
+    def case_dice(self, case: StoredCase, engine: TorchEngine) -> list[float]:
         """One number per foreground label or region."""
         plan, label = self._plan, case.label()[:]
         recorded = case in self._recorder.probes

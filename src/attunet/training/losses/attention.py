@@ -13,7 +13,7 @@ from attunet.data.preprocess import IGNORED
 from attunet.errors import ConfigError
 from attunet.training.losses.targets import output_classes
 
-__all__ = ["AttentionLoss", "attention_loss"]
+__all__ = ["AttentionLoss", "attention_loss", "dilate", "dilation_in_voxels"]
 
 _MARGIN = 1e-3
 """Coefficients are squeezed into [0.001, 0.999] for the logarithm: 16 bits round many to 0 and 1, without a slope."""
@@ -37,7 +37,7 @@ class AttentionLoss(nn.Module):
                 hint="leave them at 0, or plan a network with gates",
             )
         self._supervision, self._sparsity = config.attention_supervision, config.attention_sparsity
-        self._reach = _reach(plan, config.attention_dilation)
+        self._reach = dilation_in_voxels(plan, config.attention_dilation)
         dims = plan.network.spatial_dims
         self._strides = {name: stride[:dims] for name, stride in plan.level_strides.items()}
         self._classes = nn.Buffer(_class_table(plan), persistent=False)
@@ -54,7 +54,7 @@ class AttentionLoss(nn.Module):
         with torch.autocast(label.device.type, enabled=False):
             annotated = None if annotated is None or bool(annotated.all()) else annotated
             counted = (label != IGNORED)[:, None]
-            dilated = self._dilated(self._foreground(label.to(torch.uint8), annotated)[:, None].float())
+            dilated = dilate(self._foreground(label.to(torch.uint8), annotated)[:, None].float(), self._reach)
             supervised = counted if annotated is None else counted & (_complete(annotated, label.ndim) | (dilated > 0))
             parts = [
                 self._of_gate(alpha.float(), dilated, supervised.float(), counted.float(), self._strides[name])
@@ -83,15 +83,22 @@ class AttentionLoss(nn.Module):
         foreground = annotated.float() @ self._classes
         return foreground.gather(1, label.flatten(1).long()).view_as(label) > 0
 
-    def _dilated(self, mask: Tensor) -> Tensor:
-        """The mask (B, 1, *patch) dilated by a box, one axis after the other."""
-        for axis, reach in enumerate(self._reach):
-            if reach:
-                kernel = [2 * reach + 1 if other == axis else 1 for other in range(len(self._reach))]
-                padding = [reach if other == axis else 0 for other in range(len(self._reach))]
-                pool = functional.max_pool2d if mask.ndim == 4 else functional.max_pool3d
-                mask = pool(mask, kernel, 1, padding)
-        return mask
+
+def dilate(mask: Tensor, reach: tuple[int, ...]) -> Tensor:
+    """The mask (B, 1, *patch) dilated by a box of that many voxels to each side, one axis after the other."""
+    for axis, voxels in enumerate(reach):
+        if voxels:
+            kernel = [2 * voxels + 1 if other == axis else 1 for other in range(len(reach))]
+            padding = [voxels if other == axis else 0 for other in range(len(reach))]
+            pool = functional.max_pool2d if mask.ndim == 4 else functional.max_pool3d
+            mask = pool(mask, kernel, 1, padding)
+    return mask
+
+
+def dilation_in_voxels(plan: Plan, millimetres: float) -> tuple[int, ...]:
+    """Voxels of each axis of a patch within that distance, rounded down."""
+    spacing = plan.preprocessing.spacing[: plan.network.spatial_dims]
+    return tuple(math.floor(millimetres / size + 1e-6) for size in spacing)
 
 
 def attention_loss(plan: Plan, config: TrainingConfig) -> AttentionLoss | None:
@@ -119,12 +126,6 @@ def _mean(values: Tensor, weights: Tensor) -> Tensor:
 def _complete(annotated: Tensor, ndim: int) -> Tensor:
     """Which cases (B, 1, 1, ...) had everything foreground."""
     return annotated.all(1).view(-1, *(1,) * ndim)
-
-
-def _reach(plan: Plan, millimetres: float) -> tuple[int, ...]:
-    """Voxels of each axis of a patch within that distance."""
-    spacing = plan.preprocessing.spacing[: plan.network.spatial_dims]
-    return tuple(math.floor(millimetres / size + 1e-6) for size in spacing)
 
 
 def _class_table(plan: Plan) -> Tensor:

@@ -73,13 +73,21 @@ class SegmentationLoss(nn.Module):
         """
         annotated = None if annotated is None or bool(annotated.all()) else annotated
         label = label.to(torch.uint8)
-        losses = [self._at_one_resolution(logits, label, annotated)]
-        losses += [self._at_one_resolution(coarse, _shrunk(label, coarse.shape[2:]), annotated) for coarse in auxiliary]
+        losses = [self.at_one_resolution(logits, label, annotated)]
+        losses += [self.at_one_resolution(coarse, _shrunk(label, coarse.shape[2:]), annotated) for coarse in auxiliary]
         weights = [0.5**level for level in range(len(losses))]
         total = torch.stack([weight * loss for weight, loss in zip(weights, losses, strict=True)]).sum()
         return total / sum(weights)
 
-    def _at_one_resolution(self, logits: Tensor, label: Tensor, annotated: Tensor | None) -> Tensor:
+    def at_one_resolution(self, logits: Tensor, label: Tensor, annotated: Tensor | None) -> Tensor:
+        """The loss of logits at the label's resolution.
+
+        Args:
+            logits: (B, outputs, *patch).
+            label: uint8 (B, *patch), class indices or IGNORED.
+            annotated: as of `forward`.
+        Returns: a scalar.
+        """
         # Contiguous, because in the network's layout the CPU's softmax would copy forth and back.
         logits = logits.to(torch.float32, memory_format=torch.contiguous_format)
         counted = (label != IGNORED)[:, None].float()
