@@ -53,10 +53,10 @@ def dice(run):
     return json.loads((run / "fold_0" / "metrics.json").read_text())["foreground_mean"]["Dice"]
 
 
-def film(run):
-    """Epochs and files of the film, and how large its maps are."""
-    folder = run / "fold_0" / "film"
-    epochs = [frame["epoch"] for frame in json.loads((folder / "film.json").read_text())["frames"]]
+def attention_frames(run):
+    """Epochs and files of the attention frames, and the shapes of the maps."""
+    folder = run / "fold_0" / "attention_frames"
+    epochs = [frame["epoch"] for frame in json.loads((folder / "frames.json").read_text())["frames"]]
     return epochs, {file.name: nibabel.load(file).shape for file in folder.glob("*.nii.gz")}
 
 
@@ -67,5 +67,5 @@ def test_two_processes_do_as_well_as_one_and_validate_each_case_once(command, tm
     assert dice(tmp_path / "shared") == pytest.approx(dice(tmp_path / "alone"), abs=0.05)
     assert dice(tmp_path / "alone") > 0.8
     assert load_bundle(tmp_path / "shared").folds
-    assert film(tmp_path / "shared") == film(tmp_path / "alone")
+    assert attention_frames(tmp_path / "shared") == attention_frames(tmp_path / "alone")
     assert said.stdout.count("fold 0") == 1

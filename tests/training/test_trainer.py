@@ -47,9 +47,9 @@ def kill_after_first_checkpoint(folder, data, store):
     assert process.wait() == -signal.SIGKILL
 
 
-def read_film_files(folder):
+def read_attention_frames(folder):
     """What a film shows, without the clock."""
-    index = json.loads((folder / "film.json").read_text())
+    index = json.loads((folder / "frames.json").read_text())
     for frame in index["frames"]:
         assert frame.pop("minutes") > 0
     return index, {file.name: file.read_bytes() for file in folder.glob("*.nii.gz")}
@@ -73,8 +73,8 @@ def test_a_killed_training_resumes_to_the_very_same_weights(
         assert torch.equal(tensor, resumed["state_dict"][name]), name
     for name in ("weights.safetensors", "graph.bin", "metrics.json"):
         assert (tmp_path / "whole/fold_0" / name).read_bytes() == (tmp_path / "run/fold_0" / name).read_bytes()
-    films = [read_film_files(tmp_path / name / "fold_0" / "film") for name in ("whole", "run")]
-    assert films[0] == films[1]
+    frames = [read_attention_frames(tmp_path / name / "fold_0" / "attention_frames") for name in ("whole", "run")]
+    assert frames[0] == frames[1]
     for one, two in zip(log_of(tmp_path / "whole"), log_of(tmp_path / "run"), strict=True):
         assert {**one, "minutes": 0} == {**two, "minutes": 0}
 

@@ -2,7 +2,7 @@
 
 RUN/
   plan.json  training.yaml  postprocessing.json  engine.json  manifest.json
-  fold_0/    weights.safetensors  graph.xml  graph.bin  metrics.json  split.yaml  log.csv  curves.png  film/
+  fold_0/    weights.safetensors  graph.xml  graph.bin  metrics.json  split.yaml  log.csv  curves.png  attention_frames/
 
 An exported model is such a folder, too; its folds hold what the engine in engine.json needs, and nothing else.
 """

@@ -48,12 +48,12 @@ class FoldPaths(FoldFiles):
     @property
     def recorded_frames(self) -> Path:
         """The attention frames that a resumed training continues: one file per recorded validation."""
-        return self.folder / "checkpoints" / "film"
+        return self.folder / "checkpoints" / "attention_frames"
 
     @property
     def attention_frames(self) -> Path:
         """The attention of a few cases during the training, frame by frame."""
-        return self.folder / "film"
+        return self.folder / "attention_frames"
 
     @property
     def log(self) -> Path:

@@ -45,11 +45,11 @@ def validate(recorder, epoch, value=None, **trainer):
 
 
 def epochs_of(folder):
-    return [frame["epoch"] for frame in json.loads((folder / "film" / "film.json").read_text())["frames"]]
+    return [frame["epoch"] for frame in json.loads((folder / "attention_frames" / "frames.json").read_text())["frames"]]
 
 
 def content(folder):
-    return {file.name: file.read_bytes() for file in sorted((folder / "film").iterdir())}
+    return {file.name: file.read_bytes() for file in sorted((folder / "attention_frames").iterdir())}
 
 
 def test_the_first_and_the_middle_case_are_watched(make_recorder, stored):
@@ -86,7 +86,7 @@ def test_frames_of_a_long_training(make_recorder, tmp_path, stored):
     for epoch in range(36):
         validate(watched, epoch, last=epoch == 35)
     assert epochs_of(tmp_path) == [*range(0, 36, 4), 35]
-    image = nibabel.load(tmp_path / "film" / "case0_level2.nii.gz")
+    image = nibabel.load(tmp_path / "attention_frames" / "case0_level2.nii.gz")
     assert image.shape == (24, 24, 16, 10)
     np.testing.assert_allclose(image.get_fdata()[5, 5, 5], np.array(epochs_of(tmp_path)) / 100, atol=0.5 / 255)
     assert len(list(FoldPaths(tmp_path).recorded_frames.iterdir())) == 10
@@ -100,7 +100,7 @@ def test_a_resumed_training_has_the_frames_of_an_uninterrupted_one(killed_at, ma
     for epoch in range(20):
         validate(whole, epoch, last=epoch == 19)
     expected = content(tmp_path)
-    shutil.rmtree(tmp_path / "film")
+    shutil.rmtree(tmp_path / "attention_frames")
     shutil.rmtree(FoldPaths(tmp_path).recorded_frames)
     killed = make_recorder(stored[:1])
     killed.on_train_start(a_trainer(), None)
@@ -130,6 +130,25 @@ def test_a_larger_budget_forgets_the_frame_that_was_the_last(make_recorder, tmp_
     assert epochs_of(tmp_path) == list(range(0, 19, 2))
 
 
+def test_a_training_of_an_earlier_version_continues_with_its_frames(make_recorder, tmp_path, stored):
+    first = make_recorder(stored[:1])
+    first.on_train_start(a_trainer(), None)
+    for epoch in range(3):
+        validate(first, epoch)
+    paths = FoldPaths(tmp_path)
+    paths.recorded_frames.rename(tmp_path / "checkpoints" / "film")
+    (paths.attention_frames / "frames.json").rename(paths.attention_frames / "film.json")
+    paths.attention_frames.rename(tmp_path / "film")
+    resumed = make_recorder(stored[:1])
+    assert resumed.state_key == "EpochFilm"
+    resumed.load_state_dict({"validations": 3})
+    resumed.on_train_start(a_trainer(), None)
+    assert epochs_of(tmp_path) == [0, 1, 2]
+    validate(resumed, 3, last=True)
+    assert epochs_of(tmp_path) == [0, 1, 2, 3]
+    assert not list(tmp_path.rglob("film*"))
+
+
 def test_what_was_finished_is_left_as_it_is(make_recorder, tmp_path):
     done = make_recorder()
     done.on_train_start(a_trainer(), None)
@@ -146,7 +165,7 @@ def test_a_new_training_drops_the_frames_of_an_earlier_one(make_recorder, tmp_pa
     earlier.on_train_start(a_trainer(), None)
     validate(earlier, 0, value=7)
     make_recorder(stored[:1]).on_train_start(a_trainer(), None)
-    assert not (tmp_path / "film").exists()
+    assert not (tmp_path / "attention_frames").exists()
     assert not list(FoldPaths(tmp_path).recorded_frames.iterdir())
 
 
@@ -159,7 +178,9 @@ def test_frames_of_other_cases_are_not_mixed(make_recorder, tmp_path, stored):
     other.on_train_start(a_trainer(), None)
     validate(other, 1)
     assert epochs_of(tmp_path) == [1]
-    assert [probe["case"] for probe in json.loads((tmp_path / "film/film.json").read_text())["probes"]] == ["case1"]
+    assert [
+        probe["case"] for probe in json.loads((tmp_path / "attention_frames/frames.json").read_text())["probes"]
+    ] == ["case1"]
 
 
 def test_only_the_first_process_writes_and_all_count(make_recorder, tmp_path):
@@ -234,14 +255,14 @@ def test_everything_lies_where_the_case_does(oblique, tiny_plan, tmp_path):
     stored, label = oblique(plan)
     shape = stored.label().shape
     write_attention_frames(
-        tmp_path / "film", [stored], [a_frame("a", shape, 51), a_frame("a", shape, 255, epoch=4)], plan
+        tmp_path / "frames", [stored], [a_frame("a", shape, 51), a_frame("a", shape, 255, epoch=4)], plan
     )
-    original, small = read_volume(label), read_volume(tmp_path / "film" / "a_label.nii.gz")
+    original, small = read_volume(label), read_volume(tmp_path / "frames" / "a_label.nii.gz")
     assert max(shape) > 64 >= max(small.spatial_shape)
     away = centre_of(original, original.array[0] > 0) - centre_of(small, small.array[0] > 0)
     assert np.abs(away).max() < max(small.spacing) / 2
     for name in ("a_image.nii.gz", "a_level2.nii.gz", "a_level3.1.nii.gz"):
-        other = read_volume(tmp_path / "film" / name)
+        other = read_volume(tmp_path / "frames" / name)
         assert other.spatial_shape == small.spatial_shape
         np.testing.assert_allclose(other.affine, small.affine, atol=1e-5)
     corners = stored.affine() @ [-0.5, -0.5, -0.5, 1], small.affine @ [-0.5, -0.5, -0.5, 1]
@@ -259,7 +280,7 @@ def test_maps_are_bytes_that_read_as_coefficients_frame_by_frame(oblique, tiny_p
     assert image.shape == (*thumbnail_shape(shape), 3)
     for frame, value in enumerate((0.0, 0.2, 1.0)):
         np.testing.assert_allclose(image.get_fdata()[..., frame], value, atol=1e-6)
-    assert json.loads((tmp_path / "film.json").read_text()) == {
+    assert json.loads((tmp_path / "frames.json").read_text()) == {
         "frames": [{"epoch": epoch, "step": 50 * (epoch + 1), "minutes": 0.5 * epoch} for epoch in range(3)],
         "probes": [
             {"case": "a", "gates": ["level2", "level3.1"], "image": "a_image.nii.gz", "label": "a_label.nii.gz"}
@@ -271,8 +292,8 @@ def test_labels_have_the_values_of_their_file(tmp_path, write_blobs, tiny_plan):
     folder = write_blobs(tmp_path / "data", cases=1, value=255, second=7, ignored=9)
     plan = tiny_plan(labels={"background": 0, "bright": 255, "dark": 7}, ignore_label=9)
     (stored,) = store_cases(read_dataset(folder).cases, plan, tmp_path / "store").values()
-    write_attention_frames(tmp_path / "film", [stored], [a_frame("case0", (24, 24, 16), 0)], plan)
-    values, classes = read_volume(tmp_path / "film" / "case0_label.nii.gz").array[0], stored.label()[:]
+    write_attention_frames(tmp_path / "frames", [stored], [a_frame("case0", (24, 24, 16), 0)], plan)
+    values, classes = read_volume(tmp_path / "frames" / "case0_label.nii.gz").array[0], stored.label()[:]
     for index, value in {0: 0, 1: 255, 2: 7, IGNORED: 9}.items():
         np.testing.assert_array_equal(values == value, classes == index)
 

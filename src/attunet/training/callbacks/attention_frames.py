@@ -1,7 +1,7 @@
 """Attention frames: where the gates look in a few fixed cases, recorded at up to 16 validations of a training.
 
 On disk, a small 4-D NIfTI file per probe case and gate, and an index of the frames:
-film/  film.json  CASE_image.nii.gz  CASE_label.nii.gz  CASE_GATE.nii.gz (I, J, K, frames)
+attention_frames/  frames.json  CASE_image.nii.gz  CASE_label.nii.gz  CASE_GATE.nii.gz (I, J, K, frames)
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ from attunet.training.store import StoredCase
 __all__ = ["AttentionFrame", "AttentionMap", "AttentionRecorder", "thumbnail_shape", "write_attention_frames"]
 
 _MAX_FRAMES = 16
+_INDEX = "frames.json"
+_OLD_FOLDER, _OLD_INDEX = "film", "film.json"
+"""The names of earlier versions."""
 _TIME_KEYS = ("epoch", "step", "minutes")
 
 
@@ -78,6 +81,7 @@ class AttentionRecorder(pl.Callback):
         """Drop frames that are later than the restored checkpoint."""
         if not trainer.is_global_zero:
             return
+        _rename_old(self._paths)
         files = {int(file.stem): file for file in sorted(self._paths.recorded_frames.glob("*.npz"))}
         late = [index for index in files if index >= self._validations]
         self._frames = {index: _read(file) for index, file in files.items() if index not in late}
@@ -144,6 +148,15 @@ def frame_interval(index: int) -> int:
     return interval
 
 
+def _rename_old(paths: FoldPaths) -> None:
+    """Give the frames of a training that an earlier version started their names of today."""
+    for folder in (paths.recorded_frames, paths.attention_frames):
+        if (old := folder.with_name(_OLD_FOLDER)).is_dir() and not folder.exists():
+            old.rename(folder)
+    if (index := paths.attention_frames / _OLD_INDEX).exists():
+        index.rename(paths.attention_frames / _INDEX)
+
+
 def _save(frame: AttentionFrame, file: Path) -> None:
     maps = {"/".join(key): alpha for key, alpha in frame.maps.items()}
     times = {name: np.array(getattr(frame, name)) for name in _TIME_KEYS}
@@ -197,7 +210,7 @@ def thumbnail_shape(shape: Sequence[int]) -> Triple:
 def write_attention_frames(
     folder: Path, probes: Sequence[StoredCase], frames: Sequence[AttentionFrame], plan: Plan
 ) -> None:
-    """Write frames over those of an earlier call; each file appears whole, film.json last.
+    """Write frames over those of an earlier call; each file appears whole, frames.json last.
 
     Values are coefficients in [0, 1] in steps of 1/255. All files of a case share one grid in its own space. The image
     is in Hounsfield units where the plan's normalization can be inverted, else as the network gets it; the label has
@@ -222,7 +235,7 @@ def write_attention_frames(
             _write_maps(stack, affine, folder / f"{probe.id}_{gate}.nii.gz")
         entries.append({"case": probe.id, "gates": gates, "image": image, "label": label})
     times = [{"epoch": frame.epoch, "step": frame.step, "minutes": frame.minutes} for frame in frames]
-    write_text(folder / "film.json", json.dumps({"frames": times, "probes": entries}, indent=2) + "\n")
+    write_text(folder / _INDEX, json.dumps({"frames": times, "probes": entries}, indent=2) + "\n")
 
 
 def _thumbnail_affine(probe: StoredCase) -> Affine:
