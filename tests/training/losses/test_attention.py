@@ -150,7 +150,7 @@ def test_it_is_off_unless_asked_for(tiny_plan, tiny_config):
 
 
 @pytest.mark.parametrize("field", ["attention_supervision", "attention_sparsity"])
-def test_a_network_without_gates_cannot_be_asked(field, tiny_plan, tiny_config):
+def test_a_network_without_gates_refuses_both(field, tiny_plan, tiny_config):
     plain = tiny_plan(network=tiny_plan().network.model_copy(update={"gate": None}))
     assert attention_loss(plain, tiny_config()) is None
     with pytest.raises(ConfigError, match="without gates") as caught:

@@ -33,7 +33,7 @@ class AttentionLoss(nn.Module):
         super().__init__()
         if not plan.network.gate_widths:
             raise ConfigError(
-                "attention_supervision and attention_sparsity need a network with gates",
+                "attention_supervision and attention_sparsity were set for a network without gates",
                 hint="leave them at 0, or plan a network with gates",
             )
         self._supervision, self._sparsity = config.attention_supervision, config.attention_sparsity
