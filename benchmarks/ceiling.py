@@ -1,8 +1,8 @@
-"""How much of what this machine can compute is used: by each engine on one window, and from file to file.
+"""The share of the machine's compute ceiling that is used: by each engine on one window, and from file to file.
 
     python benchmarks/ceiling.py [--rounds 9] [--quick]
 
-The ceiling is measured: the fastest of many convolutions of favourable shapes, through torch and through OpenVINO.
+The ceiling is measured: the fastest of several convolutions with favourable shapes, in torch and in OpenVINO.
 """
 
 from __future__ import annotations
@@ -19,12 +19,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from forward import PRECISION, Forward, Peer, graph_of, in_torch, onnx_of, our_engine, rows, runtime
+from forward import (
+    PRECISION,
+    Forward,
+    Peer,
+    export_onnx,
+    onnxruntime_forward,
+    openvino_forward,
+    openvino_graph,
+    rows,
+    torch_forward,
+)
 from harness import Goal, Row, Table, interleave
 from models import case_model
-from processes import Peaks
-from programs import attunet
-from results import arguments, publish
+from processes import PeakMemory
+from programs import attunet_command
+from results import argument_parser, publish
 from scans import synthetic_ct
 from torch import nn
 
@@ -37,15 +47,15 @@ from attunet.planning.layers import count_flops
 
 Floats = npt.NDArray[np.float32]
 SHAPES = ((64, 48), (128, 32), (256, 24))
-"""Channels and edge of the cubes that are convolved; the fastest counts."""
+"""Channels and edge length of the convolved cubes; the fastest counts."""
 LAYERS = 4
 END_TO_END = "attunet predict"
-MOST_CASES = 5
-"""Rounds of whole cases, a minute or two each."""
+MAX_CASE_ROUNDS = 5
+"""Maximum number of rounds with whole cases, which take a minute or two each."""
 
 
-class Counted:
-    """An engine that knows how many windows it ran, and for how long."""
+class CountingEngine:
+    """Wraps an engine and counts its windows and their time."""
 
     def __init__(self, engine: Engine) -> None:
         self.name, self.batch = engine.name, engine.batch
@@ -65,7 +75,7 @@ class Counted:
 
 
 def convolutions(channels: int) -> nn.Module:
-    """Nothing but convolutions, 3 × 3 × 3."""
+    """A network of 3 × 3 × 3 convolutions only."""
     torch.manual_seed(0)
     layers = [nn.Conv3d(channels, channels, 3, padding=1, bias=False) for _ in range(LAYERS)]
     for layer in layers:
@@ -73,65 +83,65 @@ def convolutions(channels: int) -> nn.Module:
     return nn.Sequential(*layers).eval()
 
 
-def peaks(rounds: int, work: Path, quick: bool) -> dict[str, float]:
-    """GFLOP/s by precision."""
+def compute_ceiling(rounds: int, work: Path, quick: bool) -> dict[str, float]:
+    """The highest measured GFLOP/s by precision."""
     best: dict[str, float] = {}
     for channels, edge in ((8, 16),) if quick else SHAPES:
         network, shape = convolutions(channels), (channels, edge, edge, edge)
-        file = onnx_of(network, shape, work / "convolutions.onnx")
+        file = export_onnx(network, shape, work / "convolutions.onnx")
         gflop = 2e-9 * LAYERS * 27 * channels**2 * edge**3
         window = np.random.default_rng(0).standard_normal((1, *shape), dtype=np.float32)
         for precision in dict.fromkeys(("fp32", PRECISION)):
             bf16 = precision == "bf16"
             peers = {
-                "torch": Peer(in_torch(network, bf16=bf16, last=True), gflop),
-                "openvino": Peer(our_engine(file, shape, precision=precision), gflop),
-                "two at once": Peer(our_engine(file, shape, precision=precision, batch=2), gflop, 2),
+                "torch": Peer(torch_forward(network, bf16=bf16, last=True), gflop),
+                "openvino": Peer(openvino_forward(file, shape, precision=precision), gflop),
+                "openvino, batch 2": Peer(openvino_forward(file, shape, precision=precision, batch=2), gflop, 2),
             }
-            found = (gflop / min(row.seconds) for row in rows(peers, window, rounds))
-            best[precision] = max(best.get(precision, 0.0), *found)
+            rates = (gflop / min(row.seconds) for row in rows(peers, window, rounds))
+            best[precision] = max(best.get(precision, 0.0), *rates)
     return best
 
 
-def one_window(model: Path, ceiling: dict[str, float], given: argparse.Namespace) -> Table:
-    """Each engine on a window of the model that whole cases are predicted with."""
+def window_table(model: Path, ceiling: dict[str, float], options: argparse.Namespace) -> Table:
+    """Each engine on one window, with the model that predicts whole cases."""
     bundle = load_bundle(model)
     plan = bundle.plan
     shape, gflop = (1, *plan.patch_size), count_flops(plan.network, plan.patch_size) / 1e9
     network = AttentionUNet.from_config(plan.network).eval()
     load_weights(bundle.folds[0].weights, network)
-    file = onnx_of(network, shape, given.work / "case.onnx")
-    graph = graph_of(model)
+    file = export_onnx(network, shape, options.work / "case.onnx")
+    graph = openvino_graph(model)
     forwards: dict[str, tuple[Forward, str, int]] = {
-        "torch eager fp32": (in_torch(network), "fp32", 1),
-        "torch autocast bf16, channels_last": (in_torch(network, bf16=True, last=True), "bf16", 1),
-        "ONNX Runtime fp32": (runtime(file), "fp32", 1),
-        "attunet's engine, fp32": (our_engine(graph, shape, precision="fp32"), "fp32", 1),
-        f"attunet's engine, {PRECISION}": (our_engine(graph, shape), PRECISION, 1),
-        "— two windows at once, as it predicts cases, each": (our_engine(graph, shape, batch=2), PRECISION, 2),
+        "torch eager fp32": (torch_forward(network), "fp32", 1),
+        "torch autocast bf16, channels_last": (torch_forward(network, bf16=True, last=True), "bf16", 1),
+        "ONNX Runtime fp32": (onnxruntime_forward(file), "fp32", 1),
+        "attunet's engine, fp32": (openvino_forward(graph, shape, precision="fp32"), "fp32", 1),
+        f"attunet's engine, {PRECISION}": (openvino_forward(graph, shape), PRECISION, 1),
+        "— batch of two windows as in `predict`, per window": (openvino_forward(graph, shape, batch=2), PRECISION, 2),
     }
     window = np.random.default_rng(0).standard_normal((1, *shape), dtype=np.float32)
-    peers = {name: Peer(forward, gflop, at_once) for name, (forward, _precision, at_once) in forwards.items()}
-    found = []
-    for row in rows(peers, window, given.rounds):
+    peers = {name: Peer(forward, gflop, batch_size) for name, (forward, _precision, batch_size) in forwards.items()}
+    measured = []
+    for row in rows(peers, window, options.rounds):
         precision = forwards[row.name][1]
         share = gflop / row.median / ceiling.get(precision, ceiling["fp32"])
-        found.append(replace(row, facts=row.facts | {"share of the ceiling": f"{share:.0%} of {precision}"}))
-    measured = ", ".join(f"{value:.0f} GFLOP/s in {precision}" for precision, value in ceiling.items())
+        measured.append(replace(row, facts=row.facts | {"share of the ceiling": f"{share:.0%} of {precision}"}))
+    peak = ", ".join(f"{value:.0f} GFLOP/s in {precision}" for precision, value in ceiling.items())
     patch = " × ".join(map(str, plan.patch_size))
-    notes = (f"The ceiling: {measured}.", f"A window of {patch}, channels {plan.network.channels}, {gflop:.3g} GFLOP.")
-    return Table("ceiling_window", "Share of the machine's ceiling, one window", tuple(found), notes=notes)
+    notes = (f"Ceiling: {peak}.", f"Window of {patch}, channels {plan.network.channels}, {gflop:.3g} GFLOP.")
+    return Table("ceiling_window", "Share of the compute ceiling, one window", tuple(measured), notes=notes)
 
 
-def end_to_end(model: Path, ceiling: dict[str, float], given: argparse.Namespace) -> Table:
-    """A CT from file to file: the work of the windows that had to run, over the time of the whole program."""
-    scan = synthetic_ct(given.work, quick=given.quick)
+def case_table(model: Path, ceiling: dict[str, float], options: argparse.Namespace) -> Table:
+    """A CT from file to file: the FLOPs of the windows that ran, divided by the time of the whole program."""
+    scan = synthetic_ct(options.work, quick=options.quick)
     plan = load_bundle(model).plan
-    engine, inside = counted(model, scan, given.step)
+    engine, seconds = predict_counting(model, scan, options.step)
     gflop, peak = engine.windows * count_flops(plan.network, plan.patch_size) / 1e9, ceiling[PRECISION]
-    line = attunet(model, scan, given.work / "masks_ceiling", given.step)
-    run = partial(Peaks().run, END_TO_END, line, given.work / "case.log")
-    row = Row(END_TO_END, interleave({END_TO_END: run}, min(given.rounds, MOST_CASES))[END_TO_END])
+    line = attunet_command(model, scan, options.work / "masks_ceiling", options.step)
+    run = partial(PeakMemory().run, END_TO_END, line, options.work / "case.log")
+    row = Row(END_TO_END, interleave({END_TO_END: run}, min(options.rounds, MAX_CASE_ROUNDS))[END_TO_END])
     share = gflop / row.median / peak
     facts = {
         "windows": str(engine.windows),
@@ -139,34 +149,34 @@ def end_to_end(model: Path, ceiling: dict[str, float], given: argparse.Namespace
         "share of the ceiling": f"{share:.0%} of {PRECISION}",
     }
     profile = (
-        f"In one process: {inside:.1f} s from file to mask, of which the network {engine.seconds:.1f} s, "
-        f"at {gflop / engine.seconds / peak:.0%} of the ceiling; the rest is reading, resampling and deciding."
+        f"In one process: {seconds:.1f} s from file to mask, {engine.seconds:.1f} s of it in the network "
+        f"({gflop / engine.seconds / peak:.0%} of the ceiling); the rest is reading, resampling and argmax."
     )
     shape = " × ".join(map(str, read_volume(scan).spatial_shape))
     goal = Goal("share of the ceiling, end to end", share, 0.6, "share")
-    title = f"Share of the machine's ceiling, a CT of {shape}, file to file"
+    title = f"Share of the compute ceiling, CT of {shape}, file to file"
     return Table("ceiling_case", title, (replace(row, facts=facts),), (goal,), (profile,))
 
 
-def counted(model: Path, scan: Path, step: float) -> tuple[Counted, float]:
-    """The engine after a prediction in this process, and the seconds that it took from file to mask."""
+def predict_counting(model: Path, scan: Path, step: float) -> tuple[CountingEngine, float]:
+    """Predict in this process. Returns: the engine with its counts, and the seconds from file to mask."""
     segmenter = Segmenter.load(model)
     member = segmenter.members[0]
-    engine = Counted(member.engines[0])
-    watched = replace(segmenter, members=(replace(member, engines=(engine,)),))
+    engine = CountingEngine(member.engines[0])
+    counting = replace(segmenter, members=(replace(member, engines=(engine,)),))
     started = time.perf_counter()
-    watched.predict(scan, step=step, mirror=False)
+    counting.predict(scan, step_size=step, mirror=False)
     return engine, time.perf_counter() - started
 
 
 def main() -> None:
-    parser = arguments(__doc__, rounds=9)
-    parser.add_argument("--step", type=float, default=1.0, help="distance of the windows, in patches")
-    given = parser.parse_args()
-    model = case_model(given.work, given.quick)
-    ceiling = peaks(given.rounds, given.work, given.quick)
-    publish([one_window(model, ceiling, given)], given)
-    publish([end_to_end(model, ceiling, given)], given)
+    parser = argument_parser(__doc__, rounds=9)
+    parser.add_argument("--step", type=float, default=1.0, help="distance between windows, as a fraction of the patch")
+    options = parser.parse_args()
+    model = case_model(options.work, options.quick)
+    ceiling = compute_ceiling(options.rounds, options.work, options.quick)
+    publish([window_table(model, ceiling, options)], options)
+    publish([case_table(model, ceiling, options)], options)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One window through a network, by whatever runs it: torch and its switches, ONNX Runtime, our engine."""
+"""Forward passes of one window: torch with its options, ONNX Runtime, attunet's engines."""
 
 from __future__ import annotations
 
@@ -32,44 +32,44 @@ __all__ = [
     "Forward",
     "Peer",
     "can_compile",
+    "export_onnx",
     "gflop",
-    "graph_of",
-    "in_torch",
-    "lay_out",
-    "onnx_of",
-    "our_engine",
-    "our_torch",
-    "quantized",
+    "onnxruntime_forward",
+    "openvino_forward",
+    "openvino_graph",
+    "quantize_on_noise",
     "rows",
-    "runtime",
+    "to_channels_last",
+    "torch_engine_forward",
+    "torch_forward",
 ]
 
 PRECISION = cpu_precision()
-"""Of our engine on this CPU."""
+"""Precision of attunet's engine on this CPU."""
 
 Floats = npt.NDArray[np.float32]
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
-"""channels_last by the axes of a tensor (B, C, *spatial)."""
+"""The channels_last format by the number of axes of a tensor (B, C, *spatial)."""
 
 Forward = Callable[[Floats], Floats]
-"""Windows (B, C, *patch) to logits (B, classes, *patch), both in the CPU's memory."""
+"""Windows (B, C, *patch) to logits (B, classes, *patch), both in CPU memory."""
 
 
 class Peer(NamedTuple):
-    """What runs a network, the GFLOP of one window, and how many windows it is given at once."""
+    """A forward pass to measure, the GFLOP of one window, and the number of windows per call."""
 
     forward: Forward
     gflop: float
-    at_once: int = 1
+    batch_size: int = 1
 
 
-def in_torch(
+def torch_forward(
     network: nn.Module, *, device: str = "cpu", bf16: bool = False, last: bool = False, compiled: bool = False
 ) -> Forward:
-    """torch eager or compiled, in fp32 or autocast, contiguous or channels_last."""
+    """torch: eager or compiled, fp32 or autocast, contiguous or channels_last."""
     net = deepcopy(network).to(device).eval()
     if last:
-        lay_out(net)
+        to_channels_last(net)
     run: Callable[[Tensor], Tensor] = torch.compile(net) if compiled else net
 
     @torch.inference_mode()
@@ -84,8 +84,8 @@ def in_torch(
     return forward
 
 
-def lay_out(network: nn.Module) -> None:
-    """Put the weights into channels_last, of two or three dimensions."""
+def to_channels_last(network: nn.Module) -> None:
+    """Convert the weights to channels_last, 2-D or 3-D."""
     for weight in network.parameters():
         if weight.ndim in LAYOUTS:
             weight.data = weight.data.contiguous(memory_format=LAYOUTS[weight.ndim])
@@ -100,10 +100,10 @@ def can_compile() -> bool:
     return shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
-def onnx_of(network: nn.Module, shape: Sequence[int], path: Path) -> Path:
-    """The network as an ONNX file for windows (1, C, *patch), its output named logits."""
+def export_onnx(network: nn.Module, shape: Sequence[int], path: Path) -> Path:
+    """Export the network to ONNX for windows (1, C, *patch), with the output `logits`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which nothing here needs
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns about torchvision, which is not needed here
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -114,8 +114,8 @@ def onnx_of(network: nn.Module, shape: Sequence[int], path: Path) -> Path:
     return path
 
 
-def runtime(path: Path) -> Forward:
-    """ONNX Runtime on the CPU, with its own defaults and all cores."""
+def onnxruntime_forward(path: Path) -> Forward:
+    """ONNX Runtime on the CPU, with its default settings and all cores."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -125,21 +125,21 @@ def runtime(path: Path) -> Forward:
     return lambda windows: session.run(["logits"], {name: windows})[0]
 
 
-def our_engine(graph: Path, shape: tuple[int, ...], *, precision: str = "auto", batch: int = 1) -> Forward:
-    """attunet's engine on the CPU, from an OpenVINO graph or an ONNX file."""
+def openvino_forward(graph: Path, shape: tuple[int, ...], *, precision: str = "auto", batch: int = 1) -> Forward:
+    """attunet's CPU engine for an OpenVINO graph or an ONNX file."""
     engine = OpenVINOEngine(graph, shape, precision=precision, batch=batch)
     return lambda windows: engine(windows).logits
 
 
-def our_torch(network: AttentionUNet, device: str, *, batch: int = 1) -> Forward:
-    """attunet's engine on a GPU."""
+def torch_engine_forward(network: AttentionUNet, device: str, *, batch: int = 1) -> Forward:
+    """attunet's GPU engine."""
     engine = TorchEngine(None, network, device=device, batch=batch)
     return lambda windows: engine(windows).logits
 
 
-def quantized(graph: Path, shape: Sequence[int], path: Path) -> Path:
-    """The graph in int8, calibrated on noise: right for its speed, and for nothing else."""
-    os.environ.setdefault("NNCF_CI", "1")  # or it reports its use over the network
+def quantize_on_noise(graph: Path, shape: Sequence[int], path: Path) -> Path:
+    """Quantize the graph to int8, calibrated on noise: valid for measuring speed only."""
+    os.environ.setdefault("NNCF_CI", "1")  # otherwise nncf sends telemetry
     import nncf
     import openvino as ov
 
@@ -152,40 +152,45 @@ def quantized(graph: Path, shape: Sequence[int], path: Path) -> Path:
     return path
 
 
-def graph_of(model: Path) -> Path:
+def openvino_graph(model: Path) -> Path:
     """The OpenVINO graph of a model folder's first fold."""
     return fold_folder(model, 0) / "graph.xml"
 
 
 def gflop(network: nn.Module, shape: Sequence[int]) -> float:
-    """Of one window (C, *patch), as torch counts: a multiply-add is two, convolutions and products only."""
+    """GFLOP of one window (C, *patch) by torch's counter: convolutions and products, a multiply-add counts as two."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, *shape))
     return float(counter.get_total_flops() / 1e9)
 
 
-def rows(peers: Mapping[str, Peer], window: Floats, rounds: int, *, alike: Collection[str] = ()) -> list[Row]:
-    """One for each peer, with its GFLOP/s; where its weights are the first's, by how much its logits differ.
+def rows(peers: Mapping[str, Peer], window: Floats, rounds: int, *, same_weights: Collection[str] = ()) -> list[Row]:
+    """Measure all peers in turn: a row for each, with its GFLOP/s and the error of its logits.
 
-    Args: a window (1, C, *patch); which peers hold the same weights.
+    Args:
+        peers: the forward passes by name; the first is the reference.
+        window: the input (1, C, *patch).
+        rounds: how often each peer is measured.
+        same_weights: the peers with the weights of the first, whose logits are compared with it.
+    Returns: the rows in the order of the peers.
     """
     runs = {name: partial(_seconds, peer, window) for name, peer in peers.items()}
     seconds = interleave(runs, rounds, warm_up=2)
     first = next(iter(peers))
     reference = peers[first].forward(window)
-    found = []
+    measured = []
     for name, peer in peers.items():
         facts = {"GFLOP/s": f"{peer.gflop / Row(name, seconds[name]).median:.0f}"}
-        if name in alike and name != first:
+        if name in same_weights and name != first:
             worst = np.abs(peer.forward(window) - reference).max() / np.abs(reference).max()
-            facts["largest error of a logit"] = f"{worst:.1e}"
-        found.append(Row(name, seconds[name], facts))
-    return found
+            facts["max. relative logit error"] = f"{worst:.1e}"
+        measured.append(Row(name, seconds[name], facts))
+    return measured
 
 
 def _seconds(peer: Peer, window: Floats) -> float:
-    """Of one window."""
-    windows = np.repeat(window, peer.at_once, axis=0)
+    """Seconds per window."""
+    windows = np.repeat(window, peer.batch_size, axis=0)
     started = time.perf_counter()
     peer.forward(windows)
-    return (time.perf_counter() - started) / peer.at_once
+    return (time.perf_counter() - started) / peer.batch_size

@@ -1,7 +1,7 @@
-"""How everything here is measured: the peers in turn, round after round, in one process; medians, and ratios by round.
+"""The measurement method: interleaved runs, round after round; medians, and ratios per round.
 
-A machine's speed drifts with heat and neighbours. Peers that take turns drift together, so the ratio of each round is
-worth more than any absolute time, and its smallest and largest value say what it is worth.
+The speed of a machine drifts with its temperature and with other jobs. Interleaved runs drift together, so the ratio
+within a round is more reliable than any absolute time; its range over the rounds shows how reliable.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any, Literal
 __all__ = ["Goal", "Row", "Run", "Table", "interleave", "ratios"]
 
 PAUSE = 0.05
-"""Seconds between two peers: the threads of the first have stopped spinning when the second starts."""
+"""Seconds between two runs, so that the threads of the first stop spinning before the second starts."""
 
 Run = Callable[[], float | None]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One peer: its seconds in each round, and what else is known of it, by column."""
+    """One program or engine: its seconds in each round, and the values of the other columns."""
 
     name: str
     seconds: tuple[float, ...]
@@ -30,29 +30,29 @@ class Row:
 
     @property
     def median(self) -> float:
-        """Seconds."""
+        """Median seconds."""
         return statistics.median(self.seconds)
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure that was promised: at least so many times, or such a share."""
+    """A measured figure with its target: a factor or a share that should be at least `target`."""
 
-    what: str
+    name: str
     value: float
-    least: float
+    target: float
     unit: Literal["times", "share"] = "times"
 
     @property
     def reached(self) -> bool:
-        """Whether the figure, as it is printed, is what was asked."""
-        return self._round(self.value) >= self.least
+        """Whether the figure, as printed, is at least the target."""
+        return self._round(self.value) >= self.target
 
     def __str__(self) -> str:
-        got, asked = self._text(self._round(self.value)), self._text(self.least)
+        value, target = self._text(self._round(self.value)), self._text(self.target)
         if self.reached:
-            return f"{self.what}: {got} (asked: {asked})"
-        return f"{self.what}: {got}, **not reached** (asked: {asked})"
+            return f"{self.name}: {value} (target: {target})"
+        return f"{self.name}: {value}, **not reached** (target: {target})"
 
     def _round(self, value: float) -> float:
         return round(value, 2 if self.unit == "share" else 1)
@@ -63,10 +63,18 @@ class Goal:
 
 @dataclass(frozen=True)
 class Table:
-    """What one script found. The rows are compared with the first.
+    """One table of results. Every row is compared with the first row.
 
-    Args: ratio, whether rows are told to be so many times `faster` than the first or to take so many times `longer`;
-        notes, a sentence each; command, date and machine are filled in by `publish`.
+    Args:
+        name: identifies the table in docs/benchmarks.json.
+        title: its heading.
+        rows: the measured programs or engines.
+        goals: figures with targets.
+        notes: one sentence each.
+        ratio: show by which factor a row is `faster` than the first row, or takes `longer`.
+        command: the command that reproduces the table; filled in by `publish`.
+        date: when it was measured; filled in by `publish`.
+        machine: where it was measured; filled in by `publish`.
     """
 
     name: str
@@ -85,30 +93,30 @@ class Table:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Table:
-        """Undoes `dataclasses.asdict`."""
+        """The inverse of `dataclasses.asdict`."""
         rows = tuple(Row(row["name"], tuple(row["seconds"]), row["facts"]) for row in content["rows"])
         goals = tuple(Goal(**goal) for goal in content["goals"])
         return cls(**{**content, "rows": rows, "goals": goals, "notes": tuple(content["notes"])})
 
 
 def interleave(runs: Mapping[str, Run], rounds: int, *, warm_up: int = 1) -> dict[str, tuple[float, ...]]:
-    """Seconds of each run in each round: A B C, A B C, ... after `warm_up` uncounted rounds.
+    """Seconds of each run in each round: A B C, A B C, ... after `warm_up` rounds that do not count.
 
-    A run that returns a number is believed: it timed a part of itself.
+    A run that returns a number has timed itself; that number is used.
     """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for counted in [False] * warm_up + [True] * rounds:
         for name, run in runs.items():
             time.sleep(PAUSE)
             started = time.perf_counter()
-            told = run()
+            own_time = run()
             elapsed = time.perf_counter() - started
             if counted:
-                seconds[name].append(elapsed if told is None else told)
-    return {name: tuple(found) for name, found in seconds.items()}
+                seconds[name].append(elapsed if own_time is None else own_time)
+    return {name: tuple(times) for name, times in seconds.items()}
 
 
 def ratios(first: Sequence[float], other: Sequence[float]) -> tuple[float, float, float]:
-    """How many times as long the first took as the other, round by round: median, smallest, largest."""
+    """Time of the first divided by that of the other, round by round: median, smallest, largest."""
     by_round = sorted(a / b for a, b in zip(first, other, strict=True))
     return statistics.median(by_round), by_round[0], by_round[-1]

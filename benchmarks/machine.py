@@ -1,4 +1,4 @@
-"""The machine and the programs that the figures hold for."""
+"""Describes the machine and the package versions of a measurement."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 __all__ = ["cores", "describe", "gpu"]
 
 PACKAGES = ("attunet", "torch", "openvino", "onnxruntime", "monai", "nibabel", "numpy")
-# What decides how fast convolutions can be, in words people know.
+# The CPU features that determine the speed of convolutions, with their usual names.
 FEATURES = {
     "amx_bf16": "AMX bf16",
     "avx512_bf16": "AVX-512 bf16",
@@ -22,16 +22,16 @@ FEATURES = {
 
 
 def describe() -> dict[str, str]:
-    """Processor, cores, what it computes with, memory, GPU, and versions; nothing that names this very machine."""
+    """Processor, cores, instruction sets, memory, GPU and versions; nothing that identifies the individual machine."""
     facts = _cpu_facts()
     flags = (facts.get("flags") or facts.get("Features") or "").split()
-    found = [name for flag, name in FEATURES.items() if flag in flags]
+    features = [name for flag, name in FEATURES.items() if flag in flags]
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "processor": facts.get("model name") or platform.processor() or platform.machine(),
         "family": " ".join(facts[key] for key in ("cpu family", "model") if key in facts),
         "cores": str(cores()),
-        "features": ", ".join(found) or "unknown",
+        "features": ", ".join(features) or "unknown",
         "memory": f"{pages / 1024**3:.0f} GB",
         "gpu": gpu() or "none",
         "system": f"{platform.system()} {platform.release().split('-')[0]}, Python {platform.python_version()}",
@@ -40,12 +40,12 @@ def describe() -> dict[str, str]:
 
 
 def cores() -> int:
-    """Those that this process may use."""
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpu() -> str:
-    """Name of the CUDA device, empty when there is none; asks torch only where a driver is present."""
+    """Name of the CUDA device, empty if there is none; imports torch only where a driver is present."""
     if not Path("/proc/driver/nvidia/version").exists():
         return ""
     import torch
@@ -63,10 +63,10 @@ def _cpu_facts() -> dict[str, str]:
 
 
 def _versions() -> list[str]:
-    found = []
+    versions = []
     for package in PACKAGES:
         try:
-            found.append(f"{package} {version(package)}")
+            versions.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             continue
-    return found
+    return versions

@@ -1,4 +1,4 @@
-"""The model folders that are timed: plans without a data set, random or briefly trained weights, copies that vary."""
+"""The model folders of the benchmarks: plans without a data set, random or briefly trained weights, modified copies."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from attunet.gates import Gate
 from attunet.networks import default_network
 
 __all__ = [
+    "benchmark_plan",
     "case_model",
     "case_plan",
-    "in_integers",
-    "network_like",
-    "plan_of",
+    "network_config",
+    "quantized_model",
     "with_folds",
     "with_labels",
     "write_model",
@@ -32,7 +32,7 @@ __all__ = [
 Triple = tuple[int, int, int]
 
 LABELS = {"background": 0, "liver": 1, "kidneys": 2}
-# What nnU-Net plans for a small data set of 1 mm: its patch and its width.
+# Patch size and channels that nnU-Net plans for a small data set with 1 mm spacing.
 CHANNELS, PATCH, SPACING = (32, 64, 128, 256), (40, 56, 40), (1.0, 1.0, 1.0)
 TINY_CHANNELS, TINY_PATCH, TINY_SPACING = (4, 8), (16, 16, 16), (8.0, 8.0, 8.0)
 CT = Normalization(kind="ct", lower=-160.0, upper=300.0, mean=70.0, std=70.0)
@@ -40,10 +40,10 @@ TRAINING_CASES = 6
 TRAINING_SECONDS = 240
 
 
-def network_like(
+def network_config(
     channels: Sequence[int], *, spatial_dims: int = 3, classes: int = 2, gate: Gate | None = "grid"
 ) -> NetworkConfig:
-    """Our default network of these channels, all kernels 3, all strides 2."""
+    """attunet's default network with these channels, all kernel sizes 3, all strides 2."""
     return default_network(
         spatial_dims=spatial_dims,
         in_channels=1,
@@ -55,14 +55,14 @@ def network_like(
     )
 
 
-def plan_of(
+def benchmark_plan(
     network: NetworkConfig,
     patch: Triple,
     *,
     labels: dict[str, int] | None = None,
     spacing: tuple[float, float, float] = SPACING,
 ) -> Plan:
-    """A plan that was given, not made: CT intensities, no mirroring."""
+    """A plan with fixed settings: CT intensities, no mirroring."""
     labels = labels or {"background": 0, **{f"class_{value}": value for value in range(1, network.out_channels)}}
     channels = network.in_channels
     return Plan(
@@ -77,21 +77,21 @@ def plan_of(
         fingerprint=FingerprintSummary(
             cases=0, channels=channels, median_shape=patch, median_spacing=spacing, label_voxels={}
         ),
-        reasons={"network": "given by the benchmark, the same for all peers"},
+        reasons={"network": "set by the benchmark, the same for all programs"},
     )
 
 
 def case_plan(quick: bool) -> Plan:
-    """The plan that whole cases are predicted with."""
+    """The plan for predicting whole cases."""
     channels, patch, spacing = (TINY_CHANNELS, TINY_PATCH, TINY_SPACING) if quick else (CHANNELS, PATCH, SPACING)
-    return plan_of(network_like(channels, classes=len(LABELS)), patch, labels=LABELS, spacing=spacing)
+    return benchmark_plan(network_config(channels, classes=len(LABELS)), patch, labels=LABELS, spacing=spacing)
 
 
 def case_model(work: Path, quick: bool) -> Path:
-    """A model folder of that plan, made once: trained briefly on synthetic abdomens, so that its masks are organs.
+    """A model folder with that plan, created once and briefly trained on synthetic abdomens to predict organs.
 
-    The share of a mask that is boundary, and of windows that hold nothing but air, are what decides how long the way
-    back to the image takes; random weights would paint noise. A quick run takes random ones all the same.
+    The time to restore a mask depends on its share of boundary voxels, and the time in the network on the share of
+    windows with only air; random weights would predict noise. A quick run uses random weights nevertheless.
     """
     root = work / ("quick_model" if quick else "model")
     if (root / "manifest.json").exists():
@@ -103,27 +103,28 @@ def case_model(work: Path, quick: bool) -> Path:
     dataset = _dataset(work / "abdomens")
     file = work / "plan.json"
     file.write_text(json.dumps(plan.model_dump(mode="json")), encoding="utf-8")
-    for stale in (root, *work.glob(f"{root.name}_*")):  # what an interrupted training left, what others were made of it
+    for stale in (root, *work.glob(f"{root.name}_*")):  # leftovers of an interrupted training, and models made from it
         shutil.rmtree(stale, ignore_errors=True)
     command: list[str | Path] = [sys.executable, "-m", "attunet", "train", dataset, "-o", root, "--plan", file]
-    how: list[str | Path] = ["--seed", "0", "--max-time", f"{TRAINING_SECONDS}s", "--store", work / "store"]
-    measure([*command, *how], work / "train.log")
+    flags: list[str | Path] = ["--seed", "0", "--max-time", f"{TRAINING_SECONDS}s", "--store", work / "store"]
+    measure([*command, *flags], work / "train.log")
     return root
 
 
-def in_integers(model: Path, root: Path) -> tuple[Path, str]:
-    """The model in 8-bit integers, made once, and what that did to its Dice. Ends the benchmark if it is not kept."""
+def quantized_model(model: Path, root: Path) -> tuple[Path, str]:
+    """The model in 8-bit integers, created once, and a note on its Dice. Ends the benchmark if int8 is rejected."""
     if not (root / "manifest.json").exists():
         command: list[str | Path] = [sys.executable, "-m", "attunet", "export", "-m", model, "-o", root]
         measure([*command, "--format", "openvino", "--int8"], root.with_name("int8.log"))
-    tried = load_bundle(root).execution.quantization
-    if tried is None or not tried.kept:
-        raise SystemExit(f"8-bit integers were not kept: {tried}")
-    return root, f"{tried.dice_before:.4f} before, {tried.dice_after:.4f} in 8-bit integers, {tried.cases} cases"
+    result = load_bundle(root).execution.quantization
+    if result is None or not result.kept:
+        raise SystemExit(f"the 8-bit model was rejected: {result}")
+    dice = f"{result.dice_before:.4f} before quantization, {result.dice_after:.4f} in 8-bit integers"
+    return root, f"Dice of the {result.cases} validation cases: {dice}."
 
 
 def write_model(plan: Plan, root: Path, *, seed: int = 0) -> None:
-    """A sealed model folder of one fold with random weights."""
+    """Write a complete model folder with one fold of random weights."""
     import torch
 
     from attunet.nn import AttentionUNet
@@ -135,7 +136,7 @@ def write_model(plan: Plan, root: Path, *, seed: int = 0) -> None:
 
 
 def with_labels(model: Path, root: Path, count: int) -> Path:
-    """A copy whose network has so many foreground labels; the added ones never win, so the masks are the same."""
+    """A copy with `count` foreground labels; the added labels are never predicted, so the masks are the same."""
     import torch
 
     from attunet.nn import AttentionUNet, load_weights
@@ -145,27 +146,27 @@ def with_labels(model: Path, root: Path, count: int) -> Path:
     plan = load_settings(Plan, model / "plan.json")
     network = AttentionUNet.from_config(plan.network)
     load_weights(fold_folder(model, 0) / "weights.safetensors", network)
-    wider = AttentionUNet.from_config(plan.network.model_copy(update={"out_channels": count + 1}))
+    extended = AttentionUNet.from_config(plan.network.model_copy(update={"out_channels": count + 1}))
     state = network.state_dict()
-    for name, tensor in wider.state_dict().items():
+    for name, tensor in extended.state_dict().items():
         if not name.startswith("heads."):
             continue
         background = [0] * (len(tensor) - len(state[name]))
         state[name] = torch.cat([state[name], state[name][background]])
         if name.endswith("bias"):
             state[name][len(plan.labels) :] -= 1e3
-    wider.load_state_dict(state)
+    extended.load_state_dict(state)
     extra = {f"label_{value}": value for value in range(len(plan.labels), count + 1)}
-    settings = plan.model_dump(mode="json") | {"network": wider.config, "labels": plan.labels | extra}
-    broader = load_settings(Plan, settings)
-    save_plan(broader, root)
-    _write_fold(wider.eval(), broader, fold_folder(root, 0))
+    settings = plan.model_dump(mode="json") | {"network": extended.config, "labels": plan.labels | extra}
+    extended_plan = load_settings(Plan, settings)
+    save_plan(extended_plan, root)
+    _write_fold(extended.eval(), extended_plan, fold_folder(root, 0))
     save_manifest(root)
     return root
 
 
 def with_folds(model: Path, root: Path, count: int) -> Path:
-    """A copy with so many folds, all of the same weights."""
+    """A copy with `count` folds, all with the same weights."""
     if (root / "manifest.json").exists():
         return root
     root.mkdir(parents=True, exist_ok=True)
@@ -186,13 +187,13 @@ def _write_fold(network: object, plan: Plan, folder: Path) -> None:
 
 
 def _dataset(folder: Path) -> Path:
-    """Synthetic abdomens with the labels of the plan, in nnU-Net's layout."""
-    kept = [PHANTOM_LABELS[name] for name in LABELS if name != "background"]
+    """Write synthetic abdomens with the labels of the plan, in nnU-Net's layout."""
+    organs = [PHANTOM_LABELS[name] for name in LABELS if name != "background"]
     for seed in range(TRAINING_CASES):
         image, label = make_phantom(seed, shape=(96, 80, 60), spacing=(3.5, 3.5, 4.0))
-        slab = slice(20, 40)  # of the organs' height: judging whole abdomens would take longer than learning them
-        found = [label.array[..., slab] == old for old in kept]
-        values = np.select(found, range(1, len(kept) + 1), 0).astype(np.uint8)
+        slab = slice(20, 40)  # slices with organs; validation on whole abdomens would take longer than the training
+        masks = [label.array[..., slab] == organ for organ in organs]
+        values = np.select(masks, range(1, len(organs) + 1), 0).astype(np.uint8)
         write_volume(image.with_array(image.array[..., slab]), folder / "imagesTr" / f"abdomen{seed}_0000.nii.gz")
         write_volume(label.with_array(values), folder / "labelsTr" / f"abdomen{seed}.nii.gz")
     content = {"channel_names": {"0": "CT"}, "labels": LABELS, "file_ending": ".nii.gz", "numTraining": TRAINING_CASES}

@@ -1,11 +1,11 @@
-"""A CT from file to file with MONAI, as its tutorials write it; run as a program of its own by the other scripts.
+"""A CT from file to file with MONAI, in the style of its tutorials; the other scripts run it as a program.
 
     python benchmarks/monai_case.py MODEL IMAGE OUTPUT [--step 1.0] [--best] [--own] [--prepare-only]
 
-The network is that of our model folder, in torch, with its weights; with --own it is MONAI's AttentionUnet, its weights
-those that lie in the folder (monai_model.py). --best adds what torch offers on a CPU: inference
-mode, bf16 and channels_last. --prepare-only prints the seconds from file to network input, and stops.
-Source: the transforms and their order follow MONAI's tutorial of spleen segmentation.
+Runs the network of an attunet model folder in torch, with the same weights; --own runs MONAI's AttentionUnet with the
+weights in that folder (monai_model.py). --best adds the fast options of torch on a CPU: inference mode, bf16 and
+channels_last. --prepare-only prints the seconds from file to network input and stops.
+Source: the transforms and their order follow MONAI's spleen segmentation tutorial.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from attunet.nn import AttentionUNet, load_weights
 WINDOWS_AT_ONCE = 4
 
 
-def transforms(plan: Plan) -> Compose:
-    """From file to network input, with the plan's spacing and intensities."""
+def preprocessing_transforms(plan: Plan) -> Compose:
+    """From file to network input, with the plan's spacing and intensity normalisation."""
     scale = plan.preprocessing.normalization[0]
     return Compose(
         [
@@ -64,11 +64,11 @@ def transforms(plan: Plan) -> Compose:
     )
 
 
-def written(before: Compose, output: Path, values: Sequence[int]) -> Compose:
-    """From logits to a mask on the image's own grid, in a file, with the value of each class."""
+def postprocessing_transforms(preprocessing: Compose, output: Path, values: Sequence[int]) -> Compose:
+    """From logits to a mask file on the image's own grid, with the label value of each class."""
     return Compose(
         [
-            Invertd(keys="pred", transform=before, orig_keys="image", nearest_interp=False, to_tensor=True),
+            Invertd(keys="pred", transform=preprocessing, orig_keys="image", nearest_interp=False, to_tensor=True),
             AsDiscreted(keys="pred", argmax=True),
             MapLabelValued(keys="pred", orig_labels=range(len(values)), target_labels=values, dtype="uint8"),
             SaveImaged(
@@ -87,23 +87,23 @@ def main() -> None:
     parser.add_argument("--best", action="store_true")
     parser.add_argument("--own", action="store_true")
     parser.add_argument("--prepare-only", action="store_true")
-    given = parser.parse_args()
-    bundle = load_bundle(given.model)
-    before = transforms(bundle.plan)
+    options = parser.parse_args()
+    bundle = load_bundle(options.model)
+    preprocessing = preprocessing_transforms(bundle.plan)
     started = time.perf_counter()
-    case = before({"image": given.image})
-    if given.prepare_only:
+    case = preprocessing({"image": options.image})
+    if options.prepare_only:
         print(json.dumps({"seconds": time.perf_counter() - started}))
         return
-    network = load_monai(given.model, bundle.plan) if given.own else _ours(bundle)
+    network = load_monai(options.model, bundle.plan) if options.own else _attunet_network(bundle)
     batch = list_data_collate([case])
-    batch["pred"] = segment(network, batch["image"], bundle.plan.patch_size, given.step, given.best)
-    after = written(before, given.output, tuple(bundle.plan.labels.values()))
+    batch["pred"] = segment(network, batch["image"], bundle.plan.patch_size, options.step, options.best)
+    postprocessing = postprocessing_transforms(preprocessing, options.output, tuple(bundle.plan.labels.values()))
     for item in decollate_batch(batch):
-        after(item)
+        postprocessing(item)
 
 
-def _ours(bundle: Bundle) -> nn.Module:
+def _attunet_network(bundle: Bundle) -> nn.Module:
     network = AttentionUNet.from_config(bundle.plan.network).eval()
     load_weights(bundle.folds[0].weights, network)
     return network

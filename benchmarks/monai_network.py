@@ -1,4 +1,4 @@
-"""MONAI's AttentionUnet; nothing is imported here that MONAI's own program would not need."""
+"""MONAI's AttentionUnet. This module imports only what a program with MONAI would need."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from attunet.config import Plan
 __all__ = ["OWN_WEIGHTS", "load_monai", "monai_network"]
 
 OWN_WEIGHTS = "monai.safetensors"
-"""Beside the plan of a folder of `monai_model`."""
+"""File of the weights in a folder made by `monai_model`."""
 
 
 def monai_network(channels: tuple[int, ...], classes: int = 2) -> nn.Module:
-    """Its 3-D network of one input channel with random weights, every stride 2."""
+    """MONAI's 3-D network with one input channel and random weights, all strides 2."""
     torch.manual_seed(0)
     strides = (2,) * (len(channels) - 1)
     network: nn.Module = AttentionUnet(3, in_channels=1, out_channels=classes, channels=channels, strides=strides)
@@ -26,7 +26,7 @@ def monai_network(channels: tuple[int, ...], classes: int = 2) -> nn.Module:
 
 
 def load_monai(root: Path, plan: Plan) -> nn.Module:
-    """The network of a folder of `monai_model`, in torch."""
+    """Load the network of a folder made by `monai_model` in torch."""
     network = monai_network(plan.network.channels, len(plan.labels))
     network.load_state_dict(load_file(root / OWN_WEIGHTS))
     return network

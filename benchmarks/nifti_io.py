@@ -1,4 +1,4 @@
-"""Saving and loading `.nii.gz`: a CT of 512 x 512 x 300 and its mask, ours against nibabel and SimpleITK as they come.
+"""Saving and loading `.nii.gz`: a CT of 512 x 512 x 300 and a mask, with attunet, nibabel and SimpleITK by default.
 
 python benchmarks/nifti_io.py [--rounds 5] [--quick]
 """
@@ -13,7 +13,7 @@ import nibabel
 import numpy as np
 import SimpleITK
 from harness import Goal, Row, Table, interleave, ratios
-from results import arguments, publish
+from results import argument_parser, publish
 from scans import synthetic_ct
 
 from attunet.data.formats import read_volume, write_volume
@@ -24,16 +24,16 @@ NIBABEL, ITK, OURS = "nibabel", "SimpleITK", "attunet"
 Run = Callable[[], None]
 
 
-def masked(scan: Volume) -> Volume:
-    """Three labels in large pieces, as a mask has them."""
-    smooth = np.digitize(scan.array[:, ::8, ::8, ::8], (-200, 40, 150)).astype(np.uint8)
-    whole = smooth.repeat(8, axis=1).repeat(8, axis=2).repeat(8, axis=3)
+def synthetic_mask(scan: Volume) -> Volume:
+    """A mask of three labels in large connected regions."""
+    coarse = np.digitize(scan.array[:, ::8, ::8, ::8], (-200, 40, 150)).astype(np.uint8)
+    whole = coarse.repeat(8, axis=1).repeat(8, axis=2).repeat(8, axis=3)
     i, j, k = scan.spatial_shape
     return scan.with_array(whole[:, :i, :j, :k])
 
 
 def savers(volume: Volume, folder: Path) -> dict[str, Run]:
-    """By program, what writes the volume."""
+    """Functions that write the volume, by program."""
     array = volume.array[0]
     image = SimpleITK.GetImageFromArray(np.ascontiguousarray(array.T))
     return {
@@ -44,7 +44,7 @@ def savers(volume: Volume, folder: Path) -> dict[str, Run]:
 
 
 def loaders(path: Path) -> dict[str, Run]:
-    """By program, what reads the file to the last voxel."""
+    """Functions that read all voxels of the file, by program."""
 
     def with_nibabel() -> None:
         np.asanyarray(nibabel.load(path).dataobj)
@@ -58,34 +58,34 @@ def loaders(path: Path) -> dict[str, Run]:
     return {NIBABEL: with_nibabel, ITK: with_itk, OURS: with_ours}
 
 
-def saved(what: str, volume: Volume, given: argparse.Namespace) -> Table:
-    """Times, and the size of the files."""
-    folder = given.work / "nifti"
+def saving_table(what: str, volume: Volume, options: argparse.Namespace) -> Table:
+    """Times and file sizes of saving."""
+    folder = options.work / "nifti"
     folder.mkdir(parents=True, exist_ok=True)
-    seconds = interleave(savers(volume, folder), given.rounds)
+    seconds = interleave(savers(volume, folder), options.rounds)
     sizes = {NIBABEL: "nibabel", ITK: "itk", OURS: "attunet"}
     rows = tuple(
-        Row(name, found, {"file": f"{(folder / f'{sizes[name]}.nii.gz').stat().st_size / 1e6:.3g} MB"})
-        for name, found in seconds.items()
+        Row(name, times, {"file": f"{(folder / f'{sizes[name]}.nii.gz').stat().st_size / 1e6:.3g} MB"})
+        for name, times in seconds.items()
     )
-    goal = Goal(f"saving the {what}, against nibabel", ratios(seconds[NIBABEL], seconds[OURS])[0], 4.0)
+    goal = Goal(f"saving the {what}, compared with nibabel", ratios(seconds[NIBABEL], seconds[OURS])[0], 4.0)
     shape = " × ".join(map(str, volume.spatial_shape))
     return Table(f"save_{what}", f"Saving a {what} as .nii.gz, {shape}, {volume.array.dtype}", rows, (goal,))
 
 
-def loaded(what: str, given: argparse.Namespace) -> Table:
-    """The file that nibabel wrote."""
-    seconds = interleave(loaders(given.work / "nifti" / "nibabel.nii.gz"), given.rounds)
-    rows = tuple(Row(name, found) for name, found in seconds.items())
-    return Table(f"load_{what}", f"Loading that {what}, as nibabel wrote it", rows)
+def loading_table(what: str, options: argparse.Namespace) -> Table:
+    """Times of loading the file that nibabel wrote."""
+    seconds = interleave(loaders(options.work / "nifti" / "nibabel.nii.gz"), options.rounds)
+    rows = tuple(Row(name, times) for name, times in seconds.items())
+    return Table(f"load_{what}", f"Loading the {what} written by nibabel", rows)
 
 
 def main() -> None:
-    given = arguments(__doc__, rounds=5).parse_args()
-    scan = read_volume(synthetic_ct(given.work, quick=given.quick))
-    for what, volume in (("CT", scan), ("mask", masked(scan))):
-        publish([saved(what, volume, given)], given)
-        publish([loaded(what, given)], given)
+    options = argument_parser(__doc__, rounds=5).parse_args()
+    scan = read_volume(synthetic_ct(options.work, quick=options.quick))
+    for what, volume in (("CT", scan), ("mask", synthetic_mask(scan))):
+        publish([saving_table(what, volume, options)], options)
+        publish([loading_table(what, options)], options)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tables as Markdown, and the part of docs/benchmarks.md that is made of them."""
+"""Tables as Markdown, and the generated part of docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ BEGIN, END = "<!-- made by `make bench`: begin -->", "<!-- made by `make bench`:
 
 
 def markdown(table: Table) -> str:
-    """Title, rows, whether the goals were reached, notes, and how to measure it again."""
+    """Title, rows, targets and whether they were reached, notes, and the command that reproduces the table."""
     columns = list(dict.fromkeys(name for row in table.rows for name in row.facts))
-    versus = {"faster": "times faster than the first", "longer": "times as long as the first"}[table.ratio]
-    head = ["", "median", f"{versus} (range)", *columns]
+    ratio = {"faster": "speed-up over the first row", "longer": "time relative to the first row"}[table.ratio]
+    head = ["", "median", f"{ratio} (range)", *columns]
     lines = [f"### {table.title}", "", _line(head), _line(["---"] * len(head))]
     lines += [_line(_cells(row, table, columns)) for row in table.rows]
     lines += ["", *(f"- {goal}" for goal in table.goals)] if table.goals else []
@@ -25,13 +25,13 @@ def markdown(table: Table) -> str:
 
 
 def insert(page: str, tables: Sequence[Table]) -> str:
-    """The page with its generated part made anew; what is outside the markers is kept, a page without them grows."""
-    made = f"{BEGIN}\n{_machines(tables)}\n" + "\n".join(markdown(table) for table in tables) + END
+    """Replace the generated part of the page, between the markers; a page without markers gets it at its end."""
+    generated = f"{BEGIN}\n{_machines(tables)}\n" + "\n".join(markdown(table) for table in tables) + END
     before, begin, rest = page.partition(BEGIN)
     _old, end, after = rest.partition(END)
     if not (begin and end):
-        return f"{page.rstrip()}\n\n{made}\n"
-    return before + made + after
+        return f"{page.rstrip()}\n\n{generated}\n"
+    return before + generated + after
 
 
 def _cells(row: Row, table: Table, columns: Sequence[str]) -> list[str]:
@@ -61,13 +61,13 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _machines(tables: Sequence[Table]) -> str:
-    """The machine once, or each with the tables measured on it."""
+    """The machine, or each of several machines with the tables measured on it."""
     groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for table in tables:
         groups.setdefault(tuple(table.machine.items()), []).append(table.title)
     lines = []
     for facts, titles in groups.items():
         which = f" ({'; '.join(titles)})" if len(groups) > 1 else ""
-        described = "; ".join(f"{name}: {value}" for name, value in facts)
-        lines.append(f"Measured on{which} {described}.\n")
+        described = "; ".join(f"{name} {value}" for name, value in facts)
+        lines.append(f"Measured on{which}: {described}.\n")
     return "\n".join(lines)

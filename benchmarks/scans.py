@@ -1,4 +1,4 @@
-"""The images that are segmented: a public CT, and synthetic ones as large as clinics make them."""
+"""The images of the benchmarks: a public CT, and synthetic CTs of clinical size."""
 
 from __future__ import annotations
 
@@ -23,30 +23,31 @@ NOISE = 12.0
 
 
 def public_ct(data: Path = DATA) -> Path | None:
-    """122 x 101 x 112 voxels of 3 mm; None where the public sets are not at hand."""
+    """A CT of 122 x 101 x 112 voxels of 3 mm; None if the public data sets are not available."""
     path = data / "totalsegmentator_examples" / "images" / "example_ct.nii.gz"
     return path if path.exists() else None
 
 
 def synthetic_ct(work: Path, slices: int = SLICES, *, quick: bool = False) -> Path:
-    """512 x 512 voxels of 0.8 x 0.8 x 1.5 mm in so many slices, int16: a body amid noisy air, half of what is seen.
+    """A CT of 512 x 512 voxels of 0.8 x 0.8 x 1.5 mm per slice, int16: a body in noisy air, which fills half the image.
 
-    More than 300 slices are the same abdomen again, in turn upside down. A quick one has a sixteenth of the columns.
+    Beyond 300 slices the same abdomen repeats, every other time upside down. A quick CT has a quarter of the size along
+    each axis.
     """
     path = work / f"{'quick_' if quick else ''}ct_{slices}.nii.gz"
     if not path.exists():
         shrink = 4 if quick else 1
         block = _abdomen(512 // shrink, SLICES // shrink, SPACING)
-        deep = slices // shrink
-        turns = [block if turn % 2 == 0 else block[..., ::-1] for turn in range(-(-deep // block.shape[2]))]
+        depth = slices // shrink
+        blocks = [block if turn % 2 == 0 else block[..., ::-1] for turn in range(-(-depth // block.shape[2]))]
         step = [size * shrink for size in SPACING]
         affine = np.diag([-step[0], -step[1], step[2], 1.0])
-        write_volume(Volume(np.concatenate(turns, axis=2)[None, ..., :deep], affine), path)
+        write_volume(Volume(np.concatenate(blocks, axis=2)[None, ..., :depth], affine), path)
     return path
 
 
 def cropped(scan: Path, slices: int, work: Path) -> Path:
-    """The first slices of a scan, as a file of its own."""
+    """Write the first slices of a scan to a separate file."""
     path = work / f"{scan.name.removesuffix('.nii.gz')}_first_{slices}.nii.gz"
     if not path.exists():
         volume = read_volume(scan)
@@ -55,7 +56,7 @@ def cropped(scan: Path, slices: int, work: Path) -> Path:
 
 
 def _abdomen(width: int, slices: int, spacing: tuple[float, float, float]) -> npt.NDArray[np.int16]:
-    """(width, width, slices), made at half the resolution and enlarged; wider than deep, as people are, in air."""
+    """A body in air (width, width, slices), created at half the resolution and upsampled; wider than deep."""
     depth = width * 5 // 6
     coarse, _label = make_phantom(0, shape=(width // 2, depth // 2, slices // 2), spacing=spacing, noise=0)
     random = np.random.default_rng(0)

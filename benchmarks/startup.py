@@ -1,4 +1,4 @@
-"""What a user waits for beside the network: the first answer of the command line, the first window, preprocessing.
+"""The time a user waits apart from the network: start-up of the command line, the first window, preprocessing.
 
 python benchmarks/startup.py [--env ENV] [--rounds 9] [--quick]
 """
@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from harness import Goal, Row, Table, interleave
 from models import case_model
-from monai_case import transforms
-from processes import Peaks, measure
-from programs import Command, NNUNet, attunet
-from results import arguments, publish
+from monai_case import preprocessing_transforms
+from processes import PeakMemory, measure
+from programs import Command, NNUNet, attunet_command
+from results import argument_parser, publish
 from scans import synthetic_ct
 
 from attunet.bundle import load_bundle
@@ -27,7 +27,7 @@ from attunet.data.formats import read_volume, write_volume
 from attunet.data.preprocess import prepare
 from attunet.data.volume import Volume
 
-HELP, ONE_WINDOW = "attunet --help", "attunet predict, an image of one window, file to file"
+HELP, ONE_WINDOW = "attunet --help", "attunet predict, one-window image, file to file"
 FIRST_WINDOW_SECONDS = 2.0
 PREPARED = "attunet"
 MONAI_IMPORTS = (
@@ -35,82 +35,82 @@ MONAI_IMPORTS = (
 )
 
 
-def one_window(plan: Plan, path: Path) -> Path:
-    """An image of just one patch."""
+def one_window_image(plan: Plan, path: Path) -> Path:
+    """Write an image of the size of one patch."""
     noise = np.random.default_rng(0).normal(0, 300, plan.patch_size).astype(np.int16)
     write_volume(Volume.from_array(noise, plan.preprocessing.spacing), path)
     return path
 
 
-def first_answer(model: Path, peer: NNUNet | None, given: argparse.Namespace) -> Table:
-    """Whole programs until they say or write something."""
-    image = one_window(load_bundle(model).plan, given.work / "one_window.nii.gz")
+def startup_table(model: Path, peer: NNUNet | None, options: argparse.Namespace) -> Table:
+    """Whole programs, from start to their first output."""
+    image = one_window_image(load_bundle(model).plan, options.work / "one_window.nii.gz")
     lines: dict[str, Command] = {
-        "Python with torch and MONAI imported": [sys.executable, "-c", MONAI_IMPORTS],
+        "Python importing torch and MONAI": [sys.executable, "-c", MONAI_IMPORTS],
         HELP: [sys.executable, "-m", "attunet", "--help"],
-        ONE_WINDOW: attunet(model, image, given.work / "one_window", 1.0),
+        ONE_WINDOW: attunet_command(model, image, options.work / "one_window", 1.0),
     }
     if peer is not None:
-        lines["nnUNetv2_predict_from_modelfolder -h"] = peer.help()
-    peaks, variables = Peaks(), peer.variables if peer else {}
-    log = given.work / "startup.log"
+        lines["nnUNetv2_predict_from_modelfolder -h"] = peer.help_command()
+    peak_memory, variables = PeakMemory(), peer.variables if peer else {}
+    log = options.work / "startup.log"
     runs = {
-        name: partial(peaks.run, name, line, log, **({} if "attunet" in name else variables))
+        name: partial(peak_memory.run, name, line, log, **({} if "attunet" in name else variables))
         for name, line in lines.items()
     }
-    seconds = interleave(runs, given.rounds)
-    rows = tuple(Row(name, found, {"peak memory": f"{peaks[name]:.2f} GB"}) for name, found in seconds.items())
-    waited = next(row for row in rows if row.name == ONE_WINDOW).median
+    seconds = interleave(runs, options.rounds)
+    rows = tuple(Row(name, times, {"peak memory": f"{peak_memory[name]:.2f} GB"}) for name, times in seconds.items())
+    median = next(row for row in rows if row.name == ONE_WINDOW).median
     goal = Goal(
-        f"the {FIRST_WINDOW_SECONDS:g} s allowed to the first window, against its end",
-        FIRST_WINDOW_SECONDS / waited,
+        f"limit of {FIRST_WINDOW_SECONDS:g} s for the first window, relative to the measured time",
+        FIRST_WINDOW_SECONDS / median,
         1.0,
     )
     return Table(
-        "startup", "Start-up", rows, (goal,), ("Files in the cache of the system: one uncounted round first.",)
+        "startup", "Start-up", rows, (goal,), ("Files are in the file-system cache: one warm-up round does not count.",)
     )
 
 
-def preprocessing(scan: Path, model: Path, peer: NNUNet | None, given: argparse.Namespace) -> Table:
-    """From file to network input, start-up not counted."""
+def preprocessing_table(scan: Path, model: Path, peer: NNUNet | None, options: argparse.Namespace) -> Table:
+    """From file to network input, without start-up."""
     plan = load_bundle(model).plan
-    monai = transforms(plan)
+    monai = preprocessing_transforms(plan)
     runs: dict[str, Callable[[], float | None]] = {
-        "MONAI: LoadImage, Orientation, Spacing, ScaleIntensityRange, CropForeground": lambda: _nothing(
+        "MONAI: LoadImage, Orientation, Spacing, ScaleIntensityRange, CropForeground": lambda: _discard(
             monai({"image": scan})
         ),
-        PREPARED: lambda: _nothing(prepare(read_volume(scan), plan.preprocessing)),
+        PREPARED: lambda: _discard(prepare(read_volume(scan), plan.preprocessing)),
     }
     if peer is not None:
-        runs["nnU-Net, cubic"] = partial(_told, peer, scan, given.work / "preparing.log")
-    seconds = interleave(runs, given.rounds)
-    rows = tuple(Row(name, found) for name, found in seconds.items())
+        runs["nnU-Net, cubic"] = partial(_nnunet_seconds, peer, scan, options.work / "preparing.log")
+    seconds = interleave(runs, options.rounds)
+    rows = tuple(Row(name, times) for name, times in seconds.items())
     shape, spacing = read_volume(scan).spatial_shape, plan.preprocessing.spacing
     grid = "×".join(map(str, shape))
-    note = f"A CT of {grid} to {'×'.join(f'{size:g}' for size in spacing)} mm, from file to network input."
+    note = f"CT of {grid} to {'×'.join(f'{size:g}' for size in spacing)} mm, from file to network input."
     return Table("preprocessing", "Preprocessing a case", rows, (), (note,))
 
 
-def _told(peer: NNUNet, scan: Path, log: Path) -> float:
-    """Seconds as nnU-Net's own process counts them, its imports left out."""
-    measure(peer.prepare(scan), log, **peer.variables)
+def _nnunet_seconds(peer: NNUNet, scan: Path, log: Path) -> float:
+    """Seconds as measured by nnU-Net's own process, without imports."""
+    measure(peer.preprocess_command(scan), log, **peer.variables)
     return float(json.loads(log.read_text().splitlines()[-1])["seconds"])
 
 
-def _nothing(_result: object) -> None:
-    """Drops what a run made: it must not be held while the next one runs."""
+def _discard(_result: object) -> None:
+    """Drop the result of a run, so that it does not occupy memory during the next one."""
 
 
 def main() -> None:
-    parser = arguments(__doc__, rounds=9)
-    parser.add_argument("--env", type=Path, help="virtual environment of nnU-Net, made when it is not there")
-    given = parser.parse_args()
-    model = case_model(given.work, given.quick)
-    folder = given.work / ("quick_nnunet" if given.quick else "nnunet")
-    peer = NNUNet.of(load_bundle(model).plan, given.env, folder) if given.env else None
-    scan = synthetic_ct(given.work, quick=given.quick)
-    publish([first_answer(model, peer, given)], given)
-    publish([preprocessing(scan, model, peer, given)], given)
+    parser = argument_parser(__doc__, rounds=9)
+    parser.add_argument("--env", type=Path, help="virtual environment of nnU-Net, created if missing")
+    options = parser.parse_args()
+    model = case_model(options.work, options.quick)
+    folder = options.work / ("quick_nnunet" if options.quick else "nnunet")
+    peer = NNUNet.create(load_bundle(model).plan, options.env, folder) if options.env else None
+    scan = synthetic_ct(options.work, quick=options.quick)
+    publish([startup_table(model, peer, options)], options)
+    publish([preprocessing_table(scan, model, peer, options)], options)
 
 
 if __name__ == "__main__":

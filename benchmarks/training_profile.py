@@ -1,9 +1,9 @@
-"""Where the time of a training step goes: waiting for patches, forward, loss, backward, optimiser, average.
+"""Profile of a training step: waiting for patches, forward, loss, backward, optimizer and weight averaging.
 
     python benchmarks/training_profile.py DATASET [--steps 100] [--size small] [--workers 1] [--operations]
 
-Plans the data set, prepares its cases, and runs steps as the training does, with its loader. With --operations,
-also what the steps spend in each operation of torch.
+Plans the data set, preprocesses its cases, and runs training steps with the training's data loader. --operations also
+prints the time of each torch operation.
 """
 
 import argparse
@@ -30,7 +30,7 @@ WARM_UP = 10
 
 
 class Stopwatch:
-    """Seconds by part of a step."""
+    """Accumulates seconds for each part of a step."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -43,7 +43,7 @@ class Stopwatch:
 
 
 def steps(plan: Plan, config: TrainingConfig, cases: list[StoredCase], watch: Stopwatch) -> Iterator[None]:
-    """Takes a step whenever it is asked for the next one."""
+    """Run one training step per iteration."""
     trainer = SimpleNamespace(global_step=0, global_rank=0, world_size=1)
     module = TrainingModule(plan, config)
     optimizer = module.configure_optimizers()
@@ -60,7 +60,7 @@ def steps(plan: Plan, config: TrainingConfig, cases: list[StoredCase], watch: St
         with watch.part("backward"):
             optimizer.zero_grad()
             loss.backward()
-        with watch.part("optimiser and average"):
+        with watch.part("optimizer, averaging"):
             module.configure_gradient_clipping(optimizer)
             optimizer.step()
             module.on_train_batch_end(None, batch, 0)
@@ -74,23 +74,26 @@ def main() -> None:
     parser.add_argument("--size", choices=("small", "base", "large"), default="small")
     parser.add_argument("--workers", type=int, default=TrainingConfig().workers)
     parser.add_argument("--operations", action="store_true")
-    given = parser.parse_args()
-    source = read_dataset(given.dataset)
-    plan = make_plan(fingerprint(source), PlanOptions(size=given.size))
+    options = parser.parse_args()
+    source = read_dataset(options.dataset)
+    plan = make_plan(fingerprint(source), PlanOptions(size=options.size))
     cases = list(store_cases(source.labelled, plan, default_store()).values())
     watch = Stopwatch()
-    run = steps(plan, TrainingConfig(steps_per_epoch=given.steps + WARM_UP, workers=given.workers), cases, watch)
+    run = steps(plan, TrainingConfig(steps_per_epoch=options.steps + WARM_UP, workers=options.workers), cases, watch)
     for _ in range(WARM_UP):
         next(run)
     watch.seconds.clear()
-    with profile(activities=[ProfilerActivity.CPU]) if given.operations else nullcontext() as operations:
-        for _ in range(given.steps):
+    with profile(activities=[ProfilerActivity.CPU]) if options.operations else nullcontext() as operations:
+        for _ in range(options.steps):
             next(run)
-    whole = sum(watch.seconds.values())
-    print(f"{plan.batch_size} patches of {plan.patch_size}, {torch.get_num_threads()} threads, {given.steps} steps")
+    total = sum(watch.seconds.values())
+    print(f"{plan.batch_size} patches of {plan.patch_size}, {torch.get_num_threads()} threads, {options.steps} steps")
     for name, seconds in watch.seconds.items():
-        print(f"{name:24} {seconds / given.steps * 1e3:8.1f} ms {seconds / whole:6.1%}")
-    print(f"{'a step':24} {whole / given.steps * 1e3:8.1f} ms; {plan.batch_size * given.steps / whole:.1f} patches/s")
+        print(f"{name:24} {seconds / options.steps * 1e3:8.1f} ms {seconds / total:6.1%}")
+    print(
+        f"{'total per step':24} {total / options.steps * 1e3:8.1f} ms; "
+        f"{plan.batch_size * options.steps / total:.1f} patches/s"
+    )
     if operations is not None:
         print(operations.key_averages().table(sort_by="self_cpu_time_total", row_limit=15, max_name_column_width=40))
 

@@ -1,4 +1,4 @@
-"""One 3-D window forward: MONAI's AttentionUnet by its own means, and the same weights in our engine.
+"""Forward pass of one 3-D window: MONAI's AttentionUnet in torch, and the same weights in attunet's engine.
 
 python benchmarks/window.py [--quick] [--rounds 15]
 """
@@ -14,102 +14,107 @@ from forward import (
     Forward,
     Peer,
     can_compile,
+    export_onnx,
     gflop,
-    graph_of,
-    in_torch,
-    onnx_of,
-    our_engine,
-    our_torch,
-    quantized,
+    onnxruntime_forward,
+    openvino_forward,
+    openvino_graph,
+    quantize_on_noise,
     rows,
-    runtime,
+    torch_engine_forward,
+    torch_forward,
 )
 from harness import Goal, Row, Table, ratios
 from machine import gpu
-from models import network_like, plan_of, write_model
+from models import benchmark_plan, network_config, write_model
 from monai_network import monai_network
-from results import arguments, publish
+from results import argument_parser, publish
 from torch import nn
 
 from attunet.nn import AttentionUNet
 
 CHANNELS, EDGE = (16, 32, 64, 128, 256), 96
 EAGER = "MONAI AttentionUnet, torch eager fp32"
-SAME = "its weights in attunet's engine"
+SAME = "the same weights in attunet's engine"
 OURS, INT8 = f"{SAME}, {PRECISION}", f"{SAME}, int8 (speed only: calibrated on noise)"
-DEFAULT = "attunet's default network of these channels"
+DEFAULT = "attunet's default network with the same channels"
 
 
-def switches(network: nn.Module, device: str, compiled: bool) -> dict[str, Forward]:
-    """What torch itself offers."""
-    found = {
-        EAGER: in_torch(network, device=device),
-        "— channels_last": in_torch(network, device=device, last=True),
-        "— autocast bf16": in_torch(network, device=device, bf16=True),
-        "— autocast bf16, channels_last": in_torch(network, device=device, bf16=True, last=True),
+def torch_forwards(network: nn.Module, device: str, compiled: bool) -> dict[str, Forward]:
+    """The options of torch itself."""
+    forwards = {
+        EAGER: torch_forward(network, device=device),
+        "— channels_last": torch_forward(network, device=device, last=True),
+        "— autocast bf16": torch_forward(network, device=device, bf16=True),
+        "— autocast bf16, channels_last": torch_forward(network, device=device, bf16=True, last=True),
     }
     if compiled:
-        fast = in_torch(network, device=device, bf16=True, last=True, compiled=True)
-        found["— autocast bf16, channels_last, torch.compile"] = fast
-    return found
+        fast = torch_forward(network, device=device, bf16=True, last=True, compiled=True)
+        forwards["— autocast bf16, channels_last, torch.compile"] = fast
+    return forwards
 
 
-def on_cpu(network: nn.Module, shape: tuple[int, ...], work: Path, quick: bool) -> dict[str, Forward]:
-    """Everything that runs MONAI's weights on the CPU; two of our windows at once are how whole cases are predicted."""
-    file = onnx_of(network, shape, work / "monai.onnx")
-    found = switches(network, "cpu", can_compile() and not quick)
-    found["— ONNX Runtime fp32"] = runtime(file)
-    found[f"{SAME}, fp32"] = our_engine(file, shape, precision="fp32")
+def cpu_forwards(network: nn.Module, shape: tuple[int, ...], work: Path, quick: bool) -> dict[str, Forward]:
+    """Everything that runs MONAI's weights on the CPU, one window per call."""
+    file = export_onnx(network, shape, work / "monai.onnx")
+    forwards = torch_forwards(network, "cpu", can_compile() and not quick)
+    forwards["— ONNX Runtime fp32"] = onnxruntime_forward(file)
+    forwards[f"{SAME}, fp32"] = openvino_forward(file, shape, precision="fp32")
     if PRECISION != "fp32":
-        found[OURS] = our_engine(file, shape)
+        forwards[OURS] = openvino_forward(file, shape)
     if not quick:
-        found[INT8] = our_engine(quantized(file, shape, work / "monai_int8.xml"), shape)
-    return found
+        forwards[INT8] = openvino_forward(quantize_on_noise(file, shape, work / "monai_int8.xml"), shape)
+    return forwards
 
 
-def ours(channels: tuple[int, ...], edge: int, work: Path) -> tuple[AttentionUNet, Path]:
-    """Our default network of these channels, and its graph."""
-    plan = plan_of(network_like(channels), (edge,) * 3)
+def default_model(channels: tuple[int, ...], edge: int, work: Path) -> tuple[AttentionUNet, Path]:
+    """attunet's default network with these channels, and its graph."""
+    plan = benchmark_plan(network_config(channels), (edge,) * 3)
     model = work / f"window_model_{edge}"
     if not (model / "manifest.json").exists():
         write_model(plan, model)
-    return AttentionUNet.from_config(plan.network).eval(), graph_of(model)
+    return AttentionUNet.from_config(plan.network).eval(), openvino_graph(model)
 
 
-def goals(found: list[Row]) -> tuple[Goal, ...]:
-    """Asked of the same weights in our engine."""
-    seconds = {row.name: row.seconds for row in found}
-    asked = {OURS: 5.0, INT8: 9.0}
+def goals(measured: list[Row]) -> tuple[Goal, ...]:
+    """The targets for the same weights in attunet's engine."""
+    seconds = {row.name: row.seconds for row in measured}
+    targets = {OURS: 5.0, INT8: 9.0}
     return tuple(
-        Goal(f"{name}, against torch eager fp32", ratios(seconds[EAGER], seconds[name])[0], least)
-        for name, least in asked.items()
+        Goal(f"{name}, compared with torch eager fp32", ratios(seconds[EAGER], seconds[name])[0], target)
+        for name, target in targets.items()
         if name in seconds
     )
 
 
 def main() -> None:
-    given = arguments(__doc__, rounds=15).parse_args()
-    channels, edge = ((4, 8, 16), 32) if given.quick else (CHANNELS, EDGE)
+    options = argument_parser(__doc__, rounds=15).parse_args()
+    channels, edge = ((4, 8, 16), 32) if options.quick else (CHANNELS, EDGE)
     shape = (1, edge, edge, edge)
-    network, (own, graph) = monai_network(channels), ours(channels, edge, given.work)
+    network, (own, graph) = monai_network(channels), default_model(channels, edge, options.work)
     theirs, mine = gflop(network, shape), gflop(own, shape)
     window = np.random.default_rng(0).standard_normal((1, *shape), dtype=np.float32)
     note = f"{edge}³ voxels, channels {channels}, {theirs:.1f} GFLOP; attunet's default network: {mine:.1f} GFLOP."
     threads = f"{torch.get_num_threads()} threads."
-    peers = {name: Peer(forward, theirs) for name, forward in on_cpu(network, shape, given.work, given.quick).items()}
+    peers = {
+        name: Peer(forward, theirs)
+        for name, forward in cpu_forwards(network, shape, options.work, options.quick).items()
+    }
     same = tuple(peers)
-    both = our_engine(onnx_of(network, shape, given.work / "monai.onnx"), shape, batch=2)
-    peers[f"{OURS}, two windows at once, each"] = Peer(both, theirs, 2)
-    peers[f"{DEFAULT}, {PRECISION}"] = Peer(our_engine(graph, shape), mine)
-    found = rows(peers, window, given.rounds, alike=same)
-    tables = [Table("window_cpu", "One 3-D window forward, CPU", tuple(found), goals(found), (note, threads))]
+    both = openvino_forward(export_onnx(network, shape, options.work / "monai.onnx"), shape, batch=2)
+    peers[f"{OURS}, batch of two windows, per window"] = Peer(both, theirs, 2)
+    peers[f"{DEFAULT}, {PRECISION}"] = Peer(openvino_forward(graph, shape), mine)
+    measured = rows(peers, window, options.rounds, same_weights=same)
+    tables = [
+        Table("window_cpu", "Forward pass of one 3-D window, CPU", tuple(measured), goals(measured), (note, threads))
+    ]
     if gpu():
-        fast = switches(network, "cuda", not given.quick)
+        fast = torch_forwards(network, "cuda", not options.quick)
         peers = {name: Peer(forward, theirs) for name, forward in fast.items()}
-        peers[f"{DEFAULT}, fp16"] = Peer(our_torch(own, "cuda"), mine)
-        found = rows(peers, window, given.rounds, alike=tuple(fast))
-        tables.append(Table("window_gpu", f"One 3-D window forward, {gpu()}", tuple(found), notes=(note,)))
-    publish(tables, given)
+        peers[f"{DEFAULT}, fp16"] = Peer(torch_engine_forward(own, "cuda"), mine)
+        measured = rows(peers, window, options.rounds, same_weights=tuple(fast))
+        tables.append(Table("window_gpu", f"Forward pass of one 3-D window, {gpu()}", tuple(measured), notes=(note,)))
+    publish(tables, options)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""nnU-Net v2 in an environment of its own: installed, given a data set in its layout, trained, asked to predict."""
+"""nnU-Net v2 in its own environment: installation, data set conversion, training and prediction."""
 
 import json
 import os
@@ -15,18 +15,18 @@ from attunet.data.formats import suffix_of
 
 VERSION = "2.8.1"
 TORCH = "torch==2.13.0"
-# Without their own needs, which would ask for torchvision and another torch.
+# Installed without their dependencies, which would require torchvision and another torch.
 PEER = (f"nnunetv2=={VERSION}", "dynamic_network_architectures==0.4.4", "batchgeneratorsv2==0.3.6", "acvl_utils==0.2.6")
 IMAGES = ("imagecodecs", "nibabel", "scikit-image", "SimpleITK", "tifffile")
 NUMBERS = ("batchgenerators", "blosc2", "connected-components-3d", "einops", "pandas", "scikit-learn")
 OTHERS = ("graphviz", "requests", "seaborn", "tqdm", "yacs")
-# nnU-Net imports timm for networks that are not used here: names without content will do.
+# nnU-Net imports timm for networks that are not used here; stubs are enough.
 STUB = "def __getattr__(name):\n    return type(name, (), {})\n"
 CONFIGURATION, PLANS, TRAINER = "3d_fullres", "nnUNetPlans", "WallClockTrainer"
 
 
 def install(env: Path) -> None:
-    """Make the environment, unless it is complete."""
+    """Create the environment, unless it is complete."""
     if (env / "installed").exists():
         return
     venv.create(env, with_pip=True)
@@ -42,7 +42,7 @@ def install(env: Path) -> None:
 
 
 def call(command: Sequence[str | Path], log: Path, **variables: str) -> float:
-    """Seconds that a program took; its output is added to the log. Ends the benchmark when it fails."""
+    """Run a program and append its output to the log. A failure ends the benchmark. Returns: its seconds."""
     started = time.monotonic()
     with log.open("a") as stream:
         done = subprocess.run(command, env=os.environ | variables, stdout=stream, stderr=subprocess.STDOUT)
@@ -52,7 +52,7 @@ def call(command: Sequence[str | Path], log: Path, **variables: str) -> float:
 
 
 def link(path: Path, target: Path) -> None:
-    """Make `path` a link to the target, whatever it was before."""
+    """Make `path` a symbolic link to the target, replacing an existing file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     path.symlink_to(target.resolve())
@@ -60,10 +60,14 @@ def link(path: Path, target: Path) -> None:
 
 @dataclass(frozen=True)
 class Peer:
-    """nnU-Net on one data set. What was trained or predicted in `work` before is not done again.
+    """nnU-Net on one data set. Folds already trained or predicted in `work` are not repeated.
 
-    Args: its environment; the folder that it works in; the data set's name there, Dataset000_Name; seconds of training
-        per fold; whether predictions average over mirrored images.
+    Args:
+        env: nnU-Net's virtual environment.
+        work: the folder for all its files.
+        name: the data set's name in that folder, Dataset000_Name.
+        seconds: training time per fold.
+        mirror: average predictions over mirrored images.
     """
 
     env: Path
@@ -74,31 +78,33 @@ class Peer:
 
     @property
     def predictions(self) -> Path:
-        """Where the masks of all folds are."""
+        """The folder of the masks of all folds."""
         return self.work / ("predictions" if self.mirror else "predictions_without_mirroring") / self.name
 
     def prepare(self, dataset: Dataset, splits: Sequence[tuple[tuple[str, ...], tuple[str, ...]]]) -> None:
-        """Give nnU-Net the data set, and for each fold the ids of the cases to train and to validate on."""
+        """Convert the data set, preprocess it, and write the folds: ids of training and validation cases."""
         raw, preprocessed = self.work / "raw" / self.name, self.work / "preprocessed" / self.name
         _write_raw(dataset, raw)
         if not (preprocessed / f"{PLANS}_{CONFIGURATION}").exists():
             self._run("nnUNetv2_plan_and_preprocess", "-d", self._number, "-c", CONFIGURATION, "-np", "2", "-npfp", "2")
         file = preprocessed / "splits_final.json"
         content = [{"train": list(train), "val": list(validation)} for train, validation in splits]
-        known = json.loads(file.read_text()) if file.exists() else []
-        if any(old != new and old["train"] and new["train"] for old, new in zip(known, content, strict=False)):
-            raise SystemExit(f"{self.work} holds other folds of {self.name}: give another --work")
+        existing = json.loads(file.read_text()) if file.exists() else []
+        if any(old != new and old["train"] and new["train"] for old, new in zip(existing, content, strict=False)):
+            raise SystemExit(f"{self.work} contains other folds of {self.name}: choose another --work")
         file.write_text(json.dumps(content))
 
     def train(self, fold: int) -> dict[str, float]:
         """Train a fold. Returns: its "steps" and "seconds"."""
         folder = self.work / "results" / self.name / f"{TRAINER}__{PLANS}__{CONFIGURATION}" / f"fold_{fold}"
         if not (folder / "steps.json").exists():
-            self._run("nnUNetv2_train", self._number, CONFIGURATION, str(fold), *self._which)
-        done: dict[str, float] = json.loads((folder / "steps.json").read_text())
-        if done["budget"] != self.seconds:
-            raise SystemExit(f"fold {fold} in {self.work} was trained for {done['budget']:g} s: give another --work")
-        return done
+            self._run("nnUNetv2_train", self._number, CONFIGURATION, str(fold), *self._flags)
+        result: dict[str, float] = json.loads((folder / "steps.json").read_text())
+        if result["budget"] != self.seconds:
+            raise SystemExit(
+                f"fold {fold} in {self.work} was trained for {result['budget']:g} s: choose another --work"
+            )
+        return result
 
     def predict(self, fold: int, cases: Sequence[str]) -> float:
         """Predict cases with one fold. Returns: the seconds of the whole process."""
@@ -107,9 +113,9 @@ class Peer:
             inputs = self.work / "inputs" / self.name / f"fold_{fold}"
             for file in (file for case in cases for file in self._images.glob(f"{case}_[0-9][0-9][0-9][0-9].*")):
                 link(inputs / file.name, file)
-            where = ("-i", str(inputs), "-o", str(self.predictions), "-d", self._number, "-c", CONFIGURATION)
-            how = ("-f", str(fold), "-npp", "1", "-nps", "1", *([] if self.mirror else ["--disable_tta"]))
-            seconds = self._run("nnUNetv2_predict", *where, *how, *self._which)
+            paths = ("-i", str(inputs), "-o", str(self.predictions), "-d", self._number, "-c", CONFIGURATION)
+            flags = ("-f", str(fold), "-npp", "1", "-nps", "1", *([] if self.mirror else ["--disable_tta"]))
+            seconds = self._run("nnUNetv2_predict", *paths, *flags, *self._flags)
             timing.write_text(str(seconds))
         return float(timing.read_text())
 
@@ -122,7 +128,7 @@ class Peer:
         return re.findall(r"\d+", self.name)[0]
 
     @property
-    def _which(self) -> tuple[str, ...]:
+    def _flags(self) -> tuple[str, ...]:
         return ("-tr", TRAINER, "-device", "cpu")
 
     def _run(self, program: str, *arguments: str) -> float:
@@ -136,9 +142,9 @@ class Peer:
 
 
 def _write_raw(dataset: Dataset, folder: Path) -> None:
-    """Links to the data set's files in nnU-Net's layout. Needs names of labels, whose values follow one another."""
+    """Link the data set's files in nnU-Net's layout. Requires named labels with consecutive values."""
     if not dataset.label_names or dataset.regions:
-        raise SystemExit(f"{dataset.root} must declare plain labels for nnU-Net, got {dataset.label_names}")
+        raise SystemExit(f"{dataset.root} must have named labels and no regions for nnU-Net, got {dataset.label_names}")
     ending = suffix_of(dataset.labelled[0].label)
     for case in dataset.labelled:
         for channel, file in enumerate(case.images):

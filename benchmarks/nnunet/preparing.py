@@ -1,4 +1,4 @@
-"""Times nnU-Net's own preprocessing of one case; run by the Python of its environment.
+"""Times nnU-Net's own preprocessing of one case. Runs with the Python of its environment.
 
     python preparing.py MODEL IMAGE
 

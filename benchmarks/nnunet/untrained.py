@@ -1,9 +1,9 @@
-"""Writes an nnU-Net model folder of random weights; run by the Python of nnU-Net's own environment.
+"""Writes an nnU-Net model folder with random weights. Runs with the Python of nnU-Net's environment.
 
     python untrained.py SPECIFICATION.json FOLDER
 
-The specification: patch, spacing (mm), channels, labels (name to value), and the CT normalisation as nnU-Net names it.
-Prints the GFLOP of one window. What it predicts is noise, but it takes nnU-Net as long as a trained model of its plan.
+The specification contains patch, spacing (mm), channels, labels (name to value), and the CT normalisation in nnU-Net's
+terms. Prints the GFLOP of one window. The model predicts noise, but takes as long as a trained model with this plan.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RESAMPLING = "resample_data_or_seg_to_shape"
 
 
 def architecture(channels: list[int]) -> dict[str, Any]:
-    """nnU-Net's own U-Net: two convolutions a stage, instance norm, leaky ReLU."""
+    """nnU-Net's own U-Net: two convolutions per stage, instance norm, leaky ReLU."""
     stages = len(channels)
     return {
         "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
@@ -47,18 +47,18 @@ def architecture(channels: list[int]) -> dict[str, Any]:
 
 
 def resampling() -> dict[str, Any]:
-    """As nnU-Net plans it: cubic for images, linear for labels and probabilities."""
+    """nnU-Net's resampling: cubic for images, linear for labels and probabilities."""
     orders = {"data": (False, 3), "seg": (True, 1), "probabilities": (False, 1)}
-    found: dict[str, Any] = {f"resampling_fn_{kind}": RESAMPLING for kind in orders}
+    settings: dict[str, Any] = {f"resampling_fn_{kind}": RESAMPLING for kind in orders}
     for kind, (is_seg, order) in orders.items():
         kwargs = {"is_seg": is_seg, "order": order, "order_z": 0, "force_separate_z": None}
-        found[f"resampling_fn_{kind}_kwargs"] = kwargs
-    return found
+        settings[f"resampling_fn_{kind}_kwargs"] = kwargs
+    return settings
 
 
-def plans(given: dict[str, Any]) -> dict[str, Any]:
-    """The plans.json of one configuration; nnU-Net's axes run from feet to head first, ours last."""
-    patch, spacing = given["patch"][::-1], given["spacing"][::-1]
+def plans(specification: dict[str, Any]) -> dict[str, Any]:
+    """The plans.json of one configuration. nnU-Net's first axis (feet to head) is attunet's last."""
+    patch, spacing = specification["patch"][::-1], specification["spacing"][::-1]
     configuration = {
         "data_identifier": f"nnUNetPlans_{CONFIGURATION}",
         "preprocessor_name": "DefaultPreprocessor",
@@ -69,7 +69,7 @@ def plans(given: dict[str, Any]) -> dict[str, Any]:
         "normalization_schemes": ["CTNormalization"],
         "use_mask_for_norm": [False],
         **resampling(),
-        "architecture": architecture(given["channels"]),
+        "architecture": architecture(specification["channels"]),
         "batch_dice": False,
     }
     return {
@@ -83,31 +83,31 @@ def plans(given: dict[str, Any]) -> dict[str, Any]:
         "configurations": {CONFIGURATION: configuration},
         "experiment_planner_used": "ExperimentPlanner",
         "label_manager": "LabelManager",
-        "foreground_intensity_properties_per_channel": {"0": given["normalization"]},
+        "foreground_intensity_properties_per_channel": {"0": specification["normalization"]},
     }
 
 
 def main() -> None:
-    given, folder = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
-    content = plans(given)
-    built = content["configurations"][CONFIGURATION]["architecture"]
+    specification, folder = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
+    content = plans(specification)
+    network_plan = content["configurations"][CONFIGURATION]["architecture"]
     network = get_network_from_plans(
-        built["network_class_name"],
-        built["arch_kwargs"],
-        built["_kw_requires_import"],
+        network_plan["network_class_name"],
+        network_plan["arch_kwargs"],
+        network_plan["_kw_requires_import"],
         1,
-        len(given["labels"]),
+        len(specification["labels"]),
         deep_supervision=False,
     ).eval()
     (folder / "fold_0").mkdir(parents=True, exist_ok=True)
-    described = {
+    dataset = {
         "channel_names": {"0": "CT"},
-        "labels": given["labels"],
+        "labels": specification["labels"],
         "numTraining": 1,
         "file_ending": ".nii.gz",
     }
     (folder / "plans.json").write_text(json.dumps(content))
-    (folder / "dataset.json").write_text(json.dumps(described))
+    (folder / "dataset.json").write_text(json.dumps(dataset))
     checkpoint = {
         "trainer_name": "nnUNetTrainer",
         "init_args": {"configuration": CONFIGURATION},
@@ -116,7 +116,7 @@ def main() -> None:
     }
     torch.save(checkpoint, folder / "fold_0" / "checkpoint_final.pth")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, 1, *given["patch"][::-1]))
+        network(torch.zeros(1, 1, *specification["patch"][::-1]))
     print(json.dumps({"gflop": counter.get_total_flops() / 1e9}))
 
 

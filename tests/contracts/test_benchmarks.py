@@ -1,4 +1,4 @@
-"""The harness of the benchmarks: whose figures are compared with whose, and what the page says of them."""
+"""The benchmark harness: interleaved runs, ratios, targets, and the page that shows them."""
 
 import sys
 from dataclasses import asdict, replace
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def bench(project, monkeypatch):
-    """The folder of the scripts on the path, as when one of them is run; what it adds to the modules goes again."""
+    """Put the folder of the scripts on the path, and remove the modules it adds afterwards."""
     monkeypatch.syspath_prepend(str(project / "benchmarks"))
     before = set(sys.modules)
     yield
@@ -41,10 +41,10 @@ def test_peers_take_turns_and_the_warm_up_does_not_count(bench):
     runs = {name: lambda name=name: order.append(name) for name in "ABC"}
     seconds = interleave(runs, 2, warm_up=1)
     assert "".join(order) == "ABC" * 3
-    assert {name: len(found) for name, found in seconds.items()} == {"A": 2, "B": 2, "C": 2}
+    assert {name: len(times) for name, times in seconds.items()} == {"A": 2, "B": 2, "C": 2}
 
 
-def test_a_run_that_times_itself_is_believed(bench):
+def test_a_run_may_time_itself(bench):
     from harness import interleave
 
     assert interleave({"A": lambda: 0.25}, 3, warm_up=0) == {"A": (0.25, 0.25, 0.25)}
@@ -61,7 +61,7 @@ def test_a_goal_that_is_missed_says_so(table):
     assert reached.reached
     assert "not reached" not in str(reached)
     assert not missed.reached
-    assert str(missed) == "of the ceiling: 59%, **not reached** (asked: 60%)"
+    assert str(missed) == "of the ceiling: 59%, **not reached** (target: 60%)"
 
 
 def test_a_table_shows_medians_ratios_and_what_is_missed(table):
@@ -123,11 +123,11 @@ def test_a_program_that_fails_ends_the_benchmark_with_its_words(bench, tmp_path)
 
 def test_the_command_on_the_page_names_no_folder(bench, tmp_path, monkeypatch, capsys):
     from harness import Row, Table
-    from results import arguments, publish, read_tables
+    from results import argument_parser, publish, read_tables
 
     monkeypatch.setattr(
         sys, "argv", ["window.py", "--rounds", "5", "--work", str(tmp_path), "--json", str(tmp_path / "x")]
     )
-    publish([Table("t", "T", (Row("a", (1.0,)),))], arguments("Window.").parse_args())
+    publish([Table("t", "T", (Row("a", (1.0,)),))], argument_parser("Window.").parse_args())
     assert read_tables(tmp_path / "x")[0].command == "python benchmarks/window.py --rounds 5"
     assert "### T" in capsys.readouterr().out

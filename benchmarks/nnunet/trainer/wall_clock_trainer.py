@@ -1,4 +1,4 @@
-"""nnU-Net's own trainer on a wall-clock budget; nnU-Net finds it by its variable nnUNet_extTrainer."""
+"""nnU-Net's own trainer with a wall-clock budget; nnU-Net finds it through the variable nnUNet_extTrainer."""
 
 import os
 import time
@@ -8,9 +8,9 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 
 class WallClockTrainer(nnUNetTrainer):
-    """Stock but for the schedule: its polynomial decay runs over $BENCHMARK_SECONDS of training steps.
+    """nnU-Net's trainer with another schedule: its polynomial decay covers $BENCHMARK_SECONDS of training steps.
 
-    All of the budget goes into steps: no pseudo-Dice in between, no mirrored validation at the end.
+    The whole budget goes into training steps: no pseudo-Dice in between, no validation with mirroring at the end.
     """
 
     def run_training(self) -> None:
