@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from attunet.nn.blocks import ConvNorm, InstanceNorm, Layers, Upsample, crop, resize
+from attunet.nn.blocks import ConvNorm, InstanceNorm, Layers, Upsample, crop, interpolate
 
 BATCH = Layers(3, "batch", "relu")
 INSTANCE = Layers(3, "instance", "leaky_relu")
@@ -53,6 +53,6 @@ def test_upsampling_reaches_the_skips_grid(kind, stride):
 
 def test_resize_and_crop_copy_nothing_when_the_size_is_right():
     x = torch.randn(1, 2, 4, 6)
-    assert resize(x, (4, 6)) is x
+    assert interpolate(x, (4, 6)) is x
     assert crop(x, (4, 6)) is x
     torch.testing.assert_close(crop(x, (3, 5)), x[..., :3, :5])

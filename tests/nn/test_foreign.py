@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 
@@ -12,8 +13,7 @@ from torch import Tensor
 
 from attunet.errors import ConfigError
 from attunet.nn import AttentionUNet, Detailed
-from attunet.nn.families import FAMILIES
-from attunet.nn.foreign import unwrap
+from attunet.nn.foreign import FAMILIES, Family, Weights, unwrap
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ORIGINALS = {
@@ -121,3 +121,47 @@ def test_a_part_of_the_weights_is_refused(missing):
     del weights[missing]
     with pytest.raises(ConfigError, match="do not fit"):
         rebuild(weights)
+
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+NAMES = {
+    "blog_transpose": "transposed",
+    "blog_upsample": "nearest",
+    "leejunhyun": "popular",
+    "oktay_multi": "multi_att",
+    "oktay_single": "single_att",
+    "oktay_unet": "unet_CT_dsv",
+}
+
+
+def shapes_of(folder: str) -> Weights:
+    if folder == "leejunhyun":
+        shapes = json.loads((GOLDEN / folder / "keys.json").read_text())["shapes"]
+        return {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+    return load_file(GOLDEN / folder / "weights.safetensors")
+
+
+def family_of(weights: Weights) -> Family:
+    (family,) = [family for family in FAMILIES if family.matches(weights)]
+    return family
+
+
+@pytest.mark.parametrize("folder", NAMES)
+def test_exactly_one_family_matches(folder):
+    family = family_of(shapes_of(folder))
+    assert NAMES[folder] in family.name
+    assert family.double_sigmoid == folder.startswith("blog")
+
+
+@pytest.mark.parametrize("folder", NAMES)
+def test_names_and_shapes_become_ours(folder):
+    weights = shapes_of(folder)
+    family = family_of(weights)
+    with torch.device("meta"):
+        network = AttentionUNet.from_config(family.describe(weights))
+    ours = {key: value.shape for key, value in network.state_dict().items()}
+    assert {family.translate(key): value.shape for key, value in weights.items()} == ours
+
+
+def test_an_unknown_key_keeps_its_name():
+    assert FAMILIES[0].translate("elsewhere.weight") == "elsewhere.weight"

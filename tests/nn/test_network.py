@@ -288,3 +288,51 @@ def test_the_gates_are_nothing_but_factors(dims, image):
 def test_attention_that_does_not_fit_is_a_data_error(attention, reason):
     with pytest.raises(DataError, match=reason):
         tiny()(torch.zeros(SHAPES[3]), attention=attention)
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.fixture
+def no_storage():
+    with torch.device("meta"):
+        yield
+
+
+@pytest.mark.usefixtures("no_storage")
+@pytest.mark.parametrize(("variant", "count"), [("unet", 5_888_004), ("single", 6_214_151), ("multi", 6_473_322)])
+def test_paper_counts(variant, count):
+    assert parameters(paper(variant)) == count
+
+
+@pytest.mark.usefixtures("no_storage")
+@pytest.mark.parametrize(("upsample", "count"), [("transpose", 57_162_733), ("nearest", 34_878_573)])
+def test_listing_counts(upsample, count):
+    assert parameters(listing(upsample)) == count
+
+
+@pytest.mark.usefixtures("no_storage")
+def test_only_the_listing_has_a_double_sigmoid_and_only_when_asked():
+    with pytest.warns(UserWarning, match=r"\(0\.5, 0\.731\)"):
+        assert listing(double_sigmoid=True).config.double_sigmoid
+    assert not listing().config.double_sigmoid
+
+
+@pytest.mark.usefixtures("no_storage")
+def test_default_gates_all_skips_but_the_finest():
+    network = default(
+        spatial_dims=3,
+        in_channels=2,
+        out_channels=3,
+        channels=(4, 8, 16, 32),
+        strides=((1, 2, 2), (2, 2, 2), (2, 2, 2)),
+        kernel_sizes=((1, 3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3)),
+    )
+    assert isinstance(network, AttentionUNet)
+    assert sorted(network.gates) == ["level2", "level3"]
+    assert (network.config.norm, network.config.upsample, network.config.deep_supervision) == (
+        "instance",
+        "deconv",
+        "auxiliary",
+    )

@@ -10,7 +10,7 @@ import torch
 from attunet.errors import BundleError, ConfigError, FormatError
 from attunet.networks import default_network
 from attunet.nn import AttentionUNet, listing, paper, save_weights
-from attunet.nn.families import FAMILIES
+from attunet.nn.foreign import FAMILIES
 from attunet.nn.transfer import freeze_encoder, transfer_weights
 
 FILE = "weights.safetensors"

@@ -1,8 +1,6 @@
 """The networks (torch only): blocks, gates, the Attention U-Net, its presets and foreign weights."""
 
-from attunet.nn.foreign import rebuild
-from attunet.nn.network import AttentionUNet, Detailed, in_layout
-from attunet.nn.presets import default, listing, paper
+from attunet.nn.network import AttentionUNet, Detailed, default, in_layout, listing, paper
 from attunet.nn.weights import load_weights, read_weights, save_weights
 
 __all__ = [
@@ -14,6 +12,5 @@ __all__ = [
     "load_weights",
     "paper",
     "read_weights",
-    "rebuild",
     "save_weights",
 ]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ConvNorm", "InstanceNorm", "Layers", "Upsample", "crop", "grow", "initialize", "resize"]
+__all__ = ["ConvNorm", "InstanceNorm", "Layers", "Upsample", "crop", "initialize", "interpolate", "pad_to"]
 
 LEAK = 0.01
 
@@ -25,7 +25,10 @@ _LINEAR = {2: "bilinear", 3: "trilinear"}
 class Layers:
     """Makes single layers of one network's dimension, norm and activation.
 
-    Args: spatial_dims 2 or 3; norm "instance", "batch" or "none"; activation "leaky_relu" or "relu".
+    Args:
+        spatial_dims: 2 or 3.
+        norm: "instance", "batch" or "none".
+        activation: "leaky_relu" or "relu".
     """
 
     spatial_dims: int
@@ -41,17 +44,38 @@ class Layers:
         *,
         bias: bool = True,
     ) -> nn.Module:
-        """A plain convolution that keeps the size, or divides it by stride; 1x1 unless told otherwise."""
+        """A convolution that keeps the size, or divides it by its stride.
+
+        Args:
+            inputs, outputs: channels.
+            kernel: size per axis; 1 by default.
+            stride: per axis; 1 by default.
+            bias: whether it has one.
+        Returns: the layer.
+        """
         kernel, stride = self._all_axes(kernel), self._all_axes(stride)
         padding = tuple(k // 2 for k in kernel)
         return _CONV[self.spatial_dims](inputs, outputs, kernel, stride, padding=padding, bias=bias)
 
     def patch_conv(self, inputs: int, outputs: int, stride: Sequence[int]) -> nn.Module:
-        """A convolution without bias whose kernel is its stride."""
+        """A convolution without bias whose kernel is its stride.
+
+        Args:
+            inputs, outputs: channels.
+            stride: per axis.
+        Returns: the layer.
+        """
         return _CONV[self.spatial_dims](inputs, outputs, tuple(stride), tuple(stride), bias=False)
 
     def deconv(self, inputs: int, outputs: int, stride: Sequence[int], overlap: int = 0) -> nn.Module:
-        """A transposed convolution to stride times the size; its kernel is wider by `overlap` each side."""
+        """A transposed convolution to stride times the size.
+
+        Args:
+            inputs, outputs: channels.
+            stride: per axis.
+            overlap: by how much the kernel is wider than the stride on each side.
+        Returns: the layer.
+        """
         kernel = tuple(s + 2 * overlap for s in stride)
         return _DECONV[self.spatial_dims](inputs, outputs, kernel, tuple(stride), padding=overlap)
 
@@ -78,7 +102,14 @@ class Layers:
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution, norm and (unless active is False) activation, named conv, norm, activation."""
+    """Convolution, norm and activation, named conv, norm, activation.
+
+    Args:
+        layers: makes the single layers.
+        inputs, outputs: channels.
+        kernel, stride: per axis; 1 by default.
+        active: whether an activation follows.
+    """
 
     def __init__(
         self,
@@ -118,14 +149,21 @@ class InstanceNorm(nn.Module):
         exporting = torch.jit.is_tracing() or torch.compiler.is_exporting()  # type: ignore[attr-defined]
         if exporting or x.device.type != "cpu":
             return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
-        samples = [F.batch_norm(one, None, None, self.weight, self.bias, True, 0.0, self.eps) for one in x.split(1)]
+        samples = [F.batch_norm(each, None, None, self.weight, self.bias, True, 0.0, self.eps) for each in x.split(1)]
         return samples[0] if len(samples) == 1 else torch.cat(samples)
 
 
 class Upsample(nn.Module):
-    """From a coarser level's grid to its skip's grid; `kind` as NetworkConfig.upsample.
+    """From a coarser level's grid to its skip's grid.
 
-    Attributes: out_channels, the channels it returns (the input's for "linear", the skip's otherwise).
+    Its attribute `out_channels` is the number of channels it returns: the input's for "linear", else the skip's.
+
+    Args:
+        layers: makes the single layers.
+        kind: as NetworkConfig.upsample.
+        inputs, skip: channels of the input and of the skip.
+        stride: from the skip's grid to the input's.
+        kernel: size per axis of the convolution after "nearest" and "transpose".
     """
 
     def __init__(
@@ -151,11 +189,18 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
         """(B, C, *coarse) to (B, out_channels, *size)."""
-        return self.refine(resize(x, size, self.mode) if self.expand is None else self.expand(x))
+        return self.refine(interpolate(x, size, self.mode) if self.expand is None else self.expand(x))
 
 
-def resize(x: Tensor, size: Sequence[int], mode: str = "linear") -> Tensor:
-    """(B, C, *spatial) interpolated to (B, C, *size), corners not aligned; x itself when it has that size."""
+def interpolate(x: Tensor, size: Sequence[int], mode: str = "linear") -> Tensor:
+    """An image on another grid, corners not aligned.
+
+    Args:
+        x: (B, C, *spatial).
+        size: the grid to interpolate to.
+        mode: "linear" or "nearest".
+    Returns: (B, C, *size); x itself when it has that size.
+    """
     if tuple(x.shape[2:]) == tuple(size):
         return x
     if mode == "nearest":
@@ -171,7 +216,7 @@ def crop(x: Tensor, size: Sequence[int]) -> Tensor:
     return x
 
 
-def grow(x: Tensor, size: Sequence[int]) -> Tensor:
+def pad_to(x: Tensor, size: Sequence[int]) -> Tensor:
     """(B, C, *spatial) lengthened to `size` at the end of each axis by repeating its border; undone by `crop`."""
     padding = [end for axis in reversed(range(len(size))) for end in (0, size[axis] - x.shape[axis + 2])]
     return F.pad(x, padding, mode="replicate") if any(padding) else x

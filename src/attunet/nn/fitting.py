@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from attunet.nn.families import Weights
+from attunet.nn.foreign import Weights
 
 __all__ = ["Fit", "SharedLabels", "fit_layers"]
 
@@ -28,7 +28,13 @@ class Fit:
 
 @dataclass(frozen=True)
 class SharedLabels:
-    """Which of our heads' rows is which of the file's, in pairs, and how many rows both have."""
+    """Labels that the heads of two networks share.
+
+    Args:
+        rows, sources: rows of our heads and the file's rows of the same labels, in pairs.
+        sizes: number of labels here and in the file.
+        note: the shared and the new labels, in words.
+    """
 
     rows: Tensor
     sources: Tensor
@@ -52,7 +58,14 @@ class SharedLabels:
         )
 
     def fit(self, layer: str, new: Tensor, old: Tensor) -> Fit:
-        """A head's (labels, ...), or the weight of the convolution that fuses them, (labels, heads * labels, ...)."""
+        """The rows of shared labels copied into a head's tensor.
+
+        Args:
+            layer: name of the layer.
+            new: our tensor: a head's (labels, ...), or the weight (labels, heads * labels, ...) of their fusion.
+            old: the file's tensor.
+        Returns: the merged tensor, or why there is none.
+        """
         if not len(self.rows):
             return Fit(None, self.note)
         merged, rows, sources = new.clone(), self.rows, self.sources
@@ -69,17 +82,21 @@ class SharedLabels:
         return Fit(merged, self.note)
 
 
-def fit_layers(ours: Weights, found: Weights, labels: SharedLabels | None) -> dict[str, Fit]:
-    """What each of our tensors, by its name, gets of those found, by theirs.
+def fit_layers(ours: Weights, loaded: Weights, labels: SharedLabels | None) -> dict[str, Fit]:
+    """What each of our tensors gets from a file.
 
     A layer is taken whole or not at all: without its convolution, a norm or bias means nothing, and so does a gate's
     psi without its theta and phi. Of the first convolution, other input channels are averaged, repeated and scaled to
     keep the size of its activations.
-    Args: labels None to take heads only as they are.
+    Args:
+        ours: tensors of the network by name.
+        loaded: tensors of the file by name.
+        labels: labels that both share; None to take heads only as they are.
+    Returns: the fit of each of our tensors, by name.
     """
     fits: dict[str, Fit] = {}
     for layer, tensors in _layers(ours).items():
-        fits |= _fit_layer(layer, tensors, found, labels)
+        fits |= _fit_layer(layer, tensors, loaded, labels)
     return fits
 
 
@@ -93,8 +110,8 @@ def _layers(tensors: Weights) -> dict[str, Weights]:
     return layers
 
 
-def _fit_layer(layer: str, tensors: Weights, found: Weights, labels: SharedLabels | None) -> dict[str, Fit]:
-    fits = {key: _fit(layer, new, found.get(key), labels) for key, new in tensors.items()}
+def _fit_layer(layer: str, tensors: Weights, loaded: Weights, labels: SharedLabels | None) -> dict[str, Fit]:
+    fits = {key: _fit(layer, new, loaded.get(key), labels) for key, new in tensors.items()}
     unfit = next((fits[key] for key, new in tensors.items() if new.ndim > 2 and fits[key].tensor is None), None)
     return fits if unfit is None else dict.fromkeys(fits, unfit)
 
@@ -107,7 +124,7 @@ def _fit(layer: str, new: Tensor, old: Tensor | None, labels: SharedLabels | Non
     if old.shape == new.shape:
         return Fit(old)
     if layer in _FIRST and old.ndim == new.ndim > 1 and (len(old), *old.shape[2:]) == (len(new), *new.shape[2:]):
-        given, wanted = old.shape[1], new.shape[1]
-        spread = old.float().sum(1, keepdim=True) / wanted
-        return Fit(spread.expand_as(new), f"from {given} to {wanted} input channels")
+        given, channels = old.shape[1], new.shape[1]
+        spread = old.float().sum(1, keepdim=True) / channels
+        return Fit(spread.expand_as(new), f"from {given} to {channels} input channels")
     return Fit(None, "of another shape")

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from attunet.config import NetworkConfig
 from attunet.gates import GATES
-from attunet.nn.blocks import ConvNorm, Layers, grow, resize
+from attunet.nn.blocks import ConvNorm, Layers, interpolate, pad_to
 
 __all__ = ["AttentionGate", "CombinedGates", "build_gate"]
 
@@ -55,20 +55,25 @@ class AttentionGate(nn.Module):
         self.double_sigmoid = double_sigmoid
 
     def forward(self, x: Tensor, g: Tensor, alpha: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Skip x (B, skip, *fine) and signal g (B, signal, *coarse) to gated skip and alpha (B, 1, *fine).
+        """Scale a skip by its coefficients.
 
-        A given alpha takes the place of the gate's own; where x was padded, its border is repeated.
+        Args:
+            x: the skip, (B, skip, *fine).
+            g: the gating signal, (B, signal, *coarse).
+            alpha: coefficients (B, 1, *fine) to use in place of the gate's own; where x was padded, their border is
+                repeated.
+        Returns: the gated skip, and alpha (B, 1, *fine).
         """
-        alpha = self.coefficients(x, g) if alpha is None else grow(alpha, x.shape[2:])
+        alpha = self.coefficients(x, g) if alpha is None else pad_to(alpha, x.shape[2:])
         return self.project(alpha * x), alpha
 
     def coefficients(self, x: Tensor, g: Tensor) -> Tensor:
         """Alpha (B, 1, *fine) in [0, 1] for a skip and a signal as in `forward`."""
         theta = self.theta(x)
-        alpha = torch.sigmoid(self.psi(F.relu(theta + resize(self.phi(g), theta.shape[2:]))))
+        alpha = torch.sigmoid(self.psi(F.relu(theta + interpolate(self.phi(g), theta.shape[2:]))))
         if self.double_sigmoid:
             alpha = torch.sigmoid(alpha)
-        return resize(alpha, x.shape[2:])
+        return interpolate(alpha, x.shape[2:])
 
     def open(self, bias: float) -> None:
         """Start with alpha close to sigmoid(bias) everywhere, whatever x and g are.
@@ -86,6 +91,10 @@ class AttentionGate(nn.Module):
 class CombinedGates(nn.Module):
     """Gates side by side on one skip, their outputs concatenated and combined to the skip's channels.
 
+    Args:
+        layers: makes the single layers.
+        gates: gates of the same skip.
+        skip: channels of the skip.
     Source: the authors' released code (one gate in "single", two in "multi").
     """
 
@@ -95,7 +104,7 @@ class CombinedGates(nn.Module):
         self.combine = ConvNorm(layers, len(gates) * skip, skip)
 
     def forward(self, x: Tensor, g: Tensor, alpha: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """As AttentionGate; alpha (B, gates, *fine) has one channel per gate."""
+        """See `AttentionGate.forward`; alpha (B, gates, *fine) has one channel per gate."""
         given = [None] * len(self.gates) if alpha is None else alpha.split(1, dim=1)
         gated, alphas = zip(*(gate(x, g, own) for gate, own in zip(self.gates, given, strict=True)), strict=True)
         if len(gated) == 1:
@@ -110,7 +119,15 @@ class CombinedGates(nn.Module):
 
 
 def build_gate(layers: Layers, config: NetworkConfig, level: int, signal: int) -> AttentionGate | CombinedGates:
-    """The gate of one level (1 the finest) whose signal has that many channels."""
+    """The gate of one level.
+
+    Args:
+        layers: makes the single layers.
+        config: settings of the network.
+        level: 1 is the finest.
+        signal: channels of the gating signal.
+    Returns: the gate, or several of them combined.
+    """
     kind = GATES[config.gate or "grid"]
     skip, stride = config.channels[level - 1], config.strides[level - 1]
     gates = [

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, Self, overload
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Literal, NamedTuple, ParamSpec, Self, overload
 
 import torch
 from torch import Tensor, nn
@@ -12,34 +13,47 @@ from torch import Tensor, nn
 from attunet.config import NetworkConfig, load_settings
 from attunet.errors import DataError
 from attunet.gates import GATES, level_name
-from attunet.nn.blocks import ConvNorm, Layers, Upsample, crop, grow, initialize, resize
+from attunet.networks import default_network, listing_network, paper_network
+from attunet.nn.blocks import ConvNorm, Layers, Upsample, crop, initialize, interpolate, pad_to
+from attunet.nn.foreign import misfit, read_foreign
 from attunet.nn.gate import AttentionGate, CombinedGates, build_gate
 from attunet.nn.stage import Stage
 
-__all__ = ["AttentionUNet", "Detailed", "in_layout"]
+__all__ = ["AttentionUNet", "Detailed", "default", "in_layout", "listing", "paper"]
 
 _FINEST = level_name(1)
 
 Given = Mapping[str, Tensor]
+P = ParamSpec("P")
 
 
 class Detailed(NamedTuple):
-    """All that a network returns when asked: `net(x, detailed=True)` for x (B, in_channels, *spatial)."""
+    """All outputs of a network: `net(x, detailed=True)` for x (B, in_channels, *spatial).
+
+    Args:
+        logits: (B, out_channels, *spatial).
+        auxiliary: logits of levels 2, 3, ... at their own size, finest first (deep_supervision "auxiliary").
+        attention: gate coefficients in [0, 1] by gate, "level2", ...: (B, maps, *spatial / its stride).
+    """
 
     logits: Tensor
-    """(B, out_channels, *spatial)."""
     auxiliary: tuple[Tensor, ...]
-    """Logits of levels 2, 3, ... at their own size, finest first (deep_supervision "auxiliary")."""
     attention: dict[str, Tensor]
-    """Gate coefficients in [0, 1] by gate, "level2", ...: (B, maps, *spatial / its stride)."""
 
 
 class AttentionUNet(nn.Module):
-    """A U-Net whose skips pass attention gates. The arguments are those of `NetworkConfig`, explained there.
+    """A U-Net whose skips pass attention gates. The arguments are the fields of `NetworkConfig`, explained there.
 
     Levels are numbered from 1, the finest. Any spatial size is accepted: the input is padded at the end of
     each axis by repeating its border, the outputs are cropped.
-    Raises: ConfigError naming the arguments that cannot be used. Warns when double_sigmoid is asked for.
+
+    Args:
+        spatial_dims, in_channels, out_channels: dimension of the images, channels of input and logits.
+        channels, strides, kernel_sizes, convolutions: the levels of encoder and decoder.
+        gate, gated_levels, gate_channels, gate_projection, gate_bias, double_sigmoid: the attention gates.
+        norm, activation, dropout, residual: the layers within a level.
+        downsample, upsample, deep_supervision: between the levels, and the heads.
+    Raises: ConfigError naming the arguments that cannot be used. Warns when double_sigmoid is set.
     Source: Oktay et al. 2018 (arXiv:1804.03999), figure 1.
     """
 
@@ -67,7 +81,7 @@ class AttentionUNet(nn.Module):
         dropout: float = 0.0,
         residual: bool = False,
     ) -> None:
-        # every argument is a field of the schema (a test holds it), so none needs to be named a second time
+        # every argument is a field of the schema (a test checks it), so none needs to be named a second time
         arguments = {name: value for name, value in locals().items() if name in NetworkConfig.model_fields}
         super().__init__()
         self.config = load_settings(NetworkConfig, arguments)
@@ -93,10 +107,21 @@ class AttentionUNet(nn.Module):
 
     @classmethod
     def from_foreign(cls, state_dict: Mapping[str, object], *, double_sigmoid: bool | None = None) -> AttentionUNet:
-        """The network that another project's weights belong to, loaded; see `attunet.nn.foreign.rebuild`."""
-        from attunet.nn.foreign import rebuild
+        """Our network with another project's weights, computing the same function, in evaluation mode.
 
-        return rebuild(state_dict, double_sigmoid=double_sigmoid)
+        Args:
+            state_dict: the weights, or a checkpoint that holds them; `module.` and similar prefixes are removed.
+            double_sigmoid: whether the gates apply the sigmoid twice. None does what the original does: twice,
+                with a warning, for the tutorial listing; once for all others.
+        Raises: ConfigError when the weights belong to no known family, or only partly.
+        """
+        foreign = read_foreign(state_dict, double_sigmoid=double_sigmoid)
+        network = AttentionUNet.from_config(foreign.config)
+        try:
+            network.load_state_dict(foreign.weights)
+        except RuntimeError as error:
+            raise misfit(foreign.family, " ".join(str(error).split())[:400]) from error
+        return network.eval()
 
     @overload
     def forward(self, x: Tensor, *, detailed: Literal[False] = False, attention: Given | None = None) -> Tensor: ...
@@ -105,8 +130,12 @@ class AttentionUNet(nn.Module):
     def forward(self, x: Tensor, *, detailed: bool = False, attention: Given | None = None) -> Tensor | Detailed:
         """Image (B, in_channels, *spatial) to logits (B, out_channels, *spatial), or to `Detailed`.
 
-        Args: attention takes the place of the coefficients of the gates that it names, and is returned as theirs:
-            (B, maps, *level grid) as in `Detailed`.
+        Args:
+            x: the image.
+            detailed: whether to return auxiliary logits and attention, too.
+            attention: coefficients (B, maps, *level grid) that replace those of the gates it names, and are returned
+                as theirs.
+        Returns: logits, or `Detailed`.
         Raises: DataError for an image that the network cannot take, for unknown gates and maps of another shape.
         """
         size = x.shape[2:]
@@ -181,7 +210,7 @@ class AttentionUNet(nn.Module):
         if self.config.norm != "none" and all(length == 1 for length in coarse):
             # one voxel has no variance to normalise by: lengthen the axis on which it costs least
             coarse[strides.index(min(strides))] = 2
-        return grow(x, [length * stride for length, stride in zip(coarse, strides, strict=True)])
+        return pad_to(x, [length * stride for length, stride in zip(coarse, strides, strict=True)])
 
     def _checked(self, attention: Given, x: Tensor) -> Given:
         """The attention given for x, if it fits."""
@@ -198,7 +227,7 @@ class AttentionUNet(nn.Module):
         finest = features[_FINEST]
         if self.config.deep_supervision != "fused":
             return self.heads[_FINEST](finest)
-        logits = [resize(head(features[name]), finest.shape[2:]) for name, head in self.heads.items()]
+        logits = [interpolate(head(features[name]), finest.shape[2:]) for name, head in self.heads.items()]
         return self.fuse(torch.cat(logits, dim=1))
 
     def _auxiliary(self, features: dict[str, Tensor], size: Sequence[int]) -> tuple[Tensor, ...]:
@@ -218,3 +247,18 @@ def in_layout(network: AttentionUNet, layout: torch.memory_format) -> AttentionU
     """The same network with its weights in a memory layout, such as torch.channels_last_3d."""
     network.to(memory_format=layout)  # type: ignore[call-overload]
     return network
+
+
+def _built(settings: Callable[P, NetworkConfig]) -> Callable[P, AttentionUNet]:
+    """The function that makes the network of these settings."""
+
+    @wraps(settings)
+    def build(*args: P.args, **kwargs: P.kwargs) -> AttentionUNet:
+        return AttentionUNet.from_config(settings(*args, **kwargs))
+
+    return build
+
+
+default = _built(default_network)
+paper = _built(paper_network)
+listing = _built(listing_network)

@@ -18,10 +18,17 @@ __all__ = ["Stage"]
 
 
 class Stage(nn.Module):
-    """One level of encoder or decoder: pooling if asked for, convolutions and their shortcut, dropout.
+    """One level of encoder or decoder: pooling, convolutions and their shortcut, dropout.
 
-    Attributes: recomputed, whether a training keeps nothing but the input, and computes the stage again when its
-        gradient is asked for (gradient checkpointing); the numbers stay the same.
+    Its attribute `recomputed` switches gradient checkpointing: a training then keeps the input alone and computes the
+    stage again for its gradient; the numbers stay the same.
+
+    Args:
+        layers: makes the single layers.
+        config: settings of the network.
+        inputs: channels of the input.
+        level: 1 is the finest.
+        stride: downsampling per axis before or in the first convolution; none by default.
     """
 
     def __init__(
@@ -37,8 +44,8 @@ class Stage(nn.Module):
             *(ConvNorm(layers, outputs, outputs, kernel) for _ in range(config.convolutions - 1)),
         )
         self.dropout = layers.dropout(config.dropout) if config.dropout else nn.Identity()
-        kept = inputs == outputs and not first
-        straight = nn.Identity() if kept else ConvNorm(layers, inputs, outputs, (), first, active=False)
+        same_shape = inputs == outputs and not first
+        straight = nn.Identity() if same_shape else ConvNorm(layers, inputs, outputs, (), first, active=False)
         self.shortcut = straight if config.residual else None
         self.recomputed = False
 

@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from attunet.errors import BundleError, ConfigError
-from attunet.nn.families import FAMILIES, Weights
 from attunet.nn.fitting import Fit, SharedLabels, fit_layers
+from attunet.nn.foreign import FAMILIES, Weights
 from attunet.nn.network import AttentionUNet
 from attunet.nn.weights import read_weights
 
@@ -28,9 +28,14 @@ _PARTS = {
 
 @dataclass(frozen=True)
 class TransferRow:
-    """What became of one part's tensors: encoder, gates, decoder or heads.
+    """Tensors of one part of a network.
 
-    Args: tensors taken as they are; tensors fitted to other channels or labels; tensors left as initialised; why.
+    Args:
+        part: encoder, gates, decoder or heads.
+        loaded: tensors copied as they are.
+        adapted: tensors fitted to other channels or labels.
+        new: tensors left as initialised.
+        reason: why some are adapted or new.
     """
 
     part: str
@@ -47,10 +52,12 @@ class TransferRow:
 
 @dataclass(frozen=True)
 class Transfer:
-    """What a network took over from a file.
+    """What a network loaded from a file.
 
-    Args: one row per part that the network has; tensors of the file that the network has no place for; what the file
-        was recognised as, empty when its names are ours.
+    Args:
+        rows: one per part that the network has.
+        unused: tensors of the file that have no counterpart in the network.
+        origin: what the file was recognised as; empty when its names are ours.
     """
 
     rows: tuple[TransferRow, ...]
@@ -83,22 +90,23 @@ def transfer_weights(
         network: to be filled.
         outputs, source_outputs: what the channels of its logits stand for (Plan.outputs), and those of the file's. The
             heads' rows go by these names; when one is None, the heads must have equally many.
+    Returns: what was loaded, adapted and left as initialised.
     Raises: FormatError for a file that cannot be read, ConfigError when no convolution fits or the file holds values
         that are not numbers, BundleError when its heads have not as many outputs as source_outputs names. The network
         is then as it was.
     """
-    found, origin = _in_our_names(read_weights(weights))
-    _check(weights, found, source_outputs)
+    loaded, origin = _in_our_names(read_weights(weights))
+    _check(weights, loaded, source_outputs)
     labels = SharedLabels.of(outputs, source_outputs)
     ours = _learned(network.state_dict())
-    fits = fit_layers(ours, found, labels)
+    fits = fit_layers(ours, loaded, labels)
     if not any(fit.tensor is not None and ours[key].ndim > 2 for key, fit in fits.items()):
-        raise _nothing_fits(weights, ours, found)
+        raise _nothing_fits(weights, ours, loaded)
     for key, fit in fits.items():
         if fit.tensor is not None:
             ours[key].copy_(fit.tensor)
     rows = [_row(part, [fit for key, fit in fits.items() if _part(key) == part]) for part in _PARTS]
-    return Transfer(tuple(row for row in rows if row.total), len(found.keys() - ours.keys()), origin)
+    return Transfer(tuple(row for row in rows if row.total), len(loaded.keys() - ours.keys()), origin)
 
 
 def freeze_encoder(network: AttentionUNet, levels: int) -> None:
@@ -147,22 +155,26 @@ def _row(part: str, fits: Sequence[Fit]) -> TransferRow:
     return TransferRow(part, len(fits) - new - adapted, adapted, new, reason)
 
 
-def _check(path: Path, found: Weights, source_outputs: Sequence[str] | None) -> None:
-    head = found.get("heads.level1.weight")
+def _check(path: Path, loaded: Weights, source_outputs: Sequence[str] | None) -> None:
+    head = loaded.get("heads.level1.weight")
     if source_outputs is not None and head is not None and len(head) != len(source_outputs):
         raise BundleError(
             f"{path} has {len(head)} outputs, its plan {len(source_outputs)} ({', '.join(source_outputs)})",
             hint="use the weights and the plan of one and the same model",
         )
-    for key, value in found.items():
+    for key, value in loaded.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise ConfigError(f"{key} in {path} holds values that are not numbers", hint="start from other weights")
 
 
-def _nothing_fits(path: Path, ours: Weights, found: Weights) -> ConfigError:
+def _nothing_fits(path: Path, ours: Weights, loaded: Weights) -> ConfigError:
     key, tensor = next((key, tensor) for key, tensor in ours.items() if tensor.ndim > 2)
     expected = f"{key} {tuple(tensor.shape)}"
-    got = f"{tuple(found[key].shape)}" if key in found else f"{len(found)} others, such as {', '.join(list(found)[:3])}"
+    got = (
+        f"{tuple(loaded[key].shape)}"
+        if key in loaded
+        else f"{len(loaded)} others, such as {', '.join(list(loaded)[:3])}"
+    )
     return ConfigError(
         f"no convolution in {path} fits the network, which expects {expected} and more; got {got}",
         hint="start from a model of the same dimension, size and family, ours or one that `attunet convert` knows",

@@ -70,8 +70,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def _of_training(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """The network that a training's checkpoint is about; other weights as they are."""
     for prefix in _TRAINING:
-        if found := {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}:
-            return found
+        if network := {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}:
+            return network
     return weights
 
 
