@@ -11,10 +11,9 @@ from statistics import fmean
 from threading import Event
 from typing import TypeVar
 
-from attunet.data.cases import Case, output_suffix, read_case_label
+from attunet.data.cases import Case, output_suffix
 from attunet.data.volume import Volume
 from attunet.errors import AttunetError, CancelledError, ConfigError
-from attunet.evaluation.scores import dice_case
 from attunet.explanation.agreement import attention_agreement
 from attunet.explanation.cases import ExplainCase, check_overwrites, select_held_out, spread_evenly
 from attunet.explanation.explanation import CaseExplanation, Explanation, organs_of_case
@@ -25,6 +24,7 @@ from attunet.explanation.interventions.faithfulness_summary import Faithfulness
 from attunet.explanation.report import write_explanation
 from attunet.explanation.scoring.case_maps import CaseMaps, MapGrid, case_scores, other_case_scores
 from attunet.explanation.scoring.summary import SHUFFLED, TRAINED, AttentionScores, AttentionSummary
+from attunet.inference.evaluation import EvaluateOptions, LoadedCase, evaluate_case
 from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 
@@ -197,24 +197,23 @@ class _Study:
 
     def _explain_case(self, selected: ExplainCase) -> CaseExplanation:
         case, (segmenter, shuffled) = selected.case, self._open(selected.folds)
-        name, image = segmenter.read(case)
-        label = read_case_label(case, image, geometry=selected.geometry) if case.label else None
-        options, cancelled = PredictOptions(attention=True), self._monitor.cancelled
-        prediction = segmenter.predict(image, options, name=name, cancelled=cancelled)
-        organs = organs_of_case(label or prediction.segmentation, prediction.content, self._plan, case)
-        scores = case_scores(TRAINED, name, prediction.attention, prediction.content, organs)
-        null = shuffled.predict(image, options, cancelled=cancelled)
-        scores += case_scores(SHUFFLED, name, null.attention, null.content, organs)
-        mask = prediction.save(self._output, suffix=output_suffix(case))
-        segmentation = prediction.segmentation.array[0]
+        options = EvaluateOptions(geometry=selected.geometry, prediction=PredictOptions(attention=True))
+        loaded = LoadedCase.read(case, segmenter, options.geometry)
+        evaluated = evaluate_case(segmenter, loaded, options, cancelled=self._monitor.cancelled)
+        image, prediction = loaded.image, evaluated.prediction
+        organs = organs_of_case(loaded.reference or prediction.segmentation, prediction.content, self._plan, case)
+        scores = case_scores(TRAINED, evaluated.name, prediction.attention, prediction.content, organs)
+        null = shuffled.predict(image, options.prediction, cancelled=self._monitor.cancelled)
+        scores += case_scores(SHUFFLED, evaluated.name, null.attention, null.content, organs)
+        suffix = output_suffix(case)
         return CaseExplanation(
             selected=selected,
-            mask=mask,
-            maps=prediction.attention_files(self._output, suffix=output_suffix(case)),
+            mask=prediction.save(self._output, suffix=suffix),
+            maps=prediction.attention_files(self._output, suffix=suffix),
             grid=MapGrid(image.affine, image.spatial_shape, prediction.content),
             scores=scores,
             agreement=attention_agreement(prediction),
-            dice=dice_case(label.array[0], segmentation, self._plan, case.annotated) if label else {},
+            dice=evaluated.dice,
         )
 
     def _maps(self, case: CaseExplanation) -> CaseMaps:
