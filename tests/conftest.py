@@ -11,6 +11,8 @@ from hypothesis import settings
 
 from attunet.config import FingerprintSummary, Normalization, Plan, Preprocessing, TrainingConfig
 from attunet.data.folds import Split
+from attunet.data.orientation import oriented
+from attunet.data.resample import resize
 from attunet.networks import default_network
 
 # A busy machine is slow, not wrong.
@@ -266,3 +268,17 @@ def make_compared():
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def restore():
+    """`restore(array, record, fill=0.0)`: an array (C, I, J, K) of the model grid on the original grid, whole grids."""
+
+    def run(array, record, fill=0.0):
+        result = np.full((len(array), *record.shape), fill, np.float32)
+        upright = oriented(result, record.axes, record.flips)
+        for target, channel in zip(upright, array, strict=True):
+            target[record.box] = resize(channel, record.cropped_shape)
+        return result
+
+    return run

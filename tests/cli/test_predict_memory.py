@@ -18,7 +18,7 @@ GB = 2**30
 RUN = """
 import atexit, sys
 from attunet.cli import main
-from attunet.inference.limits.footprint import highest_bytes
+from attunet.inference.budget import highest_bytes
 atexit.register(lambda: print("PEAK", highest_bytes(), file=sys.stderr))
 main()
 """

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from attunet.config import Normalization, Preprocessing
 from attunet.data.orientation import canonical
 from attunet.data.preprocess import IGNORED, prepare, prepare_label
-from attunet.data.record import model_affine
-from attunet.data.restoration.whole import restore, restore_labels, restore_regions
+from attunet.data.restore import InverseTransform, Planes, blank_mask, model_affine, split_bands
 from attunet.data.volume import Volume
 from attunet.errors import DataError, GeometryError, LabelError
 
@@ -60,10 +59,24 @@ def volumes(draw, orientations=ANY_ORIENTATION):
     return Volume(array, oriented_affine(axes, signs, spacing, tilt))
 
 
+def labels_from(probabilities, record, values, *, regions=False):
+    """Label values (I, J, K) on the original grid, all planes at once."""
+    inverse, mask = InverseTransform(record, (0, 1, 2)), blank_mask(record, values)
+    (band,) = split_bands(inverse, 1)
+    content, file_values = inverse.content(mask, band)[0], np.array(values, mask.dtype)
+
+    def write(rows, classes):
+        content[rows] = file_values.take(classes)
+
+    rows = slice(0, inverse.resizing.new[0])
+    inverse.argmax(Planes(0, probabilities), band, rows, regions=regions, write=write)
+    return mask[0]
+
+
 @pytest.mark.parametrize(("axes", "signs"), ORIENTATIONS)
 @settings(max_examples=3, deadline=None)
 @given(data=st.data(), slice_axis=st.sampled_from((0, 1, 2)))
-def test_restore_undoes_prepare_exactly(axes, signs, data, slice_axis):
+def test_restore_undoes_prepare_exactly(restore, axes, signs, data, slice_axis):
     volume = data.draw(volumes(st.just((axes, signs))))
     prepared = prepare(volume, native(volume, slice_axis))
     restored = restore(prepared.array, prepared.record, fill=float(volume.array.min()))
@@ -73,13 +86,13 @@ def test_restore_undoes_prepare_exactly(axes, signs, data, slice_axis):
 
 @settings(max_examples=60, deadline=None)
 @given(volume=volumes(), slice_axis=st.sampled_from((0, 1, 2)), seed=st.integers(0, 99))
-def test_one_hot_label_comes_back_exactly(volume, slice_axis, seed):
+def test_one_hot_label_comes_back_exactly(restore, volume, slice_axis, seed):
     values = (0, 7, 200)
     record = prepare(volume, native(volume, slice_axis)).record
     file_label = np.random.default_rng(seed).choice(np.array(values, dtype=np.float32), size=volume.array.shape)
     indices = prepare_label(Volume(file_label, volume.affine), record, values)
     logits = (indices[None] == np.arange(3)[:, None, None, None]).astype(np.float32)
-    result = restore_labels(logits, record, values)
+    result = labels_from(logits, record, values)
     outside = restore(np.ones((1, *record.model_shape), np.float32), record)[0] == 0
     np.testing.assert_array_equal(result, np.where(outside, 0, file_label[0]))
     assert result.dtype == np.uint8
@@ -112,7 +125,7 @@ def test_content_keeps_its_place_in_mm(orientation, tilt, target, slice_axis):
     assert np.linalg.norm(moved) < 0.5 * min(*spacing, *target)
 
 
-def test_resampling_there_and_back_keeps_a_smooth_image():
+def test_resampling_there_and_back_keeps_a_smooth_image(restore):
     volume = Volume(
         blob((32, 30, 28), (15, 14, 13), width=5.0)[None],
         oriented_affine((1, 0, 2), (-1, 1, -1), (1, 1, 1), (0.1, 0, 0.2)),
@@ -147,7 +160,7 @@ def test_crop_keeps_what_any_channel_shows_and_a_constant_image_is_whole():
 
 @settings(max_examples=60, deadline=None)
 @given(volume=volumes(), slice_axis=st.sampled_from((0, 1, 2)))
-def test_the_content_is_the_box_on_the_original_grid(volume, slice_axis):
+def test_the_content_is_the_box_on_the_original_grid(restore, volume, slice_axis):
     record = prepare(volume, native(volume, slice_axis)).record
     cropped = np.zeros(record.shape, bool)
     cropped[record.content] = True
@@ -226,18 +239,18 @@ def test_unusable_labels_are_refused(label, error):
 )
 def test_file_values_come_back_in_the_smallest_dtype_that_holds_them(values, dtype):
     record = prepare(Volume.from_array(np.arange(2.0).reshape(2, 1, 1)), plan((1, 1, 1))).record
-    result = restore_labels(np.stack([np.zeros(record.model_shape), np.ones(record.model_shape)]), record, values)
+    result = labels_from(np.stack([np.zeros(record.model_shape), np.ones(record.model_shape)]), record, values)
     assert result.dtype == dtype
     assert result.ravel().tolist() == list(values)  # the first voxel lies outside the crop
 
 
-def test_restored_labels_are_the_argmax_of_restored_logits_and_logits_stay_untouched():
+def test_restored_labels_are_the_argmax_of_restored_logits_and_logits_stay_untouched(restore):
     volume = Volume(blob((15, 13, 11), (7, 6, 5))[None], oriented_affine((2, 0, 1), (1, -1, 1), (1, 1, 1), (0, 0.1, 0)))
     record = prepare(volume, plan((2.0, 1.0, 0.6), crop=False)).record
     logits = np.random.default_rng(0).normal(size=(4, *record.model_shape)).astype(np.float32)
     before = logits.copy()
     expected = restore(logits, record).argmax(axis=0)
-    np.testing.assert_array_equal(restore_labels(logits, record, (0, 1, 2, 3)), expected)
+    np.testing.assert_array_equal(labels_from(logits, record, (0, 1, 2, 3)), expected)
     np.testing.assert_array_equal(logits, before)
 
 
@@ -246,57 +259,37 @@ def test_restored_labels_are_the_argmax_of_restored_logits_and_logits_stay_untou
     volume=volumes(),
     slice_axis=st.sampled_from((0, 1, 2)),
     target=st.tuples(*[st.sampled_from((0.3, 1.0, 2.2))] * 3),
-    dtype=st.sampled_from((np.float16, np.float32)),
     steps=st.booleans(),
     seed=st.integers(0, 99),
 )
 def test_in_any_orientation_labels_and_regions_are_those_of_what_is_restored(
-    volume, slice_axis, target, dtype, steps, seed
+    restore, volume, slice_axis, target, steps, seed
 ):
     record = prepare(volume, plan(target, slice_axis)).record
     random = np.random.default_rng(seed)
     logits = random.integers(0, 3, (4, *record.model_shape)) / 2 if steps else random.random((4, *record.model_shape))
-    restored = restore(logits.astype(dtype), record)
+    logits = logits.astype(np.float32)
+    restored = restore(logits, record)
     values = np.array((5, 0, 9, 300))
     inside = restore(np.ones((1, *record.model_shape)), record)[0] > 0
     expected = np.where(inside, values[restored.argmax(axis=0)], 5)
-    np.testing.assert_array_equal(restore_labels(logits.astype(dtype), record, values.tolist()), expected)
+    np.testing.assert_array_equal(labels_from(logits, record, values.tolist()), expected)
     painted = np.full(record.shape, 7)
     for value, channel in zip(values, restored, strict=True):
         painted[channel > 0.5] = value
-    np.testing.assert_array_equal(restore_regions(logits.astype(dtype), record, (7, *values.tolist())), painted)
+    np.testing.assert_array_equal(labels_from(logits, record, (7, *values.tolist()), regions=True), painted)
 
 
-def test_memory_mapped_logits_are_restored(tmp_path):
-    volume = Volume(blob((15, 13, 11), (7, 6, 5))[None], np.eye(4))
-    record = prepare(volume, plan((2.0, 1.0, 0.6), crop=False)).record
-    logits = np.random.default_rng(0).normal(size=(4, *record.model_shape)).astype(np.float16)
-    np.save(tmp_path / "logits.npy", logits)
-    mapped = np.load(tmp_path / "logits.npy", mmap_mode="r")
-    values = (0, 1, 2, 3)
-    np.testing.assert_array_equal(restore_labels(mapped, record, values), restore_labels(logits, record, values))
-
-
-def test_regions_are_painted_in_order_over_the_background():
+def test_regions_are_painted_in_order_over_the_background(restore):
     volume = Volume(blob((15, 13, 11), (7, 6, 5))[None], oriented_affine((2, 0, 1), (1, -1, 1), (1, 1, 1), (0, 0.1, 0)))
     record = prepare(volume, plan((2.0, 1.0, 0.6))).record
     likely = np.random.default_rng(0).uniform(size=(3, *record.model_shape)).astype(np.float32)
     expected = np.full(record.shape, 9)
     for value, channel in zip((5, 300, 2), restore(likely, record), strict=True):
         expected[channel > 0.5] = value
-    painted = restore_regions(likely, record, (9, 5, 300, 2))
+    painted = labels_from(likely, record, (9, 5, 300, 2), regions=True)
     np.testing.assert_array_equal(painted, expected)
     assert painted.dtype == np.uint16
-    with pytest.raises(LabelError, match="one per region"):
-        restore_regions(likely, record, (0, 1))
-
-
-def test_arrays_of_another_grid_or_class_count_are_refused():
-    record = prepare(Volume.from_array(np.arange(8.0).reshape(2, 2, 2)), plan((1, 1, 1))).record
-    with pytest.raises(GeometryError, match="expected"):
-        restore(np.zeros((1, 9, 9, 9)), record)
-    with pytest.raises(LabelError, match="one per class"):
-        restore_labels(np.zeros((2, *record.model_shape)), record, (0, 1, 2))
 
 
 def blob(shape, centre, width=3.0):
@@ -320,5 +313,5 @@ def test_noise_that_is_clipped_away_is_no_content():
     made = prepare(volume, plan((1, 1, 1), normalization=(ct,)))
     assert made.array.shape == (1, 7, 5, 12)
     assert made.record.content == (slice(5, 12), slice(4, 9), slice(3, 15))
-    mask = restore_labels(np.stack([np.zeros((7, 5, 12)), np.ones((7, 5, 12))]), made.record, (0, 1))
+    mask = labels_from(np.stack([np.zeros((7, 5, 12)), np.ones((7, 5, 12))]), made.record, (0, 1))
     np.testing.assert_array_equal(mask, air[0] == 60)

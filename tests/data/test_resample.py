@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attunet.data.resample import Resizing, resize, resize_into, resize_labels
+from attunet.data.resample import Resizing, gather, linear_weights, resize, resize_into, resize_labels
 from attunet.errors import GeometryError
 
 SIZES = st.tuples(*[st.integers(1, 13)] * 3)
+
+LENGTHS = st.integers(1, 40)
 
 
 @settings(max_examples=60, deadline=None)
@@ -102,3 +104,61 @@ def test_any_layout_in_memory_gives_the_same_numbers(old, new, dtype):
     target = np.zeros(new[::-1], dtype=np.float32).T[:, ::-1]
     resize_into(target, np.asfortranarray(array)[:, ::-1][:, ::-1], antialias=True)
     np.testing.assert_array_equal(target, expected)
+
+
+@given(old=LENGTHS, new=LENGTHS, antialias=st.booleans())
+def test_shares_are_positive_sum_to_one_and_keep_straight_lines_inside(old, new, antialias):
+    interpolation = linear_weights(old, new, antialias=antialias)
+    assert len(interpolation) == new
+    assert interpolation.index.min() >= 0
+    assert interpolation.index.max() < old
+    assert interpolation.weights.min() >= 0
+    np.testing.assert_allclose(interpolation.weights.sum(axis=0), 1, rtol=1e-6)
+    line = (interpolation.weights * interpolation.index).sum(axis=0)
+    centres = (np.arange(new) + 0.5) * old / new - 0.5
+    reach = max(old / new, 1)
+    inside = (centres >= reach - 0.5) & (centres <= old - 0.5 - reach)
+    np.testing.assert_allclose(line[inside], centres[inside], atol=0.51 if antialias and new < old else 1e-4)
+
+
+def test_known_shares():
+    interpolation = linear_weights(2, 4)
+    np.testing.assert_array_equal(interpolation.index[0], [0, 0, 0, 1])
+    np.testing.assert_allclose(interpolation.weights, [[1, 0.75, 0.25, 1], [0, 0.25, 0.75, 0]])
+
+
+@given(old=LENGTHS, new=LENGTHS)
+def test_a_tap_without_weight_points_where_the_weight_is(old, new):
+    interpolation = linear_weights(old, new)
+    single = interpolation.weights[1] == 0
+    np.testing.assert_array_equal(interpolation.index[1, single], interpolation.index[0, single])
+
+
+@given(old=LENGTHS, new=LENGTHS, antialias=st.booleans(), data=st.data())
+def test_a_part_makes_the_same_samples_from_what_it_reaches(old, new, antialias, data):
+    start = data.draw(st.integers(0, new - 1))
+    targets = slice(start, data.draw(st.integers(start + 1, new)))
+    values = np.random.default_rng(old).normal(size=old)
+    interpolation = linear_weights(old, new, antialias=antialias)
+    sources = interpolation.reach(targets)
+    part = interpolation.part(targets, sources)
+    whole = (values[interpolation.index] * interpolation.weights).sum(axis=0)
+    found = (values[sources][part.index] * part.weights).sum(axis=0)
+    np.testing.assert_allclose(found, whole[targets], rtol=1e-12, atol=1e-15)
+
+
+def test_what_lies_outside_a_part_counts_as_nothing():
+    part = linear_weights(4, 8).part(slice(0, 8), slice(1, 2))
+    np.testing.assert_allclose(
+        (np.ones(1)[part.index] * part.weights).sum(axis=0), [0, 0.25, 0.75, 0.75, 0.25, 0, 0, 0]
+    )
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@given(shape=st.tuples(*[st.integers(1, 6)] * 3), data=st.data())
+def test_gathering_is_taking(axis, shape, data):
+    array = np.random.default_rng(0).integers(0, 99, shape).astype(np.uint8)
+    index = np.array(data.draw(st.lists(st.integers(0, shape[axis] - 1), min_size=1, max_size=9)))
+    result = gather(array, index, axis)
+    np.testing.assert_array_equal(result, np.take(array, index, axis=axis))
+    assert result.flags.c_contiguous

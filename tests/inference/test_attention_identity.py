@@ -19,8 +19,8 @@ from attunet.data.volume import Volume
 from attunet.inference.engines.protocol import EngineOutput
 from attunet.inference.member import Member
 from attunet.inference.segmenter import Segmenter
-from attunet.inference.windows.sliding_window import sliding_window
-from attunet.inference.windows.tiling import window_starts
+from attunet.inference.windows.sliding_window import Blending, stitch
+from attunet.inference.windows.tiling import Tiling, window_starts
 
 PATCHES = [(16, 12, 8), (13, 11, 9), (12, 10, 1)]
 LARGE = [(44, 44, 44), (45, 43, 47)]
@@ -47,6 +47,11 @@ class Places:
             coarse = middles(coarse, axis, stride)
         logits = np.zeros((len(patches), 2, *patches.shape[2:]), np.float32)
         return EngineOutput(logits, {"level1": patches * self.factor, "level2": coarse * self.factor})
+
+
+def attention_of(image, engine, patch, *, step=0.5, **blending):
+    tiling = Tiling.of(image.shape[1:], patch, step)
+    return stitch(image, engine, tiling, Blending(attention=True, **blending))[1]
 
 
 def middles(array, axis, stride):
@@ -90,16 +95,9 @@ def coordinates(shape):
 def test_windows_give_every_place_back(patch, beyond, stride, step, mirror, batch):
     shape = tuple(np.add(patch, beyond))  # smaller images are padded by their edge: see below
     where = coordinates(shape)
-    result = sliding_window(
-        where,
-        Places(stride, batch),
-        patch,
-        classes=2,
-        step=step,
-        mirror_axes=tuple(mirror),
-        attention=True,
-        strides={"level2": stride},
-    ).attention
+    result = attention_of(
+        where, Places(stride, batch), patch, step=step, mirror_axes=tuple(mirror), strides={"level2": stride}
+    )
     np.testing.assert_allclose(result["level1"], where, atol=2e-4)
     for axis in range(3):
         unit = (1.0, 1.5, 2.0)[axis]
@@ -115,15 +113,15 @@ def test_windows_give_every_place_back(patch, beyond, stride, step, mirror, batc
 @settings(max_examples=30, deadline=None)
 def test_what_pads_a_small_image_is_masked_out(shape, patch, mirror):
     where = coordinates(shape)
-    result = sliding_window(where, Places((1, 1, 1)), patch, classes=2, mirror_axes=tuple(mirror), attention=True)
-    np.testing.assert_allclose(result.attention["level1"], where, atol=1e-3)
+    result = attention_of(where, Places((1, 1, 1)), patch, mirror_axes=tuple(mirror))
+    np.testing.assert_allclose(result["level1"], where, atol=1e-3)
 
 
 @pytest.mark.parametrize("stride", [(2, 2, 2), (4, 1, 3)])
 def test_any_function_of_place_comes_back_from_the_patchs_own_grid(stride):
     where = np.random.default_rng(0).normal(size=(2, 19, 14, 11)).astype(np.float32)
-    result = sliding_window(where, Places(stride), (8, 7, 5), classes=2, mirror_axes=(0, 1, 2), attention=True)
-    np.testing.assert_allclose(result.attention["level1"], where, atol=1e-4)
+    result = attention_of(where, Places(stride), (8, 7, 5), mirror_axes=(0, 1, 2))
+    np.testing.assert_allclose(result["level1"], where, atol=1e-4)
 
 
 def affine_of(codes, spacing, angles):
@@ -198,7 +196,7 @@ def test_every_voxel_of_the_input_gets_its_own_place_back(
     result = segmenter(model, patch, slice_axis=slice_axis).predict(scan, attention=True, step_size=step)
     assert result.content == content
     for gate, coarse in (("level1", 1), ("level2", 2)):
-        alpha = result.attention[gate]
+        alpha = result[gate]
         np.testing.assert_array_equal(alpha.affine, affine)
         assert alpha.array.shape == (3, *shape)
         outside = np.ones(shape, bool)

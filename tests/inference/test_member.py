@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from attunet.data.volume import Volume
-from attunet.inference.agenda import make_agenda
+from attunet.inference.case import plan_case, segment
 from attunet.inference.engines.protocol import EngineOutput
-from attunet.inference.member import Member
+from attunet.inference.member import Chunking, Member
 from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
-from attunet.inference.streaming import segment
 
 LABELS = {"background": 0, "kidney_left": 1, "kidney_right": 2}
 SHAPE = (16, 12, 8)
@@ -51,8 +50,8 @@ def volume(shape=SHAPE):
 
 def says(members, image=None, **how):
     """What the members make of an image together, and where attention is known."""
-    agenda = make_agenda(members, image or volume(), PredictOptions(probabilities=True, **how))
-    return segment(agenda.tasks, agenda.options, agenda.course), agenda.content
+    planned = plan_case(members, image or volume(), PredictOptions(probabilities=True, **how))
+    return segment(planned), planned.content
 
 
 def softmax(logits):
@@ -134,3 +133,36 @@ def test_a_coefficient_stands_for_the_product_of_the_strides(dims, make_plan_of)
     assert plan.model_copy(update={"network": network}).level_strides == {
         level: stride if depth is None else (*stride[-2:], depth) for level, stride in expected.items()
     }
+
+
+class Same:
+    """Logits that are the image, three times."""
+
+    name, batch = "same", 2
+
+    def __call__(self, patches):
+        return EngineOutput(np.concatenate([patches, 2 * patches, -patches], axis=1), {"level1": np.tanh(patches) ** 2})
+
+
+@pytest.mark.parametrize("planes", [None, 1, 3])
+def test_slabs_meet_in_one_plane_and_add_up_to_the_whole(planes, make_plan_of, whole_grid):
+    member = Member("one", make_plan_of(), (Same(), Same()))
+    image = Volume.from_array(np.random.default_rng(0).uniform(size=(40, 12, 9)))
+    options, chunking = PredictOptions(attention=True), Chunking(bands=2, planes=planes)
+    (case,) = plan_case([member], image, options).members
+    likely, attention = whole_grid(member, case.prepared.array, options)
+    expected = likely.transpose(0, *(axis + 1 for axis in case.tiling.axes))
+    alphas = attention["level1"].transpose(0, *(axis + 1 for axis in case.tiling.axes))
+    for band in case.bands(chunking):
+        done = 0
+        for slab, _ in case.slabs(band, options, chunking, lambda _: None):
+            part = slab.probabilities
+            assert part.first == max(0, done - 1)
+            assert slab.known == min(done, 1)
+            assert slab.fresh.shape[1] == part.stop - done
+            assert planes is None or slab.fresh.shape[1] <= planes
+            np.testing.assert_array_equal(part.array, expected[:, part.first : part.stop, band.sources])
+            alpha = slab.attention["level1"].array
+            np.testing.assert_array_equal(alpha, alphas[:, part.first : part.stop, band.sources])
+            done = part.stop
+        assert done == expected.shape[1]

@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attunet.data.preprocess import prepare
-from attunet.data.restoration.whole import restore
 from attunet.data.volume import Volume
-from attunet.inference.outputs import activate, as_probabilities, decide, expected_dice, winners
+from attunet.inference.outputs import activate, class_indices, expected_dice, label_masks, normalized
 
 REGIONS = {"whole": (1, 2), "core": (2,)}
 
@@ -50,34 +49,32 @@ def test_regions_are_each_for_themselves_and_never_overflow(regions):
     np.testing.assert_allclose(likely[0].ravel(), [0, 1 / (1 + np.exp(2)), 0.5, 1 / (1 + np.exp(-2)), 1], atol=1e-6)
 
 
-def test_the_most_probable_class_is_written_with_its_value(classes):
-    volume = Volume.from_array(np.arange(1.0, 121).reshape(4, 5, 6))
-    record = prepare(volume, classes.preprocessing.model_copy(update={"crop_to_content": False})).record
+def test_the_most_probable_class_is_the_lower_of_equals(classes):
     likely = activate(random_logits(3), classes)
-    np.testing.assert_array_equal(decide(likely, record, classes), np.array([0, 1, 7])[likely.argmax(0)])
+    likely[1, 0, 0, 0] = likely[2, 0, 0, 0] = 0.9
+    np.testing.assert_array_equal(class_indices(likely, classes), likely.argmax(0))
 
 
 def test_regions_are_painted_where_above_one_half(regions):
-    record = prepare(Volume.from_array(np.zeros((4, 1, 1))), regions.preprocessing).record
     likely = np.array([[0.4, 0.6, 0.6, 0.2], [0.4, 0.4, 0.9, 0.7]], np.float32).reshape(2, 4, 1, 1)
-    assert decide(likely, record, regions).ravel().tolist() == [0, 1, 2, 2]
+    assert class_indices(likely, regions).ravel().tolist() == [0, 1, 2, 2]
 
 
-def test_outside_the_content_all_is_background(classes, regions):
+def test_outside_the_content_all_is_background(classes, regions, restore):
     padded = np.zeros((8, 8, 8))
     padded[2:6, 2:6, 2:6] = np.arange(1, 65).reshape(4, 4, 4)
     for plan, outputs in ((classes, 3), (regions, 2)):
         record = prepare(Volume.from_array(padded), plan.preprocessing).record
-        likely = as_probabilities(restore(activate(random_logits(outputs, record.model_shape), plan), record), plan)
+        likely = normalized(restore(activate(random_logits(outputs, record.model_shape), plan), record), plan)
         assert likely.shape == (outputs, 8, 8, 8)
         assert likely[:, 0, 0, 0].tolist() == ([1, 0, 0] if plan is classes else [0, 0])
 
 
 def test_winners_of_classes_exclude_and_of_regions_overlap(classes, regions):
     likely = activate(random_logits(3), classes)
-    assert not np.logical_and(*winners(likely, classes)).any()
+    assert not np.logical_and(*label_masks(likely, classes)).any()
     both = np.full((2, 1, 1, 1), 0.9, np.float32)
-    assert all(mask.all() for mask in winners(both, regions))
+    assert all(mask.all() for mask in label_masks(both, regions))
 
 
 def test_certain_probabilities_promise_a_dice_of_one(classes):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from attunet.planning import hardware
@@ -61,13 +63,13 @@ def test_a_driver_that_hangs_is_no_gpu(driver, monkeypatch):
 
 @pytest.fixture
 def system(tmp_path, monkeypatch):
-    """Files in the place of the system's: `system(meminfo=GB, **cgroup files)`."""
+    """Available memory and files in the place of the system's: `system(GB, **cgroup files)`."""
 
     def install(available=None, **files):
-        monkeypatch.setattr(hardware, "_MEMINFO", tmp_path / "meminfo")
         monkeypatch.setattr(hardware, "_CGROUP", tmp_path)
         if available is not None:
-            (tmp_path / "meminfo").write_text(f"MemTotal: 99999999 kB\nMemAvailable: {available * 1024**2} kB\n")
+            memory = SimpleNamespace(available=available * 1024**3)
+            monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
         for name, text in files.items():
             (tmp_path / name.replace("_dot_", ".")).write_text(text)
 

@@ -8,7 +8,7 @@ import pytest
 from attunet.config import Normalization, Preprocessing
 from attunet.data.cases import read_case, read_dataset
 from attunet.data.preprocess import IGNORED, prepare
-from attunet.data.record import model_affine
+from attunet.data.restore import model_affine
 from attunet.errors import DataError, TrainingError
 from attunet.training import store
 from attunet.training.store import store_cases

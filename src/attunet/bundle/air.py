@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pydantic import Field
 
 from attunet.bundle.manifest import read_sums
@@ -9,7 +11,7 @@ from attunet.bundle.run import FoldFiles
 from attunet.bundle.sealed import read_sealed, write_unsealed
 from attunet.config import Settings
 
-__all__ = ["AIR", "Air", "load_air", "write_air"]
+__all__ = ["AIR", "Air", "common_air_level", "load_air", "write_air"]
 
 AIR = "air.json"
 
@@ -38,3 +40,13 @@ def load_air(fold: FoldFiles) -> Air | None:
     if not (fold.folder / AIR).is_file():  # then no manifest is asked for, either
         return None
     return read_sealed(Air, root, f"{fold.name}/{AIR}", read_sums(root), remedy="remove it: every window is run then")
+
+
+def common_air_level(folds: Iterable[FoldFiles]) -> float | None:
+    """The level up to which all folds agree that a window is air; None when one has found no such level.
+
+    Raises: BundleError as `load_air`.
+    """
+    known = [load_air(fold) for fold in folds]
+    levels = [air.level for air in known if air is not None and air.used]
+    return min(levels) if levels and len(levels) == len(known) else None

@@ -33,8 +33,11 @@ def canonical(volume: Volume, slice_axis: int = 2) -> tuple[Volume, Triple, Flip
 def content_box(array: Array, *, crop: bool, floors: Sequence[float] | None = None) -> tuple[Triple, Triple]:
     """Start and shape of the box in which any channel is above its minimum; the whole grid when none is.
 
-    Args: an image (C, I, J, K); whether to look for the box at all; by channel, up to which value it is as good as at
-        its minimum.
+    Args:
+        array: an image (C, I, J, K).
+        crop: whether to look for the box; False returns the whole grid.
+        floors: by channel, the value up to which a voxel counts as background; None for the channel's minimum.
+    Returns: first voxel and shape of the box.
     """
     i, j, k = array.shape[1:]
     if not crop:
@@ -50,13 +53,27 @@ def content_box(array: Array, *, crop: bool, floors: Sequence[float] | None = No
 
 
 def oriented(array: Array, axes: Triple, flips: Flips) -> Array:
-    """A view of (C, I, J, K) in model axes; writing to the view writes to the original, which is the undo."""
+    """A view in model axes; writing to the view writes to the original, which is the undo.
+
+    Args:
+        array: (C, I, J, K).
+        axes: the original axis of each model axis.
+        flips: whether each model axis runs against its original axis.
+    Returns: the view.
+    """
     steps = [slice(None, None, -1) if flip else slice(None) for flip in flips]
     return array.transpose(0, *(axis + 1 for axis in axes))[:, *steps]
 
 
 def reorientation(axes: Triple, flips: Flips, shape: Triple) -> Affine:
-    """4x4: voxel indices in model axes to original voxel indices."""
+    """From voxel indices in model axes to original voxel indices.
+
+    Args:
+        axes: the original axis of each model axis.
+        flips: whether each model axis runs against its original axis.
+        shape: of the original grid.
+    Returns: an affine, 4x4.
+    """
     matrix: npt.NDArray[Any] = np.zeros((4, 4))
     matrix[3, 3] = 1.0
     for column, (axis, flip) in enumerate(zip(axes, flips, strict=True)):

@@ -1,4 +1,4 @@
-"""From the patient's grid to the network's: image and label, and the record by which results go back."""
+"""From the patient's grid to the network's: image and label. `restore.py` is the undo."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy.typing as npt
 from attunet.config import Preprocessing
 from attunet.data.normalization import mean_and_std, normalize
 from attunet.data.orientation import Triple, canonical, content_box, oriented
-from attunet.data.record import PreprocessingRecord
 from attunet.data.resample import resize_into, resize_labels
+from attunet.data.restore import PreprocessingRecord
 from attunet.data.volume import Array, Volume
 from attunet.errors import DataError, GeometryError, LabelError
 
@@ -28,7 +28,7 @@ _LARGEST_GRID = 2**31
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A network's input, float32 (C, I, J, K), and the way back."""
+    """A network's input, float32 (C, I, J, K), and the record of the preprocessing."""
 
     array: Image
     record: PreprocessingRecord
@@ -69,8 +69,12 @@ def prepare_label(
 ) -> Array:
     """The label of a prepared image as class indices, uint8 (I, J, K) on the model grid.
 
-    Args: the label on the image's own grid; the value of each class in the file, background first; the value
-        of voxels to leave out of the loss, which become `IGNORED`. Values not listed become background.
+    Args:
+        label: on the image's own grid.
+        record: of the image's preprocessing.
+        values: of each class in the file, background first; others become background.
+        ignore: value of voxels to leave out of the loss, which become `IGNORED`; None for none.
+    Returns: class indices.
     Raises: GeometryError when the grid differs from the image's, LabelError for channels or fractions.
     """
     if label.spatial_shape != record.shape:

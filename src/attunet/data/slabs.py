@@ -16,7 +16,7 @@ MOST_THREADS = 8  # beyond, the interpreter's lock is what they wait for, and me
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """The number of cores this process may use."""
     allowed = getattr(os, "sched_getaffinity", None)  # on Linux only
     return len(allowed(0)) if allowed else os.cpu_count() or 1
 
@@ -24,7 +24,10 @@ def cores() -> int:
 def each_slab(work: Callable[[slice], None], rows: int, size: int) -> None:
     """Call `work` with slices of `size` or less that make up range(rows), in threads; returns when all are done.
 
-    Args: what to do with a slab, safe to be called from several threads for different slabs.
+    Args:
+        work: called with a slab, safe to be called from several threads for different slabs.
+        rows: number of rows.
+        size: of a slab at most.
     Raises: what `work` raises.
     """
     slabs = [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
@@ -53,6 +56,6 @@ def packed(array: Array) -> Array:
 
 
 def few_rows(rows: slice, most: int) -> Iterator[slice]:
-    """The rows, so many at a time."""
+    """The rows, at most `most` at a time."""
     for start in range(rows.start, rows.stop, most):
         yield slice(start, min(start + most, rows.stop))

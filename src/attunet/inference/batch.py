@@ -15,7 +15,7 @@ from typing import Any
 from attunet.data.cases import Case, output_suffix
 from attunet.data.formats import mask_suffix
 from attunet.errors import AttunetError, CancelledError, ConfigError
-from attunet.inference.agenda import warm_up
+from attunet.inference.case import warm_up
 from attunet.inference.prediction import Prediction, PredictOptions
 from attunet.inference.segmenter import Segmenter
 
@@ -136,14 +136,30 @@ def predict_cases(
         cancelled=cancelled or Event(),
     )
     results: list[CaseResult] = []
-    todo = [case for case in cases if not (skip_existing and mask_path(case, output).exists())]
-    try:
-        for result in _results(worker, todo):
-            results.append(result)
-            if on_result is not None:
-                on_result(result)
-    except CancelledError:
-        pass
+
+    def finish(result: CaseResult) -> None:
+        results.append(result)
+        if on_result is not None:
+            on_result(result)
+
+    # Two cases are under way at any time, and a few more queue behind them. Where memory is limited there is one: what
+    # it takes is known only once it is read.
+    with ThreadPoolExecutor(_THREADS if options.max_memory is None else 1) as pool:
+        pending: deque[Future[CaseResult]] = deque()
+        try:
+            for case in cases:
+                if skip_existing and mask_path(case, output).exists():
+                    continue
+                pending.append(pool.submit(worker, case))
+                if len(pending) > 2 * _THREADS:
+                    finish(pending.popleft().result())
+            while pending:
+                finish(pending.popleft().result())
+        except BaseException as error:
+            worker.cancelled.set()
+            pool.shutdown(cancel_futures=True)
+            if not isinstance(error, CancelledError):
+                raise
     return results
 
 
@@ -163,46 +179,26 @@ def estimate_cases(
     for case in cases:
         try:
             _, volume = segmenter.read(case)
-            agenda = segmenter.agenda(volume, options)
+            plan = segmenter.plan_case(volume, options)
         except AttunetError as error:
             yield CaseEstimate(case=case.id, error=error.message, hint=error.hint)
             continue
         estimate = CaseEstimate(
             case=case.id,
             shape=volume.spatial_shape,
-            windows=agenda.windows,
-            air_windows=agenda.air,
-            bands=agenda.course.bands,
-            peak_bytes=agenda.peak,
-            warnings=agenda.warnings,
+            windows=plan.windows,
+            air_windows=plan.air_windows,
+            bands=plan.chunking.bands,
+            peak_bytes=plan.peak_bytes,
+            warnings=plan.warnings,
         )
-        del volume, agenda  # before the next is read
+        del volume, plan  # before the next is read
         yield estimate
 
 
 def mask_path(case: Case, output: Path) -> Path:
     """Where the mask of a case is written."""
     return output / f"{case.id}{mask_suffix(output_suffix(case))}"
-
-
-def _results(worker: _Worker, cases: Sequence[Case]) -> Iterator[CaseResult]:
-    """In the order of the cases, of which two are under way at any time and a few more queue behind them.
-
-    Where memory is limited there is one at a time: what it takes is known only once it is read.
-    """
-    with ThreadPoolExecutor(_THREADS if worker.options.max_memory is None else 1) as pool:
-        pending: deque[Future[CaseResult]] = deque()
-        try:
-            for case in cases:
-                pending.append(pool.submit(worker, case))
-                if len(pending) > 2 * _THREADS:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        except BaseException:
-            worker.cancelled.set()
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 class _Worker:

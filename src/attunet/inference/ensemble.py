@@ -1,4 +1,4 @@
-"""Members of other grids, averaged on the rows of the original grid, through which they go in step."""
+"""Members of other grids, averaged on rows of the original grid, through which all of them advance together."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from attunet.data.restoration.route import Band
+from attunet.data.restore import Band
 from attunet.data.slabs import few_rows
-from attunet.inference.outputs import DiceSums, as_probabilities, codes_of
+from attunet.inference.buffers import OutputBuffers
+from attunet.inference.member import Chunking, MemberCase
+from attunet.inference.outputs import DiceSums, class_indices, normalized
 from attunet.inference.prediction import PredictOptions
-from attunet.inference.task import Kept, Task
-from attunet.inference.windows.slabs import Course
 
-__all__ = ["go_in_step"]
+__all__ = ["average_members"]
 
 Floats = npt.NDArray[np.float32]
 
 
 class _Rows(NamedTuple):
-    """Probabilities (C, rows, band, K) of the original grid in a route's axes, and the first of the rows."""
+    """Probabilities (C, rows, band, K) of the original grid in the axes of the windows, and the first of the rows."""
 
     first: int
     array: Floats
@@ -31,32 +31,40 @@ class _Rows(NamedTuple):
         return self.first + int(self.array.shape[1])
 
 
-def go_in_step(
-    tasks: Sequence[Task],
+def average_members(
+    cases: Sequence[MemberCase],
     options: PredictOptions,
-    course: Course,
-    kept: Kept,
+    chunking: Chunking,
+    buffers: OutputBuffers,
     on_windows: Callable[[int], None],
 ) -> DiceSums:
-    """Average the members on rows of the original grid, band by band."""
-    first, *others = (task.route for task in tasks)
-    natives = [first.record.axes[axis] for axis in first.axes]
-    turned = [tuple(route.record.axes.index(axis) for axis in natives) for route in others]
-    assert all(task.tiling.axes == axes for task, axes in zip(tasks[1:], turned, strict=True)), "members out of step"
-    mask = first.upright(kept.mask)[0]
-    likely = None if kept.likely is None else first.upright(kept.likely.array)
-    sums = DiceSums.none(kept.plan)
-    for bands in zip(*(task.bands(course) for task in tasks), strict=True):
+    """Average members on rows of the original grid, band by band, and write the results.
+
+    Args:
+        cases: of the members, whose windows run along one axis of the original grid.
+        options: of the prediction.
+        chunking: the portions.
+        buffers: which the results are written into.
+        on_windows: called with the number of windows just done.
+    Returns: the sums of the expected Dice.
+    """
+    first, *others = (case.inverse for case in cases)
+    original = [first.record.axes[axis] for axis in first.axes]
+    turned = [tuple(inverse.record.axes.index(axis) for axis in original) for inverse in others]
+    assert [case.tiling.axes for case in cases[1:]] == turned, "members run along different axes"
+    mask = first.upright(buffers.mask)[0]
+    probabilities = None if buffers.probabilities is None else first.upright(buffers.probabilities.array)
+    sums = DiceSums.zero(buffers.plan)
+    for bands in zip(*(case.bands(chunking) for case in cases), strict=True):
         across = bands[0].across
-        streams = [
-            _whole_rows(task, band, options, course, kept, on_windows) for task, band in zip(tasks, bands, strict=True)
-        ]
+        pairs = zip(cases, bands, strict=True)
+        streams = [_whole_rows(case, band, options, chunking, buffers, on_windows) for case, band in pairs]
         for part, average in _averages(streams, len(mask)):
-            kept.write_mask(mask[:, across], part, codes_of(average, kept.plan))
-            sums += DiceSums.of_all(average, kept.plan)
-            if likely is not None and kept.likely is not None:
-                likely[:, part, across] = average
-                kept.likely.release()
+            buffers.write_mask(mask[:, across], part, class_indices(average, buffers.plan))
+            sums += DiceSums.of_all(average, buffers.plan)
+            if probabilities is not None and buffers.probabilities is not None:
+                probabilities[:, part, across] = average
+                buffers.probabilities.release()
     return sums
 
 
@@ -78,18 +86,18 @@ def _average(parts: Sequence[Floats]) -> Floats:
 
 
 def _whole_rows(
-    task: Task,
+    case: MemberCase,
     band: Band,
     options: PredictOptions,
-    course: Course,
-    kept: Kept,
+    chunking: Chunking,
+    buffers: OutputBuffers,
     on_windows: Callable[[int], None],
 ) -> Iterator[_Rows]:
     """All rows of the original grid in a band, a few at a time, the background around the content too."""
-    route, plan = task.route, task.member.plan
-    start, before, left = route.start
-    rows, _, columns = (0 if band.empty else size for size in route.resizing.new)
-    whole = route.upright(kept.mask).shape[1:]
+    inverse, plan, most = case.inverse, case.member.plan, chunking.rows
+    start, before, left = inverse.start
+    rows, _, columns = (0 if band.empty else size for size in inverse.resizing.new)
+    whole = inverse.upright(buffers.mask).shape[1:]
     low = before - band.across.start
     box = (slice(low + band.targets.start, low + band.targets.stop), slice(left, left + columns))
 
@@ -98,14 +106,14 @@ def _whole_rows(
         result = np.zeros((len(plan.outputs), part.stop - part.start, width, whole[2]), np.float32)
         if content is not None:
             result[:, :, *box] = content
-        return _Rows(part.start, as_probabilities(result, plan))
+        return _Rows(part.start, normalized(result, plan))
 
-    for few in few_rows(slice(0, start), course.rows):
+    for few in few_rows(slice(0, start), most):
         yield surrounded(few)
-    for slab, ready in task.slabs(band, options, course, on_windows):
-        kept.write_attention(task, band, slab, ready, course.rows)
-        for few in few_rows(ready, course.rows):
-            content = route.floats(slab.probabilities, band, few)
+    for slab, ready in case.slabs(band, options, chunking, on_windows):
+        buffers.write_attention(case, slab, band, ready, most)
+        for few in few_rows(ready, most):
+            content = inverse.interpolate(slab.probabilities, band, few)
             yield surrounded(slice(start + few.start, start + few.stop), content)
-    for few in few_rows(slice(start + rows, whole[0]), course.rows):
+    for few in few_rows(slice(start + rows, whole[0]), most):
         yield surrounded(few)

@@ -9,13 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from attunet.config import Plan
-from attunet.data.record import PreprocessingRecord
-from attunet.data.restoration.whole import restore_labels, restore_regions
-from attunet.data.restoration.winning import Codes
+from attunet.data.argmax_resample import ClassIndices
 from attunet.data.slabs import cores, each_slab
-from attunet.data.volume import Array
 
-__all__ = ["DiceSums", "activate", "as_probabilities", "codes_of", "decide", "expected_dice", "winners"]
+__all__ = ["DiceSums", "activate", "class_indices", "expected_dice", "label_masks", "normalized"]
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -28,9 +25,13 @@ _ROWS = 16  # of a volume that are summed up at once, to keep what that takes sm
 
 
 def activate(logits: Floats, plan: Plan, temperature: float = 1.0) -> Floats:
-    """Probabilities of logits (outputs, I, J, K): over the first axis by softmax, or of each region by a sigmoid.
+    """Probabilities of logits: over the first axis by softmax, or of each region by a sigmoid.
 
-    Args: the temperature divides the logits; above 1 it makes the probabilities less certain.
+    Args:
+        logits: (outputs, I, J, K).
+        plan: says whether there are regions.
+        temperature: divides the logits; above 1 it makes the probabilities less certain.
+    Returns: probabilities of the same shape.
     """
     scaled = logits / np.float32(temperature)
     if plan.regions:
@@ -48,27 +49,20 @@ def activate(logits: Floats, plan: Plan, temperature: float = 1.0) -> Floats:
     return scaled
 
 
-def decide(probabilities: Floats, record: PreprocessingRecord, plan: Plan) -> Array:
-    """The label values (I, J, K) on the original grid: the most probable label, or the regions painted in order.
+def class_indices(probabilities: Floats, plan: Plan) -> ClassIndices:
+    """The position in the plan's labels of each voxel: the most probable class, or the regions painted in order.
 
-    Args: probabilities (outputs, I, J, K) on the model grid of the record.
-    Raises: GeometryError when they are not on that grid.
+    Args: probabilities (outputs, I, J, K), of which nothing is interpolated.
     """
-    restored = restore_regions if plan.regions else restore_labels
-    return restored(probabilities, record, tuple(plan.labels.values()))
-
-
-def codes_of(probabilities: Floats, plan: Plan) -> Codes:
-    """What `decide` decides of probabilities that lie on the original grid: positions in the labels of the plan."""
     if not plan.regions:
-        return _strongest(probabilities)[1]
-    codes: Codes = np.zeros(probabilities.shape[1:], dtype=np.min_scalar_type(len(probabilities)))
+        return _argmax(probabilities)[1]
+    classes: ClassIndices = np.zeros(probabilities.shape[1:], dtype=np.min_scalar_type(len(probabilities)))
     for index, channel in enumerate(probabilities, start=1):
-        codes[channel > 0.5] = index
-    return codes
+        classes[channel > 0.5] = index
+    return classes
 
 
-def as_probabilities(restored: Floats, plan: Plan) -> Floats:
+def normalized(restored: Floats, plan: Plan) -> Floats:
     """Interpolated probabilities (outputs, I, J, K) made to sum to 1, and to lie in [0, 1], in place.
 
     What is missing is background: nothing was looked at outside the content.
@@ -81,12 +75,12 @@ def as_probabilities(restored: Floats, plan: Plan) -> Floats:
     return np.clip(restored, 0, 1, out=restored)
 
 
-def winners(probabilities: Floats, plan: Plan) -> list[Mask]:
+def label_masks(probabilities: Floats, plan: Plan) -> list[Mask]:
     """Where each foreground label (or region: with the ones painted over it) is decided for, on the same grid."""
     if plan.regions:
         return [channel > 0.5 for channel in probabilities]
-    strongest = probabilities.argmax(axis=0)
-    return [strongest == index for index in range(1, len(probabilities))]
+    classes = probabilities.argmax(axis=0)
+    return [classes == index for index in range(1, len(probabilities))]
 
 
 def expected_dice(probabilities: Floats, plan: Plan) -> dict[str, float | None]:
@@ -100,9 +94,13 @@ def expected_dice(probabilities: Floats, plan: Plan) -> dict[str, float | None]:
 
 @dataclass(frozen=True)
 class DiceSums:
-    """What the expected Dice is made of, for each foreground label; those of several slabs add up to the whole's.
+    """The sums of the expected Dice for each foreground label; those of several slabs add up to the whole's.
 
-    Args: per label, voxels in the mask, the sum of its probability there and everywhere, and its highest.
+    Args:
+        voxels: of the mask.
+        inside: sum of the probability in the mask.
+        total: sum of the probability everywhere.
+        highest: probability.
     """
 
     voxels: Sums
@@ -111,15 +109,15 @@ class DiceSums:
     highest: Sums
 
     @classmethod
-    def none(cls, plan: Plan) -> Self:
-        """Of nothing."""
+    def zero(cls, plan: Plan) -> Self:
+        """Of no voxels."""
         return cls(*np.zeros((4, len(plan.foreground))))
 
     @classmethod
     def of(cls, probabilities: Floats, plan: Plan) -> Self:
         """Of probabilities (outputs, I, J, K), or of a part of them."""
         if not probabilities.size:
-            return cls.none(plan)
+            return cls.zero(plan)
         foreground = probabilities[-len(plan.foreground) :]
         if plan.regions:
             masks = [channel > 0.5 for channel in foreground]
@@ -127,7 +125,7 @@ class DiceSums:
             pairs = zip(foreground, masks, strict=True)
             inside = np.array([float(channel[mask].sum(dtype=np.float64)) for channel, mask in pairs])
         else:
-            best, label = _strongest(probabilities)
+            best, label = _argmax(probabilities)
             voxels = np.bincount(label.ravel(), minlength=len(probabilities))[1:].astype(float)
             inside = np.bincount(label.ravel(), best.ravel(), minlength=len(probabilities))[1:]
         total = np.array([float(channel.sum(dtype=np.float64)) for channel in foreground])
@@ -135,7 +133,7 @@ class DiceSums:
 
     @classmethod
     def of_all(cls, probabilities: Floats, plan: Plan) -> Self:
-        """The same, on every core, and added up in order, so that the sums come out the same each time."""
+        """The same, on every core, and added up in order, so that the sums are reproducible."""
         count = probabilities.shape[1]
         parts: dict[int, Self] = {}
 
@@ -143,7 +141,7 @@ class DiceSums:
             parts[planes.start] = cls.of(probabilities[:, planes], plan)
 
         each_slab(work, count, min(_ROWS, max(1, -(-count // cores()))))
-        total = cls.none(plan)
+        total = cls.zero(plan)
         for start in sorted(parts):
             total += parts[start]
         return total
@@ -161,16 +159,17 @@ class DiceSums:
         """See `expected_dice`."""
         absent = (self.voxels == 0) & (self.highest <= SURELY_ABSENT)
         sizes = np.where(absent, 1, self.voxels + self.total)
-        found = 2 * self.inside / sizes
+        scores = 2 * self.inside / sizes
         return {
-            name: None if gone else float(dice) for name, dice, gone in zip(plan.foreground, found, absent, strict=True)
+            name: None if gone else float(dice)
+            for name, dice, gone in zip(plan.foreground, scores, absent, strict=True)
         }
 
 
-def _strongest(probabilities: Floats) -> tuple[Floats, Codes]:
+def _argmax(probabilities: Floats) -> tuple[Floats, ClassIndices]:
     """The highest probability of each voxel and its class, the lower one of equals; in one pass through the classes."""
     best = probabilities[0].copy()
-    label: Codes = np.zeros(best.shape, dtype=np.min_scalar_type(len(probabilities)))
+    label: ClassIndices = np.zeros(best.shape, dtype=np.min_scalar_type(len(probabilities)))
     for index, channel in enumerate(probabilities[1:], start=1):
         np.maximum(label, (channel > best) * label.dtype.type(index), out=label)
         np.maximum(best, channel, out=best)

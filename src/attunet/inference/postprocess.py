@@ -34,8 +34,13 @@ def clean(
     filled may take from the regions around it, too.
     Components touch by a face, an edge or a corner; of two largest, the first is kept. A hole is enclosed by faces, and
     in an image one voxel deep, in its slice.
-    Args: what to do, by label name; name to value, background first; spacing in mm, array order; for overlapping
-        targets, name to the values that each unites.
+    Args:
+        mask: label values (I, J, K).
+        cleaning: the steps, by label name.
+        labels: name to value, background first.
+        spacing: in mm, array order.
+        regions: of overlapping targets, name to the values that each unites; None for exclusive labels.
+    Returns: the cleaned mask.
     """
     result = mask.copy()
     background = next(iter(labels.values()))

@@ -51,31 +51,39 @@ class PredictOptions:
 
 @dataclass(frozen=True)
 class Prediction(NotebookView):
-    """The result for one image; every volume lies on the image's own grid."""
+    """The result for one image; every volume lies on the image's own grid.
+
+    Args:
+        case: name of the case.
+        image: the input.
+        segmentation: one channel, in the label values of the training files.
+        labels: name to value, background first.
+        probabilities: (outputs, I, J, K) in [0, 1], one channel for each label or region in the order of `labels`; None
+            unless requested.
+        attention: coefficients of each gate in [0, 1], empty unless requested; 0 outside `content`.
+        engine: name of the engine.
+        expected_dice: of each foreground label, the Dice it would have if the probabilities were right; None where the
+            label seems absent.
+        regions: of overlapping targets, the values that each unites; `segmentation` paints one over the other.
+        quality: how reliable `predicted_dice` is on held-out cases; None when it was not measured.
+        content: the box of the grid that the network saw: where the image has content, if the model crops to it.
+        peak_bytes: memory that the process was predicted to hold at most.
+        warnings: where the prediction departs from its options, and why.
+    """
 
     case: str
     image: Volume
     segmentation: Volume
-    """One channel, in the label values of the training files."""
     labels: dict[str, int]
     probabilities: Volume | None
-    """(outputs, I, J, K) in [0, 1], one channel for each label or each region in the order of `labels`, when asked for.
-    """
     attention: dict[str, Volume]
-    """Coefficients of each gate in [0, 1], when asked for; 0 outside `content`, where nothing was looked at."""
     engine: str
     expected_dice: dict[str, float | None] = field(default_factory=dict)
-    """Of each foreground label, the Dice it would have if the probabilities were right; None where it seems absent."""
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """Of overlapping targets, the values that each unites; they are drawn over each other in `segmentation`."""
     quality: QualityCalibration | None = None
-    """What such numbers were worth on unseen cases, when that was measured."""
     content: tuple[slice, slice, slice] = (slice(None), slice(None), slice(None))
-    """The box of the grid in which attention is known: where the image has content, if the model crops to it."""
     peak_bytes: int = 0
-    """What the process was predicted to hold in memory at most."""
     warnings: tuple[str, ...] = ()
-    """Where the prediction departs from its options, and why."""
 
     @property
     def volumes_ml(self) -> dict[str, float]:
@@ -87,7 +95,7 @@ class Prediction(NotebookView):
 
     @property
     def predicted_dice(self) -> float | None:
-        """The mean Dice to expect of this mask, as learnt on unseen cases; None when that was not measured.
+        """The mean Dice to expect of this mask, as learnt on held-out cases; None when that was not measured.
 
         Also None when every label seems absent.
         """
@@ -108,7 +116,7 @@ class Prediction(NotebookView):
             write_volume(self.attention[gate], file)
         if self.probabilities is not None:
             write_volume(self.probabilities, folder / "probabilities" / f"{self.case}{float_suffix(suffix)}")
-        write_volume(self.segmentation, path)  # last: its presence says that the case is done
+        write_volume(self.segmentation, path)  # last: its presence marks the case as done
         return path
 
     def attention_files(self, folder: str | Path, *, suffix: str = ".nii.gz") -> dict[str, Path]:

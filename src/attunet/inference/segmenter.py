@@ -11,18 +11,17 @@ from typing import Any, Self
 import numpy as np
 
 from attunet.bundle import check_agreement, load_model
+from attunet.bundle.air import common_air_level
 from attunet.config import Plan, Postprocessing
 from attunet.data.cases import Case, find_cases, read_case_image
 from attunet.data.volume import Array, Volume
 from attunet.errors import CancelledError, DataError
-from attunet.inference.agenda import Agenda, make_agenda
+from attunet.inference.case import CasePlan, plan_case, segment
 from attunet.inference.engines.factory import make_engine
 from attunet.inference.engines.protocol import Engine
 from attunet.inference.member import Member
 from attunet.inference.postprocess import clean
 from attunet.inference.prediction import Prediction, PredictOptions
-from attunet.inference.streaming import segment
-from attunet.inference.windows.air import air_level
 
 __all__ = ["Segmenter"]
 
@@ -56,8 +55,14 @@ class Segmenter:
     ) -> Self:
         """Open the folder of a run or an ensemble: every finished fold, or those named.
 
-        Args: raw leaves out what a cross-validation taught (postprocessing.json), for judging the networks themselves;
-            a seed to shuffle each layer's weights with, for networks that have learnt nothing (they are raw, too).
+        Args:
+            model: the folder.
+            folds: to use; None for every finished fold.
+            device: "auto", "cpu" or "cuda".
+            raw: leave out calibration and post-processing (postprocessing.json), to evaluate the networks themselves.
+            shuffle: a seed to shuffle each layer's weights with, for networks that have learnt nothing, which are raw
+                too; None leaves them as they are.
+        Returns: the segmenter.
         Raises: BundleError for an unfinished or altered folder, EngineError when the device is not there.
         """
         opened = load_model(Path(model), folds)
@@ -65,7 +70,8 @@ class Segmenter:
         members = []
         for name, bundle in opened.members.items():
             engines = tuple(make_engine(fold, bundle.plan, device, shuffle=shuffle) for fold in bundle.folds)
-            members.append(Member(name, bundle.plan, engines, postprocessing.temperature, air_level(bundle.folds)))
+            level = common_air_level(bundle.folds)
+            members.append(Member(name, bundle.plan, engines, postprocessing.temperature, level))
         return cls(tuple(members), postprocessing)
 
     @property
@@ -114,37 +120,36 @@ class Segmenter:
         """
         options = replace(options or PredictOptions(), **overrides)
         case, volume = self.read(image, spacing)
-        agenda = self.agenda(volume, options)
-        on_windows = _counter(agenda.windows, progress, cancelled)
-        done = segment(agenda.tasks, agenda.options, agenda.course, on_windows)
+        plan = self.plan_case(volume, options)
+        output = segment(plan, _counter(plan.windows, progress, cancelled))
         return Prediction(
             case=name or case,
             image=volume,
-            segmentation=volume.with_array(self._cleaned(done.mask, volume)),
+            segmentation=volume.with_array(self._cleaned(output.mask, volume)),
             labels=self.plan.labels,
-            probabilities=None if done.probabilities is None else volume.with_array(done.probabilities),
-            attention={gate: volume.with_array(alpha) for gate, alpha in done.attention.items()},
+            probabilities=None if output.probabilities is None else volume.with_array(output.probabilities),
+            attention={gate: volume.with_array(alpha) for gate, alpha in output.attention.items()},
             engine=self.engines[0].name,
-            expected_dice=done.expected_dice,
+            expected_dice=output.expected_dice,
             regions=self.plan.regions,
             quality=self.postprocessing.quality,
-            content=agenda.content,
-            peak_bytes=agenda.peak,
-            warnings=agenda.warnings,
+            content=plan.content,
+            peak_bytes=plan.peak_bytes,
+            warnings=plan.warnings,
         )
 
-    def agenda(self, volume: Volume, options: PredictOptions) -> Agenda:
-        """What predicting a volume comes to: its windows, and the memory that it will take.
+    def plan_case(self, volume: Volume, options: PredictOptions) -> CasePlan:
+        """The windows of a volume, and the memory that it will take.
 
         Raises: as `predict`.
         """
-        return make_agenda(self.members, volume, options, cleaned=bool(self.postprocessing.components))
+        return plan_case(self.members, volume, options, postprocessed=bool(self.postprocessing.components))
 
     def _cleaned(self, mask: Array, volume: Volume) -> Array:
-        how = self.postprocessing.components
-        if not how:
+        steps = self.postprocessing.components
+        if not steps:
             return mask
-        return clean(mask[0], how, self.plan.labels, volume.spacing, regions=self.plan.regions)[None]
+        return clean(mask[0], steps, self.plan.labels, volume.spacing, regions=self.plan.regions)[None]
 
     def _read(self, image: Image, spacing: tuple[float, ...] | None) -> tuple[str, Volume]:
         if isinstance(image, Case):

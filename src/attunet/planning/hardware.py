@@ -8,12 +8,13 @@ import subprocess
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import psutil
+
 __all__ = ["Machine", "MemoryLimit", "auto_size", "free_memory_gb", "gpu_memory_gb", "machine_of", "memory_limit"]
 
 Machine = Literal["cpu", "cuda"]
 
 _SHARE_OF_FREE = 0.8
-_MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
 _GB = 1024**3
 
@@ -57,13 +58,13 @@ def gpu_memory_gb() -> float:
 
 
 def free_memory_gb(device: Machine) -> float:
-    """Memory in GB that a new process can have; infinite where the system does not say.
+    """Memory in GB that a new process can have.
 
     On a GPU what is free on the emptiest one; else what the system has available, or the container still allows.
     """
     if device == "cuda":
         return _ask_driver("memory.free") or float("inf")
-    return min(_available_gb(), _container_gb())
+    return min(float(psutil.virtual_memory().available) / _GB, _container_gb())
 
 
 def _ask_driver(fact: str) -> float:
@@ -76,18 +77,6 @@ def _ask_driver(fact: str) -> float:
         return max(float(line) for line in answer.split()) / 1024
     except (OSError, subprocess.SubprocessError, ValueError):
         return 0.0
-
-
-def _available_gb() -> float:
-    try:
-        lines = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
-        return int(lines["MemAvailable"].split()[0]) / 1024**2
-    except (OSError, LookupError, ValueError):
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / _GB
-    except (AttributeError, OSError, ValueError):
-        return float("inf")
 
 
 def _container_gb() -> float:

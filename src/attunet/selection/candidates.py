@@ -21,7 +21,7 @@ from attunet.data.volume import Array
 from attunet.evaluation.bootstrap import means_interval
 from attunet.evaluation.scores import dice_case, nan_mean, scored_labels
 from attunet.inference.evaluation import EvaluatedCase, EvaluateOptions, LoadedCase, evaluate_case
-from attunet.inference.outputs import DiceSums, codes_of
+from attunet.inference.outputs import DiceSums, class_indices
 from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 from attunet.selection.comparison import common_folds
@@ -173,14 +173,14 @@ def _join(results: Sequence[EvaluatedCase]) -> tuple[Array, float]:
     plan = results[0].plan
     volumes = [result.prediction.probabilities for result in results]
     arrays = [volume.array for volume in volumes if volume is not None]
-    mask, sums = np.empty_like(results[0].prediction.segmentation.array[0]), DiceSums.none(plan)
+    mask, sums = np.empty_like(results[0].prediction.segmentation.array[0]), DiceSums.zero(plan)
     values = np.array(tuple(plan.labels.values()), mask.dtype)
     outputs, i, j, depth = arrays[0].shape
     for planes in few_rows(slice(0, depth), max(1, _SLAB // (outputs * i * j))):
         average = np.zeros((outputs, i, j, planes.stop - planes.start), np.float32)
         for array in arrays:
             average += array[..., planes] / np.float32(len(arrays))
-        mask[..., planes] = values.take(codes_of(average, plan))
+        mask[..., planes] = values.take(class_indices(average, plan))
         sums += DiceSums.of_all(average, plan)
     return mask, _mean_of(sums.expected_dice(plan))
 

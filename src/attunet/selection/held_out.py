@@ -22,8 +22,8 @@ from attunet.errors import CancelledError
 from attunet.evaluation.scores import CaseScores, scored_labels
 from attunet.evaluation.summary_file import case_from_json, case_to_json, plain
 from attunet.files import write_text
+from attunet.inference.case import predict_prepared
 from attunet.inference.evaluation import EvaluateOptions, evaluate_cases
-from attunet.inference.outputs import decide
 from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 from attunet.selection.samples import Sample, draw_sample
@@ -219,12 +219,11 @@ def _save_outputs(segmenter: Segmenter, case: HeldOutCase, mask: Path, sample: P
     label = read_case_label(case.case, image, geometry=case.geometry)
     (member,) = segmenter.members
     prepared = prepare(image, plan.preprocessing)
-    probabilities = member.answer(prepared.array, PredictOptions()).logits
-    values = decide(probabilities, prepared.record, plan)
+    output = predict_prepared(member, prepared, PredictOptions())
     truth = prepare_label(label, prepared.record, plan.file_values, plan.ignore_label)
     mask.parent.mkdir(parents=True, exist_ok=True)
-    write_volume(image.with_array(values[None]), mask)
-    draw_sample(case.case.id, probabilities, truth, plan, weights).save(sample)
+    write_volume(image.with_array(output.mask[None]), mask)
+    draw_sample(case.case.id, output.probabilities, truth, plan, weights).save(sample)
 
 
 def _origin(case: HeldOutCase, fold: str, sums: dict[str, str], device: str, cache: HeldOutCache) -> str:

@@ -13,8 +13,7 @@ from attunet.data.cases import Case, GeometryPolicy, read_case
 from attunet.data.preprocess import prepare, prepare_label
 from attunet.data.volume import Volume
 from attunet.inference.segmenter import Segmenter
-from attunet.inference.windows.air import height_of_content, without_air
-from attunet.inference.windows.tiling import Tiling
+from attunet.inference.windows.tiling import Tiling, least_content_height, without_air
 
 __all__ = ["audit_air", "with_air"]
 
@@ -57,7 +56,7 @@ def _height(segmenter: Segmenter, case: Case, geometry: GeometryPolicy) -> float
     assert label is not None
     prepared = prepare(image, plan.preprocessing)
     classes = prepare_label(label, prepared.record, plan.file_values, plan.ignore_label)
-    return height_of_content(prepared.array, classes, Tiling.of(prepared.record.model_shape, plan.patch_size, 0.5))
+    return least_content_height(prepared.array, classes, Tiling.of(prepared.record.model_shape, plan.patch_size, 0.5))
 
 
 def _windows(segmenter: Segmenter, image: Volume, level: float) -> tuple[Tiling, Tiling]:

@@ -20,7 +20,7 @@ import numpy as np
 from attunet.config import Plan
 from attunet.data.cases import Case, GeometryPolicy, read_case
 from attunet.data.preprocess import IGNORED, prepare, prepare_label
-from attunet.data.record import model_affine
+from attunet.data.restore import model_affine
 from attunet.data.volume import Affine, Array
 from attunet.errors import AttunetError, LabelError, TrainingError
 from attunet.files import write_text

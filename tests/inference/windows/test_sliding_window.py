@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attunet.inference.engines.protocol import EngineOutput
-from attunet.inference.windows.running import Windows, gaussian
-from attunet.inference.windows.sliding_window import sliding_window, sweep
+from attunet.inference.windows.sliding_window import Blending, gaussian, sliding_window, stitch, windows_to_fill
 from attunet.inference.windows.tiling import Tiling, window_starts
 
 
@@ -40,6 +39,10 @@ def halved(array):
     return array
 
 
+def stitched(image, engine, patch, *, step=0.5, **blending):
+    return stitch(image, engine, Tiling.of(image.shape[1:], patch, step), Blending(**blending))
+
+
 def ramp(shape):
     """(1, I, J, K) rising from 0 to 1 along every axis."""
     axes = np.meshgrid(*(np.linspace(0, 1, size) if size > 1 else np.zeros(1) for size in shape), indexing="ij")
@@ -57,15 +60,12 @@ def ramp(shape):
 )
 def test_an_echo_gives_the_image_back(shape, patch, channels, step, mirror, batch):
     image = np.random.default_rng(0).normal(size=(channels, *shape)).astype(np.float32)
-    engine, seen = Echo(batch), []
-    result = sliding_window(
-        image, engine, patch, classes=channels, step=step, mirror_axes=tuple(mirror), advance=seen.append
-    )
-    np.testing.assert_allclose(result.logits, image, rtol=1e-4, atol=1e-4)  # hundreds of windows are summed in float32
-    assert result.attention == {}
+    engine = Echo(batch)
+    result = stitched(image, engine, patch, step=step, mirror_axes=tuple(mirror))
+    np.testing.assert_allclose(result[0], image, rtol=1e-4, atol=1e-4)  # hundreds of windows are summed in float32
+    assert result[1] == {}
 
     windows = len(Tiling.of(shape, patch, step))
-    assert sum(seen) == windows
     assert sum(size[0] for size in engine.fed) == windows * 2 ** len(mirror)
     fed = patch if patch[2] > 1 else patch[:2]
     assert {size[1:] for size in engine.fed} == {(channels, *fed)}
@@ -76,9 +76,9 @@ def test_an_echo_gives_the_image_back(shape, patch, channels, step, mirror, batc
 @pytest.mark.parametrize(("shape", "patch"), [((33, 30, 21), (16, 12, 8)), ((40, 31, 3), (16, 12, 1))])
 def test_attention_is_stitched_where_it_belongs(shape, patch, mirror):
     image = ramp(shape)
-    result = sliding_window(image, Echo(), patch, classes=1, mirror_axes=mirror, attention=True)
-    assert result.attention["level2"].shape == image.shape
-    np.testing.assert_allclose(result.attention["level2"], image, atol=0.02)
+    result = stitched(image, Echo(), patch, mirror_axes=mirror, attention=True)
+    assert result[1]["level2"].shape == image.shape
+    np.testing.assert_allclose(result[1]["level2"], image, atol=0.02)
 
 
 def test_attention_of_several_maps_and_gates_keeps_its_names():
@@ -87,9 +87,9 @@ def test_attention_of_several_maps_and_gates_keeps_its_names():
             both = np.concatenate([patches * 0 + 0.25, patches * 0 + 0.75], axis=1)
             return EngineOutput(patches, {"level3": both, "level1": both[:, :1]})
 
-    result = sliding_window(ramp((9, 9, 9)), Gated(), (4, 4, 4), classes=1, attention=True)
-    assert list(result.attention) == ["level1", "level3"]
-    np.testing.assert_allclose(result.attention["level3"].mean(axis=(1, 2, 3)), [0.25, 0.75], atol=1e-6)
+    result = stitched(ramp((9, 9, 9)), Gated(), (4, 4, 4), attention=True)
+    assert list(result[1]) == ["level1", "level3"]
+    np.testing.assert_allclose(result[1]["level3"].mean(axis=(1, 2, 3)), [0.25, 0.75], atol=1e-6)
 
 
 def test_the_middle_of_a_window_counts_most():
@@ -101,8 +101,8 @@ def test_the_middle_of_a_window_counts_most():
             answer[:, :, 4:-4] = 1.0
             return EngineOutput(answer, {})
 
-    result = sliding_window(ramp((64, 4, 4)), Edges(), (16, 4, 4), classes=1)
-    assert result.logits[0, 8:-8, 1:3, 1:3].min() > 0.7  # 0.5 if all counted alike
+    result = stitched(ramp((64, 4, 4)), Edges(), (16, 4, 4))
+    assert result[0][0, 8:-8, 1:3, 1:3].min() > 0.7  # 0.5 if all counted alike
 
 
 @given(size=st.integers(1, 200), edge=st.integers(1, 60), step=st.floats(0.01, 1.0))
@@ -129,7 +129,7 @@ def test_weights_peak_in_the_middle_and_never_vanish(patch):
 def test_the_image_is_left_as_it_was():
     image = ramp((10, 10, 10))
     before = image.copy()
-    sliding_window(image, Echo(), (4, 4, 4), classes=1, mirror_axes=(0,))
+    stitched(image, Echo(), (4, 4, 4), mirror_axes=(0,))
     np.testing.assert_array_equal(image, before)
 
 
@@ -187,10 +187,10 @@ def test_what_is_passed_on_is_bit_by_bit_what_sums_of_the_whole_volume_give(
     expected = at_once(image, Rough(), patch, step, mirror, exchange, axes)
     low = min(band[0], shape[axes[1]] - 1)
     part = slice(low, min(low + band[1], shape[axes[1]]))
-    how = Windows(mirror, exchange, attention=True)
+    blending = Blending(mirror_axes=mirror, exchange=exchange, attention=True)
     done = 0
-    for slab in sweep(
-        image, [Rough(batch)], Tiling.of(shape, patch, step, axes), how, band=part, planes=planes, fill=fill
+    for slab in sliding_window(
+        image, [Rough(batch)], Tiling.of(shape, patch, step, axes), blending, band=part, planes=planes, fill=fill
     ):
         assert slab.first == done
         assert slab.covered is None
@@ -199,3 +199,49 @@ def test_what_is_passed_on_is_bit_by_bit_what_sums_of_the_whole_volume_give(
             turned = expected[name].transpose(0, *(axis + 1 for axis in axes))
             np.testing.assert_array_equal(array, turned[:, slab.first : done, part])
     assert done == shape[axes[0]]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_every_window_is_counted_once_when_all_its_copies_are_done(batch):
+    image, seen = ramp((20, 9, 9)), []
+    tiling = Tiling.of((20, 9, 9), (8, 6, 6), 0.5)
+    blending = Blending(mirror_axes=(0, 1))
+    for _ in sliding_window(image, [Echo(batch), Echo(batch)], tiling, blending, on_windows=seen.append):
+        pass
+    assert sum(seen) == 2 * len(tiling)
+
+
+def test_every_combination_of_axes_is_a_copy_the_plain_one_first():
+    assert Blending(mirror_axes=(0, 2)).copies == [(), (0,), (2,), (0, 2)]
+
+
+def test_channels_change_places_only_where_left_becomes_right():
+    blending = Blending(mirror_axes=(0, 1), exchange={0: [0, 2, 1]})
+    assert [blending.order(copy, 3) for copy in blending.copies] == [[0, 1, 2], [0, 2, 1], [0, 1, 2], [0, 2, 1]]
+
+
+@pytest.mark.parametrize(("batches", "mirror", "windows"), [(4, (), 8), (4, (0, 1), 2), (1, (0, 1, 2), 1)])
+def test_copies_fill_batches_too(batches, mirror, windows):
+    engine = type("Pair", (), {"batch": 2})()
+    assert windows_to_fill([engine], Blending(mirror_axes=mirror), batches) == windows
+
+
+def test_beyond_the_image_its_edge_is_repeated():
+    seen = []
+
+    class Eye:
+        name, batch = "eye", 1
+
+        def __call__(self, patches):
+            seen.append(patches.copy())
+            return EngineOutput(patches, {})
+
+    image = np.arange(12, dtype=np.float32).reshape(1, 3, 2, 2)
+    stitched(image, Eye(), (6, 2, 2), mirror_axes=(0,))
+    expected = image[0, [0, 0, 1, 2, 2, 2]]
+    np.testing.assert_array_equal(seen[0][0, 0], expected)
+    np.testing.assert_array_equal(seen[1][0, 0], expected[::-1])
+
+
+def test_weights_are_made_once():
+    assert gaussian((8, 8, 4)) is gaussian((8, 8, 4))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attunet.inference.windows.tiling import Tiling
+from attunet.inference.windows.tiling import Tiling, least_content_height, without_air
 
 triples = st.tuples(*[st.integers(1, 30)] * 3)
 
@@ -56,3 +57,37 @@ def test_rows_of_few_windows_are_joined_and_left_out_ones_do_not_make_them_thick
     gap = tiling.without(start for start in tiling if 20 < start[0] < 80)
     assert gap.depth(gap.groups(whole, 4)) <= 25
     assert np.diff([group.done for group in gap.groups(whole, 1)][:-1]).max() == 5
+
+
+AIR_TILING = Tiling.of((40, 12, 12), (8, 12, 12), 0.5)
+
+
+def image(height=5.0, noise=0.1):
+    array = np.random.default_rng(0).uniform(-1, -1 + noise, (1, 40, 12, 12)).astype(np.float32)
+    array[0, 17, 3, 5] = height - 1  # a single voxel, between those that are sampled
+    return array
+
+
+def test_a_window_with_a_single_voxel_of_content_is_run():
+    kept = without_air(AIR_TILING, image(), 0.2)
+    assert [start[0] for start in kept] == [12, 16]
+    assert without_air(AIR_TILING, image(), None) == AIR_TILING
+    assert len(without_air(AIR_TILING, image(), 0.01)) == len(AIR_TILING)
+
+
+def test_any_channel_may_show_content():
+    both = np.concatenate([image(), np.flip(image(), 1)])  # the other voxel lies at 22
+    assert [start[0] for start in without_air(AIR_TILING, both, 0.2)] == [12, 16, 20]
+
+
+def test_of_nothing_but_air_one_window_is_run():
+    assert len(without_air(AIR_TILING, image(height=0.05), 0.2)) == 1
+
+
+def test_the_least_content_height_is_the_least_of_windows_with_a_label():
+    label = np.zeros((40, 12, 12), np.uint8)
+    assert least_content_height(image(), label, AIR_TILING) == np.inf
+    label[17, 3, 5] = 2
+    assert least_content_height(image(), label, AIR_TILING) == pytest.approx(5, abs=0.1)
+    label[30, 0, 0] = 1
+    assert least_content_height(image(), label, AIR_TILING) == pytest.approx(0.1, abs=0.02)

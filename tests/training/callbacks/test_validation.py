@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from attunet.data.preprocess import IGNORED
-from attunet.inference.windows.sliding_window import Stitched
 from attunet.training.callbacks import validation as validation_module
 from attunet.training.callbacks.attention_frames import AttentionRecorder
 from attunet.training.callbacks.history import History
@@ -36,11 +35,11 @@ def volume(*classes):
 def make_validation(tiny_plan, tiny_config, tmp_path, monkeypatch):
     """Makes a validation of cases with three labels by a network that answers what the image says."""
 
-    def answer(image, _engine, _patch, *, classes, attention, strides):
-        gates = {"level2": image} if attention else {}
-        return Stitched(np.stack([image[0] == index for index in range(classes)]).astype(np.float32), gates)
+    def answer(image, _engine, _tiling, blending):
+        gates = {"level2": image} if blending.attention else {}
+        return np.stack([image[0] == index for index in range(3)]).astype(np.float32), gates
 
-    monkeypatch.setattr(validation_module, "sliding_window", answer)
+    monkeypatch.setattr(validation_module, "stitch", answer)
     three = tiny_plan(labels={"background": 0, "liver": 1, "spleen": 2})
 
     def make(*cases, fraction=1.0, plan=three, patience=None, probes=(), recorder=None, clock=time.monotonic):
@@ -205,12 +204,11 @@ def test_a_case_counts_for_the_labels_its_annotator_drew(make_validation):
 
 
 def test_regions_are_judged_each_by_its_own_output(make_validation, make_regions_plan, monkeypatch):
-    def answer(_image, _engine, _patch, *, classes, attention, strides):
+    def answer(_image, _engine, _tiling, _blending):
         says = [[-1, 1, 1, 1, 1], [-1, -1, 1, -1, 1], [3, -2, -2, 0.1, 1]]
-        assert classes == len(says)
-        return Stitched(np.array(says, np.float32).reshape(3, 5, 1, 1), {})
+        return np.array(says, np.float32).reshape(3, 5, 1, 1), {}
 
-    monkeypatch.setattr(validation_module, "sliding_window", answer)
+    monkeypatch.setattr(validation_module, "stitch", answer)
     label = volume(0, 1, 2, 3, IGNORED)
     scores = {"tumour": 1.0, "core": pytest.approx(2 / 3), "enhancing": pytest.approx(2 / 3)}
     whole = make_validation(Case(label, label), plan=make_regions_plan())

@@ -27,8 +27,8 @@ from attunet.errors import ConfigError, GeometryError
 from attunet.evaluation.scores import dice_case, scored_labels
 from attunet.explanation.interventions.ablation import ONCE, Against, gates_of, prefixed
 from attunet.explanation.scoring.scores import order_keys
+from attunet.inference.case import predict_prepared
 from attunet.inference.member import Member
-from attunet.inference.outputs import decide
 from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 
@@ -175,16 +175,16 @@ def _member_curves(member_run: _MemberRun, random: np.random.Generator) -> Itera
     """Without the case, and the gates named as the member does."""
     member, plan = member_run.member, member_run.member.plan
     prepared = prepare(member_run.image, plan.preprocessing)
-    plain = member.answer(prepared.array, replace(member_run.options, attention=True))
+    plain = predict_prepared(member, prepared, replace(member_run.options, attention=True))
     member_run.step()
-    own = decide(plain.logits, prepared.record, plan)
+    own = plain.mask
     against: Against = "own mask" if member_run.truth is None else "reference"
     dice = partial(
         _dice, own if member_run.truth is None else member_run.truth, plan=plan, annotated=member_run.annotated
     )
 
     def predict(array: Floats) -> Scores:
-        mask = decide(member.answer(array, member_run.options).logits, prepared.record, plan)
+        mask = predict_prepared(member, replace(prepared, array=array), member_run.options).mask
         member_run.step()
         return dice(mask)
 

@@ -16,7 +16,7 @@ from attunet.data.preprocess import prepare
 from attunet.data.volume import Volume
 from attunet.evaluation.overlap import count
 from attunet.inference.engines.protocol import Engine
-from attunet.inference.outputs import winners
+from attunet.inference.outputs import label_masks
 from attunet.inference.windows.tiling import window_starts
 
 __all__ = ["LEAST_DICE", "EngineTiming", "compare_engines", "fastest", "windows_of"]
@@ -31,9 +31,13 @@ _WINDOWS = 8
 
 @dataclass(frozen=True)
 class EngineTiming:
-    """One engine: seconds per window of each round; how far its answers are from the reference's.
+    """Speed and exactness of one engine.
 
-    Args: what it is called; seconds; largest difference of logits; mean Dice of the labels in the windows' masks.
+    Args:
+        name: of the engine.
+        seconds: per window, of each round.
+        logit_error: largest difference of its logits from the reference's.
+        dice: mean Dice of the labels in its masks and the reference's.
     """
 
     name: str
@@ -58,8 +62,13 @@ class EngineTiming:
 
 
 def windows_of(volume: Volume, plan: Plan, most: int = _WINDOWS) -> Floats:
-    """Windows (N, C, *patch) of an image as the plan's networks are fed them, evenly picked when there are many.
+    """Windows of an image as input of the plan's networks.
 
+    Args:
+        volume: the image.
+        plan: of the networks.
+        most: windows, evenly picked when there are more.
+    Returns: (N, C, *patch).
     Raises: DataError, GeometryError as `prepare`.
     """
     image = prepare(volume, plan.preprocessing).array
@@ -82,7 +91,13 @@ def compare_engines(
 ) -> list[EngineTiming]:
     """Time every engine on the windows, in turns, so that what else the machine does falls on all of them.
 
-    Args: the engines by name, the reference first; windows (N, C, *patch); rounds; called after each engine's turn.
+    Args:
+        engines: by name, the reference first.
+        windows: (N, C, *patch).
+        plan: of the networks.
+        repeat: rounds.
+        advance: called after each engine's turn.
+    Returns: the timing of each engine, in their order.
     """
     logits = {name: _answer(engine, windows) for name, engine in engines.items()}  # nothing is timed cold
     seconds: dict[str, list[float]] = {name: [] for name in engines}
@@ -127,4 +142,4 @@ def _masks(logits: Floats, plan: Plan) -> list[npt.NDArray[np.bool_]]:
     but for regions, where 0 stands for one half.
     """
     joined = np.moveaxis(logits, 1, 0)
-    return winners(joined + np.float32(0.5) if plan.regions else joined, plan)
+    return label_masks(joined + np.float32(0.5) if plan.regions else joined, plan)

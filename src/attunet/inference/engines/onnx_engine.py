@@ -23,9 +23,12 @@ Floats = npt.NDArray[np.float32]
 class ONNXEngine:
     """The network's ONNX graph in ONNX Runtime, fp32 on the CPU; may be called from several threads.
 
-    ONNX Runtime cannot change a graph that it has read: where the attention is given, OpenVINO computes the same file.
-    Args: model.onnx of a fold; the shape (C, *patch) it will be fed; windows in one call; threads, by default one for
-        each core.
+    ONNX Runtime cannot change a graph: where coefficients are replaced, OpenVINO computes the same file.
+    Args:
+        graph: model.onnx of a fold.
+        shape: (C, *patch) of its input.
+        batch: windows in one call.
+        threads: 0 for one for each core.
     Raises: EngineError when onnxruntime is not installed, BundleError when the graph cannot be read.
     """
 
@@ -51,7 +54,7 @@ class ONNXEngine:
 
     @cached_property
     def _steered(self) -> OpenVINOEngine:
-        """Made when it is first asked for, so that a plain prediction pays nothing for it."""
+        """Built on first use, so that a plain prediction does not pay for it."""
         return OpenVINOEngine(self._graph, self._shape, batch=self.batch, precision="fp32")
 
 

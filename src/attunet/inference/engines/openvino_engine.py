@@ -24,9 +24,12 @@ Inputs = dict[int | str, npt.NDArray[Any]]
 class OpenVINOEngine:
     """The network's OpenVINO graph on the CPU, in bf16 where the CPU has it; may be called from several threads.
 
-    Args: graph.xml of a fold; the shape (C, *patch) it will be fed; windows in one call, each computed by its own share
-        of the cores, for which they need not wait on each other window by window; arithmetic; a seed to shuffle the
-        weights with.
+    Args:
+        graph: graph.xml of a fold.
+        shape: (C, *patch) of its input.
+        batch: windows in one call, each computed by its own share of the cores, so that they do not wait on each other.
+        precision: "auto", "fp32" or "bf16"; "auto" is bf16 where the CPU has it.
+        shuffle: a seed to shuffle the weights with; None leaves them as they are.
     Raises: BundleError when the graph cannot be read.
     """
 
@@ -67,7 +70,7 @@ class OpenVINOEngine:
 
     @cached_property
     def _steered(self) -> _Steered:
-        """Compiled when it is first asked for, so that a plain prediction pays nothing for it."""
+        """Compiled on first use, so that a plain prediction does not pay for it."""
         return _Steered(self._model.clone(), self.precision, self.batch)
 
     def _checked(self, attention: Mapping[str, Floats], count: int) -> dict[str, Floats]:

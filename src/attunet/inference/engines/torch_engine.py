@@ -31,9 +31,13 @@ begins uncompiled and compiles when the windows so far took as long: at worst th
 class TorchEngine:
     """A network in eval mode on a torch device.
 
-    Args: weights.safetensors of a fold and the network they belong to, or a network as it is; the device; windows in
-        one call; whether to compute in 16 bits (fp16 on CUDA, bf16 on the CPU), by default on CUDA only; a seed to
-        shuffle the weights with.
+    Args:
+        weights: weights.safetensors of a fold; None uses the network as it is.
+        network: its settings, or the network.
+        device: a torch device.
+        batch: windows in one call.
+        low_precision: compute in 16 bits (fp16 on CUDA, bf16 on the CPU); None does so on CUDA only.
+        shuffle: a seed to shuffle the weights with; None leaves them as they are.
     On a GPU the network is compiled once that is likely to pay. CUDA graphs are left alone: they belong to one thread,
     and cases are predicted by several.
     Raises: BundleError when the weights do not fit the network.

@@ -16,16 +16,20 @@ __all__ = ["Canvas"]
 Floats = npt.NDArray[np.float32]
 Box = tuple[slice, slice, slice]
 
-_WORTH_THREADS = 2**20  # numbers below which handing them to threads costs more than it saves
+_LEAST_PARALLEL = 2**20  # numbers below which threads cost more than they save
 
 
 class Canvas:
     """Sums of one network's outputs over a band of a grid, `depth` planes at a time.
 
-    Args: the tiling, whose first axis counts planes; the band along its second axis; the planes to hold.
+    Args:
+        tiling: the windows, whose first axis counts planes.
+        band: along the second axis of the tiling.
+        depth: planes to hold.
     """
 
     def __init__(self, tiling: Tiling, band: slice, depth: int) -> None:
+        self.patch = tiling.patch
         self._axes = tiling.axes
         self._origin = [0, 0, 0]
         self._origin[tiling.axes[1]] = band.start
@@ -40,7 +44,12 @@ class Canvas:
     def add(self, name: str, values: Floats, order: Sequence[int], start: Triple, weight: Floats) -> None:
         """Add a window of an output, channel by channel: sums[c] += values[order[c]] * weight.
 
-        Args: values (C, *patch) and weights (*patch); the grid's voxel of their first.
+        Args:
+            name: of the output.
+            values: (C, *patch).
+            order: the channel of `values` for each channel of the sums.
+            start: the grid's voxel of the first value.
+            weight: (*patch).
         """
         if name not in self._sums:
             self._sums[name] = self._blank(len(values))
@@ -55,7 +64,7 @@ class Canvas:
                 target = sums[index, *inside]
                 target += scaled
 
-        threads = cores() if values.size >= _WORTH_THREADS else 1
+        threads = cores() if values.size >= _LEAST_PARALLEL else 1
         each_slab(work, len(order), -(-len(order) // threads))
 
     def weigh(self, start: Triple, weight: Floats) -> None:
@@ -84,7 +93,7 @@ class Canvas:
                     _lay_out(channel, target)
                     target /= total
 
-            threads = cores() if upright.size >= _WORTH_THREADS else 1
+            threads = cores() if upright.size >= _LEAST_PARALLEL else 1
             each_slab(work, len(upright), -(-len(upright) // threads))
         return results, None if everywhere else covered
 
@@ -93,9 +102,9 @@ class Canvas:
         self._origin[self._axes[0]] += planes
         for memory in (self._weights, *self._sums.values()):
             for channel in self._upright(memory):
-                kept = len(channel) - planes
-                channel[:kept] = channel[planes:]
-                channel[kept:] = 0
+                remaining = len(channel) - planes
+                channel[:remaining] = channel[planes:]
+                channel[remaining:] = 0
 
     def _overlap(self, start: Triple, patch: tuple[int, ...]) -> tuple[Box, Box]:
         """Where a window lies on what is held, and which part of the window that is."""

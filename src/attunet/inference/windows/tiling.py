@@ -1,4 +1,4 @@
-"""Where windows lie: evenly spread, in order along one axis, so that what lies behind them is finished."""
+"""Where windows lie: evenly spread, in order along one axis, without those that contain only air."""
 
 from __future__ import annotations
 
@@ -9,10 +9,17 @@ from math import ceil, prod
 from typing import NamedTuple, Self
 
 import numpy as np
+import numpy.typing as npt
 
-__all__ = ["Group", "Tiling", "Triple", "window_starts"]
+from attunet.data.volume import Array
+
+__all__ = ["Group", "Tiling", "Triple", "least_content_height", "window_starts", "without_air"]
 
 Triple = tuple[int, int, int]
+Box = tuple[slice, slice, slice]
+Floats = npt.NDArray[np.float32]
+
+_SAMPLE = 4  # every fourth voxel along each axis shows most windows with content at once
 
 
 class Group(NamedTuple):
@@ -26,8 +33,12 @@ class Group(NamedTuple):
 class Tiling:
     """Windows over a grid. Where the grid is smaller than the patch, one window reaches beyond both its ends.
 
-    Args: shape of the grid; patch; first voxels along each axis, from `-margin`; the axes in the order in which windows
-        follow each other, the slowest first; windows that are left out.
+    Args:
+        shape: of the grid.
+        patch: voxels of a window along each axis.
+        starts: first voxels along each axis, from `-margin`.
+        axes: in the order in which windows follow each other, the slowest first.
+        left_out: windows that are not run.
     """
 
     shape: Triple
@@ -38,7 +49,15 @@ class Tiling:
 
     @classmethod
     def of(cls, shape: Triple, patch: Triple, step: float, axes: Triple | None = None) -> Self:
-        """At most `step` patches apart, the slowest axis that with most windows, unless told: the least memory."""
+        """Windows that cover a grid evenly.
+
+        Args:
+            shape: of the grid.
+            patch: voxels of a window along each axis.
+            step: their distance at most, as a share of the patch.
+            axes: their order; None for the slowest axis being the one with most windows, which takes the least memory.
+        Returns: the windows.
+        """
         margins = [max(0, edge - size) // 2 for size, edge in zip(shape, patch, strict=True)]
         grown = tuple(max(size, edge) for size, edge in zip(shape, patch, strict=True))
         spread = window_starts(grown, patch, step)
@@ -52,6 +71,11 @@ class Tiling:
     def __iter__(self) -> Iterator[Triple]:
         """First voxels of the windows that are run, in their order."""
         return self._rows(self.starts[self.axes[0]], slice(0, self.shape[self.axes[1]]))
+
+    def box(self, start: Triple) -> Box:
+        """The voxels of a window that lie on the grid."""
+        i, j, k = (slice(max(low, 0), low + edge) for low, edge in zip(start, self.patch, strict=True))
+        return i, j, k
 
     def without(self, left_out: Iterable[Triple]) -> Tiling:
         """The same, less some windows."""
@@ -93,8 +117,45 @@ class Tiling:
 
 
 def window_starts(shape: tuple[int, ...], patch: tuple[int, ...], step: float) -> tuple[list[int], ...]:
-    """First voxel of each window along each axis: evenly spread, at most `step` patches apart, ending at the edge."""
+    """First voxel of each window along each axis: evenly spread, ending at the edge.
+
+    Args:
+        shape: of the grid.
+        patch: voxels of a window along each axis.
+        step: their distance at most, as a share of the patch.
+    Returns: ascending starts, axis by axis.
+    """
     return tuple(_starts(size, edge, step) for size, edge in zip(shape, patch, strict=True))
+
+
+def without_air(tiling: Tiling, image: Floats, level: float | None) -> Tiling:
+    """The tiling without the windows that contain only air; of an image of air, the first window remains.
+
+    Args:
+        tiling: the windows.
+        image: a prepared image (C, I, J, K).
+        level: how far above its minimum a channel must rise in a window that is run; None runs all windows.
+    Returns: the tiling that is run.
+    """
+    if level is None:
+        return tiling
+    lowest = image.min(axis=(1, 2, 3))
+    air = [start for start in tiling if _height(image, tiling.box(start), lowest, level) <= level]
+    return tiling.without(air[1:] if len(air) == len(tiling) else air)
+
+
+def least_content_height(image: Floats, label: Array, tiling: Tiling) -> float:
+    """The least height above its minimum that an image reaches in any window with a label.
+
+    Args:
+        image: a prepared image (C, I, J, K).
+        label: class indices (I, J, K), background 0.
+        tiling: the windows.
+    Returns: the height, infinite without labels.
+    """
+    lowest = image.min(axis=(1, 2, 3))
+    boxes = (tiling.box(start) for start in tiling)
+    return min((_height(image, box, lowest) for box in boxes if label[box].any()), default=float("inf"))
 
 
 def _starts(size: int, edge: int, step: float) -> list[int]:
@@ -108,3 +169,13 @@ def _by_length(shape: Triple, patch: Triple) -> Triple:
     """The axis that is longest in patches first: the planes between its windows are the smallest."""
     i, j, k = sorted(range(3), key=lambda axis: -shape[axis] / patch[axis])
     return i, j, k
+
+
+def _height(image: Floats, box: Box, lowest: Floats, enough: float = float("inf")) -> float:
+    """How far any channel rises above its minimum in a window; or less, once that is above `enough`."""
+    heights = []
+    for channel, low in zip(image, lowest, strict=True):
+        window = channel[box]
+        height = float(window[::_SAMPLE, ::_SAMPLE, ::_SAMPLE].max() - low)
+        heights.append(height if height > enough else float(window.max() - low))
+    return max(heights)

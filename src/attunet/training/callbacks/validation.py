@@ -13,7 +13,9 @@ import numpy as np
 from attunet.data.preprocess import IGNORED
 from attunet.data.volume import Array
 from attunet.inference.engines.torch_engine import TorchEngine
-from attunet.inference.windows.sliding_window import sliding_window
+from attunet.inference.prediction import PredictOptions
+from attunet.inference.windows.sliding_window import Blending, stitch
+from attunet.inference.windows.tiling import Tiling
 from attunet.nn.weights import save_weights
 from attunet.training.callbacks.attention_frames import AttentionRecorder
 from attunet.training.callbacks.history import History
@@ -131,17 +133,11 @@ class FullVolumeValidation(pl.Callback):
         """One number per foreground label or region."""
         plan, label = self._plan, case.label()[:]
         recorded = case in self._recorder.probes
-        stitched = sliding_window(
-            case.image()[:],
-            engine,
-            plan.patch_size,
-            classes=len(plan.outputs),
-            attention=recorded,
-            strides=plan.level_strides,
-        )
+        image, options = case.image()[:], PredictOptions(mirror=False, attention=recorded)
+        tiling = Tiling.of(label.shape, plan.patch_size, options.step_size)
+        logits, attention = stitch(image, engine, tiling, Blending.of(plan, options))
         if recorded:
-            self._recorder.add(case, stitched.attention)
-        logits = stitched.logits
+            self._recorder.add(case, attention)
         # A sigmoid above one half is a logit above zero.
         answer = logits > 0 if plan.regions else logits.argmax(0) == np.arange(len(logits)).reshape(-1, 1, 1, 1)
         known = label != IGNORED

@@ -11,15 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attunet.config import Normalization, Preprocessing
-from attunet.data.restoration.whole import restore
+from attunet.data.preprocess import prepare
 from attunet.data.volume import Volume
-from attunet.inference.agenda import make_agenda
+from attunet.inference.case import plan_case, predict_prepared, segment
 from attunet.inference.engines.protocol import EngineOutput
-from attunet.inference.member import Member
-from attunet.inference.outputs import as_probabilities, decide, expected_dice
+from attunet.inference.member import Chunking, Member
+from attunet.inference.outputs import expected_dice, normalized
 from attunet.inference.prediction import PredictOptions
-from attunet.inference.streaming import segment
-from attunet.inference.windows.slabs import Course
 
 LABELS = {"background": 0, "kidney_left": 5, "kidney_right": 3, "liver": 200}
 ORIENTATIONS = [(axes, signs) for axes in permutations(range(3)) for signs in ((1, 1, 1), (-1, 1, -1), (1, -1, -1))]
@@ -89,8 +87,8 @@ def volumes(draw):
     return Volume(array[None], affine)
 
 
-courses = st.builds(
-    Course,
+chunkings = st.builds(
+    Chunking,
     bands=st.integers(1, 4),
     planes=st.sampled_from([None, 1, 2, 5]),
     fill=st.integers(1, 4),
@@ -104,17 +102,17 @@ def plan(make_plan_of):
 
 
 @settings(max_examples=120)
-@given(data=st.data(), course=courses, step=st.floats(0.3, 1.0), mirror=st.booleans())
-def test_slabs_and_bands_give_the_whole_grids_answer(data, course, step, mirror, plan, ask):
+@given(data=st.data(), chunking=chunkings, step=st.floats(0.3, 1.0), mirror=st.booleans())
+def test_slabs_and_bands_give_the_whole_grids_answer(data, chunking, step, mirror, plan, ask, decide, restore):
     member, volume = data.draw(problems(plan))
     how = PredictOptions(step_size=step, mirror=mirror, attention=True, probabilities=True)
     answer = ask([member], volume, how)
-    agenda = make_agenda([member], volume, how)
-    result = segment(agenda.tasks, how, course)
+    planned = plan_case([member], volume, how)
+    result = segment(replace(planned, chunking=chunking))
     np.testing.assert_array_equal(result.mask[0], decide(answer.probabilities, answer.record, member.plan))
     assert result.mask.dtype == np.uint8
     np.testing.assert_allclose(
-        result.probabilities, as_probabilities(restore(answer.probabilities, answer.record), member.plan), atol=2e-6
+        result.probabilities, normalized(restore(answer.probabilities, answer.record), member.plan), atol=2e-6
     )
     assert result.attention.keys() == answer.attention.keys()
     for gate, alpha in answer.attention.items():
@@ -125,19 +123,19 @@ def test_slabs_and_bands_give_the_whole_grids_answer(data, course, step, mirror,
     }
     for name, dice in expected.items():
         assert dice is None or result.expected_dice[name] == pytest.approx(dice, rel=1e-6)
-    assert agenda.content == answer.content
+    assert planned.content == answer.content
 
 
 @settings(max_examples=40)
-@given(data=st.data(), course=courses, mirror=st.booleans())
-def test_members_of_other_grids_go_in_step(data, course, mirror, plan, ask):
+@given(data=st.data(), chunking=chunkings, mirror=st.booleans())
+def test_members_of_other_grids_are_averaged(data, chunking, mirror, plan, ask, decide):
     one, volume = data.draw(problems(plan))
     other = data.draw(problems(plan).filter(lambda drawn: drawn[0].plan.regions == one.plan.regions))[0]
     members = [one, replace(other, name="two")]
     how = PredictOptions(step_size=0.6, mirror=mirror, attention=True, probabilities=True)
     answer = ask(members, volume, how)
-    agenda = make_agenda(members, volume, how)
-    result = segment(agenda.tasks, how, course)
+    planned = plan_case(members, volume, how)
+    result = segment(replace(planned, chunking=chunking))
     np.testing.assert_allclose(result.probabilities, answer.probabilities, atol=1e-5)
     certain = np.sort(answer.probabilities, axis=0)[-2:]
     clear = (np.abs(answer.probabilities - 0.5) > 1e-4).all(0) if one.plan.regions else certain[1] - certain[0] > 1e-4
@@ -151,24 +149,41 @@ def test_members_of_other_grids_go_in_step(data, course, mirror, plan, ask):
 def test_windows_at_the_borders_of_bands_run_for_each(count, plan):
     member = Member("one", plan.model_copy(update={"patch_size": (8, 8, 8)}), (Textured(4, 0),))
     volume = Volume.from_array(np.random.default_rng(0).uniform(size=(40, 30, 9)))
-    agenda = make_agenda([member], volume, PredictOptions())
+    planned = plan_case([member], volume, PredictOptions())
     seen = []
-    course = Course(bands=count)
-    segment(agenda.tasks, PredictOptions(), course, seen.append)
-    assert sum(seen) == agenda.tasks[0].windows(course)
-    assert (sum(seen) > agenda.windows) == (count > 1)
+    chunking = Chunking(bands=count)
+    segment(replace(planned, chunking=chunking), seen.append)
+    assert sum(seen) == planned.members[0].windows(chunking)
+    assert (sum(seen) > planned.windows) == (count > 1)
 
 
 def test_where_no_window_was_all_is_background(plan):
     member = Member("one", plan.model_copy(update={"patch_size": (8, 8, 8)}), (Textured(4, 0),))
     volume = Volume.from_array(np.random.default_rng(0).uniform(size=(40, 12, 9)))
-    (task,) = make_agenda([member], volume, PredictOptions(attention=True)).tasks
-    kept = task.tiling.without(start for start in task.tiling if start[0] < 20)
-    result = segment([replace(task, tiling=kept)], PredictOptions(attention=True, probabilities=True), Course(planes=3))
-    first = min(start[0] for start in kept)
+    planned = plan_case([member], volume, PredictOptions(attention=True, probabilities=True))
+    (case,) = planned.members
+    fewer = case.tiling.without(start for start in case.tiling if start[0] < 20)
+    chunking = Chunking(planes=3)
+    result = segment(replace(planned, members=(replace(case, tiling=fewer),), chunking=chunking))
+    first = min(start[0] for start in fewer)
     assert not result.mask[0, :first].any()
     assert (result.probabilities[0, :first] == 1).all()
     assert not result.attention["level2"][0, :first].any()
-    whole = segment([task], PredictOptions(), Course())
-    last = max(start[0] for start in task.tiling.left_out | set(task.tiling) - set(kept)) + 8
+    whole = segment(planned)
+    last = max(start[0] for start in set(case.tiling) - set(fewer)) + 8
     np.testing.assert_array_equal(result.mask[0, last:], whole.mask[0, last:])
+
+
+@settings(max_examples=30)
+@given(data=st.data(), mirror=st.booleans())
+def test_on_the_model_grid_the_numbers_are_those_of_the_whole_grid(data, mirror, plan, whole_grid, decide):
+    member, volume = data.draw(problems(plan))
+    options = PredictOptions(step_size=0.6, mirror=mirror, attention=True)
+    prepared = prepare(volume, member.plan.preprocessing)
+    output = predict_prepared(member, prepared, options)
+    probabilities, attention = whole_grid(member, prepared.array, options)
+    np.testing.assert_array_equal(output.probabilities, probabilities)
+    assert output.attention.keys() == attention.keys()
+    for gate, alpha in attention.items():
+        np.testing.assert_array_equal(output.attention[gate], alpha)
+    np.testing.assert_array_equal(output.mask, decide(probabilities, prepared.record, member.plan))

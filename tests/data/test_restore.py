@@ -8,11 +8,8 @@ from hypothesis import strategies as st
 
 from attunet.config import Normalization, Preprocessing
 from attunet.data.preprocess import prepare
-from attunet.data.restoration.route import Planes, Route, bands_of
-from attunet.data.restoration.whole import restore, restore_labels, restore_regions
+from attunet.data.restore import InverseTransform, Planes, split_bands
 from attunet.data.volume import Volume
-
-VALUES = (0, 4, 2, 9)
 
 
 @given(
@@ -26,7 +23,7 @@ VALUES = (0, 4, 2, 9)
     coarse=st.booleans(),
     crop=st.booleans(),
 )
-def test_rows_are_those_of_the_whole(shape, spacing, signs, world, axes, count, thickness, coarse, crop):
+def test_rows_are_those_of_the_whole(restore, shape, spacing, signs, world, axes, count, thickness, coarse, crop):
     affine = np.eye(4)
     affine[:3, :3] = np.eye(3)[:, world] * signs
     array = np.ones((1, *shape))
@@ -36,12 +33,12 @@ def test_rows_are_those_of_the_whole(shape, spacing, signs, world, axes, count, 
     record = prepare(Volume(array, affine), settings).record
     logits = random.normal(size=(4, *record.model_shape)).astype(np.float32)
     logits = np.rint(logits) if coarse else logits
-    route = Route(record, tuple(axes))
+    inverse = InverseTransform(record, tuple(axes))
     turned = np.ascontiguousarray(logits.transpose(0, *(axis + 1 for axis in axes)))
     floats = np.zeros((4, *record.shape), np.float32)
     masks = np.zeros((2, 1, *record.shape), np.int64)
     owned, covered = np.zeros(turned.shape[2], int), 0
-    for band in bands_of(route, count):
+    for band in split_bands(inverse, count):
         covered += band.across.stop - band.across.start
         owned[band.own] += 1
         done = 0
@@ -50,16 +47,21 @@ def test_rows_are_those_of_the_whole(shape, spacing, signs, world, axes, count, 
         for stop in [*range(thickness, turned.shape[1], thickness), turned.shape[1]]:
             first = max(0, stop - thickness - 1)  # one plane again, to interpolate between
             planes = Planes(first, turned[:, first:stop, band.sources])
-            rows = slice(done, route.ready(stop))
-            route.content(floats, band)[:, rows] = route.floats(planes, band, rows)
+            rows = slice(done, inverse.finished_rows(stop))
+            inverse.content(floats, band)[:, rows] = inverse.interpolate(planes, band, rows)
             for regions, mask in enumerate(masks):
-                target = route.content(mask, band)[0]
-                route.decide(planes, band, rows, regions=bool(regions), write=target.__setitem__)
+                target = inverse.content(mask, band)[0]
+                inverse.argmax(planes, band, rows, regions=bool(regions), write=target.__setitem__)
             done = rows.stop
-        assert done == route.resizing.new[0]
+        assert done == inverse.resizing.new[0]
     assert (owned == 1).all()
     assert covered == record.shape[record.axes[axes[1]]]
-    np.testing.assert_array_equal(floats, restore(logits, record))
-    np.testing.assert_array_equal(np.array(VALUES)[masks[0, 0]], restore_labels(logits, record, VALUES))
-    painted = restore_regions(logits, record, (0, 1, 2, 3, 4))
+    restored = restore(logits, record)
+    inside = np.zeros(record.shape, bool)
+    inside[record.content] = True
+    np.testing.assert_array_equal(floats, restored)
+    np.testing.assert_array_equal(masks[0, 0], np.where(inside, restored.argmax(axis=0), 0))
+    painted = np.zeros(record.shape, int)
+    for index, channel in enumerate(restored, start=1):
+        painted[channel > 0.5] = index
     np.testing.assert_array_equal(masks[1, 0], painted)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attunet.errors import FormatError
-from attunet.inference.limits.scratch import Scratch
+from attunet.inference.buffers import Scratch
 
 
 @pytest.mark.parametrize("large", [0, 2**30])

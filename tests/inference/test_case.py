@@ -9,7 +9,7 @@ import pytest
 
 from attunet.data.volume import Volume
 from attunet.errors import ConfigError
-from attunet.inference.agenda import make_agenda
+from attunet.inference.case import plan_case
 from attunet.inference.engines.protocol import EngineOutput
 from attunet.inference.member import Member
 from attunet.inference.prediction import PredictOptions
@@ -37,27 +37,27 @@ IMAGE = np.random.default_rng(0).uniform(1, 2, (48, 24, 16))
 
 
 def test_windows_count_for_every_engine_and_none_is_run(member):
-    agenda = make_agenda([member], Volume.from_array(IMAGE), PredictOptions())
-    assert agenda.windows == 2 * len(agenda.tasks[0].tiling) == 2 * 5 * 3 * 3
+    planned = plan_case([member], Volume.from_array(IMAGE), PredictOptions())
+    assert planned.windows == 2 * len(planned.members[0].tiling) == 2 * 5 * 3 * 3
     assert [engine.calls for engine in member.engines] == [0, 0]
-    assert (agenda.air, agenda.warnings, agenda.course.bands) == (0, (), 1)
+    assert (planned.air_windows, planned.warnings, planned.chunking.bands) == (0, (), 1)
 
 
 def test_members_that_see_an_image_alike_share_it(member):
     coarse = member.plan.preprocessing.model_copy(update={"spacing": (2.0, 2.0, 2.0)})
     other = replace(member, plan=member.plan.model_copy(update={"preprocessing": coarse}))
-    agenda = make_agenda([member, member, other], Volume.from_array(IMAGE), PredictOptions())
-    first, second, third = (task.prepared.array for task in agenda.tasks)
+    planned = plan_case([member, member, other], Volume.from_array(IMAGE), PredictOptions())
+    first, second, third = (case.prepared.array for case in planned.members)
     assert first is second
     assert third.shape == (1, 24, 12, 8)
-    assert [task.prefix for task in agenda.tasks] == ["one/"] * 3
+    assert [case.prefix for case in planned.members] == ["one/"] * 3
 
 
 def test_members_follow_the_first_ones_axis(member):
     turned = member.plan.preprocessing.model_copy(update={"slice_axis": 0})
     other = replace(member, plan=member.plan.model_copy(update={"preprocessing": turned}))
-    tasks = make_agenda([member, other], Volume.from_array(IMAGE), PredictOptions()).tasks
-    natives = [[task.prepared.record.axes[axis] for axis in task.tiling.axes] for task in tasks]
+    cases = plan_case([member, other], Volume.from_array(IMAGE), PredictOptions()).members
+    natives = [[case.prepared.record.axes[axis] for axis in case.tiling.axes] for case in cases]
     assert natives[0] == natives[1]
 
 
@@ -68,15 +68,15 @@ def test_air_is_left_out_where_the_member_allows(member):
     whole = member.plan.preprocessing.model_copy(update={"crop_to_content": False})
     careful = replace(member, plan=member.plan.model_copy(update={"preprocessing": whole}), air=0.5)
     volume = Volume.from_array(image)
-    agenda, every = (make_agenda([careful], volume, PredictOptions(skip_air=skip)) for skip in (True, False))
-    assert agenda.air > 0
-    assert agenda.windows + 2 * agenda.air == every.windows
-    assert every.air == 0
+    planned, every = (plan_case([careful], volume, PredictOptions(skip_air=skip)) for skip in (True, False))
+    assert planned.air_windows > 0
+    assert planned.windows + 2 * planned.air_windows == every.windows
+    assert every.air_windows == 0
 
 
 def test_a_limit_warms_the_engines_up_and_is_kept_or_refused(member):
     volume = Volume.from_array(IMAGE)
-    assert make_agenda([member], volume, PredictOptions(max_memory=2**40)).peak < 2**40
+    assert plan_case([member], volume, PredictOptions(max_memory=2**40)).peak_bytes < 2**40
     assert [engine.calls for engine in member.engines] == [1, 1]
     with pytest.raises(ConfigError, match="this case takes"):
-        make_agenda([member], volume, PredictOptions(max_memory=2**20))
+        plan_case([member], volume, PredictOptions(max_memory=2**20))

@@ -1,0 +1,126 @@
+"""The arrays that the results of a case are written into; large ones are files without a name that leave no trace."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from attunet.config import Plan
+from attunet.data.argmax_resample import ClassIndices
+from attunet.data.restore import Band, PreprocessingRecord, blank_mask
+from attunet.data.slabs import few_rows
+from attunet.data.volume import Array
+from attunet.errors import FormatError
+from attunet.inference.member import MemberCase, Slab
+
+__all__ = ["LARGE", "OutputBuffers", "Scratch"]
+
+LARGE = 2**28
+"""Bytes from which an array goes into a file."""
+
+
+class Scratch:
+    """Zeros, float32, of shape (C, I, J, K), in memory or in a file, laid out as NIfTI lays them out.
+
+    Args:
+        shape: of the array.
+        folder: for the file; None for the system's temporary folder.
+        large: bytes from which the array is kept in a file.
+    Attributes: array, which keeps the file alive.
+    Raises: FormatError when there is no room for the file.
+    """
+
+    def __init__(self, shape: tuple[int, int, int, int], folder: Path | None = None, *, large: int = LARGE) -> None:
+        size = 4 * math.prod(shape)
+        channels, i, j, k = shape
+        self._map: mmap.mmap | None = None
+        if size < large:
+            flat = np.zeros(math.prod(shape), np.float32)
+        else:
+            self._map = _mapped(size, folder)
+            flat = np.frombuffer(self._map, np.float32)
+        self.array: npt.NDArray[np.float32] = flat.reshape(channels, k, j, i).transpose(0, 3, 2, 1)
+
+    def fill(self, channel: int, value: float) -> None:
+        """One channel with one value, of which few pages are held at a time."""
+        for plane in self.array[channel].T:
+            plane[:] = value
+            self.release()
+
+    def release(self) -> None:
+        """Let the pages that were written go to the file, so that they do not count as memory of this process."""
+        if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+
+
+class OutputBuffers:
+    """Mask, probabilities and attention of a case on its original grid.
+
+    Args:
+        record: of the preprocessing, for the grid.
+        plan: for the labels.
+        probabilities: whether there are probabilities.
+        folder: for arrays too large for memory; None for the system's temporary folder.
+    Attributes: mask (1, I, J, K) of label values; probabilities, None unless requested; attention by gate.
+    """
+
+    def __init__(self, record: PreprocessingRecord, plan: Plan, *, probabilities: bool, folder: Path | None) -> None:
+        values = tuple(plan.labels.values())
+        self.plan = plan
+        self._shape, self._folder = record.shape, folder
+        self.mask = blank_mask(record, values)
+        self._values = np.array(values, self.mask.dtype)
+        self.probabilities = Scratch((len(plan.outputs), *record.shape), folder) if probabilities else None
+        canonical_shape = tuple(record.shape[axis] for axis in record.axes)
+        if self.probabilities is not None and not plan.regions and record.cropped_shape != canonical_shape:
+            self.probabilities.fill(0, 1.0)
+        self.attention: dict[str, Scratch] = {}
+
+    def write_mask(self, target: Array, rows: slice, classes: ClassIndices) -> None:
+        """Write class indices as label values.
+
+        Args:
+            target: a part of the mask.
+            rows: of the part.
+            classes: class indices of the rows.
+        """
+        target[rows] = self._values.take(classes)
+
+    def write_attention(self, case: MemberCase, slab: Slab, band: Band, rows: slice, most: int) -> None:
+        """Write rows of the content of every gate.
+
+        Args:
+            case: of a member.
+            slab: that decides the rows.
+            band: of the slab.
+            rows: of the content.
+            most: rows of which all maps are held at once.
+        """
+        for gate, planes in slab.attention.items():
+            name = f"{case.prefix}{gate}"
+            if name not in self.attention:
+                self.attention[name] = Scratch((len(planes.array), *self._shape), self._folder)
+            scratch = self.attention[name]
+            target = case.inverse.content(scratch.array, band)
+            for few in few_rows(rows, most):
+                target[:, few] = case.inverse.interpolate(planes, band, few)
+                scratch.release()
+
+
+def _mapped(size: int, folder: Path | None) -> mmap.mmap:
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, size) if hasattr(os, "posix_fallocate") else file.truncate(size)
+            return mmap.mmap(file.fileno(), size)
+    except OSError as error:
+        raise FormatError(
+            f"cannot keep {size / 2**30:.1f} GB of probabilities or attention in {folder or tempfile.gettempdir()}: "
+            f"{error.strerror or error}",
+            hint="ask for less, or choose another folder",
+        ) from error

@@ -1,0 +1,251 @@
+"""`CasePlan`: what is to be computed for one case, settled before the first window, and computing it slab by slab.
+
+Nothing of all classes is ever held for a whole grid. Several members are averaged on rows of the original grid.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+
+from attunet.data.preprocess import Prepared, prepare
+from attunet.data.restore import Band, Box, Planes
+from attunet.data.slabs import few_rows
+from attunet.data.volume import Array, Volume
+from attunet.errors import ConfigError
+from attunet.inference.budget import Footprint, fit_to_deadline, fit_to_memory, gigabytes, highest_bytes, resident_bytes
+from attunet.inference.buffers import OutputBuffers
+from attunet.inference.ensemble import average_members
+from attunet.inference.member import Chunking, Member, MemberCase, Slab
+from attunet.inference.outputs import DiceSums, normalized
+from attunet.inference.prediction import PredictOptions
+from attunet.inference.windows.tiling import Tiling, without_air
+
+__all__ = ["CaseOutput", "CasePlan", "ModelGridOutput", "plan_case", "predict_prepared", "segment", "warm_up"]
+
+Floats = npt.NDArray[np.float32]
+OnWindows = Callable[[int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CasePlan:
+    """A case that is ready to be computed.
+
+    Args:
+        members: what each member is to compute.
+        options: of the prediction; step size and mirroring may differ from the caller's, to fit the time limit.
+        chunking: the portions.
+        peak_bytes: memory that the process is predicted to hold at most.
+        air_windows: windows that are left out because they contain only air.
+        warnings: where the plan departs from the caller's options.
+    """
+
+    members: tuple[MemberCase, ...]
+    options: PredictOptions
+    chunking: Chunking
+    peak_bytes: int = 0
+    air_windows: int = 0
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def content(self) -> Box:
+        """The box of the original grid that every member sees: of one that crops to it, else the whole."""
+        boxes = (case.prepared.record.content for case in self.members)
+        return min(boxes, key=lambda box: prod(part.stop - part.start for part in box))
+
+    @property
+    def windows(self) -> int:
+        """Windows that are run by all engines; those at the borders of bands count for each band."""
+        return sum(case.windows(self.chunking) * len(case.member.engines) for case in self.members)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseOutput:
+    """The result on the original grid.
+
+    Args:
+        mask: label values (1, I, J, K).
+        expected_dice: see `outputs.expected_dice`.
+        probabilities: (outputs, I, J, K), None unless requested.
+        attention: by gate (maps, I, J, K), empty unless requested.
+    """
+
+    mask: Array
+    expected_dice: dict[str, float | None]
+    probabilities: Floats | None = None
+    attention: dict[str, Floats] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelGridOutput:
+    """The result of one member for a prepared image.
+
+    Args:
+        mask: label values (I, J, K) on the original grid.
+        probabilities: (outputs, I, J, K) on the model grid.
+        attention: by gate (maps, I, J, K) on the model grid, empty unless requested.
+    """
+
+    mask: Array
+    probabilities: Floats
+    attention: dict[str, Floats]
+
+
+def plan_case(
+    members: Sequence[Member], volume: Volume, options: PredictOptions, *, postprocessed: bool = False
+) -> CasePlan:
+    """Prepare a case for each member, and settle its windows and its portions.
+
+    Args:
+        members: of the model.
+        volume: the image.
+        options: of the prediction.
+        postprocessed: whether the mask is post-processed afterwards, which takes memory too.
+    Returns: the plan.
+    Raises: DataError, GeometryError as `prepare`; ConfigError when the case does not fit into the memory limit.
+    """
+    started, before = time.perf_counter(), highest_bytes()
+    prepared = _prepared(members, volume)
+    preparing = highest_bytes() if highest_bytes() > before else 0  # else an earlier case took more
+    cases, warning = _member_cases(members, prepared, options), None
+    if options.max_memory is not None:
+        warm_up(members)
+    footprint = Footprint(cases=cases, options=options, postprocessed=postprocessed)
+    held = resident_bytes()
+    chunking, peak = fit_to_memory(footprint, options.max_memory, held)
+    if options.time_limit is not None:
+        left = options.time_limit - (time.perf_counter() - started)
+        cases, options, warning = fit_to_deadline(
+            cases, options, left, chunking, partial(_member_cases, members, prepared)
+        )
+        chunking, peak = fit_to_memory(replace(footprint, cases=cases, options=options), options.max_memory, held)
+    every_window = sum(len(replace(case.tiling, left_out=frozenset())) for case in cases)
+    peak = max(peak, preparing)
+    if options.max_memory is not None and peak > options.max_memory:
+        raise ConfigError(
+            f"preparing this case took {gigabytes(peak)}, {gigabytes(options.max_memory)} are allowed",
+            hint="allow more with --max-memory",
+        )
+    return CasePlan(
+        members=tuple(cases),
+        options=options,
+        chunking=chunking,
+        peak_bytes=peak,
+        air_windows=every_window - sum(len(case.tiling) for case in cases),
+        warnings=() if warning is None else (warning,),
+    )
+
+
+def warm_up(members: Sequence[Member]) -> None:
+    """Run a batch in every engine of this thread, so that they allocate their memory."""
+    for member in members:
+        network = member.plan.network
+        shape = (network.in_channels, *member.plan.patch_size[: network.spatial_dims])
+        for engine in member.engines:
+            engine(np.zeros((engine.batch, *shape), np.float32))
+
+
+def segment(plan: CasePlan, on_windows: OnWindows = lambda _: None) -> CaseOutput:
+    """Compute a case; `on_windows` is called with the number of windows just done."""
+    first, options = plan.members[0], plan.options
+    record, network_plan = first.prepared.record, first.member.plan
+    buffers = OutputBuffers(record, network_plan, probabilities=options.probabilities, folder=options.scratch)
+    if len(plan.members) > 1:
+        sums = average_members(plan.members, options, plan.chunking, buffers, on_windows)
+    else:
+        sums = DiceSums.zero(network_plan)
+        for band in first.bands(plan.chunking):
+            for slab, rows in first.slabs(band, options, plan.chunking, on_windows):
+                own = slice(band.own.start - band.sources.start, band.own.stop - band.sources.start)
+                sums += DiceSums.of_all(slab.fresh[:, :, own], network_plan)
+                _write_mask(first, slab, band, rows, buffers)
+                buffers.write_attention(first, slab, band, rows, plan.chunking.rows)
+                _write_probabilities(first, slab, band, rows, buffers, plan.chunking.rows)
+    return CaseOutput(
+        mask=buffers.mask,
+        expected_dice=sums.expected_dice(network_plan),
+        probabilities=None if buffers.probabilities is None else buffers.probabilities.array,
+        attention={gate: scratch.array for gate, scratch in buffers.attention.items()},
+    )
+
+
+def predict_prepared(member: Member, prepared: Prepared, options: PredictOptions) -> ModelGridOutput:
+    """Run every window of a prepared image; probabilities and attention stay on the model grid, where they are small.
+
+    Args:
+        member: the networks.
+        prepared: their input, and the record of the preprocessing.
+        options: step size, mirroring and attention; limits do not apply.
+    Returns: the mask, probabilities and attention.
+    """
+    (case,) = _member_cases([member], [prepared], replace(options, skip_air=False))
+    chunking, _ = fit_to_memory(Footprint(cases=[case], options=options), None, 0)
+    record, plan = prepared.record, member.plan
+    buffers = OutputBuffers(record, plan, probabilities=False, folder=None)
+    grid: dict[str, Floats] = {}
+
+    def collect(name: str, planes: Planes) -> None:
+        if name not in grid:
+            grid[name] = np.empty((len(planes.array), *record.model_shape), np.float32)
+        upright = grid[name].transpose(0, *(axis + 1 for axis in case.tiling.axes))
+        upright[:, planes.first : planes.stop] = planes.array
+
+    for band in case.bands(chunking):
+        for slab, rows in case.slabs(band, options, chunking, lambda _: None):
+            _write_mask(case, slab, band, rows, buffers)
+            collect("", slab.probabilities)
+            for gate, planes in slab.attention.items():
+                collect(gate, planes)
+    probabilities = grid.pop("")
+    return ModelGridOutput(mask=buffers.mask[0], probabilities=probabilities, attention=dict(sorted(grid.items())))
+
+
+def _prepared(members: Sequence[Member], volume: Volume) -> list[Prepared]:
+    """Members with the same preprocessing share its result."""
+    results: list[Prepared] = []
+    for index, member in enumerate(members):
+        settings = member.plan.preprocessing
+        earlier = zip(results, members[:index], strict=False)
+        same = (result for result, other in earlier if other.plan.preprocessing == settings)
+        results.append(next(same, None) or prepare(volume, settings))
+    return results
+
+
+def _member_cases(members: Sequence[Member], prepared: Sequence[Prepared], options: PredictOptions) -> list[MemberCase]:
+    """Windows for each member, in order along one axis of the original grid: the first member's best."""
+    cases: list[MemberCase] = []
+    for member, each in zip(members, prepared, strict=True):
+        record = each.record
+        axes = None
+        if cases:
+            first = cases[0].prepared.record
+            i, j, k = (record.axes.index(first.axes[axis]) for axis in cases[0].tiling.axes)
+            axes = i, j, k
+        tiling = Tiling.of(record.model_shape, member.plan.patch_size, options.step_size, axes)
+        tiling = without_air(tiling, each.array, member.air if options.skip_air else None)
+        prefix = f"{member.name}/" if len(members) > 1 else ""
+        cases.append(MemberCase(member=member, prepared=each, tiling=tiling, prefix=prefix))
+    return cases
+
+
+def _write_mask(case: MemberCase, slab: Slab, band: Band, rows: slice, buffers: OutputBuffers) -> None:
+    """Write the rows of the mask that a slab decides; only where labels meet are probabilities interpolated."""
+    write = partial(buffers.write_mask, case.inverse.content(buffers.mask, band)[0])
+    case.inverse.argmax(slab.probabilities, band, rows, regions=bool(case.member.plan.regions), write=write)
+
+
+def _write_probabilities(
+    case: MemberCase, slab: Slab, band: Band, rows: slice, buffers: OutputBuffers, most: int
+) -> None:
+    """Write the rows of the probabilities that a slab decides, so many at a time."""
+    if buffers.probabilities is not None:
+        target = case.inverse.content(buffers.probabilities.array, band)
+        for few in few_rows(rows, most):
+            target[:, few] = normalized(case.inverse.interpolate(slab.probabilities, band, few), case.member.plan)
+            buffers.probabilities.release()

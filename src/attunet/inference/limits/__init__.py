@@ -1,1 +1,0 @@
-"""What a case may take: memory and time."""
