@@ -66,10 +66,10 @@ def test_a_gain_that_as_many_weights_explain_is_told_in_the_same_breath(compared
 
 
 def test_it_says_when_no_outcome_could_have_been_told(compared):
-    assert "With 4 cases no difference could have been told" in compared((0, 0.1), cases=4).conclusion
+    assert "With 4 cases no difference could have been significant" in compared((0, 0.1), cases=4).conclusion
     several = compared((0, 0.1, 0.1), cases=6)
-    assert "With 6 cases, corrected for 2 comparisons, no difference could have been told" in several.conclusion
-    assert "could have been told" not in compared((0, 0), cases=20).conclusion
+    assert "With 6 cases, corrected for 2 comparisons, no difference could have been significant" in several.conclusion
+    assert "could have been significant" not in compared((0, 0), cases=20).conclusion
 
 
 def test_several_labels_add_their_mean_which_the_verdict_is_about(compared):

@@ -1,12 +1,13 @@
 import json
 from pathlib import Path
+from threading import Event
 
 import nibabel
 import numpy as np
 import pytest
 
-from attunet.errors import GeometryError
-from attunet.evaluation import evaluate
+from attunet.errors import CancelledError, DatasetError, GeometryError
+from attunet.evaluation.evaluate import declared_labels, evaluate, match
 
 AFFINE = np.diag([-1.0, 1.0, 2.0, 1.0])
 
@@ -72,7 +73,7 @@ def test_two_files(folders: tuple[Path, Path]) -> None:
 
 def test_progress_is_told_case_by_case(folders: tuple[Path, Path]) -> None:
     seen: list[tuple[int, int]] = []
-    evaluate(*folders, advance=lambda done, every: seen.append((done, every)))
+    evaluate(*folders, progress=lambda done, every: seen.append((done, every)))
     assert seen == [(1, 2), (2, 2)]
 
 
@@ -110,7 +111,7 @@ def test_regions_of_dataset_json_are_unions_on_both_sides(tmp_path: Path) -> Non
     assert list(summary.to_dict()["mean"]) == ["(1, 2, 3)", "2", "3"]
 
 
-def test_labels_that_were_not_drawn_are_not_scored(folders: tuple[Path, Path]) -> None:
+def test_labels_that_are_not_annotated_are_not_scored(folders: tuple[Path, Path]) -> None:
     summary = evaluate(*folders, annotated={"a": ("2",), "b": ("2",)})
     assert [list(case.scores) for case in summary.cases] == [["2"], ["2"]]
     partly = evaluate(*folders, annotated={"b": ("2",)})
@@ -128,3 +129,90 @@ def test_a_declared_background_other_than_zero(tmp_path: Path) -> None:
     assert evaluate(truth, guess).values("membrane") == {"a": 1.0, "b": 0.0}
     given = evaluate(truth, guess, labels={"background": 255, "membrane": 0})
     assert given.values("membrane") == {"a": 1.0, "b": 0.0}
+
+
+def test_an_evaluation_can_be_cancelled(folders: tuple[Path, Path]) -> None:
+    cancelled = Event()
+    cancelled.set()
+    with pytest.raises(CancelledError):
+        evaluate(*folders, cancelled=cancelled)
+
+
+def folder(path: Path, *names: str) -> Path:
+    path.mkdir()
+    for name in names:
+        (path / name).touch()
+    return path
+
+
+def test_files_are_matched_by_name_whatever_their_suffix(tmp_path: Path) -> None:
+    reference = folder(tmp_path / "truth", "b.nii.gz", "a.nii.gz", "c.v2.nii.gz", "notes.txt", ".hidden.nii.gz")
+    prediction = folder(tmp_path / "guess", "a.nii.gz", "b.mha", "c.v2.nrrd", "z.nii.gz", "summary.json")
+    pairs, extra = match(reference, prediction)
+    assert [(pair.case, pair.prediction.name if pair.prediction else None) for pair in pairs] == [
+        ("a", "a.nii.gz"),
+        ("b", "b.mha"),
+        ("c.v2", "c.v2.nrrd"),
+    ]
+    assert extra == ["z"]
+
+
+def test_missing_predictions_keep_their_place(tmp_path: Path) -> None:
+    reference = folder(tmp_path / "truth", "a.nii.gz", "b.nii.gz")
+    pairs, _ = match(reference, folder(tmp_path / "guess", "b.nii.gz"))
+    assert [(pair.case, pair.prediction is None) for pair in pairs] == [("a", True), ("b", False)]
+
+
+def test_two_files_are_a_pair_whatever_their_names(tmp_path: Path) -> None:
+    files = folder(tmp_path / "files", "truth.nii.gz", "guess.mha")
+    pairs, extra = match(files / "truth.nii.gz", files / "guess.mha")
+    assert [pair.case for pair in pairs] == ["truth"]
+    assert extra == []
+
+
+@pytest.mark.parametrize(
+    ("reference", "prediction", "message"),
+    [
+        ("absent", "guess", "does not exist"),
+        ("truth", "guess/x.nii.gz", "a file and a folder"),
+        ("empty", "guess", "no label file"),
+        ("truth", "guess", "none of the 1 files"),
+        ("truth", "empty", "none of the 0 files"),
+        ("double", "guess", "both case a"),
+    ],
+)
+def test_nothing_to_compare_is_said(reference: str, prediction: str, message: str, tmp_path: Path) -> None:
+    folder(tmp_path / "truth", "a.nii.gz")
+    folder(tmp_path / "guess", "x.nii.gz")
+    folder(tmp_path / "empty")
+    folder(tmp_path / "double", "a.nii.gz", "a.mha")
+    with pytest.raises(DatasetError, match=message) as caught:
+        match(tmp_path / reference, tmp_path / prediction)
+    assert caught.value.hint
+
+
+def describe(folder_: Path, **description: object) -> None:
+    (folder_ / "dataset.json").write_text(json.dumps(description))
+
+
+@pytest.mark.parametrize("labels", [{"0": "background", "1": "liver"}, {"background": 0, "liver": 1}])
+def test_both_spellings_of_dataset_json(labels: dict[str, object], tmp_path: Path) -> None:
+    reference = folder(tmp_path / "labelsTr", "a.nii.gz")
+    describe(tmp_path, labels=labels)
+    for path in (reference, reference / "a.nii.gz"):
+        assert declared_labels(path).names == {"background": 0, "liver": 1}
+
+
+def test_regions_need_no_painting_order_to_be_scored(tmp_path: Path) -> None:
+    reference = folder(tmp_path / "labelsTr", "a.nii.gz")
+    describe(tmp_path, labels={"background": 0, "whole": [1, 2], "core": 2, "ignore": 3})
+    declared = declared_labels(reference)
+    assert (declared.regions, declared.ignore) == ({"whole": (1, 2), "core": (2,)}, 3)
+
+
+def test_names_are_optional_but_not_broken(tmp_path: Path) -> None:
+    reference = folder(tmp_path / "labelsTr", "a.nii.gz")
+    assert declared_labels(reference).names == {}
+    (reference / "dataset.json").write_text("{")
+    with pytest.raises(DatasetError, match="as JSON"):
+        declared_labels(reference)

@@ -62,7 +62,7 @@ def test_a_region_is_the_union_of_its_values_in_both_masks() -> None:
     assert scores["core"].counts.dice == pytest.approx(0.5)
 
 
-def test_only_what_was_drawn_is_scored() -> None:
+def test_only_annotated_labels_are_scored() -> None:
     labels = {"background": 0, "one": 1, "two": 2}
     assert list(score_case(labelled(v1=(0, 2)), labelled(v2=(0, 2)), labels, SPACING, annotated=["one"])) == ["one"]
     assert score_case(labelled(v1=(0, 2)), labelled(), labels, SPACING, annotated=()) == {}

@@ -66,7 +66,7 @@ def test_intervals_hold_the_means_and_are_written(summary: Summary) -> None:
     assert content["mean"]["2"]["Dice"] == [None, None]
 
 
-def test_cases_in_which_a_label_was_not_drawn_count_nowhere() -> None:
+def test_cases_in_which_a_label_is_not_annotated_count_nowhere() -> None:
     partial = case("a", 4, 4, spleen=2)
     partial = replace(partial, scores={"spleen": partial.scores["spleen"]})
     summary = summarize([partial, case("b", 4, 2)], LABELS)

@@ -32,7 +32,7 @@ def cases(**how):
 def test_the_temperature_is_found(temperature, regions):
     found = calibrate(*cases(temperature=temperature, regions=regions), regions=regions)
     assert found.fitted == pytest.approx(temperature, rel=0.06)
-    assert found.kept
+    assert found.accepted
     assert found.temperature == found.fitted
     assert found.after.ece < 0.5 * found.before.ece
     assert found.loss_after < found.loss_before
@@ -42,7 +42,7 @@ def test_the_temperature_is_found(temperature, regions):
 def test_what_is_calibrated_stays_as_it_is():
     found = calibrate(*cases(), regions=False)
     assert found.fitted == pytest.approx(1.0, abs=0.06)
-    if not found.kept:
+    if not found.accepted:
         assert found.temperature == 1.0
         assert "does not help" in found.reason
 
@@ -53,13 +53,13 @@ def test_folds_that_disagree_leave_it_at_one():
         if fold:
             every[case] = sample(7, temperature=0.5)
     found = calibrate(every, folds, regions=False)
-    assert not found.kept
+    assert not found.accepted
     assert found.temperature == 1.0
 
 
 def test_one_fold_is_divided_and_few_cases_teach_nothing():
     every, folds = cases(temperature=2.0)
-    assert calibrate(every, dict.fromkeys(folds, 0), regions=False).kept
+    assert calibrate(every, dict.fromkeys(folds, 0), regions=False).accepted
     assert calibrate(dict(list(every.items())[:4]), folds, regions=False) is None
 
 

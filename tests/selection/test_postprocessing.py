@@ -3,7 +3,7 @@ import pytest
 
 from attunet.config import ComponentRules
 from attunet.selection.connected_components import connected_components
-from attunet.selection.postprocessing import decide_cleaning, describe_cleaning, kept_cleaning
+from attunet.selection.postprocessing import accepted_rules, decide_rules, describe_rules
 
 
 @pytest.fixture(scope="module")
@@ -28,20 +28,20 @@ def false_alarm(predicted, truth, index):
 
 
 def test_false_alarms_are_removed(plan):
-    trials = decide_cleaning(cases_of(plan, false_alarm), ["a"])
-    how = kept_cleaning(trials)["a"]
+    trials = decide_rules(cases_of(plan, false_alarm), ["a"])
+    how = accepted_rules(trials)["a"]
     assert how.largest_component or how.minimum_ml > 0
-    assert trials[0].kept
+    assert trials[0].accepted
     assert trials[0].after == pytest.approx(1.0)
     assert "mean Dice 0.9" in trials[0].reason
-    assert not trials[-1].kept
+    assert not trials[-1].accepted
 
 
 def test_holes_are_filled(plan):
     def hollow(predicted, truth, index):
         predicted[7:9, 7:9, 4:6] = 0
 
-    assert kept_cleaning(decide_cleaning(cases_of(plan, hollow), ["a"])) == {"a": ComponentRules(fill_holes=True)}
+    assert accepted_rules(decide_rules(cases_of(plan, hollow), ["a"])) == {"a": ComponentRules(fill_holes=True)}
 
 
 def test_both_are_found_one_after_the_other(plan):
@@ -49,14 +49,14 @@ def test_both_are_found_one_after_the_other(plan):
         predicted[7:9, 7:9, 4:6] = 0
         false_alarm(predicted, truth, index)
 
-    how = kept_cleaning(decide_cleaning(cases_of(plan, both), ["a"]))["a"]
+    how = accepted_rules(decide_rules(cases_of(plan, both), ["a"]))["a"]
     assert how.fill_holes
     assert how.largest_component or how.minimum_ml > 0
 
 
 def test_what_is_right_is_left_alone(plan):
-    trials = decide_cleaning(cases_of(plan, lambda *_: None), ["a"])
-    assert kept_cleaning(trials) == {}
+    trials = decide_rules(cases_of(plan, lambda *_: None), ["a"])
+    assert accepted_rules(trials) == {}
 
 
 def test_what_helps_some_and_harms_others_is_not_kept(plan):
@@ -66,8 +66,8 @@ def test_what_helps_some_and_harms_others_is_not_kept(plan):
         if index % 2:
             truth[15:19, 15:19, 2:8] = 1
 
-    trials = decide_cleaning(cases_of(plan, two_parts), ["a"])
-    assert kept_cleaning(trials) == {}
+    trials = decide_rules(cases_of(plan, two_parts), ["a"])
+    assert accepted_rules(trials) == {}
     assert "interval" in trials[-1].reason
 
 
@@ -76,22 +76,22 @@ def test_a_false_alarm_in_an_empty_case_counts(plan):
         predicted[:], truth[:] = 0, 0
         predicted[3, 3, 3] = 1
 
-    trials = decide_cleaning(cases_of(plan, empty), ["a"])
+    trials = decide_rules(cases_of(plan, empty), ["a"])
     assert trials[0].before == 0.0
     assert trials[0].after == 1.0
-    assert kept_cleaning(trials)["a"].minimum_ml > 0.001
+    assert accepted_rules(trials)["a"].minimum_ml > 0.001
 
 
 def test_few_cases_decide_nothing(plan):
-    assert decide_cleaning(cases_of(plan, false_alarm, count=4), ["a"]) == ()
+    assert decide_rules(cases_of(plan, false_alarm, count=4), ["a"]) == ()
 
 
-def test_a_label_that_was_not_drawn_in_a_case_is_not_judged_there(plan):
-    trials = decide_cleaning([*cases_of(plan, false_alarm), {}, {}], ["a"])
+def test_a_label_that_is_not_annotated_in_a_case_does_not_count_there(plan):
+    trials = decide_rules([*cases_of(plan, false_alarm), {}, {}], ["a"])
     assert trials[0].cases == 8
 
 
 def test_cleanings_in_words():
     every = ComponentRules(fill_holes=True, minimum_ml=0.1234, largest_component=True)
-    assert describe_cleaning(every) == "fill holes, remove below 0.123 ml, keep the largest"
-    assert describe_cleaning(ComponentRules()) == "nothing"
+    assert describe_rules(every) == "fill holes, remove below 0.123 ml, keep the largest"
+    assert describe_rules(ComponentRules()) == "nothing"

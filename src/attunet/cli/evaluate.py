@@ -65,7 +65,7 @@ def evaluate(
             reference,
             prediction,
             labels=selected,
-            advance=lambda done, total: progress.update(task, completed=done, total=total),
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     if output:
         summary.write(output)

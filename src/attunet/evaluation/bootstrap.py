@@ -1,7 +1,7 @@
-"""How far a mean over cases can be trusted: percentile bootstrap intervals, the cases drawn with replacement.
+"""Percentile bootstrap intervals of means over cases, which are drawn with replacement.
 
-A resample is a row of counts, how often each case was drawn, so that all means of it are one matrix product;
-that is many times faster than gathering values case by case, and `scipy.stats` need not be imported for it.
+A resample is a row of counts (how often each case was drawn), so that its means are one matrix product. This is many
+times faster than gathering values case by case, and does not need `scipy.stats`.
 Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
 """
 
@@ -18,14 +18,18 @@ __all__ = ["correlation_interval", "interval", "means_interval"]
 Floats = npt.NDArray[np.float64]
 Interval = tuple[float, float]
 
-LEAST_PAIRS = 3
+MIN_PAIRS = 3
 
 
 def interval(values: npt.ArrayLike, *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
     """Confidence interval of the mean of (cases,) values; nan among them are left out.
 
-    Args: level of confidence in (0, 1); how often the cases are drawn; the seed: equal input, equal interval.
-    Returns: its lower and upper end; (nan, nan) for fewer than two values.
+    Args:
+        values: (cases,) numbers.
+        level: of confidence, in (0, 1).
+        resamples: how often the cases are drawn.
+        seed: of the draws; equal input gives an equal interval.
+    Returns: lower and upper end; (nan, nan) for fewer than two values.
     """
     column = np.asarray(values, dtype=np.float64).reshape(-1, 1)
     return means_interval(column, level=level, resamples=resamples, seed=seed)
@@ -34,10 +38,15 @@ def interval(values: npt.ArrayLike, *, level: float = 0.95, resamples: int = 200
 def means_interval(values: npt.ArrayLike, *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
     """Confidence interval of the mean of the columns' means, such as the mean Dice over labels.
 
-    Args: values (cases, columns), nan where a case does not count in a column; the rest as for `interval`.
-        Whole rows are drawn, because the labels of one case succeed and fail together; a column that a resample
-        does not hold is left out of its mean.
-    Returns: its lower and upper end; (nan, nan) when fewer than two cases count.
+    Whole rows are drawn, because the labels of one case succeed and fail together; a column that a resample does not
+    hold is left out of its mean.
+
+    Args:
+        values: (cases, columns), nan where a case does not count in a column.
+        level: of confidence, in (0, 1).
+        resamples: how often the cases are drawn.
+        seed: of the draws.
+    Returns: lower and upper end; (nan, nan) when fewer than two cases count.
     """
     table = np.asarray(values, dtype=np.float64)
     table = table[~np.isnan(table).all(axis=1)]
@@ -56,13 +65,20 @@ def correlation_interval(
 ) -> Interval:
     """Confidence interval of Spearman's rank correlation of two (cases,) sequences, drawn in pairs.
 
-    Args: as for `interval`; pairs that hold a nan are left out, and so are resamples of one value only.
-    Returns: its lower and upper end; (nan, nan) for fewer than three pairs, or when one side is constant.
+    Pairs that hold a nan are left out, and so are resamples in which one side is constant.
+
+    Args:
+        first: (cases,) numbers.
+        second: (cases,) numbers of the same cases.
+        level: of confidence, in (0, 1).
+        resamples: how often the cases are drawn.
+        seed: of the draws.
+    Returns: lower and upper end; (nan, nan) for fewer than three pairs, or when one side is constant.
     """
     pairs = np.stack([np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)])
     pairs = pairs[:, ~np.isnan(pairs).any(axis=0)]
     cases = pairs.shape[1]
-    if cases < LEAST_PAIRS or (np.ptp(pairs, axis=1) == 0).any():
+    if cases < MIN_PAIRS or (np.ptp(pairs, axis=1) == 0).any():
         return nan, nan
     chosen = np.random.default_rng(seed).integers(cases, size=(resamples, cases))
     x, y = (_centred_ranks(side[chosen]) for side in pairs)

@@ -1,4 +1,4 @@
-"""Several models on the same cases: their scores, the first one's differences to each other one, and what they say."""
+"""Several models on the same cases: their scores, the differences of the first from the others, and the conclusions."""
 
 from __future__ import annotations
 
@@ -20,16 +20,21 @@ ALL_LABELS = "mean of labels"
 
 @dataclass(frozen=True)
 class ComparedModel:
-    """One model and how it did on cases that it had not seen.
+    """One model and its results on held-out cases.
 
     Args:
-        name, description: what it is called, and what is different about it.
+        name: of the model.
+        description: what is different about it.
         gate: the kind of its gates; None when it has none.
         summary: its scores on the cases compared.
-        seconds: case to the time its prediction took, reading and writing not counted; engine: what it ran on.
-        parameters: of the network; flops: to predict one window (a multiply-add counts as two); patch: that window.
-        budget: what its training was given, in words; empty when that is not known.
-        steps, minutes: optimiser steps and wall clock of the training of each fold, where its log is there.
+        seconds: case to the time its prediction took, without reading and writing.
+        engine: that computed it.
+        parameters: of the network.
+        flops: of one window; a multiply-add counts as two.
+        patch: shape of that window.
+        budget: of its training, in words; empty when that is not known.
+        steps: fold to the optimiser steps of its training, where its log exists.
+        minutes: fold to the wall-clock time of its training, where its log exists.
     """
 
     name: str
@@ -59,7 +64,14 @@ class ComparedModel:
 
 @dataclass(frozen=True)
 class Difference:
-    """The first model minus another one, in one metric of one label."""
+    """The first model minus another one.
+
+    Args:
+        other: name of the other model.
+        label: the label, or `ALL_LABELS`.
+        metric: a key of `METRICS`.
+        test: the paired test over the cases.
+    """
 
     other: str
     label: str
@@ -69,10 +81,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class ModelComparison:
-    """Models judged on the same unseen cases; the first is the one that the others are compared with.
+    """Models evaluated on the same held-out cases; the first is the one that the others are compared with.
 
-    Args: name of the data set; the folds whose unseen cases were judged; at least two models; what is to be said about
-        how they were trained and judged.
+    Args:
+        dataset: name of the data set.
+        folds: the folds whose held-out cases were used.
+        models: at least two.
+        notes: what a reader must know about how they were trained.
     """
 
     dataset: str
@@ -87,7 +102,7 @@ class ModelComparison:
 
     @property
     def cases(self) -> int:
-        """Cases that all were judged on."""
+        """Number of cases that all models were evaluated on."""
         return len(self.baseline.summary.cases)
 
     @cached_property
@@ -96,30 +111,38 @@ class ModelComparison:
         return tuple(entry for spec in COMPARED for entry in self._family(spec.name))
 
     def difference(self, other: str, label: str, metric: str = "Dice") -> PairedTest:
-        """The test of one difference. Raises: KeyError when there is no such model, label or metric."""
+        """The test of one difference.
+
+        Args:
+            other: name of the other model.
+            label: a label, or `ALL_LABELS`.
+            metric: one of `COMPARED`.
+        Returns: the paired test over the cases.
+        Raises: KeyError when there is no such model, label or metric.
+        """
         return {(d.other, d.label, d.metric): d.test for d in self.differences}[other, label, metric]
 
     @property
     def conclusion(self) -> str:
         """One sentence: whether the gate helped on these data, or that they cannot tell.
 
-        About the first model and the first that differs from it in having gates; of models that all have gates, or
-        none, about the first two. A gate that helped against one model without gates and not against another, such as
-        one with as many weights, is told in the same breath.
+        It is about the first model and the first other one that differs in having gates; where all models have gates,
+        or none has, about the first two. If the comparison with another such model, for example one with as many
+        weights, has a different result, the sentence says so.
         """
-        return self._on_gate(self._asked) if self._unlike else self._on_pair(self._asked)
+        return self._on_gate(self._main_rival) if self._rivals else self._on_pair(self._main_rival)
 
     @property
     def further_conclusions(self) -> tuple[str, ...]:
         """One for each other model that the verdict is not about: which is better, or that these data cannot tell."""
-        return tuple(self._on_pair(other) for other in self.models[1:] if other is not self._asked)
+        return tuple(self._on_pair(other) for other in self.models[1:] if other is not self._main_rival)
 
     @property
-    def _asked(self) -> ComparedModel:
-        return (self._unlike or self.models[1:])[0]
+    def _main_rival(self) -> ComparedModel:
+        return (self._rivals or self.models[1:])[0]
 
     @property
-    def _unlike(self) -> tuple[ComparedModel, ...]:
+    def _rivals(self) -> tuple[ComparedModel, ...]:
         """The others that have gates where the first has none, or none where it has."""
         return tuple(other for other in self.models[1:] if (other.gate is None) != (self.baseline.gate is None))
 
@@ -142,15 +165,15 @@ class ModelComparison:
             return f"These data cannot tell whether the gate helps: {self._figures(other)}.{self._too_few(test)}"
         helped = (test.mean > 0) == (gated is self.baseline)
         did = "helped" if helped else "did harm"
-        but = "".join(self._unless(test, rival) for rival in self._unlike[1:])
+        but = "".join(self._unless(test, rival) for rival in self._rivals[1:])
         return f"The gate {did} here ({gated.name} against {plain.name}): {self._figures(other)}{but}."
 
-    def _unless(self, found: PairedTest, rival: ComparedModel) -> str:
+    def _unless(self, main: PairedTest, rival: ComparedModel) -> str:
         """Where another pair does not say the same."""
         test = self._main_test(rival)
         if not test.decided:
             return f"; with {rival.name} in its place, these data cannot tell"
-        return "" if (test.mean > 0) == (found.mean > 0) else f"; with {rival.name} in its place, the opposite holds"
+        return "" if (test.mean > 0) == (main.mean > 0) else f"; with {rival.name} in its place, the opposite holds"
 
     def _on_pair(self, other: ComparedModel) -> str:
         test = self._main_test(other)
@@ -165,7 +188,7 @@ class ModelComparison:
     def _figures(self, other: ComparedModel) -> str:
         test, several = self._main_test(other), len(self.baseline.summary.labels) > 1
         if not test.cases:
-            return "no case holds a label that both were judged on"
+            return "no case holds a label that both were scored on"
         between = "unknown" if isnan(test.low) else f"{test.low:+.4f} to {test.high:+.4f}"
         return (
             f"{self.baseline.name} minus {other.name} is {test.mean:+.4f} {'mean ' if several else ''}Dice "
@@ -173,11 +196,12 @@ class ModelComparison:
         )
 
     def _too_few(self, test: PairedTest) -> str:
-        """Where no outcome at all could have been told apart from chance."""
+        """Whether the cases are too few for any outcome to be significant."""
         family = sum(difference.metric == "Dice" for difference in self.differences)
         if test.cases and test.smallest_p * family >= ALPHA:
             corrected = f", corrected for {family} comparisons," if family > 1 else ""
-            return f" With {test.cases} case{'s' * (test.cases != 1)}{corrected} no difference could have been told."
+            cases = f"{test.cases} case{'s' * (test.cases != 1)}{corrected}"
+            return f" With {cases} no difference could have been significant."
         return ""
 
 

@@ -1,4 +1,4 @@
-"""A comparison as summary.json: every number of it, nan as null, with the rules it was made by."""
+"""A comparison as summary.json: every number, nan as null, and the conventions behind them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["CONVENTIONS", "comparison_to_json"]
 
 CONVENTIONS: Mapping[str, str] = {
     "difference": "The first model minus the other one, case by case.",
-    "pairs": "Cases in which a label is in neither mask of one model, or was not drawn, are left out of its pair.",
+    "pairs": "Cases in which a label is in neither mask of one model, or is not annotated, are left out of its pair.",
     "p": "Two-sided Wilcoxon signed-rank test; cases without a difference are left out of the ranks.",
     "holm": "Holm's correction, for each metric over all labels (and their mean, where there are several) and models.",
     "effect": "Matched-pairs rank-biserial correlation, in [-1, 1].",
-    "ci95": "Percentile bootstrap of the mean difference, the cases drawn anew 2000 times.",
-    "unit": "Cases are the unit. Each fold was trained once: how much another seed would change is in no interval.",
+    "ci95": "Percentile bootstrap of the mean difference, 2000 resamples of the cases.",
+    "unit": "Cases are the unit. Each fold was trained once: no interval includes the effect of another seed.",
     "flops": "Of one window, without mirroring; a multiply-add counts as 2; convolutions only.",
-    "seconds": "Measured on this machine while comparing: one case at a time, all windows and mirrored copies, without "
-    "reading and writing.",
+    "seconds": "Measured on this machine during the comparison: one case at a time, all windows and mirrored copies, "
+    "without reading and writing.",
 }
 
 

@@ -6,36 +6,98 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 
 from attunet.data import formats
 from attunet.data.alignment import check_same_grid
 from attunet.data.labels import background_value
-from attunet.data.layouts.description import DeclaredLabels
+from attunet.data.layouts.description import DeclaredLabels, load_description, read_declared_labels
+from attunet.data.layouts.image_files import by_stem, image_files
 from attunet.data.volume import Volume
-from attunet.evaluation.pairs import Pair, declared_labels, match
+from attunet.errors import CancelledError, DatasetError
 from attunet.evaluation.scores import CaseScores, LabelScores, Values, foreground, label_values, score_case
 from attunet.evaluation.summary import Summary
 
-__all__ = ["evaluate"]
+__all__ = ["Pair", "declared_labels", "evaluate", "match"]
 
 GRID_HINT = "resample the prediction onto the grid of the reference, or repair the header that is wrong"
 WORKERS = 2
 
 
 @dataclass(frozen=True)
-class _Scored:
-    case: CaseScores
+class Pair:
+    """A reference and its prediction.
+
+    Args:
+        case: name of the case.
+        reference: its label file.
+        prediction: its predicted mask; None when there is none.
+    """
+
+    case: str
+    reference: Path
+    prediction: Path | None
+
+
+def match(reference: Path, prediction: Path) -> tuple[list[Pair], list[str]]:
+    """Pair two files, or the files of two folders by their name without suffix.
+
+    Returns: one pair per reference, in order of name, and the names of predictions without a reference.
+    Raises: DatasetError when a path is missing, the two are not of one kind, no reference is found, no
+        prediction belongs to any reference, or two files of a folder are the same case.
+    """
+    for path in (reference, prediction):
+        if not path.exists():
+            raise DatasetError(f"{path} does not exist", hint="check the path")
+    if reference.is_dir() != prediction.is_dir():
+        raise DatasetError(
+            f"got a file and a folder ({reference}, {prediction}), expected two files or two folders",
+            hint="pass the reference file and the prediction file, or the two folders that hold them",
+        )
+    if reference.is_file():
+        return [Pair(formats.stem_of(reference), reference, prediction)], []
+    references, predictions = (by_stem(image_files(folder)) for folder in (reference, prediction))
+    if not references:
+        raise DatasetError(f"no label file was found in {reference}", hint="pass the folder that holds the label files")
+    if not references.keys() & predictions.keys():
+        raise DatasetError(
+            f"none of the {len(predictions)} files in {prediction} is named like one of the "
+            f"{len(references)} in {reference}",
+            hint=f"a prediction is named as its reference, such as {next(iter(references.values())).name}",
+        )
+    pairs = [Pair(case, path, predictions.get(case)) for case, path in references.items()]
+    return pairs, [case for case in predictions if case not in references]
+
+
+def declared_labels(reference: Path) -> DeclaredLabels:
+    """Labels or regions by the `dataset.json` in or beside the reference folder; nothing declared without one.
+
+    MSD's {"1": "liver"} and nnU-Net's {"liver": 1, "all": [1, 2]} are both read.
+    Raises: DatasetError when it cannot be used.
+    """
+    folder = reference if reference.is_dir() else reference.parent
+    for path in (folder / "dataset.json", folder.parent / "dataset.json"):
+        if path.is_file():
+            return read_declared_labels(load_description(path), path)
+    return DeclaredLabels({}, {}, None)
+
+
+@dataclass(frozen=True)
+class _ScoredPair:
+    """Scores of a case, the labels that were scored, and how many voxels are not ignored."""
+
+    scores: CaseScores
     labels: dict[str, Values]
     voxels: int
 
 
 @dataclass(frozen=True)
-class _Task:
-    """What is scored in every case; wanted: None for the labels that each case holds."""
+class _Targets:
+    """What is scored in every case. labels: None for those that each case holds."""
 
-    wanted: dict[str, Values] | None
+    labels: dict[str, Values] | None
     declared: DeclaredLabels
     annotated: Mapping[str, Collection[str]]
 
@@ -46,80 +108,86 @@ def evaluate(
     *,
     labels: Mapping[str, Values] | None = None,
     annotated: Mapping[str, Collection[str]] | None = None,
-    advance: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    cancelled: Event | None = None,
 ) -> Summary:
     """Score predictions against references.
 
     Args:
-        reference, prediction: two files, or two folders whose files are matched by name without suffix.
+        reference: a label file, or a folder of them.
+        prediction: a predicted file, or a folder of files named like the references.
         labels: label name to value, or region to the values it unites, in both masks. By default what the
             `dataset.json` in or beside the reference folder declares: its regions, or else the names of the
             values, other than the background's, that the masks hold. Its `ignore` label counts in no metric.
-        annotated: of partly labelled cases, case name to the names of the labels that were drawn.
-        advance: called with (cases done, cases in all) after every case.
+        annotated: of partly labelled cases, case name to the names of the annotated labels; None for all.
+        progress: called with the cases done and the cases in all.
+        cancelled: an event that ends the call after the current cases.
+    Returns: the scores of every case, and their means.
     Raises: DatasetError when there is nothing to compare, GeometryError naming the case whose grids differ by
-        more than 0.1 mm, FormatError or LabelError for a file that cannot be used.
+        more than 0.1 mm, FormatError or LabelError for a file that cannot be used, CancelledError once `cancelled` is
+        set.
     """
     pairs, extra = match(reference, prediction)
     declared = declared_labels(reference)
-    wanted = label_values(declared.regions if labels is None else foreground(labels))
-    task = _Task(None if labels is None and not declared.regions else wanted, declared, annotated or {})
-    results: list[_Scored] = []
+    selected = label_values(declared.regions if labels is None else foreground(labels))
+    targets = _Targets(None if labels is None and not declared.regions else selected, declared, annotated or {})
+    results: list[_ScoredPair] = []
     with ThreadPoolExecutor(WORKERS) as pool:
-        futures = [pool.submit(_score_pair, pair, task) for pair in pairs]
+        futures = [pool.submit(_score_pair, pair, targets) for pair in pairs]
         try:
             for future in futures:
                 results.append(future.result())
-                if advance:
-                    advance(len(results), len(pairs))
+                progress(len(results), len(pairs))
+                if cancelled is not None and cancelled.is_set():
+                    raise CancelledError("the evaluation was cancelled")
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    every = task.wanted if task.wanted is not None else _union(result.labels for result in results)
-    return Summary(every, tuple(_completed(result, every, task) for result in results), tuple(extra))
+    scored = targets.labels if targets.labels is not None else _union(result.labels for result in results)
+    return Summary(scored, tuple(_completed(result, scored, targets) for result in results), tuple(extra))
 
 
-def _score_pair(pair: Pair, task: _Task) -> _Scored:
-    truth = formats.read_label(pair.reference)
-    guess = truth.with_array(np.full_like(truth.array, background_value(task.declared.names)))
+def _score_pair(pair: Pair, targets: _Targets) -> _ScoredPair:
+    reference = formats.read_label(pair.reference)
+    prediction = reference.with_array(np.full_like(reference.array, background_value(targets.declared.names)))
     if pair.prediction is not None:
-        guess = formats.read_label(pair.prediction)
-        check_same_grid(truth, guess, f"reference and prediction of case {pair.case}", hint=GRID_HINT)
-    ignore = task.declared.ignore
-    labels = task.wanted if task.wanted is not None else _found(truth, guess, task.declared)
-    case = CaseScores(
+        prediction = formats.read_label(pair.prediction)
+        check_same_grid(reference, prediction, f"reference and prediction of case {pair.case}", hint=GRID_HINT)
+    ignore = targets.declared.ignore
+    labels = targets.labels if targets.labels is not None else _present(reference, prediction, targets.declared)
+    scores = CaseScores(
         case=pair.case,
         scores=score_case(
-            truth.array[0],
-            guess.array[0],
+            reference.array[0],
+            prediction.array[0],
             labels,
-            truth.spacing,
+            reference.spacing,
             ignore=ignore,
-            annotated=task.annotated.get(pair.case),
+            annotated=targets.annotated.get(pair.case),
         ),
         reference_file=str(pair.reference),
         prediction_file=None if pair.prediction is None else str(pair.prediction),
         missing=pair.prediction is None,
     )
-    voxels = truth.array.size if ignore is None else np.count_nonzero(truth.array != ignore)
-    return _Scored(case, labels, int(voxels))
+    voxels = reference.array.size if ignore is None else np.count_nonzero(reference.array != ignore)
+    return _ScoredPair(scores, labels, int(voxels))
 
 
-def _found(truth: Volume, guess: Volume, declared: DeclaredLabels) -> dict[str, Values]:
+def _present(reference: Volume, prediction: Volume, declared: DeclaredLabels) -> dict[str, Values]:
     """The foreground values of both masks, by name where it is known."""
     known = {value: name for name, value in declared.names.items()}
-    values = {int(value) for mask in (truth, guess) for value in np.unique(mask.array)}
+    values = {int(value) for mask in (reference, prediction) for value in np.unique(mask.array)}
     values -= {background_value(declared.names), declared.ignore}
     return label_values({known.get(value, str(value)): value for value in sorted(values)})
 
 
-def _union(found: Iterable[Mapping[str, Values]]) -> dict[str, Values]:
-    every = {name: value for labels in found for name, value in labels.items()}
-    return dict(sorted(every.items(), key=lambda item: (item[1],) if isinstance(item[1], int) else item[1]))
+def _union(labels_of_cases: Iterable[Mapping[str, Values]]) -> dict[str, Values]:
+    union = {name: value for labels in labels_of_cases for name, value in labels.items()}
+    return dict(sorted(union.items(), key=lambda item: (item[1],) if isinstance(item[1], int) else item[1]))
 
 
-def _completed(result: _Scored, labels: Mapping[str, Values], task: _Task) -> CaseScores:
-    """A case with an entry for every label that was drawn in it, also for those that only other cases hold."""
-    absent = LabelScores.absent(result.voxels)
-    drawn = task.annotated.get(result.case.case, labels)
-    return replace(result.case, scores={name: result.case.scores.get(name, absent) for name in labels if name in drawn})
+def _completed(result: _ScoredPair, labels: Mapping[str, Values], targets: _Targets) -> CaseScores:
+    """A case with an entry for every label annotated in it, also for those that only other cases hold."""
+    absent, scores = LabelScores.absent(result.voxels), result.scores
+    annotated = targets.annotated.get(scores.case, labels)
+    return replace(scores, scores={name: scores.scores.get(name, absent) for name in labels if name in annotated})

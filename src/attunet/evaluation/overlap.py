@@ -1,8 +1,8 @@
 """Voxel-counting metrics of two boolean masks, with one rule for empty masks.
 
-Both masks empty: nan, for there is nothing to find and nothing was found; such a case is counted,
-not averaged. Exactly one empty: the worst value, 0 for Dice, IoU, precision and recall; the relative volume
-error is then +1 (empty reference) or -1 (empty prediction).
+Both masks empty: nan, as there was nothing to find and nothing was predicted; such a case is counted, not averaged.
+Exactly one empty: the worst value, 0 for Dice, IoU, precision and recall; the relative volume error is then +1 (empty
+reference) or -1 (empty prediction).
 """
 
 from __future__ import annotations
@@ -33,7 +33,14 @@ class VolumeError(NamedTuple):
 
 @dataclass(frozen=True)
 class Counts:
-    """Voxels in agreement and disagreement: true positive, false positive, false negative, true negative."""
+    """Voxels in agreement and disagreement.
+
+    Args:
+        tp: true positive voxels.
+        fp: false positive voxels.
+        fn: false negative voxels.
+        tn: true negative voxels.
+    """
 
     tp: int
     fp: int
@@ -139,8 +146,12 @@ def recall(reference: Mask, prediction: Mask) -> float:
 
 
 def volume_error(reference: Mask, prediction: Mask, spacing: Spacing) -> VolumeError:
-    """Predicted minus reference volume, for voxels of `spacing` mm.
+    """Predicted minus reference volume.
 
+    Args:
+        reference: boolean array.
+        prediction: boolean array of the same shape.
+        spacing: mm of a voxel along each axis.
     Returns: (nan, nan) when both masks are empty; the relative error is +1 when only the reference is empty
         and -1 when only the prediction is.
     """

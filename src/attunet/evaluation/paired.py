@@ -1,7 +1,7 @@
-"""Two methods on the same cases: is one better, by how much, and could it be chance?
+"""Paired tests of two methods on the same cases: is one better, by how much, and could it be chance?
 
-Cases in which either value is nan (a label that is in neither mask, or was not drawn) are left out of a pair.
-Cases in which both are equal are left out of the ranks, as Wilcoxon did; they stay in mean and interval.
+Cases in which either value is nan (a label that is in neither mask, or is not annotated) are left out of a pair.
+Cases in which both are equal are left out of the ranks, as in Wilcoxon's test; they stay in mean and interval.
 """
 
 from __future__ import annotations
@@ -27,15 +27,18 @@ _DIGITS = 12  # differences that are equal to so many are equal
 
 @dataclass(frozen=True)
 class PairedTest:
-    """What (cases,) differences, first minus second, say.
+    """The test of (cases,) differences, first minus second.
 
     Args:
-        cases: pairs without nan; zeros: those of them without a difference.
-        mean, low, high: mean difference and its 95% bootstrap confidence interval, the cases drawn anew.
+        cases: number of pairs without nan.
+        zeros: number of those without a difference.
+        mean: of the differences.
+        low: lower end of the 95% bootstrap confidence interval of the mean.
+        high: its upper end.
         effect: matched-pairs rank-biserial correlation in [-1, 1]: the share of the ranks that speak for the first
             being larger, minus the share that speaks against it; 0 when no case differs.
         p: of the two-sided Wilcoxon signed-rank test; 1 when no case differs.
-        holm: the same after Holm's correction for the family it was tested in; p itself until that is known.
+        holm: p after Holm's correction for the family it was tested in; p itself before the correction.
     All are nan where no pair counts; the interval also for one pair.
     Source: Wilcoxon 1945, Biometrics Bulletin 1(6); Kerby 2014, Comprehensive Psychology 3.
     """

@@ -39,7 +39,9 @@ V = TypeVar("V", bound=Values)
 class LabelScores:
     """The scores of one label in one case: every metric of `METRICS`, nan where both masks are empty.
 
-    Args: voxel counts, and the value of each metric that is computed from the masks, by name.
+    Args:
+        counts: voxels in agreement and disagreement.
+        measured: the value of each metric that is computed from the masks, by name.
     """
 
     counts: Counts
@@ -68,8 +70,9 @@ class CaseScores:
 
     Args:
         case: name of the case.
-        scores: label name to its scores; a label that was not drawn in this case is not among them.
-        reference_file, prediction_file: where the masks came from, if from files.
+        scores: label name to its scores, of the labels annotated in this case.
+        reference_file: of the reference, if it came from a file.
+        prediction_file: of the prediction, if it came from a file.
         missing: whether there was no prediction, so that an empty one was scored.
     """
 
@@ -95,12 +98,12 @@ def foreground(labels: Mapping[str, V]) -> dict[str, V]:
 
 
 def scored_labels(plan: Plan) -> dict[str, Values]:
-    """What a model is judged by: every region as the values it unites in label files, or every foreground label."""
+    """What a model is scored on: every region as the values it unites in label files, or every foreground label."""
     return dict(plan.regions) or label_values({name: plan.labels[name] for name in plan.foreground})
 
 
 def label_values(values: Mapping[str, Values]) -> dict[str, Values]:
-    """Foreground labels such that none of them is taken for the background, whatever its value."""
+    """Foreground labels, with a value of 0 as a tuple, so that it is not taken for the background."""
     return {name: value or (0,) for name, value in values.items()}
 
 
@@ -116,11 +119,13 @@ def score_case(
     """Score one prediction, label by label, the background left out.
 
     Args:
-        reference, prediction: integer arrays (I, J, K) on one grid.
+        reference: integer array (I, J, K).
+        prediction: integer array on the same grid.
         labels: label name to its value in both arrays; a region to the values whose union it is, in both.
         spacing: mm, array order.
         ignore: value in the reference whose voxels are left out of every metric.
-        annotated: names of the labels that were drawn in this case, the only ones to be scored; None for all.
+        annotated: names of the labels that are annotated in this case, the only ones to be scored; None for all.
+    Returns: label name to its scores.
     Raises: GeometryError when the shapes differ.
     """
     require_same_shape(reference, prediction)
@@ -129,10 +134,10 @@ def score_case(
         ignored = reference == ignore
         voxels -= int(np.count_nonzero(ignored))
         prediction = np.where(ignored, ignore, prediction)
-    wanted = {name: value for name, value in foreground(labels).items() if annotated is None or name in annotated}
+    selected = {name: value for name, value in foreground(labels).items() if annotated is None or name in annotated}
     return {
         name: _score_masks(_mask(reference, value), _mask(prediction, value), spacing, voxels)
-        for name, value in wanted.items()
+        for name, value in selected.items()
         if value != ignore
     }
 
@@ -140,9 +145,14 @@ def score_case(
 def dice_case(
     reference: Array, prediction: Array, plan: Plan, annotated: Collection[str] | None = None
 ) -> dict[str, float]:
-    """Of each label that was drawn, the Dice alone, as `score_case` counts it: surface distances take long.
+    """The Dice of each annotated label, as `score_case` computes it, without the surface distances, which take long.
 
-    Args: integer arrays (I, J, K) on one grid; the plan, whose ignored voxels count nowhere; as `score_case`.
+    Args:
+        reference: integer array (I, J, K).
+        prediction: integer array on the same grid.
+        plan: its labels or regions are scored, its ignored voxels left out.
+        annotated: names of the labels that are annotated in this case; None for all.
+    Returns: label name to Dice; nan where the label is in neither mask.
     Raises: GeometryError when the shapes differ.
     """
     require_same_shape(reference, prediction)
@@ -155,7 +165,7 @@ def dice_case(
 
 
 def nan_mean(values: Iterable[float]) -> float:
-    """Mean of what is not nan; nan when all is."""
+    """Mean of the values that are not nan; nan when there are none."""
     known = [float(value) for value in values if not isnan(value)]
     return fmean(known) if known else nan
 

@@ -1,7 +1,7 @@
-"""Is a thin structure found along its whole length: recall on the skeleton of the reference.
+"""Recall on the skeleton of the reference: whether a thin structure is segmented along its whole length.
 
-A membrane or vessel that is predicted a voxel too narrow loses much of its Dice and nothing of its course; one
-that is interrupted loses little Dice and its connection. The skeleton tells the two apart.
+A membrane or vessel that is predicted one voxel too narrow loses much Dice but keeps its course; an interrupted one
+loses little Dice but its connection. Recall on the skeleton distinguishes the two.
 Sources: topology sensitivity, Shit et al. 2021 (clDice), section 3; morphological skeleton, Lantuéjoul 1978.
 """
 
@@ -21,10 +21,10 @@ __all__ = ["skeleton", "skeleton_recall"]
 def skeleton(mask: Mask) -> Mask:
     """The morphological skeleton of a boolean array, the unit ball being a voxel and its face neighbours.
 
-    It is the union over k of what an opening takes from the mask eroded k times, which is where the city-block
-    distance to the outside is no less than at any face neighbour: one distance transform instead of many
-    erosions. It is as thin as the mask has a middle (one or two voxels), and need not be connected. The border of
-    the image is not the outside, so a structure that runs out of the image is not thin there.
+    It is the union over k of what an opening removes from the mask eroded k times. These are the voxels whose
+    city-block distance to the outside is no less than at any face neighbour: one distance transform instead of many
+    erosions. It is one or two voxels wide, and need not be connected. The border of the image
+    is not the outside, so a structure that leaves the image is not thin there.
     """
     distance = distance_transform_cdt(mask, metric="taxicab")
     peaks = mask.copy()

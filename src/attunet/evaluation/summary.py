@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import stdev
 from typing import Any, Self
 
 from attunet.display import NotebookView
 from attunet.errors import FormatError
 from attunet.evaluation.bootstrap import interval, means_interval
 from attunet.evaluation.metrics import METRICS
-from attunet.evaluation.scores import CaseScores, Values, foreground, label_values
+from attunet.evaluation.scores import CaseScores, Values, foreground, label_values, nan_mean
 from attunet.evaluation.summary_file import RULES, case_from_json, case_to_json, key_of, plain, values_from_json
 from attunet.files import write_text
 
@@ -37,46 +37,45 @@ class Summary(NotebookView):
 
     @property
     def missing_predictions(self) -> tuple[str, ...]:
-        """Names of the cases that were scored as empty for want of a prediction."""
+        """Names of the cases that have no prediction and were scored as empty."""
         return tuple(case.case for case in self.cases if case.missing)
 
     def values(self, label: str, metric: str = "Dice") -> dict[str, float]:
         """Case name to value of a metric (a key of `METRICS`), of the cases that count.
 
-        Those in which both masks are empty, or the label was not drawn, do not.
+        Those in which both masks are empty, or the label is not annotated, do not.
         """
-        found = {case.case: case.scores[label].values()[metric] for case in self.cases if label in case.scores}
-        return {case: value for case, value in found.items() if not isnan(value)}
+        values = {case.case: case.scores[label].values()[metric] for case in self.cases if label in case.scores}
+        return {case: value for case, value in values.items() if not isnan(value)}
 
     def mean(self, label: str, metric: str = "Dice") -> float:
         """Mean over the cases that count; nan when there is none."""
-        return _mean(self.values(label, metric).values())
+        return nan_mean(self.values(label, metric).values())
 
     def deviation(self, label: str, metric: str = "Dice") -> float:
         """Sample standard deviation over the cases that count; nan for fewer than two."""
-        found = list(self.values(label, metric).values())
-        return stdev(found) if len(found) > 1 else nan
+        values = list(self.values(label, metric).values())
+        return stdev(values) if len(values) > 1 else nan
 
     def foreground_mean(self, metric: str = "Dice") -> float:
         """Mean of the labels' means; nan when no label occurs anywhere."""
-        means = (self.mean(label, metric) for label in self.labels)
-        return _mean(value for value in means if not isnan(value))
+        return nan_mean(self.mean(label, metric) for label in self.labels)
 
     def interval(self, label: str, metric: str = "Dice") -> tuple[float, float]:
         """95 % bootstrap confidence interval of `mean`; nan for fewer than two cases that count."""
         return interval(list(self.values(label, metric).values()))
 
     def foreground_interval(self, metric: str = "Dice") -> tuple[float, float]:
-        """95 % bootstrap confidence interval of `foreground_mean`, whole cases drawn; nan for fewer than two."""
-        found = [self.values(label, metric) for label in self.labels]
-        if not found or not self.cases:
+        """95 % bootstrap confidence interval of `foreground_mean`, drawing whole cases; nan for fewer than two."""
+        columns = [self.values(label, metric) for label in self.labels]
+        if not columns or not self.cases:
             return nan, nan
-        return means_interval([[values.get(case.case, nan) for values in found] for case in self.cases])
+        return means_interval([[values.get(case.case, nan) for values in columns] for case in self.cases])
 
     def worst(self, label: str) -> tuple[str, float] | None:
         """Case with the lowest Dice and that Dice; None when no case counts."""
-        found = self.values(label)
-        return min(found.items(), key=lambda item: item[1]) if found else None
+        values = self.values(label)
+        return min(values.items(), key=lambda item: item[1]) if values else None
 
     def empty(self, label: str) -> dict[str, int]:
         """Cases in which both masks, only the reference, or only the prediction is empty."""
@@ -141,16 +140,14 @@ class Summary(NotebookView):
 def summarize(cases: Sequence[CaseScores], labels: Mapping[str, Values], extra: Sequence[str] = ()) -> Summary:
     """Gather the scores of cases, from files or from arrays.
 
-    Args: the cases; label name to value (background left out), or region to values; names of predictions without
-        a reference.
+    Args:
+        cases: the scores of each.
+        labels: label name to value, or region to the values it unites; the background is left out.
+        extra: names of predictions without a reference.
+    Returns: the summary.
     """
     return Summary(label_values(foreground(labels)), tuple(cases), tuple(extra))
 
 
-def _mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return fmean(found) if found else nan
-
-
-def _ends(found: tuple[float, float]) -> list[float | None]:
-    return [plain(end) for end in found]
+def _ends(ends: tuple[float, float]) -> list[float | None]:
+    return [plain(end) for end in ends]

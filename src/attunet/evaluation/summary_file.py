@@ -1,4 +1,4 @@
-"""How the scores of a case are spelled in summary.json: nnU-Net's keys, labels by value, nan as null."""
+"""The scores of a case in summary.json: nnU-Net's keys, labels by value, nan as null."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RULES: Mapping[str, str] = {
     "the image diagonal in mm, the relative volume error is +1 (empty reference) or -1 (empty prediction).",
     "missing_predictions": "A reference without a prediction file is scored as an empty prediction.",
     "extra_predictions": "A prediction without a reference is listed and not scored.",
-    "not_drawn": "A label that was not drawn in a case has no scores in it and counts nowhere.",
+    "not_annotated": "A label that is not annotated in a case has no scores in it and counts nowhere.",
     "regions": "A region is the union of its values in the reference and in the prediction.",
     "mean": "Mean over the cases in which the label is in the reference or the prediction; 'sd' is the "
     "sample standard deviation; foreground_mean is the mean of the labels' means.",
@@ -37,7 +37,7 @@ def values_from_json(value: object) -> Values:
     if isinstance(value, list):
         return tuple(int(entry) for entry in value)
     if not isinstance(value, int):
-        raise TypeError(f"{value!r} is no label value")
+        raise TypeError(f"{value!r} is not a label value")
     return value
 
 
@@ -62,7 +62,7 @@ def case_to_json(case: CaseScores, labels: Mapping[str, Values]) -> dict[str, An
 
 
 def case_from_json(entry: dict[str, Any], labels: Mapping[str, Values]) -> CaseScores:
-    """The case that `case_to_json` wrote. Raises: KeyError, TypeError or ValueError for an entry of other form."""
+    """The case that `case_to_json` wrote. Raises: KeyError, TypeError or ValueError for any other entry."""
     metrics, keys = entry["metrics"], {name: key_of(value) for name, value in labels.items()}
     return CaseScores(
         case=entry["case"],

@@ -36,7 +36,10 @@ class SurfaceScores(NamedTuple):
 def surface_distance(reference: Mask, prediction: Mask, spacing: Spacing) -> float:
     """Mean symmetric surface distance in mm (the paper's S2S): the mean over the voxels of both surfaces.
 
-    Args: two boolean arrays (I, J, K) on one grid; spacing in mm, array order.
+    Args:
+        reference: boolean array (I, J, K).
+        prediction: boolean array on the same grid.
+        spacing: mm, array order.
     Returns: nan when both masks are empty; the image diagonal when exactly one is.
     Source: Oktay et al. 2018, section 3.
     """
@@ -46,17 +49,24 @@ def surface_distance(reference: Mask, prediction: Mask, spacing: Spacing) -> flo
 def hausdorff_95(reference: Mask, prediction: Mask, spacing: Spacing) -> float:
     """Hausdorff distance in mm at the 95th percentile: the larger of the two directed percentiles.
 
-    Args: two boolean arrays (I, J, K) on one grid; spacing in mm, array order.
+    Args:
+        reference: boolean array (I, J, K).
+        prediction: boolean array on the same grid.
+        spacing: mm, array order.
     Returns: nan when both masks are empty; the image diagonal when exactly one is.
     """
     return surface_scores(reference, prediction, spacing).hd95
 
 
 def surface_scores(reference: Mask, prediction: Mask, spacing: Spacing) -> SurfaceScores:
-    """Both surface metrics at the price of one.
+    """Both surface metrics from one search of nearest points.
 
-    Args: two boolean arrays (I, J, K) on one grid; spacing in mm, array order. An axis of length 1 has no
-        surface across it, so a 2-D image (I, J, 1) is measured in its plane.
+    An axis of length 1 has no surface across it, so a 2-D image (I, J, 1) is measured in its plane.
+
+    Args:
+        reference: boolean array (I, J, K).
+        prediction: boolean array on the same grid.
+        spacing: mm, array order.
     Returns: nan when both masks are empty; the image diagonal when exactly one is.
     Raises: GeometryError when the shapes differ.
     """
@@ -78,8 +88,8 @@ def surface_scores(reference: Mask, prediction: Mask, spacing: Spacing) -> Surfa
 
 def _plane(shape: tuple[int, ...], spacing: Spacing) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """Shape and spacing without the axes of length 1."""
-    kept = [axis for axis, length in enumerate(shape) if length > 1] or [0]
-    return tuple(shape[axis] for axis in kept), tuple(spacing[axis] for axis in kept)
+    axes = [axis for axis, length in enumerate(shape) if length > 1] or [0]
+    return tuple(shape[axis] for axis in axes), tuple(spacing[axis] for axis in axes)
 
 
 def _surface_points(mask: Mask, steps: tuple[float, ...]) -> Points:

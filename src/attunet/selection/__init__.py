@@ -1,1 +1,1 @@
-"""What a cross-validation teaches: post-processing, calibration, which model or ensemble to take."""
+"""What held-out cases decide: post-processing, calibration, and the choice between models and ensembles."""

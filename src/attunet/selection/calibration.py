@@ -1,7 +1,7 @@
-"""Probabilities that mean what they say: one temperature, fitted on voxels that the model had not seen.
+"""Temperature scaling: one temperature, fitted to voxels of held-out cases, makes the probabilities calibrated.
 
-Guo et al. 2017, "On calibration of modern neural networks". A model that says 0.9 should be right nine times out of
-ten; the temperature divides its logits until it is, and changes no mask.
+A model that predicts 0.9 should be right nine times out of ten; the logits are divided by the temperature, which
+changes no mask. Source: Guo et al. 2017, "On calibration of modern neural networks".
 """
 
 from __future__ import annotations
@@ -22,17 +22,20 @@ Doubles = npt.NDArray[np.float64]
 Samples = Mapping[str, Sample]
 
 BINS = 15
-COLDEST, HOTTEST = 0.5, 4.0
-_MOST_NUMBERS = 3_000_000  # logits in all that a fit looks at: more of them change its third digit, and cost minutes
-_FEWEST_CASES = 5
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.5, 4.0
+_MAX_LOGITS = 3_000_000  # of all samples that a fit uses: more change its third digit only, and take minutes
+_MIN_CASES = 5
 _PARTS = 5
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often the decision is right, by how sure it was: one entry per bin of equal width from 0 to 1.
+    """How often decisions are right by their confidence: one entry per bin of equal width from 0 to 1.
 
-    Args: mean confidence and share of right decisions in each bin (nan in an empty one); share of the voxels in it.
+    Args:
+        confidence: mean confidence in each bin; nan in an empty one.
+        accuracy: share of right decisions in each bin; nan in an empty one.
+        share: of the voxels that lie in each bin.
     """
 
     confidence: tuple[float, ...]
@@ -48,10 +51,14 @@ class Reliability:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A temperature, and what it does to cases that it was not fitted on.
+    """A temperature, and its effect on cases that it was not fitted on.
 
-    Args: the temperature fitted on all cases; loss (mean negative log-likelihood) and reliability without it; the
-        same, each fold at the temperature fitted on the others.
+    Args:
+        fitted: the temperature fitted on all cases.
+        loss_before: mean negative log-likelihood without a temperature.
+        loss_after: the same, each fold at the temperature fitted on the others.
+        before: reliability without a temperature.
+        after: reliability, each fold at the temperature fitted on the others.
     """
 
     fitted: float
@@ -61,33 +68,35 @@ class Calibration:
     after: Reliability
 
     @property
-    def kept(self) -> bool:
-        """Whether it lowers the loss of unseen cases, and does not raise their calibration error."""
+    def accepted(self) -> bool:
+        """Whether it lowers the loss of held-out cases and does not raise their calibration error."""
         return self.loss_after < self.loss_before and self.after.ece <= self.before.ece
 
     @property
     def temperature(self) -> float:
-        """What to divide the logits by: 1 where nothing was won."""
-        return self.fitted if self.kept else 1.0
+        """The divisor of the logits; 1 where the fitted one is not accepted."""
+        return self.fitted if self.accepted else 1.0
 
     @property
     def reason(self) -> str:
-        """What was kept and why, in one sentence."""
+        """The decision and its figures, in one sentence."""
         figures = (
-            f"on folds left out, the negative log-likelihood goes from {self.loss_before:.4g} to {self.loss_after:.4g} "
+            f"on held-out folds, the negative log-likelihood goes from {self.loss_before:.4g} to {self.loss_after:.4g} "
             f"and the calibration error (ECE) near the foreground from {self.before.ece:.4f} to {self.after.ece:.4f}"
         )
-        return f"{self.fitted:.3f}: {figures}" if self.kept else f"1, as {self.fitted:.3f} does not help: {figures}"
+        return f"{self.fitted:.3f}: {figures}" if self.accepted else f"1, as {self.fitted:.3f} does not help: {figures}"
 
 
 def calibrate(samples: Samples, folds: Mapping[str, int], *, regions: bool) -> Calibration | None:
-    """The temperature that makes the true classes most likely, and its worth on folds left out.
+    """Fit the temperature of the highest likelihood, and measure its effect on held-out folds.
 
-    Args: case to its voxels; case to its fold; whether the outputs are overlapping regions (sigmoid) rather than
-        classes (softmax). Where there is one fold only, its cases are divided into five parts instead.
+    Args:
+        samples: case to its voxels.
+        folds: case to its fold; where there is one fold only, its cases are divided into five parts instead.
+        regions: whether the outputs are overlapping regions (sigmoid) rather than classes (softmax).
     Returns: None with fewer than five cases.
     """
-    if len(samples) < _FEWEST_CASES:
+    if len(samples) < _MIN_CASES:
         return None
     parts = _parts(samples, folds)
     every = [sample for part in parts for sample in part]
@@ -106,12 +115,19 @@ def calibrate(samples: Samples, folds: Mapping[str, int], *, regions: bool) -> C
 
 
 def voxels_per_case(outputs: int, cases: int) -> int:
-    """How many voxels of each case are enough to fit a temperature, so that it takes seconds."""
-    return max(200, _MOST_NUMBERS // (outputs * cases))
+    """Number of voxels of each case that a fit uses, so that it takes seconds."""
+    return max(200, _MAX_LOGITS // (outputs * cases))
 
 
 def likelihood_loss(sample: Sample, temperature: float, *, regions: bool) -> float:
-    """Mean negative log-likelihood of the truth over the whole case, by the voxels' weights; of all regions' mean."""
+    """Mean negative log-likelihood of the reference over the whole case.
+
+    Args:
+        sample: voxels of the case, with their weights.
+        temperature: divisor of the logits.
+        regions: whether the outputs are regions, whose losses are averaged, rather than classes.
+    Returns: the weighted mean over the voxels.
+    """
     scaled = sample.logits / np.float32(temperature)
     if regions:
         losses = -np.where(sample.truth, log_expit(scaled), log_expit(-scaled)).mean(axis=0)
@@ -123,12 +139,12 @@ def likelihood_loss(sample: Sample, temperature: float, *, regions: bool) -> flo
 def reliability(samples: Sequence[tuple[Sample, float]], *, regions: bool) -> Reliability:
     """Confidence against accuracy of samples at their temperatures, within three voxels of any foreground.
 
-    The confidence of a voxel is the probability of the class that won, or, of each region, that of the decision
-    for or against it. The background far away is left out: it is right and sure in every model and would hide
-    all else.
+    The confidence of a voxel is the probability of the predicted class, or, for each region, that of the decision
+    for or against it. The background far away is left out: every model is right and confident there, which would
+    hide the rest.
     """
-    found = [_decisions(sample, temperature, regions) for sample, temperature in samples if sample.near.any()]
-    confidence, right, weights = np.concatenate(found, axis=1) if found else np.zeros((3, 0))
+    decisions = [_decisions(sample, temperature, regions) for sample, temperature in samples if sample.near.any()]
+    confidence, right, weights = np.concatenate(decisions, axis=1) if decisions else np.zeros((3, 0))
     bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
     mass = np.bincount(bins, weights, BINS)
     with np.errstate(invalid="ignore"):
@@ -143,22 +159,24 @@ def _decisions(sample: Sample, temperature: float, regions: bool) -> Doubles:
     truth = sample.truth[:, sample.near]
     weights = np.full(truth.shape[1], 1 / (truth.size if regions else truth.shape[1]))
     if regions:
-        likely = expit(scaled)
-        right = (likely > 0.5) == truth
-        return np.stack([np.maximum(likely, 1 - likely).ravel(), right.ravel(), np.tile(weights, len(truth))])
+        probabilities = expit(scaled)
+        right = (probabilities > 0.5) == truth
+        return np.stack(
+            [np.maximum(probabilities, 1 - probabilities).ravel(), right.ravel(), np.tile(weights, len(truth))]
+        )
     right = np.take_along_axis(truth, scaled.argmax(axis=0)[None], axis=0)[0]
     return np.stack([softmax(scaled, axis=0).max(axis=0), right, weights])
 
 
 def _fit(samples: Sequence[Sample], regions: bool) -> float:
     """The temperature of the smallest mean loss; every case counts the same."""
-    found = minimize_scalar(
+    fit = minimize_scalar(
         lambda log: _mean_loss([(sample, float(np.exp(log))) for sample in samples], regions),
-        bounds=(np.log(COLDEST), np.log(HOTTEST)),
+        bounds=(np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE)),
         method="bounded",
         options={"xatol": 1e-3},
     )
-    return float(np.exp(found.x))
+    return float(np.exp(fit.x))
 
 
 def _mean_loss(samples: Sequence[tuple[Sample, float]], regions: bool) -> float:

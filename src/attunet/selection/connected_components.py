@@ -1,4 +1,4 @@
-"""One label's mask in one case, taken apart: what each cleaning would do to its Dice, without doing it."""
+"""The connected components of a label's mask: the Dice after each post-processing, without carrying it out."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ class Components:
 
     Args:
         ml: (components,) their volumes.
-        voxels, hits: (components,) how many of their voxels count, and how many of those are right.
-        reference: voxels of the reference that count.
+        voxels: (components,) their voxels that are not ignored.
+        hits: (components,) those of them inside the reference.
+        reference: voxels of the reference that are not ignored.
     """
 
     ml: Numbers
@@ -41,26 +42,34 @@ class Components:
     reference: int
 
     @classmethod
-    def of(cls, mask: Mask, kept: Mask, truth: Mask, reference: int, voxel_ml: float) -> Self:
-        """The pieces of a mask.
+    def of(cls, mask: Mask, counted: Mask, truth: Mask, reference: int, voxel_ml: float) -> Self:
+        """The components of a mask.
 
-        Args: boolean arrays (I, J, K): the mask, the voxels that count, the truth; how many voxels of the truth count;
-            millilitres in a voxel.
+        Args:
+            mask: boolean array (I, J, K).
+            counted: the voxels that are not ignored.
+            truth: the reference.
+            reference: voxels of the reference that are not ignored.
+            voxel_ml: millilitres in a voxel.
+        Returns: their volumes, and their voxels in and outside the reference.
         """
         box = next(iter(find_objects(mask.view(np.uint8))), _NOWHERE)
-        inner, right = mask[box], kept[box] & truth[box]
-        marks, _ = label(inner, structure=np.ones((3, 3, 3)))
-        rows = [np.bincount(marks.ravel(), weight.ravel())[1:] for weight in (inner, inner & kept[box], inner & right)]
+        inner, right = mask[box], counted[box] & truth[box]
+        components, _ = label(inner, structure=np.ones((3, 3, 3)))
+        rows = [
+            np.bincount(components.ravel(), weight.ravel())[1:]
+            for weight in (inner, inner & counted[box], inner & right)
+        ]
         return cls(rows[0] * voxel_ml, rows[1], rows[2], reference)
 
     def dice(self, minimum_ml: float, largest: bool) -> float:
-        """Dice of the components that are left; 1 where nothing is left and nothing was to be found."""
-        kept = self.ml >= minimum_ml
-        if largest and len(kept):
-            kept &= np.arange(len(kept)) == self.ml.argmax()
-        predicted = self.voxels[kept].sum()
+        """Dice of the remaining components; 1 where nothing remains and the reference is empty."""
+        remaining = self.ml >= minimum_ml
+        if largest and len(remaining):
+            remaining &= np.arange(len(remaining)) == self.ml.argmax()
+        predicted = self.voxels[remaining].sum()
         total = predicted + self.reference
-        return float(2 * self.hits[kept].sum() / total) if total else 1.0
+        return float(2 * self.hits[remaining].sum() / total) if total else 1.0
 
 
 @dataclass(frozen=True)
@@ -70,31 +79,37 @@ class LabelComponents:
     plain: Components
     filled: Components
 
-    def dice(self, how: ComponentRules) -> float:
-        """Dice after this cleaning; 1 where the label is in neither mask."""
-        return (self.filled if how.fill_holes else self.plain).dice(how.minimum_ml, how.largest_component)
+    def dice(self, rules: ComponentRules) -> float:
+        """Dice after this post-processing; 1 where the label is in neither mask."""
+        return (self.filled if rules.fill_holes else self.plain).dice(rules.minimum_ml, rules.largest_component)
 
 
 def connected_components(
-    predicted: Array, reference: Array, plan: Plan, united: Mapping[str, Values], spacing: Spacing
+    predicted: Array, reference: Array, plan: Plan, labels: Mapping[str, Values], spacing: Spacing
 ) -> dict[str, LabelComponents]:
-    """The pieces of every label of a case.
+    """The connected components of every label of a case.
 
-    Args: masks of label values (I, J, K) on one grid; label name to its value, or to those of a region; spacing in mm.
+    Args:
+        predicted: label values (I, J, K).
+        reference: label values on the same grid.
+        plan: its ignored voxels are left out.
+        labels: label name to its value, or region to its values.
+        spacing: mm, array order.
+    Returns: label name to its components.
     """
     voxel_ml = prod(spacing) / CUBIC_MM_PER_ML
     counted = np.ones(reference.shape, bool) if plan.ignore_label is None else reference != plan.ignore_label
-    found = {}
-    for name, values in united.items():
+    components = {}
+    for name, values in labels.items():
         mask, truth = np.isin(predicted, values), np.isin(reference, values)
-        wanted = int(np.count_nonzero(truth & counted))
-        plain = Components.of(mask, counted, truth, wanted, voxel_ml)
+        expected = int(np.count_nonzero(truth & counted))
+        plain = Components.of(mask, counted, truth, expected, voxel_ml)
         closed = clean(mask.view(np.uint8), {name: _FILL}, {"background": 0, name: 1}, spacing).view(np.bool_)
         if np.array_equal(closed, mask):
-            found[name] = LabelComponents(plain, plain)
+            components[name] = LabelComponents(plain, plain)
             continue
-        # a hole that holds another label is closed when pieces are told apart, but the other label stays
+        # a hole that holds another label is closed for finding components, but the other label stays
         written = clean(predicted, {name: _FILL}, plan.labels, spacing, regions=plan.regions)
-        filled = Components.of(closed, counted & np.isin(written, values), truth, wanted, voxel_ml)
-        found[name] = LabelComponents(plain, filled)
-    return found
+        filled = Components.of(closed, counted & np.isin(written, values), truth, expected, voxel_ml)
+        components[name] = LabelComponents(plain, filled)
+    return components

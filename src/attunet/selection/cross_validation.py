@@ -1,4 +1,4 @@
-"""A cross-validated run: how it does on cases that it has not seen, and what that teaches it."""
+"""Cross-validate a run: score its folds on their held-out cases, and fit post-processing and calibration to them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from attunet.report.agreement import DicePair
 from attunet.report.cross_validation import write_cross_validation_report
 from attunet.selection.calibration import Calibration, calibrate, voxels_per_case
 from attunet.selection.held_out import HeldOutCache, HeldOutResult, evaluate_held_out
-from attunet.selection.postprocessing import FEWEST_CASES, Trial, decide_cleaning, kept_cleaning
+from attunet.selection.postprocessing import MIN_CASES, Trial, accepted_rules, decide_rules
 from attunet.selection.quality import fit_quality
 from attunet.selection.samples import Sample
 from attunet.selection.saved_masks import mask_components, score_mask, view_mask
@@ -63,9 +63,9 @@ class CrossValidation:
         return self.folder / "report.html"
 
     def worst(self, count: int = 5) -> list[str]:
-        """The cases of the lowest mean Dice after the cleaning, worst first."""
-        known = {case: pair.measured for case, pair in self.dice.items() if not np.isnan(pair.measured)}
-        return sorted(known, key=lambda case: known[case])[:count]
+        """The cases of the lowest mean Dice after post-processing, worst first."""
+        measured = {case: pair.measured for case, pair in self.dice.items() if not np.isnan(pair.measured)}
+        return sorted(measured, key=lambda case: measured[case])[:count]
 
 
 def cross_validate(
@@ -97,16 +97,16 @@ def cross_validate(
     results = [*_each(evaluate_held_out(run, cases, cache, device=device, cancelled=cancelled), step)]
     masks = [(result.case, cast(Path, result.mask)) for result in results]
     components = [mask_components(*saved, plan) for saved in _each(masks, step)]
-    trials = decide_cleaning(components, plan.foreground)
-    cleaning = kept_cleaning(trials)
+    trials = decide_rules(components, plan.foreground)
+    rules = accepted_rules(trials)
     summary = summarize([result.scores for result in results], scored_labels(plan))
-    cleaned = [score_mask(*saved, plan, cleaning) for saved in _each(masks if cleaning else (), step)]
-    postprocessed = summarize(cleaned, scored_labels(plan)) if cleaning else summary
+    cleaned = [score_mask(*saved, plan, rules) for saved in _each(masks if rules else (), step)]
+    postprocessed = summarize(cleaned, scored_labels(plan)) if rules else summary
     samples = _load_samples(results, plan)
     calibration = _calibrate(cases, samples, plan)
     dice = _dice_pairs(cases, samples, plan, postprocessed, calibration.temperature if calibration else 1.0)
-    learnt = _refine(plan, trials, calibration, list(dice.values()))
-    postprocessing = learnt.model_copy(update={"attention_agreement": bundle.postprocessing.attention_agreement})
+    fitted = _fit(plan, trials, calibration, list(dice.values()))
+    postprocessing = fitted.model_copy(update={"attention_agreement": bundle.postprocessing.attention_agreement})
     validated = CrossValidation(
         folder=folder,
         summary=summary,
@@ -175,36 +175,36 @@ def _dice_pairs(
     return pairs
 
 
-def _refine(
+def _fit(
     plan: Plan, trials: Sequence[Trial], calibration: Calibration | None, dice: Sequence[DicePair]
 ) -> Postprocessing:
     quality = fit_quality([pair.expected for pair in dice], [pair.measured for pair in dice])
-    reasons = {f"postprocessing {name}": _cleaning_reason(name, trials) for name in plan.foreground}
+    reasons = {f"postprocessing {name}": _rules_reason(name, trials) for name in plan.foreground}
     reasons["temperature"] = (
         calibration.reason if calibration else "1: fewer than five fully labelled cases to fit it on"
     )
     reasons["quality"] = _quality_reason(quality, len(dice))
     return Postprocessing(
-        components=kept_cleaning(trials),
+        components=accepted_rules(trials),
         temperature=calibration.temperature if calibration else 1.0,
         quality=quality,
         reasons=reasons,
     )
 
 
-def _cleaning_reason(name: str, trials: Sequence[Trial]) -> str:
+def _rules_reason(name: str, trials: Sequence[Trial]) -> str:
     mine = [trial for trial in trials if trial.label == name]
     if not mine:
-        return f"nothing: fewer than {FEWEST_CASES} cases to decide on"
-    kept = [trial.reason for trial in mine if trial.kept] or ["nothing"]
-    return "; ".join(kept + [f"not kept: {trial.reason}" for trial in mine if not trial.kept])
+        return f"nothing: fewer than {MIN_CASES} cases to decide on"
+    accepted = [trial.reason for trial in mine if trial.accepted] or ["nothing"]
+    return "; ".join(accepted + [f"not accepted: {trial.reason}" for trial in mine if not trial.accepted])
 
 
 def _quality_reason(quality: QualityCalibration | None, cases: int) -> str:
     if quality is None:
         return f"not measured: {cases} cases are too few, or all the same"
     return (
-        f"rank correlation of expected and measured Dice on {quality.cases} unseen cases: {quality.spearman:.2f} "
+        f"rank correlation of expected and measured Dice on {quality.cases} held-out cases: {quality.spearman:.2f} "
         f"({quality.low:.2f} to {quality.high:.2f}); the predicted Dice is off by {quality.error:.3f} on average"
     )
 
@@ -217,7 +217,7 @@ def _write_report(validated: CrossValidation, run: Path, results: Sequence[HeldO
         title = f"{name}: mean Dice {validated.dice[name].measured:.3f}, fold {case.fold}"
         views.append(view_mask(case, mask, plan, validated.postprocessing.components, title))
     calibration = validated.calibration
-    after = "after" if calibration and calibration.kept else "after, not kept"
+    after = "after" if calibration and calibration.accepted else "after, not accepted"
     write_cross_validation_report(
         validated.report,
         plan=plan,

@@ -1,4 +1,4 @@
-"""What the Dice that a model expects of itself is worth: learnt on cases whose Dice is known."""
+"""How well the Dice that a model expects predicts the measured one: fitted to held-out cases."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ from scipy.stats import spearmanr
 from attunet.config import QualityCalibration
 from attunet.evaluation.bootstrap import correlation_interval
 
-__all__ = ["FEWEST_CASES", "fit_quality"]
+__all__ = ["MIN_CASES", "fit_quality"]
 
 Doubles = npt.NDArray[np.float64]
-FEWEST_CASES = 5
+MIN_CASES = 5
 
 
 def fit_quality(expected: Sequence[float], measured: Sequence[float]) -> QualityCalibration | None:
-    """How expected and measured Dice of the same unseen cases hang together, and the line from one to the other.
+    """Rank correlation of expected and measured Dice of held-out cases, and the line from one to the other.
 
-    The line is least squares; level, at the mean, where that predicts cases left out in turn no worse, or where the
-    expected Dice would count against itself. Its error is the one on the cases left out.
-    Args: two numbers per case in [0, 1]; a case of which either is nan does not count.
-    Returns: None where fewer than five cases count, or one of the two is the same in all of them.
+    The line is fitted by least squares; it is constant, at the mean, where that predicts left-out cases no worse, or
+    where the slope would be negative. Its error is the mean absolute one on the left-out cases.
+
+    Args:
+        expected: Dice of each case in [0, 1]; nan where there is none.
+        measured: of the same cases.
+    Returns: None where fewer than five cases have both, or one of the two is the same in all of them.
     """
     pairs = np.array([expected, measured], np.float64)
     x, y = pairs[:, np.isfinite(pairs).all(axis=0)]
-    if len(x) < FEWEST_CASES or np.ptp(x) == 0 or np.ptp(y) == 0:
+    if len(x) < MIN_CASES or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
     low, high = correlation_interval(x, y)
     slope, intercept = _line(x, y)
@@ -46,7 +49,7 @@ def fit_quality(expected: Sequence[float], measured: Sequence[float]) -> Quality
 
 
 def _line(x: Doubles, y: Doubles) -> tuple[float, float]:
-    """Slope and intercept; the slope is never negative."""
+    """Slope, which is never negative, and intercept."""
     spread = np.square(x - x.mean()).sum()
     slope = max(0.0, float(((x - x.mean()) * (y - y.mean())).sum() / spread)) if spread else 0.0
     return slope, float(y.mean() - slope * x.mean())

@@ -1,4 +1,4 @@
-"""A few thousand voxels of a case, with what was said of them and what is true: enough to calibrate a model."""
+"""A few thousand voxels of a case with their logits and reference: enough to calibrate a model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Mask = npt.NDArray[np.bool_]
 VOXELS = 20_000
 NEAR = 3
 TEMPERATURES = tuple(0.5 * 2 ** (step / 2) for step in range(7))
-"""0.5 to 4, at which the expected Dice is kept, so that it is known at the one that will be found."""
+"""0.5 to 4, at which the expected Dice is saved, so that it is known at the temperature that will be fitted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Sample:
         weights: (N,), how many voxels of the case each one stands for.
         near: (N,), whether it lies within three voxels of predicted or true foreground, where the decision is open.
         expected: (temperatures, labels), the Dice expected of each foreground label; nan for one taken to be absent.
-        origin: sha256 of the weights that spoke.
+        origin: sha256 of the weights that predicted them.
     """
 
     logits: Floats
@@ -105,9 +105,14 @@ def draw_sample(
 ) -> Sample:
     """Half of the voxels from within three of any foreground, half from elsewhere; the same for the same case.
 
-    Args: the case's id, which seeds the draw; probabilities (outputs, I, J, K), which are overwritten, as those of many
-        classes fill the memory; the truth as indices into the plan's file values, or `IGNORED` (I, J, K); sha256 of the
-        weights; how many voxels.
+    Args:
+        case: its name, which seeds the draw.
+        probabilities: (outputs, I, J, K) on the model grid; they are overwritten, to save memory.
+        truth: (I, J, K) indices into the plan's file values, or `IGNORED`.
+        plan: of the model.
+        origin: sha256 of the weights.
+        voxels: how many to draw.
+    Returns: the sample.
     """
     random = np.random.default_rng(zlib.crc32(case.encode()))
     foreground = (truth > 0) & (truth != IGNORED)
@@ -133,7 +138,7 @@ def draw_sample(
 
 
 def _to_logits(probabilities: Floats, plan: Plan) -> Floats:
-    """In place, what makes these probabilities: exact for one network, up to a constant in a voxel of classes."""
+    """The logits of these probabilities, in place: exact for regions, up to a constant in each voxel for classes."""
     if plan.regions:
         np.clip(probabilities, 1e-7, 1 - 1e-7, out=probabilities)
         return np.asarray(logit(probabilities, out=probabilities))
@@ -142,21 +147,21 @@ def _to_logits(probabilities: Floats, plan: Plan) -> Floats:
 
 
 def _expected(logits: Floats, plan: Plan, temperature: float) -> Floats:
-    found = expected_dice(activate(logits, plan, temperature), plan)
-    return np.array([np.nan if value is None else value for value in found.values()], np.float32)
+    dice = expected_dice(activate(logits, plan, temperature), plan)
+    return np.array([np.nan if value is None else value for value in dice.values()], np.float32)
 
 
-def _far(random: np.random.Generator, allowed: Mask, wanted: int, count: int) -> npt.NDArray[np.int64]:
-    """Allowed positions; where there are many, by drawing blindly, as a list of all of them would fill the memory."""
-    if count <= 4 * wanted:
+def _far(random: np.random.Generator, allowed: Mask, number: int, count: int) -> npt.NDArray[np.int64]:
+    """Allowed positions; where there are many, by rejection sampling, as a list of all would take much memory."""
+    if count <= 4 * number:
         every = np.flatnonzero(allowed)
-        return random.choice(every, min(wanted, count), replace=False)
-    draws = random.integers(0, len(allowed), size=int(2 * wanted * len(allowed) / count))
+        return random.choice(every, min(number, count), replace=False)
+    draws = random.integers(0, len(allowed), size=int(2 * number * len(allowed) / count))
     hits = np.unique(draws[allowed[draws]])
-    return random.permutation(hits)[:wanted]
+    return random.permutation(hits)[:number]
 
 
 def _one_hot(indices: Array, plan: Plan) -> Mask:
     values = np.array(plan.file_values)[indices]
-    wanted = plan.regions or {name: (value,) for name, value in plan.labels.items()}
-    return np.stack([np.isin(values, united) for united in wanted.values()])
+    labels = plan.regions or {name: (value,) for name, value in plan.labels.items()}
+    return np.stack([np.isin(values, members) for members in labels.values()])
