@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from attunet.bundle import fold_folder, load_bundle, save_plan
-from attunet.cli import comparison_run
 from attunet.cli.compare import compare
 from attunet.cli.predict import predict
 from attunet.data.folds import Split
 from attunet.errors import ConfigError, DatasetError
+from attunet.training import variants
 
 LABELS = {"background": 0, "blob": 1}
 
@@ -62,7 +62,7 @@ def test_one_command_trains_alike_judges_and_goes_on(go, invoke, write_blobs, tm
     assert [load_bundle(out / name).plan.network.gate for name in ("gated", "ungated")] == ["grid", None]
     scan = data / "images" / "case0.nii"
     assert invoke(predict, "-m", out / "ungated", "-i", scan, "-o", tmp_path / "masks").exit_code == 0
-    monkeypatch.setattr(comparison_run, "train_fold", lambda *_, **__: pytest.fail("it was trained already"))
+    monkeypatch.setattr(variants, "fit", lambda *_, **__: pytest.fail("it was trained already"))
     again = go(data, "--variants", "gated,ungated", "--fold", "0", planned=False)
     assert "using the plan in" in again.stderr
     assert again.stderr.count("finished before") == 2
@@ -98,6 +98,6 @@ def test_what_is_neither_one_data_set_nor_runs_is_refused(pair, go, invoke, writ
         assert words in str(done.exception)
     with pytest.raises(ConfigError, match="no variant 'plain'"):
         go(data, "--variants", "gated,plain")
-    with pytest.raises(DatasetError, match="too few cases to keep some unseen"):
+    with pytest.raises(DatasetError, match="too few cases to hold some out"):
         go(write_blobs(tmp_path / "single", cases=1))
     assert not (tmp_path / "out").exists()

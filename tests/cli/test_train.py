@@ -275,7 +275,7 @@ def test_ctrl_c_ends_it_in_order_and_it_can_be_resumed(go, write_blobs, planned,
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the command
     _, notes = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "go on with the same command and --resume" in notes
+    assert "resume with the same command and --resume" in notes
     assert "Traceback" not in notes
     assert not [path for path in run.rglob("*") if path.name.startswith(".")]
     done = go(data, "--resume", "--max-time", "1s")

@@ -7,11 +7,10 @@ import torch
 
 from attunet.config import Plan
 from attunet.data.cases import read_dataset
-from attunet.training.fit import FitCallbacks, fit
+from attunet.training.callbacks.progress import SILENT
+from attunet.training.fit import fit
 from attunet.training.run_folder import FoldPaths
 from attunet.training.store import store_cases
-
-SILENT = FitCallbacks()
 
 
 @pytest.fixture(scope="session")
@@ -47,10 +46,10 @@ def trained(tmp_path_factory, blobs, tiny_plan, tiny_config, store):
 def train(blobs, tiny_plan, tiny_config, store, tmp_path):
     """Trains fold 0 of the blobs in `tmp_path / name`; keyword arguments beside `fit`'s own change the settings."""
 
-    def run(name="run", *, dataset=blobs, plan=None, fold=0, resume=False, report=SILENT, **changes):
+    def run(name="run", *, dataset=blobs, plan=None, fold=0, resume=False, callbacks=SILENT, cancelled=None, **changes):
         return fit(
             dataset, plan or tiny_plan(), tiny_config(**changes), tmp_path / name,
-            fold=fold, device="cpu", resume=resume, store=store, report=report,
+            fold=fold, device="cpu", resume=resume, store=store, callbacks=callbacks, cancelled=cancelled,
         )  # fmt: skip
 
     return run

@@ -1,5 +1,8 @@
 import shutil
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 import torch
@@ -8,10 +11,11 @@ import yaml
 from attunet.bundle import load_bundle
 from attunet.config import Plan, TrainingConfig, load_settings
 from attunet.data.cases import read_dataset
-from attunet.errors import BundleError, ConfigError, EngineError
+from attunet.errors import BundleError, CancelledError, ConfigError, EngineError
 from attunet.inference.segmenter import Segmenter
 from attunet.training import fit as fit_module
-from attunet.training.fit import FitCallbacks, training_device
+from attunet.training.callbacks.progress import TrainingCallbacks
+from attunet.training.fit import training_device
 from attunet.training.run_folder import FoldPaths
 
 
@@ -129,10 +133,42 @@ def test_a_fold_that_does_not_exist_is_an_error(train):
 
 def test_two_cases_suffice_and_progress_is_told(write_blobs, train, tmp_path):
     two = read_dataset(write_blobs(tmp_path / "data", cases=2))
-    stored, validated = [], []
-    report = FitCallbacks(stored=lambda: stored.append(1), validated=lambda: validated.append(1))
-    assert len(train(dataset=two, epochs=1, report=report).summary.cases) == 1
-    assert (len(stored), len(validated)) == (2, 1)
+    counts = Counter()
+
+    class Counting(TrainingCallbacks):
+        def on_case_stored(self):
+            counts["stored"] += 1
+
+        def on_step(self, state):
+            counts["steps"] += 1
+
+        def on_epoch_end(self, state):
+            assert state.progress == 1
+
+        def on_case_evaluated(self):
+            counts["evaluated"] += 1
+
+    assert len(train(dataset=two, epochs=1, callbacks=Counting()).summary.cases) == 1
+    assert counts == {"stored": 2, "steps": 3, "evaluated": 1}
+
+
+def test_a_training_is_cancelled_from_another_thread_and_resumed(train, tmp_path, log_of):
+    cancelled = Event()
+
+    class CancelInTheSecondEpoch(TrainingCallbacks):
+        def on_step(self, state):
+            if state.epoch == 1:
+                cancelled.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(train, epochs=3, callbacks=CancelInTheSecondEpoch(), cancelled=cancelled)
+        with pytest.raises(CancelledError):
+            job.result()
+    assert len(log_of(tmp_path / "run")) == 1
+    with pytest.raises(CancelledError):
+        train("other", cancelled=cancelled)
+    assert train(epochs=2, resume=True).trained
+    assert len(log_of(tmp_path / "run")) == 2
 
 
 def test_validation_cases_without_any_label_still_give_a_model(write_blobs, train, tmp_path):

@@ -13,7 +13,7 @@ import yaml
 
 from attunet.bundle import load_bundle, save_plan
 from attunet.errors import BundleError, TrainingError
-from attunet.training.fit import FitCallbacks
+from attunet.training.callbacks.progress import TrainingCallbacks
 from attunet.training.run_folder import FoldPaths
 from attunet.training.trainer import AtomicCheckpointIO
 
@@ -23,7 +23,8 @@ from pathlib import Path
 import lightning.pytorch as pl
 from attunet.config import Plan, TrainingConfig, load_settings
 from attunet.data.cases import read_dataset
-from attunet.training.fit import FitCallbacks, fit
+from attunet.training.callbacks.progress import TrainingCallbacks
+from attunet.training.fit import fit
 
 class Slow(pl.Callback):
     def on_train_batch_start(self, *_):
@@ -31,9 +32,26 @@ class Slow(pl.Callback):
 
 folder, data, store = map(Path, sys.argv[1:])
 plan, config = load_settings(Plan, folder / "plan.json"), load_settings(TrainingConfig, folder / "recipe.yaml")
-report = FitCallbacks(training=lambda *_: [Slow()])
-fit(read_dataset(data), plan, config, folder / "run", device="cpu", store=store, report=report)
+class Callbacks(TrainingCallbacks):
+    def lightning(self, schedule, history):
+        return [Slow()]
+
+
+fit(read_dataset(data), plan, config, folder / "run", device="cpu", store=store, callbacks=Callbacks())
 """
+
+
+class With(TrainingCallbacks):
+    """A callback of lightning more, and the warnings."""
+
+    def __init__(self, callback, warnings=None):
+        self.callback, self.warnings = callback, warnings if warnings is not None else []
+
+    def lightning(self, schedule, history):
+        return [self.callback]
+
+    def on_warning(self, text):
+        self.warnings.append(text)
 
 
 def kill_after_first_checkpoint(folder, data, store):
@@ -108,7 +126,7 @@ def test_an_interrupt_comes_back_as_one_and_the_next_is_heard_too(train, tmp_pat
 
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        train(report=FitCallbacks(training=lambda *_: [Interrupt()]))
+        train(callbacks=With(Interrupt()))
     assert signal.getsignal(signal.SIGINT) is handler
     assert train(resume=True).trained
     assert len(log_of(tmp_path / "run")) == 2
@@ -120,7 +138,7 @@ def test_an_error_in_a_worker_is_not_taken_for_want_of_memory(train):
             raise RuntimeError("Caught RuntimeError in DataLoader worker process 0.")
 
     with pytest.raises(RuntimeError, match="worker process 0"):
-        train(report=FitCallbacks(training=lambda *_: [Broken()]))
+        train(callbacks=With(Broken()))
 
 
 @pytest.mark.parametrize("words", ["DefaultCPUAllocator: can't allocate memory", "DataLoader worker (pid 7) is killed"])
@@ -130,7 +148,7 @@ def test_running_out_of_memory_is_said_in_one_line(words, train):
             raise RuntimeError(words)
 
     with pytest.raises(TrainingError, match="out of memory"):
-        train(report=FitCallbacks(training=lambda *_: [Full()]))
+        train(callbacks=With(Full()))
 
 
 class Poison(pl.Callback):
@@ -149,13 +167,13 @@ class Poison(pl.Callback):
 
 def poisoned(steps, warnings):
     rates = []
-    return rates, FitCallbacks(training=lambda *_: [Poison(steps, rates)], notice=warnings.append)
+    return rates, With(Poison(steps, rates), warnings)
 
 
 def test_a_training_that_diverges_resumes_at_a_lower_rate(train, tmp_path, log_of):
     warnings = []
-    rates, report = poisoned([4], warnings)
-    assert train(epochs=3, report=report).trained
+    rates, callbacks = poisoned([4], warnings)
+    assert train(epochs=3, callbacks=callbacks).trained
     steps = [step for step, _ in rates]
     assert steps == [0, 1, 2, 3, 4, 3, 4, 5, 6, 7, 8]
     first, again = (rate for step, rate in rates if step == 4)
@@ -165,21 +183,21 @@ def test_a_training_that_diverges_resumes_at_a_lower_rate(train, tmp_path, log_o
 
 
 def test_the_lower_rate_is_used_by_a_resumed_training(train, tmp_path, last_of):
-    _, report = poisoned([1], [])
-    train(epochs=1, report=report)
-    rates, report = poisoned([], [])
-    train(epochs=2, resume=True, report=report)
-    plain, report = poisoned([], [])
-    train("plain", epochs=2, report=report)
+    _, callbacks = poisoned([1], [])
+    train(epochs=1, callbacks=callbacks)
+    rates, callbacks = poisoned([], [])
+    train(epochs=2, resume=True, callbacks=callbacks)
+    plain, callbacks = poisoned([], [])
+    train("plain", epochs=2, callbacks=callbacks)
     later = dict(rates)[3], dict(plain)[3]
     assert later[0] == pytest.approx(later[1] / 4)
 
 
 def test_a_training_that_diverges_twice_ends_with_one_error(train, tmp_path):
     warnings = []
-    _, report = poisoned([4, 5], warnings)
+    _, callbacks = poisoned([4, 5], warnings)
     with pytest.raises(TrainingError, match=r"diverged at step 5.* also at a quarter of the learning rate") as caught:
-        train(epochs=3, report=report)
+        train(epochs=3, callbacks=callbacks)
     assert "learning_rate" in caught.value.hint
     assert len([text for text in warnings if "diverged" in text]) == 1
     assert FoldPaths(tmp_path / "run" / "fold_0").last.exists()

@@ -1,4 +1,4 @@
-"""`attunet benchmark`: which engine computes a model fastest on this machine."""
+"""`attunet benchmark`: the fastest engine for a model on this machine."""
 
 from __future__ import annotations
 
@@ -21,20 +21,16 @@ __all__ = ["benchmark"]
 
 
 def benchmark(
-    model: Annotated[
-        Path, typer.Option("-m", "--model", metavar="RUN", help="Model folder; its first fold is computed.")
-    ],
-    image: Annotated[
-        Path, typer.Option("-i", "--input", metavar="IMAGE", help="An image whose windows the engines compute.")
-    ],
+    model: Annotated[Path, typer.Option("-m", "--model", metavar="RUN", help="Model folder; its first fold is timed.")],
+    image: Annotated[Path, typer.Option("-i", "--input", metavar="IMAGE", help="Image whose windows are computed.")],
     repeat: Annotated[int, typer.Option(min=1, help="Rounds; in each, every engine computes all windows once.")] = 5,
     write: Annotated[
-        bool, typer.Option("--write", help="Let the model be computed by the fastest CPU engine from now on.")
+        bool, typer.Option("--write", help="Use the fastest CPU engine for this model from now on.")
     ] = False,
 ) -> None:
-    """Time every engine that is installed, in turns, and compare its answers with those of torch in fp32.
+    """Time every installed engine in turn, and compare its results with those of torch in fp32.
 
-    Up to 8 windows of the image are computed, evenly picked. Only an engine whose masks agree (Dice 0.999) is chosen.
+    Up to 8 windows of the image are computed, evenly spaced. Only an engine whose masks agree (Dice 0.999) is chosen.
     Without torch the reference is OpenVINO in fp32.
     """
     from attunet.bundle import load_bundle

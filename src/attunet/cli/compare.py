@@ -1,4 +1,4 @@
-"""`attunet compare`: does the gate help on these data? Trains variants alike, or takes runs that are there."""
+"""`attunet compare`: does the gate help on these data? Trains variants, or compares finished runs."""
 
 from __future__ import annotations
 
@@ -17,45 +17,56 @@ from attunet.cli.options import (
     SpatialDimsOption,
     parse_folds,
     parse_time,
+    require_training,
 )
+from attunet.cli.plan import make_dials, plan_dataset
 from attunet.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from attunet.data.cases import Dataset
+    from attunet.evaluation.comparison import Comparison
+    from attunet.training.variants import VariantOptions
+
 __all__ = ["compare"]
 
 _FOR_RUNS = {"sources", "output", "fold", "device"}
-"""What may be said of runs that are there: all else is about training."""
+"""The options that apply to finished runs; all others are about training."""
 
 
 def compare(
     context: typer.Context,
     sources: Annotated[
         list[Path],
-        typer.Argument(metavar="DATASET | RUN_A RUN_B...", help="A data set to train on, or model folders of one."),
+        typer.Argument(
+            metavar="DATASET | RUN_A RUN_B...", help="A data set to train on, or model folders trained on one."
+        ),
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", help="Where report, summary and trained models go.")
+        Path,
+        typer.Option("-o", "--output", metavar="DIR", help="Folder of the report, the summary and the trained models."),
     ],
     variants: Annotated[
         str,
         typer.Option(
             metavar="NAMES",
-            help="What to train, by commas; the first is compared with each other one. Known: gated, ungated, wider "
-            "(ungated with as many weights), additive, multi, projected, supervised, sparse.",
+            help="Variants to train, separated by commas; the first is compared with each other one. Known: gated, "
+            "ungated, wider (ungated with as many weights), additive, multi, projected, supervised, sparse.",
         ),
     ] = "gated,ungated,wider",
-    fold: Annotated[str, typer.Option(help="Folds of the cross-validation: 0,1,2 or all.")] = "all",
+    fold: Annotated[str, typer.Option(help="Folds of the cross-validation, such as 0 or 0,2, or all.")] = "all",
     max_time: Annotated[
         str | None, typer.Option(metavar="TIME", help="Train each variant and fold this long (90s, 15m, 2h).")
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Train each variant and fold this many epochs. [default: 200]")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of folds, weights, patches. [default: 0]")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Random seed of folds, weights and patches. [default: 0]")
+    ] = None,
     recipe: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="YAML file with training settings; flags win over it.")
+        Path | None, typer.Option(metavar="FILE", help="YAML file of training settings; flags override it.")
     ] = None,
     plan: Annotated[Path | None, typer.Option(metavar="FILE", help="The gated plan.json to vary.")] = None,
     network: NetworkOption = "default",
@@ -66,13 +77,13 @@ def compare(
     geometry: GeometryOption = "fail",
     store: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where preprocessed cases are kept. [default: ~/.cache/attunet/store]"),
+        typer.Option(metavar="DIR", help="Folder of preprocessed cases. [default: ~/.cache/attunet/store]"),
     ] = None,
 ) -> None:
-    """Say whether the gate helps on your data, with the difference, its interval and what chance could do.
+    """Test whether the gate helps on your data: the difference in Dice, its confidence interval and p value.
 
     Trains every variant on the same folds, seeds, patches and budget into DIR/VARIANT, fold by fold; the same command
-    again goes on where it was stopped. Or compares runs that are there. Each is judged on cases it has not seen.
+    continues where it was stopped. Or compares finished runs. Each model is evaluated on cases it was not trained on.
     """
     from attunet.data.cases import read_dataset
 
@@ -80,20 +91,36 @@ def compare(
         from attunet.selection.ensemble import name_runs
 
         _refuse_training_flags(context)
-        _judge(name_runs(sources), output, device, fold)
+        _show(_compare_runs(name_runs(sources), output, device, parse_folds(fold)), output)
         return
-    from attunet.cli.comparison_run import Request, train_variants
-    from attunet.cli.plan import plan_options
-    from attunet.cli.training_run import require_training, training_settings
-    from attunet.planning.variants import VARIANTS, parse_variants
-
-    names = parse_variants(variants)
     require_training()
-    config = training_settings(recipe, output, True, epochs=epochs, max_time=parse_time(max_time), seed=seed)
-    request = Request(read_dataset(sources[0]), names, config, output, fold, device, geometry, store)
-    options = plan_options(network, size, None, spatial_dims, device, geometry=geometry)
-    train_variants(request, plan, options, labels)
-    _judge({name: output / name for name in names}, output, device, "all", VARIANTS)
+    from attunet.config import Plan, load_settings
+    from attunet.planning.variants import parse_variants
+    from attunet.training.train import resolve_config
+    from attunet.training.variants import VariantOptions
+
+    source = read_dataset(sources[0])
+    dials = make_dials(network, size, None, spatial_dims, device)
+    options = VariantOptions(
+        plan=load_settings(Plan, plan) if plan else lambda: plan_dataset(source, dials, labels, geometry),
+        variants=parse_variants(variants),
+        config=resolve_config(output, recipe, resume=True, epochs=epochs, max_time=parse_time(max_time), seed=seed),
+        folds=parse_folds(fold),
+        device=device,
+        geometry=geometry,
+        store=store,
+    )
+    _show(_compare_variants(source, output, options), output)
+
+
+def _compare_variants(dataset: Dataset, output: Path, options: VariantOptions) -> Comparison:
+    from attunet.cli.training_progress import VariantDisplay, stoppable
+    from attunet.training.variants import compare_variants
+
+    runs = " ".join(str(output / name) for name in options.variants)
+    finished = f"folds that all variants have finished are compared by: attunet compare {runs} -o {output}"
+    with VariantDisplay() as display, stoppable(f"the same command; {finished}"):
+        return compare_variants(dataset, output, options, callbacks=display)
 
 
 def _are_runs(sources: list[Path]) -> bool:
@@ -102,7 +129,7 @@ def _are_runs(sources: list[Path]) -> bool:
     if not runs and len(sources) == 1:
         return False
     if others := [source for source in sources if source not in runs]:
-        what = "no model folder" if runs else "data sets, expected one"
+        what = "not a model folder" if runs else "data sets, expected one"
         raise ConfigError(
             f"{', '.join(map(str, others))}: {what}", hint="give one DATASET to train on, or two or more RUN folders"
         )
@@ -114,27 +141,29 @@ def _refuse_training_flags(context: typer.Context) -> None:
     given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
     if surplus := [f"--{name.replace('_', '-')}" for name in given if name not in _FOR_RUNS]:
         raise ConfigError(
-            f"{', '.join(surplus)}: these runs are trained already", hint="leave it out, or give a data set to train on"
+            f"{', '.join(surplus)}: these runs are already trained", hint="leave it out, or give a data set to train on"
         )
 
 
-def _judge(
-    runs: Mapping[str, Path], output: Path, device: str, fold: str, told: Mapping[str, str] | None = None
-) -> None:
-    """Compare with progress shown, write the report, print the tables."""
-    from attunet.cli.tables.scores import show_comparison
+def _compare_runs(runs: Mapping[str, Path], output: Path, device: str, folds: tuple[int, ...] | None) -> Comparison:
+    """Compare with progress shown, and write the report."""
     from attunet.selection.comparison import compare_runs, write_comparison
 
-    with progress_bar() as progress:
-        task = progress.add_task("comparing", total=None)
-        found = compare_runs(
+    with progress_bar() as bar:
+        task = bar.add_task("comparing", total=None)
+        comparison = compare_runs(
             runs,
             output,
             device=device,
-            folds=parse_folds(fold),
-            descriptions=told,
-            progress=lambda done, total: progress.update(task, completed=done, total=total),
+            folds=folds,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    write_comparison(found, output)
-    show_comparison(found)
+    write_comparison(comparison, output)
+    return comparison
+
+
+def _show(comparison: Comparison, output: Path) -> None:
+    from attunet.cli.tables.scores import show_comparison
+
+    show_comparison(comparison)
     notes().print(f"report: {output / 'report.html'}", soft_wrap=True, markup=False, highlight=False)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from attunet.cli.console import notes
-from attunet.cli.options import parse_labels, parse_numbers
-from attunet.cli.training_run import require_training
+from attunet.cli.options import parse_labels, parse_numbers, require_training
 from attunet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,21 +20,21 @@ __all__ = ["convert"]
 
 def convert(
     weights: Annotated[Path, typer.Argument(help="A .safetensors file, or a .pth/.pt that holds plain weights.")],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL", help="The model folder to make.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL", help="Model folder to write.")],
     labels: Annotated[
         str | None,
         typer.Option(help='Foreground labels in the order of the outputs, such as "liver=1,spleen=2".'),
     ] = None,
     spacing: Annotated[
         str | None,
-        typer.Option(metavar="X,Y,Z", help="Voxel size in mm it was trained at. [default: 1 for 2-D, 2 for 3-D]"),
+        typer.Option(metavar="X,Y,Z", help="Voxel size in mm of its training images. [default: 1 for 2-D, 2 for 3-D]"),
     ] = None,
     patch: Annotated[
         str | None,
         typer.Option(metavar="I,J[,K]", help="Window to predict with. [default: 256,256 or 160,160,96]"),
     ] = None,
     normalization: Annotated[
-        Literal["zscore", "none"], typer.Option(help="How its images were normalised.")
+        Literal["zscore", "none"], typer.Option(help="Normalisation of its training images.")
     ] = "zscore",
     double_sigmoid: Annotated[
         bool | None,
@@ -45,10 +44,10 @@ def convert(
         ),
     ] = None,
 ) -> None:
-    """Turn weights of a known Attention U-Net into a model folder for predict and explain.
+    """Convert the weights of a known Attention U-Net into a model folder for predict and explain.
 
     Recognised by keys and shapes: the tutorial listing (either upsampling), its popular single-sigmoid variant, and the
-    paper's released networks (single, multi, without gates). Pickled code in a checkpoint is never run.
+    paper's released networks (single, multi, without gates). Code pickled in a checkpoint is never run.
     """
     require_training()
     from attunet.export.foreign import ForeignInput, convert_weights

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attunet.cli.console import notes, results, show
-from attunet.cli.options import parse_time
-from attunet.cli.training_run import require_training, train_fold
+from attunet.cli.options import parse_time, require_training
 from attunet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,25 +23,24 @@ __all__ = ["demo"]
 
 
 def demo(
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for everything.")] = Path(
-        "demo"
-    ),
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for all files.")] = Path("demo"),
     max_time: Annotated[str, typer.Option(metavar="TIME", help="How long to train.")] = "90s",
     cases: Annotated[int, typer.Option(min=4, help="Synthetic scans to train on.")] = 20,
     test_cases: Annotated[int, typer.Option(min=1, help="Synthetic scans to segment afterwards.")] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the phantoms and of the training.")] = 0,
 ) -> None:
-    """Make a synthetic abdomen data set, train on it, segment unseen scans, score them, write an HTML report.
+    """Make a synthetic abdomen data set, train on it, segment new scans, score them, and write an HTML report.
 
-    The organs are liver, spleen, kidneys and a pancreas of low contrast that only its surroundings give away.
-    The report shows where the gates look, and how they came to. Every step is the command of the same name; run again,
-    it starts anew in the same folder.
+    The organs are liver, spleen, kidneys and a pancreas of low contrast that can only be recognised by its
+    surroundings. The report shows where the gates look, and how that developed during the training. Run again, it
+    starts anew in the same folder.
     """
     require_training()
     from rich.markup import escape
 
     from attunet.cli.prediction_run import PredictionHook, show_case
     from attunet.cli.tables.scores import score_table
+    from attunet.cli.training_progress import TrainingDisplay, stoppable
     from attunet.config import TrainingConfig
     from attunet.data.cases import find_cases, read_dataset
     from attunet.data.phantom import write_phantom_dataset
@@ -53,6 +51,7 @@ def demo(
     from attunet.inference.prediction import PredictOptions
     from attunet.inference.segmenter import Segmenter
     from attunet.report.training import read_history, write_training_report
+    from attunet.training.fit import fit
     from attunet.training.run_folder import FoldPaths
 
     data, run, masks, where = (output / name for name in ("data", "model", "masks", "where"))
@@ -63,7 +62,9 @@ def demo(
     source = read_dataset(data)
     plan = _plan(source)
     config = TrainingConfig(max_time=parse_time(max_time), seed=seed)
-    trained = train_fold(source, plan, config, run, 0, device="auto", store=output / "store")
+    with TrainingDisplay() as display, stoppable("the same command"):
+        display.on_fold_start(0, run)
+        trained = fit(source, plan, config, run, store=output / "store", callbacks=display)
     notes().print(f"[bold]3/5[/bold] segmenting {test_cases} unseen scans → {escape(str(masks))}")
     unseen = find_cases([data / "imagesTs"], 1)
     segmenter, options = Segmenter.load(run), PredictOptions(attention=True)

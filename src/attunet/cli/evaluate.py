@@ -18,22 +18,22 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    reference: Annotated[
-        Path | None, typer.Argument(help="Label file, or folder of label files, taken as the truth.")
-    ] = None,
+    reference: Annotated[Path | None, typer.Argument(help="Reference label file, or folder of label files.")] = None,
     prediction: Annotated[
         Path | None, typer.Argument(help="Predicted file, or folder of files named like the references.")
     ] = None,
     cross_validation: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Judge a run's folds on the cases they have not seen instead, and learn."),
+        typer.Option(
+            metavar="RUN", help="Evaluate the folds of a run on their held-out cases instead, and calibrate the model."
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write every score to this file (summary.json).")
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option(help='What to score, such as "liver=1,spleen=2"; by default every label found.'),
+        typer.Option(help='Labels to score, such as "liver=1,spleen=2". [default: every label found]'),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON instead of a table.")] = False,
     device: DeviceOption = "auto",
@@ -41,9 +41,9 @@ def evaluate(
     """Score predictions: Dice, precision, recall, surface distances and volume error, per label and case.
 
     An empty or missing prediction is penalised, never dropped. Exit code 1 when predictions were missing.
-    With --cross-validation, every fold of RUN segments the cases it was not trained on; post-processing, the
-    temperature of the probabilities and the worth of the expected Dice are decided on these masks, written to
-    RUN/postprocessing.json and applied by `attunet predict`; RUN/cross_validation holds scores, masks and a report.
+    With --cross-validation, every fold of RUN segments the cases it was not trained on. From these masks,
+    post-processing, the temperature of the probabilities and the rank correlation of the expected Dice are
+    determined; `attunet predict` applies them. RUN/cross_validation receives scores, masks and a report.
     """
     from rich.text import Text
 
@@ -87,7 +87,7 @@ def _cross_validate(run: Path, given: tuple[object, ...], output: Path | None, a
     if any(value is not None for value in given):
         raise ConfigError(
             "evaluate got --cross-validation and also what to compare (REFERENCE, PREDICTION or --labels)",
-            hint="give one or the other: a run is judged on its own cases and labels",
+            hint="give one or the other: a run is evaluated on its own cases and labels",
         )
     validated = cross_validate_run(run, device)
     if output:

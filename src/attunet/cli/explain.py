@@ -26,23 +26,23 @@ def explain(
     more: Annotated[list[Path] | None, typer.Argument(metavar="[PATH]...", help="More images, after -i A B C.")] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Reference masks named like the images; without, the model's own masks."),
+        typer.Option(metavar="DIR", help="Reference masks named like the images. [default: the model's own masks]"),
     ] = None,
     fold: Annotated[str, typer.Option(help="Fold to use, or all.")] = "all",
-    cases: Annotated[int | None, typer.Option(min=1, help="Explain at most so many cases, evenly spread.")] = None,
+    cases: Annotated[int | None, typer.Option(min=1, help="Explain at most N cases, evenly spaced.")] = None,
     ablate: Annotated[
         bool, typer.Option("--ablate", help="Replace gates by 1, their mean, 0 and shuffled maps, and score again.")
     ] = False,
     faithfulness: Annotated[
-        bool, typer.Option("--faithfulness", help="Delete and insert the image by attention, and score again.")
+        bool, typer.Option("--faithfulness", help="Delete and insert image regions by attention, and score again.")
     ] = False,
     device: DeviceOption = "auto",
 ) -> None:
     """Show where a model looks: attention maps on each image's grid, their scores against chance, and a report.
 
-    Every gate is scored against each label (share, lift, pointing game, AUROC, …), beside two nulls: the same network
-    with shuffled weights, and the maps of other cases. DIR gets masks, attention/ (maps as NIfTI), summary.json with
-    every number, report.html, and its figures as PNG and SVG.
+    Every gate is scored against each label (share, lift, pointing game, AUROC, …), beside two baselines: the same
+    network with shuffled weights, and the maps of other cases. DIR receives masks, attention/ (maps as NIfTI),
+    summary.json with every number, report.html, and its figures as PNG and SVG.
     """
     from attunet.explanation.cases import find_labelled_cases
     from attunet.explanation.explain import ExplainOptions
@@ -64,7 +64,7 @@ def explain(
             find_labelled_cases(model, paths, labels) if paths else None,
             output,
             ExplainOptions(
-                folds=None if folds is None else tuple(folds),
+                folds=folds,
                 max_cases=cases,
                 ablation=ablate,
                 faithfulness=faithfulness,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from attunet.cli.console import notes, progress_bar
-from attunet.cli.options import parse_folds
-from attunet.errors import ConfigError, EngineError
+from attunet.cli.options import parse_folds, require_packages
+from attunet.errors import ConfigError
 
 if TYPE_CHECKING:
     from attunet.export.formats import Format
@@ -25,29 +25,29 @@ def export(
             "-m", "--model", metavar="RUN", help="Model folder made by `attunet train`, `select` or `convert`."
         ),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to make.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")],
     format: Annotated[
         Literal["openvino", "onnx", "torch", "monai"],
         typer.Option(
-            help="openvino, onnx: predicted with without torch; torch: a program that torch alone runs; monai: a "
-            "bundle that MONAI's `bundle run` executes."
+            help="openvino, onnx: for prediction without torch; torch: a program that needs torch alone; monai: a "
+            "bundle for MONAI's `bundle run`."
         ),
     ] = "openvino",
-    fold: Annotated[str, typer.Option(help="Folds to take along, such as 0 or 0,2; or all.")] = "all",
+    fold: Annotated[str, typer.Option(help="Folds to export, such as 0 or 0,2, or all.")] = "all",
     int8: Annotated[
         bool,
         typer.Option(
             "--int8",
-            help="Compute in 8-bit integers (openvino), unless the validation cases' mean Dice drops by 0.002.",
+            help="Compute in 8-bit integers (openvino), unless that lowers the mean Dice of the validation cases by 0.002.",
         ),
     ] = False,
 ) -> None:
     """Write the networks with their plan for another runtime; `attunet predict -m DIR` runs all but the MONAI Bundle.
 
-    Every graph is compared with torch in fp32 first: one that differs is not written. Exit code 1 when 8-bit integers
-    were asked for and refused.
+    Every graph is first compared with torch in fp32; one that differs is not written. Exit code 1 when 8-bit integers
+    were requested and rejected.
     """
-    _require_torch()
+    require_packages("exporting", "torch")
     if format == "monai":
         if int8:
             raise ConfigError("8-bit integers are made for openvino, not for monai", hint="add --format openvino")
@@ -91,10 +91,3 @@ def _tell(member: str, made: Exported) -> None:
 
 def _say(text: str) -> None:
     notes().print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _require_torch() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("torch") is None:
-        raise EngineError("exporting needs torch", hint='install it with: pip install "attunet[train]"')

@@ -21,11 +21,11 @@ _PACKAGES = ("attunet", "numpy", "openvino", "nibabel", "SimpleITK", "torch", "l
 
 def info(
     model: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="A model folder; leave out for this machine.")
+        Path | None, typer.Argument(metavar="[RUN]", help="A model folder; without it, this machine is described.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show versions, devices and engines; or what a model was trained on, expects and scored."""
+    """Show versions, devices and engines; or what a model was trained on, what it expects and how it scored."""
     facts = model_facts(model) if model is not None else machine_facts()
     if as_json:
         typer.echo(json.dumps(facts, indent=2))

@@ -14,14 +14,14 @@ def inspect(
     dataset: Annotated[Path, typer.Argument(help="Data set folder (MSD, nnU-Net, images/ + labels/) or CSV file.")],
     geometry: Annotated[
         Literal["fail", "copy-affine", "resample"],
-        typer.Option(help="What to do with a label on another grid than its image."),
+        typer.Option(help="What to do when the grid of a label differs from that of its image."),
     ] = "fail",
     cases: Annotated[bool, typer.Option("--cases", help="List every case, however many there are.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON, for machines.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Look through a data set: its cases, and every problem with its remedy.
+    """Check a data set: list its cases, and every problem with its remedy.
 
-    Exit code: 0 clean, 1 with problems, 2 when no data set is found. Warnings need no repair and do not change it.
+    Exit code: 0 without problems, 1 with problems, 2 when no data set is found. Warnings need no action.
     """
     from attunet.cli.console import progress_bar, show
     from attunet.cli.tables.datasets import inspection_tables

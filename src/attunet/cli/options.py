@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import typer
 
-from attunet.errors import ConfigError
+from attunet.errors import ConfigError, EngineError
 from attunet.gates import Gate
 
 __all__ = [
@@ -31,6 +32,8 @@ __all__ = [
     "parse_memory",
     "parse_numbers",
     "parse_time",
+    "require_packages",
+    "require_training",
 ]
 
 N = TypeVar("N", int, float)
@@ -41,38 +44,44 @@ DatasetArgument = Annotated[
     Path,
     typer.Argument(help="Folder of labelled images (MSD, nnU-Net raw, images/ + labels/) or a CSV of paths."),
 ]
-DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes a GPU where there is one.")]
+DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto uses a GPU if there is one.")]
 GateOption = Annotated[
     Literal[Gate, "none"] | None,
     typer.Option(help="Attention gate; none makes a plain U-Net. [default: grid; additive for the listing]"),
 ]
-GeometryOption = Annotated[Geometry, typer.Option(help="What to do when a label's grid differs from its image's.")]
+GeometryOption = Annotated[
+    Geometry, typer.Option(help="What to do when the grid of a label differs from that of its image.")
+]
 LabelsOption = Annotated[
     str | None,
     typer.Option(
-        help='What to learn, such as "liver=5,spleen=1"; names alone where the data set declares them; all else is '
-        "background. [default: every label]"
+        help='Labels to learn, such as "liver=5,spleen=1"; names are enough if the data set declares their values. '
+        "Everything else becomes background. [default: all labels]"
     ),
 ]
 MemoryOption = Annotated[
     str | None,
-    typer.Option(metavar="GB", help="What training may use, such as 8GB. [default: 80% of what the device has free]"),
+    typer.Option(
+        metavar="GB", help="Memory that training may use, such as 8GB. [default: 80% of the device's free memory]"
+    ),
 ]
 NetworkOption = Annotated[
     Literal["default", "paper", "listing"],
-    typer.Option(help="Network: our default, the paper's, or the popular 2-D listing."),
+    typer.Option(help="Network: our default, the paper's, or that of the popular 2-D tutorial (listing)."),
 ]
 ResolutionOption = Annotated[
     Literal["auto", "full", "low"],
-    typer.Option(help="low: a coarser grid, so that a patch sees more; full: never coarser than the data."),
+    typer.Option(
+        help="low: a coarser grid, so that a patch covers more of the body; full: never coarser than the data."
+    ),
 ]
 SizeOption = Annotated[
     Literal["auto", "small", "base", "large"],
-    typer.Option(help="Network width, patch and batch. auto follows the machine."),
+    typer.Option(help="Size of network, patch and batch; auto chooses by the machine."),
 ]
 SpatialDimsOption = Annotated[
     int | None,
-    typer.Option(min=2, max=3, help="2 trains on slices of volumes. [default: what the data allow]"),
+    typer.Option(min=2, max=3, help="2 trains on slices of volumes. [default: chosen from the data]"),
 ]
 
 
@@ -135,13 +144,25 @@ def parse_time(text: str | None, option: str = "--max-time") -> float | None:
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
 
 
-def parse_folds(text: str | None) -> list[int] | None:
+def parse_folds(text: str | None) -> tuple[int, ...] | None:
     """Fold indices from "0", "0,2" or "all" (None). Raises: ConfigError."""
     if text is None or text == "all":
         return None
     try:
-        return list(dict.fromkeys(int(part) for part in text.split(",")))
+        return tuple(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:
         raise ConfigError(
             f"--fold got {text!r}, expected numbers or all", hint="write --fold 0, --fold 0,2 or --fold all"
         ) from None
+
+
+def require_training() -> None:
+    """Raises: EngineError when the training extra is not installed."""
+    require_packages("training", "torch", "lightning", "monai", "blosc2")
+
+
+def require_packages(action: str, *packages: str) -> None:
+    """Raises: EngineError when one of the packages is not installed."""
+    absent = [name for name in packages if find_spec(name) is None]
+    if absent:
+        raise EngineError(f"{action} needs {', '.join(absent)}", hint='install them with: pip install "attunet[train]"')

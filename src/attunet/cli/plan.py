@@ -39,7 +39,7 @@ def plan(
     dataset: DatasetArgument,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Write the plan to this file, to edit and train with --plan."),
+        typer.Option("-o", "--output", help="Write the plan to this file, to edit it and train with --plan."),
     ] = None,
     network: NetworkOption = "default",
     size: SizeOption = "auto",

@@ -14,14 +14,16 @@ __all__ = ["select"]
 
 
 def select(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN_A RUN_B...", help="Model folders of one data set.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN_A RUN_B...", help="Model folders trained on one data set.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Model folder to write.")],
     device: DeviceOption = "auto",
 ) -> None:
     """Choose the best run or ensemble by cross-validated Dice, and write it as a model that `predict -m` takes.
 
-    Every run, every pair and all runs together are judged on the validation cases of the folds that all have finished;
-    the runs must have been trained on the same folds. 2-D and 3-D runs may be mixed.
+    Every run, every pair and all runs together are evaluated on the validation cases of the folds that all runs have
+    finished; the runs must have been trained on the same folds. 2-D and 3-D runs may be mixed.
     """
     from attunet.cli.tables.scores import selection_sentences, selection_table
     from attunet.errors import ConfigError

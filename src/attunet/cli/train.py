@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attunet.cli.console import notes, results, show
+from attunet.cli.console import notes, results
 from attunet.cli.options import (
     DatasetArgument,
     DeviceOption,
@@ -19,20 +19,14 @@ from attunet.cli.options import (
     ResolutionOption,
     SizeOption,
     SpatialDimsOption,
+    parse_folds,
     parse_time,
-)
-from attunet.cli.training_run import (
-    choose_plan,
     require_training,
-    show_fold,
-    train_fold,
-    training_settings,
-    wanted_folds,
 )
-from attunet.errors import ConfigError
+from attunet.cli.plan import make_dials, plan_dataset
 
 if TYPE_CHECKING:
-    from attunet.config import Plan, TrainingConfig
+    from attunet.training.train import TrainResult
 
 __all__ = ["train"]
 
@@ -43,7 +37,8 @@ def train(
     fold: Annotated[
         str,
         typer.Option(
-            help="Folds of the cross-validation, such as 0 or 0,2; all: one after another, then judged together."
+            help="Folds of the cross-validation, such as 0 or 0,2, or all. Several are trained one after another and "
+            "then evaluated together."
         ),
     ] = "0",
     network: NetworkOption = "default",
@@ -56,60 +51,76 @@ def train(
     epochs: Annotated[int | None, typer.Option(min=1, help="Train this many epochs. [default: 200]")] = None,
     max_time: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Train each fold this long instead (90s, 15m, 2h); the rate ends with it."),
+        typer.Option(
+            metavar="TIME",
+            help="Train each fold this long (90s, 15m, 2h); the learning rate decays to zero at that time.",
+        ),
     ] = None,
     patience: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Stop after N whole-volume validations without a better Dice."),
     ] = None,
     recipe: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="YAML file with training settings; flags win over it.")
+        Path | None, typer.Option(metavar="FILE", help="YAML file of training settings; flags override it.")
     ] = None,
     plan: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Train this plan.json instead of a new one.")
+        Path | None, typer.Option(metavar="FILE", help="Train this plan.json instead of making a new plan.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in RUN.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in RUN.")] = False,
     init_weights: Annotated[
         Path | None,
-        typer.Option(metavar="RUN|FILE", help="Start from the weights of another model, as far as they fit."),
+        typer.Option(metavar="RUN|FILE", help="Initialise with the weights of another model, as far as they fit."),
     ] = None,
     freeze_encoder: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Leave the N finest encoder levels as they are.")
+        int | None, typer.Option(min=0, metavar="N", help="Do not train the N finest encoder levels.")
     ] = None,
     group_by: Annotated[
-        str | None, typer.Option(metavar="REGEX", help="What in a case's name is its patient: '^[^_]+' for p07_scan1.")
+        str | None,
+        typer.Option(
+            metavar="REGEX", help="Regular expression for the patient in a case's name: '^[^_]+' for p07_scan1."
+        ),
     ] = None,
     logger: Annotated[
         str | None,
-        typer.Option(metavar="NAMES", help="Log there too, into RUN: tensorboard, mlflow, wandb (offline), by commas."),
+        typer.Option(
+            metavar="NAMES",
+            help="More loggers, separated by commas, that write into RUN: tensorboard, mlflow, wandb (offline).",
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of folds, weights, patches. [default: 0]")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Random seed of folds, weights and patches. [default: 0]")
+    ] = None,
     device: DeviceOption = "auto",
     devices: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="GPUs (or CPU processes) that share each batch. [default: 1]")
     ] = None,
-    nodes: Annotated[int | None, typer.Option(min=1, metavar="M", help="Machines that do. [default: 1]")] = None,
+    nodes: Annotated[
+        int | None, typer.Option(min=1, metavar="M", help="Machines that share each batch. [default: 1]")
+    ] = None,
     geometry: GeometryOption = "fail",
     store: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where preprocessed cases are kept. [default: ~/.cache/attunet/store]"),
+        typer.Option(metavar="DIR", help="Folder of preprocessed cases. [default: ~/.cache/attunet/store]"),
     ] = None,
 ) -> None:
-    """Train a segmentation network and leave a model folder that predicts without torch.
+    """Train a segmentation network and write a model folder that predicts without torch.
 
-    Plans first (see `attunet plan`), keeps preprocessed cases for the next training, validates on whole volumes,
-    and can be stopped at any time: --resume goes on from the last epoch.
+    Makes a plan first (see `attunet plan`), keeps preprocessed cases for the next training, and validates on whole
+    volumes. It can be stopped at any time: --resume continues from the last epoch.
     """
     require_training()
-    from attunet.cli.plan import plan_options
+    from attunet.cli.training_progress import TrainingDisplay, stoppable
+    from attunet.config import Plan, load_settings
     from attunet.data.cases import read_dataset
     from attunet.training.processes import is_rank_zero
+    from attunet.training.train import TrainOptions, resolve_config
+    from attunet.training.train import train as train_folds
 
     notes().quiet = results().quiet = not is_rank_zero()
-    config = training_settings(
-        recipe,
+    config = resolve_config(
         output,
-        resume,
+        recipe,
+        resume=resume,
         epochs=epochs,
         max_time=parse_time(max_time),
         patience=patience,
@@ -122,48 +133,27 @@ def train(
         nodes=nodes,
     )
     source = read_dataset(dataset)
-    folds = wanted_folds(fold, source, config, output)
-    _require_resume(output, folds, resume)
-    options = plan_options(
-        network, size, gate, spatial_dims, device, memory=memory, resolution=resolution, geometry=geometry
+    dials = make_dials(network, size, gate, spatial_dims, device, memory=memory, resolution=resolution)
+    options = TrainOptions(
+        plan=load_settings(Plan, plan) if plan else lambda: plan_dataset(source, dials, labels, geometry),
+        config=config,
+        folds=parse_folds(fold),
+        device=device,
+        resume=resume,
+        geometry=geometry,
+        store=store,
     )
-    made = choose_plan(output, plan, resume, source, options, labels)
-    _tell_start(made, config, resume)
-    trained = [
-        train_fold(source, made, config, output, index, device=device, resume=resume, geometry=geometry, store=store)
-        for index in folds
-    ]
-    for result in trained:
+    with TrainingDisplay() as display, stoppable("the same command and --resume"):
+        trained = train_folds(source, output, options, callbacks=display)
+    _show(trained)
+
+
+def _show(trained: TrainResult) -> None:
+    from attunet.cli.tables.scores import show_cross_validation, show_fold
+
+    for result in trained.folds:
         show_fold(result)
-    _tell_end(output, device, judge_together=len(trained) > 1 and is_rank_zero())
-
-
-def _require_resume(run: Path, folds: list[int], resume: bool) -> None:
-    from attunet.bundle import fold_folder
-    from attunet.training.processes import is_rank_zero
-    from attunet.training.run_folder import FoldPaths
-
-    if is_rank_zero() and not resume and any(FoldPaths(fold_folder(run, index)).started for index in folds):
-        raise ConfigError(f"{run} holds a training of this fold already", hint="add --resume, or choose another -o")
-
-
-def _tell_start(plan: Plan, config: TrainingConfig, resume: bool) -> None:
-    """Refuse what cannot be trained before anything long begins; tell what is loaded from another model."""
-    from attunet.training.start import check_start
-
-    if transfer := check_start(plan, config, transfer=not resume):
-        from attunet.cli.tables.plans import transfer_table
-
-        show(transfer_table(transfer, str(config.init_weights)), stderr=True)
-
-
-def _tell_end(run: Path, device: str, *, judge_together: bool) -> None:
-    from rich.markup import escape
-
-    if judge_together:
-        from attunet.cli.evaluate import cross_validate_run
-        from attunet.cli.tables.scores import show_cross_validation
-
-        show_cross_validation(cross_validate_run(run, device))
-    where = escape(str(run))
-    notes().print(f"model: {where}   next: attunet predict -m {where} -i IMAGES -o MASKS", soft_wrap=True)
+    if trained.cross_validation:
+        show_cross_validation(trained.cross_validation)
+    next_command = f"attunet predict -m {trained.run} -i IMAGES -o MASKS"
+    notes().print(f"model: {trained.run}   next: {next_command}", soft_wrap=True, markup=False, highlight=False)

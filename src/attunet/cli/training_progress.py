@@ -3,76 +3,165 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
 
-import lightning.pytorch as pl
-from rich.progress import Progress, TaskID
+import typer
 
-from attunet.cli.console import notes
-from attunet.training.callbacks.history import History
-from attunet.training.callbacks.schedule import Schedule
+from attunet.cli.console import notes, progress_bar, show
+from attunet.cli.tables.plans import plan_table, transfer_table
+from attunet.planning.layers import count_parameters
+from attunet.training.callbacks.progress import TrainingCallbacks, TrainingState
+from attunet.training.variants import VariantCallbacks
 
-__all__ = ["EpochLines", "TrainingBar"]
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from attunet.config import Plan, TrainingConfig
+    from attunet.nn.transfer import Transfer
+    from attunet.planning.variants import Variant
+    from attunet.training.finish import FoldResult
+
+__all__ = ["TrainingDisplay", "VariantDisplay", "stoppable"]
 
 _PARTS = 1000
+_SECONDS_BETWEEN_LINES = 20
 
 
-class TrainingBar(pl.Callback):
-    """Moves the bar of a training; the bars before and after it are hidden meanwhile."""
+class TrainingDisplay(TrainingCallbacks):
+    """Shows plan and warnings on stderr, and the progress of one fold after another; use it in a `with` block."""
 
     def __init__(
         self,
-        progress: Progress,
-        before: TaskID,
-        task: TaskID,
-        after: TaskID,
-        schedule: Schedule,
-        history: History,
+        bars: Callable[[], Iterator[Progress]] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._progress, self._before, self._task, self._after = progress, before, task, after
-        self._schedule, self._history = schedule, history
-        self._name = progress.tasks[task].description
+        self._bars = contextmanager(bars) if bars else progress_bar
+        self._clock = clock
+        self._printed = float("-inf")
+        self._stack = ExitStack()
+        self._progress: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._name = ""
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show the bar."""
-        self._progress.update(self._before, visible=False)
-        self._progress.reset(self._task, total=_PARTS, visible=True)
+    def __enter__(self) -> Self:
+        return self
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Move it."""
-        rows = self._history.rows
-        words = f"{self._name} · epoch {trainer.current_epoch}"
-        if rows:
-            words += f" · loss {rows[-1]['loss']:.3f}"
-        dice = [row["dice"] for row in rows if "dice" in row]
-        if dice:
-            words += f" · Dice {dice[-1]:.3f}"
-        self._progress.update(self._task, completed=int(self._schedule.progress * _PARTS), description=words)
+    def __exit__(self, *_exception: object) -> None:
+        self._close()
 
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Make room for the final validation."""
-        self._progress.update(self._task, visible=False)
-        self._progress.reset(self._after, visible=True)
+    def on_plan(self, plan: Plan, origin: Literal["given", "run", "new"], run: Path) -> None:
+        """See `TrainingCallbacks`."""
+        if origin == "run":
+            notes().print(f"using the plan in {run / 'plan.json'}", soft_wrap=True, markup=False, highlight=False)
+        else:
+            show(plan_table(plan), stderr=True)
 
+    def on_transfer(self, transfer: Transfer, source: str) -> None:
+        """See `TrainingCallbacks`."""
+        show(transfer_table(transfer, source), stderr=True)
 
-class EpochLines(pl.Callback):
-    """One line after each validation, at most every 20 seconds, where there is no terminal to draw a bar on."""
+    def on_fold_start(self, fold: int, run: Path) -> None:
+        """See `TrainingCallbacks`."""
+        self._name = f"train fold {fold}"
+        progress = self._open()
+        self._tasks = {
+            name: progress.add_task(name, total=None, visible=name == "preprocess")
+            for name in ("preprocess", "train", "validate")
+        }
 
-    def __init__(self, schedule: Schedule, history: History) -> None:
-        self._schedule, self._history = schedule, history
-        self._spoken = -1e9
+    def on_case_stored(self) -> None:
+        """See `TrainingCallbacks`."""
+        self._open().advance(self._tasks["preprocess"])
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say how it stands."""
-        row = self._history.rows[-1]
-        now = time.monotonic()
-        if notes().is_terminal or "dice" not in row or (now - self._spoken < 20 and self._schedule.progress < 1):
+    def on_training_start(self) -> None:
+        """See `TrainingCallbacks`."""
+        self._open().update(self._tasks["preprocess"], visible=False)
+        self._open().reset(self._tasks["train"], total=_PARTS, visible=True, description=self._name)
+
+    def on_step(self, state: TrainingState) -> None:
+        """See `TrainingCallbacks`."""
+        text = f"{self._name} · epoch {state.epoch}"
+        if state.loss is not None:
+            text += f" · loss {state.loss:.3f}"
+        if state.dice is not None:
+            text += f" · Dice {state.dice:.3f}"
+        self._open().update(self._tasks["train"], completed=int(state.progress * _PARTS), description=text)
+
+    def on_epoch_end(self, state: TrainingState) -> None:
+        """One line after a validation, at most every 20 seconds, where there is no terminal to draw a bar on."""
+        soon = self._clock() - self._printed < _SECONDS_BETWEEN_LINES and state.progress < 1
+        if notes().is_terminal or not state.validated or soon:
             return
-        self._spoken = now
+        self._printed = self._clock()
         notes().print(
-            f"epoch {trainer.current_epoch}: {row['minutes']:.1f} min, {self._schedule.progress:.0%} done, "
-            f"loss {row['loss']:.3f}, Dice {row['dice']:.3f}",
+            f"epoch {state.epoch}: {state.minutes:.1f} min, {state.progress:.0%} done, "
+            f"loss {state.loss:.3f}, Dice {state.dice:.3f}",
             highlight=False,
         )
+
+    def on_training_end(self) -> None:
+        """See `TrainingCallbacks`."""
+        self._open().update(self._tasks["train"], visible=False)
+        self._open().reset(self._tasks["validate"], visible=True)
+
+    def on_case_evaluated(self) -> None:
+        """See `TrainingCallbacks`."""
+        self._open().advance(self._tasks["validate"])
+
+    def on_fold_end(self, result: FoldResult) -> None:
+        """See `TrainingCallbacks`."""
+        self._close()
+
+    def on_evaluation(self, done: int, total: int) -> None:
+        """See `TrainingCallbacks`."""
+        if "evaluate" not in self._tasks:
+            self._tasks["evaluate"] = self._open().add_task("evaluating")
+        self._open().update(self._tasks["evaluate"], completed=done, total=total)
+
+    def on_warning(self, text: str) -> None:
+        """See `TrainingCallbacks`."""
+        notes().print(text, style="yellow", markup=False, soft_wrap=True)
+
+    def _open(self) -> Progress:
+        if self._progress is None:
+            self._progress = self._stack.enter_context(self._bars())
+        return self._progress
+
+    def _close(self) -> None:
+        self._stack.close()
+        self._progress, self._tasks = None, {}
+
+
+class VariantDisplay(TrainingDisplay, VariantCallbacks):
+    """Shows what is compared, and the training of one variant after another."""
+
+    def on_variants(self, variants: Sequence[Variant], folds: Sequence[int], config: TrainingConfig) -> None:
+        """See `VariantCallbacks`."""
+        weights = ", ".join(f"{each.name} {count_parameters(each.plan.network):,}" for each in variants)
+        text = f"{len(variants)} variants, {len(folds)} fold{'s' * (len(folds) != 1)}; weights: {weights}"
+        notes().print(text, markup=False, highlight=False, soft_wrap=True)
+        if config.max_time:
+            minutes = len(variants) * len(folds) * config.max_time / 60
+            notes().print(f"training takes {minutes:.0f} min, less for what is finished", markup=False, highlight=False)
+
+    def on_variant_start(self, variant: Variant, fold: int) -> None:
+        """See `VariantCallbacks`."""
+        notes().print(f"[bold]fold {fold}, {variant.name}[/bold]: {variant.description}", highlight=False)
+
+    def on_variant_end(self, variant: Variant, fold: int, dice: float, trained: bool) -> None:
+        """See `VariantCallbacks`."""
+        done = "" if trained else " (finished before)"
+        notes().print(f"fold {fold}, {variant.name}: mean Dice {dice:.4f}{done}", markup=False, highlight=False)
+
+
+@contextmanager
+def stoppable(how_to_resume: str) -> Iterator[None]:
+    """Ctrl-C within ends the command with exit code 130 and a line on how to resume."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        notes().print(f"stopped: resume with {how_to_resume}", style="yellow", markup=False, soft_wrap=True)
+        raise typer.Exit(130) from None

@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Event
 
 import torch
 import yaml
 
 from attunet.bundle import fold_folder, save_plan
 from attunet.config import Plan, TrainingConfig, load_settings
-from attunet.data.cases import Dataset, GeometryPolicy
+from attunet.data.cases import Case, Dataset, GeometryPolicy
 from attunet.data.folds import Split, assign_groups
 from attunet.data.labels import rename_annotated
 from attunet.errors import ConfigError, EngineError
 from attunet.files import write_text
+from attunet.training.callbacks.progress import SILENT, ProgressReporter, TrainingCallbacks, raise_if_cancelled
 from attunet.training.finish import FoldResult, finish_fold, finished_fold
 from attunet.training.processes import barrier, cpu_contention, is_rank_zero
 from attunet.training.run_folder import FoldPaths, FoldTraining, any_started, default_store, fix_folds, require_fold
-from attunet.training.store import store_cases
-from attunet.training.trainer import MakeCallbacks, TrainerOptions, Warn, train_network
+from attunet.training.store import StoredCase, store_cases
+from attunet.training.trainer import TrainerOptions, train_network
 
-__all__ = ["FitCallbacks", "fit", "training_device"]
-
-Advance = Callable[[], None]
-
-
-@dataclass(frozen=True)
-class FitCallbacks:
-    """Where a training reports to: each is called as the work goes on."""
-
-    stored: Advance = lambda: None
-    training: MakeCallbacks = lambda _schedule, _history: ()
-    validated: Advance = lambda: None
-    notice: Warn = lambda _text: None
+__all__ = ["fit", "training_device"]
 
 
 def fit(
@@ -48,16 +37,31 @@ def fit(
     resume: bool = False,
     geometry: GeometryPolicy = "fail",
     store: Path | None = None,
-    report: FitCallbacks = FitCallbacks(),
+    callbacks: TrainingCallbacks = SILENT,
+    cancelled: Event | None = None,
 ) -> FoldResult:
     """Train a fold and leave a model in `run` that needs neither torch nor pickle to be used.
 
-    Args: data set, plan and recipe; the model folder; fold index; auto, cpu or cuda; whether to go on from the last
-        checkpoint; what to do when image and label grids differ; where preprocessed cases are kept; progress.
-    Returns: the finished fold; at once when it was finished before and the budget holds nothing more.
-    Raises: ConfigError when the fold does not exist, was started and `resume` is not set, or the run was started with
-        another plan; DatasetError when one side of the fold knows the other; what storing, training and finishing
-        raise; KeyboardInterrupt when stopped from outside.
+    Args:
+        dataset: the labelled cases.
+        plan: what to train, from `plan_dataset` or a plan.json.
+        config: the training settings.
+        run: the model folder, made when it is not there; other folds in it stay.
+        fold: index of the fold of the cross-validation.
+        device: auto, cpu or cuda.
+        resume: continue from the last checkpoint, if there is one.
+        geometry: what to do when the grids of an image and its label differ.
+        store: folder of the preprocessed cases; ~/.cache/attunet/store by default.
+        callbacks: receive the progress.
+        cancelled: an event that, once set, ends the training like Ctrl-C; it can be resumed.
+    Returns:
+        The finished fold; at once when it was finished before and the budget is used up.
+    Raises:
+        ConfigError: when the fold does not exist, was started and `resume` is not set, or the run was started with
+            another plan.
+        DatasetError: when cases of one patient or equal images are on both sides of the fold.
+        TrainingError: when the training diverges twice or memory runs out.
+        CancelledError: when `cancelled` was set.
     """
     accelerator = training_device(device)
     dataset = rename_annotated(assign_groups(dataset, config.group_by), plan.labels)
@@ -68,12 +72,12 @@ def fit(
     if not paths.last.exists() and (sealed := finished_fold(run, fold, paths)):
         return sealed  # without its checkpoint it cannot be trained further
     cases = {case.id: case for case in dataset.labelled if case.split != "test"}
-    stored = store_cases(list(cases.values()), plan, store or default_store(), geometry=geometry, advance=report.stored)
+    stored = _store(list(cases.values()), plan, store, geometry, callbacks, cancelled)
     split = fix_folds(dataset, config, run, stored)[fold]
     if is_rank_zero():
         _describe(run, plan, config, Split(dataset.root.resolve(), geometry, split.train, split.validation), paths)
     if accelerator == "cpu" and is_rank_zero() and (warning := cpu_contention(torch.get_num_threads())):
-        report.notice(warning)
+        callbacks.on_warning(warning)
     training = FoldTraining(
         train=[stored[name] for name in split.train],
         validation=[stored[name] for name in split.validation],
@@ -81,16 +85,47 @@ def fit(
         config=config,
         paths=paths,
     )
-    options = TrainerOptions(accelerator=accelerator, resume=resume, callbacks=report.training, warn=report.notice)
+    options = TrainerOptions(
+        accelerator=accelerator,
+        resume=resume,
+        callbacks=lambda schedule, history: (
+            ProgressReporter(schedule, history, callbacks, cancelled),
+            *callbacks.lightning(schedule, history),
+        ),
+        warn=callbacks.on_warning,
+    )
     history = train_network(training, options)
     if not is_rank_zero():
         return _result_of_the_first(run, fold, paths)
     result = None if history.grown else finished_fold(run, fold, paths)
     if result is None:
-        judged = [cases[name] for name in split.validation]
-        result = finish_fold(plan, run, fold, paths, history, judged, geometry=geometry, advance=report.validated)
+        evaluated = [cases[name] for name in split.validation]
+        advance = _advance(callbacks.on_case_evaluated, cancelled)
+        result = finish_fold(plan, run, fold, paths, history, evaluated, geometry=geometry, advance=advance)
     barrier()
     return result
+
+
+def _store(
+    cases: Sequence[Case],
+    plan: Plan,
+    folder: Path | None,
+    geometry: GeometryPolicy,
+    callbacks: TrainingCallbacks,
+    cancelled: Event | None,
+) -> dict[str, StoredCase]:
+    advance = _advance(callbacks.on_case_stored, cancelled)
+    return store_cases(cases, plan, folder or default_store(), geometry=geometry, advance=advance)
+
+
+def _advance(report: Callable[[], None], cancelled: Event | None) -> Callable[[], None]:
+    """Reports a step, and raises CancelledError when the training was cancelled meanwhile."""
+
+    def advance() -> None:
+        report()
+        raise_if_cancelled(cancelled)
+
+    return advance
 
 
 def _result_of_the_first(run: Path, fold: int, paths: FoldPaths) -> FoldResult:

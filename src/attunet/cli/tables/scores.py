@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from attunet.evaluation.metrics import MetricSpec
     from attunet.selection.cross_validation import CrossValidation
     from attunet.selection.ensemble import Selection
+    from attunet.training.finish import FoldResult
 
 __all__ = [
     "score_table",
@@ -25,6 +26,7 @@ __all__ = [
     "selection_table",
     "show_comparison",
     "show_cross_validation",
+    "show_fold",
     "skeleton_recalls",
     "worst_cases",
 ]
@@ -89,6 +91,22 @@ def score_warnings(summary: Summary) -> list[Text]:
     if summary.extra_predictions:
         lines.append(Text(f"no reference, not scored: {_listed(summary.extra_predictions)}", "yellow"))
     return lines
+
+
+def show_fold(result: FoldResult) -> None:
+    """Print the scores of a finished fold and where its report is."""
+    from attunet.training.judge import validated_held_out
+    from attunet.training.run_folder import FoldPaths
+
+    if not result.trained:
+        more = "give a larger --epochs or --max-time to train it further"
+        if not FoldPaths(result.folder).last.exists():
+            more = "its checkpoint was deleted, so it cannot be trained further"
+        notes().print(f"fold {result.fold} was finished already: {more}")
+    same = ("", "") if validated_held_out(result.folder) else (", the same it was trained on", "yellow")
+    show(Text.assemble((f"fold {result.fold}", "bold"), ": validation cases, whole, on their own grid", same))
+    show(score_table(result.summary))
+    notes().print(f"report: {result.folder / 'report.html'}", soft_wrap=True, markup=False, highlight=False)
 
 
 def show_cross_validation(validated: CrossValidation) -> None:

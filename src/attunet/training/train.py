@@ -1,0 +1,219 @@
+"""Train the folds of a data set one after another, and cross-validate them: what `attunet train` calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from attunet.bundle import fold_folder
+from attunet.config import Plan, TrainingConfig, load_settings
+from attunet.data.cases import Dataset, GeometryPolicy
+from attunet.data.folds import assign_groups
+from attunet.errors import ConfigError
+from attunet.selection.cross_validation import CrossValidation, cross_validate
+from attunet.training.callbacks.progress import SILENT, TrainingCallbacks, raise_if_cancelled
+from attunet.training.finish import FoldResult
+from attunet.training.fit import fit
+from attunet.training.processes import is_rank_zero, wait_until
+from attunet.training.run_folder import FoldPaths, any_started, require_fold, run_folds
+from attunet.training.start import check_start
+
+__all__ = ["TrainOptions", "TrainResult", "resolve_config", "resolve_plan", "select_folds", "train"]
+
+MakePlan = Callable[[], Plan]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """How the folds of a data set are trained.
+
+    Args:
+        plan: the plan to train, or a function that makes one, which is called unless the run has a plan already.
+        config: the training settings; those the run was started with when resuming, the defaults otherwise.
+        folds: indices of the folds of the cross-validation; None for all.
+        device: auto, cpu or cuda.
+        resume: continue from the last checkpoints in the run.
+        geometry: what to do when the grids of an image and its label differ.
+        store: folder of the preprocessed cases; ~/.cache/attunet/store by default.
+    """
+
+    plan: Plan | MakePlan
+    config: TrainingConfig | None = None
+    folds: tuple[int, ...] | None = (0,)
+    device: str = "auto"
+    resume: bool = False
+    geometry: GeometryPolicy = "fail"
+    store: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """A trained model folder.
+
+    Args:
+        run: the model folder.
+        plan: what was trained.
+        folds: the finished folds, in the order in which they were trained.
+        cross_validation: scores of all finished folds on their held-out cases; None after a single fold.
+    """
+
+    run: Path
+    plan: Plan
+    folds: tuple[FoldResult, ...]
+    cross_validation: CrossValidation | None = None
+
+
+def train(
+    dataset: Dataset,
+    run: Path,
+    options: TrainOptions,
+    *,
+    callbacks: TrainingCallbacks = SILENT,
+    cancelled: Event | None = None,
+) -> TrainResult:
+    """Train the selected folds into a model folder and, when there are several, cross-validate them.
+
+    Everything that can be refused is refused before the first case is read.
+
+    Args:
+        dataset: the labelled cases.
+        run: the model folder.
+        options: plan, settings, folds and where to compute.
+        callbacks: receive the progress.
+        cancelled: an event that, once set, ends the training like Ctrl-C; it can be resumed.
+    Returns:
+        The finished folds.
+    Raises:
+        ConfigError: when a fold does not exist or was started and `resume` is not set, the run has another plan, or
+            the settings do not go together.
+        CancelledError: when `cancelled` was set; otherwise as `fit` and `cross_validate`.
+    """
+    config = options.config or resolve_config(run, resume=options.resume)
+    folds = select_folds(dataset, config, run, options.folds)
+    _require_resume(run, folds, options.resume)
+    plan = resolve_plan(run, options.plan, resume=options.resume, callbacks=callbacks)
+    if transfer := check_start(plan, config, transfer=not options.resume):
+        callbacks.on_transfer(transfer, str(config.init_weights))
+    results = [_train_fold(dataset, plan, config, run, fold, options, callbacks, cancelled) for fold in folds]
+    together = len(results) > 1 and is_rank_zero()
+    validated = _cross_validate(run, options.device, callbacks, cancelled) if together else None
+    return TrainResult(run=run, plan=plan, folds=tuple(results), cross_validation=validated)
+
+
+def resolve_config(run: Path, recipe: Path | None = None, *, resume: bool = False, **changes: Any) -> TrainingConfig:
+    """The settings of a recipe or, when resuming without one, those the run was started with.
+
+    Args:
+        run: the model folder.
+        recipe: a YAML file of training settings.
+        resume: whether the run is to be continued.
+        changes: settings that replace those of the recipe; None leaves them.
+    Returns:
+        The settings, checked.
+    Raises:
+        ConfigError: when both `epochs` and `max_time` are given, or a setting is unknown or has a wrong value.
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    if "epochs" in given and "max_time" in given:
+        raise ConfigError("both --epochs and --max-time were given", hint="give one of them")
+    if "epochs" in given:
+        given["max_time"] = None
+    earlier = run / "training.yaml"
+    source = earlier if resume and recipe is None and earlier.exists() else recipe
+    return load_settings(TrainingConfig, source or {}, **given)
+
+
+def resolve_plan(
+    run: Path, plan: Plan | MakePlan, *, resume: bool = False, callbacks: TrainingCallbacks = SILENT
+) -> Plan:
+    """The plan that is given, or that of a training started here, or a new one.
+
+    Processes that share a training wait for the plan of the first.
+
+    Args:
+        run: the model folder.
+        plan: a plan, or a function that makes one.
+        resume: take the plan of the folder even when no fold has been started.
+        callbacks: are told the plan and where it comes from.
+    Returns:
+        The plan to train.
+    """
+    existing = run / "plan.json"
+    if not is_rank_zero():
+        wait_until(existing.exists)
+        return load_settings(Plan, existing)
+    if isinstance(plan, Plan):
+        callbacks.on_plan(plan, "given", run)
+        return plan
+    if existing.exists() and (resume or any_started(run)):
+        settled = load_settings(Plan, existing)
+        callbacks.on_plan(settled, "run", run)
+        return settled
+    made = plan()
+    callbacks.on_plan(made, "new", run)
+    return made
+
+
+def select_folds(dataset: Dataset, config: TrainingConfig, run: Path, folds: Sequence[int] | None) -> tuple[int, ...]:
+    """The indices of the selected folds, each once.
+
+    Args:
+        dataset: the labelled cases.
+        config: how many folds there are, and how cases are grouped.
+        run: the model folder, whose folds are settled once one was started.
+        folds: the selected indices; None for all.
+    Returns:
+        The indices in the given order.
+    Raises:
+        ConfigError: when one of them does not exist.
+    """
+    groups = assign_groups(dataset, config.group_by)
+    selected = range(len(run_folds(groups, config, run))) if folds is None else folds
+    for index in selected:
+        require_fold(groups, config, run, index)
+    return tuple(dict.fromkeys(selected))
+
+
+def _require_resume(run: Path, folds: Sequence[int], resume: bool) -> None:
+    if is_rank_zero() and not resume and any(FoldPaths(fold_folder(run, index)).begun for index in folds):
+        raise ConfigError(f"{run} holds a training of this fold already", hint="add --resume, or choose another -o")
+
+
+def _train_fold(
+    dataset: Dataset,
+    plan: Plan,
+    config: TrainingConfig,
+    run: Path,
+    fold: int,
+    options: TrainOptions,
+    callbacks: TrainingCallbacks,
+    cancelled: Event | None,
+) -> FoldResult:
+    raise_if_cancelled(cancelled)
+    callbacks.on_fold_start(fold, run)
+    result = fit(
+        dataset,
+        plan,
+        config,
+        run,
+        fold=fold,
+        device=options.device,
+        resume=options.resume,
+        geometry=options.geometry,
+        store=options.store,
+        callbacks=callbacks,
+        cancelled=cancelled,
+    )
+    callbacks.on_fold_end(result)
+    return result
+
+
+def _cross_validate(run: Path, device: str, callbacks: TrainingCallbacks, cancelled: Event | None) -> CrossValidation:
+    def advance(done: int, total: int) -> None:
+        callbacks.on_evaluation(done, total)
+        raise_if_cancelled(cancelled)
+
+    return cross_validate(run, device=device, advance=advance)

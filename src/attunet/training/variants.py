@@ -1,0 +1,233 @@
+"""Train variants of one plan, alike in all else, and compare them: what `attunet compare DATASET` calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+
+import yaml
+
+from attunet.bundle import fold_folder, save_plan
+from attunet.config import Plan, TrainingConfig, load_settings
+from attunet.data.cases import Dataset, GeometryPolicy
+from attunet.data.folds import assign_groups
+from attunet.errors import ConfigError, DatasetError
+from attunet.evaluation.comparison import Comparison
+from attunet.files import write_text
+from attunet.planning.variants import VARIANTS, Variant, make_variants, parse_variants
+from attunet.selection.paired_runs import compare_runs, write_comparison
+from attunet.training.callbacks.progress import TrainingCallbacks, raise_if_cancelled
+from attunet.training.finish import finished_fold
+from attunet.training.fit import fit
+from attunet.training.run_folder import FoldPaths, any_started, run_folds
+from attunet.training.start import check_start
+from attunet.training.train import MakePlan, resolve_plan, select_folds
+
+__all__ = ["VariantCallbacks", "VariantOptions", "compare_variants", "train_variants"]
+
+_WITHOUT_EFFECT = ("workers", "loggers")
+"""Settings that may differ between the trainings of one comparison: they do not change what is learnt."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantOptions:
+    """How variants of one plan are trained and compared.
+
+    Args:
+        plan: the gated plan to vary, or a function that makes one, which is called unless the folder has a plan.
+        variants: names of the variants (see `VARIANTS`); the first is compared with each other one.
+        config: the training settings of all variants.
+        folds: indices of the folds of the cross-validation; None for all.
+        device: auto, cpu or cuda.
+        geometry: what to do when the grids of an image and its label differ.
+        store: folder of the preprocessed cases; ~/.cache/attunet/store by default.
+    """
+
+    plan: Plan | MakePlan
+    variants: tuple[str, ...] = ("gated", "ungated", "wider")
+    config: TrainingConfig = field(default_factory=TrainingConfig)
+    folds: tuple[int, ...] | None = None
+    device: str = "auto"
+    geometry: GeometryPolicy = "fail"
+    store: Path | None = None
+
+
+class VariantCallbacks(TrainingCallbacks):
+    """Receives, beside what each training reports, how the experiment is laid out."""
+
+    def on_variants(self, variants: Sequence[Variant], folds: Sequence[int], config: TrainingConfig) -> None:
+        """Everything is checked; these variants are trained, fold by fold."""
+
+    def on_variant_start(self, variant: Variant, fold: int) -> None:
+        """A variant that is not finished is trained in a fold."""
+
+    def on_variant_end(self, variant: Variant, fold: int, dice: float, trained: bool) -> None:
+        """A variant is finished in a fold, with its mean Dice; `trained` is False when it was finished before."""
+
+
+_SILENT = VariantCallbacks()
+
+
+def compare_variants(
+    dataset: Dataset,
+    output: Path,
+    options: VariantOptions,
+    *,
+    callbacks: VariantCallbacks = _SILENT,
+    cancelled: Event | None = None,
+) -> Comparison:
+    """Train every variant in every selected fold, and compare them on the cases that their folds held out.
+
+    The same call continues where an earlier one was stopped, and may add variants.
+
+    Args:
+        dataset: the labelled cases.
+        output: folder of the comparison: a model folder per variant, report.html and summary.json.
+        options: variants, plan, settings, folds and where to compute.
+        callbacks: receive the progress.
+        cancelled: an event that, once set, ends the experiment like Ctrl-C.
+    Returns:
+        Scores, costs and differences of the variants; written to `output`, too.
+    Raises:
+        CancelledError: when `cancelled` was set; otherwise as `train_variants` and `compare_runs`.
+    """
+    train_variants(dataset, output, options, callbacks=callbacks, cancelled=cancelled)
+
+    def advance(done: int, total: int) -> None:
+        callbacks.on_evaluation(done, total)
+        raise_if_cancelled(cancelled)
+
+    comparison = compare_runs(
+        {name: output / name for name in options.variants},
+        output,
+        device=options.device,
+        descriptions=VARIANTS,
+        advance=advance,
+    )
+    write_comparison(comparison, output)
+    return comparison
+
+
+def train_variants(
+    dataset: Dataset,
+    output: Path,
+    options: VariantOptions,
+    *,
+    callbacks: VariantCallbacks = _SILENT,
+    cancelled: Event | None = None,
+) -> None:
+    """Train what is not finished, fold by fold, so that an experiment that is stopped leaves whole comparisons.
+
+    Args:
+        dataset: the labelled cases.
+        output: folder of the comparison; each variant is a model folder in it.
+        options: variants, plan, settings, folds and where to compute.
+        callbacks: receive the progress.
+        cancelled: an event that, once set, ends the training like Ctrl-C.
+    Raises:
+        ConfigError: when the folder was started with another plan or other settings, or is a model folder itself.
+        DatasetError: when the data set has changed since, or has too few cases to hold some out.
+        CancelledError: when `cancelled` was set; otherwise as `fit`.
+    """
+    _check_settings(output, options.config)
+    plan = resolve_plan(output, options.plan, resume=True, callbacks=callbacks)
+    _check_plan(output, plan)
+    variants = make_variants(parse_variants(",".join(options.variants)), plan, options.config)
+    folds = select_folds(dataset, options.config, output / variants[0].name, options.folds)
+    for variant in variants:
+        _check_training(output / variant.name, variant)
+        _check_cases(output / variant.name, dataset, options.config, folds)
+        check_start(variant.plan, variant.config)
+    save_plan(plan, output)
+    settings = yaml.safe_dump(options.config.model_dump(mode="json"), sort_keys=False)
+    write_text(output / "training.yaml", settings)
+    callbacks.on_variants(variants, folds, options.config)
+    for fold in folds:
+        for variant in variants:
+            _train(dataset, output / variant.name, variant, fold, options, callbacks, cancelled)
+
+
+def _train(
+    dataset: Dataset,
+    run: Path,
+    variant: Variant,
+    fold: int,
+    options: VariantOptions,
+    callbacks: VariantCallbacks,
+    cancelled: Event | None,
+) -> None:
+    raise_if_cancelled(cancelled)
+    result = finished_fold(run, fold, FoldPaths(fold_folder(run, fold)))
+    if result is None:
+        callbacks.on_variant_start(variant, fold)
+        callbacks.on_fold_start(fold, run)
+        result = fit(
+            dataset,
+            variant.plan,
+            variant.config,
+            run,
+            fold=fold,
+            device=options.device,
+            resume=True,
+            geometry=options.geometry,
+            store=options.store,
+            callbacks=callbacks,
+            cancelled=cancelled,
+        )
+        callbacks.on_fold_end(result)
+    callbacks.on_variant_end(variant, fold, result.summary.foreground_mean(), result.trained)
+
+
+def _check_settings(output: Path, config: TrainingConfig) -> None:
+    """One comparison has one recipe and one budget."""
+    if any(output.glob("fold_*")):
+        raise ConfigError(f"{output} is a model folder itself", hint="choose another -o for the comparison")
+    if config.devices * config.nodes > 1:
+        raise ConfigError("a comparison trains on one device", hint="set devices and nodes to 1 in the recipe")
+    written = output / "training.yaml"
+    if written.exists() and (changed := _changed(load_settings(TrainingConfig, written), config)):
+        raise ConfigError(f"{output} was started with another {changed}", hint="choose another -o")
+
+
+def _check_plan(output: Path, plan: Plan) -> None:
+    written = output / "plan.json"
+    if written.exists() and load_settings(Plan, written) != plan:
+        raise ConfigError(f"{output} was started with another plan", hint="leave out --plan, or choose another -o")
+
+
+def _check_training(run: Path, variant: Variant) -> None:
+    if not any_started(run):
+        return
+    same_plan = load_settings(Plan, run / "plan.json") == variant.plan
+    changed = _changed(load_settings(TrainingConfig, run / "training.yaml"), variant.config)
+    if changed or not same_plan:
+        raise ConfigError(
+            f"{run} was trained with another {changed or 'plan'}, so it cannot be part of this comparison",
+            hint="choose another -o, or compare finished runs: attunet compare RUN_A RUN_B",
+        )
+
+
+def _changed(before: TrainingConfig, now: TrainingConfig) -> str:
+    """The settings that differ and matter, in words; empty when none does."""
+    fields = [name for name in type(now).model_fields if name not in _WITHOUT_EFFECT]
+    differing = [name for name in fields if getattr(before, name) != getattr(now, name)]
+    return ", ".join(f"{name} ({getattr(before, name)}, not {getattr(now, name)})" for name in differing)
+
+
+def _check_cases(run: Path, dataset: Dataset, config: TrainingConfig, folds: Sequence[int]) -> None:
+    """A variant that joins later must train on the cases of the first ones; and some cases must be held out."""
+    groups = assign_groups(dataset, config.group_by)
+    settled = run_folds(groups, config, run)
+    cases = {case.id for case in groups.labelled if case.split != "test"}
+    if other := cases.symmetric_difference(settled[0].train + settled[0].validation):
+        raise DatasetError(
+            f"the data set has changed since {run} was started: {', '.join(sorted(other)[:5])}",
+            hint="restore it, or choose another -o",
+        )
+    for fold in folds:
+        if set(settled[fold].train) & set(settled[fold].validation):
+            raise DatasetError(
+                "the data set has too few cases to hold some out, so nothing could be evaluated", hint="add cases"
+            )

@@ -1,0 +1,104 @@
+"""Several folds in one call: which are trained, with which plan and settings, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from threading import Event
+
+import pytest
+import yaml
+
+from attunet.bundle import fold_folder, save_plan
+from attunet.config import TrainingConfig
+from attunet.errors import CancelledError, ConfigError
+from attunet.training.callbacks.progress import TrainingCallbacks
+from attunet.training.run_folder import FoldPaths
+from attunet.training.train import TrainOptions, resolve_config, resolve_plan, select_folds, train
+
+
+@pytest.fixture
+def options(tiny_plan, tiny_config, store):
+    return TrainOptions(plan=tiny_plan(), config=tiny_config(epochs=1), folds=None, device="cpu", store=store)
+
+
+def begin(run, fold=0):
+    last = FoldPaths(fold_folder(run, fold)).last
+    last.parent.mkdir(parents=True)
+    last.touch()
+
+
+def test_all_folds_are_trained_and_cross_validated(blobs, options, tmp_path):
+    events = []
+
+    class Record(TrainingCallbacks):
+        def on_fold_start(self, fold, run):
+            events.append(fold)
+
+        def on_fold_end(self, result):
+            events.append(result.trained)
+
+        def on_evaluation(self, done, total):
+            events.append("evaluated")
+
+    result = train(blobs, tmp_path / "run", options, callbacks=Record())
+    assert [each.fold for each in result.folds] == [0, 1]
+    assert events[:4] == [0, True, 1, True]
+    assert set(events[4:]) == {"evaluated"}
+    assert len(result.cross_validation.summary.cases) == 4
+    again = train(blobs, tmp_path / "run", replace(options, folds=(1,), resume=True, config=None))
+    assert (again.folds[0].trained, again.cross_validation) == (False, None)
+
+
+def test_what_was_started_is_only_resumed(blobs, options, tmp_path):
+    begin(tmp_path / "run", 1)
+    with pytest.raises(ConfigError, match="holds a training of this fold already"):
+        train(blobs, tmp_path / "run", options)
+
+
+def test_it_is_cancelled_before_a_fold(blobs, options, tmp_path):
+    cancelled = Event()
+    cancelled.set()
+    with pytest.raises(CancelledError):
+        train(blobs, tmp_path / "run", options, cancelled=cancelled)
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_settings_come_from_the_recipe_or_from_the_run(tiny_config, tmp_path):
+    run, recipe = tmp_path / "run", tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({"max_time": 60, "seed": 3}))
+    assert resolve_config(run) == TrainingConfig()
+    assert (resolve_config(run, recipe, seed=None).seed, resolve_config(run, recipe, seed=4).seed) == (3, 4)
+    assert resolve_config(run, recipe, epochs=5).max_time is None
+    run.mkdir()
+    (run / "training.yaml").write_text(yaml.safe_dump(tiny_config(seed=9).model_dump(mode="json")))
+    assert [resolve_config(run, resume=resume).seed for resume in (True, False)] == [9, 0]
+    assert resolve_config(run, recipe, resume=True).seed == 3
+    with pytest.raises(ConfigError, match="both --epochs and --max-time"):
+        resolve_config(run, epochs=1, max_time=2.0)
+
+
+def test_the_plan_is_given_or_that_of_the_run_or_made(tiny_plan, tmp_path):
+    run, origins = tmp_path / "run", []
+
+    class Record(TrainingCallbacks):
+        def on_plan(self, plan, origin, run):
+            origins.append(origin)
+
+    def resolve(plan, resume=False):
+        return resolve_plan(run, plan, resume=resume, callbacks=Record())
+
+    assert resolve(tiny_plan).batch_size == 2
+    save_plan(tiny_plan(batch_size=3), run)
+    assert resolve(tiny_plan).batch_size == 2
+    assert resolve(tiny_plan, resume=True).batch_size == 3
+    begin(run)
+    assert resolve(tiny_plan).batch_size == 3
+    assert resolve(tiny_plan(batch_size=4)).batch_size == 4
+    assert origins == ["new", "new", "run", "run", "given"]
+
+
+def test_folds_are_selected_once_each(blobs, tiny_config, tmp_path):
+    assert select_folds(blobs, tiny_config(), tmp_path, None) == (0, 1)
+    assert select_folds(blobs, tiny_config(), tmp_path, (1, 1)) == (1,)
+    with pytest.raises(ConfigError, match="this data set gives 2"):
+        select_folds(blobs, tiny_config(), tmp_path, (2,))
