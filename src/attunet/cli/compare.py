@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from attunet.data.cases import Dataset
-    from attunet.evaluation.comparison import Comparison
+    from attunet.evaluation.comparison import ModelComparison
     from attunet.training.variants import VariantOptions
 
 __all__ = ["compare"]
@@ -113,7 +113,7 @@ def compare(
     _show(_compare_variants(source, output, options), output)
 
 
-def _compare_variants(dataset: Dataset, output: Path, options: VariantOptions) -> Comparison:
+def _compare_variants(dataset: Dataset, output: Path, options: VariantOptions) -> ModelComparison:
     from attunet.cli.training_progress import VariantDisplay, stoppable
     from attunet.training.variants import compare_variants
 
@@ -145,7 +145,9 @@ def _refuse_training_flags(context: typer.Context) -> None:
         )
 
 
-def _compare_runs(runs: Mapping[str, Path], output: Path, device: str, folds: tuple[int, ...] | None) -> Comparison:
+def _compare_runs(
+    runs: Mapping[str, Path], output: Path, device: str, folds: tuple[int, ...] | None
+) -> ModelComparison:
     """Compare with progress shown, and write the report."""
     from attunet.selection.comparison import compare_runs, write_comparison
 
@@ -162,7 +164,7 @@ def _compare_runs(runs: Mapping[str, Path], output: Path, device: str, folds: tu
     return comparison
 
 
-def _show(comparison: Comparison, output: Path) -> None:
+def _show(comparison: ModelComparison, output: Path) -> None:
     from attunet.cli.tables.scores import show_comparison
 
     show_comparison(comparison)

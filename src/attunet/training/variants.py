@@ -14,7 +14,7 @@ from attunet.config import Plan, TrainingConfig, load_settings
 from attunet.data.cases import Dataset, GeometryPolicy
 from attunet.data.folds import assign_groups
 from attunet.errors import ConfigError, DatasetError
-from attunet.evaluation.comparison import Comparison
+from attunet.evaluation.comparison import ModelComparison
 from attunet.files import write_text
 from attunet.planning.variants import VARIANTS, Variant, make_variants, parse_variants
 from attunet.selection.paired_runs import compare_runs, write_comparison
@@ -77,7 +77,7 @@ def compare_variants(
     *,
     callbacks: VariantCallbacks = _SILENT,
     cancelled: Event | None = None,
-) -> Comparison:
+) -> ModelComparison:
     """Train every variant in every selected fold, and compare them on the cases that their folds held out.
 
     The same call continues where an earlier one was stopped, and may add variants.
