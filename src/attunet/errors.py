@@ -104,7 +104,3 @@ def last_line(error: BaseException) -> str:
 
 def _lines(error: BaseException) -> list[str]:
     return [line.strip() for line in str(error).splitlines() if line.strip()]
-
-
-class CancelledError(AttunetError):
-    """A call that its caller cancelled."""

@@ -38,7 +38,7 @@ def export(
         bool,
         typer.Option(
             "--int8",
-            help="Compute in 8-bit integers (openvino), unless that lowers the mean Dice of the validation cases by 0.002.",
+            help="Compute in 8-bit integers (openvino), unless the mean Dice of the validation cases drops by 0.002.",
         ),
     ] = False,
 ) -> None:
