@@ -83,13 +83,13 @@ def test_runs_that_are_there_are_compared(pair, invoke, tmp_path):
 def test_flags_of_a_training_are_refused_for_runs(pair, invoke, tmp_path):
     done = invoke(compare, *pair, "-o", tmp_path / "out", "--max-time", "5m", "--variants", "gated,wider")
     assert isinstance(done.exception, ConfigError)
-    assert str(done.exception).startswith("--max-time, --variants: these runs are trained already")
+    assert str(done.exception).startswith("--max-time, --variants: these runs are already trained")
 
 
 def test_what_is_neither_one_data_set_nor_runs_is_refused(pair, go, invoke, write_blobs, tmp_path):
     data = write_blobs(tmp_path / "data")
     for sources, words in (
-        ((pair[0], data), "no model folder"),
+        ((pair[0], data), "not a model folder"),
         ((data, data), "expected one"),
         (pair[:1], "got 1 run"),
     ):

@@ -44,7 +44,7 @@ def test_what_are_no_numbers(text):
         parse_numbers(text, "--spacing", float)
 
 
-@pytest.mark.parametrize(("text", "folds"), [("0", [0]), ("0,2", [0, 2]), ("1,1", [1]), ("all", None)])
+@pytest.mark.parametrize(("text", "folds"), [("0", (0,)), ("0,2", (0, 2)), ("1,1", (1,)), ("all", None)])
 def test_folds(text, folds):
     assert parse_folds(text) == folds
 
