@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from threading import Event
 
@@ -11,6 +12,8 @@ import yaml
 from attunet.bundle import fold_folder, save_plan
 from attunet.config import TrainingConfig
 from attunet.errors import CancelledError, ConfigError
+from attunet.planning.options import PlanOptions
+from attunet.training import train as train_module
 from attunet.training.callbacks.progress import TrainingCallbacks
 from attunet.training.run_folder import FoldPaths
 from attunet.training.train import TrainOptions, resolve_config, resolve_plan, select_folds, train
@@ -77,22 +80,35 @@ def test_settings_come_from_the_recipe_or_from_the_run(tiny_config, tmp_path):
         resolve_config(run, epochs=1, max_time=2.0)
 
 
-def test_the_plan_is_given_or_that_of_the_run_or_made(tiny_plan, tmp_path):
-    run, origins = tmp_path / "run", []
+def test_the_plan_is_given_or_that_of_the_run_or_made(blobs, tiny_plan, tmp_path, monkeypatch):
+    run, origins, counts = tmp_path / "run", [], Counter()
+
+    def plan_dataset(dataset, options, on_case):
+        on_case()
+        return tiny_plan()
+
+    monkeypatch.setattr(train_module, "plan_dataset", plan_dataset)
 
     class Record(TrainingCallbacks):
         def on_plan(self, plan, origin, run):
             origins.append(origin)
 
-    def resolve(plan, resume=False):
-        return resolve_plan(run, plan, resume=resume, callbacks=Record())
+        def on_planning_start(self, cases):
+            counts["cases"] += cases
 
-    assert resolve(tiny_plan).batch_size == 2
+        def on_case_planned(self):
+            counts["planned"] += 1
+
+    def resolve(plan=None, resume=False):
+        return resolve_plan(blobs, run, plan or PlanOptions(), resume=resume, callbacks=Record())
+
+    assert resolve().batch_size == 2
     save_plan(tiny_plan(batch_size=3), run)
-    assert resolve(tiny_plan).batch_size == 2
-    assert resolve(tiny_plan, resume=True).batch_size == 3
+    assert resolve().batch_size == 2
+    assert resolve(resume=True).batch_size == 3
     begin(run)
-    assert resolve(tiny_plan).batch_size == 3
+    assert resolve().batch_size == 3
+    assert counts == {"cases": 8, "planned": 2}
     assert resolve(tiny_plan(batch_size=4)).batch_size == 4
     assert origins == ["new", "new", "run", "run", "given"]
 

@@ -127,7 +127,12 @@ def test_it_is_reported_and_cancelled_between_two_trainings(ask, trained):
 def test_one_call_trains_and_compares(write_blobs, tiny_plan, tiny_config, tmp_path):
     config = tiny_config(epochs=1, steps_per_epoch=2)
     options = VariantOptions(
-        plan=tiny_plan, variants=("gated", "ungated"), config=config, folds=(0,), device="cpu", store=tmp_path / "store"
+        plan=tiny_plan(),
+        variants=("gated", "ungated"),
+        config=config,
+        folds=(0,),
+        device="cpu",
+        store=tmp_path / "store",
     )
     dataset = read_dataset(write_blobs(tmp_path / "data"))
     comparison = compare_variants(dataset, tmp_path / "out", options)

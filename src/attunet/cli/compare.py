@@ -16,10 +16,11 @@ from attunet.cli.options import (
     SizeOption,
     SpatialDimsOption,
     parse_folds,
+    parse_labels,
     parse_time,
     require_training,
 )
-from attunet.cli.plan import make_dials, plan_dataset
+from attunet.cli.plan import plan_options
 from attunet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -100,9 +101,10 @@ def compare(
     from attunet.training.variants import VariantOptions
 
     source = read_dataset(sources[0])
-    dials = make_dials(network, size, None, spatial_dims, device)
+    selected = parse_labels(labels, source.label_names)
+    planning = plan_options(network, size, None, spatial_dims, device, labels=selected, geometry=geometry)
     options = VariantOptions(
-        plan=load_settings(Plan, plan) if plan else lambda: plan_dataset(source, dials, labels, geometry),
+        plan=load_settings(Plan, plan) if plan else planning,
         variants=parse_variants(variants),
         config=resolve_config(output, recipe, resume=True, epochs=epochs, max_time=parse_time(max_time), seed=seed),
         folds=parse_folds(fold),

@@ -14,8 +14,7 @@ from attunet.cli.options import parse_time, require_training
 from attunet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from attunet.config import Plan
-    from attunet.data.cases import Case, Dataset
+    from attunet.data.cases import Case
     from attunet.explanation.explanation import Explanation
     from attunet.report.cases import CaseView
 
@@ -50,6 +49,7 @@ def demo(
     from attunet.inference.batch import predict_cases
     from attunet.inference.prediction import PredictOptions
     from attunet.inference.segmenter import Segmenter
+    from attunet.planning.plan_dataset import plan_dataset
     from attunet.report.training import read_history, write_training_report
     from attunet.training.fit import fit
     from attunet.training.run_folder import FoldPaths
@@ -60,7 +60,7 @@ def demo(
     write_phantom_dataset(data, cases, seed, test_cases=test_cases)
     notes().print(f"[bold]2/5[/bold] training for {max_time} → {escape(str(run))}")
     source = read_dataset(data)
-    plan = _plan(source)
+    plan = plan_dataset(source)
     config = TrainingConfig(max_time=parse_time(max_time), seed=seed)
     with TrainingDisplay() as display, stoppable("the same command"):
         display.on_fold_start(0, run)
@@ -126,10 +126,3 @@ def _claim(output: Path, folders: tuple[Path, ...]) -> None:
     write_text(mark, "This folder was made by `attunet demo`, which clears it when run again.\n")
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _plan(source: Dataset) -> Plan:
-    from attunet.cli.plan import show_planning
-    from attunet.planning.options import PlanOptions
-
-    return show_planning(source, PlanOptions(), None)[1]

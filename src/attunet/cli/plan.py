@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from attunet.planning.fingerprint import Fingerprint
     from attunet.planning.options import PlanOptions
 
-__all__ = ["plan", "plan_options", "show_planning"]
+__all__ = ["plan", "plan_options"]
 
 
 def plan(
@@ -57,10 +57,19 @@ def plan(
     from attunet.data.cases import read_dataset
     from attunet.files import write_text
 
+    source = read_dataset(dataset)
     options = plan_options(
-        network, size, gate, spatial_dims, device, memory=memory, resolution=resolution, geometry=geometry
+        network,
+        size,
+        gate,
+        spatial_dims,
+        device,
+        memory=memory,
+        resolution=resolution,
+        labels=parse_labels(labels, source.label_names),
+        geometry=geometry,
     )
-    facts, made = show_planning(read_dataset(dataset), options, labels)
+    facts, made = _plan(source, options)
     text = made.model_dump_json(indent=2)
     if output is not None:
         write_text(output, text + "\n")
@@ -79,9 +88,10 @@ def plan_options(
     *,
     memory: str | None = None,
     resolution: str = "auto",
+    labels: dict[str, int] | None = None,
     geometry: Geometry = "fail",
 ) -> PlanOptions:
-    """The planner's options from what was typed, all but the labels. Raises: ConfigError for a memory that is none."""
+    """The planner's options from what was typed. Raises: ConfigError for a memory that is none."""
     from attunet.planning.options import PlanOptions, Preset, Resolution, Size
 
     return PlanOptions(
@@ -90,13 +100,14 @@ def plan_options(
         preset=cast(Preset, network),
         gate=cast(Gate | Literal["none"] | None, gate),
         resolution=cast(Resolution, resolution),
+        labels=labels,
         geometry=geometry,
         device=cast(Device, device),
         memory_gb=parse_memory(memory),
     ).resolved()
 
 
-def show_planning(dataset: Dataset, options: PlanOptions, labels: str | None) -> tuple[Fingerprint, Plan]:
+def _plan(dataset: Dataset, options: PlanOptions) -> tuple[Fingerprint, Plan]:
     """Fingerprint and plan of a data set, with a progress bar.
 
     Raises: ConfigError, DatasetError, LabelError and DataError for what cannot be planned.
@@ -104,10 +115,11 @@ def show_planning(dataset: Dataset, options: PlanOptions, labels: str | None) ->
     from attunet.planning.fingerprint import fingerprint
     from attunet.planning.plan_dataset import plan_within_memory
 
-    selected = parse_labels(labels, dataset.label_names)
     with progress_bar() as progress:
         task = progress.add_task("fingerprint", total=sum(case.label is not None for case in dataset.cases))
-        facts = fingerprint(dataset, labels=selected, geometry=options.geometry, advance=lambda: progress.advance(task))
+        facts = fingerprint(
+            dataset, labels=options.labels, geometry=options.geometry, advance=lambda: progress.advance(task)
+        )
     with progress_bar() as progress:
         progress.add_task("dry step", total=None)
         return facts, plan_within_memory(facts, options)

@@ -20,10 +20,11 @@ from attunet.cli.options import (
     SizeOption,
     SpatialDimsOption,
     parse_folds,
+    parse_labels,
     parse_time,
     require_training,
 )
-from attunet.cli.plan import make_dials, plan_dataset
+from attunet.cli.plan import plan_options
 
 if TYPE_CHECKING:
     from attunet.training.train import TrainResult
@@ -133,9 +134,19 @@ def train(
         nodes=nodes,
     )
     source = read_dataset(dataset)
-    dials = make_dials(network, size, gate, spatial_dims, device, memory=memory, resolution=resolution)
+    planning = plan_options(
+        network,
+        size,
+        gate,
+        spatial_dims,
+        device,
+        memory=memory,
+        resolution=resolution,
+        labels=parse_labels(labels, source.label_names),
+        geometry=geometry,
+    )
     options = TrainOptions(
-        plan=load_settings(Plan, plan) if plan else lambda: plan_dataset(source, dials, labels, geometry),
+        plan=load_settings(Plan, plan) if plan else planning,
         config=config,
         folds=parse_folds(fold),
         device=device,

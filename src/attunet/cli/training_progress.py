@@ -52,8 +52,17 @@ class TrainingDisplay(TrainingCallbacks):
     def __exit__(self, *_exception: object) -> None:
         self._close()
 
+    def on_planning_start(self, cases: int) -> None:
+        """See `TrainingCallbacks`."""
+        self._tasks["plan"] = self._open().add_task("plan", total=cases)
+
+    def on_case_planned(self) -> None:
+        """See `TrainingCallbacks`."""
+        self._open().advance(self._tasks["plan"])
+
     def on_plan(self, plan: Plan, origin: Literal["given", "run", "new"], run: Path) -> None:
         """See `TrainingCallbacks`."""
+        self._close()
         if origin == "run":
             notes().print(f"using the plan in {run / 'plan.json'}", soft_wrap=True, markup=False, highlight=False)
         else:

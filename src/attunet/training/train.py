@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -13,6 +13,8 @@ from attunet.config import Plan, TrainingConfig, load_settings
 from attunet.data.cases import Dataset, GeometryPolicy
 from attunet.data.folds import assign_groups
 from attunet.errors import ConfigError
+from attunet.planning.options import PlanOptions
+from attunet.planning.plan_dataset import plan_dataset
 from attunet.selection.cross_validation import CrossValidation, cross_validate
 from attunet.training.callbacks.progress import SILENT, TrainingCallbacks, raise_if_cancelled
 from attunet.training.finish import FoldResult
@@ -23,15 +25,13 @@ from attunet.training.start import check_start
 
 __all__ = ["TrainOptions", "TrainResult", "resolve_config", "resolve_plan", "select_folds", "train"]
 
-MakePlan = Callable[[], Plan]
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
     """How the folds of a data set are trained.
 
     Args:
-        plan: the plan to train, or a function that makes one, which is called unless the run has a plan already.
+        plan: the plan to train, or the options to make one with, unless the run has a plan already.
         config: the training settings; those the run was started with when resuming, the defaults otherwise.
         folds: indices of the folds of the cross-validation; None for all.
         device: auto, cpu or cuda.
@@ -40,7 +40,7 @@ class TrainOptions:
         store: folder of the preprocessed cases; ~/.cache/attunet/store by default.
     """
 
-    plan: Plan | MakePlan
+    plan: Plan | PlanOptions = field(default_factory=PlanOptions)
     config: TrainingConfig | None = None
     folds: tuple[int, ...] | None = (0,)
     device: str = "auto"
@@ -66,10 +66,13 @@ class TrainResult:
     cross_validation: CrossValidation | None = None
 
 
+_DEFAULTS = TrainOptions()
+
+
 def train(
     dataset: Dataset,
     run: Path,
-    options: TrainOptions,
+    options: TrainOptions = _DEFAULTS,
     *,
     callbacks: TrainingCallbacks = SILENT,
     cancelled: Event | None = None,
@@ -94,7 +97,7 @@ def train(
     config = options.config or resolve_config(run, resume=options.resume)
     folds = select_folds(dataset, config, run, options.folds)
     _require_resume(run, folds, options.resume)
-    plan = resolve_plan(run, options.plan, resume=options.resume, callbacks=callbacks)
+    plan = resolve_plan(dataset, run, options.plan, resume=options.resume, callbacks=callbacks, cancelled=cancelled)
     if transfer := check_start(plan, config, transfer=not options.resume):
         callbacks.on_transfer(transfer, str(config.init_weights))
     results = [_train_fold(dataset, plan, config, run, fold, options, callbacks, cancelled) for fold in folds]
@@ -127,19 +130,29 @@ def resolve_config(run: Path, recipe: Path | None = None, *, resume: bool = Fals
 
 
 def resolve_plan(
-    run: Path, plan: Plan | MakePlan, *, resume: bool = False, callbacks: TrainingCallbacks = SILENT
+    dataset: Dataset,
+    run: Path,
+    plan: Plan | PlanOptions,
+    *,
+    resume: bool = False,
+    callbacks: TrainingCallbacks = SILENT,
+    cancelled: Event | None = None,
 ) -> Plan:
     """The plan that is given, or that of a training started here, or a new one.
 
     Processes that share a training wait for the plan of the first.
 
     Args:
+        dataset: the cases to make a plan for.
         run: the model folder.
-        plan: a plan, or a function that makes one.
+        plan: a plan, or the options to make one with.
         resume: take the plan of the folder even when no fold has been started.
-        callbacks: are told the plan and where it comes from.
+        callbacks: receive the plan and where it comes from.
+        cancelled: an event that, once set, ends the planning.
     Returns:
         The plan to train.
+    Raises:
+        CancelledError: when `cancelled` was set; otherwise as `plan_dataset`.
     """
     existing = run / "plan.json"
     if not is_rank_zero():
@@ -152,7 +165,13 @@ def resolve_plan(
         settled = load_settings(Plan, existing)
         callbacks.on_plan(settled, "run", run)
         return settled
-    made = plan()
+
+    def on_case() -> None:
+        callbacks.on_case_planned()
+        raise_if_cancelled(cancelled)
+
+    callbacks.on_planning_start(sum(case.label is not None for case in dataset.cases))
+    made = plan_dataset(dataset, plan, on_case=on_case)
     callbacks.on_plan(made, "new", run)
     return made
 

@@ -16,6 +16,7 @@ from attunet.data.folds import assign_groups
 from attunet.errors import ConfigError, DatasetError
 from attunet.evaluation.comparison import ModelComparison
 from attunet.files import write_text
+from attunet.planning.options import PlanOptions
 from attunet.planning.variants import VARIANTS, Variant, make_variants, parse_variants
 from attunet.selection.paired_runs import compare_runs, write_comparison
 from attunet.training.callbacks.progress import TrainingCallbacks, raise_if_cancelled
@@ -23,7 +24,7 @@ from attunet.training.finish import finished_fold
 from attunet.training.fit import fit
 from attunet.training.run_folder import FoldPaths, any_started, run_folds
 from attunet.training.start import check_start
-from attunet.training.train import MakePlan, resolve_plan, select_folds
+from attunet.training.train import resolve_plan, select_folds
 
 __all__ = ["VariantCallbacks", "VariantOptions", "compare_variants", "train_variants"]
 
@@ -36,7 +37,7 @@ class VariantOptions:
     """How variants of one plan are trained and compared.
 
     Args:
-        plan: the gated plan to vary, or a function that makes one, which is called unless the folder has a plan.
+        plan: the gated plan to vary, or the options to make one with, unless the folder has a plan already.
         variants: names of the variants (see `VARIANTS`); the first is compared with each other one.
         config: the training settings of all variants.
         folds: indices of the folds of the cross-validation; None for all.
@@ -45,7 +46,7 @@ class VariantOptions:
         store: folder of the preprocessed cases; ~/.cache/attunet/store by default.
     """
 
-    plan: Plan | MakePlan
+    plan: Plan | PlanOptions = field(default_factory=PlanOptions)
     variants: tuple[str, ...] = ("gated", "ungated", "wider")
     config: TrainingConfig = field(default_factory=TrainingConfig)
     folds: tuple[int, ...] | None = None
@@ -67,13 +68,14 @@ class VariantCallbacks(TrainingCallbacks):
         """A variant is finished in a fold, with its mean Dice; `trained` is False when it was finished before."""
 
 
+_DEFAULTS = VariantOptions()
 _SILENT = VariantCallbacks()
 
 
 def compare_variants(
     dataset: Dataset,
     output: Path,
-    options: VariantOptions,
+    options: VariantOptions = _DEFAULTS,
     *,
     callbacks: VariantCallbacks = _SILENT,
     cancelled: Event | None = None,
@@ -113,7 +115,7 @@ def compare_variants(
 def train_variants(
     dataset: Dataset,
     output: Path,
-    options: VariantOptions,
+    options: VariantOptions = _DEFAULTS,
     *,
     callbacks: VariantCallbacks = _SILENT,
     cancelled: Event | None = None,
@@ -132,7 +134,7 @@ def train_variants(
         CancelledError: when `cancelled` was set; otherwise as `fit`.
     """
     _check_settings(output, options.config)
-    plan = resolve_plan(output, options.plan, resume=True, callbacks=callbacks)
+    plan = resolve_plan(dataset, output, options.plan, resume=True, callbacks=callbacks, cancelled=cancelled)
     _check_plan(output, plan)
     variants = make_variants(parse_variants(",".join(options.variants)), plan, options.config)
     folds = select_folds(dataset, options.config, output / variants[0].name, options.folds)

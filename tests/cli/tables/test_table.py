@@ -88,7 +88,7 @@ def test_an_inspection_breaks_no_case_name_and_no_shape(width, tmp_path):
         Intensity(-1024.0, 3071.0, (0.0, 40.0, 90.0)), 0, "", {value: value * 13302 for value in range(1, 13)},
     )  # fmt: skip
     problem = Problem(NAME, "label missing", f"there is no mask of {NAME}", "add its mask")
-    dataset = Dataset(tmp_path, "plain", (), None, (), None)
+    dataset = Dataset(root=tmp_path, layout="plain", cases=(), label_names=None, channel_names=(), ignore_label=None)
     text = printed(inspection_tables(Inspection(dataset, (facts,), (problem,)), every_case=True), width)
     assert text.count(NAME) >= 2
     assert "216x256x1043" in text

@@ -46,6 +46,12 @@ class TrainingState:
 class TrainingCallbacks:
     """Receives what a training reports; override what you want to show. Nothing is reported by default."""
 
+    def on_planning_start(self, cases: int) -> None:
+        """A plan is made; so many labelled cases are read for it."""
+
+    def on_case_planned(self) -> None:
+        """One more case is read for the plan; after the last one, its memory is measured."""
+
     def on_plan(self, plan: Plan, origin: Literal["given", "run", "new"], run: Path) -> None:
         """The plan is settled: it was given, it is that of the folder `run`, or it was made for the data set."""
 
