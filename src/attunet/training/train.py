@@ -235,4 +235,4 @@ def _cross_validate(run: Path, device: str, callbacks: TrainingCallbacks, cancel
         callbacks.on_evaluation(done, total)
         raise_if_cancelled(cancelled)
 
-    return cross_validate(run, device=device, advance=advance)
+    return cross_validate(run, device=device, progress=advance)

@@ -18,7 +18,7 @@ from attunet.evaluation.comparison import ModelComparison
 from attunet.files import write_text
 from attunet.planning.options import PlanOptions
 from attunet.planning.variants import VARIANTS, Variant, make_variants, parse_variants
-from attunet.selection.paired_runs import compare_runs, write_comparison
+from attunet.selection.comparison import compare_runs, write_comparison
 from attunet.training.callbacks.progress import TrainingCallbacks, raise_if_cancelled
 from attunet.training.finish import finished_fold
 from attunet.training.fit import fit
@@ -106,7 +106,7 @@ def compare_variants(
         output,
         device=options.device,
         descriptions=VARIANTS,
-        advance=advance,
+        progress=advance,
     )
     write_comparison(comparison, output)
     return comparison
