@@ -197,7 +197,7 @@ def select_folds(dataset: Dataset, config: TrainingConfig, run: Path, folds: Seq
 
 
 def _require_resume(run: Path, folds: Sequence[int], resume: bool) -> None:
-    if is_rank_zero() and not resume and any(FoldPaths(fold_folder(run, index)).begun for index in folds):
+    if is_rank_zero() and not resume and any(FoldPaths(fold_folder(run, index)).started for index in folds):
         raise ConfigError(f"{run} holds a training of this fold already", hint="add --resume, or choose another -o")
 
 
