@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from attunet.nn.network import AttentionUNet
     from attunet.planning.options import PlanOptions
     from attunet.planning.plan_dataset import plan_dataset
+    from attunet.selection.comparison import compare_runs
+    from attunet.selection.cross_validation import cross_validate
+    from attunet.selection.ensemble import select
     from attunet.training.fit import fit
 
 __all__ = [
@@ -36,6 +39,8 @@ __all__ = [
     "Prediction",
     "Segmenter",
     "Volume",
+    "compare_runs",
+    "cross_validate",
     "evaluate",
     "explain",
     "find_cases",
@@ -45,6 +50,7 @@ __all__ = [
     "predict_cases",
     "read_dataset",
     "read_volume",
+    "select",
     "write_volume",
 ]
 
@@ -58,6 +64,8 @@ _HOMES = {
     "Prediction": "attunet.inference.prediction",
     "Segmenter": "attunet.inference.segmenter",
     "Volume": "attunet.data.volume",
+    "compare_runs": "attunet.selection.comparison",
+    "cross_validate": "attunet.selection.cross_validation",
     "evaluate": "attunet.evaluation.evaluate",
     "explain": "attunet.explanation.explain",
     "find_cases": "attunet.data.cases",
@@ -67,6 +75,7 @@ _HOMES = {
     "predict_cases": "attunet.inference.batch",
     "read_dataset": "attunet.data.cases",
     "read_volume": "attunet.data.formats",
+    "select": "attunet.selection.ensemble",
     "write_volume": "attunet.data.formats",
 }
 
