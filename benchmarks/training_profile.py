@@ -24,7 +24,8 @@ from attunet.planning.options import PlanOptions
 from attunet.planning.planner import make_plan
 from attunet.training.module import TrainingModule
 from attunet.training.patches.dataset import patch_loader
-from attunet.training.store import StoredCase, default_store, store_cases
+from attunet.training.run_folder import default_store
+from attunet.training.store import StoredCase, store_cases
 
 WARM_UP = 10
 
@@ -56,7 +57,7 @@ def steps(plan: Plan, config: TrainingConfig, cases: list[StoredCase], watch: St
             with watch.part("forward"):
                 result = module.network(image, detailed=True)
             with watch.part("loss"):
-                loss = module._loss(result.logits, result.auxiliary, batch.label, batch.known)
+                loss = module._loss(result.logits, result.auxiliary, batch.label, batch.annotated)
         with watch.part("backward"):
             optimizer.zero_grad()
             loss.backward()
