@@ -21,31 +21,31 @@ class NetworkConfig(Settings):
     spatial_dims: Literal[2, 3] = Field(description="2 for images and slices, 3 for volumes.")
     in_channels: int = Field(ge=1, description="Channels of the input image.")
     out_channels: int = Field(
-        ge=1, description="Classes, background included; of regions one each, without background."
+        ge=1, description="Number of classes including background; for regions, one output per region."
     )
     channels: tuple[int, ...] = Field(min_length=2, description="Feature channels per level, finest first.")
     strides: tuple[tuple[int, ...], ...] = Field(
-        description="Downsampling per axis between level i and i+1; one entry fewer than channels."
+        description="Downsampling factor per axis between level i and i+1; one entry fewer than channels."
     )
     kernel_sizes: tuple[tuple[int, ...], ...] = Field(
         description="Kernel size per axis of each level's convolutions; as many entries as channels."
     )
     convolutions: int = Field(2, ge=1, description="Convolutions per level, in encoder and decoder.")
     gate: Gate | None = Field(
-        "grid", description=f"Kind of attention gate on the skips: {_KINDS}; null is a plain U-Net."
+        "grid", description=f"Kind of attention gate on the skips: {_KINDS}; null for a plain U-Net."
     )
     gated_levels: tuple[int, ...] | None = Field(
         None,
-        description="Levels whose skip is gated, 1 the finest; null means all but level 1 (and the bottleneck).",
+        description="Levels with a gated skip, 1 being the finest; null for all except level 1 and the bottleneck.",
     )
     gate_channels: tuple[int, ...] | None = Field(
         None,
-        description="Inner channels of each gate, in the order of gated_levels; null means half the skip's.",
+        description="Intermediate channels of each gate, in the order of gated_levels; null for half the skip's.",
     )
     gate_projection: bool = Field(
-        False, description="Whether the gated skip passes W (1x1 convolution and norm), as in the paper."
+        False, description="Apply W (1x1 convolution and norm) to the gated skip, as in the paper."
     )
-    gate_bias: float = Field(3.0, description="Start value of psi's bias: positive lets everything pass at first.")
+    gate_bias: float = Field(3.0, description="Initial bias of psi; with a positive value, gates start open.")
     double_sigmoid: bool = Field(
         False,
         description="Apply the sigmoid twice, as the popular listing does by mistake: alpha in (0.5, 0.731).",
@@ -56,7 +56,7 @@ class NetworkConfig(Settings):
     upsample: Literal["deconv", "linear", "nearest", "transpose"] = Field(
         "deconv",
         description="deconv: transposed convolution with kernel = stride; linear: interpolation only (paper); "
-        "nearest: repetition, then convolution; transpose: kernel 4 stride 2, then convolution (listing).",
+        "nearest: nearest neighbour, then convolution; transpose: kernel 4 stride 2, then convolution (listing).",
     )
     deep_supervision: Literal["auxiliary", "fused", "none"] = Field(
         "auxiliary",
@@ -64,7 +64,9 @@ class NetworkConfig(Settings):
         "by a 1x1 convolution into one output (paper); none.",
     )
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Channel dropout after each level's convolutions.")
-    residual: bool = Field(False, description="Add each level's input to its output, by a 1x1 convolution if need be.")
+    residual: bool = Field(
+        False, description="Add each level's input to its output, through a 1x1 convolution where shapes differ."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
