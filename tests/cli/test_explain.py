@@ -54,7 +54,7 @@ def test_findings_are_printed_and_the_report_holds_them(explained):
     assert {"lift", "ablation", "deletion", "insertion", "case_1"} <= names
 
 
-def test_some_cases_teach_no_prediction_but_all_do(explained, invoke, tmp_path):
+def test_only_all_held_out_cases_store_the_rank_correlation(explained, invoke, tmp_path):
     run = shutil.copytree(explained[0], tmp_path / "run")
     assert load_bundle(run).postprocessing.attention_agreement is None
     assert invoke(explain, "-m", run, "-o", tmp_path / "out").exit_code == 0
@@ -85,7 +85,7 @@ def test_labels_are_found_by_name(explained, invoke, tmp_path):
     assert "no mask of case0" in str(wrong.exception)
 
 
-def test_a_bad_image_is_told_and_the_others_are_explained(explained, invoke, tmp_path):
+def test_a_bad_image_is_reported_and_the_others_are_explained(explained, invoke, tmp_path):
     run, _, _ = explained
     folder = shutil.copytree(run.parent / "blobs" / "images", tmp_path / "images")
     (folder / "case1.nii").write_bytes(b"no image")

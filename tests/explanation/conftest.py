@@ -18,10 +18,10 @@ class Gated:
     batch = 2
 
     def __init__(self):
-        self.told = []
+        self.received = []
 
     def __call__(self, patches, attention=None):
-        self.told.append(dict(attention or {}))
+        self.received.append(dict(attention or {}))
         fine = (patches[:, :1] > 2).astype(np.float32)
         own = {"level2": fine * 0.9, "level3": np.full_like(fine[:, :, ::2, ::2, ::2], 0.8)}
         alpha = own | dict(attention or {})

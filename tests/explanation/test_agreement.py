@@ -34,7 +34,7 @@ def test_a_gate_that_opens_on_the_mask_agrees(organ):
     assert found.attended_only == found.segmented_only == ()
 
 
-def test_what_is_attended_elsewhere_is_told_with_size_and_place(organ):
+def test_regions_attended_elsewhere_have_size_and_position(organ):
     alpha = np.where(organ, 0.9, 0.1).astype(np.float32)
     alpha[14:18, 12:16, 4:7] = 0.95
     alpha[5:10, 5:10, 3] = 0.1
@@ -63,7 +63,7 @@ def test_without_two_sides_there_is_no_score(mask):
     assert found.to_json()["score"] is None
 
 
-def test_a_map_that_tells_nothing_scores_one_half(organ):
+def test_an_uninformative_map_scores_one_half(organ):
     assert attention_agreement(predicted(organ, np.full(SHAPE, 0.95, np.float32))).score == 0.5
 
 

@@ -48,7 +48,7 @@ def test_the_lift_stands_next_to_its_nulls():
     assert high > 3.3
 
 
-def test_very_many_scores_are_cut_off_with_a_word():
+def test_of_many_groups_the_first_are_drawn_and_the_title_says_so():
     rows = [("level2", f"label {number}", "trained", 2.0, 1.0, 3.0) for number in range(61)]
     (axes,) = score_bars(rows).axes
     assert len(names_at_the_left(axes)) == 30

@@ -80,7 +80,7 @@ def test_a_single_slice_has_an_animation_as_well(write_frames):
     assert maps_of(animation.frames[0][1])["level2"].max() > 0.9
 
 
-def test_what_is_not_shown_may_be_written_down_too(write_frames):
+def test_unknown_fields_of_the_index_are_ignored(write_frames):
     folder = write_frames(more="of it", probes=[])
     assert read_attention_frames(folder) == []
 

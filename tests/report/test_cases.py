@@ -34,7 +34,7 @@ def test_the_best_the_median_and_the_worst_case_are_chosen(shifts, places):
     assert list(chosen) == list(places)
 
 
-def test_cases_of_which_nothing_is_known_are_not_chosen():
+def test_cases_without_scores_are_not_chosen():
     nothing = np.zeros((4, 4, 4), np.uint8)
     empty = CaseScores("empty", score_case(nothing, nothing, LABELS, (1.0, 1.0, 1.0)))
     assert list(choose_cases(summarize([empty, *summary_of(a=1).cases], LABELS))) == ["a"]

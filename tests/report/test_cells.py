@@ -20,7 +20,7 @@ def test_numbers_have_their_digits_and_nothing_is_a_dash():
     assert between((nan, nan), 2) == "–"
 
 
-def test_the_spread_is_told_where_there_are_several_cases():
+def test_several_cases_have_a_standard_deviation():
     assert spread(summary_of(0, 2), "liver", "Dice", 2) == "0.75 ± 0.35"
     assert spread(summary_of(2), "liver", "Dice", 2) == "0.50"
     assert spread(summary_of(), "liver", "Dice", 2) == "–"

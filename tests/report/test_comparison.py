@@ -21,7 +21,7 @@ def comparison(make_compared):
     return ModelComparison("scans", (0, 1), models, ("Bounded by time.",))
 
 
-def test_verdict_scores_differences_and_networks_are_told(comparison, tmp_path):
+def test_conclusion_scores_differences_and_networks_are_shown(comparison, tmp_path):
     write_comparison_report(tmp_path / "report.html", comparison)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     for text in (
@@ -45,7 +45,7 @@ def test_verdict_scores_differences_and_networks_are_told(comparison, tmp_path):
     assert names == {"dice.png", "dice.svg", "differences.png", "differences.svg"}
 
 
-def test_cells_say_what_is_known(comparison, make_compared):
+def test_unknown_values_are_dashes(comparison, make_compared):
     assert model_cells(comparison.baseline, "liver")[0].count("±") == 1
     assert "±" not in model_cells(comparison.baseline, "mean of labels")[0]
     cases, mean, interval, effect, p, holm = difference_cells(comparison.differences[0])
@@ -57,7 +57,7 @@ def test_cells_say_what_is_known(comparison, make_compared):
     assert set(difference_cells(absent.differences[0])[1:]) == {"–"}
 
 
-def test_equal_folds_are_told_once():
+def test_equal_folds_are_shown_once():
     assert per_fold(["20", "20"]) == "20 each"
     assert per_fold(["20"]) == "20"
     assert per_fold(["20", "18"]) == "20, 18"

@@ -29,7 +29,7 @@ def test_a_box_for_each_label_and_model_and_a_point_for_each_case(compared):
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["model0.0", "model0.05", "model0.1"]
 
 
-def test_a_difference_is_filled_only_where_it_is_decided(compared):
+def test_a_difference_is_filled_only_where_it_is_significant(compared):
     found = compared(("a", "b"))
     axes = difference_forest(found, shown_labels(found)).axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b", ALL_LABELS]
@@ -46,7 +46,7 @@ def test_of_many_labels_those_that_differ_most_are_drawn(compared):
     assert model_boxes(found, shown_labels(found)).get_figheight() < 15
 
 
-def test_what_was_never_seen_leaves_its_row_empty(make_compared):
+def test_a_label_without_scores_has_an_empty_row(make_compared):
     models = tuple(make_compared(name, np.full((2, 1), np.nan), ("a",)) for name in "xy")
     found = ModelComparison("none", (0,), models)
     for draw in (model_boxes, difference_forest):

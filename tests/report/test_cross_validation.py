@@ -49,7 +49,7 @@ def write(tmp_path, make_plan_of):
     return run
 
 
-def test_scores_reasons_and_worst_cases_are_told(write):
+def test_scores_reasons_and_worst_cases_are_shown(write):
     quality = QualityCalibration(cases=9, spearman=0.71, low=0.55, high=0.82, error=0.03)
     reasons = {"temperature": "because", "postprocessing body": "keep the largest: helps"}
     how = {"body": ComponentRules(largest_component=True)}

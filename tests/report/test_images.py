@@ -48,7 +48,7 @@ def test_frames_are_numbered_webp_of_their_size(tmp_path: Path) -> None:
     assert pixels.shape[:2] == imageio.imread(tmp_path / "frames_000.png").shape[:2]
 
 
-def test_a_shorter_frames_leaves_nothing_of_a_longer_one(tmp_path: Path) -> None:
+def test_a_shorter_animation_replaces_a_longer_one(tmp_path: Path) -> None:
     frames = [(str(number), chart(1.0, 1.0)) for number in range(3)]
     FigureFolder(tmp_path).add_frames("frames", frames)
     (tmp_path / "frames_notes.txt").write_text("mine")

@@ -81,7 +81,7 @@ def test_the_columns_of_many_gates_become_smaller(volume: Volume, mask: Volume) 
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
-def test_the_scene_of_one_plane_can_be_drawn_alone(volume: Volume, mask: Volume) -> None:
+def test_a_single_plane_can_be_drawn_alone(volume: Volume, mask: Volume) -> None:
     data = overlay_data(volume, mask, LABELS, reference=None, attention={}, modality="ct")
     axial = next(iter(data.slices))
     assert titles(draw_overlay(data.only(axial))) == [f"axial  {data.slices[axial] + 1}/16"]

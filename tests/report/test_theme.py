@@ -27,7 +27,7 @@ def test_saving_leaves_one_file(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["figure.png"]
 
 
-def test_resolution_is_that_asked_for() -> None:
+def test_resolution_is_as_requested() -> None:
     content = png(chart(2.0, 1.0), dpi=50)
     assert int.from_bytes(content[16:20], "big") == 100
 
@@ -43,7 +43,7 @@ def test_panels_have_their_size_and_do_not_meet() -> None:
     assert all(box.x0 > 0 and box.x1 < 1 and box.y0 > 0 and box.y1 < 1 for box in boxes)
 
 
-def test_screens_are_dark_and_charts_are_not() -> None:
+def test_panel_grids_are_dark_and_charts_are_not() -> None:
     assert is_dark(PanelGrid([1.0], [1.0], top=0.0, right=0.0, bottom=0.0).figure)
     assert not is_dark(chart(1.0, 1.0))
 

@@ -114,7 +114,7 @@ def faithfulness_curves(
     for position, (name, points) in enumerate(curves.items()):
         known = [point for point in points if all(isfinite(value) for value in point)]
         shares, dice = [share for share, _ in known], [value for _, value in known]
-        # dashes separate lines that lie on each other
+        # dashes distinguish lines that coincide
         style = ("solid", "dashed", "dotted", "dashdot")[position // 2 % 4]
         axes.plot(shares, dice, color=color_of(position), linestyle=style, linewidth=1.8, label=name)
     tidy(axes, xlabel="share of the voxels", title=title)

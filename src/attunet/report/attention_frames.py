@@ -92,7 +92,7 @@ def read_attention_frames(
 
 
 def _probe_data(folder: Path, probe: _Probe, labels: Mapping[str, int] | None, modality: str) -> OverlayData:
-    """The image and the label of a probe, in the plane that has most pixels, axial where all are alike."""
+    """The image and the label of a probe, in the plane with most pixels, axial where all have as many."""
     image, label = read_volume(folder / probe.image), read_label(folder / probe.label)
     names = labels or {str(value): int(value) for value in np.unique(label.array)}
     data = overlay_data(image, label, names, reference=None, attention={}, modality=modality)

@@ -92,7 +92,7 @@ def _rows(labels: Sequence[str], models: int) -> tuple[Figure, Axes, list[float]
 
 
 def _legend(axes: Axes, handles: Sequence[Patch | Line2D]) -> None:
-    """Above the chart at the right, where no data lie."""
+    """Above the chart at the right, where there are no data."""
     axes.legend(
         handles=handles,
         loc="lower right",

@@ -49,7 +49,7 @@ PALETTE = (
     *("#9669F0", "#F02D5A", "#69690F", "#69F078", "#FFD296", "#C30F96", "#964B3C", "#5AF0F0"),
     *("#1E8700", "#B4E196", "#F0D2FF", "#0F6969", "#FF96FF", "#694B96", "#0087FF", "#FF9687"),
 )
-"""Okabe and Ito's colours, which the colour-blind can tell apart (Color Universal Design, 2008); from the ninth on
+"""Okabe and Ito's colours, which colour-blind readers can distinguish (Color Universal Design, 2008); from the ninth on
 each is as far as possible in CIELAB from all before it, among colours of middle lightness."""
 
 DARK, INK, PALE, RULE = "#0f1317", "#1f2a35", "#e7ebef", "#d9dfe5"

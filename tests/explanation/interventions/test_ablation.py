@@ -23,7 +23,7 @@ from attunet.inference.segmenter import Segmenter
 MEANS = {"level2": 0.2, "level3": 0.8}
 
 
-def test_rows_tell_what_each_gate_does(segmenter, bright_ball):
+def test_rows_hold_the_effect_of_each_gate(segmenter, bright_ball):
     steps = []
     image, reference = bright_ball
     rows = ablate_case(
@@ -50,8 +50,8 @@ def test_a_label_that_is_nowhere_has_no_change(segmenter, bright_ball):
     absent = [row for row in rows if row.label == "lesion"]
     assert absent
     assert all(isnan(row.delta()) for row in absent)
-    told = json.loads(json.dumps(absent[0].to_json(), allow_nan=False))
-    assert told["before"] == told["after"] == dict.fromkeys(METRICS)
+    values = json.loads(json.dumps(absent[0].to_json(), allow_nan=False))
+    assert values["before"] == values["after"] == dict.fromkeys(METRICS)
 
 
 def test_without_a_reference_its_own_mask_takes_the_place(segmenter, bright_ball):
@@ -65,17 +65,17 @@ def test_without_a_reference_its_own_mask_takes_the_place(segmenter, bright_ball
     assert all(one == other for one, other in alike)  # its mask is right
 
 
-def test_only_what_was_drawn_is_scored(segmenter, bright_ball):
+def test_only_annotated_labels_are_scored(segmenter, bright_ball):
     image, reference = bright_ball
     rows = ablate_case(segmenter, image, reference, case="ball", replacements=["one"], annotated=["lesion"])
     assert {row.label for row in rows} == {"lesion"}
 
 
-def test_what_cannot_be_ablated_is_said_at_once(segmenter, bright_ball, make_plan_of, gated):
+def test_impossible_ablations_are_refused(segmenter, bright_ball, make_plan_of, gated):
     image, reference = bright_ball
     with pytest.raises(ConfigError, match="no mean of gate level2"):
         ablate_case(segmenter, image, reference, case="ball")
-    assert not gated.told  # nothing was predicted before
+    assert not gated.received  # nothing was predicted before
     ungated = Segmenter((segmenter.members[0].__class__("m", make_plan_of(gate=None), (gated,)),))
     with pytest.raises(ConfigError, match="no gates"):
         ablate_case(ungated, image, reference, case="ball")
@@ -117,32 +117,32 @@ class Two:
 def test_constants_fill_the_gates_grid(replacement, expected):
     engine = AblatedEngine(Two(), replacement, ["level2"], means={"level2.1": 0.25, "level2.2": 0.5})
     for patches in (PATCHES, PATCHES[:1]):  # the last batch may be smaller
-        told = engine(patches).attention["level2"]
-        assert told.shape == (len(patches), 2, 4, 3, 2)
-        assert told.dtype == np.float32
-        np.testing.assert_allclose(told, np.broadcast_to(np.reshape(expected, (1, 2, 1, 1, 1)), told.shape))
+        values = engine(patches).attention["level2"]
+        assert values.shape == (len(patches), 2, 4, 3, 2)
+        assert values.dtype == np.float32
+        np.testing.assert_allclose(values, np.broadcast_to(np.reshape(expected, (1, 2, 1, 1, 1)), values.shape))
 
 
 def test_shuffled_maps_are_the_windows_own_in_another_order():
-    own, told = (
+    own, values = (
         engine(PATCHES).attention["level2"] for engine in (Two(), AblatedEngine(Two(), "shuffled", ["level2"]))
     )
-    assert not np.array_equal(told, own)
-    np.testing.assert_array_equal(np.sort(told.reshape(2, 2, -1)), np.sort(own.reshape(2, 2, -1)))
-    np.testing.assert_array_equal(told[:, 0], -told[:, 1])  # two maps of one gate move together
+    assert not np.array_equal(values, own)
+    np.testing.assert_array_equal(np.sort(values.reshape(2, 2, -1)), np.sort(own.reshape(2, 2, -1)))
+    np.testing.assert_array_equal(values[:, 0], -values[:, 1])  # two maps of one gate move together
     again = AblatedEngine(Two(), "shuffled", ["level2"])(PATCHES).attention["level2"]
-    np.testing.assert_array_equal(told, again)
+    np.testing.assert_array_equal(values, again)
     other = AblatedEngine(Two(), "shuffled", ["level2"], seed=1)(PATCHES).attention["level2"]
-    assert not np.array_equal(told, other)
+    assert not np.array_equal(values, other)
 
 
-def test_what_is_given_comes_before_what_is_replaced():
+def test_given_coefficients_take_precedence():
     given = np.full((2, 2, 4, 3, 2), 0.3, np.float32)
     assert AblatedEngine(Two(), "one", ["level2"])(PATCHES, {"level2": given}).attention["level2"] is given
 
 
 @pytest.mark.parametrize(
-    ("replacement", "gate", "means", "told"),
+    ("replacement", "gate", "means", "message"),
     [
         ("half", "level2", {}, "replacement 'half' is unknown"),
         ("mean", "level2", {"level3": 0.5}, "no mean of gate level2, only of level3"),
@@ -150,24 +150,24 @@ def test_what_is_given_comes_before_what_is_replaced():
         ("mean", "level2", dict.fromkeys(("level2", "level2.1", "level2.2"), 0.5), "3 means for gate level2"),
     ],
 )
-def test_what_cannot_be_replaced_is_said(replacement, gate, means, told):
-    with pytest.raises(ConfigError, match=told) as caught:
+def test_unknown_gates_and_missing_means_are_refused(replacement, gate, means, message):
+    with pytest.raises(ConfigError, match=message) as caught:
         AblatedEngine(Two(), replacement, [gate], means=means)(PATCHES)
     assert caught.value.hint
 
 
-def test_every_fold_is_told_and_the_other_gates_are_not(segmenter, gated):
+def test_every_fold_is_altered_and_other_gates_are_not(segmenter, gated):
     altered = with_gates_replaced(segmenter, "one", ["level3"])
     assert gates_of(altered) == gates_of(segmenter) == ("level2", "level3")
     for engine in altered.engines:
-        gated.told.clear()
+        gated.received.clear()
         engine(PATCHES)
-        assert [sorted(told) for told in gated.told] == [[], ["level3"]]
+        assert [sorted(given) for given in gated.received] == [[], ["level3"]]
         assert engine.batch == gated.batch
         assert engine.name == "gated, level3 replaced (one)"
 
 
-def test_members_are_told_their_own_gates(segmenter, gated_plan, make_plan_of):
+def test_members_get_their_own_gates(segmenter, gated_plan, make_plan_of):
     (one,) = segmenter.members
     plain = replace(one, name="plain", plan=make_plan_of(gate=None))
     several = replace(segmenter, members=(one, replace(one, name="other"), plain))

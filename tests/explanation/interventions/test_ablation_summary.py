@@ -27,7 +27,7 @@ TINY = [-0.002, -0.0021, -0.0019, -0.002, -0.002, -0.002]
 WILD = [0.3, -0.3, 0.2, -0.2, 0.1, -0.15]
 
 
-def test_each_gate_is_told_by_its_kind():
+def test_gates_are_grouped_by_their_effect():
     found = Ablation(tuple(rows("level2", DROPS) + rows("level3", IDLE) + rows("level4", WILD) + rows("level5", RISES)))
     kinds = {gate: found.effect(gate, "mean").kind for gate in found.gates}
     assert kinds == {"level2": "relied on", "level3": "idle", "level4": "unknown", "level5": "better without"}
@@ -40,14 +40,14 @@ def test_each_gate_is_told_by_its_kind():
     assert "gate matters" not in sentence
 
 
-def test_that_no_gate_matters_is_said_only_when_it_is_known():
+def test_no_gate_matters_only_when_the_intervals_show_it():
     idle = rows("level2", IDLE) + rows("level3", TINY) + rows(ALL, IDLE)
     assert Ablation(tuple(idle)).finding.startswith("No gate matters; ")
     assert Ablation(tuple(idle + rows("level4", WILD))).finding.startswith("No gate is shown to matter; ")
     assert Ablation(tuple(rows("level2", DROPS[:2]))).finding.startswith("No gate is shown to matter; these cases")
 
 
-def test_a_gate_whose_strength_matters_is_no_gate_that_does_not():
+def test_a_gate_whose_strength_matters_is_reported():
     found = Ablation(tuple(rows("level2", IDLE) + rows("level2", DROPS, "one")))
     assert "gate matters" not in found.finding
     assert "held at 1, level2 (-0.100" in found.finding
@@ -55,19 +55,19 @@ def test_a_gate_whose_strength_matters_is_no_gate_that_does_not():
     assert unsure.finding.startswith("No gate is shown to matter")
 
 
-def test_without_the_mean_another_replacement_judges():
+def test_without_the_mean_another_replacement_is_used():
     found = Ablation(tuple(rows("level2", DROPS, "zero") + rows(ALL, DROPS, "zero")))
     assert "relies on level2 (-0.100" in found.finding
     assert "all gates together (-0.100" in found.finding
     assert found.finding.endswith("the gate held at 0).")
 
 
-def test_the_want_of_a_reference_is_told():
+def test_cases_without_a_reference_are_counted():
     every = [replace(row, against="own mask") if row.case == "case1" else row for row in rows("level2", DROPS)]
     assert "over 6 cases, in 1 of them against its own mask" in Ablation(tuple(every)).finding
 
 
-def test_nothing_to_tell():
+def test_an_empty_ablation_has_a_finding():
     assert Ablation(()).finding == "No gate was replaced."
     assert "no case with a label" in Ablation(tuple(rows("level2", [nan] * 6))).finding
 
@@ -81,7 +81,7 @@ def test_nothing_to_tell():
         (Estimate(nan, nan, nan, 0), "unknown"),
     ],
 )
-def test_a_change_counts_when_it_is_sure_and_large(change, kind):
+def test_a_change_is_relevant_when_it_is_certain_and_large(change, kind):
     assert Effect("level2", "mean", "", "Dice", change).kind == kind
 
 
@@ -90,7 +90,7 @@ def test_effects_by_label_and_all_as_json():
     assert found.effect("level2", "mean", label="lesion").change.mean == pytest.approx(0, abs=1e-9)
     assert found.effect("level2", "mean").change.mean == pytest.approx(-0.05)
     assert [effect.gate for effect in found.effects(metric="HD95")] == ["level2"]
-    told = json.loads(json.dumps(found.to_json(), allow_nan=False))
-    assert len(told["rows"]) == 12
-    assert len(told["effects"]) == len(METRICS) * 3
-    assert {"finding", "caveat", "replacements"} < set(told)
+    values = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert len(values["rows"]) == 12
+    assert len(values["effects"]) == len(METRICS) * 3
+    assert {"finding", "caveat", "replacements"} < set(values)

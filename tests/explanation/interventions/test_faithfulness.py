@@ -160,7 +160,7 @@ def test_a_reference_without_labels_gives_no_curve(segmenter, bright_ball):
     assert delete_and_insert(segmenter, image, reference, case="none", annotated=["lesion"]) == ()
 
 
-def test_members_are_judged_alone(segmenter, bright_ball, make_plan_of, gated):
+def test_members_are_tested_one_by_one(segmenter, bright_ball, make_plan_of, gated):
     (one,) = segmenter.members
     plain = Member("plain", make_plan_of(gate=None), (gated,))
     curves = delete_and_insert(Segmenter((one, replace(one, name="n"), plain)), *bright_ball, case="ball")
@@ -168,7 +168,7 @@ def test_members_are_judged_alone(segmenter, bright_ball, make_plan_of, gated):
     assert f"m/{CONTROL}" in {curve.gate for curve in curves}
 
 
-def test_what_cannot_be_followed_is_said(bright_ball, make_plan_of, gated, segmenter):
+def test_models_without_gates_and_other_grids_are_refused(bright_ball, make_plan_of, gated, segmenter):
     image, reference = bright_ball
     with pytest.raises(ConfigError, match="no gates"):
         delete_and_insert(Segmenter((Member("m", make_plan_of(gate=None), (gated,)),)), image, case="ball")

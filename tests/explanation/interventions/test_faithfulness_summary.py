@@ -45,13 +45,13 @@ def test_areas_stand_beside_the_controls():
         (0.5, 0.8, ("lowers the Dice neither", "raises the Dice sooner")),
     ],
 )
-def test_sentences_say_what_is_sure(deletion, insertion, said):
+def test_findings_follow_the_intervals(deletion, insertion, said):
     (sentence,) = Faithfulness(tuple(found(deletion, insertion))).findings
     assert all(part in sentence for part in said)
     assert sentence.startswith("level2: ")
 
 
-def test_few_cases_say_nothing_sure():
+def test_few_cases_claim_nothing():
     few = Faithfulness(tuple(curve for curve in found(0.2, 0.8) if curve.case == "case0"))
     assert few.findings[0].count("neither clearly sooner nor later") == 2
 
@@ -74,11 +74,11 @@ def test_members_have_controls_of_their_own():
 
 
 def test_everything_as_json():
-    told = json.loads(json.dumps(Faithfulness(tuple(found(0.2, 0.8))).to_json(), allow_nan=False))
-    assert told["caveat"] == CAVEAT
-    assert len(told["areas"]) == 2 * 2
-    assert len(told["curves"]) == 24
-    assert told["areas"][0]["conclusion"] == "sooner"
+    values = json.loads(json.dumps(Faithfulness(tuple(found(0.2, 0.8))).to_json(), allow_nan=False))
+    assert values["caveat"] == CAVEAT
+    assert len(values["areas"]) == 2 * 2
+    assert len(values["curves"]) == 24
+    assert values["areas"][0]["conclusion"] == "sooner"
     empty = Faithfulness(())
     assert empty.findings == ()
     assert empty.to_json()["areas"] == []

@@ -92,7 +92,7 @@ def test_all_numbers_of_a_case(shape):
     assert [row.label for row in alone] == ["", ""]
 
 
-def looked(name, array, organ, *, flip=False, folder=None):
+def case_maps(name, array, organ, *, flip=False, folder=None):
     """A case with one gate, whose map is `array` (C, I, J, K); stored from left to right or the other way."""
     affine = np.diag([-1.0 if flip else 1.0, 1.0, 1.0, 1.0])
     volume = Volume(array[:, ::-1] if flip else array, affine)
@@ -113,7 +113,7 @@ def blob(shape, start):
 
 
 @given(st.integers(1, 40), st.integers(1, 5))
-def test_everybody_lends_as_often_as_they_borrow_and_never_to_themselves(cases, count):
+def test_each_case_lends_its_maps_equally_often_and_never_to_itself(cases, count):
     lent = [lenders_of(index, cases, count) for index in range(cases)]
     for index, others in enumerate(lent):
         assert index not in others
@@ -129,7 +129,7 @@ def test_a_case_is_scored_by_the_maps_of_others(tmp_path, on_disk):
     masks = [blob(shape, start) for start in (0, 5, 8)]
     # The third is stored from right to left; in the patient its map lies where the others' do.
     cases = [
-        looked(name, mask[None].astype(np.float32), mask, flip=name == "c", folder=folder)
+        case_maps(name, mask[None].astype(np.float32), mask, flip=name == "c", folder=folder)
         for name, mask in zip("abc", masks, strict=True)
     ]
     rows = {(row.case, row.label): row for row in other_case_scores(cases)}
@@ -147,7 +147,7 @@ def test_maps_of_other_shapes_and_two_maps_fit():
     random = np.random.default_rng(0)
     shapes = [(10, 6, 1), (7, 9, 1), (20, 12, 1)]
     cases = [
-        looked(str(index), random.random((2, *shape), dtype=np.float32), blob(shape, 2))
+        case_maps(str(index), random.random((2, *shape), dtype=np.float32), blob(shape, 2))
         for index, shape in enumerate(shapes)
     ]
     rows = list(other_case_scores(cases, count=2))
@@ -159,8 +159,8 @@ def test_maps_of_other_shapes_and_two_maps_fit():
 
 def test_a_single_case_or_one_without_organs_has_no_others():
     shape = (6, 6, 2)
-    case = looked("a", np.ones((1, *shape), np.float32), blob(shape, 1))
+    case = case_maps("a", np.ones((1, *shape), np.float32), blob(shape, 1))
     assert not list(other_case_scores([case]))
     bare = CaseMaps("b", case.grid, case.maps, lambda: None)
-    empty = looked("c", np.ones((1, *shape), np.float32), np.zeros(shape, bool))
+    empty = case_maps("c", np.ones((1, *shape), np.float32), np.zeros(shape, bool))
     assert {row.case for row in other_case_scores([case, bare, empty])} == {"a"}

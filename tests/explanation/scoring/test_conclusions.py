@@ -110,6 +110,6 @@ def test_few_cases_are_called_few():
 
 
 def test_json_holds_no_nan():
-    told = lift(nan, nan, nan, cases=0).to_json()
-    assert told["trained"] == {"mean": None, "low": None, "high": None, "cases": 0}
-    assert set(told) == {"trained", SHUFFLED, OTHER_CASES, f"trained - {SHUFFLED}", f"trained - {OTHER_CASES}"}
+    values = lift(nan, nan, nan, cases=0).to_json()
+    assert values["trained"] == {"mean": None, "low": None, "high": None, "cases": 0}
+    assert set(values) == {"trained", SHUFFLED, OTHER_CASES, f"trained - {SHUFFLED}", f"trained - {OTHER_CASES}"}

@@ -70,7 +70,7 @@ def test_every_metric_is_its_formula(case, spacing, reach):
 
 
 @given(cases(), SPACINGS, st.sampled_from(list(permutations(range(3)))), st.tuples(*[st.booleans()] * 3))
-def test_how_an_image_is_stored_changes_nothing(case, spacing, axes, flips):
+def test_scores_do_not_depend_on_the_storage_order(case, spacing, axes, flips):
     alpha, organ = case
     steps = tuple(slice(None, None, -1) if flip else slice(None) for flip in flips)
     turned, moved = (array.transpose(axes)[steps] for array in (alpha, organ))
@@ -151,7 +151,7 @@ def test_the_statistics_of_a_map(alpha):
     assert found["open"] == pytest.approx((alpha > 0.95).mean())
 
 
-def test_entropy_tells_uniform_from_one_voxel():
+def test_entropy_separates_uniform_from_one_voxel():
     point = np.zeros((4, 4, 4))
     point[1, 2, 3] = 0.7
     assert map_statistics(point)["entropy"] == pytest.approx(0, abs=1e-6)
@@ -159,7 +159,7 @@ def test_entropy_tells_uniform_from_one_voxel():
     assert map_statistics(np.zeros((4, 4, 4)))["entropy"] == 1
 
 
-def test_what_is_no_attention_is_refused():
+def test_values_outside_0_to_1_are_refused():
     organ = np.eye(3, dtype=bool)[None]
     with pytest.raises(DataError, match=r"from 0 to 2"):
         score_map(2.0 * organ, organ, (1, 1, 1))
@@ -213,7 +213,7 @@ def test_only_the_order_of_the_values_matters(found):
     assert ranking(1 - values, organ)[0] == pytest.approx(1 - area)
 
 
-def test_rounding_errors_are_no_ranks():
+def test_rounding_errors_do_not_change_ranks():
     organ = np.arange(1000) < 300
     plateau = np.float32(1) - np.where(organ, 0, 3e-7).astype(np.float32)
     assert ranking(plateau, organ) == pytest.approx((0.5, 0.3))

@@ -70,17 +70,17 @@ def test_without_nulls_nothing_is_compared():
 
 
 def test_json_has_every_number_and_no_nan(summary):
-    told = json.loads(json.dumps(summary.to_json(), allow_nan=False))
-    organ = told["gates"]["level2"]["labels"]["pancreas"]
+    values = json.loads(json.dumps(summary.to_json(), allow_nan=False))
+    organ = values["gates"]["level2"]["labels"]["pancreas"]
     assert organ["conclusion"] == "looks at"
     assert organ["finding"] == summary.finding("level2", "pancreas")
     assert list(organ["metrics"]) == list(METRICS)
     gap = summary.difference(SHUFFLED, "level2", "pancreas", "lift")
     assert organ["metrics"]["lift"]["trained - shuffled weights"]["mean"] == pytest.approx(gap.mean)
     assert organ["metrics"]["auroc"]["trained"] == {"mean": None, "low": None, "high": None, "cases": 0}
-    assert list(told["gates"]["level2"]["map"]) == list(MAP_METRICS)
-    assert len(told["cases"]) == len(summary.scores)
-    assert told["cases"][0]["values"].keys() == METRICS.keys()
+    assert list(values["gates"]["level2"]["map"]) == list(MAP_METRICS)
+    assert len(values["cases"]) == len(summary.scores)
+    assert values["cases"][0]["values"].keys() == METRICS.keys()
 
 
 def test_nothing_measured_is_an_empty_summary():

@@ -1,1 +1,1 @@
-"""What becomes of a mask when gates are replaced or voxels taken away."""
+"""How a mask changes when gates are replaced or voxels are blurred."""

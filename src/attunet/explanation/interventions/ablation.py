@@ -173,7 +173,7 @@ METRICS = ("Dice", "Recall", "HD95")
 Against = Literal["reference", "own mask"]
 
 ONCE = PredictOptions(mirror=False, skip_air=False)
-"""Without mirrored copies: before and after are alike in that, and each copy would cost as much again."""
+"""Without mirrored copies, before and after alike: each copy would cost as much again."""
 
 
 @dataclass(frozen=True)

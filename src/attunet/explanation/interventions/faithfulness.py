@@ -249,7 +249,7 @@ def blobs(like: Floats, random: np.random.Generator) -> Floats:
     """
     sigma = [_sigma(like, axis) for axis in range(3)]
     noise = random.standard_normal(like.shape, np.float32)
-    # "wrap" keeps the spread alike everywhere; other borders would gather the extremes there
+    # "wrap" keeps the variance equal everywhere; other modes would gather the extremes at the borders
     field = np.asarray(ndimage.gaussian_filter(noise, sigma, mode="wrap"), np.float32)
     field -= field.min()
     return field

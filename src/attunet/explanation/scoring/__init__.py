@@ -1,1 +1,1 @@
-"""How maps of attention relate to organs, and what may be said of it."""
+"""Scores of attention maps against organs, and the conclusions they support."""

@@ -83,8 +83,8 @@ def case_scores(
 def fit_maps(attention: Volume, content: Box, target: MapGrid) -> Floats:
     """Stretch the maps of one case over another's content box, as if it were the same body.
 
-    Both are brought to canonical axes, so that left lies on left and up on up however the images were stored; then the
-    one box is resized to the other's shape, linearly, and turned as the other image is.
+    Both are brought to canonical axes, so that left matches left and up matches up in any storage order; then the one
+    box is resized linearly to the other's shape, and turned to the orientation of the other image.
     Args:
         attention: maps (C, I, J, K) of the one case.
         content: its content box.

@@ -177,7 +177,7 @@ def within(mask: Mask, spacing: Spacing, reach: float) -> Mask:
     """
     if not mask.any():
         return mask
-    # A hair of tolerance: 5 steps of 0.2 mm are within 1 mm whatever the rounding.
+    # A small tolerance: 5 steps of 0.2 mm are within 1 mm whatever the rounding.
     limit = np.float32(reach**2 * (1 + 1e-6))
     squared = np.where(mask, np.float32(0), np.float32(np.inf))
     for axis, step in enumerate(spacing):
