@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from nibabel.orientations import io_orientation
+from scipy.spatial.transform import Rotation
 
 from attunet.data.orientation import canonical, content_box, oriented, reorientation
 from attunet.data.volume import Volume
@@ -48,3 +50,21 @@ def test_the_box_holds_what_is_above_the_minimum_of_any_channel():
     assert content_box(array * 0, crop=True) == ((0, 0, 0), (6, 6, 6))
     assert content_box(array, crop=True, floors=[1.0, 0.5]) == ((4, 2, 3), (1, 1, 1))
     assert content_box(array, crop=True, floors=[1.0, 1.0]) == ((0, 0, 0), (6, 6, 6))
+
+
+@given(
+    axes=AXES,
+    signs=FLIPS,
+    angles=st.tuples(*[st.floats(-180, 180)] * 3),
+    spacing=st.tuples(*[st.floats(0.2, 6)] * 3),
+)
+def test_axes_without_shear_are_those_of_nibabel(axes, signs, angles, spacing):
+    affine = np.eye(4)
+    turned = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()[:, axes] * np.where(signs, -1, 1)
+    strengths = np.sort(np.abs(turned).ravel())
+    assume(np.diff(strengths).min() > 1e-6)  # of two equal ones either may be first
+    affine[:3, :3] = turned * spacing
+    _, chosen, flips = canonical(Volume(np.zeros((1, 2, 3, 4)), affine))
+    orientation = io_orientation(affine)
+    assert chosen == tuple(int(np.flatnonzero(orientation[:, 0] == world)[0]) for world in range(3))
+    assert flips == tuple(bool(orientation[axis, 1] < 0) for axis in chosen)

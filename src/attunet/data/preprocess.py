@@ -42,8 +42,8 @@ def prepare(volume: Volume, preprocessing: Preprocessing) -> Prepared:
     """
     _check(volume, preprocessing)
     upright, axes, flips = canonical(volume, preprocessing.slice_axis)
-    # What is clipped away tells a network nothing: noise in the air around a patient is no content.
-    floors = [how.lower if how.kind == "ct" else -np.inf for how in preprocessing.normalization]
+    # Values below the clipping bound carry no information: noise in the air around a patient is not content.
+    floors = [channel.lower if channel.kind == "ct" else -np.inf for channel in preprocessing.normalization]
     start, cropped_shape = content_box(upright.array, crop=preprocessing.crop_to_content, floors=floors)
     record = PreprocessingRecord(
         affine=volume.affine,
@@ -56,11 +56,11 @@ def prepare(volume: Volume, preprocessing: Preprocessing) -> Prepared:
         preprocessing=preprocessing,
     )
     array = np.empty((volume.channels, *record.model_shape), dtype=np.float32)
-    for target, channel, how in zip(array, upright.array, preprocessing.normalization, strict=True):
+    for target, channel, normalization in zip(array, upright.array, preprocessing.normalization, strict=True):
         cropped = channel[record.box]
-        mean, std = mean_and_std(cropped, how)
+        mean, std = mean_and_std(cropped, normalization)
         resize_into(target, cropped, antialias=True)
-        normalize(target, how, mean, std)
+        normalize(target, normalization, mean, std)
     return Prepared(array, record)
 
 
@@ -107,15 +107,15 @@ def _check(volume: Volume, preprocessing: Preprocessing) -> None:
 
 
 def _model_shape(cropped: Triple, upright: Volume, preprocessing: Preprocessing) -> Triple:
-    wanted = np.multiply(cropped, upright.spacing) / preprocessing.spacing
+    size = np.multiply(cropped, upright.spacing) / preprocessing.spacing
     # A single slice has no neighbours to interpolate between: it stays one.
-    wanted = np.where(np.equal(upright.spatial_shape, 1), 1.0, np.maximum(1.0, np.floor(wanted + 0.5)))
-    if wanted.prod() > _LARGEST_GRID:
+    size = np.where(np.equal(upright.spatial_shape, 1), 1.0, np.maximum(1.0, np.floor(size + 0.5)))
+    if size.prod() > _LARGEST_GRID:
         raise GeometryError(
-            f"spacing {upright.spacing} mm asks for a model grid of {wanted.tolist()} voxels",
+            f"spacing {upright.spacing} mm asks for a model grid of {size.tolist()} voxels",
             hint="check the voxel size in the file's header",
         )
-    return int(wanted[0]), int(wanted[1]), int(wanted[2])
+    return int(size[0]), int(size[1]), int(size[2])
 
 
 def _class_indices(label: Array, values: Sequence[int], ignore: int | None) -> npt.NDArray[np.uint8]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from attunet.data.volume import Array
 
-__all__ = ["cores", "each_slab", "few_rows", "packed"]
+__all__ = ["cores", "each_slab", "packed", "row_chunks"]
 
 MOST_THREADS = 8  # beyond, the interpreter's lock is what they wait for, and memory grows with each
 
@@ -55,7 +55,7 @@ def packed(array: Array) -> Array:
     return result
 
 
-def few_rows(rows: slice, most: int) -> Iterator[slice]:
-    """The rows, at most `most` at a time."""
+def row_chunks(rows: slice, most: int) -> Iterator[slice]:
+    """Consecutive parts of the rows, at most `most` each."""
     for start in range(rows.start, rows.stop, most):
         yield slice(start, min(start + most, rows.stop))

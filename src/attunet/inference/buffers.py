@@ -14,7 +14,7 @@ import numpy.typing as npt
 from attunet.config import Plan
 from attunet.data.argmax_resample import ClassIndices
 from attunet.data.restore import Band, PreprocessingRecord, blank_mask
-from attunet.data.slabs import few_rows
+from attunet.data.slabs import row_chunks
 from attunet.data.volume import Array
 from attunet.errors import FormatError
 from attunet.inference.member import MemberCase, Slab
@@ -108,8 +108,8 @@ class OutputBuffers:
                 self.attention[name] = Scratch((len(planes.array), *self._shape), self._folder)
             scratch = self.attention[name]
             target = case.inverse.content(scratch.array, band)
-            for few in few_rows(rows, most):
-                target[:, few] = case.inverse.interpolate(planes, band, few)
+            for chunk in row_chunks(rows, most):
+                target[:, chunk] = case.inverse.interpolate(planes, band, chunk)
                 scratch.release()
 
 

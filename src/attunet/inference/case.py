@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from attunet.data.preprocess import Prepared, prepare
 from attunet.data.restore import Band, Box, Planes
-from attunet.data.slabs import few_rows
+from attunet.data.slabs import row_chunks
 from attunet.data.volume import Array, Volume
 from attunet.errors import ConfigError
 from attunet.inference.budget import Footprint, fit_to_deadline, fit_to_memory, gigabytes, highest_bytes, resident_bytes
@@ -246,6 +246,6 @@ def _write_probabilities(
     """Write the rows of the probabilities that a slab decides, so many at a time."""
     if buffers.probabilities is not None:
         target = case.inverse.content(buffers.probabilities.array, band)
-        for few in few_rows(rows, most):
-            target[:, few] = normalized(case.inverse.interpolate(slab.probabilities, band, few), case.member.plan)
+        for chunk in row_chunks(rows, most):
+            target[:, chunk] = normalized(case.inverse.interpolate(slab.probabilities, band, chunk), case.member.plan)
             buffers.probabilities.release()

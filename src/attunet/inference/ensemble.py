@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attunet.data.restore import Band
-from attunet.data.slabs import few_rows
+from attunet.data.slabs import row_chunks
 from attunet.inference.buffers import OutputBuffers
 from attunet.inference.member import Chunking, MemberCase
 from attunet.inference.outputs import DiceSums, class_indices, normalized
@@ -108,12 +108,12 @@ def _whole_rows(
             result[:, :, *box] = content
         return _Rows(part.start, normalized(result, plan))
 
-    for few in few_rows(slice(0, start), most):
-        yield surrounded(few)
+    for chunk in row_chunks(slice(0, start), most):
+        yield surrounded(chunk)
     for slab, ready in case.slabs(band, options, chunking, on_windows):
         buffers.write_attention(case, slab, band, ready, most)
-        for few in few_rows(ready, most):
-            content = inverse.interpolate(slab.probabilities, band, few)
-            yield surrounded(slice(start + few.start, start + few.stop), content)
-    for few in few_rows(slice(start + rows, whole[0]), most):
-        yield surrounded(few)
+        for chunk in row_chunks(ready, most):
+            content = inverse.interpolate(slab.probabilities, band, chunk)
+            yield surrounded(slice(start + chunk.start, start + chunk.stop), content)
+    for chunk in row_chunks(slice(start + rows, whole[0]), most):
+        yield surrounded(chunk)

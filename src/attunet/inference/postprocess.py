@@ -45,22 +45,24 @@ def clean(
     result = mask.copy()
     background = next(iter(labels.values()))
     for name in labels:
-        how = cleaning.get(name)
-        if how is None or how == ComponentRules():
+        rules = cleaning.get(name)
+        if rules is None or rules == ComponentRules():
             continue
         around = _around(name, regions or {})
         united = (regions or {}).get(name, (labels[name],))
         yields = {background, *(value for other in around for value in (regions or {})[other])} - set(united)
         fallback = labels[around[0]] if around else background
-        _clean_label(result, united, how, spacing, labels[name], fallback, yields)
+        voxel_ml = float(np.prod(spacing)) / 1000
+        _clean_label(result, united, rules, voxel_ml, value=labels[name], fallback=fallback, yields=yields)
     return result
 
 
 def _clean_label(
     mask: Array,
     united: tuple[int, ...],
-    how: ComponentRules,
-    spacing: Spacing,
+    rules: ComponentRules,
+    voxel_ml: float,
+    *,
     value: int,
     fallback: int,
     yields: set[int],
@@ -73,7 +75,7 @@ def _clean_label(
     box = boxes[0]
     before = whole[box]
     flat = tuple(size == 1 for size in mask.shape)
-    after = _large_parts(_filled(before, flat) if how.fill_holes else before, how, float(np.prod(spacing)) / 1000)
+    after = _large_parts(_filled(before, flat) if rules.fill_holes else before, rules, voxel_ml)
     part = mask[box]
     part[before & ~after] = fallback
     part[after & ~before & np.isin(part, sorted(yields))] = value
@@ -96,14 +98,14 @@ def _filled(mask: Mask, flat: tuple[bool, ...]) -> Mask:
     return np.asarray((cavities != cavities[0, 0, 0])[inside])
 
 
-def _large_parts(mask: Mask, how: ComponentRules, voxel_ml: float) -> Mask:
+def _large_parts(mask: Mask, rules: ComponentRules, voxel_ml: float) -> Mask:
     """The components that are large enough, or the largest of them only."""
-    if not how.largest_component and not how.minimum_ml:
+    if not rules.largest_component and not rules.minimum_ml:
         return mask
     parts, _ = ndimage.label(mask, _TOUCHING)
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
-    kept = (sizes > 0) & (sizes * voxel_ml >= how.minimum_ml)
-    if how.largest_component:
-        kept &= np.arange(len(sizes)) == sizes.argmax()
-    return np.asarray(kept[parts])
+    large_enough = (sizes > 0) & (sizes * voxel_ml >= rules.minimum_ml)
+    if rules.largest_component:
+        large_enough &= np.arange(len(sizes)) == sizes.argmax()
+    return np.asarray(large_enough[parts])

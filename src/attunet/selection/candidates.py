@@ -16,7 +16,7 @@ import numpy.typing as npt
 from attunet.bundle import check_agreement, fold_cases, fold_folder, load_bundle
 from attunet.config import Plan
 from attunet.data.folds import Split
-from attunet.data.slabs import few_rows
+from attunet.data.slabs import row_chunks
 from attunet.data.volume import Array
 from attunet.evaluation.bootstrap import means_interval
 from attunet.evaluation.scores import dice_case, nan_mean, scored_labels
@@ -176,7 +176,7 @@ def _join(results: Sequence[EvaluatedCase]) -> tuple[Array, float]:
     mask, sums = np.empty_like(results[0].prediction.segmentation.array[0]), DiceSums.zero(plan)
     values = np.array(tuple(plan.labels.values()), mask.dtype)
     outputs, i, j, depth = arrays[0].shape
-    for planes in few_rows(slice(0, depth), max(1, _SLAB // (outputs * i * j))):
+    for planes in row_chunks(slice(0, depth), max(1, _SLAB // (outputs * i * j))):
         average = np.zeros((outputs, i, j, planes.stop - planes.start), np.float32)
         for array in arrays:
             average += array[..., planes] / np.float32(len(arrays))

@@ -132,8 +132,8 @@ def _answer(engine: Engine, windows: Floats) -> Floats:
 def _agreement(reference: Floats, other: Floats, plan: Plan) -> float:
     """Mean Dice over the labels that either mask holds, all windows together; 1 where neither holds any."""
     pairs = zip(_masks(reference, plan), _masks(other, plan), strict=True)
-    found = [count(wanted, given).dice for wanted, given in pairs]
-    known = [dice for dice in found if not np.isnan(dice)]
+    scores = [count(expected, given).dice for expected, given in pairs]
+    known = [dice for dice in scores if not np.isnan(dice)]
     return float(np.mean(known)) if known else 1.0
 
 

@@ -128,19 +128,19 @@ def available_engines(fold: FoldFiles, plan: Plan, onnx: Path | None = None) -> 
     Returns: engine name to engine, the reference first: torch in fp32, or without torch the most similar one.
     Raises: EngineError when nothing here can compute the fold, BundleError for a file that cannot be read.
     """
-    found: list[AvailableEngine] = []
+    engines: list[AvailableEngine] = []
     for name, kind in CPU_ENGINES.items():
         files = FoldFiles(onnx) if name == "onnxruntime" and onnx and not fold.onnx.is_file() else fold
         if not kind.file(files).is_file() or (kind.package and find_spec(kind.package) is None):
             continue
         for precision in kind.precisions if cpu_precision() == "bf16" else ("fp32",):
             execution = Execution.model_validate({"engine": name, "precision": precision})
-            found.append(AvailableEngine(cpu_engine(files, plan, execution), execution))
+            engines.append(AvailableEngine(cpu_engine(files, plan, execution), execution))
     if fold.weights.is_file() and cuda_available():
-        found.append(AvailableEngine(make_engine(fold, plan, "cuda"), None))
-    if not found:
+        engines.append(AvailableEngine(make_engine(fold, plan, "cuda"), None))
+    if not engines:
         raise EngineError(f"nothing here can compute {fold.folder}", hint="install what it was exported for")
-    return {available.engine.name: available for available in found}
+    return {available.engine.name: available for available in engines}
 
 
 def cuda_available() -> bool:

@@ -49,8 +49,8 @@ class ONNXEngine:
         if patches.shape[1:] != self._shape:
             raise DataError(f"patches have shape {patches.shape[1:]}, expected {self._shape}")
         image = np.ascontiguousarray(patches, np.float32)
-        found = dict(zip(self._outputs, self._session.run(self._outputs, {"image": image}), strict=True))
-        return EngineOutput(found.pop("logits"), found)
+        outputs = dict(zip(self._outputs, self._session.run(self._outputs, {"image": image}), strict=True))
+        return EngineOutput(outputs.pop("logits"), outputs)
 
     @cached_property
     def _steered(self) -> OpenVINOEngine:

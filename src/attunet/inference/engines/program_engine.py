@@ -36,8 +36,8 @@ class ProgramEngine:
         if attention:
             raise EngineError("a torch program cannot be told its attention", hint="use the trained run itself")
         with torch.inference_mode():
-            found = self._program(torch.from_numpy(np.ascontiguousarray(patches, np.float32)))
-        arrays = {name: tensor.float().numpy() for name, tensor in found.items()}
+            outputs = self._program(torch.from_numpy(np.ascontiguousarray(patches, np.float32)))
+        arrays = {name: tensor.float().numpy() for name, tensor in outputs.items()}
         return EngineOutput(arrays.pop("logits"), arrays)
 
 
