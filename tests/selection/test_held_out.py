@@ -60,6 +60,17 @@ def test_a_result_is_read_and_not_predicted_again(evaluate, predictions):
     assert second == first
 
 
+def test_a_result_without_a_new_metric_is_computed_again(evaluate, predictions, tmp_path):
+    case = evaluate()[0].case
+    path = tmp_path / "records" / f"{case.case.id}.json"
+    content = json.loads(path.read_text())
+    for metrics in content["scores"]["metrics"].values():
+        del metrics["HD95"]
+    path.write_text(json.dumps(content))
+    evaluate([case])
+    assert len(predictions) == 7
+
+
 @pytest.mark.parametrize("change", ["weights", "label", "annotated", "device", "file"])
 def test_changed_inputs_are_predicted_again(change, folded, evaluate, predictions, tmp_path):
     case = held_out_cases(folded)[0][0]

@@ -156,7 +156,7 @@ def _scores(
         plan, case = first.plan, first.loaded.case
         mask, expected = (masks[0], _mean_of(first.prediction.expected_dice)) if len(results) == 1 else _join(results)
         assert first.reference is not None
-        pairs = [nan_mean(_dice(one, other, plan)) for one, other in combinations(masks, 2)]
+        pairs = [nan_mean(_dice(first_mask, second_mask, plan)) for first_mask, second_mask in combinations(masks, 2)]
         yield (
             members,
             CandidateScore(

@@ -19,6 +19,7 @@ from attunet.data.cases import output_suffix, read_case_label
 from attunet.data.formats import mask_suffix, write_volume
 from attunet.data.preprocess import prepare, prepare_label
 from attunet.errors import CancelledError
+from attunet.evaluation.metrics import METRICS
 from attunet.evaluation.scores import CaseScores, scored_labels
 from attunet.evaluation.summary_file import case_from_json, case_to_json, plain
 from attunet.files import write_text
@@ -90,7 +91,8 @@ class HeldOutCache:
         for folder in (self.records, self.earlier):
             content = _read_json(folder and folder / f"{case.case.id}.json")
             try:
-                if content["origin"] != origin or not self._whole(case):
+                complete = all(metrics.keys() >= METRICS.keys() for metrics in content["scores"]["metrics"].values())
+                if content["origin"] != origin or not complete or not self._whole(case):
                     continue
                 return self._result(
                     case,
@@ -130,7 +132,8 @@ class HeldOutCache:
         Returns: None unless both were made with these weights, after the files of the case were last changed.
         """
         mask, sample = self.mask(case), self.sample(case)
-        if mask is None or sample is None or not self._whole(case):
+        recorded = (self.records / f"{case.case.id}.json").exists()
+        if recorded or mask is None or sample is None or not self._whole(case):
             return None
         newest = max(path.stat().st_mtime_ns for path in _files(case))
         known = Sample.load(sample)
