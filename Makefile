@@ -1,11 +1,11 @@
-# Every target sets up what it needs: Python >= 3.11, make and pip are enough.
+# Every target installs what it needs, given Python >= 3.11, make and pip.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-# Tests are many small jobs: one thread each on two workers beats two threads that wait for each other.
+# Tests are many small jobs: two workers with one thread each are faster than two threads that wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
@@ -14,30 +14,30 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
-demo: $(READY) ## make a synthetic abdomen, train on it, predict, evaluate, write demo/ with an HTML report
+demo: $(READY) ## create a synthetic abdomen, train, predict and evaluate; writes demo/ with an HTML report
 	$(BIN)/attunet demo -o demo
 
-test: $(READY) ## all tests but the slow ones
+test: $(READY) ## all tests except the slow ones
 	$(PYTEST) -n 2
 
-test-slow: $(READY) ## the tests that take minutes: real training runs on ../shared/data
+test-slow: $(READY) ## tests that take minutes: real training runs on ../shared/data
 	$(BIN)/python -m pytest -m slow
 
-check: $(READY) ## style, types, the borders between the rooms, the project's contracts
+check: $(READY) ## style, types, import rules, contract tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(PYTEST) -n 2 tests/contracts
 
-bench: $(READY) ## measure us and the peers side by side, hours; rewrites docs/benchmarks.md (BENCH="--only window")
+bench: $(READY) ## measure attunet, MONAI and nnU-Net, takes hours; updates docs/benchmarks.md (BENCH="--only window")
 	$(BIN)/python benchmarks/run.py $(BENCH)
 
-clean: ## remove caches, build products and the demo (the environment stays: rm -r .venv)
+clean: ## remove caches, build products and the demo, but not the environment (rm -r .venv)
 	rm -rf demo build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Some systems ship Python without ensurepip: there the system's own pip puts pip into the environment.
+# Some systems ship Python without ensurepip; there the system's pip installs pip into the environment.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else \
 		"attunet needs Python >= 3.11, got %d.%d; run make PYTHON=python3.11" % sys.version_info[:2])'

@@ -18,7 +18,7 @@ PAGES: dict[str, tuple[str, str, type[Settings]]] = {
     "network.md": ("Network settings", "The arguments of `AttentionUNet` and the `network` of a plan.", NetworkConfig),
     "plan.md": ("Plan", "The keys of `plan.json`; edit them and train with `--plan`.", Plan),
     "postprocessing.md": (
-        "Postprocessing",
+        "Post-processing",
         "The keys of `postprocessing.json`, which a cross-validation writes and every prediction applies.",
         Postprocessing,
     ),
@@ -27,26 +27,33 @@ PAGES: dict[str, tuple[str, str, type[Settings]]] = {
 }
 
 
-def page(title: str, words: str, settings: type[Settings]) -> str:
-    """A Markdown table of the fields, their defaults and their sentences."""
-    rows = [f"# {title}\n\n{words} Unknown keys are refused.\n\n| key | default | what it is |\n|---|---|---|"]
+def page(title: str, intro: str, settings: type[Settings]) -> str:
+    """A Markdown page with a table of the fields, their defaults and descriptions.
+
+    Args:
+        title: heading of the page.
+        intro: a sentence that introduces the table.
+        settings: the class whose fields are listed.
+    Returns: the page.
+    """
+    rows = [f"# {title}\n\n{intro} Unknown keys are refused.\n\n| key | default | what it is |\n|---|---|---|"]
     for name, field in settings.model_fields.items():
         default = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True)}`"
         choices = ", ".join(f"`{choice}`" for choice in _choices(field.annotation))
-        words = [field.description or _kind(field.annotation), *([f"One of {choices}."] if choices else [])]
-        rows.append(f"| `{name}` | {default} | {' '.join(words)} |")
+        sentences = [field.description or _kind(field.annotation), *([f"One of {choices}."] if choices else [])]
+        rows.append(f"| `{name}` | {default} | {' '.join(sentences)} |")
     return "\n".join(rows) + "\n"
 
 
 def _kind(annotation: Any) -> str:
-    """Where the settings of a field are described, or what it is called."""
-    pages = {settings: name for name, (_title, _words, settings) in PAGES.items()}
-    called = annotation.__name__
-    return f"[{called}]({pages[annotation]})" if annotation in pages else called
+    """A link to the page of a settings class, or the name of another type."""
+    pages = {settings: name for name, (_title, _intro, settings) in PAGES.items()}
+    name = annotation.__name__
+    return f"[{name}]({pages[annotation]})" if annotation in pages else name
 
 
 def _choices(annotation: Any) -> list[str]:
-    """The words that a field takes; none where it takes other things."""
+    """The literal values that a field accepts; empty for other types."""
     if get_origin(annotation) is Literal:
         return [choice for choice in get_args(annotation) if isinstance(choice, str)]
     inner = [choice for part in get_args(annotation) for choice in _choices(part)]
@@ -54,7 +61,7 @@ def _choices(annotation: Any) -> list[str]:
 
 
 def with_tables(text: str) -> str:
-    """The page of data sets with the tables of layouts and formats as they are now."""
+    """Replace the tables of layouts and formats in the page of data sets."""
     layouts = [(f"{layout.title} (`{layout.name}`)", f"{layout.recognised_by}. {layout.details}") for layout in LAYOUTS]
     formats = [
         (
@@ -83,7 +90,7 @@ def _replaced(text: str, name: str, table: str) -> str:
 
 
 def main() -> None:
-    """Write every page beside this file."""
+    """Write every page into the folder of this file."""
     datasets = Path(__file__).parent / "datasets.md"
     datasets.write_text(with_tables(datasets.read_text(encoding="utf-8")), encoding="utf-8")
     for name, contents in PAGES.items():
