@@ -5,7 +5,7 @@ from attunet.config import ComponentRules, Postprocessing, QualityCalibration
 from attunet.data.volume import Volume
 from attunet.evaluation.scores import CaseScores, score_case
 from attunet.evaluation.summary import summarize
-from attunet.report.agreement import DicePair
+from attunet.report.calibration import DicePair
 from attunet.report.cases import CaseView
 from attunet.report.cross_validation import write_cross_validation_report
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from attunet.config import Plan, Postprocessing
 from attunet.evaluation.metrics import TABULATED
 from attunet.evaluation.summary import Summary
-from attunet.report.agreement import Bins, DicePair, dice_scatter, reliability_diagram
+from attunet.report.calibration import Bins, DicePair, dice_scatter, reliability_diagram
 from attunet.report.cases import CaseView, case_pictures
 from attunet.report.cells import between, mean_cells, number, spread
 from attunet.report.figures import score_boxes

@@ -15,7 +15,7 @@ from attunet.config import Plan, Postprocessing, QualityCalibration
 from attunet.errors import CancelledError, DataError
 from attunet.evaluation.scores import scored_labels
 from attunet.evaluation.summary import Summary, summarize
-from attunet.report.agreement import DicePair
+from attunet.report.calibration import DicePair
 from attunet.report.cross_validation import write_cross_validation_report
 from attunet.selection.calibration import Calibration, calibrate, voxels_per_case
 from attunet.selection.held_out import HeldOutCache, HeldOutResult, evaluate_held_out

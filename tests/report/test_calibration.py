@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from attunet.config import QualityCalibration
-from attunet.report.agreement import DicePair, dice_scatter, reliability_diagram
+from attunet.report.calibration import DicePair, dice_scatter, reliability_diagram
 
 NAN = float("nan")
 BINS = SimpleNamespace(confidence=(NAN, 0.4, 0.9), accuracy=(NAN, 0.3, 0.95), share=(0.0, 0.2, 0.8), ece=0.06)
