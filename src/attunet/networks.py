@@ -26,6 +26,10 @@ def default_network(
 
     Instance norm and leaky ReLU, strided convolutions down, transposed convolutions (kernel = stride) up,
     auxiliary logits at the coarser levels; gates, open at the start, on all skips but the finest.
+
+    Args:
+        spatial_dims, in_channels, out_channels, channels, strides, kernel_sizes, gate: as in `NetworkConfig`.
+    Returns: the settings.
     Raises: ConfigError when the numbers do not fit together.
     """
     return _network(
@@ -49,6 +53,10 @@ def paper_network(
 ) -> NetworkConfig:
     """Oktay et al. 2018: one or two grid gates on levels 2 to 4, or the same U-Net without them.
 
+    Args:
+        variant: one gate per skip, two, or none.
+        in_channels, out_channels, spatial_dims, channels: as in `NetworkConfig`.
+    Returns: the settings.
     Raises: ConfigError for an unknown variant or numbers that cannot be used.
     """
     gates: dict[str, Gate | None] = {"single": "grid", "multi": "multi", "unet": None}
@@ -77,7 +85,12 @@ def listing_network(
     """The 2-D `AttU_Net` of many tutorials: additive gates on every skip.
 
     The gate of level 2 has 64 inner channels whatever the width, the others half their skip's.
-    Args: double_sigmoid=True reproduces the listing's mistake, which keeps alpha in (0.5, 0.731).
+
+    Args:
+        upsample: transposed convolution, or nearest and a convolution.
+        in_channels, out_channels, channels: as in `NetworkConfig`.
+        double_sigmoid: True reproduces the listing's mistake, which keeps alpha in (0.5, 0.731).
+    Returns: the settings.
     Raises: ConfigError for another upsampling or numbers that cannot be used.
     """
     _known("upsample", upsample, ("transpose", "nearest"))

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from attunet.bundle import load_bundle, save_manifest, save_plan
-from attunet.bundle.manifest import check_sums, read_sums, seal
+from attunet.bundle.manifest import check_sums, read_sealed, read_sums, seal, write_unsealed
+from attunet.config import Postprocessing
 from attunet.errors import BundleError
 
 
@@ -71,3 +72,26 @@ def test_a_damaged_manifest_is_refused(text, model):
 def test_a_manifest_of_bytes_is_refused(model):
     (model / "manifest.json").write_bytes(b"\xff\xfe")
     refused(model, "cannot be understood")
+
+
+TAUGHT = Postprocessing(temperature=1.5)
+
+
+def read(root, sums):
+    return read_sealed(Postprocessing, root, "taught.json", sums, remedy="teach it again")
+
+
+def test_what_is_not_there_is_none(tmp_path):
+    assert read(tmp_path, {}) is None
+
+
+def test_what_the_manifest_names_is_read(tmp_path):
+    write_unsealed(TAUGHT, tmp_path / "taught.json")
+    assert read(tmp_path, {"taught.json": "a sum"}) == TAUGHT
+
+
+def test_what_it_does_not_name_is_refused(tmp_path):
+    write_unsealed(TAUGHT, tmp_path / "taught.json")
+    with pytest.raises(BundleError, match=r"taught\.json is not in the manifest") as caught:
+        read(tmp_path, {})
+    assert caught.value.hint == "teach it again"

@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from attunet.bundle import FoldFiles, save_manifest
-from attunet.bundle.air import Air, write_air
+from attunet.bundle import save_manifest
+from attunet.bundle.execution import Air, write_air
 from attunet.cli.predict import predict
 from attunet.data.formats import read_label, write_volume
 from attunet.data.volume import Volume
@@ -42,7 +42,7 @@ def uncropped(make_model, tmp_path):
     whole = plan.preprocessing.model_copy(update={"crop_to_content": False})
     save_plan(plan.model_copy(update={"preprocessing": whole}), model)
     air = Air(used=True, level=0.5, cases=3, windows=100, skipped=20, lost=0)
-    write_air(air, FoldFiles(model / "fold_0"))
+    write_air(air, model / "fold_0")
     save_manifest(model)
     return model
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from attunet.planning.case_facts import CaseFacts, Place
+from attunet.planning.case_fingerprint import CaseFingerprint, LabelPosition
 from attunet.planning.fingerprint import Fingerprint
 
 
-def case_facts(shape, spacing, *, channels=1, raster=False, places=None):
+def case_facts(shape, spacing, *, channels=1, raster=False, positions=None):
     """One case; `places` gives the centroid of each label value, in mm from the middle of the content."""
     intensities = np.random.default_rng(0).normal(100, 20, (channels, 400)).astype(np.float32)
-    found = {value: Place(10, tuple(map(float, point))) for value, point in (places or {}).items()}
+    found = {value: LabelPosition(10, tuple(map(float, point))) for value, point in (positions or {}).items()}
     voxels = {0: 90, **{value: place.voxels for value, place in found.items()}}
-    return CaseFacts(shape, shape, spacing, raster, intensities, voxels, False, found)
+    return CaseFingerprint(shape, shape, spacing, raster, intensities, voxels, False, found)
 
 
 @pytest.fixture(scope="session")
@@ -24,8 +24,8 @@ def make_fingerprint():
     def make(
         shape=(64, 60, 40), spacing=(1.0, 1.0, 1.0), *, channels=1, modality="mr", classes=2, cases=2, regions=None
     ):
-        places = dict.fromkeys(range(1, classes), (0, 0, 0))
-        facts = case_facts(shape, spacing, channels=channels, raster=modality == "image", places=places)
+        positions = dict.fromkeys(range(1, classes), (0, 0, 0))
+        facts = case_facts(shape, spacing, channels=channels, raster=modality == "image", positions=positions)
         labels = {"background": 0, **{f"label_{value}": value for value in range(1, classes)}}
         names = tuple(f"channel {index}" for index in range(channels))
         return Fingerprint("made", (facts,) * cases, labels, None, names, modality, regions or {})
@@ -44,7 +44,7 @@ def place_labels():
                 (100, 100, 1 if modality == "image" else 100),
                 (1.0, 1.0, 1.0),
                 raster=modality == "image",
-                places={labels[name]: point for name, point in zip(centroids, points, strict=True) if point},
+                positions={labels[name]: point for name, point in zip(centroids, points, strict=True) if point},
             )
             for points in zip(*centroids.values(), strict=True)
         ]

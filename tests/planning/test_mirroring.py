@@ -96,12 +96,12 @@ def test_a_region_is_where_its_values_are(place_labels):
 )
 def test_a_mirrored_case_shows_no_order_that_the_data_forbid(data, names, cases, place_labels):
     point = st.tuples(*[st.integers(-40, 40)] * 3)
-    places = {name: data.draw(st.lists(point, min_size=cases, max_size=cases)) for name in names}
-    facts = place_labels(places)
+    positions = {name: data.draw(st.lists(point, min_size=cases, max_size=cases)) for name in names}
+    facts = place_labels(positions)
     found, before = mirrored(facts), label_orders(facts)
     partner = {**dict(found.swaps), **{right: left for left, right in found.swaps}}
     for axis in found.axes:
-        swapped = {partner.get(name, name) if axis == 0 else name: points for name, points in places.items()}
+        swapped = {partner.get(name, name) if axis == 0 else name: points for name, points in positions.items()}
         sign = np.where(np.arange(3) == axis, -1, 1)
         turned = {name: [tuple((sign * place).tolist()) for place in swapped[name]] for name in names}
         np.testing.assert_array_equal(label_orders(place_labels(turned)).signs[axis], before.signs[axis])

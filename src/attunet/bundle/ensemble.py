@@ -35,7 +35,10 @@ _MEMBERS = "members"
 class Model:
     """What `-m` names.
 
-    Args: its members by name (a single run is one); what is done to their averaged prediction.
+    Args:
+        root: the folder.
+        members: runs by name; a single run is its own member.
+        postprocessing: applied to their averaged prediction.
     """
 
     root: Path
@@ -70,8 +73,11 @@ def save_ensemble(
 ) -> None:
     """Write an ensemble's folder; it appears whole or not at all.
 
-    Args: names (usable as folder names) and folders of the runs; what is done to their averaged prediction; the folder
-        to make, which must not be there; what makes a member's folder of a run.
+    Args:
+        members: names (usable as folder names) and folders of the runs.
+        postprocessing: applied to their averaged prediction.
+        root: the folder to make; it must not exist.
+        put: writes a member's folder from a run's.
     Raises: BundleError when a run is unfinished or altered, FormatError when the folder cannot be written.
     """
     with staged(root) as stage:

@@ -1,19 +1,32 @@
-"""engine.json: what a model folder is computed with, when it is not the graph that every training leaves."""
+"""How a model folder is computed: engine.json of the folder, and air.json of a fold (windows that are skipped)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from attunet.bundle.sealed import read_sealed, write_unsealed
+from attunet.bundle.manifest import read_sealed, read_sums, write_unsealed
 from attunet.config import Settings
 
-__all__ = ["ENGINE_FILES", "EXECUTION", "Execution", "Quantization", "load_execution", "write_execution"]
+__all__ = [
+    "AIR",
+    "ENGINE_FILES",
+    "EXECUTION",
+    "Air",
+    "Execution",
+    "Quantization",
+    "common_air_level",
+    "load_air",
+    "load_execution",
+    "write_air",
+    "write_execution",
+]
 
 EXECUTION = "engine.json"
+AIR = "air.json"
 
 ENGINE_FILES: Mapping[str, tuple[str, ...]] = {
     "openvino": ("graph.xml", "graph.bin"),
@@ -60,3 +73,42 @@ def load_execution(root: Path, sums: Mapping[str, str]) -> Execution | None:
 def write_execution(execution: Execution, root: Path) -> None:
     """Write engine.json and leave the manifest as it is."""
     write_unsealed(execution, root / EXECUTION)
+
+
+class Air(Settings):
+    """Windows that contain only air and are skipped, with the audit on validation cases that allows it."""
+
+    used: bool = Field(
+        description="Whether predictions skip windows that contain only air: only when no labelled voxel was lost."
+    )
+    level: float = Field(
+        ge=0,
+        description="Threshold: a prepared window contains only air when no voxel exceeds the image's minimum by more.",
+    )
+    cases: int = Field(ge=0, description="Labelled validation cases that were segmented with and without such windows.")
+    windows: int = Field(ge=0, description="Windows of these cases.")
+    skipped: int = Field(ge=0, description="Those of them that contain only air.")
+    lost: int = Field(ge=0, description="Labelled voxels that were segmented with all windows, but not without these.")
+
+
+def write_air(air: Air, folder: Path) -> None:
+    """Write air.json beside the weights; the run's manifest must be renewed."""
+    write_unsealed(air, folder / AIR)
+
+
+def load_air(folder: Path) -> Air | None:
+    """What air.json holds; None when there is none. Raises: BundleError when the manifest lacks it."""
+    if not (folder / AIR).is_file():  # then no manifest is needed, either
+        return None
+    remedy = "remove it: every window is run then"
+    return read_sealed(Air, folder.parent, f"{folder.name}/{AIR}", read_sums(folder.parent), remedy=remedy)
+
+
+def common_air_level(folders: Iterable[Path]) -> float | None:
+    """The threshold up to which all folds agree that a window contains only air; None when one has none.
+
+    Raises: BundleError as `load_air`.
+    """
+    known = [load_air(folder) for folder in folders]
+    levels = [air.level for air in known if air is not None and air.used]
+    return min(levels) if levels and len(levels) == len(known) else None

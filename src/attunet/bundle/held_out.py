@@ -1,4 +1,4 @@
-"""Which cases the folds of a run have not seen: those that it may be judged and explained by."""
+"""The held-out cases of a run: those that a fold was not trained on, by which it is evaluated and explained."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ __all__ = ["HeldOutCase", "finished_folds", "fold_cases", "held_out_cases"]
 
 @dataclass(frozen=True)
 class HeldOutCase:
-    """A labelled case, the fold that has not seen it, and what to do where its label's grid differs."""
+    """A labelled case that a fold was not trained on.
+
+    Args:
+        case: with a label.
+        fold: the fold.
+        geometry: what to do where the label's grid differs from the image's.
+    """
 
     case: Case
     fold: int
@@ -36,8 +42,13 @@ def finished_folds(run: Path) -> tuple[int, ...]:
 
 
 def fold_cases(run: Path, fold: int, side: Literal["train", "validation"] = "validation") -> tuple[Case, ...]:
-    """The cases that a fold validated on, or trained on, found again in its data set, in the order of split.yaml.
+    """The cases that a fold validated on, or trained on, in its data set.
 
+    Args:
+        run: the model folder.
+        fold: the fold.
+        side: which of the two.
+    Returns: the cases, in the order of split.yaml.
     Raises: FormatError when the fold does not tell its cases; DatasetError when the data set has moved or has lost
         one of them or its label.
     """
@@ -60,7 +71,7 @@ def fold_cases(run: Path, fold: int, side: Literal["train", "validation"] = "val
 
 
 def held_out_cases(run: Path) -> tuple[tuple[HeldOutCase, ...], tuple[str, ...]]:
-    """The cases that a finished fold of the run has not seen, fold by fold, and what is to be said about the rest.
+    """The cases that a finished fold of the run was not trained on, fold by fold, and warnings about the other folds.
 
     Raises: BundleError, FormatError and DatasetError as `finished_folds` and `fold_cases`; DatasetError when every
         fold was validated on cases that it was trained on.
@@ -76,7 +87,7 @@ def held_out_cases(run: Path) -> tuple[tuple[HeldOutCase, ...], tuple[str, ...]]
             found.setdefault(case.id, HeldOutCase(case, fold, split.geometry))
     if not found:
         raise DatasetError(
-            f"no fold of {run} was validated on cases that it had not seen, so there is nothing to learn from",
+            f"no fold of {run} was validated on held-out cases, so there is nothing to learn from",
             hint="train with more cases, of more than one patient, and --fold all",
         )
     return tuple(found.values()), tuple(notices)

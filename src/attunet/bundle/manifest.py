@@ -6,11 +6,15 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
+from attunet.config import Settings, load_settings
 from attunet.errors import BundleError
 from attunet.files import write_text
 
-__all__ = ["FORMAT", "MANIFEST", "check_sums", "read_sums", "seal"]
+__all__ = ["FORMAT", "MANIFEST", "check_sums", "read_sealed", "read_sums", "seal", "write_unsealed"]
+
+S = TypeVar("S", bound=Settings)
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -51,7 +55,10 @@ def read_sums(root: Path) -> dict[str, str]:
 def check_sums(root: Path, sums: Mapping[str, str], needed: Iterable[str]) -> None:
     """Compare a folder with its manifest.
 
-    Args: the folder; its sums; the files that must be among them.
+    Args:
+        root: the folder.
+        sums: sha256 by file name.
+        needed: the files that must be among them.
     Raises: BundleError for a file that is not named, missing, altered or outside the folder.
     """
     if unsealed := set(needed) - sums.keys():
@@ -70,6 +77,31 @@ def check_sums(root: Path, sums: Mapping[str, str], needed: Iterable[str]) -> No
                 f"{file} differs from what was trained (its sha256 is not the manifest's)",
                 hint="copy the model folder again from its origin, or train again",
             )
+
+
+def read_sealed(kind: type[S], root: Path, name: str, sums: Mapping[str, str], *, remedy: str) -> S | None:
+    """Settings that lie beside a model, read only where the manifest vouches for them.
+
+    Args:
+        kind: class of the settings.
+        root: the model folder.
+        name: of the file in it.
+        sums: the folder's manifest.
+        remedy: what to do when the manifest lacks the file.
+    Returns: the settings; None when there is no such file.
+    Raises: BundleError with the remedy when the manifest, whose sums are given, lacks the file.
+    """
+    path = root / name
+    if not path.is_file():
+        return None
+    if name not in sums:
+        raise BundleError(f"{path} is not in the manifest, so it is not known to belong to the model", hint=remedy)
+    return load_settings(kind, path)
+
+
+def write_unsealed(settings: Settings, path: Path) -> None:
+    """Write the file and leave the manifest as it is: it must be renewed."""
+    write_text(path, json.dumps(settings.model_dump(mode="json"), indent=2) + "\n")
 
 
 def _sha256(file: Path) -> str:

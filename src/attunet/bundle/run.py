@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from attunet.bundle.execution import ENGINE_FILES, EXECUTION, Execution, load_execution, write_execution
-from attunet.bundle.manifest import MANIFEST, check_sums, read_sums, seal
-from attunet.bundle.sealed import read_sealed, write_unsealed
+from attunet.bundle.execution import AIR, ENGINE_FILES, EXECUTION, Execution, load_execution, write_execution
+from attunet.bundle.manifest import MANIFEST, check_sums, read_sealed, read_sums, seal, write_unsealed
 from attunet.config import Plan, Postprocessing, load_settings
 from attunet.errors import BundleError
 
@@ -28,7 +27,9 @@ __all__ = [
     "Bundle",
     "FoldFiles",
     "copy_run",
+    "discard_postprocessing",
     "fold_folder",
+    "has_postprocessing",
     "load_bundle",
     "load_postprocessing",
     "save_execution",
@@ -43,12 +44,12 @@ _EARLIER_POSTPROCESSING = "refinement.json"
 """What the same file was called before; read where the new one is missing."""
 ENSEMBLE = "ensemble.json"
 _NEEDED = ("weights.safetensors", "graph.xml", "graph.bin")
-_SEALED = (*dict.fromkeys([*_NEEDED, *chain(*ENGINE_FILES.values())]), "metrics.json", "air.json")
+_SEALED = (*dict.fromkeys([*_NEEDED, *chain(*ENGINE_FILES.values())]), "metrics.json", AIR)
 
 
 @dataclass(frozen=True)
 class FoldFiles:
-    """What a prediction needs of the trained fold in `folder`, and what it is to be computed with."""
+    """The files of a trained fold in `folder`, and how it is computed (`execution`)."""
 
     folder: Path
     execution: Execution = field(default_factory=Execution)
@@ -86,7 +87,15 @@ class FoldFiles:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A run's folder whose files were found whole."""
+    """A run's folder whose files match its manifest.
+
+    Args:
+        root: the folder.
+        plan: what was trained.
+        folds: the finished folds that were selected.
+        postprocessing: learnt by a cross-validation; neutral where there was none.
+        execution: how the folds are computed.
+    """
 
     root: Path
     plan: Plan
@@ -119,8 +128,19 @@ def save_execution(execution: Execution, root: Path) -> None:
 
 def write_postprocessing(postprocessing: Postprocessing, root: Path) -> None:
     """Write postprocessing.json and leave the manifest as it is."""
+    discard_postprocessing(root)
     write_unsealed(postprocessing, root / POSTPROCESSING)
-    (root / _EARLIER_POSTPROCESSING).unlink(missing_ok=True)
+
+
+def has_postprocessing(root: Path) -> bool:
+    """Whether a run holds postprocessing.json, under its earlier name or this one."""
+    return any((root / name).is_file() for name in (POSTPROCESSING, _EARLIER_POSTPROCESSING))
+
+
+def discard_postprocessing(root: Path) -> None:
+    """Remove postprocessing.json, under its earlier name too, and leave the manifest as it is."""
+    for name in (POSTPROCESSING, _EARLIER_POSTPROCESSING):
+        (root / name).unlink(missing_ok=True)
 
 
 def save_manifest(root: Path) -> None:

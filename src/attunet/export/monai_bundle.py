@@ -10,7 +10,6 @@ OUT/
 from __future__ import annotations
 
 import json
-import shutil
 import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from attunet.bundle import Bundle, load_bundle, save_plan
-from attunet.bundle.run import POSTPROCESSING
+from attunet.bundle.run import has_postprocessing, write_postprocessing
 from attunet.config import Plan
 from attunet.errors import ConfigError, EngineError, TrainingError
 from attunet.export.monai_config import differences, inference_config, metadata
@@ -79,8 +78,8 @@ def export_monai(run: Path, output: Path, *, folds: Sequence[int] | None = None)
             write_text(stage / "configs" / f"{name}.json", json.dumps(content, indent=2) + "\n")
         write_text(stage / "docs" / "README.md", _readme(bundle, found))
         save_plan(plan, stage)
-        if (bundle.root / POSTPROCESSING).is_file():
-            shutil.copyfile(bundle.root / POSTPROCESSING, stage / POSTPROCESSING)
+        if has_postprocessing(bundle.root):
+            write_postprocessing(bundle.postprocessing, stage)
     return found
 
 

@@ -20,8 +20,8 @@ from attunet.bundle import (
     save_execution,
     save_plan,
 )
-from attunet.bundle.air import AIR
-from attunet.bundle.run import ENSEMBLE, POSTPROCESSING, write_postprocessing
+from attunet.bundle.execution import AIR
+from attunet.bundle.run import ENSEMBLE, has_postprocessing, write_postprocessing
 from attunet.config import Plan
 from attunet.errors import BundleError, ConfigError
 from attunet.export.formats import FORMATS, Format, supports_any_size
@@ -98,7 +98,7 @@ def export_run(
             advance()
         tried = quantize(run, bundle.folds, bundle.plan, stage, advance=advance) if int8 else None
         save_plan(bundle.plan, stage)
-        if (bundle.root / POSTPROCESSING).is_file():
+        if has_postprocessing(bundle.root):
             write_postprocessing(bundle.postprocessing, stage)
         save_execution(_execution(bundle, format, differences, tried), stage)
     return Exported(output, differences, tried)

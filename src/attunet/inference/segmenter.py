@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from attunet.bundle import check_agreement, load_model
-from attunet.bundle.air import common_air_level
+from attunet.bundle.execution import common_air_level
 from attunet.config import Plan, Postprocessing
 from attunet.data.cases import Case, find_cases, read_case_image
 from attunet.data.volume import Array, Volume
@@ -70,7 +70,7 @@ class Segmenter:
         members = []
         for name, bundle in opened.members.items():
             engines = tuple(make_engine(fold, bundle.plan, device, shuffle=shuffle) for fold in bundle.folds)
-            level = common_air_level(bundle.folds)
+            level = common_air_level(fold.folder for fold in bundle.folds)
             members.append(Member(name, bundle.plan, engines, postprocessing.temperature, level))
         return cls(tuple(members), postprocessing)
 

@@ -14,7 +14,7 @@ from attunet.data.cases import Dataset, GeometryPolicy
 from attunet.data.labels import background_value, name_labels
 from attunet.data.volume import Array
 from attunet.errors import DatasetError, LabelError
-from attunet.planning.case_facts import CaseFacts, read_facts
+from attunet.planning.case_fingerprint import CaseFingerprint, read_case_fingerprint
 
 __all__ = ["Fingerprint", "Modality", "fingerprint"]
 
@@ -24,18 +24,23 @@ Regions = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What the planner decides from; `labels` and `regions` as in a `Plan`."""
+    """The data that the planner decides from.
+
+    Args:
+        name: of the data set.
+        cases: one entry per labelled case.
+        labels, regions, ignore_label, channel_names, modality: as in a `Plan`.
+        clipped: whether intensities will be clipped, as in a CT: values below are then no content.
+    """
 
     name: str
-    cases: tuple[CaseFacts, ...]
+    cases: tuple[CaseFingerprint, ...]
     labels: dict[str, int]
     ignore_label: int | None
     channel_names: tuple[str, ...]
     modality: Modality
     regions: Regions = field(default_factory=dict)
-
     clipped: bool = False
-    """Whether intensities will be clipped, as those of a CT are: what lies below is then no content."""
 
     @property
     def shapes(self) -> Array:
@@ -80,10 +85,10 @@ class Fingerprint:
         found = np.full((len(self.cases), len(self.foreground), 3), np.nan)
         for row, case in enumerate(self.cases):
             for column, name in enumerate(self.foreground):
-                places = [case.places[value] for value in self._values(name) if value in case.places]
-                if places:
-                    weights = [place.voxels for place in places]
-                    found[row, column] = np.average([place.centroid for place in places], axis=0, weights=weights)
+                positions = [case.positions[value] for value in self._values(name) if value in case.positions]
+                if positions:
+                    weights = [place.voxels for place in positions]
+                    found[row, column] = np.average([place.centroid for place in positions], axis=0, weights=weights)
         return found
 
     def _values(self, name: str) -> tuple[int, ...]:
@@ -99,8 +104,13 @@ def fingerprint(
 ) -> Fingerprint:
     """Read every labelled case once.
 
-    Args: labels to learn (name to file value, background added when missing), all of the data set's by default; of a
-        set with regions those named; what to do when image and label grids differ; a function called after each case.
+    Args:
+        dataset: with labelled cases.
+        labels: name to file value of the labels to learn (background is added); of a data set with regions, the regions
+            named; None for all.
+        geometry: what to do when the grids of an image and its label differ.
+        advance: called after each case.
+    Returns: the fingerprint.
     Raises: DatasetError without labelled cases, LabelError when a chosen label is nowhere, DataError for NaN.
     """
     chosen = [case for case in dataset.cases if case.label is not None and case.split != "test"]
@@ -109,7 +119,7 @@ def fingerprint(
     background = background_value(labels or dataset.label_names)
     facts = []
     for case in chosen:
-        facts.append(read_facts(case, geometry, background))
+        facts.append(read_case_fingerprint(case, geometry, background))
         advance()
     found = sorted(set().union(*(case.label_voxels for case in facts)) - {dataset.ignore_label})
     if dataset.regions:
@@ -156,7 +166,7 @@ def _chosen_regions(dataset: Dataset, wanted: Iterable[str] | None, found: list[
     return {"background": background, **{name: painted[name] for name in regions}}, regions
 
 
-def _channel_names(dataset: Dataset, facts: list[CaseFacts]) -> tuple[str, ...]:
+def _channel_names(dataset: Dataset, facts: list[CaseFingerprint]) -> tuple[str, ...]:
     counts = {case.intensities.shape[0] for case in facts}
     if len(counts) > 1:
         raise DatasetError(
@@ -168,7 +178,7 @@ def _channel_names(dataset: Dataset, facts: list[CaseFacts]) -> tuple[str, ...]:
     return names if len(names) == channels else tuple(f"channel {index}" for index in range(channels))
 
 
-def _modality(dataset: Dataset, facts: list[CaseFacts]) -> Modality:
+def _modality(dataset: Dataset, facts: list[CaseFingerprint]) -> Modality:
     names = " ".join(dataset.channel_names).lower()
     if all(case.raster for case in facts) and _lowest(facts) >= 0:
         return "image"
@@ -179,5 +189,5 @@ def _modality(dataset: Dataset, facts: list[CaseFacts]) -> Modality:
     return "ct" if _lowest(facts) < -200 and all(case.integral for case in facts) else "other"
 
 
-def _lowest(facts: list[CaseFacts]) -> float:
+def _lowest(facts: list[CaseFingerprint]) -> float:
     return min(float(case.intensities.min()) for case in facts)

@@ -20,7 +20,13 @@ _GB = 1024**3
 
 
 class MemoryLimit(NamedTuple):
-    """What a training may use, in GB (of 1024^3 bytes), on which device, and who says so."""
+    """Memory that a training may use.
+
+    Args:
+        gb: GB of 1024^3 bytes.
+        device: where.
+        reason: where the limit comes from.
+    """
 
     gb: float
     device: Machine

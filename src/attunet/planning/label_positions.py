@@ -58,10 +58,10 @@ def label_orders(fingerprint: Fingerprint) -> Orders:
     An order is fixed when the sign of the difference agrees in at least nine of ten cases that hold both labels, of
     which there must be four.
     """
-    places = np.concatenate([fingerprint.centroids, np.zeros((len(fingerprint.cases), 1, 3))], axis=1)
-    count = places.shape[1]
+    positions = np.concatenate([fingerprint.centroids, np.zeros((len(fingerprint.cases), 1, 3))], axis=1)
+    count = positions.shape[1]
     before, cases = np.zeros((2, 3, count, count), np.int64), np.zeros((count, count), np.int64)
-    for points, extent in zip(places, fingerprint.extents, strict=True):
+    for points, extent in zip(positions, fingerprint.extents, strict=True):
         steps = points[None] - points[:, None]
         middling = np.abs(steps) <= _MIDDLE * extent
         middling[:-1, :-1] = False

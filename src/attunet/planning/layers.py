@@ -16,8 +16,12 @@ __all__ = ["Layer", "count_flops", "count_parameters", "layers_of"]
 class Layer(NamedTuple):
     """Some layers of one level: their weights, the channels that stay in memory until the backward pass, their work.
 
-    Args: level, 1 the finest, on whose grid those channels lie; multiply-adds of a prediction for each voxel of it;
-        those of the channels that gradient checkpointing computes again in place of keeping them.
+    Args:
+        level: 1 is the finest.
+        parameters: trainable numbers.
+        kept: channels on the level's grid that stay in memory until the backward pass.
+        operations: multiply-adds of a prediction for each voxel of the level's grid.
+        recomputed: those of the kept channels that gradient checkpointing computes again.
     """
 
     level: int

@@ -61,9 +61,15 @@ def activations_gb(
     *,
     checkpointing: bool = False,
 ) -> float:
-    """What a step keeps for its way back, in GB, for patches of `patch` voxels (the axes of the network or three).
+    """Activations that a step keeps for the backward pass.
 
-    With checkpointing only one stage at a time holds what is computed again.
+    Args:
+        network: settings of the network.
+        patch: voxels per axis, of the network's axes or three.
+        batch: patches at once.
+        precision: of the activations.
+        checkpointing: whether stages are computed again; then one stage at a time holds its activations.
+    Returns: GB.
     """
     voxels = {1: float(prod(patch))}
     for level, stride in enumerate(network.strides, start=2):
@@ -78,7 +84,14 @@ def activations_gb(
 
 
 def estimate_gb(plan: Plan, device: Machine = "cpu", precision: Precision = "bf16") -> float:
-    """Memory of a training in GB by formula: weights and what belongs to them, activations, and the process (CPU)."""
+    """Memory of a training by formula: weights with gradients and moments, activations, and the process (CPU).
+
+    Args:
+        plan: what is trained.
+        device: where.
+        precision: of the activations.
+    Returns: GB.
+    """
     activations = activations_gb(
         plan.network, plan.patch_size, plan.at_once, precision, checkpointing=plan.checkpointing
     )
@@ -124,8 +137,11 @@ def fit_memory(make: Make, limit: MemoryLimit, measure: Measure | None = None, *
 
     The batch gives way first (to 2); then patches are trained one at a time, then with gradient checkpointing; the
     patch, without which nothing is seen, gives way last.
-    Args: what plans with about so many voxels a patch, None for those of the size; what may be used; a dry step of
-        a plan, None for the formula alone; by how much the batch may grow where memory is left.
+    Args:
+        make: plans with at most so many voxels a patch; None for those of the size.
+        limit: what may be used.
+        measure: a dry step of a plan; None for the formula alone.
+        growth: factor by which the batch may grow where memory is left.
     Returns: the plan, with what it takes under the reasons.
     Raises: ConfigError when not even the smallest patch fits.
     """

@@ -20,7 +20,15 @@ _PICTURE = (("up-down", "above", ""), ("left-right", "left of", ""), ("through t
 
 @dataclass(frozen=True)
 class Mirroring:
-    """What a plan says of mirroring, as in `Plan` and its fingerprint; `reason` has a clause for each axis."""
+    """Mirroring as in a `Plan` and its fingerprint.
+
+    Args:
+        axes: model axes that may be mirrored.
+        swaps: left and right labels that are exchanged when the left-right axis is mirrored.
+        lateral: all left and right labels, by name.
+        fixed_order: canonical axis to two labels that always come in one order along it.
+        reason: a clause for each axis.
+    """
 
     axes: tuple[Literal[0, 1, 2], ...]
     swaps: tuple[tuple[str, str], ...]
@@ -36,6 +44,12 @@ def plan_mirroring(fingerprint: Fingerprint, slice_axis: int, dims: int) -> Mirr
     image: mirrored, they would be what no case shows. Left and right labels may change places on the left-right axis,
     when all that keeps its order fits to that. What fewer than four cases show is not mirrored. Pictures have no
     sides of their own, but their labels may have an order.
+
+    Args:
+        fingerprint: the data.
+        slice_axis: canonical axis that is moved last.
+        dims: spatial dimensions of the network.
+    Returns: the axes, with the reasons.
     """
     orders, lateral = label_orders(fingerprint), lateral_labels(fingerprint.foreground)
     pictures = fingerprint.modality == "image"

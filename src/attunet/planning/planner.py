@@ -12,7 +12,7 @@ from attunet.config import FingerprintSummary, NetworkConfig, Plan, Preprocessin
 from attunet.errors import ConfigError
 from attunet.gates import Gate
 from attunet.networks import default_network, listing_network, paper_network
-from attunet.planning.case_facts import CLIPPED
+from attunet.planning.case_fingerprint import CLIPPED
 from attunet.planning.fingerprint import Fingerprint
 from attunet.planning.mirroring import Mirroring, plan_mirroring
 from attunet.planning.options import BUDGETS, Budget, PlanOptions

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from attunet.config import Normalization
 from attunet.errors import ConfigError
-from attunet.planning.case_facts import CLIPPED
+from attunet.planning.case_fingerprint import CLIPPED
 from attunet.planning.fingerprint import Fingerprint
 from attunet.planning.options import Budget, PlanOptions
 

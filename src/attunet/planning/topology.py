@@ -15,7 +15,13 @@ _SLACK = 1.6
 
 @dataclass(frozen=True)
 class Topology:
-    """Sizes in voxels of the model grid; strides and kernels have the network's number of dimensions."""
+    """Patch and levels of a network.
+
+    Args:
+        patch_size: voxels of the model grid.
+        strides: between the levels, per axis of the network.
+        kernel_sizes: of each level, per axis of the network.
+    """
 
     patch_size: tuple[int, int, int]
     strides: tuple[tuple[int, ...], ...]
@@ -33,8 +39,14 @@ def plan_topology(
 ) -> Topology:
     """Shrink the shape to the voxel budget, then halve axes level by level.
 
-    Args: median shape (3,) and spacing (3,) in mm of the model grid; 2 or 3 spatial dimensions; most voxels of a
-        patch; most levels; a number of levels in which every axis is halved (published networks).
+    Args:
+        shape: (3,) voxels of the median case on the model grid.
+        spacing: (3,) mm.
+        dims: spatial dimensions.
+        voxels: most voxels of a patch.
+        levels: most levels.
+        fixed_levels: exactly so many levels, each of which halves every axis (published networks).
+    Returns: the topology.
     """
     patch = _fit(np.asarray(shape[:dims], float), np.asarray(spacing[:dims], float), voxels)
     if fixed_levels:

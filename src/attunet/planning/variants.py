@@ -31,7 +31,13 @@ _UNGATED_TRAINING = {"attention_supervision": 0.0, "attention_sparsity": 0.0}
 
 @dataclass(frozen=True)
 class Variant:
-    """One side of a comparison: what it is, and what it is trained with."""
+    """One side of a comparison.
+
+    Args:
+        name: a key of `VARIANTS`.
+        description: what is different.
+        plan, config: what it is trained with.
+    """
 
     name: str
     description: str
@@ -71,6 +77,11 @@ def parse_variants(text: str) -> tuple[str, ...]:
 def make_variants(names: Sequence[str], plan: Plan, config: TrainingConfig) -> tuple[Variant, ...]:
     """Each variant of a gated plan and a recipe; patches, batch, folds, seed and budget are those of all.
 
+    Args:
+        names: keys of `VARIANTS`.
+        plan: a plan with gates.
+        config: the recipe.
+    Returns: the variants, in that order.
     Raises: ConfigError when the plan has no gate, a variant cannot be made of it, or two would be the same.
     """
     if plan.network.gate is None:

@@ -12,7 +12,7 @@ from threading import Event
 from typing import Any
 
 from attunet.bundle import EXECUTION, HeldOutCase, fold_folder, load_bundle
-from attunet.bundle.air import AIR
+from attunet.bundle.execution import AIR
 from attunet.bundle.manifest import read_sums
 from attunet.config import Plan
 from attunet.data.cases import output_suffix, read_case_label

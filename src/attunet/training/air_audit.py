@@ -8,7 +8,7 @@ from math import isfinite
 
 import numpy as np
 
-from attunet.bundle.air import Air
+from attunet.bundle.execution import Air
 from attunet.data.cases import Case, GeometryPolicy, read_case
 from attunet.data.preprocess import prepare, prepare_label
 from attunet.data.volume import Volume

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attunet.bundle import EXECUTION, POSTPROCESSING, load_bundle, save_manifest
-from attunet.bundle.air import AIR, write_air
+from attunet.bundle import EXECUTION, discard_postprocessing, load_bundle, save_manifest
+from attunet.bundle.execution import AIR, write_air
 from attunet.config import Plan
 from attunet.data.cases import Case, GeometryPolicy
 from attunet.errors import BundleError
@@ -61,12 +61,13 @@ def finish_fold(
     export_openvino(network, plan, paths.graph)
     paths.metrics.unlink(missing_ok=True)  # those of a shorter training
     (paths.folder / AIR).unlink(missing_ok=True)
-    for stale in (run / POSTPROCESSING, run / EXECUTION, paths.onnx, paths.program):
-        stale.unlink(missing_ok=True)  # learnt or exported from other weights than these
+    discard_postprocessing(run)  # learnt, and the others exported, from other weights than these
+    for stale in (run / EXECUTION, paths.onnx, paths.program):
+        stale.unlink(missing_ok=True)
     save_manifest(run)
     segmenter = Segmenter.load(run, folds=[fold], device="cpu")
     air = audit_air(segmenter, cases, geometry=geometry)
-    write_air(air, paths)
+    write_air(air, paths.folder)
     segmenter = with_air(segmenter, air)
     summary = judge_cases(segmenter, cases, geometry=geometry, advance=advance)
     save_figure(curves(history.rows), paths.curves)

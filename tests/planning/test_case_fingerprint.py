@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from attunet.data.cases import Case
-from attunet.planning.case_facts import locate, read_facts
+from attunet.planning.case_fingerprint import locate_labels, read_case_fingerprint
 
 
 @settings(max_examples=60, deadline=None)
@@ -21,7 +21,7 @@ from attunet.planning.case_facts import locate, read_facts
     background=st.sampled_from([0, 3]),
 )
 def test_counts_and_centroids_are_those_of_scipy(label, order, background):
-    found = locate(np.asarray(label, order=order), background)
+    found = locate_labels(np.asarray(label, order=order), background)
     assert set(found) == set(np.unique(label).tolist()) - {background}
     for value, place in found.items():
         assert place.voxels == (label == value).sum()
@@ -39,10 +39,10 @@ def test_a_place_is_in_mm_right_front_and_up_whatever_the_storage(codes, tmp_pat
             nibabel.io_orientation(upright.affine), nibabel.orientations.axcodes2ornt(codes)
         )
         nibabel.save(upright.as_reoriented(turned), tmp_path / f"{name}.nii")
-    facts = read_facts(Case("a", (tmp_path / "image.nii",), tmp_path / "label.nii"), "fail")
+    facts = read_case_fingerprint(Case("a", (tmp_path / "image.nii",), tmp_path / "label.nii"), "fail")
     assert facts.shape == (20, 16, 12)
     np.testing.assert_allclose(facts.spacing, (2.0, 1.0, 3.0))
-    np.testing.assert_allclose(facts.places[7].centroid, (10.0, -4.5, 13.5))
+    np.testing.assert_allclose(facts.positions[7].centroid, (10.0, -4.5, 13.5))
     assert facts.label_voxels == {0: label.size - 2, 7: 2}
 
 
@@ -51,8 +51,8 @@ def test_another_background_is_not_a_place(tmp_path):
     label[2, 2, 2] = 0
     for name, array in (("image", np.arange(256, dtype=np.float32).reshape(label.shape)), ("label", label)):
         nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / f"{name}.nii")
-    facts = read_facts(Case("a", (tmp_path / "image.nii",), tmp_path / "label.nii"), "fail", background=9)
-    assert list(facts.places) == [0]
+    facts = read_case_fingerprint(Case("a", (tmp_path / "image.nii",), tmp_path / "label.nii"), "fail", background=9)
+    assert list(facts.positions) == [0]
     assert facts.label_voxels == {9: 255, 0: 1}
     assert facts.intensities.shape == (1, 1)
 
@@ -66,13 +66,13 @@ def test_noise_in_the_air_of_a_ct_is_no_size(tmp_path):
         upright = nibabel.Nifti1Image(array, np.diag([2.0, 1.0, 3.0, 1.0]))
         turned = nibabel.orientations.axcodes2ornt(("S", "L", "P"))
         nibabel.save(upright.as_reoriented(turned), tmp_path / f"{name}.nii")
-    facts = read_facts(Case("a", (tmp_path / "image.nii",), tmp_path / "label.nii"), "fail")
+    facts = read_case_fingerprint(Case("a", (tmp_path / "image.nii",), tmp_path / "label.nii"), "fail")
     assert facts.shape == (20, 18, 16)
     assert facts.clipped_shape == (20, 18, 16)  # of one value, nothing lies above it
     image[6, 6, 6] = 39
     nibabel.save(
         nibabel.Nifti1Image(image, np.diag([2.0, 1.0, 3.0, 1.0])).as_reoriented(turned), tmp_path / "image.nii"
     )
-    facts = read_facts(Case("a", (tmp_path / "image.nii",), tmp_path / "label.nii"), "fail")
+    facts = read_case_fingerprint(Case("a", (tmp_path / "image.nii",), tmp_path / "label.nii"), "fail")
     assert facts.shape == (20, 18, 16)
     assert facts.clipped_shape == (10, 7, 12)

@@ -12,7 +12,7 @@ from attunet.data.orientation import canonical, content_box
 from attunet.data.volume import Array, Volume
 from attunet.errors import DataError
 
-__all__ = ["CLIPPED", "CaseFacts", "Place", "locate", "read_facts"]
+__all__ = ["CLIPPED", "CaseFingerprint", "LabelPosition", "locate_labels", "read_case_fingerprint"]
 
 Point = tuple[float, float, float]
 CLIPPED = (0.5, 99.5)
@@ -20,7 +20,7 @@ CLIPPED = (0.5, 99.5)
 _SAMPLES_PER_CASE = 20_000
 
 
-class Place(NamedTuple):
+class LabelPosition(NamedTuple):
     """Voxels of a label value in one case, and its centroid: (x, y, z) from the middle of the content.
 
     In mm along the canonical axes (right, front, up); in voxels where `locate` returns it.
@@ -31,25 +31,38 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CaseFacts:
-    """One case on canonical axes, cropped to its content."""
+class CaseFingerprint:
+    """One case on canonical axes, cropped to its content.
+
+    Args:
+        shape: voxels of the content.
+        clipped_shape: voxels of the content when intensities below the lower bound `CLIPPED` count as background (CT).
+        spacing: mm.
+        raster: whether it is a picture without a grid of its own.
+        intensities: (channels, samples) of the foreground, or of the whole image where nothing is labelled.
+        label_voxels: voxels by label value.
+        integral: whether the image holds whole numbers.
+        positions: by label value, without the background.
+    """
 
     shape: tuple[int, int, int]
     clipped_shape: tuple[int, int, int]
-    """Of the box that is left where all below `CLIPPED` of its labelled voxels is no content, as in a CT."""
     spacing: tuple[float, float, float]
     raster: bool
     intensities: Array
-    """(channels, samples): a sample of the foreground, or of the whole image where nothing is labelled."""
     label_voxels: dict[int, int]
     integral: bool
-    places: dict[int, Place] = field(default_factory=dict)
-    """By label value, without the background."""
+    positions: dict[int, LabelPosition] = field(default_factory=dict)
 
 
-def read_facts(case: Case, geometry: GeometryPolicy, background: int = 0) -> CaseFacts:
-    """Read a labelled case, whose label files have that value where nothing is.
+def read_case_fingerprint(case: Case, geometry: GeometryPolicy, background: int = 0) -> CaseFingerprint:
+    """Read a labelled case.
 
+    Args:
+        case: with a label.
+        geometry: what to do when the grids of image and label differ.
+        background: value of the background in the label files.
+    Returns: its fingerprint.
     Raises: DataError for NaN; whatever `read_case` raises.
     """
     image, label = read_case(case, geometry=geometry)
@@ -67,9 +80,9 @@ def read_facts(case: Case, geometry: GeometryPolicy, background: int = 0) -> Cas
     _, clipped = content_box(content.array, crop=True, floors=np.percentile(intensities, CLIPPED[0], axis=1).tolist())
     i, j, k = (clipped[axis] for axis in axes)
     middle = np.array(start) + np.array(size) / 2 - 0.5
-    found = locate(label.array[0], background)
-    voxels = {value: place.voxels for value, place in found.items()}
-    return CaseFacts(
+    located = locate_labels(label.array[0], background)
+    voxels = {value: position.voxels for value, position in located.items()}
+    return CaseFingerprint(
         shape=upright.spatial_shape,
         clipped_shape=(i, j, k),
         spacing=upright.spacing,
@@ -77,11 +90,14 @@ def read_facts(case: Case, geometry: GeometryPolicy, background: int = 0) -> Cas
         intensities=intensities,
         label_voxels={background: label.array.size - sum(voxels.values()), **voxels},
         integral=bool(np.issubdtype(image.array.dtype, np.integer)),
-        places={value: Place(place.voxels, _in_mm(place, middle, content)) for value, place in found.items()},
+        positions={
+            value: LabelPosition(position.voxels, _in_mm(position, middle, content))
+            for value, position in located.items()
+        },
     )
 
 
-def locate(label: Array, background: int = 0) -> dict[int, Place]:
+def locate_labels(label: Array, background: int = 0) -> dict[int, LabelPosition]:
     """Voxels and centroid, as array indices, of every value of (I, J, K) but the background.
 
     Plane by plane, and only where something is labelled, so that a large volume costs no second copy.
@@ -98,17 +114,17 @@ def locate(label: Array, background: int = 0) -> dict[int, Place]:
         sums = np.stack([counts, counts * height, np.bincount(index, rows), np.bincount(index, columns)], axis=1)
         for value, row in zip(values, sums, strict=True):
             totals[int(value)] = totals.get(int(value), 0) + row
-    places = {}
+    positions = {}
     for value in sorted(totals):
         count, *moments = totals[value]
         i, j, k = (float(moments[int(np.flatnonzero(order == axis)[0])] / count) for axis in range(3))
-        places[value] = Place(int(count), (i, j, k))
-    return places
+        positions[value] = LabelPosition(int(count), (i, j, k))
+    return positions
 
 
-def _in_mm(place: Place, middle: Array, content: Volume) -> Point:
+def _in_mm(position: LabelPosition, middle: Array, content: Volume) -> Point:
     _, axes, flips = canonical(content)
-    offset = (np.array(place.centroid) - middle) * content.spacing
+    offset = (np.array(position.centroid) - middle) * content.spacing
     x, y, z = (float(-offset[axis] if flip else offset[axis]) for axis, flip in zip(axes, flips, strict=True))
     return x, y, z
 
