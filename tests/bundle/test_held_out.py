@@ -38,9 +38,9 @@ def test_a_fold_that_saw_its_validation_cases_is_left_out(folded):
     assert notices == ("fold 0 is left out: it was validated on cases that it was trained on",)
 
 
-def test_without_unseen_cases_there_is_nothing_to_learn(folded):
+def test_without_held_out_cases_there_is_nothing_to_learn(folded):
     for index in (0, 1):
         split = Split.read(fold_folder(folded, index))
         Split(split.dataset, "fail", split.validation, split.validation).write(fold_folder(folded, index))
-    with pytest.raises(DatasetError, match="not seen"):
+    with pytest.raises(DatasetError, match="held-out"):
         held_out_cases(folded)
