@@ -16,8 +16,8 @@ from attunet.bundle import load_bundle
 from attunet.config import Plan, load_settings
 from attunet.errors import ConfigError, TrainingError
 from attunet.evaluation.overlap import dice
-from attunet.export import monai_bundle
-from attunet.export.monai_bundle import Joined, export_monai, write_script
+from attunet.export.monai_bundle import JoinedNetworks, export_monai, write_script
+from attunet.export.package import load_network
 from attunet.inference.segmenter import Segmenter
 
 MISSING = [name for name in ("monai", "fire", "ignite") if importlib.util.find_spec(name) is None]
@@ -40,7 +40,7 @@ def test_the_folder_is_a_bundle(made):
 
 def test_the_script_divides_by_the_temperature_and_takes_any_batch(made, trained_run):
     bundle = load_bundle(trained_run)
-    network = monai_bundle.load_network(bundle.folds[0], bundle.plan)
+    network = load_network(bundle.folds[0], bundle.plan)
     image = torch.randn(3, 1, *bundle.plan.patch_size)
     with torch.no_grad():
         found = torch.jit.load(made / "models" / "model.ts")(image)
@@ -54,16 +54,20 @@ def test_several_networks_say_their_mean_probability(regions, make_plan_of, make
     image = torch.randn(2, 1, 16, 12)
     activate = torch.sigmoid if regions else lambda logits: logits.softmax(dim=1)
     with torch.no_grad():
-        joined = activate(Joined(networks, temperature=2.0, regions=regions)(image))
+        joined = activate(JoinedNetworks(networks, temperature=2.0, regions=regions)(image))
         expected = torch.stack([activate(network(image) / 2.0) for network in networks]).mean(dim=0)
     torch.testing.assert_close(joined, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_a_script_that_differs_is_not_written(make_plan_of, make_network, tmp_path, monkeypatch):
-    monkeypatch.setattr(monai_bundle, "_TOLERANCE", -1.0)
+def test_a_script_that_differs_is_not_written(make_plan_of, make_network, tmp_path):
     plan = make_plan_of(2)
     with pytest.raises(TrainingError, match="TorchScript differs"):
-        write_script(Joined([make_network(plan)], temperature=1.0, regions=False), plan, tmp_path / "model.ts")
+        write_script(
+            JoinedNetworks([make_network(plan)], temperature=1.0, regions=False),
+            plan,
+            tmp_path / "model.ts",
+            tolerance=-1.0,
+        )
     assert not list(tmp_path.iterdir())
 
 

@@ -1,4 +1,4 @@
-"""8-bit integers: made from training patches, judged on validation cases, kept only without loss."""
+"""8-bit integers: made from training patches, evaluated on validation cases, used only without loss."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ pytest.importorskip("nncf")
 
 @pytest.fixture(autouse=True)
 def few_patches(monkeypatch):
-    monkeypatch.setattr(quantization, "_PATCHES", 8)
+    monkeypatch.setattr(quantization, "CALIBRATION_PATCHES", 8)
 
 
 def test_patches_are_windows_of_training_cases(trained_run, monkeypatch):
     plan = load_bundle(trained_run).plan
-    asked = []
+    requested = []
     original = quantization.fold_cases
-    monkeypatch.setattr(quantization, "fold_cases", lambda *what: asked.append(what[1:]) or original(*what))
+    monkeypatch.setattr(
+        quantization, "fold_cases", lambda *options: requested.append(options[1:]) or original(*options)
+    )
     patches = calibration_patches(trained_run, 0, plan, 7)
-    assert asked == [(0, "train")]
+    assert requested == [(0, "train")]
     assert [patch.shape for patch in patches] == [(1, 1, *plan.patch_size)] * 7
     assert sum(patch.max() > 2 for patch in patches) >= 3  # every second one shows the bright blob
 
@@ -36,7 +38,7 @@ def test_a_patch_larger_than_the_image_is_padded(trained_run):
     assert {patch.shape for patch in calibration_patches(trained_run, 0, plan, 4)} == {(1, 1, 32, 16, 24)}
 
 
-def test_integers_are_kept_where_nothing_is_lost(trained_run, tmp_path, monkeypatch):
+def test_integers_are_used_where_nothing_is_lost(trained_run, tmp_path, monkeypatch):
     monkeypatch.setattr(quantization, "LARGEST_LOSS", 0.5)
     steps = []
     made = export_run(trained_run, tmp_path / "out", "openvino", int8=True, advance=lambda: steps.append(1))
@@ -53,11 +55,11 @@ def test_integers_are_kept_where_nothing_is_lost(trained_run, tmp_path, monkeypa
     assert np.abs(engine(patches, closed).logits - engine(patches).logits).max() > 0.01
 
 
-def test_integers_that_lose_are_refused_and_said(trained_run, tmp_path, monkeypatch):
+def test_integers_that_lose_are_refused_and_reported(trained_run, tmp_path, monkeypatch):
     monkeypatch.setattr(quantization, "LARGEST_LOSS", -1.0)
     made = export_run(trained_run, tmp_path / "out", "openvino", int8=True)
     assert not made.quantization.kept
     execution = load_bundle(made.folder).execution
-    assert execution.reasons["int8"].startswith("not kept: mean Dice")
+    assert execution.reasons["int8"].startswith("not used: mean Dice")
     engine = OpenVINOEngine(made.folder / "fold_0" / "graph.xml", (1, *load_bundle(made.folder).plan.patch_size))
     assert "int8" not in engine.name

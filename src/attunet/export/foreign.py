@@ -30,10 +30,13 @@ Triple = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class ForeignInput:
-    """What weights do not say of themselves: labels, and how their images were prepared.
+    """What a weights file does not contain: its labels, and how its images were prepared.
 
-    labels: name to value, background first; None names the classes class_1, class_2, ...
-    spacing: mm of the model grid; normalization: as they were trained; patch: voxels, depth 1 for 2-D.
+    Args:
+        labels: name to value, background first; None names the classes class_1, class_2, ...
+        spacing: of the model grid in mm; None assumes 2 mm, or 1 mm for 2-D.
+        normalization: of the images it was trained on.
+        patch: in voxels, depth 1 for 2-D; None assumes 160 x 160 x 96, or 256 x 256 x 1.
     """
 
     labels: dict[str, int] | None = None
@@ -45,7 +48,14 @@ class ForeignInput:
 def convert_weights(weights: Path, model: Path, given: ForeignInput, *, double_sigmoid: bool | None = None) -> Plan:
     """Write a model folder from a checkpoint of a known network; see `AttentionUNet.from_foreign`.
 
-    A single output channel (sigmoid) becomes two (background 0 and the channel): the same probabilities.
+    A single output channel (sigmoid) becomes two (background 0 and the channel) with the same probabilities.
+
+    Args:
+        weights: the checkpoint.
+        model: the folder to write.
+        given: what the checkpoint does not contain.
+        double_sigmoid: whether the listing's second sigmoid was applied in training; None decides by the keys.
+    Returns: the plan that was written.
     Raises: FormatError for unreadable weights, ConfigError for an unknown network or labels that do not fit it.
     """
     network = AttentionUNet.from_foreign(read_weights(weights), double_sigmoid=double_sigmoid)

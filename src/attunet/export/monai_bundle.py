@@ -28,15 +28,18 @@ from attunet.export.package import load_network
 from attunet.files import staged, write_text
 from attunet.nn import AttentionUNet
 
-__all__ = ["Joined", "export_monai", "write_script"]
+__all__ = ["JoinedNetworks", "export_monai", "write_script"]
 
 _TOLERANCE = 1e-4
 
 
-class Joined(nn.Module):
+class JoinedNetworks(nn.Module):
     """Several networks as one: logits whose softmax (or, of regions, sigmoid) is their mean probability.
 
-    Args: the networks; the temperature that divides their logits; whether the outputs are regions.
+    Args:
+        networks: the networks.
+        temperature: divides their logits.
+        regions: whether the outputs are regions.
     """
 
     def __init__(self, networks: Sequence[AttentionUNet], *, temperature: float, regions: bool) -> None:
@@ -51,14 +54,17 @@ class Joined(nn.Module):
         if len(logits) == 1:
             return logits[0]
         if self.regions:
-            return torch.logit(torch.stack([one.sigmoid() for one in logits]).mean(dim=0), eps=1e-6)
-        return torch.stack([one.log_softmax(dim=1) for one in logits]).logsumexp(dim=0)
+            return torch.logit(torch.stack([member.sigmoid() for member in logits]).mean(dim=0), eps=1e-6)
+        return torch.stack([member.log_softmax(dim=1) for member in logits]).logsumexp(dim=0)
 
 
 def export_monai(run: Path, output: Path, *, folds: Sequence[int] | None = None) -> list[str]:
     """Write the bundle's folder; it appears whole or not at all.
 
-    Args: a trained run, the folder to make; all finished folds, or those named.
+    Args:
+        run: a trained run.
+        output: the folder to write.
+        folds: indices of the folds; None for all finished ones.
     Returns: where the bundle's masks may differ from those of `attunet predict`.
     Raises: BundleError for what is no trained run; ConfigError when the folder exists; EngineError without MONAI;
         TrainingError when the script does not compute what the networks compute.
@@ -70,39 +76,45 @@ def export_monai(run: Path, output: Path, *, folds: Sequence[int] | None = None)
     bundle = load_bundle(run, folds)
     plan, postprocessing = bundle.plan, bundle.postprocessing
     networks = [prepare_for_export(load_network(fold, plan)) for fold in bundle.folds]
-    joined = Joined(networks, temperature=postprocessing.temperature, regions=bool(plan.regions)).eval()
-    found = differences(plan, postprocessing, len(networks))
+    joined = JoinedNetworks(networks, temperature=postprocessing.temperature, regions=bool(plan.regions)).eval()
+    limits = differences(plan, postprocessing, len(networks))
     with staged(output) as stage:
         write_script(joined, plan, stage / "models" / "model.ts")
         for name, content in (("metadata", metadata(plan)), ("inference", inference_config(plan, postprocessing))):
             write_text(stage / "configs" / f"{name}.json", json.dumps(content, indent=2) + "\n")
-        write_text(stage / "docs" / "README.md", _readme(bundle, found))
+        write_text(stage / "docs" / "README.md", _readme(bundle, limits))
         save_plan(plan, stage)
         if has_postprocessing(bundle.root):
             write_postprocessing(bundle.postprocessing, stage)
-    return found
+    return limits
 
 
-def write_script(network: Joined, plan: Plan, path: Path) -> None:
-    """Write a TorchScript of patches of the plan's size, any batch size. Raises: TrainingError when it differs."""
+def write_script(network: JoinedNetworks, plan: Plan, path: Path, *, tolerance: float = _TOLERANCE) -> None:
+    """Write a TorchScript for patches of the plan's size, any batch size.
+
+    Args:
+        network: the networks to write.
+        plan: their plan.
+        path: the file.
+        tolerance: the difference from the network that must not be reached, relative to the logits' scale.
+    Raises: TrainingError when the script differs from the network.
+    """
     example = example_input(plan, 2)
     with staged(path) as stage, torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # of sizes that become constants, as they are meant to, and of TorchScript's age
+        warnings.simplefilter("ignore")  # of sizes that become constants, as they should, and of TorchScript's age
         traced = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]
         torch.jit.save(traced, stage)
         expected = network(example[:1])
         result = torch.jit.load(stage)(example[:1])  # type: ignore[no-untyped-call]
         difference = float((result - expected).abs().max() / expected.abs().max().clamp(1))
-        if not difference < _TOLERANCE:
+        if not difference < tolerance:
             raise TrainingError(
-                f"the TorchScript differs from the network by {difference:.2g} (allowed: {_TOLERANCE})",
+                f"the TorchScript differs from the network by {difference:.2g} (allowed: {tolerance})",
                 hint="report this with the plan.json; the weights are kept",
             )
 
 
-def _readme(bundle: Bundle, found: Sequence[str]) -> str:
+def _readme(bundle: Bundle, limits: Sequence[str]) -> str:
     labels = ", ".join(f"{name} = {value}" for name, value in bundle.plan.labels.items())
     return "\n".join(
         [
@@ -118,7 +130,7 @@ def _readme(bundle: Bundle, found: Sequence[str]) -> str:
             "channels, each in its own file, CASE_0000.nii.gz, CASE_0001.nii.gz, ...",
             "",
             "What differs from `attunet predict`:",
-            *(f"- {text}" for text in found),
+            *(f"- {text}" for text in limits),
             "",
         ]
     )

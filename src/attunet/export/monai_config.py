@@ -87,32 +87,39 @@ def metadata(plan: Plan) -> dict[str, Any]:
 
 
 def differences(plan: Plan, postprocessing: Postprocessing, folds: int) -> list[str]:
-    """What MONAI's transforms do not express, so that masks may differ from those of `attunet predict`."""
-    found = [
+    """What MONAI's transforms cannot express, so that masks may differ from those of `attunet predict`.
+
+    Args:
+        plan: the plan.
+        postprocessing: what the cross-validation chose.
+        folds: how many are averaged.
+    Returns: a sentence for each difference.
+    """
+    texts = [
         "fp32; windows are laid from the start of each axis, a half patch apart, not spread evenly",
         "resampling keeps the plan's spacing to the last digit, ours the image's extent, so grids differ by up to half "
         "a voxel at their far end; on axes that shrink ours averages over what MONAI steps over",
     ]
     if plan.mirror_axes:
-        found.append("no mirrored copies are averaged: compare with --disable-tta")
+        texts.append("no mirrored copies are averaged: compare with --disable-tta")
     if folds > 1:
-        found.append(f"the {folds} folds are averaged window by window, not after the windows have been joined")
+        texts.append(f"the {folds} folds are averaged window by window, not after the windows have been joined")
     left_out = [
-        f"{name}: {what}" for name in postprocessing.components for what in _left_out(plan, postprocessing, name)
+        f"{name}: {step}" for name in postprocessing.components for step in _left_out(plan, postprocessing, name)
     ]
     if left_out:
-        found.append(f"post-processing that is left out: {'; '.join(left_out)}")
-    return found
+        texts.append(f"post-processing that is left out: {'; '.join(left_out)}")
+    return texts
 
 
 def _left_out(plan: Plan, postprocessing: Postprocessing, name: str) -> list[str]:
-    how = postprocessing.components[name]
+    cleaning = postprocessing.components[name]
     steps = {
-        "fill holes": how.fill_holes,
-        f"remove below {how.minimum_ml:g} ml": how.minimum_ml > 0,
-        _LARGEST: how.largest_component and bool(plan.regions),
+        "fill holes": cleaning.fill_holes,
+        f"remove below {cleaning.minimum_ml:g} ml": cleaning.minimum_ml > 0,
+        _LARGEST: cleaning.largest_component and bool(plan.regions),
     }
-    return [step for step, wanted in steps.items() if wanted]
+    return [step for step, used in steps.items() if used]
 
 
 def _datalist(channels: int) -> str:
@@ -131,10 +138,15 @@ def _on(key: str, target: str, **arguments: Any) -> dict[str, Any]:
 
 
 def _preprocessing(plan: Plan) -> list[dict[str, Any]]:
-    how = plan.preprocessing
-    axes = "".join(_AXES[axis] for axis in (*(axis for axis in range(3) if axis != how.slice_axis), how.slice_axis))
-    spacing = [how.spacing[index] for index in range(3)]
-    floors = _per_channel(str([one.lower if one.kind == "ct" else -1e30 for one in how.normalization]))
+    preprocessing = plan.preprocessing
+    axes = "".join(
+        _AXES[axis]
+        for axis in (*(axis for axis in range(3) if axis != preprocessing.slice_axis), preprocessing.slice_axis)
+    )
+    spacing = [preprocessing.spacing[index] for index in range(3)]
+    floors = _per_channel(
+        str([channel.lower if channel.kind == "ct" else -1e30 for channel in preprocessing.normalization])
+    )
     above = f"$lambda x: x > torch.maximum(x.amin(dim=(1, 2, 3), keepdim=True), {floors})"
     crop = _on("image", "CropForeground", source_key="image", select_fn=above, allow_smaller=True)
     return [
@@ -142,17 +154,17 @@ def _preprocessing(plan: Plan) -> list[dict[str, Any]]:
         _on("image", "EnsureChannelFirst"),
         _on("image", "EnsureType", dtype="$torch.float32"),
         _on("image", "Orientation", axcodes=axes, labels=None),
-        *([crop] if how.crop_to_content else []),
-        *_zscore(how.normalization),
+        *([crop] if preprocessing.crop_to_content else []),
+        *_zscore(preprocessing.normalization),
         _on("image", "Spacing", pixdim=spacing, mode="bilinear", scale_extent=True, align_corners=True),
-        *_rescaled(how.normalization),
+        *_rescaled(preprocessing.normalization),
         _on("image", "EnsureType", dtype="$torch.float32"),
     ]
 
 
-def _zscore(how: tuple[Normalization, ...]) -> list[dict[str, Any]]:
+def _zscore(normalizations: tuple[Normalization, ...]) -> list[dict[str, Any]]:
     """By the voxels above the minimum, before resampling, as a linear map that resampling leaves as it is."""
-    chosen = tuple(index for index, one in enumerate(how) if one.kind == "zscore")
+    chosen = tuple(index for index, channel in enumerate(normalizations) if channel.kind == "zscore")
     if not chosen:
         return []
 
@@ -165,12 +177,13 @@ def _zscore(how: tuple[Normalization, ...]) -> list[dict[str, Any]]:
     return [_lambda("image", f"(x - {each('mean()', 0.0)}) / {each('std(correction=0)', 1.0)}")]
 
 
-def _rescaled(how: tuple[Normalization, ...]) -> list[dict[str, Any]]:
+def _rescaled(normalizations: tuple[Normalization, ...]) -> list[dict[str, Any]]:
     """CT: clipped after resampling, then by the data set's own figures."""
-    if not any(one.kind == "ct" for one in how):
+    if not any(channel.kind == "ct" for channel in normalizations):
         return []
     numbers = [
-        (one.lower, one.upper, one.mean, one.std) if one.kind == "ct" else (-1e30, 1e30, 0.0, 1.0) for one in how
+        (channel.lower, channel.upper, channel.mean, channel.std) if channel.kind == "ct" else (-1e30, 1e30, 0.0, 1.0)
+        for channel in normalizations
     ]
     lower, upper, mean, std = (_per_channel(str(list(column))) for column in zip(*numbers, strict=True))
     return [_lambda("image", f"(torch.clamp(x, {lower}, {upper}) - {mean}) / {std}")]
@@ -228,12 +241,12 @@ def _strongest(plan: Plan) -> list[dict[str, Any]]:
 
 def _painted(plan: Plan) -> list[dict[str, Any]]:
     background, *values = plan.labels.values()
-    step = "lambda mask, one: torch.where(one[0] > 0.5, one[1], mask)"
+    step = "lambda mask, region: torch.where(region[0] > 0.5, region[1], mask)"
     start = f"torch.full_like(x[:1], {background})"
     return [_lambda("pred", f"functools.reduce({step}, zip(x.split(1), {values}), {start})")]
 
 
 def _cleaned(plan: Plan, postprocessing: Postprocessing) -> list[dict[str, Any]]:
     cleaning = {} if plan.regions else postprocessing.components
-    chosen = [plan.labels[name] for name, how in cleaning.items() if how.largest_component]
+    chosen = [plan.labels[name] for name, steps in cleaning.items() if steps.largest_component]
     return [_on("pred", "KeepLargestConnectedComponent", applied_labels=[value], connectivity=3) for value in chosen]

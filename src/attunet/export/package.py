@@ -1,4 +1,4 @@
-"""A trained model as a folder for one runtime: the networks, the plan, what the cross-validation taught."""
+"""A trained model as a folder for one runtime: the networks, the plan, calibration and post-processing."""
 
 from __future__ import annotations
 
@@ -33,9 +33,15 @@ from attunet.nn import AttentionUNet, load_weights
 __all__ = ["Exported", "compute_with", "export_model", "export_run", "load_network"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Exported:
-    """A written folder: by fold, how far its graph is from torch in fp32; what became of 8-bit integers."""
+    """An exported folder.
+
+    Args:
+        folder: where it lies.
+        differences: by fold, the largest difference of its graph from torch in fp32.
+        quantization: the result of quantizing to 8-bit integers; None when that was not requested.
+    """
 
     folder: Path
     differences: dict[str, float]
@@ -51,8 +57,15 @@ def export_model(
     int8: bool = False,
     advance: Callable[[], None] = lambda: None,
 ) -> dict[str, Exported]:
-    """As `export_run`, of a run or of every member of an ensemble, which is an ensemble again.
+    """As `export_run`, of a run or of every member of an ensemble, which stays an ensemble.
 
+    Args:
+        model: the folder of a run or an ensemble.
+        output: the folder to write.
+        format: see `FORMATS`.
+        folds: indices of the folds; None for all finished ones.
+        int8: whether to quantize to 8-bit integers.
+        advance: as of `export_run`.
     Returns: what was written by the member's name; of a run under an empty one.
     Raises: as `export_run` and `load_model`.
     """
@@ -79,10 +92,16 @@ def export_run(
     int8: bool = False,
     advance: Callable[[], None] = lambda: None,
 ) -> Exported:
-    """Write a model folder that one runtime computes; it appears whole or not at all.
+    """Write a model folder for one runtime; it appears whole or not at all.
 
-    Args: a trained run; the folder to make; all finished folds, or those named; whether to try 8-bit integers
-        (openvino only); called after every fold, and with int8 after every case judged.
+    Args:
+        run: a trained run.
+        output: the folder to write.
+        format: see `FORMATS`.
+        folds: indices of the folds; None for all finished ones.
+        int8: whether to quantize to 8-bit integers (openvino only).
+        advance: called after every fold, and with int8 after every evaluated case.
+    Returns: what was written.
     Raises: BundleError for what is no trained run; ConfigError when the folder exists or int8 asks for openvino;
         EngineError for an absent package; TrainingError when a graph does not compute what its network computes.
     """
@@ -96,12 +115,12 @@ def export_run(
             if (fold.folder / AIR).is_file():
                 shutil.copyfile(fold.folder / AIR, path.parent / AIR)
             advance()
-        tried = quantize(run, bundle.folds, bundle.plan, stage, advance=advance) if int8 else None
+        quantization = quantize(run, bundle.folds, bundle.plan, stage, advance=advance) if int8 else None
         save_plan(bundle.plan, stage)
         if has_postprocessing(bundle.root):
             write_postprocessing(bundle.postprocessing, stage)
-        save_execution(_execution(bundle, format, differences, tried), stage)
-    return Exported(output, differences, tried)
+        save_execution(_execution(bundle, format, differences, quantization), stage)
+    return Exported(folder=output, differences=differences, quantization=quantization)
 
 
 def compute_with(run: Path, execution: Execution) -> None:
@@ -129,7 +148,7 @@ def load_network(fold: FoldFiles, plan: Plan) -> AttentionUNet:
 
 
 def _check(output: Path, format: Format, int8: bool) -> None:
-    """What can be refused before anything is computed."""
+    """The checks that need no computation."""
     if output.exists():
         raise ConfigError(f"{output} exists already", hint="choose another -o")
     if int8 and not FORMATS[format].int8:
@@ -139,22 +158,25 @@ def _check(output: Path, format: Format, int8: bool) -> None:
         require_int8()
 
 
-def _execution(bundle: Bundle, format: Format, differences: dict[str, float], tried: Quantization | None) -> Execution:
+def _execution(
+    bundle: Bundle, format: Format, differences: dict[str, float], quantization: Quantization | None
+) -> Execution:
     reasons = {
         "engine": f"exported as {format} by attunet {version('attunet')} from {bundle.root.resolve().name}",
         "parity": "largest difference of logits and attention from torch in fp32, relative to their scale: "
         + ", ".join(f"{fold} {difference:.1g}" for fold, difference in differences.items()),
     }
-    if tried:
-        verdict = "kept" if tried.kept else "not kept"
+    if quantization:
+        decision = "used" if quantization.kept else "not used"
+        before, after = quantization.dice_before, quantization.dice_after
         reasons["int8"] = (
-            f"{verdict}: mean Dice {tried.dice_before:.4f} before, {tried.dice_after:.4f} after, on {tried.cases} "
-            f"validation cases; a loss below {LARGEST_LOSS} is allowed"
+            f"{decision}: mean Dice {before:.4f} before, {after:.4f} after, on {quantization.cases} validation cases; "
+            f"a loss below {LARGEST_LOSS} is allowed"
         )
     free = FORMATS[format].any_size and supports_any_size(bundle.plan)
     return Execution(
         engine=FORMATS[format].engine,
         tensors=tensor_shapes(bundle.plan, free=free),
-        quantization=tried,
+        quantization=quantization,
         reasons=reasons,
     )

@@ -1,4 +1,4 @@
-"""OpenVINO graphs in 8-bit integers: ranges from training patches, kept only if unseen cases lose nothing by it."""
+"""OpenVINO graphs in 8-bit integers: calibrated on training patches, used only if held-out cases lose nothing."""
 
 from __future__ import annotations
 
@@ -32,24 +32,38 @@ from attunet.inference.evaluation import EvaluateOptions, evaluate_cases
 from attunet.inference.member import Member
 from attunet.inference.segmenter import Segmenter
 
-__all__ = ["LARGEST_LOSS", "calibration_patches", "mean_dice", "quantize", "require_int8", "write_quantized"]
+__all__ = [
+    "CALIBRATION_PATCHES",
+    "LARGEST_LOSS",
+    "calibration_patches",
+    "case_dice",
+    "quantize",
+    "require_int8",
+    "write_quantized",
+]
 
 Floats = npt.NDArray[np.float32]
 
 LARGEST_LOSS = 0.002
 """Mean Dice of the validation cases that 8-bit integers may cost at most."""
 
-_PATCHES = 64
+CALIBRATION_PATCHES = 64
+"""Training patches of each fold that set the ranges of the integers."""
 _CASES = 32
 
 
 def quantize(
     run: Path, folds: Sequence[FoldFiles], plan: Plan, stage: Path, *, advance: Callable[[], None] = lambda: None
 ) -> Quantization:
-    """Turn the graphs of an exported folder into 8-bit ones, if that costs less than `LARGEST_LOSS` of mean Dice.
+    """Replace the graphs of an exported folder by 8-bit ones, if that costs less than `LARGEST_LOSS` of mean Dice.
 
-    Args: the trained run and its folds; the folder that holds their graphs already; called after every judged case.
-    Returns: both Dice and what was decided; the graphs are changed only where it was kept.
+    Args:
+        run: the trained run.
+        folds: its folds.
+        plan: its plan.
+        stage: the folder that holds their graphs.
+        advance: called after every evaluated case.
+    Returns: both scores and the decision.
     Raises: EngineError without nncf; DatasetError and FormatError when the data set is not there, or no validation
         case has a label.
     """
@@ -60,17 +74,19 @@ def quantize(
         made = {stage / fold.name / "graph.xml": Path(folder) / fold.name / "graph.xml" for fold in folds}
         for source, target in made.items():
             index = int(source.parent.name.removeprefix("fold_"))
-            write_quantized(source, calibration_patches(run, index, plan), target)
-            before += mean_dice(_segmenter(source, plan), run, index, advance)
-            after += mean_dice(_segmenter(target, plan), run, index, advance)
+            write_quantized(source, calibration_patches(run, index, plan, CALIBRATION_PATCHES), target)
+            before += case_dice(_segmenter(source, plan), run, index, advance)
+            after += case_dice(_segmenter(target, plan), run, index, advance)
         if np.isnan(before).all():
-            raise DatasetError(f"no validation case of {run} has a label to judge 8-bit integers by")
+            raise DatasetError(f"no validation case of {run} has a label to evaluate 8-bit integers with")
         score, quantized = float(np.nanmean(before)), float(np.nanmean(after))
-        kept = score - quantized < LARGEST_LOSS
-        for source, target in made.items() if kept else ():
+        accepted = score - quantized < LARGEST_LOSS
+        for source, target in made.items() if accepted else ():
             for suffix in (".bin", ".xml"):
                 shutil.copyfile(target.with_suffix(suffix), source.with_suffix(suffix))
-    return Quantization(kept=kept, dice_before=score, dice_after=quantized, cases=len(before), patches=_PATCHES)
+    return Quantization(
+        kept=accepted, dice_before=score, dice_after=quantized, cases=len(before), patches=CALIBRATION_PATCHES
+    )
 
 
 def require_int8() -> None:
@@ -80,9 +96,14 @@ def require_int8() -> None:
 
 
 def write_quantized(graph: Path, patches: Sequence[Floats], target: Path) -> None:
-    """Write a graph whose convolutions compute in 8-bit integers, with ranges that these patches (1, C, *patch) set.
+    """Write a graph whose convolutions compute in 8-bit integers.
 
-    The products of gates with their skips stay as they are: they cost little, and can still be told their attention.
+    The products of gates with their skips stay as they are: they cost little, and their attention can still be set.
+
+    Args:
+        graph: the graph to quantize.
+        patches: (1, C, *patch), which set the ranges of the integers.
+        target: the file to write.
     """
     import nncf
     import openvino as ov
@@ -100,28 +121,42 @@ def write_quantized(graph: Path, patches: Sequence[Floats], target: Path) -> Non
         ov.save_model(quantized, path, compress_to_fp16=False)
 
 
-def calibration_patches(run: Path, fold: int, plan: Plan, patches: int = _PATCHES) -> list[Floats]:
+def calibration_patches(run: Path, fold: int, plan: Plan, patches: int) -> list[Floats]:
     """Patches (1, C, *patch) of cases that a fold was trained on, every second one centred on a labelled voxel.
 
+    Args:
+        run: the trained run.
+        fold: index of the fold.
+        plan: its plan.
+        patches: how many.
+    Returns: the patches, always the same.
     Raises: DatasetError, FormatError as `fold_cases`.
     """
     cases = fold_cases(run, fold, "train")
     chosen = cases[:: -(-len(cases) // _CASES)]
     geometry = Split.read(fold_folder(run, fold)).geometry
     random = np.random.default_rng(0)
-    found: list[Floats] = []
+    selected: list[Floats] = []
     for index, case in enumerate(chosen):
         image, label = read_case(case, geometry=geometry)
         assert label is not None
         prepared = prepare(image, plan.preprocessing)
         classes = prepare_label(label, prepared.record, plan.file_values)
         share = range(index, patches, len(chosen))
-        found += [_patch(prepared.array, _centre(classes, number % 2 == 1, random), plan) for number in share]
-    return found
+        selected += [_patch(prepared.array, _centre(classes, number % 2 == 1, random), plan) for number in share]
+    return selected
 
 
-def mean_dice(segmenter: Segmenter, run: Path, fold: int, advance: Callable[[], None] = lambda: None) -> list[float]:
-    """Of each case that a fold was validated on, the mean Dice of its labels; nan for a case without any."""
+def case_dice(segmenter: Segmenter, run: Path, fold: int, advance: Callable[[], None] = lambda: None) -> list[float]:
+    """The mean Dice of each case that a fold was validated on.
+
+    Args:
+        segmenter: segments the cases.
+        run: the trained run.
+        fold: index of the fold.
+        advance: called after every case.
+    Returns: a value for each case; nan for a case without labels.
+    """
     options = EvaluateOptions(geometry=Split.read(fold_folder(run, fold)).geometry)
     evaluated = evaluate_cases(segmenter, fold_cases(run, fold), options, progress=lambda *_: advance())
     return [nan_mean(dice.values()) for dice in map(attrgetter("dice"), evaluated)]

@@ -1,4 +1,4 @@
-"""Where a training begins: new weights or those of another model, some of them frozen; what can be refused then."""
+"""The start of a training: new weights or those of another model, some of them frozen, and the checks of a recipe."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ __all__ = ["check_start", "start_network"]
 
 
 def check_start(plan: Plan, config: TrainingConfig, *, transfer: bool = True) -> Transfer | None:
-    """Try all that a recipe and a plan can have wrong together, before hours go into reading cases.
+    """Check a recipe together with a plan, before hours are spent on reading cases.
 
-    Args: whether `init_weights` are used, which a training that goes on does not.
-    Returns: what they give the network and what they do not.
+    Args:
+        plan: the plan.
+        config: the recipe.
+        transfer: whether `init_weights` are used; a resumed training does not use them.
+    Returns: which tensors `init_weights` gives to the network; None without it.
     Raises: ConfigError, EngineError, BundleError or FormatError, as the training itself would.
     """
     require_loggers(config)
@@ -33,19 +36,23 @@ def check_start(plan: Plan, config: TrainingConfig, *, transfer: bool = True) ->
 def start_network(
     plan: Plan, config: TrainingConfig, *, transfer: bool = True
 ) -> tuple[AttentionUNet, Transfer | None]:
-    """The plan's network as its training begins, and what it took over from another model, if it shall.
+    """The plan's network at the start of its training.
 
-    Raises: BundleError for an unfinished model folder, FormatError for an unreadable file, ConfigError when nothing of
-        it fits, or more levels are to be frozen than there are.
+    Args:
+        plan: the plan.
+        config: the recipe.
+        transfer: whether `init_weights` are used.
+    Returns: the network, and which of its tensors come from another model; None when none do.
+    Raises: BundleError for an unfinished model folder, FormatError for an unreadable file, ConfigError when none of
+        its tensors fits, or more levels are to be frozen than there are.
     """
     network = AttentionUNet.from_config(plan.network)
-    wanted = transfer and config.init_weights
-    taken = _begin_from(Path(wanted), network, plan) if wanted else None
+    transferred = _load_fitting(Path(config.init_weights), network, plan) if transfer and config.init_weights else None
     freeze_encoder(network, config.freeze_encoder)
-    return network, taken
+    return network, transferred
 
 
-def _begin_from(source: Path, network: AttentionUNet, plan: Plan) -> Transfer:
+def _load_fitting(source: Path, network: AttentionUNet, plan: Plan) -> Transfer:
     """Load what fits of a model folder (its first finished fold) or of a weights file."""
     if not source.is_dir():
         return transfer_weights(source, network)

@@ -1,4 +1,4 @@
-"""Preprocessed cases on disk: compressed arrays keyed by what made them, so nothing stale is ever used."""
+"""Preprocessed cases on disk: compressed arrays, keyed by a hash of their inputs so that no stale case is used."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _POINTS_PER_CLASS = 4096
 
 @dataclass(frozen=True)
 class Contents:
-    """What a case holds: the indices of its foreground classes, and a hash of its prepared image."""
+    """The indices of a case's foreground classes, and a hash of its prepared image."""
 
     classes: tuple[int, ...]
     digest: str
@@ -42,10 +42,12 @@ class Contents:
 
 @dataclass(frozen=True)
 class StoredCase:
-    """A preprocessed case on disk, opened piece by piece.
+    """A preprocessed case on disk, which is read piece by piece.
 
-    image: float32 (C, I, J, K); label: uint8 (I, J, K), indices into the plan's `file_values` or IGNORED; points:
-    voxels (n, 3) of each foreground class, a sample of at most 4096; annotated: see `Case`.
+    Args:
+        id: of the case.
+        folder: where it lies.
+        annotated: the labels that were annotated, as in `Case`.
     """
 
     id: str
@@ -53,28 +55,28 @@ class StoredCase:
     annotated: tuple[str, ...] | None = None
 
     def image(self) -> Array:
-        """A lazily read array; slice it."""
+        """Float32 (C, I, J, K), read lazily: slice it."""
         return blosc2.open(str(self.folder / "image.b2nd"), mode="r")
 
     def label(self) -> Array:
-        """A lazily read array; slice it."""
+        """Uint8 (I, J, K), indices into the plan's `file_values` or IGNORED, read lazily: slice it."""
         return blosc2.open(str(self.folder / "label.b2nd"), mode="r")
 
     def points(self) -> dict[int, Array]:
-        """Class index to voxels (n, 3)."""
+        """Voxels (n, 3) of each foreground class by its index, a sample of at most 4096."""
         with np.load(self.folder / "points.npz") as archive:
             return {int(name): archive[name] for name in archive.files}
 
     def contents(self) -> Contents:
-        """What the case holds, known without reading it."""
-        content = self._facts()
+        """Its classes and hash, without reading the arrays."""
+        content = self._content()
         return Contents(tuple(content["classes"]), content["digest"])
 
     def affine(self) -> Affine:
-        """Where the arrays lie: 4x4, their voxel indices to RAS+ millimetres."""
-        return np.array(self._facts()["affine"], np.float64)
+        """4x4, from voxel indices of the arrays to RAS+ millimetres."""
+        return np.array(self._content()["affine"], np.float64)
 
-    def _facts(self) -> dict[str, Any]:
+    def _content(self) -> dict[str, Any]:
         return dict(json.loads((self.folder / "contents.json").read_text(encoding="utf-8")))
 
 
@@ -87,10 +89,17 @@ def store_cases(
     workers: int = 2,
     advance: Callable[[], None] = lambda: None,
 ) -> dict[str, StoredCase]:
-    """Preprocess what the store does not hold yet, in parallel; restartable at any point.
+    """Preprocess the cases that the store does not hold yet, in parallel; can be interrupted at any point.
 
+    Args:
+        cases: the labelled cases.
+        plan: its preprocessing and labels are used.
+        folder: the store.
+        geometry: what to do when the grids of an image and its label differ.
+        workers: processes.
+        advance: called after every case.
     Returns: the stored cases by id.
-    Raises: what reading and preparing raise for an unusable case, naming it.
+    Raises: the errors of reading and preparing an unusable case, which name it.
     """
     stored = {case.id: StoredCase(case.id, folder / _key(case, plan, geometry), case.annotated) for case in cases}
     missing = [case for case in cases if not stored[case.id].folder.is_dir()]
@@ -116,8 +125,8 @@ def _gather(pool: ProcessPoolExecutor, jobs: Sequence[Future[None]], advance: Ca
             advance()
     except BrokenProcessPool as error:
         raise TrainingError(
-            "a preprocessing process was ended by the system, most likely for want of memory",
-            hint="free memory and run it again, the cases stored so far are kept; "
+            "a preprocessing process was ended by the system, probably because memory ran out",
+            hint="free memory and run it again: cases stored so far are reused; "
             'in a script of your own, call it under if __name__ == "__main__"',
         ) from error
     except BaseException:
@@ -126,7 +135,7 @@ def _gather(pool: ProcessPoolExecutor, jobs: Sequence[Future[None]], advance: Ca
 
 
 def _key(case: Case, plan: Plan, geometry: GeometryPolicy) -> str:
-    """A hash of the files as they stand (path, size, times) and of everything that is done to them."""
+    """A hash of the files as they are (path, size, times) and of everything that is done to them."""
     files = [*case.images, *([case.label] if case.label else [])]
     facts = {
         "format": _FORMAT,

@@ -39,7 +39,13 @@ _TIME_KEYS = ("epoch", "step", "minutes")
 
 
 class AttentionMap(NamedTuple):
-    """One map of a probe case: uint8 (I, J, K) on its thumbnail grid, 255 for a coefficient of 1."""
+    """One map of a probe case.
+
+    Args:
+        case: its id.
+        gate: name of the map.
+        alpha: uint8 (I, J, K) on the thumbnail grid, 255 for a coefficient of 1.
+    """
 
     case: str
     gate: str

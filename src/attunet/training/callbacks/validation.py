@@ -140,11 +140,13 @@ class FullVolumeValidation(pl.Callback):
             self._recorder.add(case, attention)
         # A sigmoid above one half is a logit above zero.
         answer = logits > 0 if plan.regions else logits.argmax(0) == np.arange(len(logits)).reshape(-1, 1, 1, 1)
-        known = label != IGNORED
+        counted = label != IGNORED
         outputs = list(zip(answer, output_classes(plan), annotated_outputs(plan, case.annotated), strict=True))
         return [
-            _dice(np.logical_or.reduce([label == index for index in united]), predicted & known) if told else math.nan
-            for predicted, united, told in outputs[-len(plan.foreground) :]
+            _dice(np.logical_or.reduce([label == index for index in classes]), predicted & counted)
+            if annotated
+            else math.nan
+            for predicted, classes, annotated in outputs[-len(plan.foreground) :]
         ]
 
 
