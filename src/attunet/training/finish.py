@@ -1,37 +1,45 @@
-"""From trained weights to a sealed fold: graph, metrics on whole cases, curves, manifest."""
+"""From trained weights to a finished fold: graph, scores of whole cases, curves, report, manifest."""
 
 from __future__ import annotations
 
 import filecmp
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from attunet.bundle import EXECUTION, discard_postprocessing, load_bundle, save_manifest
 from attunet.bundle.execution import AIR, write_air
 from attunet.config import Plan
-from attunet.data.cases import Case, GeometryPolicy
+from attunet.data.cases import Case, GeometryPolicy, read_case
+from attunet.data.folds import Split
 from attunet.errors import BundleError
-from attunet.evaluation.summary import Summary
+from attunet.evaluation.scores import scored_labels
+from attunet.evaluation.summary import Summary, summarize
 from attunet.export.formats import export_openvino
+from attunet.inference.evaluation import EvaluateOptions, evaluate_cases
 from attunet.inference.segmenter import Segmenter
 from attunet.nn import AttentionUNet
 from attunet.nn.weights import load_weights, save_weights
+from attunet.report.cases import CaseView, choose_cases
 from attunet.report.figures import curves, save_figure
 from attunet.report.training import write_training_report
 from attunet.training.air_audit import audit_air, with_air
 from attunet.training.callbacks.history import History
-from attunet.training.judge import judge_cases, show_cases, validated_held_out
 from attunet.training.run_folder import FoldPaths
 
-__all__ = ["FoldResult", "finish_fold", "finished_fold"]
+__all__ = ["FoldResult", "finish_fold", "finished_fold", "validated_held_out"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FoldResult:
-    """A finished fold: where it lies, and how it did on its validation cases, on their own grid.
+    """A finished fold.
 
-    trained: False when it was finished before, so that nothing was left to do.
+    Args:
+        fold: its index.
+        folder: where it lies.
+        summary: scores of its validation cases, on their own grid.
+        trained: False when it was finished before, so that nothing was left to do.
     """
 
     fold: int
@@ -51,8 +59,18 @@ def finish_fold(
     geometry: GeometryPolicy = "fail",
     advance: Callable[[], None] = lambda: None,
 ) -> FoldResult:
-    """Turn the best weights into a usable fold and judge it with the predictor that users will run.
+    """Turn the best weights into a usable fold and evaluate it with the predictor that users will run.
 
+    Args:
+        plan: the plan that was trained.
+        run: the model folder.
+        fold: index of the fold.
+        paths: the files of the fold.
+        history: what happened in each epoch.
+        cases: the fold's validation cases.
+        geometry: what to do when the grids of an image and its label differ.
+        advance: called after every evaluated case.
+    Returns: the finished fold.
     Raises: TrainingError when the exported graph does not agree with the network.
     """
     network = AttentionUNet.from_config(plan.network)
@@ -61,7 +79,7 @@ def finish_fold(
     export_openvino(network, plan, paths.graph)
     paths.metrics.unlink(missing_ok=True)  # those of a shorter training
     (paths.folder / AIR).unlink(missing_ok=True)
-    discard_postprocessing(run)  # learnt, and the others exported, from other weights than these
+    discard_postprocessing(run)  # learnt from other weights, as the files below were exported from others
     for stale in (run / EXECUTION, paths.onnx, paths.program):
         stale.unlink(missing_ok=True)
     save_manifest(run)
@@ -69,34 +87,58 @@ def finish_fold(
     air = audit_air(segmenter, cases, geometry=geometry)
     write_air(air, paths.folder)
     segmenter = with_air(segmenter, air)
-    summary = judge_cases(segmenter, cases, geometry=geometry, advance=advance)
+    evaluated = evaluate_cases(segmenter, cases, EvaluateOptions(geometry=geometry), progress=lambda *_: advance())
+    scores = tuple(map(attrgetter("scores"), evaluated))  # a map holds no case while the next one is segmented
+    summary = summarize(scores, scored_labels(plan))
     save_figure(curves(history.rows), paths.curves)
-    unseen = "cases it had not seen" if validated_held_out(paths.folder) else "the cases it was trained on"
+    which = "held out from its training" if validated_held_out(paths.folder) else "which it was also trained on"
     write_training_report(
         paths.report,
         title=f"{plan.name}, fold {fold}",
-        subtitle=f"Attention U-Net, judged on {len(cases)} whole validation cases: {unseen}",
+        subtitle=f"Attention U-Net, evaluated on {len(cases)} whole validation cases, {which}",
         plan=plan,
         history=history.rows,
         summary=summary,
-        views=show_cases(segmenter, cases, summary, geometry=geometry),
+        views=_case_views(segmenter, cases, summary, geometry=geometry),
         attention_frames=paths.attention_frames,
     )
     summary.write(paths.metrics)
     save_manifest(run)
-    return FoldResult(fold, paths.folder, summary)
+    return FoldResult(fold=fold, folder=paths.folder, summary=summary)
 
 
 def finished_fold(run: Path, fold: int, paths: FoldPaths) -> FoldResult | None:
-    """The result that `finish_fold` left of the best weights as they are now; None when it was not all done.
+    """The result of `finish_fold` for the best weights as they are now; its checkpoints may have been deleted since.
 
-    Checkpoints may have been deleted since.
+    Args:
+        run: the model folder.
+        fold: index of the fold.
+        paths: the files of the fold.
+    Returns: the finished fold; None when it is not finished, or was trained further.
     """
     try:
         load_bundle(run, [fold])
     except BundleError:
         return None
-    grown = paths.best.exists() and not filecmp.cmp(paths.best, paths.weights, shallow=False)
-    if grown or not paths.metrics.exists():
+    trained_further = paths.best.exists() and not filecmp.cmp(paths.best, paths.weights, shallow=False)
+    if trained_further or not paths.metrics.exists():
         return None
-    return FoldResult(fold, paths.folder, Summary.read(paths.metrics), trained=False)
+    return FoldResult(fold=fold, folder=paths.folder, summary=Summary.read(paths.metrics), trained=False)
+
+
+def validated_held_out(folder: Path) -> bool:
+    """Whether a fold's validation cases were held out from its training, as its split.yaml says."""
+    return not (folder / "split.yaml").is_file() or Split.read(folder).held_out
+
+
+def _case_views(
+    segmenter: Segmenter, cases: Sequence[Case], summary: Summary, *, geometry: GeometryPolicy = "fail"
+) -> list[CaseView]:
+    """The best, the median and the worst case with their attention."""
+    by_id = {case.id: case for case in cases}
+    views = []
+    for name, rank in choose_cases(summary).items():
+        image, label = read_case(by_id[name], geometry=geometry)
+        result = segmenter.predict(image, attention=bool(segmenter.plan.network.gate_widths))
+        views.append(CaseView(f"{name}: {rank}", image, result.segmentation, label, result.attention))
+    return views
