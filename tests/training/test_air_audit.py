@@ -20,13 +20,13 @@ class Threshold:
     name, batch = "threshold", 2
 
     def __call__(self, patches):
-        likely = np.where(patches > 50, 5.0, -5.0).astype(np.float32)
-        return EngineOutput(np.concatenate([-likely, likely], axis=1), {})
+        logits = np.where(patches > 50, 5.0, -5.0).astype(np.float32)
+        return EngineOutput(np.concatenate([-logits, logits], axis=1), {})
 
 
 @pytest.fixture
 def cases(tmp_path):
-    """A long box with an organ in one half and air in the other, where some label was drawn, too, if asked for."""
+    """A long box with an organ in one half and air in the other, which may hold a label, too."""
 
     def write(in_air=False):
         for index in range(2):
@@ -59,9 +59,8 @@ def test_air_is_left_out_where_nothing_is_lost(segmenter, cases):
     assert with_air(segmenter, air).members[0].air == air.level
 
 
-def test_a_label_that_fewer_windows_lose_turns_it_off(segmenter, cases, monkeypatch):
-    monkeypatch.setattr("attunet.training.air_audit._SAFETY", 1.01)  # a level that even organs stay below
-    air = audit_air(segmenter, cases())
+def test_a_label_that_fewer_windows_lose_turns_it_off(segmenter, cases):
+    air = audit_air(segmenter, cases(), safety=1.01)  # a threshold that even organs stay below
     assert air.skipped
     assert air.lost
     assert not air.used

@@ -1,4 +1,4 @@
-"""Whether a fold can do without the windows of air: tried on its validation cases, with all windows and without."""
+"""Whether a fold may skip windows that contain only air: its validation cases are segmented with and without them."""
 
 from __future__ import annotations
 
@@ -17,35 +17,45 @@ from attunet.inference.windows.tiling import Tiling, least_content_height, witho
 
 __all__ = ["audit_air", "with_air"]
 
-_MOST_CASES = 10
-_SAFETY = 0.5  # of the least height that a window with a label reaches above its image's minimum
+_MAX_CASES = 10
+_SAFETY = 0.5
+"""Factor of the smallest height above its image's minimum that any window with a label reaches."""
 
 
-def audit_air(segmenter: Segmenter, cases: Sequence[Case], *, geometry: GeometryPolicy = "fail") -> Air:
-    """Learn the level of air from labelled cases (ten at most), and count what leaving such windows out loses.
+def audit_air(
+    segmenter: Segmenter, cases: Sequence[Case], *, geometry: GeometryPolicy = "fail", safety: float = _SAFETY
+) -> Air:
+    """Learn the threshold of air from labelled cases (ten at most), and count what skipping such windows loses.
 
-    The level is half the least height of any window that holds a label, so none of these is ever left out. It is used
-    when windows were left out, and not one voxel of a label was lost.
+    The threshold is half the smallest height of any window that holds a label, so no such window is skipped. It is
+    used when it skipped windows and not one voxel of a label was lost.
+
+    Args:
+        segmenter: the fold.
+        cases: its validation cases.
+        geometry: what to do when the grids of an image and its label differ.
+        safety: the factor between that height and the threshold.
+    Returns: the threshold, whether to use it, and the counts.
     """
-    chosen = list(cases)[:: max(1, -(-len(cases) // _MOST_CASES))]
+    chosen = list(cases)[:: max(1, -(-len(cases) // _MAX_CASES))]
     heights = [_height(segmenter, case, geometry) for case in chosen]
-    level = _SAFETY * min(heights, default=0.0)
+    level = safety * min(heights, default=0.0)
     if not isfinite(level) or level <= 0:
         return Air(used=False, level=0.0, cases=len(chosen), windows=0, skipped=0, lost=0)
     windows = skipped = lost = 0
     for case in chosen:
         image, label = read_case(case, geometry=geometry)
         assert label is not None
-        tiling, kept = _windows(segmenter, image, level)
-        windows, skipped = windows + len(tiling), skipped + len(tiling) - len(kept)
-        lost += _lost(segmenter, level, image, label) if len(kept) < len(tiling) else 0
+        tiling, remaining = _windows(segmenter, image, level)
+        windows, skipped = windows + len(tiling), skipped + len(tiling) - len(remaining)
+        lost += _lost(segmenter, level, image, label) if len(remaining) < len(tiling) else 0
     return Air(
         used=skipped > 0 and lost == 0, level=level, cases=len(chosen), windows=windows, skipped=skipped, lost=lost
     )
 
 
 def with_air(segmenter: Segmenter, air: Air) -> Segmenter:
-    """The same model, which leaves windows of air out if that is allowed."""
+    """The same model, skipping windows that contain only air if that is allowed."""
     level = air.level if air.used else None
     return replace(segmenter, members=tuple(replace(member, air=level) for member in segmenter.members))
 
@@ -67,8 +77,8 @@ def _windows(segmenter: Segmenter, image: Volume, level: float) -> tuple[Tiling,
 
 
 def _lost(segmenter: Segmenter, level: float, image: Volume, label: Volume) -> int:
-    """Voxels with a label in the reference that all windows give one, and fewer windows do not give the same."""
+    """Labelled voxels of the reference that are segmented with all windows, and differently without those of air."""
     background = next(iter(segmenter.plan.labels.values()))
-    leaving = replace(segmenter, members=tuple(replace(member, air=level) for member in segmenter.members))
-    whole, fewer = (one.predict(image).segmentation.array for one in (segmenter, leaving))
+    skipping = replace(segmenter, members=tuple(replace(member, air=level) for member in segmenter.members))
+    whole, fewer = (model.predict(image).segmentation.array for model in (segmenter, skipping))
     return int(np.count_nonzero((label.array != background) & (whole != background) & (fewer != whole)))
