@@ -1,7 +1,10 @@
+from typing import get_args
+
 import pytest
 import torch
 
-from attunet.training.module import DivergenceError, TrainingModule
+from attunet.config import TrainingConfig
+from attunet.training.module import OPTIMIZERS, DivergenceError, TrainingModule
 from attunet.training.patches.augmentation import Patch
 
 
@@ -62,6 +65,10 @@ def test_the_average_follows_the_weights(module, tiny_config):
     share = 1 - tiny_config().ema_decay
     for before, after in zip(start, module.averaged_network.parameters(), strict=True):
         torch.testing.assert_close(after.detach(), before + share, rtol=0, atol=1e-5)
+
+
+def test_every_optimizer_of_a_recipe_is_in_the_table():
+    assert set(OPTIMIZERS) == set(get_args(TrainingConfig.model_fields["optimizer"].annotation))
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adam", "Adam"), ("adamw", "AdamW"), ("sgd", "SGD")])

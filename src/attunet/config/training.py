@@ -15,64 +15,93 @@ __all__ = ["TrainingConfig"]
 class TrainingConfig(Settings):
     """How a plan is trained; a recipe is a YAML file with any of these keys."""
 
-    epochs: int = Field(200, ge=1, description="Epochs to train, when no max_time is given.")
-    max_time: float | None = Field(None, gt=0, description="Wall-clock budget of the training in seconds.")
-    steps_per_epoch: int = Field(50, ge=1, description="Optimiser steps in one epoch.")
+    epochs: int = Field(200, ge=1, description="Epochs to train when max_time is not set.")
+    max_time: float | None = Field(
+        None,
+        gt=0,
+        description="Wall-clock budget of the training in seconds; the learning rate decays to zero at that time.",
+    )
+    steps_per_epoch: int = Field(50, ge=1, description="Optimizer steps in one epoch.")
     folds: int = Field(5, ge=2, description="Folds of the cross-validation.")
     seed: int = Field(0, ge=0, description="Seed of folds, weights, patches and augmentation.")
-    optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="Optimiser.")
-    learning_rate: float = Field(2e-3, gt=0, description="Learning rate at the start.")
+    optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="Optimizer.")
+    learning_rate: float = Field(2e-3, gt=0, description="Learning rate after the warm-up.")
     weight_decay: float = Field(3e-5, ge=0, description="Weight decay.")
     momentum: float = Field(0.99, ge=0, lt=1, description="Nesterov momentum (sgd).")
-    schedule_power: float = Field(0.9, gt=0, description="Exponent of the polynomial decay to zero.")
-    warmup_steps: int = Field(20, ge=0, description="Steps over which the rate grows to its start value.")
-    gradient_clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
-    ema_decay: float = Field(0.99, ge=0, lt=1, description="Decay per step of the averaged weights that are kept.")
+    schedule_power: float = Field(
+        0.9, gt=0, description="Exponent of the polynomial decay of the learning rate to zero."
+    )
+    warmup_steps: int = Field(20, ge=0, description="Steps over which the learning rate rises to its full value.")
+    gradient_clip: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
+    ema_decay: float = Field(
+        0.99, ge=0, lt=1, description="Decay per step of the averaged (EMA) weights, which are validated and saved."
+    )
     loss: Literal["dice_ce", "dice", "dice_focal", "tversky_ce"] = Field(
         "dice_ce",
-        description="Dice plus cross-entropy; Dice alone (paper); Dice plus focal loss; Tversky plus cross-entropy.",
+        description="dice_ce: Dice plus cross-entropy; dice: Dice alone (paper); dice_focal: Dice plus focal loss; "
+        "tversky_ce: Tversky plus cross-entropy.",
     )
-    include_background: bool = Field(False, description="Whether Dice counts the background class (paper: yes).")
-    batch_dice: bool = Field(True, description="Dice over all patches of a batch together, or of each patch.")
-    focal_gamma: float = Field(2.0, ge=0, description="How little the focal loss counts what is right already.")
+    include_background: bool = Field(False, description="Whether Dice includes the background class (paper: yes).")
+    batch_dice: bool = Field(
+        True, description="Whether Dice is computed over all patches of a batch together instead of for each patch."
+    )
+    focal_gamma: float = Field(
+        2.0,
+        ge=0,
+        description="Exponent of the focal loss: larger values give voxels that are already correct less weight.",
+    )
     tversky_beta: float = Field(
-        0.7, ge=0, le=1, description="Weight of missed voxels in the Tversky loss; false alarms weigh the rest to 1."
+        0.7,
+        ge=0,
+        le=1,
+        description="Weight of false negatives in the Tversky loss; false positives have the weight 1 - tversky_beta.",
     )
     class_weights: dict[str, float] = Field(
-        default_factory=dict, description="Weight of a label in the cross-entropy, by name; 1 where nothing is said."
+        default_factory=dict, description="Weight of a label in the cross-entropy, by name; 1 by default."
     )
     attention_supervision: float = Field(
-        0.0, ge=0, description="Weight of a loss that asks each gate to open on the dilated labels and close elsewhere."
+        0.0, ge=0, description="Weight of a loss that opens each gate on the dilated labels and closes it elsewhere."
     )
     attention_dilation: float = Field(
-        3.0, ge=0, description="Millimetres by which the labels grow before gates are supervised by them."
+        3.0, ge=0, description="Millimetres by which the labels are dilated for attention_supervision."
     )
-    attention_sparsity: float = Field(0.0, ge=0, description="Weight of the gates' mean coefficient in the loss.")
+    attention_sparsity: float = Field(
+        0.0, ge=0, description="Weight of the gates' mean coefficient in the loss, which closes gates."
+    )
     foreground_fraction: float = Field(
-        0.5, ge=0, le=1, description="Share of patches centred on a labelled voxel, classes in turn."
+        0.5, ge=0, le=1, description="Share of patches centred on a labelled voxel of a random class."
     )
-    augmentation: Literal["default", "paper", "none"] = Field("default", description="Set of random transforms.")
-    elastic: float = Field(0.0, ge=0, le=1, description="Share of patches that are deformed elastically, too.")
-    precision: Literal["bf16", "fp32"] = Field("bf16", description="Arithmetic of the training.")
+    augmentation: Literal["default", "paper", "none"] = Field(
+        "default", description="Set of random transforms: default, those of the paper, or none."
+    )
+    elastic: float = Field(0.0, ge=0, le=1, description="Probability that a patch is deformed elastically.")
+    precision: Literal["bf16", "fp32"] = Field(
+        "bf16", description="Precision of the training; bf16 only where the hardware has it."
+    )
     compile: bool = Field(
         False,
-        description="torch.compile the network: seconds to minutes at the start, for steps that gain little on a CPU.",
+        description="Compile the network with torch.compile, which takes seconds to minutes and gains little on a CPU.",
     )
     validation_fraction: float = Field(
         0.1, gt=0, le=1, description="Largest share of the training time spent on full-volume validation."
     )
     patience: int | None = Field(
-        None, ge=1, description="Stop after so many full-volume validations without a better Dice; null never stops."
+        None,
+        ge=1,
+        description="Stop after this many full-volume validations without a better Dice; null never stops early.",
     )
     group_by: str | None = Field(
-        None, description="Regular expression whose match in a case's name is its patient; a patient stays on one side."
+        None,
+        description="Regular expression whose match in a case's name is its patient; folds do not divide patients.",
     )
     init_weights: str | None = Field(None, description="Model folder or weights file to start from.")
-    freeze_encoder: int = Field(0, ge=0, description="Encoder levels, from the finest, whose weights stay as they are.")
-    loggers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = Field(
-        (), description="Where to log beside log.csv; all of them to files in the fold's folder."
+    freeze_encoder: int = Field(
+        0, ge=0, description="Number of encoder levels, from the finest, whose weights are not trained."
     )
-    devices: int = Field(1, ge=1, description="Processes (GPUs, or CPU processes) that share each batch, per node.")
+    loggers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = Field(
+        (), description="Loggers beside log.csv; all write to the fold's folder."
+    )
+    devices: int = Field(1, ge=1, description="Processes per machine (GPUs, or CPU processes) that share each batch.")
     nodes: int = Field(1, ge=1, description="Machines that share each batch.")
     workers: int = Field(1, ge=0, description="Processes that prepare patches.")
 

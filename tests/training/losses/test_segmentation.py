@@ -1,3 +1,5 @@
+from typing import get_args
+
 import pytest
 import torch
 from monai.losses import DiceCELoss, DiceFocalLoss, DiceLoss, TverskyLoss
@@ -6,11 +8,15 @@ from torch.nn import functional
 from attunet.config import TrainingConfig
 from attunet.data.preprocess import IGNORED
 from attunet.errors import ConfigError
-from attunet.training.losses.segmentation import SegmentationLoss
+from attunet.training.losses.segmentation import LOSSES, SegmentationLoss
 from attunet.training.losses.targets import class_targets, output_classes
 
-KINDS = ["dice_ce", "dice", "dice_focal", "tversky_ce"]
+KINDS = sorted(LOSSES)
 SETTINGS = {"softmax": True, "to_onehot_y": True}
+
+
+def test_every_loss_of_a_recipe_is_in_the_table():
+    assert set(LOSSES) == set(get_args(TrainingConfig.model_fields["loss"].annotation))
 
 
 @pytest.fixture(scope="module")
