@@ -52,7 +52,7 @@ def trained(monkeypatch):
         (run / "plan.json").write_text(plan.model_dump_json())
         (run / "training.yaml").write_text(config.model_dump_json())
         assert resume
-        return FoldResult(fold, last.parent, summarize([], {"blob": 1}))
+        return FoldResult(fold=fold, folder=last.parent, summary=summarize([], {"blob": 1}))
 
     monkeypatch.setattr(module, "fit", fit)
     return order

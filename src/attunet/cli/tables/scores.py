@@ -95,7 +95,7 @@ def score_warnings(summary: Summary) -> list[Text]:
 
 def show_fold(result: FoldResult) -> None:
     """Print the scores of a finished fold and where its report is."""
-    from attunet.training.judge import validated_held_out
+    from attunet.training.finish import validated_held_out
     from attunet.training.run_folder import FoldPaths
 
     if not result.trained:
