@@ -1,1 +1,1 @@
-"""Networks as graphs for other runtimes."""
+"""Trained networks in the formats of other runtimes, and the weights of other projects as models of ours."""

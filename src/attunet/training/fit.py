@@ -129,7 +129,7 @@ def _advance(report: Callable[[], None], cancelled: Event | None) -> Callable[[]
 
 
 def _result_of_the_first(run: Path, fold: int, paths: FoldPaths) -> FoldResult:
-    """What the first process made of the fold, once it is done."""
+    """The result that the first process wrote, once it has."""
     barrier()
     result = finished_fold(run, fold, paths)
     assert result is not None
@@ -150,7 +150,7 @@ def training_device(device: str) -> str:
 def _check_run(run: Path, plan: Plan, paths: FoldPaths, resume: bool) -> None:
     if paths.started and not resume:
         raise ConfigError(
-            f"{paths.folder} holds a training already", hint="add --resume to go on, or choose another -o"
+            f"{paths.folder} holds a training already", hint="add --resume to continue, or choose another -o"
         )
     written = run / "plan.json"
     if any_started(run) and written.exists() and load_settings(Plan, written) != plan:

@@ -1,1 +1,1 @@
-"""What goes on beside the steps: the rate, the log, validation, the film."""
+"""Callbacks of lightning's trainer: schedule, history, validation, gate statistics, attention frames, progress."""

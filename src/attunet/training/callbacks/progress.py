@@ -98,7 +98,14 @@ SILENT = TrainingCallbacks()
 
 
 class ProgressReporter(pl.Callback):
-    """Passes lightning's events on to `TrainingCallbacks`, and stops the training when it is cancelled."""
+    """Passes lightning's events on to `TrainingCallbacks`, and stops the training when it is cancelled.
+
+    Args:
+        schedule: the progress of the training.
+        history: its rows.
+        callbacks: receive the progress.
+        cancelled: an event that, once set, ends the training.
+    """
 
     def __init__(
         self, schedule: Schedule, history: History, callbacks: TrainingCallbacks, cancelled: Event | None = None
@@ -107,7 +114,7 @@ class ProgressReporter(pl.Callback):
         self._callbacks, self._cancelled = callbacks, cancelled
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The network is trained from now on."""
+        """Report the start of the training."""
         self._callbacks.on_training_start()
 
     def on_train_batch_end(
@@ -122,7 +129,7 @@ class ProgressReporter(pl.Callback):
         self._callbacks.on_epoch_end(self._state(trainer))
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The network is trained."""
+        """Report the end of the training."""
         self._callbacks.on_training_end()
 
     def _state(self, trainer: pl.Trainer) -> TrainingState:

@@ -1,1 +1,1 @@
-"""What a step is to make smaller."""
+"""Losses of a training step."""
