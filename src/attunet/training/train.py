@@ -100,7 +100,10 @@ def train(
     plan = resolve_plan(dataset, run, options.plan, resume=options.resume, callbacks=callbacks, cancelled=cancelled)
     if transfer := check_start(plan, config, transfer=not options.resume):
         callbacks.on_transfer(transfer, str(config.init_weights))
-    results = [_train_fold(dataset, plan, config, run, fold, options, callbacks, cancelled) for fold in folds]
+    results = [
+        _train_fold(dataset, plan, config, run, fold, options=options, callbacks=callbacks, cancelled=cancelled)
+        for fold in folds
+    ]
     together = len(results) > 1 and is_rank_zero()
     validated = _cross_validate(run, options.device, callbacks, cancelled) if together else None
     return TrainResult(run=run, plan=plan, folds=tuple(results), cross_validation=validated)
@@ -207,6 +210,7 @@ def _train_fold(
     config: TrainingConfig,
     run: Path,
     fold: int,
+    *,
     options: TrainOptions,
     callbacks: TrainingCallbacks,
     cancelled: Event | None,

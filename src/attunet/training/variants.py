@@ -148,7 +148,8 @@ def train_variants(
     callbacks.on_variants(variants, folds, options.config)
     for fold in folds:
         for variant in variants:
-            _train(dataset, output / variant.name, variant, fold, options, callbacks, cancelled)
+            folder = output / variant.name
+            _train(dataset, folder, variant, fold, options=options, callbacks=callbacks, cancelled=cancelled)
 
 
 def _train(
@@ -156,6 +157,7 @@ def _train(
     run: Path,
     variant: Variant,
     fold: int,
+    *,
     options: VariantOptions,
     callbacks: VariantCallbacks,
     cancelled: Event | None,
