@@ -31,9 +31,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Segmenter:
-    """The members of a model, whose probabilities are averaged, and what is done to the result.
+    """The members of a model, whose probabilities are averaged, and the post-processing of the result.
 
-    Args: the members, all of one task; post-processing and quality, nothing by default.
+    Args:
+        members: of the same labels, regions and channels.
+        postprocessing: calibration and post-processing; none by default.
     Raises: ConfigError when the members differ in labels, regions or channels.
     """
 

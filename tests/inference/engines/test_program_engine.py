@@ -34,7 +34,7 @@ def test_outputs_come_by_name(program):
 
 def test_what_it_cannot_do_is_said(program, tmp_path):
     engine = ProgramEngine(program)
-    with pytest.raises(EngineError, match="cannot be told its attention"):
+    with pytest.raises(EngineError, match="cannot replace its attention"):
         engine(np.zeros((1, 1, 4, 4), np.float32), {"level2": np.zeros((1, 1, 4, 4), np.float32)})
     (tmp_path / "model.pt2").write_bytes(b"no program")
     with pytest.raises(BundleError, match="cannot be read by torch"):

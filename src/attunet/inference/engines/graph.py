@@ -1,4 +1,4 @@
-"""Changes to a network's OpenVINO graph in memory: gates that can be told their attention, shuffled weights."""
+"""Changes to a network's OpenVINO graph in memory: gates whose attention can be replaced, shuffled weights."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def input_names(gate: str, maps: int) -> tuple[str, list[str]]:
 
 
 def accept_attention(model: Any) -> dict[str, tuple[int, ...]]:
-    """Add inputs to a graph of fixed shape by which each gate can be told its coefficients before they are used.
+    """Add inputs to a graph of fixed shape that replace the coefficients of each gate before they are used.
 
-    For every gate a boolean and for each of its maps (1, 1, *grid); see `input_names`. Unless told, the gate computes.
+    For every gate a boolean and for each of its maps (1, 1, *grid); see `input_names`. By default the gate computes.
     Returns: (maps, *grid) by gate. The grid is the one on which the skip is multiplied: larger than that of the gate's
         output where the patch was padded.
     Raises: EngineError when a gate's coefficients are not found to multiply anything.
@@ -55,7 +55,7 @@ def accept_attention(model: Any) -> dict[str, tuple[int, ...]]:
 def shuffle_weights(model: Any, seed: int) -> None:
     """Permute the numbers within each weight, bias and norm vector of a graph; the same way for the same seed.
 
-    What is left is a network of the same layers, with numbers of the same size, that has learnt nothing.
+    The result is a network of the same layers, with weights of the same magnitude, that has learnt nothing.
     """
     from openvino import opset13
 
@@ -67,7 +67,7 @@ def shuffle_weights(model: Any, seed: int) -> None:
 
 
 def _maps(alpha: Any) -> list[Any]:
-    """From an attention output back to the values that multiply the skip, one for each map."""
+    """From an attention output back to the values that multiply the skip connection, one for each map."""
     node = alpha.get_node()
     if node.get_type_name() in _CROPS:
         return _maps(node.input_value(0))

@@ -20,7 +20,9 @@ Floats = npt.NDArray[np.float32]
 class ProgramEngine:
     """model.pt2 of an exported folder, in fp32 on the CPU.
 
-    Args: the program; windows in one call.
+    Args:
+        program: model.pt2.
+        batch: windows in one call.
     Raises: EngineError when torch is not installed, BundleError when the program cannot be read.
     """
 
@@ -30,11 +32,11 @@ class ProgramEngine:
         self.name = "torch program cpu fp32"
 
     def __call__(self, patches: Floats, attention: Mapping[str, Floats] | None = None) -> EngineOutput:
-        """See `Engine`; cannot be told its attention: EngineError."""
+        """See `Engine`; cannot replace its attention: EngineError."""
         import torch
 
         if attention:
-            raise EngineError("a torch program cannot be told its attention", hint="use the trained run itself")
+            raise EngineError("a torch program cannot replace its attention", hint="use the trained run itself")
         with torch.inference_mode():
             outputs = self._program(torch.from_numpy(np.ascontiguousarray(patches, np.float32)))
         arrays = {name: tensor.float().numpy() for name, tensor in outputs.items()}

@@ -24,8 +24,8 @@ __all__ = ["TorchEngine"]
 Floats = npt.NDArray[np.float32]
 
 _COMPILE_SECONDS = 60.0
-"""About what torch.compile takes for a network of this kind. Nobody knows how many windows are still to come, so a GPU
-begins uncompiled and compiles when the windows so far took as long: at worst that is twice the best choice."""
+"""Roughly the time of torch.compile for such a network. The number of windows to come is unknown, so a GPU starts
+uncompiled and compiles once the windows so far have taken as long: at worst that is twice the best choice."""
 
 
 class TorchEngine:
@@ -89,9 +89,9 @@ class TorchEngine:
 
 
 class _Pace:
-    """The network as it is, until full batches have taken so long that compiling it is likely to pay.
+    """The network, uncompiled until full batches have taken so long that compiling is likely to pay.
 
-    Attributes: network, what to run full batches with.
+    Attributes: network, which runs full batches.
     """
 
     def __init__(self, network: AttentionUNet) -> None:
@@ -106,7 +106,7 @@ class _Pace:
 
 
 def _compiled(network: AttentionUNet) -> Any:
-    """The network compiled when it is next called; where this machine cannot compile, it goes on as it is."""
+    """The network, compiled at its next call; where this machine cannot compile, it continues uncompiled."""
     compiled = torch.compile(network)
 
     def run(*arguments: Any, **named: Any) -> Any:
@@ -114,7 +114,7 @@ def _compiled(network: AttentionUNet) -> Any:
         try:
             return compiled(*arguments, **named)
         except torch._dynamo.exc.TorchDynamoException as error:
-            logging.getLogger(__name__).info("torch.compile failed, going on without it: %s", error)
+            logging.getLogger(__name__).info("torch.compile failed, continuing without it: %s", error)
             compiled = network
             return network(*arguments, **named)
 

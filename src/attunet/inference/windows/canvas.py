@@ -1,4 +1,4 @@
-"""Weighted sums of windows over the planes that windows still touch; planes behind them are divided and passed on."""
+"""Weighted sums of windows over the planes that windows still touch; finished planes are divided and passed on."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Canvas:
         return results, None if everywhere else covered
 
     def advance(self, planes: int) -> None:
-        """Let go of the first planes."""
+        """Drop the first planes."""
         self._origin[self._axes[0]] += planes
         for memory in (self._weights, *self._sums.values()):
             for channel in self._upright(memory):
@@ -107,7 +107,7 @@ class Canvas:
                 channel[remaining:] = 0
 
     def _overlap(self, start: Triple, patch: tuple[int, ...]) -> tuple[Box, Box]:
-        """Where a window lies on what is held, and which part of the window that is."""
+        """Where a window lies on the planes that are held, and which part of the window that is."""
         lows = [low - origin for low, origin in zip(start, self._origin, strict=True)]
         ends = [min(low + edge, size) for low, edge, size in zip(lows, patch, self._size, strict=True)]
         i, j, k = (slice(max(low, 0), end) for low, end in zip(lows, ends, strict=True))
@@ -122,7 +122,7 @@ class Canvas:
         return stack.transpose(0, *(self._axes.index(axis) + 1 for axis in range(3)))
 
     def _room(self, name: str, shape: tuple[int, ...]) -> Floats:
-        """Memory for what is passed on, used again: fresh pages would take longer than the division."""
+        """Memory for the result, used again: fresh pages would take longer than the division."""
         room = self._rooms.get(name)
         if room is None or room.shape[1] < shape[1]:
             room = self._rooms[name] = np.empty(shape, np.float32)
