@@ -1,4 +1,4 @@
-"""What a comparison says: the question about the gate, and when the data cannot tell."""
+"""Conclusions of a comparison: whether the gate helps, and when the data cannot tell."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def test_it_says_that_the_gate_helped_or_did_harm_or_that_nobody_knows(compared)
     assert compared((0.05, 0)).conclusion.startswith("The gate did harm here")
     unknown = compared((0, 0)).conclusion
     assert unknown.startswith("These data cannot tell whether the gate helps: gated minus ungated is")
-    for told in ("Dice (95% CI ", "n = 20 cases", "Holm p = "):
-        assert told in unknown
+    for part in ("Dice (95% CI ", "n = 20 cases", "Holm p = "):
+        assert part in unknown
 
 
 def test_the_question_is_turned_round_where_the_first_model_has_no_gate(compared):
@@ -72,7 +72,7 @@ def test_it_says_when_no_outcome_could_have_been_told(compared):
     assert "could have been significant" not in compared((0, 0), cases=20).conclusion
 
 
-def test_several_labels_add_their_mean_which_the_verdict_is_about(compared):
+def test_several_labels_add_their_mean_which_the_conclusion_is_about(compared):
     found = compared((0, 0.05), labels=("a", "b"))
     assert found.baseline.row_labels == ("a", "b", ALL_LABELS)
     means = [found.difference("ungated", label).mean for label in ("a", "b")]

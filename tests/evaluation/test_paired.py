@@ -1,4 +1,4 @@
-"""Paired tests: against scipy, against what is known by hand, and what is left out."""
+"""Paired tests against scipy and against values computed by hand; which cases are left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The skeleton is the textbook's, and its recall tells an interruption from a thin line."""
+"""The skeleton is the textbook's, and its recall distinguishes an interruption from a thin line."""
 
 from math import isnan
 

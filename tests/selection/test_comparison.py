@@ -1,4 +1,4 @@
-"""Existing runs compared on the cases that all of them can be judged on."""
+"""Existing runs compared on the cases held out of all of them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def remove_fold(run, fold):
     save_manifest(run)
 
 
-def tell_training(run, steps=(40, 38), **settings):
+def write_training(run, steps=(40, 38), **settings):
     content = TrainingConfig(**settings).model_dump(mode="json")
     (run / "training.yaml").write_text(yaml.safe_dump(content))
     for fold, count in enumerate(steps):
@@ -54,7 +54,7 @@ def tell_training(run, steps=(40, 38), **settings):
         (fold_folder(run, fold) / "log.csv").write_text(log)
 
 
-def test_runs_are_judged_on_all_unseen_cases_and_nothing_is_done_twice(runs, tmp_path, monkeypatch):
+def test_runs_are_evaluated_on_all_held_out_cases_and_nothing_is_predicted_twice(runs, tmp_path, monkeypatch):
     seen = []
     found = compare_runs(runs, tmp_path / "out", device="cpu", progress=lambda *counts: seen.append(counts))
     assert seen == [(done, 12) for done in range(1, 13)]
@@ -96,23 +96,23 @@ def test_it_is_written_as_report_and_numbers(runs, tmp_path):
     assert found.conclusion in (tmp_path / "out" / "report.html").read_text(encoding="utf-8").replace("&#39;", "'")
 
 
-def test_steps_minutes_and_budget_are_told(runs, tmp_path):
+def test_steps_minutes_and_budget_are_reported(runs, tmp_path):
     for run in runs.values():
-        tell_training(run, max_time=60.0)
+        write_training(run, max_time=60.0)
     found = compare_runs(runs, tmp_path / "out", device="cpu")
     assert found.baseline.steps == {0: 40, 1: 38}
     assert found.baseline.minutes == {0: 1.0, 1: 2.0}
     assert found.baseline.budget == "1 min a fold"
     assert "limited by time, 1 min a fold" in found.notes[0]
-    tell_training(runs["plain"], epochs=3)
+    write_training(runs["plain"], epochs=3)
     (note,) = compare_runs(runs, tmp_path / "out", device="cpu").notes
     assert "different training budgets" in note
     assert "plain: 3 epochs of 50 steps a fold" in note
-    tell_training(runs["gated"], epochs=3)
+    write_training(runs["gated"], epochs=3)
     assert "limited by steps" in compare_runs(runs, tmp_path / "out", device="cpu").notes[0]
 
 
-def test_only_cases_that_every_run_has_not_seen_are_shared(runs):
+def test_only_cases_held_out_of_every_run_are_shared(runs):
     split = Split.read(fold_folder(runs["plain"], 1))
     shutil.rmtree(fold_folder(runs["plain"], 0))
     save_manifest(runs["plain"])
@@ -170,7 +170,7 @@ def test_runs_of_another_task_or_data_set_are_refused(runs, tiny_run, tmp_path):
         compare_runs(runs, tmp_path / "out", device="cpu")
 
 
-def test_a_run_that_has_seen_its_cases_judges_nothing(runs, tmp_path):
+def test_a_run_without_held_out_cases_is_refused(runs, tmp_path):
     for fold in (0, 1):
         folder = fold_folder(runs["plain"], fold)
         split = Split.read(folder)

@@ -13,7 +13,7 @@ SPACING = (1.0, 2.0, 5.0)
 MASKS = st.tuples(st.integers(1, 7), st.integers(1, 7), st.integers(1, 4)).flatmap(
     lambda shape: st.tuples(*[arrays(np.uint8, shape, elements=st.integers(0, 2))] * 2)
 )
-CLEANINGS = st.builds(
+RULES = st.builds(
     ComponentRules,
     fill_holes=st.booleans(),
     minimum_ml=st.sampled_from([0.0, 0.02, 0.055]),
@@ -32,24 +32,24 @@ def nested(plan):
     return plan.model_copy(update={"regions": {"a": (1, 2), "b": (2,)}, "network": network})
 
 
-def agrees(masks, plan, united, how):
+def agrees(masks, plan, labels, rules):
     """Whether the Dice read off the components is that of the cleaned mask."""
     predicted, reference = masks
-    components = connected_components(predicted, reference, plan, united, SPACING)
-    for name, values in united.items():
-        cleaned = clean(predicted, {name: how}, plan.labels, SPACING, regions=plan.regions)
+    components = connected_components(predicted, reference, plan, labels, SPACING)
+    for name, values in labels.items():
+        cleaned = clean(predicted, {name: rules}, plan.labels, SPACING, regions=plan.regions)
         score = dice(np.isin(reference, values), np.isin(cleaned, values))
-        assert components[name].dice(how) == pytest.approx(1.0 if np.isnan(score) else score)
+        assert components[name].dice(rules) == pytest.approx(1.0 if np.isnan(score) else score)
 
 
-@given(MASKS, CLEANINGS)
-def test_the_dice_of_the_components_is_that_of_the_cleaned_mask(plan, masks, how):
-    agrees(masks, plan, {"a": 1, "b": 2}, how)
+@given(MASKS, RULES)
+def test_the_dice_of_the_components_is_that_of_the_cleaned_mask(plan, masks, rules):
+    agrees(masks, plan, {"a": 1, "b": 2}, rules)
 
 
-@given(MASKS, CLEANINGS)
-def test_regions_are_taken_apart_as_unions(nested, masks, how):
-    agrees(masks, nested, {"a": (1, 2), "b": (2,)}, how)
+@given(MASKS, RULES)
+def test_regions_are_taken_apart_as_unions(nested, masks, rules):
+    agrees(masks, nested, {"a": (1, 2), "b": (2,)}, rules)
 
 
 def test_ignored_voxels_do_not_count(plan):

@@ -26,7 +26,7 @@ def found(folded):
     return result
 
 
-def test_every_case_is_judged_once_and_all_is_written(found, folded):
+def test_every_case_is_scored_once_and_all_files_are_written(found, folded):
     assert [case.case for case in found.summary.cases] == [f"case{index}" for index in (0, 2, 4, 1, 3, 5)]
     assert found.folder == folded / "cross_validation"
     assert Summary.read(found.folder / "summary.json").labels == {"blob": 1}
@@ -36,7 +36,7 @@ def test_every_case_is_judged_once_and_all_is_written(found, folded):
     assert not list(folded.rglob(".attunet-*"))
 
 
-def test_the_model_applies_what_it_was_taught(found, folded):
+def test_the_model_applies_the_result(found, folded):
     assert load_bundle(folded).postprocessing == found.postprocessing
     assert set(found.postprocessing.reasons) == {"postprocessing blob", "temperature", "quality"}
     assert Segmenter.load(folded, device="cpu").members[0].temperature == found.postprocessing.temperature
@@ -49,15 +49,15 @@ def test_the_second_time_gives_the_same(found, folded):
     assert again.dice == found.dice
 
 
-def test_what_was_kept_never_lowers_the_mean_dice(found):
+def test_accepted_rules_never_lower_the_mean_dice(found):
     if found.postprocessing.components:
         assert found.postprocessed.foreground_mean() > found.summary.foreground_mean()
     else:
         assert found.postprocessed is found.summary
 
 
-def test_regions_and_partly_labelled_cases_are_judged(make_folded, make_network, tmp_path):
-    """Two nested regions; in one case only the outer one was drawn."""
+def test_regions_and_partly_labelled_cases_are_scored(make_folded, make_network, tmp_path):
+    """Two nested regions; in one case only the outer one is annotated."""
     run = make_folded(tmp_path)
     plan = load_bundle(run).plan
     network = plan.network.model_copy(update={"out_channels": 2})
@@ -69,8 +69,8 @@ def test_regions_and_partly_labelled_cases_are_judged(make_folded, make_network,
         save_weights(model, fold_folder(run, fold) / "weights.safetensors")
         export_openvino(model, plan, fold_folder(run, fold) / "graph.xml")
     save_manifest(run)
-    drawn = {1: "whole=1;core=2", 3: "whole=1"}
-    table = ["image,label,labels", *(f"images/case{i}.nii,labels/case{i}.nii,{drawn.get(i, '')}" for i in range(6))]
+    annotated = {1: "whole=1;core=2", 3: "whole=1"}
+    table = ["image,label,labels", *(f"images/case{i}.nii,labels/case{i}.nii,{annotated.get(i, '')}" for i in range(6))]
     dataset = tmp_path / "blobs" / "cases.csv"
     dataset.write_text("\n".join(table) + "\n")
     for fold in (0, 1):

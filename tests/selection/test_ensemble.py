@@ -1,4 +1,4 @@
-"""What is chosen, and the model that is written."""
+"""The choice between runs and ensembles, and the model folder that is written."""
 
 from __future__ import annotations
 
@@ -77,16 +77,16 @@ def test_the_best_ensemble_is_written_as_a_model(tiny_run, tmp_path):
         write_selection(found, tmp_path / "best")
 
 
-@pytest.mark.parametrize("taught", [Postprocessing(), Postprocessing(temperature=2.0)])
-def test_a_single_run_keeps_what_its_own_cross_validation_taught(taught, tiny_run, tmp_path):
+@pytest.mark.parametrize("results", [Postprocessing(), Postprocessing(temperature=2.0)])
+def test_a_single_run_keeps_the_results_of_its_own_cross_validation(results, tiny_run, tmp_path):
     run = shutil.copytree(tiny_run, tmp_path / "run")
-    if taught != Postprocessing():
-        save_postprocessing(taught, run)
+    if results != Postprocessing():
+        save_postprocessing(results, run)
     found = choice({"run": run, "b": tiny_run}, candidate(["run"], 0.8), candidate(["b"], 0.7))
     write_selection(found, tmp_path / "best")
     written = load_bundle(tmp_path / "best").postprocessing
-    assert written.temperature == taught.temperature
-    assert written.quality == (QUALITY if taught == Postprocessing() else None)
+    assert written.temperature == results.temperature
+    assert written.quality == (QUALITY if results == Postprocessing() else None)
 
 
 def test_nothing_is_left_of_a_model_that_cannot_be_written(tiny_run, tmp_path):

@@ -59,7 +59,7 @@ def test_what_is_right_is_left_alone(plan):
     assert accepted_rules(trials) == {}
 
 
-def test_what_helps_some_and_harms_others_is_not_kept(plan):
+def test_what_helps_some_and_harms_others_is_not_accepted(plan):
     def two_parts(predicted, truth, index):
         """The second part is true in every other case, so that keeping the largest is a gamble."""
         predicted[15:19, 15:19, 2:8] = 1
@@ -91,7 +91,7 @@ def test_a_label_that_is_not_annotated_in_a_case_does_not_count_there(plan):
     assert trials[0].cases == 8
 
 
-def test_cleanings_in_words():
+def test_rules_in_words():
     every = ComponentRules(fill_holes=True, minimum_ml=0.1234, largest_component=True)
     assert describe_rules(every) == "fill holes, remove below 0.123 ml, keep the largest"
     assert describe_rules(ComponentRules()) == "nothing"

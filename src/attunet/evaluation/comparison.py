@@ -134,7 +134,7 @@ class ModelComparison:
 
     @property
     def further_conclusions(self) -> tuple[str, ...]:
-        """One for each other model that the verdict is not about: which is better, or that these data cannot tell."""
+        """One for each other model that `conclusion` is not about: which is better, or that these data cannot tell."""
         return tuple(self._on_pair(other) for other in self.models[1:] if other is not self._main_rival)
 
     @property

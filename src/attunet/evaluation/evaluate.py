@@ -95,7 +95,7 @@ class _ScoredPair:
 
 @dataclass(frozen=True)
 class _Targets:
-    """What is scored in every case. labels: None for those that each case holds."""
+    """The labels to score; None for those that each case holds. What the data set declares, and what is annotated."""
 
     labels: dict[str, Values] | None
     declared: DeclaredLabels

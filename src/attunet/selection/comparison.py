@@ -81,7 +81,7 @@ def compare_runs(
 def shared_cases(runs: Mapping[str, Path], folds: Collection[int] | None = None) -> tuple[Shared, ...]:
     """The cases held out of a finished fold of every run, as each run knows them, fold by fold of the first.
 
-    Raises: ConfigError when the data sets differ or there is no such case; otherwise as `unseen_cases`.
+    Raises: ConfigError when the data sets differ or there is no such case; otherwise as `held_out_cases`.
     """
     _check_datasets({name: Split.read(fold_folder(run, finished_folds(run)[0])).dataset for name, run in runs.items()})
     known = {

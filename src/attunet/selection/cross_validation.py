@@ -86,8 +86,8 @@ def cross_validate(
         progress: called with the steps done and the steps in all, four for each case.
         cancelled: an event that ends the call after its current step; what is finished is used by the next call.
     Returns: the scores, and what predictions apply from now on, with the reasons.
-    Raises: BundleError for what is no finished run, DatasetError when no case was held out, DataError and its kind for
-        a case that cannot be read, CancelledError once `cancelled` is set.
+    Raises: BundleError for a folder that is not a finished run, DatasetError when no case was held out, DataError and
+        its kind for a case that cannot be read, CancelledError once `cancelled` is set.
     """
     cases, warnings = held_out_cases(run)
     bundle = load_bundle(run)

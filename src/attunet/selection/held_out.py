@@ -169,8 +169,8 @@ def evaluate_held_out(
 ) -> Iterator[HeldOutResult]:
     """Let each fold segment the cases that it was not trained on, without post-processing, and score the masks.
 
-    A result in the cache counts while weights, plan and engine of the fold, the files of the case and the device are
-    those it was computed from. Where masks and samples are kept, every window is run and the device does not count.
+    A result in the cache is used while weights, plan and engine of the fold, the files of the case and the device are
+    those it was computed from. With masks and samples, every window is run and the device does not matter.
 
     Args:
         run: the model folder.
@@ -180,8 +180,8 @@ def evaluate_held_out(
         progress: called with the cases done and the cases in all, once the next case is asked for.
         cancelled: an event that ends the call; the next call uses what is in the cache.
     Yields: a result for each case, in order.
-    Raises: BundleError for what is no finished run, EngineError when the device is not there, DataError and its kind
-        for a case that cannot be read, CancelledError once `cancelled` is set.
+    Raises: BundleError for a folder that is not a finished run, EngineError when the device is not there, DataError and
+        its kind for a case that cannot be read, CancelledError once `cancelled` is set.
     """
     plan, sums = load_bundle(run).plan, read_sums(run)
     loaded: tuple[int, Segmenter] | None = None
