@@ -196,7 +196,7 @@ def test_every_voxel_of_the_input_gets_its_own_place_back(
     result = segmenter(model, patch, slice_axis=slice_axis).predict(scan, attention=True, step_size=step)
     assert result.content == content
     for gate, coarse in (("level1", 1), ("level2", 2)):
-        alpha = result[gate]
+        alpha = result.attention[gate]
         np.testing.assert_array_equal(alpha.affine, affine)
         assert alpha.array.shape == (3, *shape)
         outside = np.ones(shape, bool)
