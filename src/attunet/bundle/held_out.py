@@ -76,7 +76,7 @@ def held_out_cases(run: Path) -> tuple[tuple[HeldOutCase, ...], tuple[str, ...]]
     Raises: BundleError, FormatError and DatasetError as `finished_folds` and `fold_cases`; DatasetError when every
         fold was validated on cases that it was trained on.
     """
-    found: dict[str, HeldOutCase] = {}
+    cases: dict[str, HeldOutCase] = {}
     notices = []
     for fold in finished_folds(run):
         split = Split.read(fold_folder(run, fold))
@@ -84,10 +84,10 @@ def held_out_cases(run: Path) -> tuple[tuple[HeldOutCase, ...], tuple[str, ...]]
             notices.append(f"fold {fold} is left out: it was validated on cases that it was trained on")
             continue
         for case in fold_cases(run, fold):
-            found.setdefault(case.id, HeldOutCase(case, fold, split.geometry))
-    if not found:
+            cases.setdefault(case.id, HeldOutCase(case, fold, split.geometry))
+    if not cases:
         raise DatasetError(
             f"no fold of {run} was validated on held-out cases, so there is nothing to learn from",
             hint="train with more cases, of more than one patient, and --fold all",
         )
-    return tuple(found.values()), tuple(notices)
+    return tuple(cases.values()), tuple(notices)

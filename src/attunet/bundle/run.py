@@ -156,7 +156,7 @@ def load_bundle(root: Path, folds: Sequence[int] | None = None) -> Bundle:
     """Open a run's folder and check it against its manifest.
 
     Args: the folder; which folds (all finished ones by default).
-    Raises: BundleError when it is no model, an ensemble, unfinished, altered, or lacks a fold that was asked for.
+    Raises: BundleError when it is no model, an ensemble, unfinished, altered, or lacks a requested fold.
     """
     if (root / ENSEMBLE).is_file():
         raise BundleError(f"{root} is an ensemble, expected the folder of one run", hint="name a folder in its members")
@@ -164,28 +164,28 @@ def load_bundle(root: Path, folds: Sequence[int] | None = None) -> Bundle:
     names = sorted({Path(name).parts[0] for name in sums if name.startswith("fold_")}, key=_fold_order)
     execution = load_execution(root, sums)
     check_sums(root, sums, ["plan.json", *(f"{fold}/{name}" for fold in names for name in _needed(execution))])
-    wanted = names if folds is None else [f"fold_{index}" for index in folds]
-    absent = [name for name in wanted if name not in names]
-    if absent or not wanted:
+    selected = names if folds is None else [f"fold_{index}" for index in folds]
+    absent = [name for name in selected if name not in names]
+    if absent or not selected:
         raise BundleError(
             f"{root} has no finished {', '.join(absent) or 'fold'}; finished are: {', '.join(names) or 'none'}",
             hint="choose one of these with --fold, or train the missing one",
         )
     plan = load_settings(Plan, root / "plan.json")
-    how = execution or Execution()
+    used = execution or Execution()
     return Bundle(
-        root, plan, tuple(FoldFiles(root / name, how) for name in wanted), load_postprocessing(root, sums), how
+        root, plan, tuple(FoldFiles(root / name, used) for name in selected), load_postprocessing(root, sums), used
     )
 
 
 def load_postprocessing(root: Path, sums: dict[str, str]) -> Postprocessing:
     """What postprocessing.json holds; nothing when there is none. Raises: BundleError when the manifest lacks it."""
     remedy = "remove it, or make it again with `attunet evaluate --cross-validation`"
-    found = (
+    candidates = (
         read_sealed(Postprocessing, root, name, sums, remedy=remedy)
         for name in (POSTPROCESSING, _EARLIER_POSTPROCESSING)
     )
-    return next((postprocessing for postprocessing in found if postprocessing is not None), Postprocessing())
+    return next((postprocessing for postprocessing in candidates if postprocessing is not None), Postprocessing())
 
 
 def copy_run(source: Path, target: Path) -> None:

@@ -58,7 +58,7 @@ class Preprocessing(Settings):
 
 
 class FingerprintSummary(Settings):
-    """What the planner saw."""
+    """The fingerprint of a data set in a few numbers."""
 
     cases: int
     channels: int
@@ -91,7 +91,7 @@ class Plan(NotebookView, Settings):
     )
     channel_names: tuple[str, ...] = Field(description="One per input channel.")
     ignore_label: int | None = Field(None, description="Label value whose voxels are left out of the loss.")
-    modality: Literal["ct", "mr", "image", "other"] = Field("other", description="What kind of image this is.")
+    modality: Literal["ct", "mr", "image", "other"] = Field("other", description="Kind of image.")
     size: Literal["small", "base", "large"] = Field("base", description="Size the network was planned with.")
     preset: Literal["default", "paper", "listing"] = Field("default", description="Family of the network.")
     preprocessing: Preprocessing
@@ -100,13 +100,13 @@ class Plan(NotebookView, Settings):
     accumulation: int = Field(
         1,
         ge=1,
-        description="Equal parts of a batch that are trained one after the other before the step is taken, so that "
-        "less memory is needed; batch Dice is then of each part.",
+        description="Equal parts of a batch that are trained one after the other before each optimizer step, to save "
+        "memory; batch Dice is then computed for each part.",
     )
     checkpointing: bool = Field(
         False,
-        description="Whether a training computes each stage of the network again on the way back in place of keeping "
-        "its activations: less memory, more time, the same numbers.",
+        description="Gradient checkpointing: whether the backward pass computes each stage of the network again "
+        "instead of keeping its activations. Less memory, more time, the same numbers.",
     )
     network: NetworkConfig
     resolution: Literal["full", "low"] = Field("full", description="low: a coarser grid, so that a patch sees more.")
@@ -114,9 +114,9 @@ class Plan(NotebookView, Settings):
         (), description="Model axes along which training and prediction may flip the image."
     )
     mirror_swaps: tuple[tuple[str, str], ...] = Field(
-        (), description="Labels that change places when the left-right axis is mirrored, such as the two kidneys."
+        (), description="Labels that are exchanged when the left-right axis is mirrored, such as the two kidneys."
     )
-    fingerprint: FingerprintSummary = Field(description="What the data set was like; planning has used it.")
+    fingerprint: FingerprintSummary = Field(description="The data set in numbers, as used for planning.")
     reasons: dict[str, str] = Field(description="Why each number is what it is.")
 
     @model_validator(mode="after")
@@ -161,12 +161,12 @@ class Plan(NotebookView, Settings):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """What each channel of the logits stands for: every label (softmax), or every region (sigmoid)."""
+        """The name of each channel of the logits: every label (softmax), or every region (sigmoid)."""
         return tuple(self.regions) or tuple(self.labels)
 
     @property
     def file_values(self) -> tuple[int, ...]:
-        """The values that are told apart in label files, background first; a stored case holds their indices."""
+        """The distinct values of label files, background first; a stored case holds their indices."""
         background, *foreground = self.labels.values()
         united = sorted({value for values in self.regions.values() for value in values} - {background})
         return (background, *(united if self.regions else foreground))

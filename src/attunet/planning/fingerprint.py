@@ -49,7 +49,7 @@ class Fingerprint:
 
     @property
     def extents(self) -> Array:
-        """(cases, 3) mm of all that is above an image's minimum, from whose middle places are told."""
+        """(cases, 3) mm of the content above an image's minimum; label positions are measured from its middle."""
         return np.array([case.shape for case in self.cases]) * self.spacings
 
     @property
@@ -82,14 +82,16 @@ class Fingerprint:
     @cached_property
     def centroids(self) -> Array:
         """(cases, foreground, 3) mm along canonical axes from the middle of the content; nan where a label is not."""
-        found = np.full((len(self.cases), len(self.foreground), 3), np.nan)
+        centroids = np.full((len(self.cases), len(self.foreground), 3), np.nan)
         for row, case in enumerate(self.cases):
             for column, name in enumerate(self.foreground):
                 positions = [case.positions[value] for value in self._values(name) if value in case.positions]
                 if positions:
                     weights = [place.voxels for place in positions]
-                    found[row, column] = np.average([place.centroid for place in positions], axis=0, weights=weights)
-        return found
+                    centroids[row, column] = np.average(
+                        [place.centroid for place in positions], axis=0, weights=weights
+                    )
+        return centroids
 
     def _values(self, name: str) -> tuple[int, ...]:
         return self.regions.get(name, (self.labels[name],))
@@ -121,11 +123,11 @@ def fingerprint(
     for case in chosen:
         facts.append(read_case_fingerprint(case, geometry, background))
         advance()
-    found = sorted(set().union(*(case.label_voxels for case in facts)) - {dataset.ignore_label})
+    values = sorted(set().union(*(case.label_voxels for case in facts)) - {dataset.ignore_label})
     if dataset.regions:
-        names, regions = _chosen_regions(dataset, labels, found)
+        names, regions = _chosen_regions(dataset, labels, values)
     else:
-        names = _chosen_labels(labels, found) if labels else name_labels(dataset.label_names, found)
+        names = _chosen_labels(labels, values) if labels else name_labels(dataset.label_names, values)
         regions = {}
     return Fingerprint(
         name=dataset.name,
@@ -138,31 +140,33 @@ def fingerprint(
     )
 
 
-def _chosen_labels(labels: dict[str, int], found: list[int]) -> dict[str, int]:
-    absent = {name: value for name, value in labels.items() if value not in found and value != 0}
+def _chosen_labels(labels: dict[str, int], values: list[int]) -> dict[str, int]:
+    absent = {name: value for name, value in labels.items() if value not in values and value != 0}
     if absent:
-        raise LabelError(f"labels {absent} occur in no case; found values {found}", hint="correct --labels")
+        raise LabelError(f"labels {absent} occur in no case; found values {values}", hint="correct --labels")
     rest = {name: value for name, value in labels.items() if name != "background"}
     return {"background": background_value(labels), **rest}
 
 
-def _chosen_regions(dataset: Dataset, wanted: Iterable[str] | None, found: list[int]) -> tuple[dict[str, int], Regions]:
+def _chosen_regions(
+    dataset: Dataset, requested: Iterable[str] | None, values: list[int]
+) -> tuple[dict[str, int], Regions]:
     """Names with their painted values, background first, and the file values that each region unites."""
     painted = dataset.label_names or {}
     background = background_value(painted)
     known = {value for values in dataset.regions.values() for value in values} | {background}
-    if unknown := [value for value in found if value not in known]:
+    if unknown := [value for value in values if value not in known]:
         raise LabelError(
             f"the label files hold {unknown}, which belong to no region of {dataset.root}",
             hint="add each value to a region, or correct the label files",
         )
-    absent = set(wanted or ()) - set(dataset.regions) - {"background"}
+    absent = set(requested or ()) - set(dataset.regions) - {"background"}
     if absent:
         raise LabelError(
             f"there is no region {', '.join(sorted(absent))}, known are {', '.join(dataset.regions)}",
             hint="correct --labels",
         )
-    regions = {name: values for name, values in dataset.regions.items() if not wanted or name in wanted}
+    regions = {name: values for name, values in dataset.regions.items() if not requested or name in requested}
     return {"background": background, **{name: painted[name] for name in regions}}, regions
 
 

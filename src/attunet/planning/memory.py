@@ -209,10 +209,10 @@ def _grown(plan: Plan, measured: MemoryUse, scales: _Scales, growth: float) -> t
 
 def _with_voxels(make: Make, voxels: float, smallest: float) -> Plan:
     """A plan whose patch, rounded up as it is to what the network halves, has at most so many voxels."""
-    asked, plan = voxels, make(int(voxels))
-    while prod(plan.patch_size) > voxels and asked > smallest / 4:
-        asked *= 0.9
-        plan = make(int(asked))
+    target, plan = voxels, make(int(voxels))
+    while prod(plan.patch_size) > voxels and target > smallest / 4:
+        target *= 0.9
+        plan = make(int(target))
     return plan
 
 
@@ -232,13 +232,13 @@ def _explained(plan: Plan, whole: Plan, measured: MemoryUse, limit: MemoryLimit)
     if plan.patch_size != whole.patch_size:
         reasons["patch_size"] += "; made smaller to fit into the memory"
     if plan.batch_size != whole.batch_size:
-        how = "as memory is left" if plan.batch_size > whole.batch_size else "to fit into the memory"
-        reasons["batch_size"] += f"; then changed from {whole.batch_size} {how}"
+        reason = "as memory is left" if plan.batch_size > whole.batch_size else "to fit into the memory"
+        reasons["batch_size"] += f"; then changed from {whole.batch_size} {reason}"
     return plan.model_copy(update={"reasons": reasons})
 
 
 def _spared(plan: Plan) -> str:
     """How the patch was saved, if it had to be."""
-    how = [f"in {plan.accumulation} parts"] if plan.accumulation > 1 else []
-    how += ["with gradient checkpointing"] if plan.checkpointing else []
-    return f"; to fit, each batch is trained {' and '.join(how)}" if how else ""
+    measures = [f"in {plan.accumulation} parts"] if plan.accumulation > 1 else []
+    measures += ["with gradient checkpointing"] if plan.checkpointing else []
+    return f"; to fit, each batch is trained {' and '.join(measures)}" if measures else ""

@@ -57,13 +57,13 @@ def plan_dims(fingerprint: Fingerprint, options: PlanOptions, reasons: dict[str,
         reasons["spatial_dims"] = "the listing is a 2-D network; volumes are trained and predicted slice by slice"
         return 2
     if options.spatial_dims == 3 and flat:
-        raise ConfigError("a 3-D network was asked for, but the images are 2-D", hint="leave out --spatial-dims")
+        raise ConfigError("a 3-D network was requested, but the images are 2-D", hint="leave out --spatial-dims")
     if options.spatial_dims:
         reasons["spatial_dims"] = "chosen with --spatial-dims"
         return options.spatial_dims
     depth = int(np.median(fingerprint.shapes.min(axis=1)))
-    verdict = "too few for a 3-D network" if depth < _THIN else "enough for a 3-D network"
-    reasons["spatial_dims"] = f"the thinnest axis has {depth} voxel{'s' * (depth != 1)} in the median, {verdict}"
+    judgement = "too few for a 3-D network" if depth < _THIN else "enough for a 3-D network"
+    reasons["spatial_dims"] = f"the thinnest axis has {depth} voxel{'s' * (depth != 1)} in the median, {judgement}"
     return 2 if depth < _THIN else 3
 
 

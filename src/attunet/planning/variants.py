@@ -100,13 +100,13 @@ def widened(network: NetworkConfig) -> tuple[int, ...]:
 
     Source: the paper's control; its authors widened all levels by one factor, too, and cut to whole channels.
     """
-    wanted = count_parameters(network)
+    target = count_parameters(network)
     low, high = 0, _FINENESS
-    while _ungated_parameters(network, high) < wanted:
+    while _ungated_parameters(network, high) < target:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if _ungated_parameters(network, middle) < wanted else (low, middle)
+        low, high = (middle, high) if _ungated_parameters(network, middle) < target else (low, middle)
     return _scaled(network, high)
 
 
