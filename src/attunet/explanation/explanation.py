@@ -132,7 +132,11 @@ class Explanation:
                 "Whether the agreement score predicts the quality of a mask is unknown: at least three cases need a "
                 "reference."
             )
-        verb = "separates better masks from worse ones" if correlation.low > 0 else "does not rank the masks here"
+        verb = (
+            "separates better masks from worse ones"
+            if correlation.low > 0
+            else "does not separate good masks from bad ones here"
+        )
         return (
             f"The agreement score {verb}: rank correlation with the Dice {correlation.spearman:.2f} "
             f"({correlation.low:.2f} to {correlation.high:.2f}) over {correlation.cases} cases."

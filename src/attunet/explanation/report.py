@@ -215,7 +215,7 @@ def _notes(explanation: Explanation) -> list[str]:
         "is a multiplier inside the network, not a cause: a region that passes need not determine the mask.",
         "Nulls: the same network with the weights of every layer shuffled, and the maps of other cases stretched over "
         "this one. Attention that scores no better than these contains no more than an architecture or an atlas.",
-        *(f"{name.replace('_', ' ').capitalize()}: {METRICS[name]}." for name in _SCORES),
+        *(f"{heading}: {METRICS[name]}." for name, (heading, _) in _SCORES.items()),
         *(f"{_MAPS[name]}: {MAP_METRICS[name]}." for name in _MAPS),
         "Agreement: AUROC of the mean attention of all gates for the mask. Attended: above half-way between the mean "
         "inside the mask and outside it. Positions are in RAS mm.",
