@@ -1,14 +1,12 @@
 """The strongest class without resizing the classes: the same, bit for bit, as with."""
 
 import tracemalloc
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attunet.data import argmax_resample
 from attunet.data.argmax_resample import agreed_class, resample_above, resample_argmax, resample_regions, sample_points
 from attunet.data.resample import Resizing, resize
 
@@ -46,14 +44,9 @@ CONTENTS = {
 }
 
 
-@contextmanager
-def voxel_by_voxel(wanted):
-    """With it, what is mixed is always interpolated voxel by voxel, however much it is."""
-    with pytest.MonkeyPatch.context() as patch:
-        if wanted:
-            patch.setattr(argmax_resample, "MANY_AMBIGUOUS", 2.0)
-            patch.setattr(argmax_resample, "AMBIGUOUS_PER_CLASS", 2.0)
-        yield
+def voxel_by_voxel(single):
+    """With it, ambiguous voxels are always interpolated one by one, however many they are."""
+    return {"most_ambiguous": 2.0} if single else {}
 
 
 def slabs(rows, size):
@@ -74,8 +67,8 @@ def slabs(rows, size):
 def test_the_strongest_is_the_argmax_of_the_resized_classes(content, old, new, classes, dtype, size, single, seed):
     logits = CONTENTS[content](np.random.default_rng(seed), classes, old).astype(dtype)
     resizing = Resizing.between(old, new)
-    with voxel_by_voxel(single):
-        found = np.concatenate([resample_argmax(logits, resizing, rows) for rows in slabs(new[0], size)])
+    options = voxel_by_voxel(single)
+    found = np.concatenate([resample_argmax(logits, resizing, rows, **options) for rows in slabs(new[0], size)])
     np.testing.assert_array_equal(found, reference(logits, new))
 
 
@@ -112,8 +105,8 @@ def test_above_is_resizing_and_comparing(content, old, new, dtype, size, single,
         array = array / 6
     array = array.astype(dtype)
     resizing = Resizing.between(old, new)
-    with voxel_by_voxel(single):
-        found = np.concatenate([resample_above(array, resizing, rows, 0.5) for rows in slabs(new[0], size)])
+    options = voxel_by_voxel(single)
+    found = np.concatenate([resample_above(array, resizing, rows, 0.5, **options) for rows in slabs(new[0], size)])
     np.testing.assert_array_equal(found, resize(array, new) > 0.5)
     assert found.dtype == bool
 

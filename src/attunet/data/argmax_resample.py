@@ -76,7 +76,9 @@ class SamplePoints:
         return values[0]
 
 
-def resample_argmax(logits: Array, resizing: Resizing, rows: slice) -> ClassIndices:
+def resample_argmax(
+    logits: Array, resizing: Resizing, rows: slice, *, most_ambiguous: float | None = None
+) -> ClassIndices:
     """Index of the strongest class in a slab of the new grid; ties go to the lower class.
 
     The same as resizing each class and taking the argmax, bit for bit; finite numbers are expected.
@@ -84,6 +86,7 @@ def resample_argmax(logits: Array, resizing: Resizing, rows: slice) -> ClassIndi
         logits: logits or probabilities (C, I, J, K) on the old grid, of which only what the slab needs is read.
         resizing: from the old grid to the new one.
         rows: of the new first axis.
+        most_ambiguous: share of ambiguous voxels above which every class is resized; None for the fastest.
     Returns: unsigned integers (rows, J', K').
     """
     sources, part = resizing.part(rows)
@@ -94,14 +97,18 @@ def resample_argmax(logits: Array, resizing: Resizing, rows: slice) -> ClassIndi
         agreed_class(np.where(close, winner.dtype.type(ambiguous), winner), part, ambiguous) if part.order else winner
     )
     unresolved = np.flatnonzero(codes == ambiguous)
-    if len(unresolved) > min(MANY_AMBIGUOUS, AMBIGUOUS_PER_CLASS * ambiguous) * codes.size:
+    if most_ambiguous is None:
+        most_ambiguous = min(MANY_AMBIGUOUS, AMBIGUOUS_PER_CLASS * ambiguous)
+    if len(unresolved) > most_ambiguous * codes.size:
         return _resized(block, part, codes.dtype)
     if len(unresolved):
         codes.reshape(-1)[unresolved] = _AmbiguousVoxels(block, winner, sample_points(part, unresolved)).resolve()
     return codes
 
 
-def resample_above(array: Array, resizing: Resizing, rows: slice, threshold: float) -> npt.NDArray[np.bool_]:
+def resample_above(
+    array: Array, resizing: Resizing, rows: slice, threshold: float, *, most_ambiguous: float = AMBIGUOUS_PER_CLASS
+) -> npt.NDArray[np.bool_]:
     """Where an array (I, J, K) of the old grid is above a positive threshold, in a slab of the new grid.
 
     The same as resizing the array and comparing, bit for bit.
@@ -110,6 +117,7 @@ def resample_above(array: Array, resizing: Resizing, rows: slice, threshold: flo
         resizing: from the old grid to the new one.
         rows: of the new first axis.
         threshold: above 0.
+        most_ambiguous: share of ambiguous voxels above which all are resized.
     Returns: boolean (rows, J', K').
     """
     sources, part = resizing.part(rows)
@@ -121,7 +129,7 @@ def resample_above(array: Array, resizing: Resizing, rows: slice, threshold: flo
         return np.zeros(part.new, dtype=bool)
     codes = agreed_class(2 * maybe.view(np.uint8) - surely, part, 2)  # 0 below, 1 above, 2 too close to say
     unresolved = np.flatnonzero(codes == 2)
-    if len(unresolved) > AMBIGUOUS_PER_CLASS * codes.size:
+    if len(unresolved) > most_ambiguous * codes.size:
         return np.asarray(part(block) > threshold)
     codes.reshape(-1)[unresolved] = sample_points(part, unresolved).interpolate(block) > threshold
     return codes.view(bool)

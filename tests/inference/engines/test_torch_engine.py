@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from attunet.errors import BundleError, DataError
-from attunet.inference.engines import torch_engine
-from attunet.inference.engines.torch_engine import TorchEngine
+from attunet.inference.engines.torch_engine import DeferredCompilation, TorchEngine, compile_or_continue
 from attunet.nn import save_weights
 
 
@@ -72,24 +71,23 @@ def test_shuffled_weights_are_the_same_numbers_elsewhere(make_plan_of, make_netw
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-def test_compiling_waits_until_it_is_likely_to_pay(make_plan_of, make_network, monkeypatch):
+def test_compiling_waits_until_it_is_likely_to_pay(make_plan_of, make_network):
     network, compiled = make_network(make_plan_of()), object()
-    monkeypatch.setattr(torch_engine, "_compiled", lambda _network: compiled)
-    pace = torch_engine._Pace(network)
-    pace.took(torch_engine._COMPILE_SECONDS / 2)
-    assert pace.network is network
-    pace.took(torch_engine._COMPILE_SECONDS)
-    assert pace.network is compiled
+    deferred = DeferredCompilation(network, 10.0, lambda _network: compiled)
+    deferred.add(5.0)
+    assert deferred.network is network
+    deferred.add(10.0)
+    assert deferred.network is compiled
 
 
-def test_where_nothing_compiles_the_network_goes_on_as_it_is(make_plan_of, make_network, monkeypatch):
+def test_where_nothing_compiles_the_network_continues_uncompiled(make_plan_of, make_network, monkeypatch):
     network = make_network(make_plan_of())
 
     def fail(*_arguments, **_named):
         raise torch._dynamo.exc.TorchDynamoException("no compiler")
 
     monkeypatch.setattr(torch, "compile", lambda _network: fail)
-    run = torch_engine._compiled(network)
+    run = compile_or_continue(network)
     image = torch.from_numpy(patches())
     with torch.no_grad():
         for _ in range(2):

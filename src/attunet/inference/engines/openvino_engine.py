@@ -124,7 +124,9 @@ class _Steered(_Compiled):
             grown = np.pad(alpha, [(0, 0), *beyond], mode="edge")
             condition, names = input_names(gate, maps)
             inputs[condition] = np.array([gate in given])
-            inputs |= {name: np.ascontiguousarray(one[None, None]) for name, one in zip(names, grown, strict=True)}
+            inputs |= {
+                name: np.ascontiguousarray(values[None, None]) for name, values in zip(names, grown, strict=True)
+            }
         return inputs
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ from attunet.inference.engines.protocol import EngineOutput
 from attunet.nn import AttentionUNet, in_layout
 from attunet.nn.weights import load_weights
 
-__all__ = ["TorchEngine"]
+__all__ = ["COMPILE_SECONDS", "DeferredCompilation", "TorchEngine", "compile_or_continue"]
 
 Floats = npt.NDArray[np.float32]
 
-_COMPILE_SECONDS = 60.0
+COMPILE_SECONDS = 60.0
 """Roughly the time of torch.compile for such a network. The number of windows to come is unknown, so a GPU starts
 uncompiled and compiles once the windows so far have taken as long: at worst that is twice the best choice."""
 
@@ -64,7 +64,7 @@ class TorchEngine:
         on_gpu = self._device.type == "cuda"
         self._half = on_gpu if low_precision is None else low_precision
         self._dtype = torch.float16 if on_gpu else torch.bfloat16
-        self._pace = _Pace(self._net) if on_gpu else None
+        self._deferred = DeferredCompilation(self._net) if on_gpu else None
         self.batch = batch
         self.name = f"torch {device} {str(self._dtype).removeprefix('torch.') if self._half else 'float32'}"
         if shuffle is not None:
@@ -75,37 +75,47 @@ class TorchEngine:
         """See `Engine`."""
         given = {gate: self._tensor(alpha) for gate, alpha in (attention or {}).items()}
         started = time.perf_counter()
-        net = self._net if self._pace is None or given or len(patches) < self.batch else self._pace.network
+        net = self._net if self._deferred is None or given or len(patches) < self.batch else self._deferred.network
         with torch.autocast(self._device.type, dtype=self._dtype, enabled=self._half):
             result = net(self._tensor(patches), detailed=True, attention=given)
         alphas = {gate: alpha.float().cpu().numpy() for gate, alpha in result.attention.items()}
         output = EngineOutput(result.logits.float().cpu().numpy(), alphas)
-        if self._pace is not None:
-            self._pace.took(time.perf_counter() - started)
+        if self._deferred is not None:
+            self._deferred.add(time.perf_counter() - started)
         return output
 
     def _tensor(self, array: Floats) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self._device)
 
 
-class _Pace:
+class DeferredCompilation:
     """The network, uncompiled until full batches have taken so long that compiling is likely to pay.
 
+    Args:
+        network: the network.
+        seconds: of computing, after which it is compiled.
+        compiler: makes the compiled network; None for `compile_or_continue`.
     Attributes: network, which runs full batches.
     """
 
-    def __init__(self, network: AttentionUNet) -> None:
+    def __init__(
+        self,
+        network: AttentionUNet,
+        seconds: float = COMPILE_SECONDS,
+        compiler: Callable[[AttentionUNet], Any] | None = None,
+    ) -> None:
         self.network: Any = network
+        self._most, self._compiler = seconds, compiler or compile_or_continue
         self._seconds = 0.0
 
-    def took(self, seconds: float) -> None:
+    def add(self, seconds: float) -> None:
         """Count the time of one call."""
         before, self._seconds = self._seconds, self._seconds + seconds
-        if before < _COMPILE_SECONDS <= self._seconds:
-            self.network = _compiled(self.network)
+        if before < self._most <= self._seconds:
+            self.network = self._compiler(self.network)
 
 
-def _compiled(network: AttentionUNet) -> Any:
+def compile_or_continue(network: AttentionUNet) -> Any:
     """The network, compiled at its next call; where this machine cannot compile, it continues uncompiled."""
     compiled = torch.compile(network)
 
