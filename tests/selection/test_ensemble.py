@@ -25,7 +25,14 @@ def candidate(members, dice):
 
 
 def choice(runs, *candidates):
-    return Selection(runs, (0,), candidates, choose(candidates), QUALITY, None)
+    return Selection(
+        runs=runs,
+        folds=(0,),
+        candidates=candidates,
+        chosen=choose(candidates),
+        quality=QUALITY,
+        agreement=None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,7 +108,11 @@ def test_nothing_is_left_of_a_model_that_cannot_be_written(tiny_run, tmp_path):
 def test_runs_are_compared_and_chosen_from(folded, tmp_path):
     twin = shutil.copytree(folded, tmp_path / "twin")
     Split.read(fold_folder(folded, 0)).write(fold_folder(twin, 0))
-    found = select({"run": folded, "twin": twin}, device="cpu")
+    runs = {"run": folded, "twin": twin}
+    found = select(runs, tmp_path / "new" / "best", device="cpu")
+    assert len(load_model(tmp_path / "new" / "best").members) == 1
+    with pytest.raises(ConfigError, match="exists already"):
+        select(runs, tmp_path / "new" / "best", device="cpu", progress=lambda *_: pytest.fail("it was computed"))
     assert found.folds == (0, 1)
     assert len(found.candidates) == 3
     assert found.chosen.members == ("run",)  # no better than its twin, and no worse than both

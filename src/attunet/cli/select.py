@@ -26,25 +26,18 @@ def select(
     finished; the runs must have been trained on the same folds. 2-D and 3-D runs may be mixed.
     """
     from attunet.cli.tables.scores import selection_sentences, selection_table
-    from attunet.errors import ConfigError
-    from attunet.selection.ensemble import name_runs, write_selection
-    from attunet.selection.ensemble import select as choose
+    from attunet.selection.ensemble import name_runs
+    from attunet.selection.ensemble import select as select_runs
 
-    named = name_runs(runs)
-    if output.exists():
-        raise ConfigError(f"{output} exists already", hint="choose another -o, or remove it")
-    scratch = output.resolve().parent
-    scratch.mkdir(parents=True, exist_ok=True)
     with progress_bar() as progress:
         task = progress.add_task("comparing", total=None)
-        selection = choose(
-            named,
+        selection = select_runs(
+            name_runs(runs),
+            output,
             device=device,
-            scratch=scratch,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     show(selection_table(selection))
-    write_selection(selection, output)
     for line in selection_sentences(selection):
         results().print(line, markup=False, highlight=False, soft_wrap=True)
     notes().print(f"written to {output}", markup=False, highlight=False, soft_wrap=True)

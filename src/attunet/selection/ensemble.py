@@ -24,7 +24,7 @@ SLACK = 0.001
 """A larger ensemble must be better than a smaller one by more than this Dice."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Selection:
     """The candidates and the chosen one.
 
@@ -75,30 +75,46 @@ def name_runs(folders: Sequence[Path]) -> dict[str, Path]:
 
 def select(
     runs: Mapping[str, Path],
+    output: Path | None = None,
     *,
     device: str = "auto",
-    scratch: Path | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     cancelled: Event | None = None,
 ) -> Selection:
-    """Evaluate runs and their ensembles on held-out cases, and choose the best.
+    """Evaluate runs and their ensembles on held-out cases, choose the best, and write it as a model.
 
     Args:
         runs: at least two model folders by name (see `name_runs`).
+        output: the model folder to write; None to write nothing (see `write_selection`). Files for probabilities too
+            large for memory lie beside it.
         device: auto, cpu or cuda.
-        scratch: folder for probabilities too large for memory; None for the system's.
         progress: called with the cases done and the cases in all.
-        cancelled: an event that ends the call after the current case.
-    Returns: every candidate with its scores, and the chosen one; `write_selection` writes it as a model.
-    Raises: as `evaluate_candidates`.
+        cancelled: an event that ends the call.
+    Returns: every candidate with its scores, and the chosen one.
+    Raises: as `evaluate_candidates`; ConfigError when `output` exists already, before anything is computed.
     """
+    scratch = None
+    if output is not None:
+        _refuse_existing(output)
+        scratch = output.resolve().parent
+        scratch.mkdir(parents=True, exist_ok=True)
     candidates = evaluate_candidates(runs, device=device, scratch=scratch, progress=progress, cancelled=cancelled)
     chosen = choose(candidates)
     scores = chosen.scores.values()
     measured = [score.mean_dice for score in scores]
     quality = fit_quality([score.expected for score in scores], measured)
     agreement = fit_quality([score.agreement for score in scores], measured)
-    return Selection(runs, common_folds(runs), candidates, chosen, quality, agreement)
+    selection = Selection(
+        runs=runs,
+        folds=common_folds(runs),
+        candidates=candidates,
+        chosen=chosen,
+        quality=quality,
+        agreement=agreement,
+    )
+    if output is not None:
+        write_selection(selection, output)
+    return selection
 
 
 def choose(candidates: Sequence[EnsembleCandidate]) -> EnsembleCandidate:
@@ -121,8 +137,7 @@ def write_selection(selection: Selection, output: Path) -> None:
     whole or not at all.
     Raises: ConfigError when the folder exists already.
     """
-    if output.exists():
-        raise ConfigError(f"{output} exists already", hint="choose another -o, or remove it")
+    _refuse_existing(output)
     reasons = {"members": selection.conclusion}
     postprocessing = Postprocessing(quality=selection.quality, reasons=reasons)
     with staged(output) as stage:
@@ -135,6 +150,11 @@ def write_selection(selection: Selection, output: Path) -> None:
             if load_bundle(run).postprocessing.model_copy(update={"attention_agreement": None}) == Postprocessing():
                 save_postprocessing(postprocessing, stage)
         write_text(stage / "selection.json", json.dumps(_record(selection), indent=2) + "\n")
+
+
+def _refuse_existing(output: Path) -> None:
+    if output.exists():
+        raise ConfigError(f"{output} exists already", hint="choose another -o, or remove it")
 
 
 def _record(selection: Selection) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import nan
@@ -15,7 +16,7 @@ from attunet.bundle import EXECUTION, HeldOutCase, fold_folder, load_bundle
 from attunet.bundle.execution import AIR
 from attunet.bundle.manifest import read_sums
 from attunet.config import Plan
-from attunet.data.cases import output_suffix, read_case_label
+from attunet.data.cases import output_suffix
 from attunet.data.formats import mask_suffix, write_volume
 from attunet.data.preprocess import prepare, prepare_label
 from attunet.errors import CancelledError
@@ -24,7 +25,7 @@ from attunet.evaluation.scores import CaseScores, scored_labels
 from attunet.evaluation.summary_file import case_from_json, case_to_json, plain
 from attunet.files import write_text
 from attunet.inference.case import predict_prepared
-from attunet.inference.evaluation import EvaluateOptions, evaluate_cases
+from attunet.inference.evaluation import EvaluateOptions, LoadedCase, evaluate_cases
 from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 from attunet.selection.samples import Sample, draw_sample
@@ -205,8 +206,8 @@ def evaluate_held_out(
 def _evaluate(segmenter: Segmenter, case: HeldOutCase, cache: HeldOutCache, weights: str) -> HeldOutResult:
     mask, sample = cache.mask(case), cache.sample(case)
     if mask is not None and sample is not None:
-        _save_outputs(segmenter, case, mask, sample, weights)
-        seconds, scores = nan, score_mask(case, mask, segmenter.plan)
+        seconds = _save_outputs(segmenter, case, mask, sample, weights)
+        scores = score_mask(case, mask, segmenter.plan)
     else:
         (evaluated,) = evaluate_cases(segmenter, [case.case], EvaluateOptions(geometry=case.geometry))
         seconds, scores = evaluated.seconds, evaluated.scores
@@ -215,18 +216,20 @@ def _evaluate(segmenter: Segmenter, case: HeldOutCase, cache: HeldOutCache, weig
     )
 
 
-def _save_outputs(segmenter: Segmenter, case: HeldOutCase, mask: Path, sample: Path, weights: str) -> None:
-    """All windows are run, and the probabilities stay at hand on the model grid, where they are small."""
-    plan = segmenter.plan
-    _, image = segmenter.read(case.case)
-    label = read_case_label(case.case, image, geometry=case.geometry)
+def _save_outputs(segmenter: Segmenter, case: HeldOutCase, mask: Path, sample: Path, weights: str) -> float:
+    """Seconds of a prediction of all windows, whose probabilities are held on the model grid, where they are small."""
+    plan, loaded = segmenter.plan, LoadedCase.read(case.case, segmenter, case.geometry)
+    assert loaded.reference is not None
     (member,) = segmenter.members
-    prepared = prepare(image, plan.preprocessing)
+    started = time.perf_counter()
+    prepared = prepare(loaded.image, plan.preprocessing)
     output = predict_prepared(member, prepared, PredictOptions())
-    truth = prepare_label(label, prepared.record, plan.file_values, plan.ignore_label)
+    seconds = time.perf_counter() - started
+    truth = prepare_label(loaded.reference, prepared.record, plan.file_values, plan.ignore_label)
     mask.parent.mkdir(parents=True, exist_ok=True)
-    write_volume(image.with_array(output.mask[None]), mask)
+    write_volume(loaded.image.with_array(output.mask[None]), mask)
     draw_sample(case.case.id, output.probabilities, truth, plan, weights).save(sample)
+    return seconds
 
 
 def _origin(case: HeldOutCase, fold: str, sums: dict[str, str], device: str, cache: HeldOutCache) -> str:
