@@ -106,9 +106,9 @@ def test_one_output_becomes_two_with_the_same_probabilities(deep_supervision, ma
     network = AttentionUNet.from_config(config).eval()
     image = torch.randn(2, 1, 16, 12)
     with torch.no_grad():
-        one, two = network(image), with_background(network)(image)
-    torch.testing.assert_close(two[:, :1], torch.zeros_like(one))
-    torch.testing.assert_close(two.softmax(dim=1)[:, 1:], one.sigmoid())
+        single, pair = network(image), with_background(network)(image)
+    torch.testing.assert_close(pair[:, :1], torch.zeros_like(single))
+    torch.testing.assert_close(pair.softmax(dim=1)[:, 1:], single.sigmoid())
 
 
 def test_labels_name_the_outputs_in_their_order(tmp_path):

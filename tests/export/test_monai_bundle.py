@@ -31,9 +31,9 @@ def made(trained_run, tmp_path_factory):
 
 
 def test_the_folder_is_a_bundle(made):
-    found = {path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file()}
+    files = {path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file()}
     configs = {"configs/metadata.json", "configs/inference.json"}
-    assert found == {*configs, "models/model.ts", "docs/README.md", "plan.json", "postprocessing.json"}
+    assert files == {*configs, "models/model.ts", "docs/README.md", "plan.json", "postprocessing.json"}
     assert "monai.bundle run" in (made / "docs" / "README.md").read_text()
     assert load_settings(Plan, made / "plan.json").name == "blobs"
 
@@ -43,8 +43,8 @@ def test_the_script_divides_by_the_temperature_and_takes_any_batch(made, trained
     network = load_network(bundle.folds[0], bundle.plan)
     image = torch.randn(3, 1, *bundle.plan.patch_size)
     with torch.no_grad():
-        found = torch.jit.load(made / "models" / "model.ts")(image)
-        torch.testing.assert_close(found, network(image) / 1.5, atol=1e-4, rtol=1e-4)
+        outputs = torch.jit.load(made / "models" / "model.ts")(image)
+        torch.testing.assert_close(outputs, network(image) / 1.5, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("regions", [False, True])

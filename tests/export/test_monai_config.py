@@ -38,12 +38,13 @@ def scan(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "how", [{"kind": "zscore"}, {"kind": "ct", "lower": -10, "upper": 12, "mean": 3, "std": 7}, {"kind": "none"}]
+    "normalization",
+    [{"kind": "zscore"}, {"kind": "ct", "lower": -10, "upper": 12, "mean": 3, "std": 7}, {"kind": "none"}],
 )
 @pytest.mark.parametrize(("slice_axis", "spacing"), [(2, (1.0, 1.5, 2.0)), (0, (1.5, 2.0, 1.0))])
-def test_an_image_is_prepared_as_by_us(how, slice_axis, spacing, scan, make_plan_of):
+def test_an_image_is_prepared_as_by_us(normalization, slice_axis, spacing, scan, make_plan_of):
     plan = make_plan_of(3, spacing=spacing)
-    update = {"slice_axis": slice_axis, "normalization": (Normalization(**how),)}
+    update = {"slice_axis": slice_axis, "normalization": (Normalization(**normalization),)}
     plan = plan.model_copy(update={"preprocessing": plan.preprocessing.model_copy(update=update)})
     theirs = parsed(plan, "preprocessing")({"image": str(scan)})["image"]
     np.testing.assert_allclose(theirs.numpy(), prepare(read_volume(scan), plan.preprocessing).array, atol=1e-4)
@@ -92,10 +93,10 @@ def test_what_is_not_expressed_is_said(make_plan_of):
         "lesion": ComponentRules(fill_holes=True, minimum_ml=0.2),
     }
     postprocessing = Postprocessing(components=cleaning)
-    found = " ".join(differences(plan, postprocessing, folds=5))
-    assert "--disable-tta" in found
-    assert "5 folds" in found
-    assert "lesion: fill holes; lesion: remove below 0.2 ml" in found
+    texts = " ".join(differences(plan, postprocessing, folds=5))
+    assert "--disable-tta" in texts
+    assert "5 folds" in texts
+    assert "lesion: fill holes; lesion: remove below 0.2 ml" in texts
     steps = inference_config(plan, postprocessing)["postprocessing"]["transforms"]
     kept = [step["applied_labels"] for step in steps if step["_target_"].startswith("KeepLargest")]
     assert kept == [[1]]

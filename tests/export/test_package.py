@@ -65,8 +65,8 @@ def test_the_folder_predicts_as_the_run_it_was_made_from(format, exported, refer
 @pytest.mark.parametrize(("engine", "precision"), [("torch", "auto"), ("openvino", "fp32"), ("openvino", "auto")])
 def test_every_engine_of_a_run_finds_the_masks_of_torch(engine, precision, trained_run, reference, blobs):
     bundle = load_bundle(trained_run)
-    how = Execution(engine=engine, precision=precision)
-    masks = masks_of(cpu_engine(bundle.folds[0], bundle.plan, how), bundle.plan)
+    execution = Execution(engine=engine, precision=precision)
+    masks = masks_of(cpu_engine(bundle.folds[0], bundle.plan, execution), bundle.plan)
     assert agreement(reference, masks, blobs) >= 0.999
 
 

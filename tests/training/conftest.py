@@ -22,8 +22,8 @@ def blobs(tmp_path_factory, write_blobs):
 @pytest.fixture(scope="session")
 def stored(blobs, tiny_plan, tmp_path_factory):
     """Those volumes, preprocessed, in the order of their names."""
-    found = store_cases(blobs.cases, tiny_plan(), tmp_path_factory.mktemp("store"), workers=0)
-    return [found[case.id] for case in blobs.cases]
+    cases = store_cases(blobs.cases, tiny_plan(), tmp_path_factory.mktemp("store"), workers=0)
+    return [cases[case.id] for case in blobs.cases]
 
 
 @pytest.fixture(scope="session")

@@ -93,8 +93,8 @@ def test_a_killed_training_resumes_to_the_very_same_weights(
         assert (tmp_path / "whole/fold_0" / name).read_bytes() == (tmp_path / "run/fold_0" / name).read_bytes()
     frames = [read_attention_frames(tmp_path / name / "fold_0" / "attention_frames") for name in ("whole", "run")]
     assert frames[0] == frames[1]
-    for one, two in zip(log_of(tmp_path / "whole"), log_of(tmp_path / "run"), strict=True):
-        assert {**one, "minutes": 0} == {**two, "minutes": 0}
+    for whole_row, resumed_row in zip(log_of(tmp_path / "whole"), log_of(tmp_path / "run"), strict=True):
+        assert {**whole_row, "minutes": 0} == {**resumed_row, "minutes": 0}
 
 
 def test_a_time_budget_may_end_within_an_epoch_and_be_enlarged(train, tmp_path, last_of, log_of):

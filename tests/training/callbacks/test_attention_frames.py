@@ -214,7 +214,7 @@ sizes = st.integers(1, 700)
 @given(st.tuples(sizes, sizes, sizes))
 def test_a_small_grid_is_no_larger_than_the_case_and_never_longer_than_allowed(shape):
     small = thumbnail_shape(shape)
-    assert all(1 <= one <= other for one, other in zip(small, shape, strict=True))
+    assert all(1 <= length <= other for length, other in zip(small, shape, strict=True))
     assert max(small) <= (64 if shape[2] > 1 else 256)
 
 

@@ -138,9 +138,9 @@ def test_sparsity_is_the_mean_coefficient_of_all_maps_and_gates(tiny_plan, tiny_
 def test_coefficients_rounded_to_one_have_a_finite_gradient_under_autocast(loss):
     with torch.autocast("cpu", torch.bfloat16):
         alpha = torch.tensor([1.0, 0.9961], dtype=torch.bfloat16).repeat(128).view(1, 1, 8, 8, 4).requires_grad_()
-        found = loss()(gates(alpha), a_label((2, 2, 2)))
-    assert found.dtype == torch.float32
-    found.backward()
+        value = loss()(gates(alpha), a_label((2, 2, 2)))
+    assert value.dtype == torch.float32
+    value.backward()
     assert alpha.grad.abs().max() <= 1 / MARGIN / 256 * 1.01
 
 

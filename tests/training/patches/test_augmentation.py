@@ -71,8 +71,8 @@ def test_the_same_generator_gives_the_same_patch_whatever_came_before(elastic, t
     transform = augmentation(tiny_plan, tiny_config, mirror_axes=(0, 1, 2), elastic=elastic)
     first = [augmented(transform, seed) for seed in range(20)]
     again = [augmented(transform, seed) for seed in reversed(range(20))]
-    for one, two in zip(first, reversed(again), strict=True):
-        assert all(torch.equal(*pair) for pair in zip(one, two, strict=True))
+    for patch, repeated in zip(first, reversed(again), strict=True):
+        assert all(torch.equal(*pair) for pair in zip(patch, repeated, strict=True))
     assert not torch.equal(first[0].image, first[1].image)
 
 
@@ -155,7 +155,7 @@ def test_thick_slices_are_not_mixed(motion, tiny_plan, tiny_config):
         image = torch.arange(float(size[2])).expand(1, *size).clone()
         patch = Patch(image, torch.zeros(size, dtype=torch.uint8), torch.ones(2, dtype=torch.bool))
         moved = [transform(patch, motion, np.random.default_rng(seed)).image[0] for seed in range(5)]
-        return max(float((one.amax((0, 1)) - one.amin((0, 1))).max()) for one in moved)
+        return max(float((patch.amax((0, 1)) - patch.amin((0, 1))).max()) for patch in moved)
 
     assert spread_within_slices(5.0) < 1e-3
     assert spread_within_slices(1.0) > 0.2

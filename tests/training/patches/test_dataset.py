@@ -156,9 +156,9 @@ def batches(stored, plan, config, **where):
 
 
 def test_batches_do_not_depend_on_the_number_of_workers(stored, tiny_plan, tiny_config):
-    alone, one, two = (batches(stored, tiny_plan(), tiny_config(workers=workers)) for workers in (0, 1, 2))
+    alone, by_one, by_two = (batches(stored, tiny_plan(), tiny_config(workers=workers)) for workers in (0, 1, 2))
     assert len(alone) == 3
-    for other in (one, two):
+    for other in (by_one, by_two):
         assert all(same(*pair) for pair in zip(alone, other, strict=True))
 
 
