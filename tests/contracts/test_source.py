@@ -151,8 +151,10 @@ def fields(node):
             return positional + keywords
     if not node.decorator_list and "NamedTuple" not in bases:
         return []
-    names = [part.target.id for part in node.body if isinstance(part, ast.AnnAssign)]
-    return [name for name in names if not name.startswith("_")]
+    parts = [
+        part for part in node.body if isinstance(part, ast.AnnAssign) and "ClassVar" not in ast.dump(part.annotation)
+    ]
+    return [part.target.id for part in parts if not part.target.id.startswith("_")]
 
 
 def public_functions(name, tree):
