@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from attunet.display import set_renderer
 
 if TYPE_CHECKING:
+    from attunet.config import TrainingConfig
     from attunet.data.cases import find_cases, read_dataset
     from attunet.data.checks import inspect
     from attunet.data.formats import read_volume, write_volume
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
     from attunet.selection.comparison import compare_runs
     from attunet.selection.cross_validation import cross_validate
     from attunet.selection.ensemble import select
+    from attunet.training.callbacks.progress import TrainingCallbacks
     from attunet.training.fit import fit
+    from attunet.training.train import TrainOptions, train
+    from attunet.training.variants import VariantOptions, compare_variants
 
 __all__ = [
     "AttentionUNet",
@@ -38,8 +42,13 @@ __all__ = [
     "PredictOptions",
     "Prediction",
     "Segmenter",
+    "TrainOptions",
+    "TrainingCallbacks",
+    "TrainingConfig",
+    "VariantOptions",
     "Volume",
     "compare_runs",
+    "compare_variants",
     "cross_validate",
     "evaluate",
     "explain",
@@ -51,6 +60,7 @@ __all__ = [
     "read_dataset",
     "read_volume",
     "select",
+    "train",
     "write_volume",
 ]
 
@@ -63,8 +73,13 @@ _HOMES = {
     "PredictOptions": "attunet.inference.prediction",
     "Prediction": "attunet.inference.prediction",
     "Segmenter": "attunet.inference.segmenter",
+    "TrainOptions": "attunet.training.train",
+    "TrainingCallbacks": "attunet.training.callbacks.progress",
+    "TrainingConfig": "attunet.config",
+    "VariantOptions": "attunet.training.variants",
     "Volume": "attunet.data.volume",
     "compare_runs": "attunet.selection.comparison",
+    "compare_variants": "attunet.training.variants",
     "cross_validate": "attunet.selection.cross_validation",
     "evaluate": "attunet.evaluation.evaluate",
     "explain": "attunet.explanation.explain",
@@ -76,6 +91,7 @@ _HOMES = {
     "read_dataset": "attunet.data.cases",
     "read_volume": "attunet.data.formats",
     "select": "attunet.selection.ensemble",
+    "train": "attunet.training.train",
     "write_volume": "attunet.data.formats",
 }
 

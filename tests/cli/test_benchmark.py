@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 
 import numpy as np
 import pytest
 
-from attunet.cli import benchmark as command
 from attunet.cli.benchmark import benchmark
 from attunet.data.formats import write_volume
 from attunet.data.volume import Volume
 from attunet.errors import DataError
-from attunet.inference.engines import benchmark as timing
+from attunet.export import benchmark as export_benchmark
 from attunet.inference.segmenter import Segmenter
 
 
 @pytest.fixture
 def run(tiny_run, tmp_path, monkeypatch):
     """A run to be changed, with a scan beside it; no ONNX graph is made, which takes long."""
-    monkeypatch.setattr(command, "_onnx", lambda *_: None)
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnx" else find_spec(name))
     write_volume(Volume.from_array(np.random.default_rng(0).normal(size=(24, 20, 12))), tmp_path / "scan.nii.gz")
     return shutil.copytree(tiny_run, tmp_path / "run")
 
@@ -37,7 +38,9 @@ def test_engines_are_listed_and_nothing_is_changed(run, invoke):
 
 
 def test_the_winner_is_written_and_used(run, invoke, monkeypatch):
-    monkeypatch.setattr(timing, "fastest", lambda measured: next(one for one in measured if "torch" in one.name))
+    monkeypatch.setattr(
+        export_benchmark, "fastest", lambda measured: next(one for one in measured if "torch" in one.name)
+    )
     done = invoke(benchmark, "-m", run, "-i", run.parent / "scan.nii.gz", "--repeat", 1, "--write")
     assert done.exit_code == 0
     content = json.loads((run / "engine.json").read_text())

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from attunet.data.formats import write_volume
 from attunet.data.phantom import make_phantom
@@ -42,11 +43,14 @@ def fresh_python():
 
 
 @pytest.fixture(scope="session")
-def workplace(tmp_path_factory, make_model):
-    """The folder in which the documents' Python blocks run: a reader's scans and model, named as in the blocks."""
+def workplace(tmp_path_factory, make_model, write_blobs, tiny_config):
+    """The folder in which the documents' Python blocks run: a reader's scans, data set, recipe and model."""
     folder = tmp_path_factory.mktemp("workplace")
     shutil.copytree(make_model(3, spacing=(7.0, 7.0, 10.0)), folder / "model")
     image, label = make_phantom(0, shape=(48, 40, 24), spacing=(7.0, 7.0, 10.0))
     write_volume(image, folder / "scan.nii.gz")
     write_volume(label, folder / "label.nii.gz")
+    write_blobs(folder / "data")
+    recipe = tiny_config(epochs=1).model_dump(mode="json")
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     return folder

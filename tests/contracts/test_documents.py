@@ -1,11 +1,12 @@
 """The documents tell the truth: their code runs, their commands exist, their links lead somewhere.
 
-Python blocks of the README are executed, in the order of the text, in the `workplace` folder. One that
+Python blocks of a document are executed, in the order of the text, in a copy of the `workplace` folder. One that
 cannot run here is preceded by the comment `<!-- not run: REASON -->`. Lines of console blocks that call
 attunet are parsed by the command line itself, so that a flag that is gone is noticed.
 """
 
 import re
+import shutil
 
 import pytest
 import typer
@@ -35,12 +36,20 @@ def test_readme_has_code(project):
     assert bool(blocks(readme, "console", "bash")) or not written
 
 
-def test_readme_python_runs(project, workplace, monkeypatch):
-    monkeypatch.chdir(workplace)
-    names = {"__name__": "readme"}
-    for block in blocks(project / "README.md", "python"):
-        if not block["excuse"]:
-            exec(compile(block["code"], "README.md", "exec"), names)
+def test_python_of_documents_runs(project, workplace, tmp_path, monkeypatch, subtests):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))  # where preprocessed cases are stored
+    for path in documents(project):
+        code = [block["code"] for block in blocks(path, "python") if not block["excuse"]]
+        if code:
+            with subtests.test(path.name):
+                run_blocks(code, shutil.copytree(workplace, tmp_path / path.stem), monkeypatch)
+
+
+def run_blocks(code, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    names = {"__name__": "document"}
+    for block in code:
+        exec(compile(block, folder.name, "exec"), names)
 
 
 @pytest.fixture(scope="module")

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from attunet.cli.console import show
 
-if TYPE_CHECKING:
-    from attunet.bundle import Bundle, Execution
-    from attunet.config import Postprocessing
-
 __all__ = ["info"]
-
-_PACKAGES = ("attunet", "numpy", "openvino", "nibabel", "SimpleITK", "torch", "lightning", "monai", "blosc2")
 
 
 def info(
@@ -26,119 +20,17 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show versions, devices and engines; or what a model was trained on, what it expects and how it scored."""
-    facts = model_facts(model) if model is not None else machine_facts()
+    from attunet.inference.info import machine_facts, model_facts
+
+    if model is None:
+        from attunet.training.run_folder import describe_store
+
+        facts = machine_facts() | {"prepared cases": describe_store()}
+    else:
+        facts = model_facts(model)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
     from attunet.cli.tables.models import facts_table
 
     show(facts_table(facts))
-
-
-def machine_facts() -> dict[str, Any]:
-    """Versions of what matters, devices, processor cores, what trainings have left in the cache."""
-    import os
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-
-    from attunet.inference.engines.factory import available_devices
-
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "not installed"
-    return {
-        "versions": versions,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "devices": available_devices(),
-        "prepared cases": _prepared_cases(),
-        "can train": versions["torch"] != "not installed" and versions["lightning"] != "not installed",
-    }
-
-
-def _prepared_cases() -> str:
-    from contextlib import suppress
-
-    from attunet.training.run_folder import default_store
-
-    store, cases, size = default_store(), 0, 0
-    for contents in store.glob("*/contents.json"):
-        with suppress(OSError):  # somebody is deleting them
-            size += sum(file.stat().st_size for file in contents.parent.iterdir())
-            cases += 1
-    return f"{cases} in {store}, {size / 1e9:.1f} GB, kept for the next training; deleting them is safe"
-
-
-def model_facts(model: Path) -> dict[str, Any]:
-    """What a model folder holds, member by member for an ensemble.
-
-    Raises: BundleError when it is unfinished or altered.
-    """
-    from attunet.bundle import load_model
-
-    opened = load_model(model)
-    members = {name: _run_facts(bundle) for name, bundle in opened.members.items()}
-    (first, *others) = members.values()
-    refined = _postprocessing_facts(opened.postprocessing)
-    if not others:
-        return first | refined
-    shared = {name: value for name, value in first.items() if all(other[name] == value for other in others)}
-    own = {name: {key: value for key, value in facts.items() if key not in shared} for name, facts in members.items()}
-    return shared | {"members": own} | refined
-
-
-def _run_facts(bundle: Bundle) -> dict[str, Any]:
-    plan, network = bundle.plan, bundle.plan.network
-    return {
-        "trained on": plan.name,
-        "cases": plan.fingerprint.cases,
-        "labels": plan.labels,
-        **({"regions": {name: list(values) for name, values in plan.regions.items()}} if plan.regions else {}),
-        "channels": list(plan.channel_names),
-        "modality": plan.modality,
-        "network": f"{plan.preset}, {network.spatial_dims}-D, gate {network.gate or 'none'}, size {plan.size}",
-        "patch size": list(plan.patch_size),
-        "spacing mm": list(plan.preprocessing.spacing),
-        "computed by": _engine(bundle.execution),
-        "folds": {fold.name: _dice(fold.metrics) for fold in bundle.folds},
-    }
-
-
-def _engine(execution: Execution) -> str:
-    """What computes it on the CPU, and what 8-bit integers cost where they are used."""
-    tried = execution.quantization
-    if tried is not None and tried.kept:
-        cost = f"Dice {tried.dice_before:.4f} before, {tried.dice_after:.4f} after, {tried.cases} cases"
-        return f"{execution.engine}, 8-bit integers ({cost})"
-    fastest = "bf16 where the CPU has it" if execution.precision == "auto" else "fp32"
-    return f"{execution.engine}, {fastest}"
-
-
-def _postprocessing_facts(postprocessing: Postprocessing) -> dict[str, Any]:
-    """What a cross-validation taught; nothing when there was none."""
-    facts: dict[str, Any] = {}
-    if postprocessing.components:
-        facts["post-processing"] = {
-            label: how.model_dump(exclude_defaults=True) for label, how in postprocessing.components.items()
-        }
-    if postprocessing.temperature != 1:
-        facts["temperature"] = postprocessing.temperature
-    if quality := postprocessing.quality:
-        interval = f"{quality.spearman:.2f} ({quality.low:.2f} to {quality.high:.2f})"
-        facts["predicted Dice"] = f"rank correlation with the true Dice on {quality.cases} unseen cases: {interval}"
-    return facts
-
-
-def _dice(metrics: Path) -> dict[str, float] | str:
-    """Mean Dice of each label on the fold's validation cases."""
-    if not metrics.is_file():
-        return "no scores in this folder"
-    content = json.loads(metrics.read_text(encoding="utf-8"))
-    return {
-        name: round(content["mean"][str(value)]["Dice"], 4)
-        for name, value in content["labels"].items()
-        if content["mean"][str(value)]["Dice"] is not None
-    }

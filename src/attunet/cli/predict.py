@@ -15,7 +15,6 @@ from attunet.cli.console import progress_bar
 from attunet.cli.options import DeviceOption, parse_folds, parse_memory, parse_time
 from attunet.cli.prediction_run import (
     BatchDisplay,
-    PredictionHook,
     show_estimates,
     show_statistics,
     show_summary,
@@ -85,6 +84,7 @@ def predict(
     One unusable file does not stop the others: it is listed at the end and the exit code is 1, or 2 when none is left.
     """
     from attunet.data.cases import find_cases
+    from attunet.explanation.prediction_hook import PredictionHook
     from attunet.inference.batch import mask_path, predict_cases
     from attunet.inference.batch_record import describe_correlation
     from attunet.inference.prediction import PredictOptions

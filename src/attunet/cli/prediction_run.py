@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attunet.cli.console import fail, notes, progress_bar, results, show
 
@@ -14,49 +13,10 @@ if TYPE_CHECKING:
 
     from attunet.data.cases import Case
     from attunet.inference.batch import CaseEstimate, CaseResult
-    from attunet.inference.prediction import Prediction, PredictOptions
+    from attunet.inference.prediction import PredictOptions
     from attunet.inference.segmenter import Segmenter
 
-__all__ = ["BatchDisplay", "PredictionHook", "show_case", "show_estimates", "show_statistics", "show_summary"]
-
-
-class PredictionHook:
-    """Draws a preview of each prediction, and measures how far attention and mask agree.
-
-    Args:
-        preview: the folder for the drawings; None for none.
-        agreement: whether to measure the agreement.
-        modality: of the images, for the drawings.
-    """
-
-    def __init__(self, preview: Path | None, *, agreement: bool, attention: bool, modality: str) -> None:
-        self._preview, self._agreement = preview, agreement
-        self._attention, self._modality = attention, modality
-        self._drawing = Lock()  # matplotlib draws in one thread at a time
-
-    def __call__(self, prediction: Prediction) -> Mapping[str, Any]:
-        """What is to be recorded of the case."""
-        if self._preview is not None:
-            with self._drawing:
-                self._draw(prediction, self._preview)
-        if not self._agreement:
-            return {"attention_agreement": None}
-        from attunet.explanation.agreement import attention_agreement
-
-        return {"attention_agreement": attention_agreement(prediction).to_json()}
-
-    def _draw(self, prediction: Prediction, folder: Path) -> None:
-        from attunet.report.figures import overlay, save_figure
-
-        figure = overlay(
-            prediction.image,
-            prediction.segmentation,
-            prediction.labels,
-            attention=prediction.attention if self._attention else None,
-            modality=self._modality,
-            title=prediction.case,
-        )
-        save_figure(figure, folder / f"{prediction.case}.png")
+__all__ = ["BatchDisplay", "show_case", "show_estimates", "show_statistics", "show_summary"]
 
 
 class BatchDisplay:

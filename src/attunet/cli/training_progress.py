@@ -9,22 +9,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 import typer
+from rich.text import Text
 
 from attunet.cli.console import notes, progress_bar, show
+from attunet.cli.prediction_run import show_case
 from attunet.cli.tables.plans import plan_table, transfer_table
 from attunet.planning.layers import count_parameters
 from attunet.training.callbacks.progress import TrainingCallbacks, TrainingState
+from attunet.training.demo import DemoCallbacks
 from attunet.training.variants import VariantCallbacks
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from attunet.config import Plan, TrainingConfig
+    from attunet.inference.batch import CaseResult
     from attunet.nn.transfer import Transfer
     from attunet.planning.variants import Variant
     from attunet.training.finish import FoldResult
 
-__all__ = ["TrainingDisplay", "VariantDisplay", "stoppable"]
+__all__ = ["DemoDisplay", "TrainingDisplay", "VariantDisplay", "stoppable"]
 
 _PARTS = 1000
 _SECONDS_BETWEEN_LINES = 20
@@ -164,6 +168,23 @@ class VariantDisplay(TrainingDisplay, VariantCallbacks):
         """See `VariantCallbacks`."""
         done = "" if trained else " (finished before)"
         notes().print(f"fold {fold}, {variant.name}: mean Dice {dice:.4f}{done}", markup=False, highlight=False)
+
+
+class DemoDisplay(TrainingDisplay, DemoCallbacks):
+    """Shows the steps of the demonstration, and its training."""
+
+    def on_stage(self, number: int, text: str, folder: Path) -> None:
+        """See `DemoCallbacks`."""
+        line = Text.assemble((f"{number}/5", "bold"), f" {text} → {folder}")
+        notes().print(line, highlight=False, soft_wrap=True)
+
+    def on_plan(self, plan: Plan, origin: Literal["given", "run", "new"], run: Path) -> None:
+        """See `TrainingCallbacks`; the plan is not shown."""
+        self._close()
+
+    def on_prediction(self, result: CaseResult) -> None:
+        """See `DemoCallbacks`."""
+        show_case(result)
 
 
 @contextmanager

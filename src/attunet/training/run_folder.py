@@ -6,6 +6,7 @@ Imports neither torch nor blosc2, so that a wrong command is refused at once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,16 @@ from attunet.training.processes import is_rank_zero
 if TYPE_CHECKING:
     from attunet.training.store import StoredCase
 
-__all__ = ["FoldPaths", "FoldTraining", "any_started", "default_store", "fix_folds", "require_fold", "run_folds"]
+__all__ = [
+    "FoldPaths",
+    "FoldTraining",
+    "any_started",
+    "default_store",
+    "describe_store",
+    "fix_folds",
+    "require_fold",
+    "run_folds",
+]
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,16 @@ def any_started(run: Path) -> bool:
 def default_store() -> Path:
     """The default folder of preprocessed cases."""
     return Path.home() / ".cache" / "attunet" / "store"
+
+
+def describe_store() -> str:
+    """How many preprocessed cases the default folder holds, and how large it is, in words."""
+    store, cases, size = default_store(), 0, 0
+    for contents in store.glob("*/contents.json"):
+        with suppress(OSError):  # somebody is deleting them
+            size += sum(file.stat().st_size for file in contents.parent.iterdir())
+            cases += 1
+    return f"{cases} in {store}, {size / 1e9:.1f} GB, kept for the next training; deleting them is safe"
 
 
 def run_folds(dataset: Dataset, config: TrainingConfig, run: Path) -> tuple[Fold, ...]:

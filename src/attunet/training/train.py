@@ -105,7 +105,9 @@ def train(
         for fold in folds
     ]
     together = len(results) > 1 and is_rank_zero()
-    validated = _cross_validate(run, options.device, callbacks, cancelled) if together else None
+    if not together:
+        return TrainResult(run=run, plan=plan, folds=tuple(results))
+    validated = cross_validate(run, device=options.device, progress=callbacks.on_evaluation, cancelled=cancelled)
     return TrainResult(run=run, plan=plan, folds=tuple(results), cross_validation=validated)
 
 
@@ -232,11 +234,3 @@ def _train_fold(
     )
     callbacks.on_fold_end(result)
     return result
-
-
-def _cross_validate(run: Path, device: str, callbacks: TrainingCallbacks, cancelled: Event | None) -> CrossValidation:
-    def advance(done: int, total: int) -> None:
-        callbacks.on_evaluation(done, total)
-        raise_if_cancelled(cancelled)
-
-    return cross_validate(run, device=device, progress=advance)

@@ -96,17 +96,13 @@ def compare_variants(
         CancelledError: when `cancelled` was set; otherwise as `train_variants` and `compare_runs`.
     """
     train_variants(dataset, output, options, callbacks=callbacks, cancelled=cancelled)
-
-    def advance(done: int, total: int) -> None:
-        callbacks.on_evaluation(done, total)
-        raise_if_cancelled(cancelled)
-
     comparison = compare_runs(
         {name: output / name for name in options.variants},
         output,
         device=options.device,
         descriptions=VARIANTS,
-        progress=advance,
+        progress=callbacks.on_evaluation,
+        cancelled=cancelled,
     )
     write_comparison(comparison, output)
     return comparison

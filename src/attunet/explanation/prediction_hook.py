@@ -1,0 +1,49 @@
+"""What is made of each prediction of a batch besides its files: a preview, and the agreement of attention and mask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from attunet.explanation.agreement import attention_agreement
+from attunet.inference.prediction import Prediction
+from attunet.report.figures import overlay, save_figure
+
+__all__ = ["PredictionHook"]
+
+
+class PredictionHook:
+    """Draws a preview of each prediction, and measures how far attention and mask agree.
+
+    Args:
+        preview: the folder for the drawings; None for none.
+        agreement: whether to measure the agreement.
+        modality: of the images, for the drawings.
+    """
+
+    def __init__(self, preview: Path | None, *, agreement: bool, attention: bool, modality: str) -> None:
+        self._preview, self._agreement = preview, agreement
+        self._attention, self._modality = attention, modality
+        self._drawing = Lock()  # matplotlib draws in one thread at a time
+
+    def __call__(self, prediction: Prediction) -> Mapping[str, Any]:
+        """What is recorded of the case."""
+        if self._preview is not None:
+            with self._drawing:
+                self._draw(prediction, self._preview)
+        if not self._agreement:
+            return {"attention_agreement": None}
+        return {"attention_agreement": attention_agreement(prediction).to_json()}
+
+    def _draw(self, prediction: Prediction, folder: Path) -> None:
+        figure = overlay(
+            prediction.image,
+            prediction.segmentation,
+            prediction.labels,
+            attention=prediction.attention if self._attention else None,
+            modality=self._modality,
+            title=prediction.case,
+        )
+        save_figure(figure, folder / f"{prediction.case}.png")

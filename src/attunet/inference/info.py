@@ -1,0 +1,105 @@
+"""What a model is and expects, and what this machine can compute with."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from attunet.bundle import Bundle, Execution, load_model
+from attunet.config import Postprocessing
+from attunet.inference.engines.factory import available_devices
+
+__all__ = ["machine_facts", "model_facts"]
+
+_PACKAGES = ("attunet", "numpy", "openvino", "nibabel", "SimpleITK", "torch", "lightning", "monai", "blosc2")
+
+
+def machine_facts() -> dict[str, Any]:
+    """Versions of the packages that matter, devices and processor cores."""
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    return {
+        "versions": versions,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "devices": available_devices(),
+        "can train": versions["torch"] != "not installed" and versions["lightning"] != "not installed",
+    }
+
+
+def model_facts(model: Path) -> dict[str, Any]:
+    """What a model folder holds, member by member for an ensemble.
+
+    Raises: BundleError when it is unfinished or altered.
+    """
+    opened = load_model(model)
+    members = {name: _run_facts(bundle) for name, bundle in opened.members.items()}
+    (first, *others) = members.values()
+    refined = _postprocessing_facts(opened.postprocessing)
+    if not others:
+        return first | refined
+    shared = {name: value for name, value in first.items() if all(other[name] == value for other in others)}
+    own = {name: {key: value for key, value in facts.items() if key not in shared} for name, facts in members.items()}
+    return shared | {"members": own} | refined
+
+
+def _run_facts(bundle: Bundle) -> dict[str, Any]:
+    plan, network = bundle.plan, bundle.plan.network
+    return {
+        "trained on": plan.name,
+        "cases": plan.fingerprint.cases,
+        "labels": plan.labels,
+        **({"regions": {name: list(values) for name, values in plan.regions.items()}} if plan.regions else {}),
+        "channels": list(plan.channel_names),
+        "modality": plan.modality,
+        "network": f"{plan.preset}, {network.spatial_dims}-D, gate {network.gate or 'none'}, size {plan.size}",
+        "patch size": list(plan.patch_size),
+        "spacing mm": list(plan.preprocessing.spacing),
+        "computed by": _engine(bundle.execution),
+        "folds": {fold.name: _dice(fold.metrics) for fold in bundle.folds},
+    }
+
+
+def _engine(execution: Execution) -> str:
+    """What computes it on the CPU, and the effect of 8-bit integers where they are used."""
+    tried = execution.quantization
+    if tried is not None and tried.kept:
+        cost = f"Dice {tried.dice_before:.4f} before, {tried.dice_after:.4f} after, {tried.cases} cases"
+        return f"{execution.engine}, 8-bit integers ({cost})"
+    fastest = "bf16 where the CPU has it" if execution.precision == "auto" else "fp32"
+    return f"{execution.engine}, {fastest}"
+
+
+def _postprocessing_facts(postprocessing: Postprocessing) -> dict[str, Any]:
+    """What a cross-validation determined; nothing when there was none."""
+    facts: dict[str, Any] = {}
+    if postprocessing.components:
+        facts["post-processing"] = {
+            label: rules.model_dump(exclude_defaults=True) for label, rules in postprocessing.components.items()
+        }
+    if postprocessing.temperature != 1:
+        facts["temperature"] = postprocessing.temperature
+    if quality := postprocessing.quality:
+        interval = f"{quality.spearman:.2f} ({quality.low:.2f} to {quality.high:.2f})"
+        facts["predicted Dice"] = f"rank correlation with the true Dice on {quality.cases} held-out cases: {interval}"
+    return facts
+
+
+def _dice(metrics: Path) -> dict[str, float] | str:
+    """Mean Dice of each label on the fold's validation cases."""
+    if not metrics.is_file():
+        return "no scores in this folder"
+    content = json.loads(metrics.read_text(encoding="utf-8"))
+    return {
+        name: round(content["mean"][str(value)]["Dice"], 4)
+        for name, value in content["labels"].items()
+        if content["mean"][str(value)]["Dice"] is not None
+    }
