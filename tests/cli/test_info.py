@@ -90,4 +90,4 @@ def test_what_a_cross_validation_taught(tiny_run, tmp_path, invoke):
     facts = json.loads(invoke(info, model, "--json").stdout)
     assert facts["post-processing"] == {"body": {"largest_component": True}}
     assert facts["temperature"] == 1.4
-    assert facts["predicted Dice"].endswith("on 9 unseen cases: 0.70 (0.40 to 0.90)")
+    assert facts["predicted Dice"].endswith("on 9 held-out cases: 0.70 (0.40 to 0.90)")
