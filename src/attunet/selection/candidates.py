@@ -142,6 +142,7 @@ def evaluate_candidates(
             }
             for members, score in _scores(evaluated, list(scores)):
                 scores[members][case.id] = score
+            del loaded, evaluated  # before the next case is in memory
             done += 1
             progress(done, total)
     return tuple(EnsembleCandidate(members, entries) for members, entries in scores.items())
