@@ -158,7 +158,7 @@ def _save(
     segmenter: Segmenter,
     settings: dict[str, Any],
 ) -> None:
-    """Write what was asked for about these cases."""
+    """Write the requested statistics and report of these cases."""
     from attunet.inference.batch_record import write_batch_record, write_statistics
 
     if statistics:

@@ -36,7 +36,7 @@ class CaseResult:
 
     Args:
         case: its name.
-        mask: where its mask was written; None when it failed or was there already.
+        mask: where its mask was written; None when the case failed.
         seconds: of its own steps, which overlap with other cases'.
         volumes_ml: millilitres of each foreground label.
         expected_dice: see `Prediction.expected_dice`.
@@ -107,7 +107,7 @@ def predict_cases(
         cases: their images; labels are not needed.
         output: folder for the masks, and for attention/ and probabilities/.
         options: of every prediction, scratch files lie in `output` unless they name a folder; None for the defaults.
-        skip_existing: pass over the cases whose mask is there already.
+        skip_existing: skip the cases whose mask exists already.
         save_attention: write the attention that `options` ask for; False computes it for `on_prediction` only.
         large: numbers in the class volumes of a case from which it is computed alone.
         on_prediction: called with each prediction before it is written, from several threads; what it returns becomes
@@ -143,7 +143,7 @@ def predict_cases(
             on_result(result)
 
     # Two cases are under way at any time, and a few more queue behind them. Where memory is limited there is one: what
-    # it takes is known only once it is read.
+    # it needs is known only once it is read.
     with ThreadPoolExecutor(_THREADS if options.max_memory is None else 1) as pool:
         pending: deque[Future[CaseResult]] = deque()
         try:

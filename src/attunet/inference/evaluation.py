@@ -131,7 +131,7 @@ def evaluate_cases(
         segmenter: the model.
         cases: to be segmented; a case without a label has no scores.
         options: None for the defaults.
-        progress: called with the cases done and the cases in all, once the next case is asked for.
+        progress: called with the cases done and the cases in all, once the next case is requested.
         cancelled: an event that ends a prediction before its next windows.
     Yields: the cases in order.
     Raises: DataError and its kind for a case that cannot be read or that the model cannot take, CancelledError once
