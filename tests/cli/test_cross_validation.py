@@ -48,11 +48,11 @@ def test_nothing_to_compare_is_said(invoke, given):
     assert "--cross-validation RUN" in str(result.exception)
 
 
-def test_folds_that_were_left_out_are_told(capsys, run):
+def test_folds_that_were_left_out_are_reported(capsys, run):
     from attunet.cli import console
     from attunet.selection.cross_validation import cross_validate
 
     console.notes.cache_clear()
-    found = replace(cross_validate(run, device="cpu"), notices=("fold [1] is left out",))
+    found = replace(cross_validate(run, device="cpu"), warnings=("fold [1] is left out",))
     show_cross_validation(found)
     assert "fold [1] is left out" in capsys.readouterr().err
