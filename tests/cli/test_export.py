@@ -65,7 +65,7 @@ def test_what_cannot_be_exported_leaves_nothing(typed, kind, tiny_run, tmp_path,
 
 
 def test_torch_is_asked_for(tiny_run, tmp_path, invoke, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    monkeypatch.setattr("attunet.cli.options.find_spec", lambda _name: None)
     done = invoke(export, "-m", tiny_run, "-o", tmp_path / "out")
     assert isinstance(done.exception, EngineError)
     assert "attunet[train]" in done.exception.hint

@@ -35,10 +35,14 @@ def rebuild(weights: dict[str, object], **settings: bool) -> AttentionUNet:
         return AttentionUNet.from_foreign(weights, **settings)
 
 
+TOLERANCE = 5e-5
+"""Share of the original's scale. The goldens are float32: the same networks in double precision differ from them by up to
+1.7e-5, and a CPU with AVX2 only by 2.5e-5; a wrong layer differs by orders of magnitude more."""
+
+
 def assert_equal(ours: Tensor, original: Tensor) -> None:
-    """Within 1e-5 of the original's scale."""
     assert ours.shape == original.shape
-    assert (ours - original).abs().max() <= 1e-5 * original.abs().max()
+    assert (ours - original).abs().max() <= TOLERANCE * original.abs().max()
 
 
 @pytest.mark.parametrize("name", ORIGINALS)
