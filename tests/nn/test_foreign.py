@@ -36,8 +36,8 @@ def rebuild(weights: dict[str, object], **settings: bool) -> AttentionUNet:
 
 
 TOLERANCE = 5e-5
-"""Share of the original's scale. The goldens are float32: the same networks in double precision differ from them by up to
-1.7e-5, and a CPU with AVX2 only by 2.5e-5; a wrong layer differs by orders of magnitude more."""
+"""Share of the original's scale. The goldens are float32: the same networks in double precision differ from them by up
+to 1.7e-5, and a CPU with AVX2 only by 2.5e-5; a wrong layer differs by orders of magnitude more."""
 
 
 def assert_equal(ours: Tensor, original: Tensor) -> None:

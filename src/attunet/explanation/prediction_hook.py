@@ -20,6 +20,7 @@ class PredictionHook:
     Args:
         preview: the folder for the drawings; None for none.
         agreement: whether to measure the agreement.
+        attention: whether to draw the attention.
         modality: of the images, for the drawings.
     """
 
