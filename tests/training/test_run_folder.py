@@ -73,7 +73,7 @@ def test_a_case_that_is_gone_is_named(blobs, kept, tiny_config, tmp_path):
     fix_folds(blobs, tiny_config(), tmp_path, kept)
     begin(tmp_path)
     fewer = replace(blobs, cases=blobs.cases[1:])
-    with pytest.raises(ConfigError, match=f"no longer: {blobs.cases[0].id}"):
+    with pytest.raises(ConfigError, match=f"no longer has: {blobs.cases[0].id}"):
         fix_folds(fewer, tiny_config(), tmp_path, kept)
 
 
