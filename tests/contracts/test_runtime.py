@@ -84,6 +84,15 @@ def command(fresh_python):
     return run
 
 
+def test_a_plain_prediction_does_not_load_what_draws(fresh_python, tiny_run, tmp_path):
+    """Half a second and 40 MB, which only previews and reports need."""
+    write_volume(Volume.from_array(np.random.default_rng(0).normal(size=(24, 20, 12))), tmp_path / "scan.nii.gz")
+    arguments = ["predict", "-m", tiny_run, "-i", tmp_path / "scan.nii.gz", "-o", tmp_path / "masks"]
+    typed = json.dumps([str(argument) for argument in arguments])
+    code = COMMAND.format(absent=json.dumps(["matplotlib"]), arguments=typed)
+    assert fresh_python(code) == [0, []]
+
+
 def test_everything_is_predicted_where_torch_is_absent(command, tiny_run, tmp_path):
     write_volume(Volume.from_array(np.random.default_rng(0).normal(size=(24, 20, 12))), tmp_path / "scan.nii.gz")
     extras = ("--attention", "--preview", "--statistics", "--save-probabilities", "--report", tmp_path / "run.json")

@@ -84,7 +84,6 @@ def predict(
     One unusable file does not stop the others: it is listed at the end and the exit code is 1, or 2 when none is left.
     """
     from attunet.data.cases import find_cases
-    from attunet.explanation.prediction_hook import PredictionHook
     from attunet.inference.batch import mask_path, predict_cases
     from attunet.inference.batch_record import describe_correlation
     from attunet.inference.prediction import PredictOptions
@@ -119,8 +118,12 @@ def predict(
         settings={**asdict(options), "attention": attention, "preview": preview, "agreement": agreement},
     )
     existing = [case.id for case in cases if continue_prediction and mask_path(case, output).exists()]
-    preview_folder = output / "preview" if preview else None
-    hook = PredictionHook(preview_folder, agreement=agreement, attention=attention, modality=segmenter.plan.modality)
+    hook = None
+    if preview or agreement:
+        from attunet.explanation.prediction_hook import PredictionHook  # with matplotlib, half a second
+
+        folder = output / "preview" if preview else None
+        hook = PredictionHook(folder, agreement=agreement, attention=attention, modality=segmenter.plan.modality)
     with progress_bar() as progress:
         display = BatchDisplay(progress, cases, existing)
         try:
