@@ -118,6 +118,31 @@ def test_plans_that_contradict_themselves_are_refused(change, message, make_plan
         load_settings(Plan, make_plan_of().model_dump() | change)
 
 
+def with_regions(plan, regions, swaps):
+    network = plan.network.model_copy(update={"out_channels": len(regions)})
+    labels = {"background": 0, **{name: values[0] for name, values in regions.items()}}
+    fields = {"labels": labels, "regions": regions, "network": network, "mirror_axes": (0,), "mirror_swaps": swaps}
+    return Plan.model_validate(plan.model_dump() | fields)
+
+
+def test_classes_and_outputs_change_places_in_a_mirror_image(make_plan_of):
+    labels = {"background": 0, "left": 4, "middle": 5, "right": 9}
+    plan = make_plan_of(labels=labels, mirror_axes=(0,), mirror_swaps=(("left", "right"),))
+    assert plan.mirrored_outputs == plan.mirrored_classes == (0, 3, 2, 1)
+    regions = {"left": (1, 3), "right": (2, 4), "tumour": (3, 4, 6), "middle": (5,)}
+    plan = with_regions(plan, regions, (("left", "right"),))
+    assert plan.mirrored_outputs == (1, 0, 2, 3)
+    assert [plan.file_values[index] for index in plan.mirrored_classes] == [0, 2, 1, 4, 3, 5, 6]
+
+
+def test_a_region_with_a_part_that_its_counterpart_lacks_has_no_mirror_image(make_plan_of):
+    regions = {"left": (1, 3), "right": (2,), "tumour": (3,)}
+    plan = with_regions(make_plan_of(), regions, (("left", "right"),))
+    assert plan.mirrored_outputs == (1, 0, 2)
+    with pytest.raises(ConfigError, match="no value is the mirror image of 3"):
+        _ = plan.mirrored_classes
+
+
 def test_a_flat_network_takes_flat_patches(make_plan_of):
     with pytest.raises(ConfigError, match="depth 1"):
         load_settings(Plan, make_plan_of(2).model_dump() | {"patch_size": (16, 16, 2)})

@@ -88,6 +88,15 @@ def test_a_region_is_where_its_values_are(place_labels):
     np.testing.assert_allclose(facts.centroids[0, 0], (2.5, -10, -10))
 
 
+def test_regions_change_places_only_where_each_part_has_a_mirror_image(place_labels):
+    positions = KIDNEYS | {"tumour": EITHER[:6]}
+    both = {"kidney_left": (1, 3), "kidney_right": (2, 4), "tumour": (3, 4)}
+    assert mirrored(place_labels(positions, regions=both)).swaps == (("kidney_left", "kidney_right"),)
+    found = mirrored(place_labels(positions, regions=both | {"kidney_right": (2,), "tumour": (3,)}))
+    assert (found.swaps, 0 in found.axes) == ((), False)
+    assert "left-right: no, a part of kidney_left has no mirror image among the label values" in found.reason
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     data=st.data(),

@@ -1,7 +1,7 @@
 """The settings of a model's life: network, preprocessing, plan and training. Unknown keys are refused."""
 
 from attunet.config.network import NetworkConfig
-from attunet.config.plan import FingerprintSummary, Normalization, Plan, Preprocessing, mirrored_order
+from attunet.config.plan import FingerprintSummary, Normalization, Plan, Preprocessing, mirrored_order, mirrored_values
 from attunet.config.postprocessing import ComponentRules, Postprocessing, QualityCalibration, RankCorrelation
 from attunet.config.settings import Settings, describe, load_settings
 from attunet.config.training import TrainingConfig
@@ -21,4 +21,5 @@ __all__ = [
     "describe",
     "load_settings",
     "mirrored_order",
+    "mirrored_values",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -10,9 +10,10 @@ from pydantic import Field, model_validator
 from attunet.config.network import NetworkConfig
 from attunet.config.settings import Settings
 from attunet.display import NotebookView
+from attunet.errors import ConfigError
 from attunet.gates import level_name
 
-__all__ = ["FingerprintSummary", "Normalization", "Plan", "Preprocessing", "mirrored_order"]
+__all__ = ["FingerprintSummary", "Normalization", "Plan", "Preprocessing", "mirrored_order", "mirrored_values"]
 
 Triple = tuple[int, int, int]
 Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -191,9 +192,36 @@ class Plan(NotebookView, Settings):
         return mirrored_order(self.outputs, self.mirror_swaps)
 
     @property
-    def mirrored_labels(self) -> tuple[int, ...]:
-        """For each label, the index of the label it becomes in a left-right mirror image."""
-        return mirrored_order(self.labels, self.mirror_swaps)
+    def mirrored_classes(self) -> tuple[int, ...]:
+        """For each of `file_values`, the index of the value it becomes in a left-right mirror image.
+
+        Raises: ConfigError when a value lies in regions whose counterparts have no value in common.
+        """
+        if not self.regions:
+            return self.mirrored_outputs
+        values = self.file_values[1:]
+        counterparts = mirrored_values(self.regions, self.mirror_swaps)
+        if alone := [value for value in values if value not in counterparts]:
+            raise ConfigError(
+                f"no value is the mirror image of {alone[0]}: the regions that hold it have no counterparts that share "
+                "one value",
+                hint="remove mirror_swaps and the left-right axis of mirror_axes from the plan",
+            )
+        return (0, *(self.file_values.index(counterparts[value]) for value in values))
+
+
+def mirrored_values(regions: Mapping[str, Collection[int]], swaps: Iterable[tuple[str, str]]) -> dict[int, int]:
+    """File value to the value that lies in the regions of its left-right mirror image; no entry where none does."""
+    order = mirrored_order(regions, swaps)
+    values = sorted({value for region in regions.values() for value in region})
+    holders = {value: frozenset(i for i, region in enumerate(regions.values()) if value in region) for value in values}
+    first = {indices: value for value, indices in reversed(holders.items())}
+    mirrored = {value: frozenset(order[index] for index in indices) for value, indices in holders.items()}
+    return {
+        value: value if indices == holders[value] else first[indices]
+        for value, indices in mirrored.items()
+        if indices in first
+    }
 
 
 def mirrored_order(names: Iterable[str], swaps: Iterable[tuple[str, str]]) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from attunet.config import mirrored_order
+from attunet.config import mirrored_order, mirrored_values
 from attunet.planning.fingerprint import Fingerprint
 from attunet.planning.label_positions import Lateral, Orders, label_orders, lateral_labels
 
@@ -59,6 +59,7 @@ def plan_mirroring(fingerprint: Fingerprint, slice_axis: int, dims: int) -> Mirr
     for model_axis, axis in enumerate([*(axis for axis in range(3) if axis != slice_axis), slice_axis][:dims]):
         sideways = axis == (1 if pictures else 0)
         refusal, swapped = _refusal(orders, lateral, axis, sideways=sideways, pictures=pictures)
+        refusal = refusal or _without_counterpart(fingerprint, swapped)
         name = (_PICTURE if pictures else _ANATOMY)[axis][0]
         if refusal:
             clauses.append(f"{name}: no, {refusal}")
@@ -90,6 +91,15 @@ def _refusal(
     for one, other in _pairs((orders.signs[axis] > 0) & (mirrored <= 0) & considered):
         return _why_fixed(orders, one, other, _PICTURE[axis] if pictures else _ANATOMY[axis]), ()
     return "", swaps
+
+
+def _without_counterpart(fingerprint: Fingerprint, swaps: tuple[tuple[str, str], ...]) -> str:
+    """Why regions cannot change places; empty when they can."""
+    counterparts = mirrored_values(fingerprint.regions, swaps)
+    for name, values in fingerprint.regions.items():
+        if swaps and not counterparts.keys() >= set(values):
+            return f"a part of {name} has no mirror image among the label values"
+    return ""
 
 
 def _pairs(where: np.ndarray) -> list[tuple[int, int]]:

@@ -11,6 +11,7 @@ from attunet.nn.transfer import Transfer, freeze_encoder, transfer_weights
 from attunet.training.callbacks.history import require_loggers
 from attunet.training.losses.attention import attention_loss
 from attunet.training.losses.segmentation import SegmentationLoss
+from attunet.training.patches.augmentation import Augmentation
 from attunet.training.patches.dataset import require_divisible_batch
 
 __all__ = ["check_start", "start_network"]
@@ -30,6 +31,7 @@ def check_start(plan: Plan, config: TrainingConfig, *, transfer: bool = True) ->
     require_divisible_batch(plan, config)
     SegmentationLoss(plan, config)
     attention_loss(plan, config)
+    Augmentation(plan, config)
     return start_network(plan, config, transfer=transfer)[1]
 
 

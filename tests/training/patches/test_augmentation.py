@@ -9,6 +9,7 @@ from monai.data import get_track_meta
 
 from attunet.config import Normalization, Preprocessing
 from attunet.data.preprocess import IGNORED
+from attunet.training.losses.targets import class_targets, output_classes
 from attunet.training.patches.augmentation import Augmentation, IntensityChanges, Motion, Patch, intensity_steps
 
 SIZE = (12, 10, 8)
@@ -125,6 +126,32 @@ def test_left_and_right_change_places_when_they_are_mirrored(slice_axis, left_ri
         assert (turned[counted & small] == (2 if mirrored else 1)).all()
         assert (turned[counted & ~small] == (1 if mirrored else 2)).all()
         assert annotated_after.tolist() == ([True, False, True] if mirrored else [True, True, False])
+        seen.add(mirrored)
+    assert seen == {True, False}
+
+
+def test_regions_of_both_sides_change_places_when_they_are_mirrored(make_regions_plan, tiny_plan, tiny_config):
+    regions = {"kidney left": (1, 3), "tumour left": (3,), "kidney right": (2, 4), "tumour right": (4,)}
+    plan = make_regions_plan(
+        patch_size=SIZE,
+        labels={"background": 0, "kidney left": 1, "tumour left": 3, "kidney right": 2, "tumour right": 4},
+        regions=regions,
+        network=tiny_plan(labels={"background": 0, "a": 1, "b": 2, "c": 3}).network,
+        mirror_axes=(0,),
+        mirror_swaps=(("kidney left", "kidney right"), ("tumour left", "tumour right")),
+    )
+    transform = Augmentation(plan, tiny_config(augmentation="paper"))
+    label = torch.from_numpy(np.random.default_rng(0).integers(0, 5, SIZE, dtype=np.uint8))
+    label[:, 0] = IGNORED
+    targets = class_targets(label[None], output_classes(plan))[0]
+    annotated = torch.tensor([True, True, False, True])
+    seen = set()
+    for seed in range(20):
+        patch = transform(Patch(label[None].float(), label, annotated), STILL, np.random.default_rng(seed))
+        mirrored = not torch.equal(patch.image[0], label.float())
+        expected = targets.flip(1)[[2, 3, 0, 1]] if mirrored else targets
+        assert torch.equal(class_targets(patch.label[None], output_classes(plan))[0], expected)
+        assert patch.annotated.tolist() == ([False, True, True, True] if mirrored else annotated.tolist())
         seen.add(mirrored)
     assert seen == {True, False}
 

@@ -80,7 +80,7 @@ class Augmentation:
         self._elastic = config.elastic
         self._axes: tuple[int, ...] = tuple(axis for axis in plan.mirror_axes if axis < dims)
         self._left_right = plan.left_right
-        self._exchange = _exchange(plan)
+        self._exchange, self._outputs = _exchange(plan), list(plan.mirrored_outputs)
         within = 2 if self._sliced else dims
         self._motions = {
             motion: _motion_transform(motion, plan.patch_size[:within])
@@ -134,8 +134,7 @@ class Augmentation:
         image, label = patch.image.flip([axis + 1 for axis in axes]), patch.label.flip(axes)
         if self._exchange is None or self._left_right not in axes:
             return Patch(image, label, patch.annotated)
-        annotated = patch.annotated[self._exchange[: len(patch.annotated)].long()]
-        return Patch(image, self._exchange[label.long()], annotated)
+        return Patch(image, self._exchange[label.long()], patch.annotated[self._outputs])
 
 
 class _Affine:
@@ -170,11 +169,11 @@ def _motion_transform(motion: Motion, size: tuple[int, ...]) -> _Affine | mt.Ran
 
 
 def _exchange(plan: Plan) -> torch.Tensor | None:
-    """Label to the label that replaces it when left and right are exchanged; None when no labels are paired."""
+    """Class to the class that replaces it when left and right are exchanged; None when no labels are paired."""
     if not plan.mirror_swaps:
         return None
     table = torch.arange(IGNORED + 1, dtype=torch.uint8)
-    table[: len(plan.labels)] = torch.tensor(plan.mirrored_labels, dtype=torch.uint8)
+    table[: len(plan.file_values)] = torch.tensor(plan.mirrored_classes, dtype=torch.uint8)
     return table
 
 
