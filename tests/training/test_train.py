@@ -17,6 +17,7 @@ from attunet.training import train as train_module
 from attunet.training.callbacks.progress import TrainingCallbacks
 from attunet.training.run_folder import FoldPaths
 from attunet.training.train import TrainOptions, resolve_config, resolve_plan, select_folds, train
+from attunet.training.variants import VariantOptions, train_variants
 
 
 @pytest.fixture
@@ -111,6 +112,25 @@ def test_the_plan_is_given_or_that_of_the_run_or_made(blobs, tiny_plan, tmp_path
     assert counts == {"cases": 8, "planned": 2}
     assert resolve(tiny_plan(batch_size=4)).batch_size == 4
     assert origins == ["new", "new", "run", "run", "given"]
+
+
+def test_a_plan_is_made_for_the_device_and_the_geometry_of_the_training(blobs, options, tmp_path, monkeypatch):
+    made = []
+
+    class PlannedError(Exception):
+        """Ends the call."""
+
+    def plan_dataset(dataset, options, on_case):
+        made.append(options)
+        raise PlannedError
+
+    monkeypatch.setattr(train_module, "plan_dataset", plan_dataset)
+    planning = PlanOptions(size="base", device="cuda", geometry="fail")
+    with pytest.raises(PlannedError):
+        train(blobs, tmp_path / "run", replace(options, plan=planning, device="cpu", geometry="resample"))
+    with pytest.raises(PlannedError):
+        train_variants(blobs, tmp_path / "compared", VariantOptions(plan=planning, device="cpu", geometry="resample"))
+    assert made == [PlanOptions(size="base", device="cpu", geometry="resample")] * 2
 
 
 def test_folds_are_selected_once_each(blobs, tiny_config, tmp_path):

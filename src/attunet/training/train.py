@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, Literal, cast
 
 from attunet.bundle import fold_folder
 from attunet.config import Plan, TrainingConfig, load_settings
 from attunet.data.cases import Dataset, GeometryPolicy
 from attunet.data.folds import assign_groups
 from attunet.errors import ConfigError
+from attunet.planning.hardware import Machine
 from attunet.planning.options import PlanOptions
 from attunet.planning.plan_dataset import plan_dataset
 from attunet.selection.cross_validation import CrossValidation, cross_validate
@@ -23,7 +24,15 @@ from attunet.training.processes import is_rank_zero, wait_until
 from attunet.training.run_folder import FoldPaths, any_started, require_fold, run_folds
 from attunet.training.start import check_start
 
-__all__ = ["TrainOptions", "TrainResult", "resolve_config", "resolve_plan", "select_folds", "train"]
+__all__ = [
+    "TrainOptions",
+    "TrainResult",
+    "plan_for_training",
+    "resolve_config",
+    "resolve_plan",
+    "select_folds",
+    "train",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +40,8 @@ class TrainOptions:
     """How the folds of a data set are trained.
 
     Args:
-        plan: the plan to train, or the options to make one with, unless the run has a plan already.
+        plan: the plan to train, or the options to make one with, unless the run has a plan already; their
+            `device` and `geometry` are replaced by those given here.
         config: the training settings; those the run was started with when resuming, the defaults otherwise.
         folds: indices of the folds of the cross-validation; None for all.
         device: auto, cpu or cuda.
@@ -97,7 +107,8 @@ def train(
     config = options.config or resolve_config(run, resume=options.resume)
     folds = select_folds(dataset, config, run, options.folds)
     _require_resume(run, folds, options.resume)
-    plan = resolve_plan(dataset, run, options.plan, resume=options.resume, callbacks=callbacks, cancelled=cancelled)
+    planned = plan_for_training(options.plan, device=options.device, geometry=options.geometry)
+    plan = resolve_plan(dataset, run, planned, resume=options.resume, callbacks=callbacks, cancelled=cancelled)
     if transfer := check_start(plan, config, transfer=not options.resume):
         callbacks.on_transfer(transfer, str(config.init_weights))
     results = [
@@ -109,6 +120,13 @@ def train(
         return TrainResult(run=run, plan=plan, folds=tuple(results))
     validated = cross_validate(run, device=options.device, progress=callbacks.on_evaluation, cancelled=cancelled)
     return TrainResult(run=run, plan=plan, folds=tuple(results), cross_validation=validated)
+
+
+def plan_for_training(plan: Plan | PlanOptions, *, device: str, geometry: GeometryPolicy) -> Plan | PlanOptions:
+    """The options of a plan with the device and the geometry policy of its training; a plan as it is."""
+    if isinstance(plan, Plan):
+        return plan
+    return replace(plan, device=cast(Machine | Literal["auto"], device), geometry=geometry)
 
 
 def resolve_config(run: Path, recipe: Path | None = None, *, resume: bool = False, **changes: Any) -> TrainingConfig:

@@ -24,7 +24,7 @@ from attunet.training.finish import finished_fold
 from attunet.training.fit import fit
 from attunet.training.run_folder import FoldPaths, any_started, run_folds
 from attunet.training.start import check_start
-from attunet.training.train import resolve_plan, select_folds
+from attunet.training.train import plan_for_training, resolve_plan, select_folds
 
 __all__ = ["VariantCallbacks", "VariantOptions", "compare_variants", "train_variants"]
 
@@ -37,7 +37,8 @@ class VariantOptions:
     """How variants of one plan are trained and compared.
 
     Args:
-        plan: the gated plan to vary, or the options to make one with, unless the folder has a plan already.
+        plan: the gated plan to vary, or the options to make one with, unless the folder has a plan already; their
+            `device` and `geometry` are replaced by those given here.
         variants: names of the variants (see `VARIANTS`); the first is compared with each other one.
         config: the training settings of all variants.
         folds: indices of the folds of the cross-validation; None for all.
@@ -130,7 +131,8 @@ def train_variants(
         CancelledError: when `cancelled` was set; otherwise as `fit`.
     """
     _check_settings(output, options.config)
-    plan = resolve_plan(dataset, output, options.plan, resume=True, callbacks=callbacks, cancelled=cancelled)
+    planned = plan_for_training(options.plan, device=options.device, geometry=options.geometry)
+    plan = resolve_plan(dataset, output, planned, resume=True, callbacks=callbacks, cancelled=cancelled)
     _check_plan(output, plan)
     variants = make_variants(parse_variants(",".join(options.variants)), plan, options.config)
     folds = select_folds(dataset, options.config, output / variants[0].name, options.folds)
