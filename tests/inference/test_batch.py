@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -122,7 +124,40 @@ def test_a_cancelled_batch_returns_what_was_finished(segmenter, cases, tmp_path)
         segmenter, cases, tmp_path / "masks", on_result=lambda _: cancelled.set(), cancelled=cancelled
     )
     assert 1 <= len(results) < len(cases)
-    assert all(mask_path(case, tmp_path / "masks").exists() for case, _ in zip(cases, results, strict=False))
+    assert all(
+        mask_path(case, tmp_path / "masks").exists() for case in cases if case.id in {result.case for result in results}
+    )
+
+
+@pytest.mark.parametrize("ends_with", [CancelledError, KeyboardInterrupt])
+def test_a_case_that_was_written_is_reported_although_the_one_before_was_not(ends_with, segmenter, cases, tmp_path):
+    seen = []
+
+    class FirstFails:
+        plan, read = segmenter.plan, staticmethod(segmenter.read)
+
+        @staticmethod
+        def predict(volume, options, *, name, **others):
+            if name != "scan0":
+                return segmenter.predict(volume, options, name=name, **others)
+            while not (tmp_path / "masks" / "scan1.nii.gz").exists():
+                time.sleep(0.01)
+            raise ends_with("stopped")
+
+    with contextlib.suppress(KeyboardInterrupt):
+        predict_cases(FirstFails(), cases[:2], tmp_path / "masks", on_result=seen.append)
+    assert [result.case for result in seen] == ["scan1"]
+
+
+def test_the_event_of_the_caller_is_left_alone(segmenter, cases, tmp_path):
+    def refuse(_result):
+        raise RuntimeError("no place for results")
+
+    cancelled = threading.Event()
+    with pytest.raises(RuntimeError, match="no place"):
+        predict_cases(segmenter, cases, tmp_path / "masks", on_result=refuse, cancelled=cancelled)
+    assert not cancelled.is_set()
+    assert len(list((tmp_path / "masks").glob("*.nii.gz"))) < len(cases)
 
 
 def test_a_prediction_is_cancelled_between_windows(segmenter, cases):

@@ -115,14 +115,10 @@ def predict_cases(
         on_result: called with every result in the order of the cases, from the calling thread.
         progress: called with a case, its windows done and its windows in all, from several threads.
         cancelled: an event that ends the predictions under way before their next windows.
-    Returns: results in the order of the cases; when cancelled, those of the cases that were finished before.
+    Returns: results in the order of the cases; when cancelled, those of the cases that were finished all the same.
     Raises: ConfigError when a mask would overwrite an image.
     """
-    overwritten = [case.id for case in cases if mask_path(case, output).resolve() in map(Path.resolve, case.images)]
-    if overwritten:
-        raise ConfigError(
-            f"the masks of {', '.join(overwritten[:5])} would overwrite their images", hint="choose another -o"
-        )
+    _refuse_overwriting(cases, output)
     output.mkdir(parents=True, exist_ok=True)
     options = options or PredictOptions()
     worker = _Worker(
@@ -133,11 +129,14 @@ def predict_cases(
         progress=progress,
         save_attention=save_attention,
         large=large,
-        cancelled=cancelled or Event(),
+        cancelled=_Stop(cancelled),
     )
     results: list[CaseResult] = []
+    pending: deque[Future[CaseResult]] = deque()
 
-    def finish(result: CaseResult) -> None:
+    def finish_first() -> None:
+        result = pending[0].result()
+        pending.popleft()
         results.append(result)
         if on_result is not None:
             on_result(result)
@@ -145,19 +144,20 @@ def predict_cases(
     # Two cases are under way at any time, and a few more queue behind them. Where memory is limited there is one: what
     # it needs is known only once it is read.
     with ThreadPoolExecutor(_THREADS if options.max_memory is None else 1) as pool:
-        pending: deque[Future[CaseResult]] = deque()
         try:
-            for case in cases:
-                if skip_existing and mask_path(case, output).exists():
-                    continue
+            for case in _missing(cases, output) if skip_existing else cases:
                 pending.append(pool.submit(worker, case))
                 if len(pending) > 2 * _THREADS:
-                    finish(pending.popleft().result())
+                    finish_first()
             while pending:
-                finish(pending.popleft().result())
+                finish_first()
         except BaseException as error:
             worker.cancelled.set()
             pool.shutdown(cancel_futures=True)
+            written = [future for future in pending if not future.cancelled() and future.exception() is None]
+            pending = deque(written if isinstance(error, CancelledError | KeyboardInterrupt) else ())
+            while pending:  # whose masks would otherwise be skipped by the next call, and in no record
+                finish_first()
             if not isinstance(error, CancelledError):
                 raise
     return results
@@ -196,9 +196,33 @@ def estimate_cases(
         yield estimate
 
 
+def _refuse_overwriting(cases: Sequence[Case], output: Path) -> None:
+    overwritten = [case.id for case in cases if mask_path(case, output).resolve() in map(Path.resolve, case.images)]
+    if overwritten:
+        raise ConfigError(
+            f"the masks of {', '.join(overwritten[:5])} would overwrite their images", hint="choose another -o"
+        )
+
+
+def _missing(cases: Sequence[Case], output: Path) -> list[Case]:
+    return [case for case in cases if not mask_path(case, output).exists()]
+
+
 def mask_path(case: Case, output: Path) -> Path:
     """Where the mask of a case is written."""
     return output / f"{case.id}{mask_suffix(output_suffix(case))}"
+
+
+class _Stop(Event):
+    """The end of a batch: set by the batch itself, or by the caller, whose event is only read."""
+
+    def __init__(self, cancelled: Event | None) -> None:
+        super().__init__()
+        self._cancelled = cancelled
+
+    def is_set(self) -> bool:
+        """Whether either is set."""
+        return super().is_set() or (self._cancelled is not None and self._cancelled.is_set())
 
 
 class _Worker:
