@@ -8,18 +8,8 @@ import pytest
 from attunet.data.formats import write_volume
 from attunet.data.volume import Volume
 
-RUNTIME = {
-    "bundle",
-    "config",
-    "data",
-    "errors",
-    "evaluation",
-    "explain",
-    "inference",
-    "planning",
-    "report",
-    "selection",
-}
+NOT_IN_THE_RUNTIME = {"__main__", "cli", "export", "nn", "training"}
+"""Rooms that may import torch; of the command line, each command when it is run."""
 ABSENT = ("torch", "lightning", "monai", "blosc2")
 TORCH_ENGINES = {"attunet.inference.engines.torch_engine"}
 
@@ -62,9 +52,9 @@ except SystemExit as end:
 
 
 def test_runtime_imports_where_torch_is_absent(modules, fresh_python):
-    names = ["attunet"] + [
-        name for name in modules if name.count(".") and name.split(".")[1] in RUNTIME and name not in TORCH_ENGINES
-    ]
+    rooms = {name: [*name.split("."), ""][1] for name in modules}
+    assert set(rooms.values()) > NOT_IN_THE_RUNTIME
+    names = [name for name, room in rooms.items() if room not in NOT_IN_THE_RUNTIME and name not in TORCH_ENGINES]
     assert fresh_python(BLOCKED_IMPORT.format(absent=json.dumps(ABSENT), names=json.dumps(names))) == {}
 
 
@@ -101,6 +91,11 @@ def test_everything_is_predicted_where_torch_is_absent(command, tiny_run, tmp_pa
     names = {"scan.nii.gz", "attention", "probabilities", "preview", "statistics.json"}
     assert {entry.name for entry in (tmp_path / "masks").iterdir()} == names
     assert json.loads((tmp_path / "run.json").read_text())["cases"][0]["error"] is None
+
+
+def test_engines_are_compared_where_torch_is_absent(command, tiny_run, tmp_path):
+    write_volume(Volume.from_array(np.random.default_rng(0).normal(size=(24, 20, 12))), tmp_path / "scan.nii.gz")
+    assert command("benchmark", "-m", tiny_run, "-i", tmp_path / "scan.nii.gz", "--repeat", 1) == [0, []]
 
 
 def test_a_model_and_the_machine_are_described_where_torch_is_absent(command, tiny_run):
