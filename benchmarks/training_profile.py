@@ -52,12 +52,12 @@ def steps(plan: Plan, config: TrainingConfig, cases: list[StoredCase], watch: St
     while True:
         with watch.part("waiting for patches"):
             batch = next(batches)
-        image = batch.image.to(memory_format=module._layout)
+        image = batch.image.to(memory_format=module.memory_format)
         with torch.autocast("cpu", torch.bfloat16):
             with watch.part("forward"):
                 result = module.network(image, detailed=True)
             with watch.part("loss"):
-                loss = module._loss(result.logits, result.auxiliary, batch.label, batch.annotated)
+                loss = module.segmentation_loss(result, batch.label, batch.annotated)
         with watch.part("backward"):
             optimizer.zero_grad()
             loss.backward()

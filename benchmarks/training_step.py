@@ -60,13 +60,13 @@ def as_trained(network: AttentionUNet, image: Tensor, label: Tensor) -> Step:
     plan = benchmark_plan(network.config, (i, j, k))
     module = TrainingModule(plan, TrainingConfig())
     optimizer = module.configure_optimizers()
-    image = image.to(memory_format=torch.channels_last_3d)
+    image = image.to(memory_format=module.memory_format)
     target = label[:, 0].to(torch.uint8)
 
     def once() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             result = module.network(image, detailed=True)
-            loss = module._loss(result.logits, result.auxiliary, target, None)
+            loss = module.segmentation_loss(result, target)
         optimizer.zero_grad()
         loss.backward()
         module.configure_gradient_clipping(optimizer)

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from attunet.config import Plan, TrainingConfig
 from attunet.errors import TrainingError
-from attunet.nn import AttentionUNet, in_layout
+from attunet.nn import AttentionUNet, Detailed, in_layout
 from attunet.training.losses.attention import attention_loss
 from attunet.training.losses.segmentation import SegmentationLoss
 from attunet.training.patches.augmentation import Patch
@@ -62,11 +62,27 @@ class TrainingModule(pl.LightningModule):
         """The network with averaged (EMA) weights, which is validated and saved."""
         return cast(AttentionUNet, self.averaged.module)
 
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The layout of images in memory that the network is fastest with."""
+        return self._layout
+
+    def segmentation_loss(self, result: Detailed, label: Tensor, annotated: Tensor | None = None) -> Tensor:
+        """The loss of logits and auxiliary logits, without that of the gates.
+
+        Args:
+            result: of the network.
+            label: (B, *patch), class indices or IGNORED.
+            annotated: bool (B, outputs), which outputs were annotated in each case; None when all were.
+        Returns: a scalar.
+        """
+        return self._loss(result.logits, result.auxiliary, label, annotated)
+
     def training_step(self, batch: Patch, _index: int) -> Tensor:
         """Loss of one batch of patches, or of a part of it."""
         image = batch.image.to(memory_format=self._layout)
         result = self.network(image, detailed=True)
-        loss = self._loss(result.logits, result.auxiliary, batch.label, batch.annotated)
+        loss = self.segmentation_loss(result, batch.label, batch.annotated)
         if self._gates_loss is not None:
             loss = loss + self._gates_loss(result.attention, batch.label, batch.annotated)
         self.attention = {name: alpha.detach() for name, alpha in result.attention.items()}
