@@ -126,6 +126,20 @@ def test_all_folds_are_trained_one_after_another(go, write_blobs, planned, tmp_p
     assert (tmp_path / "run" / "cross_validation" / "report.html").exists()
 
 
+def test_finished_folds_are_shown_even_if_the_cross_validation_fails(
+    invoke, recipe, write_blobs, planned, tmp_path, monkeypatch
+):
+    def refuse(*_arguments, **_options):
+        raise DatasetError("the data set has moved")
+
+    monkeypatch.setattr("attunet.training.train.cross_validate", refuse)
+    usual = ("-o", tmp_path / "run", "--recipe", recipe, "--store", tmp_path / "store", "--device", "cpu")
+    done = invoke(train, write_blobs(tmp_path / "data"), *usual, *planned, "--fold", "all")
+    assert isinstance(done.exception, DatasetError)
+    assert "fold 0: validation" in done.stdout
+    assert "fold 1: validation" in done.stdout
+
+
 def test_a_model_is_the_start_of_another(go, write_blobs, planned, tmp_path):
     data = write_blobs(tmp_path / "data")
     go(data, *planned)

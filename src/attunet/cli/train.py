@@ -110,6 +110,7 @@ def train(
     volumes. It can be stopped at any time: --resume continues from the last epoch.
     """
     require_training()
+    from attunet.cli.tables.scores import show_fold
     from attunet.cli.training_progress import TrainingDisplay, stoppable
     from attunet.config import Plan, load_settings
     from attunet.data.cases import read_dataset
@@ -154,16 +155,19 @@ def train(
         geometry=geometry,
         store=store,
     )
-    with TrainingDisplay() as display, stoppable("the same command and --resume"):
-        trained = train_folds(source, output, options, callbacks=display)
+    display = TrainingDisplay()
+    try:
+        with display, stoppable("the same command and --resume"):
+            trained = train_folds(source, output, options, callbacks=display)
+    finally:  # what is finished is shown, even if the cross-validation fails
+        for result in display.folds:
+            show_fold(result)
     _show(trained)
 
 
 def _show(trained: TrainResult) -> None:
-    from attunet.cli.tables.scores import show_cross_validation, show_fold
+    from attunet.cli.tables.scores import show_cross_validation
 
-    for result in trained.folds:
-        show_fold(result)
     if trained.cross_validation:
         show_cross_validation(trained.cross_validation)
     next_command = f"attunet predict -m {trained.run} -i IMAGES -o MASKS"

@@ -35,7 +35,10 @@ _SECONDS_BETWEEN_LINES = 20
 
 
 class TrainingDisplay(TrainingCallbacks):
-    """Shows plan and warnings on stderr, and the progress of one fold after another; use it in a `with` block."""
+    """Shows plan and warnings on stderr, and the progress of one fold after another; use it in a `with` block.
+
+    Attributes: folds, that are finished.
+    """
 
     def __init__(
         self,
@@ -44,6 +47,7 @@ class TrainingDisplay(TrainingCallbacks):
     ) -> None:
         self._bars = contextmanager(bars) if bars else progress_bar
         self._clock = clock
+        self.folds: list[FoldResult] = []
         self._printed = float("-inf")
         self._stack = ExitStack()
         self._progress: Progress | None = None
@@ -127,6 +131,7 @@ class TrainingDisplay(TrainingCallbacks):
     def on_fold_end(self, result: FoldResult) -> None:
         """See `TrainingCallbacks`."""
         self._close()
+        self.folds.append(result)
 
     def on_evaluation(self, done: int, total: int) -> None:
         """See `TrainingCallbacks`."""
