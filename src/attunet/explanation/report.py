@@ -15,7 +15,7 @@ from attunet.explanation.interventions.faithfulness import Kind
 from attunet.explanation.interventions.faithfulness_summary import CAVEAT as FAITHFULNESS_CAVEAT
 from attunet.explanation.interventions.faithfulness_summary import Faithfulness
 from attunet.explanation.scoring.conclusions import Estimate
-from attunet.explanation.scoring.scores import MAP_METRICS, METRICS
+from attunet.explanation.scoring.scores import ATTENTION_METRICS, MAP_METRICS
 from attunet.explanation.scoring.summary import AttentionSummary
 from attunet.report.attention import ablation_bars, agreement_scatter, faithfulness_curves, score_bars
 from attunet.report.cases import CaseView, case_pictures
@@ -215,7 +215,7 @@ def _notes(explanation: Explanation) -> list[str]:
         "is a multiplier inside the network, not a cause: a region that passes need not determine the mask.",
         "Nulls: the same network with the weights of every layer shuffled, and the maps of other cases stretched over "
         "this one. Attention that scores no better than these contains no more than an architecture or an atlas.",
-        *(f"{heading}: {METRICS[name]}." for name, (heading, _) in _SCORES.items()),
+        *(f"{heading}: {ATTENTION_METRICS[name]}." for name, (heading, _) in _SCORES.items()),
         *(f"{_MAPS[name]}: {MAP_METRICS[name]}." for name in _MAPS),
         "Agreement: AUROC of the mean attention of all gates for the mask. Attended: above half-way between the mean "
         "inside the mask and outside it. Positions are in RAS mm.",

@@ -9,8 +9,8 @@ import pytest
 
 from attunet.errors import ConfigError, GeometryError
 from attunet.explanation.interventions.ablation import (
+    ABLATION_METRICS,
     ALL,
-    METRICS,
     REPLACEMENTS,
     AblatedEngine,
     ablate_case,
@@ -51,7 +51,7 @@ def test_a_label_that_is_nowhere_has_no_change(segmenter, bright_ball):
     assert absent
     assert all(isnan(row.delta()) for row in absent)
     values = json.loads(json.dumps(absent[0].to_json(), allow_nan=False))
-    assert values["before"] == values["after"] == dict.fromkeys(METRICS)
+    assert values["before"] == values["after"] == dict.fromkeys(ABLATION_METRICS)
 
 
 def test_without_a_reference_its_own_mask_takes_the_place(segmenter, bright_ball):

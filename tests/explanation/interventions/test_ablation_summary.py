@@ -6,16 +6,16 @@ from math import nan
 
 import pytest
 
-from attunet.explanation.interventions.ablation import ALL, METRICS, AblationRow
+from attunet.explanation.interventions.ablation import ABLATION_METRICS, ALL, AblationRow
 from attunet.explanation.interventions.ablation_summary import Ablation, Effect
 from attunet.explanation.scoring.conclusions import Estimate
 
 
 def rows(gate, changes, replacement="mean", label="body"):
     """One row a case, whose Dice, Recall and HD95 change by as much."""
-    before = dict.fromkeys(METRICS, 0.8)
+    before = dict.fromkeys(ABLATION_METRICS, 0.8)
     return [
-        AblationRow(gate, replacement, f"case{index}", label, before, dict.fromkeys(METRICS, 0.8 + change))
+        AblationRow(gate, replacement, f"case{index}", label, before, dict.fromkeys(ABLATION_METRICS, 0.8 + change))
         for index, change in enumerate(changes)
     ]
 
@@ -92,5 +92,5 @@ def test_effects_by_label_and_all_as_json():
     assert [effect.gate for effect in found.effects(metric="HD95")] == ["level2"]
     values = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert len(values["rows"]) == 12
-    assert len(values["effects"]) == len(METRICS) * 3
+    assert len(values["effects"]) == len(ABLATION_METRICS) * 3
     assert {"finding", "caveat", "replacements"} < set(values)

@@ -20,7 +20,7 @@ from attunet.explanation.scoring.case_maps import (
     other_case_scores,
 )
 from attunet.explanation.scoring.organs import Organs
-from attunet.explanation.scoring.scores import METRICS, map_statistics, score_map
+from attunet.explanation.scoring.scores import ATTENTION_METRICS, map_statistics, score_map
 from attunet.explanation.scoring.summary import OTHER_CASES, TRAINED
 
 STORED = list(product(permutations(range(3)), product([False, True], repeat=3)))
@@ -137,7 +137,7 @@ def test_a_case_is_scored_by_the_maps_of_others(tmp_path, on_disk):
     assert set(rows) == {(case, label) for case in "abc" for label in ("blob", "absent")}
     for index, case in enumerate("abc"):
         lent = [score_map(masks[other], masks[index], (1, 1, 1)) for other in range(3) if other != index]
-        expected = {metric: np.mean([scores[metric] for scores in lent]) for metric in METRICS}
+        expected = {metric: np.mean([scores[metric] for scores in lent]) for metric in ATTENTION_METRICS}
         assert rows[case, "blob"].values == pytest.approx(expected)
         assert rows[case, "blob"].values["lift"] == 0
     assert all(np.isnan(value) for value in rows["a", "absent"].values.values())

@@ -14,9 +14,9 @@ from scipy.stats import entropy, mannwhitneyu
 from attunet.errors import DataError, GeometryError
 from attunet.explanation.scoring.organs import Organs
 from attunet.explanation.scoring.scores import (
+    ATTENTION_METRICS,
     CHANCE,
     MAP_METRICS,
-    METRICS,
     auroc,
     map_statistics,
     order_keys,
@@ -65,7 +65,7 @@ def test_every_metric_is_its_formula(case, spacing, reach):
     expected = by_the_formulas(alpha.astype(float), organ, spacing, reach)
     scores = score_map(alpha, organ, spacing, reach=reach)
     assert scores == pytest.approx(expected, abs=1e-6)
-    assert list(scores) == list(METRICS)
+    assert list(scores) == list(ATTENTION_METRICS)
     assert auroc(alpha, organ) == scores["auroc"]
 
 
@@ -106,7 +106,7 @@ def test_ignored_voxels_are_as_if_they_were_not_there(case, seed):
         return
     counted = score_map(alpha, organ, (1, 1, 1), ignored=ignored)
     alone = score_map(alpha[kept].reshape(-1, 1, 1), organ[kept].reshape(-1, 1, 1), (1, 1, 1))
-    placeless = [name for name in METRICS if "boundary" not in name and name != "distance"]
+    placeless = [name for name in ATTENTION_METRICS if "boundary" not in name and name != "distance"]
     assert {name: counted[name] for name in placeless} == pytest.approx(
         {name: alone[name] for name in placeless}, nan_ok=True
     )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from attunet.evaluation.bootstrap import interval
-from attunet.explanation.scoring.scores import MAP_METRICS, METRICS
+from attunet.explanation.scoring.scores import ATTENTION_METRICS, MAP_METRICS
 from attunet.explanation.scoring.summary import OTHER_CASES, SHUFFLED, TRAINED, AttentionScores, AttentionSummary
 
 RANDOM = np.random.default_rng(0)
@@ -20,7 +20,7 @@ LIFTS = {
 
 def rows(source, gate="level2"):
     for index, value in enumerate(LIFTS[source]):
-        scores = dict.fromkeys(METRICS, nan) | {"lift": float(value)}
+        scores = dict.fromkeys(ATTENTION_METRICS, nan) | {"lift": float(value)}
         yield AttentionScores(source, gate, "pancreas", f"case{index}", scores)
         if source != OTHER_CASES:
             yield AttentionScores(source, gate, "", f"case{index}", dict.fromkeys(MAP_METRICS, index / 10))
@@ -74,13 +74,13 @@ def test_json_has_every_number_and_no_nan(summary):
     organ = values["gates"]["level2"]["labels"]["pancreas"]
     assert organ["conclusion"] == "looks at"
     assert organ["finding"] == summary.finding("level2", "pancreas")
-    assert list(organ["metrics"]) == list(METRICS)
+    assert list(organ["metrics"]) == list(ATTENTION_METRICS)
     gap = summary.difference(SHUFFLED, "level2", "pancreas", "lift")
     assert organ["metrics"]["lift"]["trained - shuffled weights"]["mean"] == pytest.approx(gap.mean)
     assert organ["metrics"]["auroc"]["trained"] == {"mean": None, "low": None, "high": None, "cases": 0}
     assert list(values["gates"]["level2"]["map"]) == list(MAP_METRICS)
     assert len(values["cases"]) == len(summary.scores)
-    assert values["cases"][0]["values"].keys() == METRICS.keys()
+    assert values["cases"][0]["values"].keys() == ATTENTION_METRICS.keys()
 
 
 def test_nothing_measured_is_an_empty_summary():

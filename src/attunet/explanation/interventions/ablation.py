@@ -21,8 +21,8 @@ from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 
 __all__ = [
+    "ABLATION_METRICS",
     "ALL",
-    "METRICS",
     "ONCE",
     "REPLACEMENTS",
     "AblatedEngine",
@@ -123,7 +123,7 @@ def gates_of(segmenter: Segmenter) -> tuple[str, ...]:
 
 
 def prefixed(segmenter: Segmenter) -> list[tuple[str, Member]]:
-    """The members, and what stands before the names of their gates: MEMBER/ where there are several (see `Task`)."""
+    """The members, and what stands before the names of their gates: MEMBER/ where there are several."""
     several = len(segmenter.members) > 1
     return [(f"{member.name}/" if several else "", member) for member in segmenter.members]
 
@@ -168,7 +168,7 @@ def _values(replacement: str, gate: str, means: Mapping[str, float]) -> tuple[fl
 ALL = "all"
 """Name for all gates replaced at once."""
 
-METRICS = ("Dice", "Recall", "HD95")
+ABLATION_METRICS = ("Dice", "Recall", "HD95")
 
 Against = Literal["reference", "own mask"]
 
@@ -185,8 +185,8 @@ class AblationRow:
         replacement: a key of `REPLACEMENTS`.
         case: name of the case.
         label: name of the label.
-        before: the `METRICS` of the unaltered model's mask, as in `score_case` (HD95 in mm); nan where the label is in
-            neither mask and reference.
+        before: the `ABLATION_METRICS` of the unaltered model's mask, as in `score_case` (HD95 in mm); nan where the
+            label is in neither mask and reference.
         after: the same of the altered model's mask.
         against: what both are scored against, the reference or the unaltered model's own mask.
     """
@@ -250,7 +250,9 @@ def ablate_case(
     def scored(mask: Array) -> dict[str, dict[str, float]]:
         labels, ignore = scored_labels(plan), plan.ignore_label
         by_label = score_case(truth, mask, labels, image.spacing, ignore=ignore, annotated=annotated)
-        return {name: {metric: scores.values()[metric] for metric in METRICS} for name, scores in by_label.items()}
+        return {
+            name: {metric: scores.values()[metric] for metric in ABLATION_METRICS} for name, scores in by_label.items()
+        }
 
     before = scored(own)
     rows: list[AblationRow] = []

@@ -8,7 +8,7 @@ from functools import cached_property
 from math import isnan
 from typing import Any, Literal
 
-from attunet.explanation.interventions.ablation import ALL, METRICS, REPLACEMENTS, AblationRow
+from attunet.explanation.interventions.ablation import ABLATION_METRICS, ALL, REPLACEMENTS, AblationRow
 from attunet.explanation.scoring.conclusions import Estimate, estimate
 
 __all__ = ["CAVEAT", "MIN_CHANGE", "Ablation", "Effect"]
@@ -42,7 +42,7 @@ class Effect:
         gate: its name, or `ALL`.
         replacement: a key of `REPLACEMENTS`.
         label: name of the label; "" for the mean of the labels.
-        metric: one of `METRICS`.
+        metric: one of `ABLATION_METRICS`.
         change: after minus before.
     """
 
@@ -103,7 +103,7 @@ class Ablation:
             gate: its name, or `ALL`.
             replacement: a key of `REPLACEMENTS`.
             label: name of the label; "" for the mean of the labels.
-            metric: one of `METRICS`.
+            metric: one of `ABLATION_METRICS`.
         Returns: the mean change with its interval.
         """
         rows = self._grouped.get((gate, replacement, label), ())
@@ -164,7 +164,7 @@ class Ablation:
         """Finding, caveat, the effects on each metric of each label and of all ("" as label), and every row."""
         effects = [
             effect
-            for metric in METRICS
+            for metric in ABLATION_METRICS
             for label in ("", *self.labels)
             for effect in self.effects(label=label, metric=metric)
         ]

@@ -18,7 +18,7 @@ from attunet.data.orientation import canonical, oriented
 from attunet.data.resample import resize
 from attunet.data.volume import Affine, Volume
 from attunet.explanation.scoring.organs import Box, Organs
-from attunet.explanation.scoring.scores import METRICS, Floats, map_statistics, score_organs
+from attunet.explanation.scoring.scores import ATTENTION_METRICS, Floats, map_statistics, score_organs
 from attunet.explanation.scoring.summary import OTHER_CASES, AttentionScores
 from attunet.gates import attention_map_names
 
@@ -167,4 +167,4 @@ def _borrowed_scores(lender: CaseMaps, gate: str, target: MapGrid, organs: Organ
 
 
 def _mean(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {metric: fmean(each[metric] for each in scores) for metric in METRICS}
+    return {metric: fmean(each[metric] for each in scores) for metric in ATTENTION_METRICS}

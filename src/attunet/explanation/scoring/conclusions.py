@@ -101,7 +101,7 @@ class NullComparison:
     Args:
         gate: name of the map.
         label: name of the organ; "" for the map alone.
-        metric: a key of `METRICS`, or of `MAP_METRICS` for the map alone.
+        metric: a key of `ATTENTION_METRICS`, or of `MAP_METRICS` for the map alone.
         trained: mean over the cases that count, and its interval.
         nulls: the same by source, a key of `NULLS`, of those that were measured.
         differences: by source, trained - null in the cases that both have, and its interval.

@@ -20,9 +20,9 @@ from attunet.evaluation.overlap import Mask
 from attunet.explanation.scoring.organs import REACH, Organ, Organs
 
 __all__ = [
+    "ATTENTION_METRICS",
     "CHANCE",
     "MAP_METRICS",
-    "METRICS",
     "Floats",
     "Keys",
     "RankedMap",
@@ -117,7 +117,7 @@ def separation(ascending: Keys, own: Keys) -> tuple[float, float]:
     return (ranks - voxels * (voxels + 1) / 2) / (voxels * (size - voxels)), precision
 
 
-METRICS: Mapping[str, str] = {
+ATTENTION_METRICS: Mapping[str, str] = {
     "share": "attention mass inside the organ: sum of a over the organ / sum of a; by chance the volume fraction",
     "volume_fraction": "the organ's share of the voxels, n / N",
     "lift": "share / volume fraction: how many times as much attention as chance; 1 is no particular attention",
@@ -154,7 +154,7 @@ _SLACK = 1e-3
 def score_map(
     alpha: npt.ArrayLike, organ: Mask, spacing: Spacing, *, ignored: Mask | None = None, reach: float = REACH
 ) -> dict[str, float]:
-    """The `METRICS` of one map for one organ.
+    """The `ATTENTION_METRICS` of one map for one organ.
 
     Args:
         alpha: coefficients (I, J, K) in [0, 1], cut to the box in which attention is defined.
@@ -162,16 +162,16 @@ def score_map(
         spacing: mm, array order.
         ignored: voxels that count nowhere; None for none.
         reach: width of the boundary zone on each side of the boundary, mm.
-    Returns: the scores by the keys of `METRICS`.
+    Returns: the scores by the keys of `ATTENTION_METRICS`.
     Raises: GeometryError when the shapes differ, DataError for coefficients outside [0, 1].
     """
     return score_organs(alpha, Organs.of({"organ": organ}, spacing, ignored=ignored, reach=reach))["organ"]
 
 
 def score_organs(alpha: npt.ArrayLike, organs: Organs) -> dict[str, dict[str, float]]:
-    """The `METRICS` of one map for every organ, by label; the map is sorted once. Raises: as `score_map`."""
+    """The `ATTENTION_METRICS` of one map for every organ, by label; the map is sorted once. Raises: as `score_map`."""
     checked = _same_shape(_checked(alpha), organs.shape)
-    scores = {label: dict.fromkeys(METRICS, nan) for label in organs.organs}
+    scores = {label: dict.fromkeys(ATTENTION_METRICS, nan) for label in organs.organs}
     present = {label: organ for label, organ in organs.organs.items() if organ is not None}
     if present:
         ranked = rank_map(checked, organs.counted)

@@ -20,7 +20,7 @@ from attunet.explanation.scoring.conclusions import (
     describe_conclusion,
     estimate,
 )
-from attunet.explanation.scoring.scores import CHANCE, MAP_METRICS, METRICS
+from attunet.explanation.scoring.scores import ATTENTION_METRICS, CHANCE, MAP_METRICS
 
 __all__ = ["OTHER_CASES", "RULES", "SHUFFLED", "SOURCES", "TRAINED", "AttentionScores", "AttentionSummary"]
 
@@ -45,7 +45,7 @@ class AttentionScores:
         gate: name of the map, as in `named_maps`.
         label: name of the organ; "" for the map alone.
         case: name of the case.
-        values: by the keys of `METRICS`, or of `MAP_METRICS` for the map alone.
+        values: by the keys of `ATTENTION_METRICS`, or of `MAP_METRICS` for the map alone.
     """
 
     source: str
@@ -99,7 +99,7 @@ class AttentionSummary:
             source: what made the maps, one of `SOURCES`.
             gate: name of the map.
             label: name of the organ; "" for a metric of the map alone.
-            metric: a key of `METRICS`, or of `MAP_METRICS` for the map alone.
+            metric: a key of `ATTENTION_METRICS`, or of `MAP_METRICS` for the map alone.
         Returns: the estimate; its numbers are nan when no case counts.
         """
         return _estimate(self.values(source, gate, label, metric))
@@ -141,7 +141,7 @@ class AttentionSummary:
     def to_json(self) -> dict[str, Any]:
         """Every number: by gate the maps alone and each label with its nulls, and the values case by case."""
         return {
-            "metrics": dict(METRICS),
+            "metrics": dict(ATTENTION_METRICS),
             "map_metrics": dict(MAP_METRICS),
             "chance": dict(CHANCE),
             "rules": dict(RULES),
@@ -154,7 +154,7 @@ class AttentionSummary:
             label: {
                 "conclusion": conclusion(self.comparison(gate, label)),
                 "finding": self.finding(gate, label),
-                "metrics": {metric: self.comparison(gate, label, metric).to_json() for metric in METRICS},
+                "metrics": {metric: self.comparison(gate, label, metric).to_json() for metric in ATTENTION_METRICS},
             }
             for label in self.labels
         }
