@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Any
 from attunet.display import set_renderer
 
 if TYPE_CHECKING:
-    from attunet.config import TrainingConfig
+    from attunet.config import Plan, TrainingConfig
     from attunet.data.cases import find_cases, read_dataset
     from attunet.data.checks import inspect
     from attunet.data.formats import read_volume, write_volume
     from attunet.data.volume import Volume
-    from attunet.errors import AttunetError
+    from attunet.errors import AttunetError, CancelledError
     from attunet.evaluation.evaluate import evaluate
     from attunet.explanation.explain import ExplainOptions, explain
+    from attunet.export.benchmark import benchmark_model
+    from attunet.export.package import export_model
     from attunet.inference.batch import CaseResult, predict_cases
+    from attunet.inference.evaluation import EvaluateOptions, evaluate_cases
+    from attunet.inference.info import model_facts
     from attunet.inference.prediction import Prediction, PredictOptions
     from attunet.inference.segmenter import Segmenter
     from attunet.nn.network import AttentionUNet
@@ -36,8 +40,11 @@ if TYPE_CHECKING:
 __all__ = [
     "AttentionUNet",
     "AttunetError",
+    "CancelledError",
     "CaseResult",
+    "EvaluateOptions",
     "ExplainOptions",
+    "Plan",
     "PlanOptions",
     "PredictOptions",
     "Prediction",
@@ -47,14 +54,18 @@ __all__ = [
     "TrainingConfig",
     "VariantOptions",
     "Volume",
+    "benchmark_model",
     "compare_runs",
     "compare_variants",
     "cross_validate",
     "evaluate",
+    "evaluate_cases",
     "explain",
+    "export_model",
     "find_cases",
     "fit",
     "inspect",
+    "model_facts",
     "plan_dataset",
     "predict_cases",
     "read_dataset",
@@ -67,8 +78,11 @@ __all__ = [
 _HOMES = {
     "AttentionUNet": "attunet.nn.network",
     "AttunetError": "attunet.errors",
+    "CancelledError": "attunet.errors",
     "CaseResult": "attunet.inference.batch",
+    "EvaluateOptions": "attunet.inference.evaluation",
     "ExplainOptions": "attunet.explanation.explain",
+    "Plan": "attunet.config",
     "PlanOptions": "attunet.planning.options",
     "PredictOptions": "attunet.inference.prediction",
     "Prediction": "attunet.inference.prediction",
@@ -78,14 +92,18 @@ _HOMES = {
     "TrainingConfig": "attunet.config",
     "VariantOptions": "attunet.training.variants",
     "Volume": "attunet.data.volume",
+    "benchmark_model": "attunet.export.benchmark",
     "compare_runs": "attunet.selection.comparison",
     "compare_variants": "attunet.training.variants",
     "cross_validate": "attunet.selection.cross_validation",
     "evaluate": "attunet.evaluation.evaluate",
+    "evaluate_cases": "attunet.inference.evaluation",
     "explain": "attunet.explanation.explain",
+    "export_model": "attunet.export.package",
     "find_cases": "attunet.data.cases",
     "fit": "attunet.training.fit",
     "inspect": "attunet.data.checks",
+    "model_facts": "attunet.inference.info",
     "plan_dataset": "attunet.planning.plan_dataset",
     "predict_cases": "attunet.inference.batch",
     "read_dataset": "attunet.data.cases",
