@@ -31,6 +31,7 @@ Samples = Mapping[str, Sample]
 Progress = Callable[[int, int], None]
 
 _SHOWN = 3
+_STEPS = 3  # of a case: its mask is scored, divided into components, and scored after post-processing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,7 @@ def cross_validate(
     Args:
         run: the model folder.
         device: auto, cpu or cuda.
-        progress: called with the steps done and the steps in all, four for each case.
+        progress: called with the steps done and the steps in all, three for each case.
         cancelled: an event that ends the call after its current step; what is finished is used by the next call.
     Returns: the scores, and what predictions apply from now on, with the reasons.
     Raises: BundleError for a folder that is not a finished run, DatasetError when no case was held out, DataError and
@@ -92,7 +93,7 @@ def cross_validate(
     cases, warnings = held_out_cases(run)
     bundle = load_bundle(run)
     plan, folder = bundle.plan, run / "cross_validation"
-    step = _counter(4 * len(cases), progress, cancelled)
+    step = _counter(_STEPS * len(cases), progress, cancelled)
     cache = HeldOutCache(records=folder / "cases", outputs=folder)
     results = [*_each(evaluate_held_out(run, cases, cache, device=device, cancelled=cancelled), step)]
     masks = [(result.case, cast(Path, result.mask)) for result in results]
@@ -121,7 +122,7 @@ def cross_validate(
     postprocessed.write(folder / "summary_postprocessed.json")
     _write_report(validated, run, results, plan)
     save_postprocessing(postprocessing, run)
-    progress(4 * len(cases), 4 * len(cases))
+    progress(_STEPS * len(cases), _STEPS * len(cases))
     return validated
 
 

@@ -196,6 +196,7 @@ def evaluate_held_out(
             result = cache.adopt(case, weights, plan)
             if result is None:
                 if loaded is None or loaded[0] != case.fold:
+                    loaded = None  # before the next is in memory
                     loaded = case.fold, Segmenter.load(run, folds=[case.fold], device=device, raw=True)
                 result = _evaluate(loaded[1], case, cache, weights)
             cache.save(result, origin, plan)
