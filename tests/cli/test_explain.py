@@ -13,7 +13,7 @@ from attunet.errors import ConfigError, DatasetError
 
 @pytest.fixture(scope="module")
 def explained(make_folded, tmp_path_factory, invoke):
-    """A run of random weights, explained by its unseen cases with all tests of its gates."""
+    """A run of random weights, explained by its held-out cases with all tests of its gates."""
     root = tmp_path_factory.mktemp("explained")
     run = make_folded(root)
     done = invoke(explain, "-m", run, "-o", root / "out", "--ablate", "--faithfulness", "--cases", 2)

@@ -45,7 +45,7 @@ def test_refused_integers_are_a_problem(kept, code, tiny_run, tmp_path, invoke, 
     done = invoke(export, "-m", tiny_run, "-o", tmp_path / "out", "--int8", "--fold", "0")
     assert done.exit_code == code
     assert "0.9000 before, 0.8500 after" in done.stderr
-    assert ("8-bit integers refused" in done.stderr) != kept
+    assert ("8-bit integers rejected" in done.stderr) != kept
     assert (tmp_path / "out" / "manifest.json").is_file()
 
 

@@ -43,7 +43,7 @@ class Quantization(Settings):
     kept: bool = Field(description="Whether the graphs of this folder compute in 8-bit integers.")
     dice_before: float = Field(description="Mean Dice of the validation cases before.")
     dice_after: float = Field(description="The same cases, with the network in 8-bit integers.")
-    cases: int = Field(ge=1, description="Validation cases, each judged by the fold that has not been trained on it.")
+    cases: int = Field(ge=1, description="Validation cases, each evaluated by the fold that was not trained on it.")
     patches: int = Field(ge=1, description="Training patches of each fold that set the ranges of the numbers.")
 
 

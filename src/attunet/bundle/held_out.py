@@ -77,11 +77,11 @@ def held_out_cases(run: Path) -> tuple[tuple[HeldOutCase, ...], tuple[str, ...]]
         fold was validated on cases that it was trained on.
     """
     cases: dict[str, HeldOutCase] = {}
-    notices = []
+    warnings = []
     for fold in finished_folds(run):
         split = Split.read(fold_folder(run, fold))
         if not split.held_out:
-            notices.append(f"fold {fold} is left out: it was validated on cases that it was trained on")
+            warnings.append(f"fold {fold} is left out: it was validated on cases that it was trained on")
             continue
         for case in fold_cases(run, fold):
             cases.setdefault(case.id, HeldOutCase(case, fold, split.geometry))
@@ -90,4 +90,4 @@ def held_out_cases(run: Path) -> tuple[tuple[HeldOutCase, ...], tuple[str, ...]]
             f"no fold of {run} was validated on held-out cases, so there is nothing to learn from",
             hint="train with more cases, of more than one patient, and --fold all",
         )
-    return tuple(cases.values()), tuple(notices)
+    return tuple(cases.values()), tuple(warnings)

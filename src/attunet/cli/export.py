@@ -53,14 +53,14 @@ def export(
             raise ConfigError("8-bit integers are made for openvino, not for monai", hint="add --format openvino")
         from attunet.export.monai_bundle import export_monai
 
-        found = export_monai(model, output, folds=parse_folds(fold))
+        differences = export_monai(model, output, folds=parse_folds(fold))
         _say(f"MONAI Bundle: {output}; how to run it: {output / 'docs' / 'README.md'}")
-        for text in found:
+        for text in differences:
             _say(f"differs from attunet predict: {text}")
         return
     made = _run(model, output, format, fold, int8)
     for member, exported in made.items():
-        _tell(f"{member}: " if member else "", exported)
+        _show(f"{member}: " if member else "", exported)
     _say(f"exported: {output}")
     if any(exported.quantization and not exported.quantization.kept for exported in made.values()):
         raise typer.Exit(1)
@@ -78,14 +78,14 @@ def _run(model: Path, output: Path, format: Format, fold: str, int8: bool) -> di
         return export_model(model, output, format, folds=parse_folds(fold), int8=int8, advance=advance)
 
 
-def _tell(member: str, made: Exported) -> None:
+def _show(member: str, made: Exported) -> None:
     for fold, difference in made.differences.items():
         _say(f"{member}{fold}: differs from torch in fp32 by {difference:.1g} of the largest logit")
     if made.quantization is not None:
         tried = made.quantization
-        scores = f"mean Dice {tried.dice_before:.4f} before, {tried.dice_after:.4f} after ({tried.cases} unseen cases)"
-        verdict = "8-bit integers" if tried.kept else "8-bit integers refused, the graph computes as before"
-        text = f"{member}{verdict}: {scores}"
+        dice = f"mean Dice {tried.dice_before:.4f} before, {tried.dice_after:.4f} after"
+        decision = "8-bit integers" if tried.kept else "8-bit integers rejected, the graph computes in floats as before"
+        text = f"{member}{decision}: {dice} ({tried.cases} held-out cases)"
         notes().print(text, style=None if tried.kept else "yellow", markup=False, soft_wrap=True, highlight=False)
 
 

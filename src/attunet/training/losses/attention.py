@@ -124,7 +124,7 @@ def _mean(values: Tensor, weights: Tensor) -> Tensor:
 
 
 def _complete(annotated: Tensor, ndim: int) -> Tensor:
-    """Which cases (B, 1, 1, ...) had everything foreground."""
+    """Which cases (B, 1, 1, ...) had every output annotated."""
     return annotated.all(1).view(-1, *(1,) * ndim)
 
 
