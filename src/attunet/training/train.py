@@ -123,7 +123,14 @@ def train(
 
 
 def plan_for_training(plan: Plan | PlanOptions, *, device: str, geometry: GeometryPolicy) -> Plan | PlanOptions:
-    """The options of a plan with the device and the geometry policy of its training; a plan as it is."""
+    """The planning options with the device and the geometry policy of the training.
+
+    Args:
+        plan: a plan, which is returned unchanged, or the options to make one with.
+        device: where the training computes: auto, cpu or cuda.
+        geometry: what to do when the grids of an image and its label differ.
+    Returns: the plan or the options.
+    """
     if isinstance(plan, Plan):
         return plan
     return replace(plan, device=cast(Machine | Literal["auto"], device), geometry=geometry)
