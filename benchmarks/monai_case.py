@@ -43,7 +43,7 @@ WINDOWS_AT_ONCE = 4
 
 
 def preprocessing_transforms(plan: Plan) -> Compose:
-    """From file to network input, with the plan's spacing and intensity normalisation."""
+    """From file to network input, with the plan's spacing and intensity normalization."""
     scale = plan.preprocessing.normalization[0]
     return Compose(
         [

@@ -1,4 +1,4 @@
-"""What tests of several rooms share: tiny data sets that can be learnt in seconds, plans, models of random weights."""
+"""Fixtures for tests of several packages: tiny data sets that are learnt in seconds, plans, random models."""
 
 import shutil
 import signal
@@ -262,7 +262,7 @@ def make_compared():
             parameters=1000,
             flops=2 * 10**9,
             patch=(16, 16, 8),
-            budget="1 min a fold",
+            budget="1 min per fold",
             steps=steps or {0: 100},
             minutes={0: 1.0},
         )

@@ -47,14 +47,14 @@ def test_a_folder_can_be_staged_too(tmp_path):
     assert (tmp_path / "model" / "inner" / "note.txt").read_text() == "whole"
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
+def test_a_full_disk_is_reported_and_leaves_nothing(tmp_path):
     with pytest.raises(FormatError, match="No space left on device") as refused:
         write_half(tmp_path / "note.txt", OSError(errno.ENOSPC, "No space left on device"))
-    assert "make room" in refused.value.hint
+    assert "free disk space" in refused.value.hint
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(FormatError, match="cannot write into"):
         write_text(tmp_path / "file" / "note.txt", "text")

@@ -1,4 +1,4 @@
-"""Real training runs on public data, where the folder ../shared/data lies beside the project."""
+"""Real training runs on public data, if the folder ../shared/data exists next to the project."""
 
 from pathlib import Path
 

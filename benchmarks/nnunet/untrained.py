@@ -2,7 +2,7 @@
 
     python untrained.py SPECIFICATION.json FOLDER
 
-The specification contains patch, spacing (mm), channels, labels (name to value), and the CT normalisation in nnU-Net's
+The specification contains patch, spacing (mm), channels, labels (name to value), and the CT normalization in nnU-Net's
 terms. Prints the GFLOP of one window. The model predicts noise, but takes as long as a trained model with this plan.
 """
 

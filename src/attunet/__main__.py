@@ -1,4 +1,4 @@
-"""`python -m attunet`: the command line, for whoever has no `attunet` on the path."""
+"""`python -m attunet`: the command line, for environments without `attunet` on the path."""
 
 from attunet.cli import main
 

@@ -1,8 +1,8 @@
-"""Notebook views: values that a notebook shows, and the hook through which the drawing room draws them.
+"""Notebook views: values that a notebook shows, and the hook to the package that draws them.
 
-`Volume`, `Prediction`, `Plan` and `Summary` live in rooms below `report`, which draws, so they cannot import it. They
-inherit `NotebookView`, and the package `attunet`, which knows all rooms, names the module that renders them. That
-module, and matplotlib with it, is imported when a value is first shown.
+`Volume`, `Prediction`, `Plan` and `Summary` live in packages below `report`, which draws, so they cannot import it.
+They inherit `NotebookView`, and the package `attunet` names the module that renders them. That module, and matplotlib
+with it, is imported when a value is first shown.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["NotebookView", "Renderer", "set_renderer"]
 
 
 class Renderer(Protocol):
-    """What draws values: the module `attunet.report.notebook`."""
+    """The interface that draws values: the module `attunet.report.notebook`."""
 
     def draw(self, value: object) -> Figure:
         """A figure of the value."""

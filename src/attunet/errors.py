@@ -1,4 +1,4 @@
-"""The errors of attunet, each saying what was got, what was expected and what to do.
+"""The errors of attunet; each says what was given, what was expected and what to do.
 
 AttunetError
 ├── ConfigError      a setting, recipe or flag that cannot be used
@@ -8,8 +8,8 @@ AttunetError
 │   └── LabelError       label values that make no sense
 ├── DatasetError     a folder in which no usable cases are found
 ├── BundleError      a model folder that is incomplete, unfinished or altered
-├── EngineError      a device or an optional package that is not there
-├── TrainingError    a training that cannot continue
+├── EngineError      a device or an optional package that is missing
+├── TrainingError    training that cannot continue
 └── CancelledError   a call that its caller cancelled
 """
 
@@ -33,7 +33,7 @@ __all__ = [
 class AttunetError(Exception):
     """Base of every error a user can cause or repair.
 
-    Args: the message (what was got and what was expected) and a hint (what to do about it).
+    Args: the message (what was given and what was expected) and a hint (what to do about it).
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
@@ -81,11 +81,11 @@ class BundleError(AttunetError):
 
 
 class EngineError(AttunetError):
-    """A device or an optional package that is not there."""
+    """A device or an optional package that is missing."""
 
 
 class TrainingError(AttunetError):
-    """A training that cannot continue."""
+    """Training that cannot continue."""
 
 
 class CancelledError(AttunetError):

@@ -1,4 +1,4 @@
-"""Files appear under their name whole or not at all."""
+"""Atomic writes: a file appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["staged", "write_text"]
 
 @contextmanager
 def staged(path: Path) -> Iterator[Path]:
-    """A path of the same name to write to; what was written there moves to `path` when the block ends well.
+    """A temporary path of the same name; the file written there moves to `path` when the block succeeds.
 
-    A format of two files (header and data) keeps both names, because the stage is a folder beside the target;
-    `path` itself moves last. Nothing is left behind when the block fails. Missing folders are made.
+    A format of two files (header and data) keeps both names, because the temporary path is in a folder next to the
+    target; `path` itself moves last. Nothing is left behind when the block fails. Missing folders are created.
     Raises: FormatError when the folder of `path` cannot be written to, or the disk is full.
     """
     try:
@@ -32,7 +32,7 @@ def staged(path: Path) -> Iterator[Path]:
             part.replace(path.parent / part.name)
     except OSError as error:
         raise FormatError(
-            f"cannot write {path}: {error.strerror or error}", hint="make room or choose another folder"
+            f"cannot write {path}: {error.strerror or error}", hint="free disk space, or choose another folder"
         ) from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)

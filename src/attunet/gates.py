@@ -1,4 +1,4 @@
-"""The kinds of attention gate, in one table, and the names of gates and of their attention maps. Knows no torch."""
+"""The table of attention gate kinds, and the names of gates and of their attention maps. Does not need torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Gate = Literal["grid", "multi", "additive"]
 
 @dataclass(frozen=True, kw_only=True)
 class GateKind:
-    """One kind of gate: what the network builds, what planning counts, what help says.
+    """One kind of gate, as read by the network, the planner and the help texts.
 
     Args:
         summary: one line for help and the reference pages.
@@ -45,7 +45,7 @@ def level_name(level: int) -> str:
 
 
 def is_level_name(name: str) -> bool:
-    """Whether this is what `level_name` returns."""
+    """Whether this is a name as `level_name` returns it."""
     return name.startswith(_LEVEL) and name.removeprefix(_LEVEL).isdigit()
 
 

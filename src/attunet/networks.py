@@ -1,4 +1,4 @@
-"""The network families as settings: the default, the paper's and the popular listing. Knows no torch."""
+"""The network families as settings: the default, the paper's and the popular listing. Does not need torch."""
 
 from __future__ import annotations
 

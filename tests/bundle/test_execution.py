@@ -1,4 +1,4 @@
-"""engine.json: followed, sealed, and what a fold must hold follows from it."""
+"""engine.json: used, protected by checksums, and the files that a fold needs follow from it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_fold_needs_only_what_its_engine_reads(exported):
     bundle = load_bundle(root)
     assert bundle.execution == bundle.folds[0].execution == execution
     (fold_folder(root, 0) / ENGINE_FILES[execution.engine][0]).write_bytes(b"changed")
-    with pytest.raises(BundleError, match="differs"):
+    with pytest.raises(BundleError, match="was changed"):
         load_bundle(root)
 
 
@@ -80,7 +80,7 @@ def test_an_altered_one_is_refused_with_the_model(fold):
     write_air(AIR, fold)
     save_manifest(fold.parent)
     write_air(AIR.model_copy(update={"level": 9.0}), fold)
-    with pytest.raises(BundleError, match=r"air\.json differs"):
+    with pytest.raises(BundleError, match=r"air\.json was changed"):
         load_bundle(fold.parent)
 
 

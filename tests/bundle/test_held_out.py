@@ -15,10 +15,10 @@ def test_no_model_no_folds(tmp_path):
         finished_folds(tmp_path / "nothing")
 
 
-def test_a_data_set_that_moved_is_said(folded):
+def test_a_data_set_that_moved_is_reported(folded):
     root = Split.read(fold_folder(folded, 0)).dataset
     root.rename(root.parent / "elsewhere")
-    with pytest.raises(DatasetError, match="not there") as caught:
+    with pytest.raises(DatasetError, match="does not exist") as caught:
         fold_cases(folded, 0)
     assert "split.yaml" in caught.value.hint
 
@@ -35,7 +35,7 @@ def test_a_fold_that_saw_its_validation_cases_is_left_out(folded):
     Split(split.dataset, "fail", split.validation, split.validation).write(fold_folder(folded, 0))
     cases, notices = held_out_cases(folded)
     assert {held.fold for held in cases} == {1}
-    assert notices == ("fold 0 is left out: it was validated on cases that it was trained on",)
+    assert notices == ("fold 0 is left out: it was validated on its own training cases",)
 
 
 def test_without_held_out_cases_there_is_nothing_to_learn(folded):

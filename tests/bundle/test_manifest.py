@@ -58,7 +58,7 @@ def test_a_manifest_cannot_reach_outside(name, model, tmp_path):
 @pytest.mark.parametrize("name", ["plan.json", "fold_2/graph.bin"])
 def test_a_manifest_must_name_all_that_is_used(name, model):
     edit(model, lambda content: content["sha256"].pop(name))
-    assert name in refused(model, "does not name").message
+    assert name in refused(model, "does not list").message
 
 
 @pytest.mark.parametrize(
@@ -66,12 +66,12 @@ def test_a_manifest_must_name_all_that_is_used(name, model):
 )
 def test_a_damaged_manifest_is_refused(text, model):
     (model / "manifest.json").write_text(text)
-    refused(model, "cannot be understood")
+    refused(model, "is not valid")
 
 
 def test_a_manifest_of_bytes_is_refused(model):
     (model / "manifest.json").write_bytes(b"\xff\xfe")
-    refused(model, "cannot be understood")
+    refused(model, "is not valid")
 
 
 TAUGHT = Postprocessing(temperature=1.5)

@@ -1,4 +1,4 @@
-"""The folder of a run: found whole, or refused with a remedy."""
+"""The folder of a run: loaded if complete, otherwise refused with a hint."""
 
 from __future__ import annotations
 
@@ -77,12 +77,12 @@ def test_a_changed_byte_or_a_missing_file_is_found(name, model):
     content = bytearray((model / name).read_bytes())
     content[0] ^= 1
     (model / name).write_bytes(content)
-    assert name in refused(model, "differs from what was trained").message
+    assert name in refused(model, "was changed after training").message
     (model / name).unlink()
     assert name in refused(model, "is missing").message
 
 
-def test_what_is_no_model_is_told_from_what_is_not_finished(model, tmp_path):
+def test_an_unfinished_run_is_distinguished_from_other_folders(model, tmp_path):
     refused(tmp_path / "none", "no model folder")
     (tmp_path / "empty").mkdir()
     refused(tmp_path / "empty", "not a model folder")
@@ -94,15 +94,15 @@ def test_what_is_no_model_is_told_from_what_is_not_finished(model, tmp_path):
 def test_a_run_without_a_finished_fold_is_not_a_model(tmp_path, make_plan_of):
     save_plan(make_plan_of(), tmp_path)
     save_manifest(tmp_path)
-    refused(tmp_path, "finished are: none")
+    refused(tmp_path, "finished folds: none")
 
 
-def test_what_a_cross_validation_taught_is_sealed(model):
+def test_the_results_of_a_cross_validation_are_in_the_manifest(model):
     assert load_bundle(model).postprocessing == Postprocessing()
     save_postprocessing(Postprocessing(temperature=1.5), model)
     assert load_bundle(model).postprocessing.temperature == 1.5
     (model / "postprocessing.json").write_text('{"temperature": 9}')
-    refused(model, "differs from what was trained")
+    refused(model, "was changed after training")
 
 
 def test_postprocessing_of_unknown_origin_is_refused(model):
@@ -143,7 +143,7 @@ def test_a_folder_of_an_earlier_version_is_read(model):
     )
     assert learnt.attention_agreement == RankCorrelation(cases=40, spearman=0.3, low=0.1, high=0.5)
     (model / "refinement.json").write_text("{}")
-    refused(model, "differs from what was trained")
+    refused(model, "was changed after training")
 
 
 def test_the_earlier_file_gives_way_to_the_new_one(model):

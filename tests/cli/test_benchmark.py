@@ -49,8 +49,8 @@ def test_the_winner_is_written_and_used(run, invoke, monkeypatch):
     assert {engine.name for engine in Segmenter.load(run, device="cpu").engines} == {"torch cpu float32"}
 
 
-def test_one_image_is_asked_for(run, invoke):
+def test_one_image_is_required(run, invoke):
     shutil.copyfile(run.parent / "scan.nii.gz", run.parent / "other.nii.gz")
     done = invoke(benchmark, "-m", run, "-i", run.parent)
     assert isinstance(done.exception, DataError)
-    assert "holds 2 images" in done.exception.message
+    assert "contains 2 images" in done.exception.message

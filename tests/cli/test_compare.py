@@ -1,4 +1,4 @@
-"""`attunet compare`: from a data set to a verdict, from runs to a verdict, and what it refuses."""
+"""`attunet compare`: from a data set or from runs to a conclusion, and refused arguments."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def pair(make_folded, make_model, tmp_path):
     return gated, plain
 
 
-def test_one_command_trains_alike_judges_and_goes_on(go, invoke, write_blobs, tmp_path, monkeypatch):
+def test_one_command_trains_the_variants_evaluates_them_and_resumes(go, invoke, write_blobs, tmp_path, monkeypatch):
     data, out = write_blobs(tmp_path / "data"), tmp_path / "out"
     done = go(data, "--variants", "gated,ungated", "--fold", "0")
     assert done.exit_code == 0

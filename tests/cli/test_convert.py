@@ -27,7 +27,7 @@ def test_the_listing_becomes_a_model_and_its_double_sigmoid_is_warned_of_once(tm
     assert done.exit_code == 0
     assert done.stderr.count("double sigmoid") == 1
     assert "recognised: listing, 2-D, gate additive" in done.stderr
-    assert "assumed, as weights do not say it: --spacing 1×1×1 mm; --labels class_1;" in done.stderr
+    assert "assumed, because weights do not contain it: --spacing 1×1×1 mm; --labels class_1;" in done.stderr
     facts = json.loads(invoke(info, tmp_path / "model", "--json").stdout)
     assert facts["labels"] == {"background": 0, "class_1": 1}
     assert facts["patch size"] == [32, 32, 1]
@@ -36,7 +36,7 @@ def test_the_listing_becomes_a_model_and_its_double_sigmoid_is_warned_of_once(tm
     assert all(0.49 < alpha.array.min() <= alpha.array.max() < 0.74 for alpha in result.attention.values())
 
 
-def test_one_sigmoid_can_be_asked_for_and_is_silent(tmp_path, invoke):
+def test_one_sigmoid_can_be_requested_and_is_silent(tmp_path, invoke):
     done = invoke(
         convert, weights_of("blog_upsample"), "-o", tmp_path / "model", "--patch", "32,32", "--single-sigmoid"
     )

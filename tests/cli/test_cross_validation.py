@@ -18,7 +18,7 @@ def run(make_model, write_blobs, tmp_path_factory):
     return model
 
 
-def test_a_run_is_judged_and_taught(invoke, run, tmp_path):
+def test_a_run_is_cross_validated(invoke, run, tmp_path):
     output = tmp_path / "summary.json"
     result = invoke(evaluate, "--cross-validation", run, "-o", output, "--device", "cpu")
     assert result.exit_code == 0
@@ -42,7 +42,7 @@ def test_files_and_a_run_do_not_go_together(invoke, run, given):
 
 
 @pytest.mark.parametrize("given", [[], ["truth.nii"]])
-def test_nothing_to_compare_is_said(invoke, given):
+def test_nothing_to_compare_is_reported(invoke, given):
     result = invoke(evaluate, *given)
     assert isinstance(result.exception, ConfigError)
     assert "--cross-validation RUN" in str(result.exception)

@@ -1,4 +1,4 @@
-"""`attunet demo`: the life of a model from nothing to a report."""
+"""`attunet demo`: the life cycle of a model, from synthetic data to a report."""
 
 from __future__ import annotations
 

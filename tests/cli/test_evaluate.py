@@ -52,7 +52,7 @@ def test_the_table_says_means_and_the_worst_case(folders: tuple[Path, Path]) -> 
         assert text in result.stdout
 
 
-def test_the_table_tells_the_interval_of_the_mean_dice_within_80_characters(folders: tuple[Path, Path]) -> None:
+def test_the_table_shows_the_interval_of_the_mean_dice_within_80_characters(folders: tuple[Path, Path]) -> None:
     summary = run_evaluation(*folders, labels={"tumour core": 1, "left kidney": 2})
     printer = Console(width=80)
     with printer.capture() as shown:
@@ -61,15 +61,15 @@ def test_the_table_tells_the_interval_of_the_mean_dice_within_80_characters(fold
     low, high = summary.interval("tumour core")
     result = run(*folders, "--labels", "liver=1")
     assert f"{low:.3f}–{high:.3f}" in result.stdout
-    assert "skeleton (thin parts): liver 0." in result.stdout
+    assert "skeleton recall (thin parts): liver 0." in result.stdout
 
 
-def test_labels_that_were_not_drawn_everywhere_are_told(folders: tuple[Path, Path]) -> None:
+def test_labels_that_were_not_annotated_everywhere_are_reported(folders: tuple[Path, Path]) -> None:
     summary = run_evaluation(*folders, labels={"liver": 1}, annotated={"a": ()})
     assert "liver: annotated, and scored, in 1 of 2 cases" in [line.plain for line in score_warnings(summary)]
 
 
-def test_missing_predictions_are_told_and_exit_with_one(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_missing_predictions_are_reported_and_exit_with_one(folders: tuple[Path, Path], tmp_path: Path) -> None:
     (folders[1] / "b.nii.gz").rename(folders[1] / "z.nii.gz")
     output = tmp_path / "summary.json"
     result = run(*folders, "-o", output)
@@ -86,7 +86,7 @@ def test_json_is_all_there_is_on_stdout(folders: tuple[Path, Path]) -> None:
     assert json.loads(result.stdout)["foreground_mean"]["Dice"] == pytest.approx(5 / 6)
 
 
-def test_empty_masks_are_told(folders: tuple[Path, Path]) -> None:
+def test_empty_masks_are_reported(folders: tuple[Path, Path]) -> None:
     result = run(*folders, "--labels", "liver=1,spleen=2")
     assert "spleen: 2 case(s) empty in reference and prediction" in result.stderr
 

@@ -64,7 +64,7 @@ def test_what_cannot_be_exported_leaves_nothing(typed, kind, tiny_run, tmp_path,
     assert not list(tmp_path.iterdir())
 
 
-def test_torch_is_asked_for(tiny_run, tmp_path, invoke, monkeypatch):
+def test_torch_is_required(tiny_run, tmp_path, invoke, monkeypatch):
     monkeypatch.setattr("attunet.cli.options.find_spec", lambda _name: None)
     done = invoke(export, "-m", tiny_run, "-o", tmp_path / "out")
     assert isinstance(done.exception, EngineError)

@@ -82,7 +82,7 @@ def test_the_members_of_an_ensemble(tiny_run, make_model, tmp_path, invoke):
     assert "2-D" in invoke(info, tmp_path / "both").stdout
 
 
-def test_what_a_cross_validation_taught(tiny_run, tmp_path, invoke):
+def test_the_results_of_a_cross_validation(tiny_run, tmp_path, invoke):
     model = shutil.copytree(tiny_run, tmp_path / "model")
     quality = QualityCalibration(cases=9, spearman=0.7, low=0.4, high=0.9, error=0.02)
     cleaning = {"body": ComponentRules(largest_component=True)}

@@ -36,7 +36,7 @@ def test_a_clean_set_is_shown_case_by_case(tmp_path):
         assert shown in result.output
 
 
-def test_many_cases_are_summarised_unless_asked_for(tmp_path):
+def test_many_cases_are_summarised_unless_requested(tmp_path):
     make(tmp_path, 21)
     assert "case07" not in RUNNER.invoke(APP, [str(tmp_path)]).output
     assert "case07" in RUNNER.invoke(APP, [str(tmp_path), "--cases"]).output
@@ -75,7 +75,7 @@ def test_regions_and_partly_labelled_cases_are_shown(tmp_path):
     }
     rows = [f"images/case0{index}.npy,labels/case0{index}.npy,{drawn}" for index, drawn in enumerate(["255", ""])]
     (tmp_path / "cases.csv").write_text("\n".join(["image,label,labels", *rows]))
-    assert "1 partly labelled" in RUNNER.invoke(APP, [str(tmp_path / "cases.csv")]).output
+    assert "1 partially annotated" in RUNNER.invoke(APP, [str(tmp_path / "cases.csv")]).output
     content = json.loads(RUNNER.invoke(APP, [str(tmp_path / "cases.csv"), "--json"]).stdout)
     assert content["partly_labelled"] == {"case00": ["label_255"]}
 

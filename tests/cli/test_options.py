@@ -1,4 +1,4 @@
-"""What people type into options, and what they mistype."""
+"""Parsing of option values, and of mistyped ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from attunet.cli.options import parse_folds, parse_labels, parse_memory, parse_n
 from attunet.errors import ConfigError
 
 
-def test_nothing_typed_is_nothing_said():
+def test_empty_options_parse_to_none():
     assert parse_labels(None) is None
     assert parse_numbers(None, "--patch", int) is None
     assert parse_time(None) is None

@@ -1,4 +1,4 @@
-"""`attunet plan`: what would be trained, and why."""
+"""`attunet plan`: the training plan and its reasons."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def test_every_decision_is_shown_with_its_reason(dataset, invoke):
 def test_the_memory_is_measured_and_other_options_shown(dataset, invoke):
     shown = " ".join(invoke(plan, dataset, "--size", "small", "--memory", "8GB").stdout.split())
     assert "a dry step took 0.5 GB of the 8.0 GB allowed (--memory)" in shown
-    assert "What another option would give" in shown
+    assert "Effect of other options" in shown
     assert "--spatial-dims 2" in shown
 
 
 def test_without_torch_the_memory_is_estimated(dataset, invoke, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     shown = " ".join(invoke(plan, dataset, "--size", "small").stdout.split())
-    assert "no dry step was possible, it needs torch" in shown
+    assert "no dry step was possible, because it needs torch" in shown
 
 
 def test_a_plan_that_does_not_fit_is_made_smaller(dataset, invoke, monkeypatch):

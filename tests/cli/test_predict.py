@@ -64,7 +64,7 @@ def test_files_are_named_one_by_one_or_after_one_flag(segment, scans, tmp_path):
     assert names(tmp_path / "masks") == ["a.nii.gz", "b.mha", "c.nrrd"]
 
 
-def test_all_that_can_be_asked_for_is_written(segment, scans, tmp_path):
+def test_all_that_can_be_requested_is_written(segment, scans, tmp_path):
     extras = ("--attention", "--save-probabilities", "--statistics", "--preview")
     done = segment("-i", scans / "a.nii.gz", *extras, "--report", tmp_path / "run.json")
     assert done.exit_code == 0
@@ -81,7 +81,7 @@ def test_all_that_can_be_asked_for_is_written(segment, scans, tmp_path):
     assert "lesion ml" in done.stdout
 
 
-def test_the_predicted_dice_is_told_with_what_it_is_worth(segment, scans, tiny_run, tmp_path):
+def test_the_predicted_dice_is_reported_with_its_reliability(segment, scans, tiny_run, tmp_path):
     model = shutil.copytree(tiny_run, tmp_path / "model")
     quality = QualityCalibration(cases=42, spearman=0.71, low=0.55, high=0.82, slope=0.0, intercept=0.85, error=0.02)
     save_postprocessing(Postprocessing(quality=quality), model)
@@ -129,7 +129,7 @@ def test_nothing_but_bad_files_is_bad_input(segment, tmp_path):
     assert not names(tmp_path / "masks")
 
 
-def test_a_prediction_goes_on_where_it_stopped(segment, scans, tmp_path):
+def test_a_prediction_continues_where_it_stopped(segment, scans, tmp_path):
     segment("-i", scans / "a.nii.gz", "--statistics")
     before = (tmp_path / "masks" / "a.nii.gz").stat().st_mtime_ns
     done = segment("-i", scans, "--continue-prediction", "--statistics")
@@ -215,7 +215,7 @@ def test_the_user_sees_one_line_and_exit_code_2(flaw, tiny_run, scans, tmp_path)
     elif flaw == "changed":
         with (model / "fold_0" / "graph.bin").open("r+b") as stream:
             stream.write(b"\x01")
-        message = "differs from what was trained"
+        message = "was changed after training"
     else:
         image, message = tmp_path / "none", "there is no file or folder"
     code = "from attunet.cli import main; main()"

@@ -1,4 +1,4 @@
-"""The promise of --max-memory, kept by a process of its own on a scan of full size."""
+"""The limit of --max-memory, met by a separate process on a full-size scan."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ GB = 2**30
 RUN = """
 import atexit, sys
 from attunet.cli import main
-from attunet.inference.budget import highest_bytes
-atexit.register(lambda: print("PEAK", highest_bytes(), file=sys.stderr))
+from attunet.inference.budget import peak_resident_bytes
+atexit.register(lambda: print("PEAK", peak_resident_bytes(), file=sys.stderr))
 main()
 """
 

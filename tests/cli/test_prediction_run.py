@@ -47,7 +47,7 @@ def uncropped(make_model, tmp_path):
     return model
 
 
-def test_a_dry_run_tells_windows_and_memory_and_writes_nothing(segment, tiny_run, tmp_path):
+def test_a_dry_run_estimates_windows_and_memory_and_writes_nothing(segment, tiny_run, tmp_path):
     done = segment(tiny_run, "--dry-run")
     assert done.exit_code == 0
     row = next(line.split() for line in done.stdout.splitlines() if "scan" in line)
@@ -56,15 +56,15 @@ def test_a_dry_run_tells_windows_and_memory_and_writes_nothing(segment, tiny_run
     assert not (tmp_path / "masks").exists()
 
 
-def test_a_limit_that_cannot_be_kept_is_an_error_with_what_it_takes(segment, tiny_run):
+def test_a_limit_that_cannot_be_met_is_an_error_with_the_required_memory(segment, tiny_run):
     for arguments in ((), ("--dry-run",)):
         done = segment(tiny_run, "--max-memory", "50MB", *arguments)
         assert done.exit_code == 2
-        assert "scan: this case takes" in done.stderr
+        assert "scan: this case needs" in done.stderr
         assert "--max-memory" in done.stderr
 
 
-def test_windows_of_air_are_left_out_unless_all_are_asked_for(segment, uncropped, tmp_path):
+def test_windows_of_air_are_left_out_unless_all_are_requested(segment, uncropped, tmp_path):
     rows = [segment(uncropped, "--dry-run", *more).stdout.splitlines() for more in ((), ("--all-windows",))]
     fewer, whole = (next(line.split() for line in lines if "scan" in line)[6:8] for lines in rows)
     assert int(fewer[0]) + int(fewer[1]) == int(whole[0])
@@ -76,7 +76,7 @@ def test_windows_of_air_are_left_out_unless_all_are_asked_for(segment, uncropped
     assert not less[:, 38:].any()
 
 
-def test_a_time_limit_is_kept_with_a_notice(segment, tiny_run):
+def test_a_time_limit_is_met_with_a_warning(segment, tiny_run):
     done = segment(tiny_run, "--time-limit", "0.05s", "--step-size", "0.2")
     assert done.exit_code == 0
     assert "scan: to end in time: windows " in done.stderr

@@ -87,15 +87,15 @@ def test_it_is_not_started_twice_but_resumed_with_the_settings_it_was_started_wi
 ):
     data = write_blobs(tmp_path / "data")
     go(data, *planned, "--seed", "5")
-    with pytest.raises(ConfigError, match="holds a training of this fold already"):
+    with pytest.raises(ConfigError, match="already contains a training run of this fold"):
         go(data, *planned)
     done = invoke(train, data, "-o", tmp_path / "run", "--resume", "--store", tmp_path / "store", "--device", "cpu")
     assert "using the plan in" in done.stderr
-    assert "fold 0 was finished already" in done.stderr
+    assert "fold 0 is already finished" in done.stderr
     assert "fold 0: validation cases" in done.stdout
     assert load_settings(TrainingConfig, tmp_path / "run" / "training.yaml").seed == 5
     done = go(data, "--resume", "--seed", "5", "--epochs", "2")
-    assert "finished already" not in done.stderr
+    assert "already finished" not in done.stderr
     assert load_settings(TrainingConfig, tmp_path / "run" / "training.yaml").epochs == 2
 
 
@@ -121,7 +121,7 @@ def test_all_folds_are_trained_one_after_another(go, write_blobs, planned, tmp_p
     assert "fold 0: validation" in done.stdout
     assert "fold 1: validation" in done.stdout
     assert len(load_bundle(tmp_path / "run").folds) == 2
-    assert "held-out cases, each segmented by the fold that was not trained on it" in done.stdout
+    assert "held-out cases, each segmented by the fold that held it out" in done.stdout
     assert load_bundle(tmp_path / "run").postprocessing.reasons
     assert (tmp_path / "run" / "cross_validation" / "report.html").exists()
 

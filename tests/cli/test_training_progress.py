@@ -1,4 +1,4 @@
-"""The bars of a training on a terminal, and its lines in a log."""
+"""Progress bars of training on a terminal, and lines in a log."""
 
 from __future__ import annotations
 

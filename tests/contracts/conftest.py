@@ -1,4 +1,4 @@
-"""What the contract tests share: where the project lies, and a clean interpreter to try things in."""
+"""Shared by the contract tests: the project's folder, and a clean interpreter."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The documents tell the truth: their code runs, their commands exist, their links lead somewhere.
+"""The documents are correct: their code runs, their commands exist, their links have targets.
 
 Python blocks of a document are executed, in the order of the text, in a copy of the `workplace` folder. One that
 cannot run here is preceded by the comment `<!-- not run: REASON -->`. Lines of console blocks that call
@@ -86,7 +86,7 @@ def parse(command, arguments, where):
 def test_links_lead_somewhere(project):
     for path in documents(project):
         for target in LINK.findall(path.read_text(encoding="utf-8")):
-            assert (path.parent / target).exists(), f"{path.name} links to {target}, which is not there"
+            assert (path.parent / target).exists(), f"{path.name} links to {target}, which does not exist"
 
 
 def test_every_recipe_loads(project):

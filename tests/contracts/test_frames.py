@@ -1,4 +1,4 @@
-"""The way from the command to the network is short: few of our own frames lie in between."""
+"""The call stack from the command to the network is short: it has few of our own frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Help loads nothing that takes long, of any command; benchmarks/startup.py times it."""
+"""The help of every command imports nothing slow; benchmarks/startup.py times it."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The reference pages say what the settings and the tables of layouts and formats say."""
+"""The reference pages agree with the settings and the tables of layouts and formats."""
 
 import importlib.util
 

@@ -1,4 +1,4 @@
-"""The runtime knows no torch: a hospital server installs neither torch nor what comes with it."""
+"""The runtime does not import torch: a hospital server installs neither torch nor what comes with it."""
 
 import json
 

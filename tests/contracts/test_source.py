@@ -1,4 +1,4 @@
-"""The marks of the house's style that a machine can check."""
+"""The rules of style that a machine can check."""
 
 import ast
 import importlib
@@ -189,12 +189,12 @@ def imported(tree, names):
             yield from (alias.name for alias in node.names)
 
 
-def test_no_modules_import_each_other_in_a_circle(modules):
-    """Lazy imports and those for types count: a circle that they hide is one all the same."""
+def test_there_are_no_import_cycles(modules):
+    """Lazy imports and those for types count: they hide cycles, too."""
     graph = {
         name: {other for other in imported(tree, modules) if other in modules and other != name}
         for name, tree in trees(modules).items()
-        if name != "attunet"  # it offers names of all rooms, each when first used
+        if name != "attunet"  # it exports names of all packages, imported on first use
     }
     while leaves := [name for name, others in graph.items() if not others & graph.keys()]:
         for name in leaves:
@@ -202,7 +202,7 @@ def test_no_modules_import_each_other_in_a_circle(modules):
     while roots := [name for name in graph if not any(name in others for others in graph.values())]:
         for name in roots:
             del graph[name]
-    assert not graph, "these modules import each other in a circle"
+    assert not graph, "these modules import each other in a cycle"
 
 
 def test_nothing_lives_in_a_room_without_a_name(modules):

@@ -1,4 +1,4 @@
-"""Every kind of problem is found, named by case, and has a remedy."""
+"""Every kind of problem is detected, names the case, and has a suggested fix."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_values_of_regions_are_declared_and_empty_regions_are_warnings(folder):
     folder.add("inner", label=mask(value=2)).add("odd", label=mask(value=3))
     result = folder.inspect()
     assert kinds(result) == {("odd", "unexpected label value")}
-    (absent,) = [problem for problem in result.problems if problem.kind == "label never seen"]
+    (absent,) = [problem for problem in result.problems if problem.kind == "label not used"]
     assert absent.message.endswith("rim (5)")
 
 
@@ -183,7 +183,7 @@ def test_a_partly_labelled_case_holds_nothing_but_what_it_lists(folder):
     (folder.root / "cases.csv").write_text("\n".join(rows))
     result = inspect(read_dataset(folder.root / "cases.csv"))
     assert kinds(result) == {("more", "label not listed")}
-    assert "holds 3, but this case lists only label_1, label_2" in result.problems[0].message
+    assert "contains 3, but this case lists only label_1, label_2" in result.problems[0].message
 
 
 SHARED = Path(__file__).parents[2] / "../shared/data"

@@ -60,7 +60,7 @@ def test_the_table_says_what_a_format_keeps(suffix, tmp_path):
 def test_no_two_formats_share_a_suffix():
     assert len(set(SUFFIXES)) == len(SUFFIXES)
     assert len({entry.name for entry in FORMATS}) == len(FORMATS)
-    with pytest.raises(FormatError, match="no known suffix"):
+    with pytest.raises(FormatError, match="not a known suffix"):
         format_of(".xyz")
 
 

@@ -39,7 +39,7 @@ def test_undeclared_values_are_refused():
 
 
 def test_nothing_but_background_is_refused():
-    with pytest.raises(LabelError, match="nothing but"):
+    with pytest.raises(LabelError, match="only the background"):
         name_labels(None, [0])
 
 
@@ -80,7 +80,7 @@ def test_regions_are_named_in_painting_order():
         ({"background": 0, "liver": 5}, ("liver",), {5}),
     ],
 )
-def test_what_was_drawn_as_values(names, annotated, expected):
+def test_annotated_values(names, annotated, expected):
     data = dataset(names, annotated=annotated)
     assert annotated_values(data.cases[0], data) == expected
 
@@ -94,7 +94,7 @@ def test_what_was_drawn_as_values(names, annotated, expected):
         (None, None, None),
     ],
 )
-def test_what_was_drawn_takes_the_names_of_the_plan(names, annotated, expected):
+def test_annotated_labels_take_the_names_of_the_plan(names, annotated, expected):
     renamed = rename_annotated(dataset(names, annotated=annotated), {"background": 0, "Leber": 5, "Milz": 1})
     assert renamed.cases[0].annotated == expected
     assert rename_annotated(BRATS, {"background": 0}) is BRATS

@@ -1,4 +1,4 @@
-"""Normalisation: mean and standard deviation of the foreground, whatever the layout in memory."""
+"""Normalization: mean and standard deviation of the foreground, whatever the layout in memory."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Which way a volume lies, and the way back."""
+"""The orientation of a volume, and the inverse."""
 
 import numpy as np
 import pytest

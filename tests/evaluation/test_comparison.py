@@ -28,7 +28,7 @@ def compared(make_compared):
     return make
 
 
-def test_it_says_that_the_gate_helped_or_did_harm_or_that_nobody_knows(compared):
+def test_the_conclusion_is_that_the_gate_helped_or_did_harm_or_that_data_cannot_tell(compared):
     assert compared((0, 0.05)).conclusion.startswith(
         "The gate helped here (gated against ungated): gated minus ungated is +"
     )
@@ -57,15 +57,15 @@ def test_each_other_model_gets_a_sentence(compared):
     assert [conclusion.split(":")[0] for conclusion in found.further_conclusions] == ["gated is better than wider"]
 
 
-def test_a_gain_that_as_many_weights_explain_is_told_in_the_same_breath(compared):
+def test_a_gain_that_as_many_weights_explain_is_qualified_in_the_same_sentence(compared):
     explained = compared((0, 0.05, 0)).conclusion
     assert explained.startswith("The gate helped here")
-    assert explained.endswith("; with wider in its place, these data cannot tell.")
-    assert compared((0, 0.05, -0.05)).conclusion.endswith("; with wider in its place, the opposite holds.")
-    assert "in its place" not in compared((0, 0.05, 0.05)).conclusion
+    assert explained.endswith("; compared with wider instead, these data cannot tell.")
+    assert compared((0, 0.05, -0.05)).conclusion.endswith("; compared with wider instead, the opposite holds.")
+    assert "compared with" not in compared((0, 0.05, 0.05)).conclusion
 
 
-def test_it_says_when_no_outcome_could_have_been_told(compared):
+def test_the_conclusion_says_when_no_difference_could_have_been_significant(compared):
     assert "With 4 cases no difference could have been significant" in compared((0, 0.1), cases=4).conclusion
     several = compared((0, 0.1, 0.1), cases=6)
     assert "With 6 cases, corrected for 2 comparisons, no difference could have been significant" in several.conclusion
@@ -96,10 +96,10 @@ def test_a_label_that_is_nowhere_counts_nowhere(make_compared):
     assert found.difference("y", "b").cases == 0
     assert found.difference("y", ALL_LABELS).mean == pytest.approx(found.difference("y", "a").mean)
     nothing = [make_compared(name, values[:, 1:], ("b",)) for name in "xy"]
-    assert "no case holds a label" in ModelComparison("scans", (0,), tuple(nothing)).conclusion
+    assert "no case has a label" in ModelComparison("scans", (0,), tuple(nothing)).conclusion
 
 
-def test_the_median_time_is_told(make_compared):
+def test_the_median_time_is_reported(make_compared):
     assert make_compared("x", np.full((3, 1), 0.5), ("a",)).median_seconds == 0.5
     assert isnan(make_compared("x", np.zeros((0, 1)), ("a",)).median_seconds)
 

@@ -1,4 +1,4 @@
-"""summary.json of a comparison holds no nan, whatever was not known."""
+"""summary.json of a comparison contains no nan, even for unknown values."""
 
 from __future__ import annotations
 

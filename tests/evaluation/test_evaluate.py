@@ -71,7 +71,7 @@ def test_two_files(folders: tuple[Path, Path]) -> None:
     assert summary.mean("2") == pytest.approx(2 / 3)
 
 
-def test_progress_is_told_case_by_case(folders: tuple[Path, Path]) -> None:
+def test_progress_is_reported_case_by_case(folders: tuple[Path, Path]) -> None:
     seen: list[tuple[int, int]] = []
     evaluate(*folders, progress=lambda done, every: seen.append((done, every)))
     assert seen == [(1, 2), (2, 2)]
@@ -181,7 +181,7 @@ def test_two_files_are_a_pair_whatever_their_names(tmp_path: Path) -> None:
         ("double", "guess", "both case a"),
     ],
 )
-def test_nothing_to_compare_is_said(reference: str, prediction: str, message: str, tmp_path: Path) -> None:
+def test_nothing_to_compare_is_reported(reference: str, prediction: str, message: str, tmp_path: Path) -> None:
     folder(tmp_path / "truth", "a.nii.gz")
     folder(tmp_path / "guess", "x.nii.gz")
     folder(tmp_path / "empty")

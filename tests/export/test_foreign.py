@@ -151,7 +151,7 @@ def test_a_checkpoint_of_pytorch_is_taken_and_code_is_not(tmp_path):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a", "a.pth", "b.pth"]
 
 
-def test_weights_of_nobody_known_are_refused(tmp_path):
+def test_weights_of_an_unknown_network_are_refused(tmp_path):
     save_file({"fc.weight": torch.zeros(2, 2)}, tmp_path / "other.safetensors")
     with pytest.raises(ConfigError, match="unknown network"):
         convert_weights(tmp_path / "other.safetensors", tmp_path / "model", ForeignInput())

@@ -58,7 +58,7 @@ def test_another_spacing_has_the_same_grid_and_nearly_the_same_numbers(scan, mak
     assert np.corrcoef(theirs.ravel(), ours.ravel())[0, 1] > 0.99
 
 
-def test_channels_are_joined_and_normalised_each_in_its_way(scan, tmp_path, make_plan_of):
+def test_channels_are_joined_and_normalized_each_in_its_way(scan, tmp_path, make_plan_of):
     second = nibabel.load(scan)
     nibabel.save(nibabel.Nifti1Image(np.cbrt(second.get_fdata()), second.affine), tmp_path / "case_0001.nii.gz")
     scan.rename(tmp_path / "case_0000.nii.gz")
@@ -86,7 +86,7 @@ def test_labels_get_their_file_values_and_regions_are_painted(make_plan_of):
     assert paint({"pred": likely})["pred"].flatten().tolist() == [0, 1, 7]
 
 
-def test_what_is_not_expressed_is_said(make_plan_of):
+def test_what_is_not_expressed_is_reported(make_plan_of):
     plan = make_plan_of(3, mirror_axes=(0, 1))
     cleaning = {
         "body": ComponentRules(largest_component=True),

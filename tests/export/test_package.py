@@ -20,7 +20,7 @@ from attunet.errors import BundleError, ConfigError, TrainingError
 from attunet.evaluation.overlap import dice
 from attunet.export import package
 from attunet.export.formats import FORMATS, export_openvino
-from attunet.export.package import compute_with, export_model, export_run
+from attunet.export.package import export_model, export_run, select_engine
 from attunet.inference.engines.factory import cpu_engine
 from attunet.inference.engines.openvino_engine import OpenVINOEngine
 from attunet.inference.engines.torch_engine import TorchEngine
@@ -114,7 +114,7 @@ def test_what_was_written_says_what_it_is(exported):
 def test_an_altered_export_is_refused(exported, tmp_path):
     folder = shutil.copytree(exported("openvino").folder, tmp_path / "model")
     (folder / "engine.json").write_text('{"engine": "openvino", "precision": "fp32"}')
-    with pytest.raises(BundleError, match="differs from what was trained"):
+    with pytest.raises(BundleError, match="was changed after training"):
         load_bundle(folder)
 
 
@@ -144,7 +144,7 @@ def test_a_run_changes_its_engine_and_stays_valid(trained_run, tmp_path, monkeyp
     run = shutil.copytree(trained_run, tmp_path / "run")
     fake = replace(FORMATS["onnx"], write=lambda _network, _plan, path: path.write_bytes(b"graph"))
     monkeypatch.setitem(FORMATS, "onnx", fake)
-    compute_with(run, Execution(engine="onnxruntime", precision="fp32"))
+    select_engine(run, Execution(engine="onnxruntime", precision="fp32"))
     bundle = load_bundle(run)
     assert bundle.folds[0].execution.engine == "onnxruntime"
     (fold_folder(run, 0) / "model.onnx").write_bytes(b"another")
@@ -152,7 +152,7 @@ def test_a_run_changes_its_engine_and_stays_valid(trained_run, tmp_path, monkeyp
         load_bundle(run)
 
 
-def test_the_exported_graph_can_be_told_its_attention(exported):
+def test_the_attention_of_the_exported_graph_can_be_replaced(exported):
     folder = exported("openvino").folder
     plan = load_bundle(folder).plan
     engine = OpenVINOEngine(folder / "fold_0" / "graph.xml", (1, *plan.patch_size), precision="fp32")

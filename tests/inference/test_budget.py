@@ -1,4 +1,4 @@
-"""What a case takes is foretold, and the portions are cut until it fits."""
+"""The memory of a case is estimated, and the case is divided until it fits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from attunet.data.volume import Volume
 from attunet.errors import ConfigError
-from attunet.inference.budget import Footprint, fit_to_memory, highest_bytes, resident_bytes, seconds_per_window
+from attunet.inference.budget import Footprint, fit_to_memory, peak_resident_bytes, resident_bytes, seconds_per_window
 from attunet.inference.case import CasePlan, plan_case, segment
 from attunet.inference.engines.protocol import EngineOutput
 from attunet.inference.member import Chunking, Member
@@ -72,8 +72,8 @@ def test_folds_labels_and_attention_take_more(plan):
     assert footprint(plan, (100, 100, 200)).bytes(chunking) - one < 5 * MB  # the mask; windows follow the longest axis
 
 
-def test_what_cannot_fit_is_refused_with_what_it_takes(plan):
-    with pytest.raises(ConfigError, match=r"takes \d\.\d\d GB at least, 0\.10 GB are allowed") as refused:
+def test_a_case_that_cannot_fit_is_refused_with_the_memory_it_needs(plan):
+    with pytest.raises(ConfigError, match=r"needs at least \d\.\d\d GB, but only 0\.10 GB are allowed") as refused:
         fit_to_memory(footprint(plan, folds=2), 100 * MB, 90 * MB)
     assert "--max-memory" in refused.value.hint
     assert "one fold" in refused.value.hint
@@ -96,7 +96,7 @@ def test_arrays_stay_below_the_prediction(chunking, members, plan):
 
 
 def test_the_process_holds_something():
-    assert 20 * MB < resident_bytes() <= highest_bytes() < 2**40
+    assert 20 * MB < resident_bytes() <= peak_resident_bytes() < 2**40
 
 
 PAUSE = 0.01
@@ -142,7 +142,7 @@ def test_the_step_grows_before_mirroring_is_given_up(member):
     assert "without mirrored copies" in seconds[1].warnings[0]
 
 
-def test_a_case_ends_in_time_and_its_notice_says_how(member):
+def test_a_case_finishes_in_time_and_a_warning_says_how(member):
     started = time.perf_counter()
     result = Segmenter((member,)).predict(IMAGE, time_limit=5.0)
     assert time.perf_counter() - started < 5.0

@@ -1,4 +1,4 @@
-"""What is settled before the first window is run."""
+"""The plan of a case before its first window."""
 
 from __future__ import annotations
 
@@ -78,5 +78,5 @@ def test_a_limit_warms_the_engines_up_and_is_kept_or_refused(member):
     volume = Volume.from_array(IMAGE)
     assert plan_case([member], volume, PredictOptions(max_memory=2**40)).peak_bytes < 2**40
     assert [engine.calls for engine in member.engines] == [1, 1]
-    with pytest.raises(ConfigError, match="this case takes"):
+    with pytest.raises(ConfigError, match="this case needs"):
         plan_case([member], volume, PredictOptions(max_memory=2**20))

@@ -1,4 +1,4 @@
-"""Probabilities, decisions and the Dice they promise."""
+"""Probabilities, class indices and the expected Dice."""
 
 import numpy as np
 import pytest
@@ -88,7 +88,7 @@ def test_expected_dice_is_twice_what_lies_inside_over_both_sizes(classes):
     assert expected_dice(likely, classes)["body"] == pytest.approx(2 * 0.7 / (1 + 1.2))
 
 
-def test_a_label_that_may_have_been_missed_is_worth_nothing(classes):
+def test_a_label_that_may_have_been_missed_has_an_expected_dice_of_zero(classes):
     likely = np.array([0.6, 0.0, 0.4], np.float32).reshape(3, 1, 1, 1)
     assert expected_dice(likely, classes) == {"body": None, "lesion": 0.0}
 

@@ -77,7 +77,7 @@ def test_other_labels_are_left_alone_and_cleaning_twice_is_cleaning_once(mask, f
 
 
 @given(mask=MASKS)
-def test_nothing_asked_for_changes_nothing(mask):
+def test_no_postprocessing_changes_nothing(mask):
     np.testing.assert_array_equal(clean(mask, {"liver": ComponentRules()}, LABELS, ISOTROPIC), mask)
 
 

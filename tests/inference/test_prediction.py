@@ -1,4 +1,4 @@
-"""What is written of a prediction, and where."""
+"""The files of a prediction."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def written(folder):
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha", ".npy"])
-def test_all_is_written_in_the_format_asked_for(suffix, prediction, tmp_path):
+def test_all_results_are_written_in_the_requested_format(suffix, prediction, tmp_path):
     path = prediction.save(tmp_path / "new", suffix=suffix)
     assert path == tmp_path / "new" / f"case{suffix}"
     names = {"case", "probabilities/case", "attention/case_level2"}
@@ -68,7 +68,7 @@ def test_numbers_that_a_picture_cannot_hold_go_into_nifti(suffix, mask, predicti
     assert written(tmp_path) == {mask, "probabilities/case.nii.gz", "attention/case_level2.nii.gz"}
 
 
-def test_only_what_was_asked_for_is_written(prediction, tmp_path):
+def test_only_what_was_requested_is_written(prediction, tmp_path):
     bare = Prediction("case", prediction.image, prediction.segmentation, LABELS, None, {}, "none")
     bare.save(str(tmp_path))
     assert [entry.name for entry in tmp_path.iterdir()] == ["case.nii.gz"]

@@ -229,7 +229,7 @@ def test_files_that_cannot_be_read_are_refused(volumes, tmp_path):
         volumes.predict(tmp_path / "broken.nii.gz")
     for name in ("a", "b"):
         write_volume(scan(), tmp_path / "folder" / f"{name}.nii.gz")
-    with pytest.raises(DataError, match="holds 2 images, expected one"):
+    with pytest.raises(DataError, match="contains 2 images, expected one"):
         volumes.predict(tmp_path / "folder")
 
 
@@ -266,7 +266,7 @@ def test_members_of_different_tasks_are_refused(volumes, slices):
         Segmenter((*volumes.members, *slices.members))
 
 
-def test_what_was_taught_is_applied_unless_raw(tiny_run, tmp_path):
+def test_postprocessing_is_applied_unless_raw(tiny_run, tmp_path):
     model = shutil.copytree(tiny_run, tmp_path / "model")
     quality = QualityCalibration(cases=9, spearman=0.7, low=0.4, high=0.9, slope=0.0, intercept=0.8, error=0.02)
     cleaning = {"body": ComponentRules(largest_component=True), "lesion": ComponentRules(minimum_ml=1000)}

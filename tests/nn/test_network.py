@@ -157,7 +157,7 @@ def test_default_gates_pass_nearly_everything_at_the_start(dims, image):
 
 
 def test_a_double_sigmoid_is_warned_about():
-    with pytest.warns(UserWarning, match="suppress nothing"):
+    with pytest.warns(UserWarning, match="cannot suppress anything"):
         tiny(2, "additive", double_sigmoid=True)
 
 
@@ -313,7 +313,7 @@ def test_listing_counts(upsample, count):
 
 
 @pytest.mark.usefixtures("no_storage")
-def test_only_the_listing_has_a_double_sigmoid_and_only_when_asked():
+def test_only_the_listing_has_a_double_sigmoid_and_only_when_requested():
     with pytest.warns(UserWarning, match=r"\(0\.5, 0\.731\)"):
         assert listing(double_sigmoid=True).config.double_sigmoid
     assert not listing().config.double_sigmoid

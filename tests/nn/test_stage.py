@@ -1,4 +1,4 @@
-"""Gradient checkpointing changes what a training keeps, and nothing that it computes."""
+"""Gradient checkpointing changes what training stores, but not its results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is found in a data set, from files."""
+"""The fingerprint of a data set, from files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_shape_and_spacing_are_of_the_content_on_canonical_axes(tmp_path):
     assert facts.label_counts() == {"background": 12 * 10 * 8 - 8, "label_3": 8}
 
 
-def test_every_case_is_told_and_the_foreground_sampled(tmp_path):
+def test_every_case_is_reported_and_the_foreground_sampled(tmp_path):
     for name in "abc":
         write_case(tmp_path, name, *scan())
     told = []
@@ -105,7 +105,7 @@ def test_some_of_the_regions_can_be_chosen(nested):
 
 
 def test_a_value_of_no_region_is_refused(nested):
-    with pytest.raises(LabelError, match=r"hold \[2\], which belong to no region"):
+    with pytest.raises(LabelError, match=r"contain \[2\], which belong to no region"):
         fingerprint(replace(nested, regions={"whole": (1,)}))
 
 
@@ -128,5 +128,5 @@ def test_nan_is_refused_by_the_name_of_its_case(tmp_path):
     image, label = scan()
     write_case(tmp_path, "a", image, label)
     write_case(tmp_path, "b", np.full(image.shape, np.nan, np.float32), label)
-    with pytest.raises(DataError, match="case b holds NaN"):
+    with pytest.raises(DataError, match="case b contains NaN"):
         fingerprint(read_dataset(tmp_path))

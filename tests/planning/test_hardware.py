@@ -1,4 +1,4 @@
-"""The default size, from what the machine says of itself."""
+"""The default size for a machine, and its memory."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ def system(tmp_path, monkeypatch):
     return install
 
 
-def test_the_driver_tells_what_is_free(driver):
+def test_free_memory_comes_from_the_driver(driver):
     driver("case $1 in *free*) echo 10240;; *) echo 81559;; esac")
     assert free_memory_gb("cuda") == 10.0
     assert memory_limit("cuda").gb == 8.0
     assert "80% of what the GPU has free" in memory_limit("cuda").reason
 
 
-def test_the_system_tells_what_is_free(system):
+def test_free_memory_comes_from_the_system(system):
     system(available=20)
     assert free_memory_gb("cpu") == 20.0
     assert memory_limit("cpu") == (16.0, "cpu", "80% of what this machine has free")
@@ -102,7 +102,7 @@ def test_a_container_without_a_limit_has_all(system):
     assert free_memory_gb("cpu") == 20.0
 
 
-def test_a_system_that_says_nothing_still_gives_a_number(system):
+def test_free_memory_without_system_information_is_a_number(system):
     system()
     assert free_memory_gb("cpu") > 0
 

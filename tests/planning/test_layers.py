@@ -75,8 +75,8 @@ def test_published_networks_have_their_published_size():
 
 
 def test_every_level_keeps_something():
-    kept = {layer.level for layer in layers_of(default()) if layer.kept}
-    assert kept == {1, 2, 3, 4}
+    stored = {layer.level for layer in layers_of(default()) if layer.stored}
+    assert stored == {1, 2, 3, 4}
 
 
 @st.composite
@@ -132,10 +132,10 @@ def test_any_network_has_the_planned_weights_operations_and_grids(config, multip
 
 def kept_numbers(config, patch):
     """Numbers of all activations that autograd keeps for the backward pass of one patch."""
-    kept = {}
+    stored = {}
 
     def keep(tensor):
-        kept[tensor.untyped_storage()._cdata] = (tensor.numel(), tensor)
+        stored[tensor.untyped_storage()._cdata] = (tensor.numel(), tensor)
         return tensor
 
     with torch.device("meta"):
@@ -145,7 +145,7 @@ def kept_numbers(config, patch):
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         outputs = network(window, detailed=True)
     del outputs
-    return sum(count for storage, (count, _) in kept.items() if storage not in weights)
+    return sum(count for storage, (count, _) in stored.items() if storage not in weights)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -153,5 +153,5 @@ def test_the_activations_are_about_those_that_autograd_keeps(name):
     config = NETWORKS[name]
     patch = [3 * stride for stride in config.total_strides[-1]]
     voxels = [prod(size // step for size, step in zip(patch, stride, strict=True)) for stride in config.total_strides]
-    planned = sum(layer.kept * voxels[layer.level - 1] for layer in layers_of(config))
+    planned = sum(layer.stored * voxels[layer.level - 1] for layer in layers_of(config))
     assert 0.8 < kept_numbers(config, patch) / planned < 1.1

@@ -43,7 +43,9 @@ def planner(make_fingerprint):
 
 def scale(plan):
     """A dry step that takes 1 GB and a microgram a voxel, 0.6 of it with checkpointing."""
-    return MemoryUse(1.0 + (0.6 if plan.checkpointing else 1.0) * plan.at_once * prod(plan.patch_size) / 1e6, 1.0)
+    return MemoryUse(
+        1.0 + (0.6 if plan.checkpointing else 1.0) * plan.micro_batch_size * prod(plan.patch_size) / 1e6, 1.0
+    )
 
 
 def limit(gb, device="cpu"):
@@ -101,7 +103,7 @@ def test_then_the_patch(planner):
     plan = fit_memory(planner, limit(1.25), scale)
     assert (plan.batch_size, plan.accumulation, plan.checkpointing) == (2, 2, True)
     assert prod(plan.patch_size) <= 500_000
-    assert "made smaller to fit" in plan.reasons["patch_size"]
+    assert "reduced to fit" in plan.reasons["patch_size"]
     assert planner.asked[0] is None
     assert all(planner.asked[1:])
 
@@ -129,7 +131,7 @@ def test_whatever_the_limit_it_is_kept_or_refused(size, gb, device, make_fingerp
         assert estimate_gb(whole.model_copy(update={"patch_size": patch, "batch_size": 2}), device) > gb
     else:
         assert estimate_gb(plan, device) <= gb
-        assert "no dry step was possible, it needs torch" in plan.reasons["memory"]
+        assert "no dry step was possible, because it needs torch" in plan.reasons["memory"]
 
 
 def fitted_or_none(planner, fitting):
@@ -140,7 +142,7 @@ def fitted_or_none(planner, fitting):
 
 
 def test_too_little_for_any_training_is_refused(planner):
-    with pytest.raises(ConfigError, match=r"even with patches of .* voxels, 0.5 GB are allowed"):
+    with pytest.raises(ConfigError, match=r"even with patches of .* voxels, but only 0.5 GB are allowed"):
         fit_memory(planner, limit(0.5), scale)
 
 
@@ -169,7 +171,7 @@ def test_the_batch_grows_where_memory_is_left(planner):
     whole = planner(None).batch_size
     plan = fit_memory(planner, limit(80, "cuda"), scale, growth=2.0)
     assert plan.batch_size == 2 * whole
-    assert f"then changed from {whole} as memory is left" in plan.reasons["batch_size"]
+    assert f"then changed from {whole} because memory is left" in plan.reasons["batch_size"]
     assert fit_memory(planner, limit(4.0, "cuda"), scale, growth=2.0).batch_size == whole
 
 

@@ -41,7 +41,7 @@ def test_two_kidneys_change_places(place_labels):
     found = mirrored(place_labels(KIDNEYS))
     assert found.swaps == found.lateral == (("kidney_left", "kidney_right"),)
     assert 0 in found.axes
-    assert "left-right: yes, with kidney_left and kidney_right changing places" in found.reason
+    assert "left-right: yes, with kidney_left and kidney_right swapped" in found.reason
 
 
 def test_two_kidneys_do_not_where_a_liver_shows_the_side(place_labels):

@@ -93,11 +93,11 @@ def test_full_resolution_is_never_coarsened(make_fingerprint):
 
 def test_low_resolution_is_advised_where_a_patch_sees_little(make_fingerprint):
     _, reasons = grid_of(make_fingerprint((512, 512, 100), (0.5, 0.5, 2.0)), budget=BUDGETS["small"])
-    assert "a patch sees 4% of the median image: try --resolution low" in reasons["resolution"]
+    assert "a patch covers 4% of the median image: try --resolution low" in reasons["resolution"]
     assert "--resolution low" not in grid_of(make_fingerprint())[1]["resolution"]
 
 
-def test_pictures_can_be_coarsened_when_asked(make_fingerprint):
+def test_pictures_can_be_coarsened_when_requested(make_fingerprint):
     facts = make_fingerprint((3000, 4000, 1), modality="image")
     grid, _ = grid_of(facts, dims=2, budget=BUDGETS["small"], options=PlanOptions(size="base", resolution="low"))
     assert grid.spacing[0] == grid.spacing[1] > 8
@@ -113,7 +113,7 @@ def test_ct_is_clipped_to_the_foreground(make_fingerprint):
 
 
 @pytest.mark.parametrize(("modality", "preset"), [("mr", "default"), ("image", "listing"), ("ct", "paper")])
-def test_all_else_is_normalised_by_itself(modality, preset, make_fingerprint):
+def test_all_else_is_normalized_by_itself(modality, preset, make_fingerprint):
     reasons = {}
     found = plan_normalization(
         make_fingerprint(modality=modality, channels=3), PlanOptions(size="base", preset=preset), reasons

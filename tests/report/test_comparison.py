@@ -1,4 +1,4 @@
-"""The report of a comparison: the verdict first, the paper's table, and what a reader must know."""
+"""The report of a comparison: the conclusion first, the paper's table, and the notes."""
 
 from __future__ import annotations
 

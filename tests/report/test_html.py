@@ -128,7 +128,7 @@ def test_an_animation_shows_its_last_frame_until_a_script_moves_it(animation: An
     assert slider["aria-label"] == "It <grows>"
 
 
-def test_every_figure_lies_beside_the_report(animation: Animation, tmp_path: Path) -> None:
+def test_every_figure_is_next_to_the_report(animation: Animation, tmp_path: Path) -> None:
     write_report(tmp_path / "a.html", title="A", sections=[Picture("Chart", chart(1.0, 1.0), "chart"), animation])
     found = {entry.name for entry in (tmp_path / "a_figures").iterdir()}
     assert found == {

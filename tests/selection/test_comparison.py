@@ -102,12 +102,12 @@ def test_steps_minutes_and_budget_are_reported(runs, tmp_path):
     found = compare_runs(runs, tmp_path / "out", device="cpu")
     assert found.baseline.steps == {0: 40, 1: 38}
     assert found.baseline.minutes == {0: 1.0, 1: 2.0}
-    assert found.baseline.budget == "1 min a fold"
-    assert "limited by time, 1 min a fold" in found.notes[0]
+    assert found.baseline.budget == "1 min per fold"
+    assert "limited by time, 1 min per fold" in found.notes[0]
     write_training(runs["plain"], epochs=3)
     (note,) = compare_runs(runs, tmp_path / "out", device="cpu").notes
     assert "different training budgets" in note
-    assert "plain: 3 epochs of 50 steps a fold" in note
+    assert "plain: 3 epochs of 50 steps per fold" in note
     write_training(runs["gated"], epochs=3)
     assert "limited by steps" in compare_runs(runs, tmp_path / "out", device="cpu").notes[0]
 
@@ -124,7 +124,7 @@ def test_only_cases_held_out_of_every_run_are_shared(runs):
         (0, 1, "case0"),
         (1, 1, "case3"),
     ]
-    with pytest.raises(ConfigError, match="no case held out of every run: gated has folds 0, 1; plain has"):
+    with pytest.raises(ConfigError, match="no case is held out of all runs: gated has folds 0, 1; plain has"):
         shared_cases(runs, folds=[0])
 
 
@@ -141,7 +141,7 @@ def test_only_folds_that_all_have_finished_are_compared(runs):
     ("changes", "message"),
     [
         ({"validation": ("case1",)}, "validated fold 1 on different cases, such as case3, case5"),
-        ({"validation": ("case0", "case1")}, "validated on the cases it was trained on"),
+        ({"validation": ("case0", "case1")}, "validated on its own training cases"),
         ({"dataset": "elsewhere"}, "trained on different data sets"),
     ],
 )

@@ -51,7 +51,7 @@ def test_the_best_is_chosen_and_of_equals_the_smallest(scores, chosen):
 
 
 def test_without_any_label_nothing_can_be_chosen():
-    with pytest.raises(ConfigError, match="no validation case holds a label"):
+    with pytest.raises(ConfigError, match="no validation case has a label"):
         choose([candidate("a", nan)])
 
 

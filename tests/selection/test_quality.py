@@ -24,7 +24,7 @@ def test_noise_widens_the_interval_and_the_error():
     assert 0.02 < quality.error < 0.08
 
 
-def test_an_expectation_that_tells_nothing_is_replaced_by_the_mean():
+def test_an_uninformative_expectation_is_replaced_by_the_mean():
     expected, measured = pairs(-0.5, 1.2, noise=0.02)
     quality = fit_quality(expected, measured)
     assert quality.spearman < 0

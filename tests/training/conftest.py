@@ -1,4 +1,4 @@
-"""Preprocessed cases to train on, made once for all tests of the room."""
+"""Preprocessed cases to train on, made once for all training tests."""
 
 import csv
 

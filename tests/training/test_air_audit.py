@@ -1,4 +1,4 @@
-"""The audit of windows of air: allowed where nothing is lost, refused where something is."""
+"""The air audit: skipping is allowed if nothing is lost, otherwise refused."""
 
 from __future__ import annotations
 

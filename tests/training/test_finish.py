@@ -66,7 +66,7 @@ def test_finishing_again_replaces_what_was_there(run, blobs, tiny_plan, tiny_con
     assert load_bundle(run).folds[0].weights == paths.weights
     assert paths.curves.read_bytes().startswith(b"\x89PNG")
     assert "case0: best case" in paths.report.read_text()
-    assert "case1: attention of every gate during the training" in paths.report.read_text()
+    assert "case1: attention of every gate during training" in paths.report.read_text()
     assert [scores.case for scores in result.summary.cases] == ["case0"]
     assert (calls, result.trained) == ([1], True)
     again = json.loads((run / "manifest.json").read_text())["sha256"]

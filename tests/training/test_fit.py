@@ -56,7 +56,7 @@ def test_it_learns(train, blobs, tmp_path, log_of):
 def test_it_does_not_start_over_what_was_begun(trained, train, tmp_path):
     shutil.copytree(trained, tmp_path / "run")
     before = states(tmp_path / "run")
-    with pytest.raises(ConfigError, match="holds a training already") as caught:
+    with pytest.raises(ConfigError, match="already contains a training run") as caught:
         train()
     assert "--resume" in caught.value.hint
     assert states(tmp_path / "run") == before
@@ -79,13 +79,13 @@ def test_a_finished_training_without_its_checkpoints_is_left_alone(trained, trai
     run = shutil.copytree(trained, tmp_path / "run")
     shutil.rmtree(run / "fold_0" / "checkpoints")
     before = states(run)
-    with pytest.raises(ConfigError, match="holds a training already"):
+    with pytest.raises(ConfigError, match="already contains a training run"):
         train()
     assert train(resume=True, epochs=9).trained is False
     assert states(run) == before
 
 
-def test_a_larger_budget_goes_on(trained, train, tmp_path, last_of, log_of):
+def test_a_larger_budget_continues(trained, train, tmp_path, last_of, log_of):
     shutil.copytree(trained, tmp_path / "run")
     assert train(resume=True, epochs=3).trained
     assert [row["epoch"] for row in log_of(tmp_path / "run")] == ["0.0", "1.0", "2.0"]
@@ -131,7 +131,7 @@ def test_a_fold_that_does_not_exist_is_an_error(train):
         train(fold=2)
 
 
-def test_two_cases_suffice_and_progress_is_told(write_blobs, train, tmp_path):
+def test_two_cases_suffice_and_progress_is_reported(write_blobs, train, tmp_path):
     two = read_dataset(write_blobs(tmp_path / "data", cases=2))
     counts = Counter()
 

@@ -152,8 +152,8 @@ class Deadly:
         return os.abort, ()
 
 
-def test_a_process_ended_by_the_system_is_told(tmp_path, write_blobs, tiny_plan):
+def test_a_process_ended_by_the_system_is_reported(tmp_path, write_blobs, tiny_plan):
     cases = [replace(case, group=Deadly()) for case in cases_in(write_blobs(tmp_path / "data", cases=4))]
-    with pytest.raises(TrainingError, match="ended by the system") as caught:
+    with pytest.raises(TrainingError, match="killed by the system") as caught:
         store_cases(cases, tiny_plan(), tmp_path / "store", workers=2)
     assert "stored so far are reused" in caught.value.hint

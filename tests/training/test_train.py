@@ -55,7 +55,7 @@ def test_all_folds_are_trained_and_cross_validated(blobs, options, tmp_path):
 
 def test_what_was_started_is_only_resumed(blobs, options, tmp_path):
     begin(tmp_path / "run", 1)
-    with pytest.raises(ConfigError, match="holds a training of this fold already"):
+    with pytest.raises(ConfigError, match="already contains a training run of this fold"):
         train(blobs, tmp_path / "run", options)
 
 

@@ -142,7 +142,7 @@ def test_an_error_in_a_worker_is_not_taken_for_want_of_memory(train):
 
 
 @pytest.mark.parametrize("words", ["DefaultCPUAllocator: can't allocate memory", "DataLoader worker (pid 7) is killed"])
-def test_running_out_of_memory_is_said_in_one_line(words, train):
+def test_running_out_of_memory_is_reported_in_one_line(words, train):
     class Full(pl.Callback):
         def on_train_batch_start(self, *_arguments):
             raise RuntimeError(words)
@@ -196,7 +196,7 @@ def test_the_lower_rate_is_used_by_a_resumed_training(train, tmp_path, last_of):
 def test_a_training_that_diverges_twice_ends_with_one_error(train, tmp_path):
     warnings = []
     _, callbacks = poisoned([4, 5], warnings)
-    with pytest.raises(TrainingError, match=r"diverged at step 5.* also at a quarter of the learning rate") as caught:
+    with pytest.raises(TrainingError, match=r"diverged at step 5.* also with a quarter of the learning rate") as caught:
         train(epochs=3, callbacks=callbacks)
     assert "learning_rate" in caught.value.hint
     assert len([text for text in warnings if "diverged" in text]) == 1

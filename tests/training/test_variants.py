@@ -1,4 +1,4 @@
-"""The trainings of a comparison: in which order, and that they stay comparable."""
+"""The training runs of a comparison: their order, and that they stay comparable."""
 
 from __future__ import annotations
 

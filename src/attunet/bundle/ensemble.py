@@ -1,4 +1,4 @@
-"""A model as it is predicted with: one run, or an ensemble of complete copies of several.
+"""A model for prediction: one run, or an ensemble of complete copies of several.
 
 ENSEMBLE/
   ensemble.json  postprocessing.json  manifest.json
@@ -33,7 +33,7 @@ _MEMBERS = "members"
 
 @dataclass(frozen=True)
 class Model:
-    """What `-m` names.
+    """A model for prediction, as given by `-m`.
 
     Args:
         root: the folder.
@@ -50,8 +50,8 @@ def load_model(root: Path, folds: Sequence[int] | None = None) -> Model:
     """Open a run's folder or an ensemble's, and check it against its manifests.
 
     Args: the folder; which folds of every member (all finished ones by default).
-    Raises: BundleError as `load_bundle`, and for an ensemble that cannot be understood; ConfigError when its members
-        do not answer one question.
+    Raises: BundleError as `load_bundle`, and for an ensemble that is not valid; ConfigError when its members were
+        trained on different tasks.
     """
     if not (root / ENSEMBLE).is_file():
         bundle = load_bundle(root, folds)
@@ -76,7 +76,7 @@ def save_ensemble(
     Args:
         members: names (usable as folder names) and folders of the runs.
         postprocessing: applied to their averaged prediction.
-        root: the folder to make; it must not exist.
+        root: the folder to create; it must not exist.
         put: writes a member's folder from a run's.
     Raises: BundleError when a run is unfinished or altered, FormatError when the folder cannot be written.
     """
@@ -90,7 +90,7 @@ def save_ensemble(
 
 
 def check_agreement(plans: Mapping[str, Plan]) -> None:
-    """Raises: ConfigError unless all plans, given by name, ask for the same channels and give the same labels."""
+    """Raises: ConfigError unless all plans, given by name, have the same channels and labels."""
     first, *others = plans
     for name in others:
         for what, mine, theirs in (
@@ -101,7 +101,7 @@ def check_agreement(plans: Mapping[str, Plan]) -> None:
             if mine != theirs or list(mine) != list(theirs):
                 raise ConfigError(
                     f"{first} and {name} differ in their {what}: {_listed(mine)} and {_listed(theirs)}",
-                    hint="only models that were trained on the same task can be compared and joined",
+                    hint="only models that were trained on the same task can be compared or combined",
                 )
 
 
@@ -113,7 +113,7 @@ def _member_names(root: Path) -> list[str]:
         if content["format"] != FORMAT or not names or any(Path(name).name != name for name in names):
             raise KeyError("members")
     except (ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{path} cannot be understood: {error}", hint="copy the model folder again") from error
+        raise BundleError(f"{path} is not valid: {error}", hint="copy the model folder again") from error
     return names
 
 

@@ -1,4 +1,4 @@
-"""How a model folder is computed: engine.json of the folder, and air.json of a fold (windows that are skipped)."""
+"""How a model folder is run: engine.json of the folder, and air.json of a fold (windows that are skipped)."""
 
 from __future__ import annotations
 
@@ -34,44 +34,49 @@ ENGINE_FILES: Mapping[str, tuple[str, ...]] = {
     "torch": ("weights.safetensors",),
     "torch program": ("model.pt2",),
 }
-"""What a fold must hold to be computed by each engine."""
+"""The files that each engine needs in a fold."""
 
 
 class Quantization(Settings):
-    """What became of an attempt to compute in 8-bit integers."""
+    """The result of quantization to 8-bit integers."""
 
     kept: bool = Field(description="Whether the graphs of this folder compute in 8-bit integers.")
-    dice_before: float = Field(description="Mean Dice of the validation cases before.")
-    dice_after: float = Field(description="The same cases, with the network in 8-bit integers.")
-    cases: int = Field(ge=1, description="Validation cases, each evaluated by the fold that was not trained on it.")
-    patches: int = Field(ge=1, description="Training patches of each fold that set the ranges of the numbers.")
+    dice_before: float = Field(description="Mean Dice of the validation cases before quantization.")
+    dice_after: float = Field(description="Mean Dice of the same cases with 8-bit integers.")
+    cases: int = Field(ge=1, description="Number of validation cases, each evaluated by the fold that held it out.")
+    patches: int = Field(ge=1, description="Training patches per fold that set the ranges of the integers.")
 
 
 class Execution(Settings):
-    """How the folds of a model folder are computed; written as engine.json by an export, or by a benchmark."""
+    """Which engine runs the folds of a model folder; written as engine.json by an export or a benchmark."""
 
     engine: Literal["openvino", "onnxruntime", "torch", "torch program"] = Field(
-        "openvino", description="What computes on the CPU; torch takes the weights, torch program an exported program."
+        "openvino", description="Engine on the CPU; torch uses the weights, torch program an exported program."
     )
     precision: Literal["auto", "fp32"] = Field(
-        "auto", description="auto: bf16 where CPU and engine have it, fp32 elsewhere; so a model may move."
+        "auto",
+        description="auto: bf16 where the CPU and the engine support it, otherwise fp32, so that models are portable.",
     )
     tensors: dict[str, tuple[int | str, ...]] = Field(
         default_factory=dict,
-        description="Name to shape of the network's input (image) and outputs; a word is any size.",
+        description="Name to shape of the network's input (image) and outputs; a string means any size.",
     )
-    quantization: Quantization | None = Field(None, description="Set when 8-bit integers were tried.")
-    reasons: dict[str, str] = Field(default_factory=dict, description="Where it comes from, and how exact it is.")
+    quantization: Quantization | None = Field(
+        None, description="Results of 8-bit quantization; null when it was not tried."
+    )
+    reasons: dict[str, str] = Field(
+        default_factory=dict, description="Where the graph comes from, and how accurate it is."
+    )
 
 
 def load_execution(root: Path, sums: Mapping[str, str]) -> Execution | None:
-    """What engine.json holds; None when there is none. Raises: BundleError when the manifest lacks it."""
-    remedy = "remove it, or make it again with `attunet benchmark --write`"
+    """Read engine.json; None when it does not exist. Raises: BundleError when the manifest lacks it."""
+    remedy = "delete it, or recreate it with `attunet benchmark --write`"
     return read_sealed(Execution, root, EXECUTION, sums, remedy=remedy)
 
 
 def write_execution(execution: Execution, root: Path) -> None:
-    """Write engine.json and leave the manifest as it is."""
+    """Write engine.json and do not update the manifest."""
     write_unsealed(execution, root / EXECUTION)
 
 
@@ -87,25 +92,25 @@ class Air(Settings):
     )
     cases: int = Field(ge=0, description="Labelled validation cases that were segmented with and without such windows.")
     windows: int = Field(ge=0, description="Windows of these cases.")
-    skipped: int = Field(ge=0, description="Those of them that contain only air.")
+    skipped: int = Field(ge=0, description="Windows of these cases that contain only air.")
     lost: int = Field(ge=0, description="Labelled voxels that were segmented with all windows, but not without these.")
 
 
 def write_air(air: Air, folder: Path) -> None:
-    """Write air.json beside the weights; the run's manifest must be renewed."""
+    """Write air.json next to the weights; the run's manifest must be updated afterwards."""
     write_unsealed(air, folder / AIR)
 
 
 def load_air(folder: Path) -> Air | None:
-    """What air.json holds; None when there is none. Raises: BundleError when the manifest lacks it."""
-    if not (folder / AIR).is_file():  # then no manifest is needed, either
+    """Read air.json; None when it does not exist. Raises: BundleError when the manifest lacks it."""
+    if not (folder / AIR).is_file():  # without the file, no manifest is needed either
         return None
-    remedy = "remove it: every window is run then"
+    remedy = "delete it to run every window"
     return read_sealed(Air, folder.parent, f"{folder.name}/{AIR}", read_sums(folder.parent), remedy=remedy)
 
 
 def common_air_level(folders: Iterable[Path]) -> float | None:
-    """The threshold up to which all folds agree that a window contains only air; None when one has none.
+    """The threshold below which all folds agree that a window contains only air; None when a fold has no threshold.
 
     Raises: BundleError as `load_air`.
     """

@@ -1,4 +1,4 @@
-"""The held-out cases of a run: those that a fold was not trained on, by which it is evaluated and explained."""
+"""The held-out cases of a run: the cases that a fold was not trained on, used to evaluate and explain it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class HeldOutCase:
 
 
 def finished_folds(run: Path) -> tuple[int, ...]:
-    """The folds of a model folder that are trained, in order.
+    """The finished folds of a model folder, in order.
 
     Raises: BundleError when it is no model, or has no finished fold.
     """
@@ -47,25 +47,26 @@ def fold_cases(run: Path, fold: int, side: Literal["train", "validation"] = "val
     Args:
         run: the model folder.
         fold: the fold.
-        side: which of the two.
+        side: "validation" or "train".
     Returns: the cases, in the order of split.yaml.
-    Raises: FormatError when the fold does not tell its cases; DatasetError when the data set has moved or has lost
-        one of them or its label.
+    Raises: FormatError when the fold does not record its cases; DatasetError when the data set was moved, or one of the
+        cases or its label is missing.
     """
     split = Split.read(fold_folder(run, fold))
     done, names = ("validated", split.validation) if side == "validation" else ("trained", split.train)
     if not split.dataset.exists():
         raise DatasetError(
-            f"fold {fold} of {run} was {done} on {split.dataset}, which is not there",
-            hint=f"bring the data set back, or correct `dataset` in {fold_folder(run, fold) / 'split.yaml'}",
+            f"fold {fold} of {run} was {done} on {split.dataset}, which does not exist",
+            hint=f"restore the data set, or correct `dataset` in {fold_folder(run, fold) / 'split.yaml'}",
         )
     labels = load_settings(Plan, run / "plan.json").labels
     known = {case.id: case for case in rename_annotated(read_dataset(split.dataset), labels).labelled}
     if lost := [name for name in names if name not in known]:
         raise DatasetError(
-            f"{split.dataset} no longer holds {len(lost)} of the {len(names)} labelled cases that fold {fold} of {run} "
+            f"{split.dataset} no longer contains {len(lost)} of the {len(names)} labelled cases that fold {fold} of "
+            f"{run} "
             f"was {done} on: {', '.join(lost[:5])}",
-            hint="bring them back, or train the fold again",
+            hint="restore them, or train the fold again",
         )
     return tuple(known[name] for name in names)
 
@@ -81,13 +82,13 @@ def held_out_cases(run: Path) -> tuple[tuple[HeldOutCase, ...], tuple[str, ...]]
     for fold in finished_folds(run):
         split = Split.read(fold_folder(run, fold))
         if not split.held_out:
-            warnings.append(f"fold {fold} is left out: it was validated on cases that it was trained on")
+            warnings.append(f"fold {fold} is left out: it was validated on its own training cases")
             continue
         for case in fold_cases(run, fold):
             cases.setdefault(case.id, HeldOutCase(case, fold, split.geometry))
     if not cases:
         raise DatasetError(
-            f"no fold of {run} was validated on held-out cases, so there is nothing to learn from",
+            f"no fold of {run} was validated on held-out cases",
             hint="train with more cases, of more than one patient, and --fold all",
         )
     return tuple(cases.values()), tuple(warnings)

@@ -21,26 +21,26 @@ FORMAT = 1
 
 
 def seal(root: Path, files: Iterable[Path]) -> None:
-    """Write the manifest of a folder: the sums of those of its files that are there."""
+    """Write the manifest of a folder: the sums of those of the given files that exist."""
     sums = {file.relative_to(root).as_posix(): _sha256(file) for file in files if file.is_file()}
     write_text(root / MANIFEST, json.dumps({"format": FORMAT, "sha256": sums}, indent=2) + "\n")
 
 
 def read_sums(root: Path) -> dict[str, str]:
-    """File name, relative to the folder, to the sum it must have.
+    """Read the manifest: file name, relative to the folder, to its expected sum.
 
-    Raises: BundleError when there is no folder, no manifest, or one that cannot be understood.
+    Raises: BundleError when there is no folder, no manifest, or one that is not valid.
     """
     path = root / MANIFEST
     if not root.is_dir():
-        raise BundleError(f"no model folder at {root}", hint="give the RUN folder that `attunet train -o RUN` made")
+        raise BundleError(f"no model folder at {root}", hint="pass the RUN folder written by `attunet train -o RUN`")
     if not path.is_file():
         started = (root / "plan.json").is_file()
         raise BundleError(
-            f"{root} is {'an unfinished training' if started else 'not a model folder'} (no {MANIFEST})",
+            f"{root} is {'an unfinished training run' if started else 'not a model folder'} (no {MANIFEST})",
             hint="finish it with `attunet train … --resume`"
             if started
-            else "give the folder that `attunet train -o` made",
+            else "pass the folder written by `attunet train -o`",
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -48,7 +48,7 @@ def read_sums(root: Path) -> dict[str, str]:
         if content["format"] != FORMAT or not isinstance(sums, dict):
             raise KeyError("format")
     except (ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{path} cannot be understood: {error}", hint="copy the model folder again") from error
+        raise BundleError(f"{path} is not valid: {error}", hint="copy the model folder again") from error
     return {str(name): str(value) for name, value in sums.items()}
 
 
@@ -63,24 +63,24 @@ def check_sums(root: Path, sums: Mapping[str, str], needed: Iterable[str]) -> No
     """
     if unsealed := set(needed) - sums.keys():
         raise BundleError(
-            f"the manifest of {root} does not name {', '.join(sorted(unsealed))}",
-            hint="copy the model folder again, whole",
+            f"the manifest of {root} does not list {', '.join(sorted(unsealed))}",
+            hint="copy the complete model folder again",
         )
     for name, expected in sums.items():
         file = root / name
         if ".." in Path(name).parts or Path(name).is_absolute():
             raise BundleError(f"the manifest of {root} names a file outside it: {name}", hint="do not use this model")
         if not file.is_file():
-            raise BundleError(f"{file} is missing", hint="copy the model folder again, whole")
+            raise BundleError(f"{file} is missing", hint="copy the complete model folder again")
         if _sha256(file) != expected:
             raise BundleError(
-                f"{file} differs from what was trained (its sha256 is not the manifest's)",
-                hint="copy the model folder again from its origin, or train again",
+                f"{file} was changed after training (its sha256 differs from the manifest's)",
+                hint="copy the model folder again from its source, or train again",
             )
 
 
 def read_sealed(kind: type[S], root: Path, name: str, sums: Mapping[str, str], *, remedy: str) -> S | None:
-    """Settings that lie beside a model, read only where the manifest vouches for them.
+    """Read settings next to a model, but only if the manifest lists them.
 
     Args:
         kind: class of the settings.
@@ -95,12 +95,12 @@ def read_sealed(kind: type[S], root: Path, name: str, sums: Mapping[str, str], *
     if not path.is_file():
         return None
     if name not in sums:
-        raise BundleError(f"{path} is not in the manifest, so it is not known to belong to the model", hint=remedy)
+        raise BundleError(f"{path} is not in the manifest, so it may not belong to the model", hint=remedy)
     return load_settings(kind, path)
 
 
 def write_unsealed(settings: Settings, path: Path) -> None:
-    """Write the file and leave the manifest as it is: it must be renewed."""
+    """Write the file without updating the manifest."""
     write_text(path, json.dumps(settings.model_dump(mode="json"), indent=2) + "\n")
 
 

@@ -1,10 +1,10 @@
-"""The model folder of one training: plan, weights and graph per fold, what its cross-validation taught.
+"""The model folder of one run: plan, weights and graph of each fold, and the results of its cross-validation.
 
 RUN/
   plan.json  training.yaml  postprocessing.json  engine.json  manifest.json
   fold_0/    weights.safetensors  graph.xml  graph.bin  metrics.json  split.yaml  log.csv  curves.png  attention_frames/
 
-An exported model is such a folder, too; its folds hold what the engine in engine.json needs, and nothing else.
+An exported model is such a folder, too; its folds contain only the files that the engine in engine.json needs.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ __all__ = [
 
 POSTPROCESSING = "postprocessing.json"
 _EARLIER_POSTPROCESSING = "refinement.json"
-"""What the same file was called before; read where the new one is missing."""
+"""Earlier names of these files, read when the new one is missing."""
 ENSEMBLE = "ensemble.json"
 _NEEDED = ("weights.safetensors", "graph.xml", "graph.bin")
 _SEALED = (*dict.fromkeys([*_NEEDED, *chain(*ENGINE_FILES.values())]), "metrics.json", AIR)
@@ -49,7 +49,7 @@ _SEALED = (*dict.fromkeys([*_NEEDED, *chain(*ENGINE_FILES.values())]), "metrics.
 
 @dataclass(frozen=True)
 class FoldFiles:
-    """The files of a trained fold in `folder`, and how it is computed (`execution`)."""
+    """The files of a trained fold in `folder`, and its engine (`execution`)."""
 
     folder: Path
     execution: Execution = field(default_factory=Execution)
@@ -66,12 +66,12 @@ class FoldFiles:
 
     @property
     def graph(self) -> Path:
-        """The same network for OpenVINO; graph.bin lies beside it."""
+        """The same network for OpenVINO; graph.bin is next to it."""
         return self.folder / "graph.xml"
 
     @property
     def onnx(self) -> Path:
-        """The same network for ONNX Runtime, where it was asked for."""
+        """The same network for ONNX Runtime, if it was exported."""
         return self.folder / "model.onnx"
 
     @property
@@ -93,8 +93,8 @@ class Bundle:
         root: the folder.
         plan: what was trained.
         folds: the finished folds that were selected.
-        postprocessing: learnt by a cross-validation; neutral where there was none.
-        execution: how the folds are computed.
+        postprocessing: learnt by a cross-validation; the defaults when there was none.
+        execution: the engine of the folds.
     """
 
     root: Path
@@ -105,40 +105,40 @@ class Bundle:
 
 
 def fold_folder(root: Path, fold: int | str) -> Path:
-    """Where a fold keeps its files."""
+    """The folder of a fold."""
     return root / f"fold_{fold}"
 
 
 def save_plan(plan: Plan, root: Path) -> None:
-    """Write plan.json, readable."""
+    """Write plan.json, indented."""
     write_unsealed(plan, root / "plan.json")
 
 
 def save_postprocessing(postprocessing: Postprocessing, root: Path) -> None:
-    """Write postprocessing.json into a run's folder and renew its manifest: from now on every prediction applies it."""
+    """Write postprocessing.json into a run's folder and update its manifest; every later prediction applies it."""
     write_postprocessing(postprocessing, root)
     save_manifest(root)
 
 
 def save_execution(execution: Execution, root: Path) -> None:
-    """Write engine.json into a model folder and renew its manifest: from now on every prediction follows it."""
+    """Write engine.json into a model folder and update its manifest; every later prediction uses it."""
     write_execution(execution, root)
     save_manifest(root)
 
 
 def write_postprocessing(postprocessing: Postprocessing, root: Path) -> None:
-    """Write postprocessing.json and leave the manifest as it is."""
+    """Write postprocessing.json without updating the manifest."""
     discard_postprocessing(root)
     write_unsealed(postprocessing, root / POSTPROCESSING)
 
 
 def has_postprocessing(root: Path) -> bool:
-    """Whether a run holds postprocessing.json, under its earlier name or this one."""
+    """Whether a run has postprocessing.json, under its present or earlier name."""
     return any((root / name).is_file() for name in (POSTPROCESSING, _EARLIER_POSTPROCESSING))
 
 
 def discard_postprocessing(root: Path) -> None:
-    """Remove postprocessing.json, under its earlier name too, and leave the manifest as it is."""
+    """Remove postprocessing.json, also under its earlier name, without updating the manifest."""
     for name in (POSTPROCESSING, _EARLIER_POSTPROCESSING):
         (root / name).unlink(missing_ok=True)
 
@@ -159,7 +159,9 @@ def load_bundle(root: Path, folds: Sequence[int] | None = None) -> Bundle:
     Raises: BundleError when it is no model, an ensemble, unfinished, altered, or lacks a requested fold.
     """
     if (root / ENSEMBLE).is_file():
-        raise BundleError(f"{root} is an ensemble, expected the folder of one run", hint="name a folder in its members")
+        raise BundleError(
+            f"{root} is an ensemble, expected the folder of one run", hint="pass one of the folders in its members/"
+        )
     sums = read_sums(root)
     names = sorted({Path(name).parts[0] for name in sums if name.startswith("fold_")}, key=_fold_order)
     execution = load_execution(root, sums)
@@ -168,7 +170,7 @@ def load_bundle(root: Path, folds: Sequence[int] | None = None) -> Bundle:
     absent = [name for name in selected if name not in names]
     if absent or not selected:
         raise BundleError(
-            f"{root} has no finished {', '.join(absent) or 'fold'}; finished are: {', '.join(names) or 'none'}",
+            f"{root} has no finished {', '.join(absent) or 'fold'}; finished folds: {', '.join(names) or 'none'}",
             hint="choose one of these with --fold, or train the missing one",
         )
     plan = load_settings(Plan, root / "plan.json")
@@ -179,8 +181,8 @@ def load_bundle(root: Path, folds: Sequence[int] | None = None) -> Bundle:
 
 
 def load_postprocessing(root: Path, sums: dict[str, str]) -> Postprocessing:
-    """What postprocessing.json holds; nothing when there is none. Raises: BundleError when the manifest lacks it."""
-    remedy = "remove it, or make it again with `attunet evaluate --cross-validation`"
+    """Read postprocessing.json; the defaults when it does not exist. Raises: BundleError when the manifest lacks it."""
+    remedy = "delete it, or recreate it with `attunet evaluate --cross-validation`"
     candidates = (
         read_sealed(Postprocessing, root, name, sums, remedy=remedy)
         for name in (POSTPROCESSING, _EARLIER_POSTPROCESSING)
@@ -189,7 +191,7 @@ def load_postprocessing(root: Path, sums: dict[str, str]) -> Postprocessing:
 
 
 def copy_run(source: Path, target: Path) -> None:
-    """Copy what a finished run predicts with, and what tells its origin; checkpoints and logs stay behind.
+    """Copy the files of a finished run that prediction needs or that describe its origin, without checkpoints and logs.
 
     Raises: BundleError when the run is unfinished or altered.
     """
@@ -202,7 +204,7 @@ def copy_run(source: Path, target: Path) -> None:
 
 
 def _needed(execution: Execution | None) -> tuple[str, ...]:
-    """The files that a fold cannot do without: of its engine, or, where none is named, of a training."""
+    """The files that a fold requires: those of its engine, or of a trained fold when no engine is named."""
     return _NEEDED if execution is None else ENGINE_FILES[execution.engine]
 
 

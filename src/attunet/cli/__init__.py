@@ -1,4 +1,4 @@
-"""The command line: one file per command; anything heavy is imported inside the command."""
+"""The command line: one file per command; heavy modules are imported inside the command."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ app = typer.Typer(
 
 
 def register() -> None:
-    """Add every command to the application, in the order of a model's life."""
+    """Add every command to the application, in the order of use."""
     from attunet.cli.benchmark import benchmark
     from attunet.cli.compare import compare
     from attunet.cli.convert import convert
@@ -56,6 +56,6 @@ def main() -> NoReturn:
     except OSError as error:
         fail(
             f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}",
-            "nothing was left half-written",
+            "no incomplete file was left",
         )
     sys.exit(2)

@@ -14,16 +14,18 @@ __all__ = ["benchmark"]
 
 def benchmark(
     model: Annotated[Path, typer.Option("-m", "--model", metavar="RUN", help="Model folder; its first fold is timed.")],
-    image: Annotated[Path, typer.Option("-i", "--input", metavar="IMAGE", help="Image whose windows are computed.")],
-    repeat: Annotated[int, typer.Option(min=1, help="Rounds; in each, every engine computes all windows once.")] = 5,
+    image: Annotated[Path, typer.Option("-i", "--input", metavar="IMAGE", help="Image whose windows are timed.")],
+    repeat: Annotated[
+        int, typer.Option(min=1, help="Number of rounds; in each, every engine processes all windows once.")
+    ] = 5,
     write: Annotated[
         bool, typer.Option("--write", help="Use the fastest CPU engine for this model from now on.")
     ] = False,
 ) -> None:
     """Time every installed engine in turn, and compare its results with those of torch in fp32.
 
-    Up to 8 windows of the image are computed, evenly spaced. Only an engine whose masks agree (Dice 0.999) is chosen.
-    Without torch the reference is OpenVINO in fp32.
+    Up to 8 evenly spaced windows of the image are used. Only an engine whose masks agree (Dice of 0.999 or more) is
+    chosen. Without torch, the reference is OpenVINO in fp32.
     """
     from attunet.cli.tables.models import engine_table
     from attunet.cli.tables.table import sizes
@@ -44,4 +46,4 @@ def benchmark(
     notes().print(text, markup=False, highlight=False, soft_wrap=True)
     if write:
         use_fastest(measured)
-        notes().print(f"{model} is computed by {measured.fastest.name} from now on", markup=False, soft_wrap=True)
+        notes().print(f"{model} now uses {measured.fastest.name}", markup=False, soft_wrap=True)

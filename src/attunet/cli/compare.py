@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["compare"]
 
 _FOR_RUNS = {"sources", "output", "fold", "device"}
-"""The options that apply to finished runs; all others are about training."""
+"""The options that apply to finished runs; all others concern training."""
 
 
 def compare(
@@ -46,7 +46,9 @@ def compare(
     ],
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", metavar="DIR", help="Folder of the report, the summary and the trained models."),
+        typer.Option(
+            "-o", "--output", metavar="DIR", help="Folder for the report, the summary and the trained models."
+        ),
     ],
     variants: Annotated[
         str,
@@ -58,18 +60,18 @@ def compare(
     ] = "gated,ungated,wider",
     fold: Annotated[str, typer.Option(help="Folds of the cross-validation, such as 0 or 0,2, or all.")] = "all",
     max_time: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Train each variant and fold this long (90s, 15m, 2h).")
+        str | None, typer.Option(metavar="TIME", help="Training time per variant and fold (90s, 15m, 2h).")
     ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Train each variant and fold this many epochs. [default: 200]")
-    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs per variant and fold. [default: 200]")] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Random seed of folds, weights and patches. [default: 0]")
     ] = None,
     recipe: Annotated[
         Path | None, typer.Option(metavar="FILE", help="YAML file of training settings; flags override it.")
     ] = None,
-    plan: Annotated[Path | None, typer.Option(metavar="FILE", help="The gated plan.json to vary.")] = None,
+    plan: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The plan.json with a gate from which the variants are made.")
+    ] = None,
     network: NetworkOption = "default",
     size: SizeOption = "auto",
     spatial_dims: SpatialDimsOption = None,
@@ -78,13 +80,13 @@ def compare(
     geometry: GeometryOption = "fail",
     store: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of preprocessed cases. [default: ~/.cache/attunet/store]"),
+        typer.Option(metavar="DIR", help="Folder for preprocessed cases. [default: ~/.cache/attunet/store]"),
     ] = None,
 ) -> None:
     """Test whether the gate helps on your data: the difference in Dice, its confidence interval and p value.
 
     Trains every variant on the same folds, seeds, patches and budget into DIR/VARIANT, fold by fold; the same command
-    continues where it was stopped. Or compares finished runs. Each model is evaluated on cases it was not trained on.
+    resumes an interrupted comparison. Given finished runs, compares those. Each model is evaluated on held-out cases.
     """
     from attunet.data.cases import read_dataset
 
@@ -120,7 +122,7 @@ def _compare_variants(dataset: Dataset, output: Path, options: VariantOptions) -
     from attunet.training.variants import compare_variants
 
     runs = " ".join(str(output / name) for name in options.variants)
-    finished = f"folds that all variants have finished are compared by: attunet compare {runs} -o {output}"
+    finished = f"to compare the folds that all variants have finished: attunet compare {runs} -o {output}"
     with VariantDisplay() as display, stoppable(f"the same command; {finished}"):
         return compare_variants(dataset, output, options, callbacks=display)
 

@@ -1,4 +1,4 @@
-"""What the commands print with: results on stdout, everything else on stderr."""
+"""Console output of the commands: results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["fail", "notes", "progress_bar", "results", "show"]
 
 @cache
 def results() -> Console:
-    """Tables and figures that the user asked for (stdout)."""
+    """The console for requested results (stdout)."""
     from rich.console import Console
 
     return Console()
@@ -24,7 +24,7 @@ def results() -> Console:
 
 @cache
 def notes() -> Console:
-    """Progress, warnings and errors (stderr)."""
+    """The console for progress, warnings and errors (stderr)."""
     from rich.console import Console
 
     return Console(stderr=True)

@@ -19,7 +19,7 @@ __all__ = ["convert"]
 
 
 def convert(
-    weights: Annotated[Path, typer.Argument(help="A .safetensors file, or a .pth/.pt that holds plain weights.")],
+    weights: Annotated[Path, typer.Argument(help="A .safetensors file, or a .pth/.pt file of plain weights.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL", help="Model folder to write.")],
     labels: Annotated[
         str | None,
@@ -27,20 +27,20 @@ def convert(
     ] = None,
     spacing: Annotated[
         str | None,
-        typer.Option(metavar="X,Y,Z", help="Voxel size in mm of its training images. [default: 1 for 2-D, 2 for 3-D]"),
+        typer.Option(metavar="X,Y,Z", help="Voxel size of its training images in mm. [default: 1 for 2-D, 2 for 3-D]"),
     ] = None,
     patch: Annotated[
         str | None,
-        typer.Option(metavar="I,J[,K]", help="Window to predict with. [default: 256,256 or 160,160,96]"),
+        typer.Option(metavar="I,J[,K]", help="Window size for prediction. [default: 256,256 or 160,160,96]"),
     ] = None,
     normalization: Annotated[
-        Literal["zscore", "none"], typer.Option(help="Normalisation of its training images.")
+        Literal["zscore", "none"], typer.Option(help="Normalization of its training images.")
     ] = "zscore",
     double_sigmoid: Annotated[
         bool | None,
         typer.Option(
             "--double-sigmoid/--single-sigmoid",
-            help="Apply the gates' sigmoid twice or once. [default: as the recognised original does]",
+            help="Apply the gates' sigmoid twice or once. [default: as in the recognised original]",
         ),
     ] = None,
 ) -> None:
@@ -67,7 +67,7 @@ def convert(
     for text in sorted({str(entry.message) for entry in caught if "sigmoid" in str(entry.message)}):
         notes().print(text, style="yellow", soft_wrap=True)
     if assumed := _assumed(plan, labels=labels, spacing=spacing, patch=patch):
-        text = f"assumed, as weights do not say it: {assumed}; with others than in their training the masks are wrong"
+        text = f"assumed, because weights do not contain it: {assumed}; with wrong values the masks are wrong"
         notes().print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
     network = plan.network
     notes().print(
@@ -80,13 +80,13 @@ def convert(
 
 
 def _assumed(plan: Plan, *, labels: str | None, spacing: str | None, patch: str | None) -> str:
-    """What was not told of the images, and what it was taken to be."""
+    """The properties of the images that were not given, and the values assumed for them."""
     sizes, steps = (
         "×".join(f"{value:g}" for value in triple) for triple in (plan.patch_size, plan.preprocessing.spacing)
     )
-    found = {
+    given = {
         f"--spacing {steps} mm": spacing,
         f"--patch {sizes}": patch,
         f"--labels {', '.join(plan.foreground)}": labels,
     }
-    return "; ".join(text for text, told in found.items() if told is None)
+    return "; ".join(text for text, value in given.items() if value is None)

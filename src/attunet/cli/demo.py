@@ -1,4 +1,4 @@
-"""`attunet demo`: the whole life of a model on a synthetic abdomen, ending in a report."""
+"""`attunet demo`: the whole life cycle of a model on a synthetic abdomen, up to a report."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["demo"]
 
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for all files.")] = Path("demo"),
-    max_time: Annotated[str, typer.Option(metavar="TIME", help="How long to train.")] = "90s",
-    cases: Annotated[int, typer.Option(min=4, help="Synthetic scans to train on.")] = 20,
-    test_cases: Annotated[int, typer.Option(min=1, help="Synthetic scans to segment afterwards.")] = 6,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the phantoms and of the training.")] = 0,
+    max_time: Annotated[str, typer.Option(metavar="TIME", help="Training time.")] = "90s",
+    cases: Annotated[int, typer.Option(min=4, help="Number of synthetic training scans.")] = 20,
+    test_cases: Annotated[int, typer.Option(min=1, help="Number of synthetic test scans.")] = 6,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the phantoms and the training.")] = 0,
 ) -> None:
     """Make a synthetic abdomen data set, train on it, segment new scans, score them, and write an HTML report.
 
-    The organs are liver, spleen, kidneys and a pancreas of low contrast that can only be recognised by its
-    surroundings. The report shows where the gates look, and how that developed during the training. Run again, it
-    starts anew in the same folder.
+    The organs are liver, spleen, kidneys and a pancreas of low contrast that can only be recognised from its
+    surroundings. The report shows where the gates look, and how that developed during training. A second run clears the
+    folder and starts again.
     """
     require_training()
     from attunet.cli.tables.scores import score_table

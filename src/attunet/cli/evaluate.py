@@ -40,10 +40,10 @@ def evaluate(
 ) -> None:
     """Score predictions: Dice, precision, recall, surface distances and volume error, per label and case.
 
-    An empty or missing prediction is penalised, never dropped. Exit code 1 when predictions were missing.
-    With --cross-validation, every fold of RUN segments the cases it was not trained on. From these masks,
+    Empty and missing predictions are penalised, never dropped. The exit code is 1 if predictions are missing.
+    With --cross-validation, every fold of RUN segments its held-out cases. From these masks,
     post-processing, the temperature of the probabilities and the rank correlation of the expected Dice are
-    determined; `attunet predict` applies them. RUN/cross_validation receives scores, masks and a report.
+    determined; `attunet predict` applies them. Scores, masks and a report are written to RUN/cross_validation.
     """
     from rich.text import Text
 
@@ -81,13 +81,13 @@ def evaluate(
 
 
 def _cross_validate(run: Path, given: tuple[object, ...], output: Path | None, as_json: bool, device: str) -> None:
-    """`given` is what only a comparison of files takes."""
+    """`given` are the arguments that are valid only for a comparison of files."""
     from attunet.cli.tables.scores import show_cross_validation
 
     if any(value is not None for value in given):
         raise ConfigError(
-            "evaluate got --cross-validation and also what to compare (REFERENCE, PREDICTION or --labels)",
-            hint="give one or the other: a run is evaluated on its own cases and labels",
+            "evaluate got --cross-validation together with REFERENCE, PREDICTION or --labels",
+            hint="use one or the other: a run is evaluated on its own cases and labels",
         )
     validated = cross_validate_run(run, device)
     if output:
@@ -99,7 +99,7 @@ def _cross_validate(run: Path, given: tuple[object, ...], output: Path | None, a
 
 
 def cross_validate_run(run: Path, device: str = "auto") -> CrossValidation:
-    """Cross-validate a run with its progress shown. Raises: as `cross_validate`."""
+    """Cross-validate a run and show the progress. Raises: as `cross_validate`."""
     from attunet.selection.cross_validation import cross_validate
 
     with progress_bar() as progress:

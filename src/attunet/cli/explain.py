@@ -16,7 +16,9 @@ __all__ = ["explain"]
 
 def explain(
     model: Annotated[Path, typer.Option("-m", "--model", metavar="RUN", help="Model folder with attention gates.")],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for maps, numbers, report.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for maps, scores and the report.")
+    ],
     images: Annotated[
         list[Path] | None,
         typer.Option(
@@ -31,18 +33,20 @@ def explain(
     fold: Annotated[str, typer.Option(help="Fold to use, or all.")] = "all",
     cases: Annotated[int | None, typer.Option(min=1, help="Explain at most N cases, evenly spaced.")] = None,
     ablate: Annotated[
-        bool, typer.Option("--ablate", help="Replace gates by 1, their mean, 0 and shuffled maps, and score again.")
+        bool,
+        typer.Option("--ablate", help="Replace the gates with 1, their mean, 0 and shuffled maps, and score again."),
     ] = False,
     faithfulness: Annotated[
-        bool, typer.Option("--faithfulness", help="Delete and insert image regions by attention, and score again.")
+        bool,
+        typer.Option("--faithfulness", help="Delete and insert image regions in order of attention, and score again."),
     ] = False,
     device: DeviceOption = "auto",
 ) -> None:
     """Show where a model looks: attention maps on each image's grid, their scores against chance, and a report.
 
-    Every gate is scored against each label (share, lift, pointing game, AUROC, …), beside two baselines: the same
-    network with shuffled weights, and the maps of other cases. DIR receives masks, attention/ (maps as NIfTI),
-    summary.json with every number, report.html, and its figures as PNG and SVG.
+    Every gate is scored against each label (share, lift, pointing game, AUROC, …), next to two baselines: the same
+    network with shuffled weights, and the maps of other cases. The command writes to DIR: masks, attention/ (maps as
+    NIfTI), summary.json with every number, report.html, and its figures as PNG and SVG.
     """
     from attunet.explanation.cases import find_labelled_cases
     from attunet.explanation.explain import ExplainOptions
@@ -50,7 +54,7 @@ def explain(
 
     paths, folds = [*(images or []), *(more or [])], parse_folds(fold)
     if labels is not None and not paths:
-        raise ConfigError("--labels was given without images", hint="name the images they belong to with -i")
+        raise ConfigError("--labels was given without images", hint="pass the images of these masks with -i")
     failed = []
 
     def report_error(case: str, error: AttunetError) -> None:

@@ -29,7 +29,7 @@ def export(
     format: Annotated[
         Literal["openvino", "onnx", "torch", "monai"],
         typer.Option(
-            help="openvino, onnx: for prediction without torch; torch: a program that needs torch alone; monai: a "
+            help="openvino, onnx: for prediction without torch; torch: a program that needs only torch; monai: a "
             "bundle for MONAI's `bundle run`."
         ),
     ] = "openvino",
@@ -38,7 +38,7 @@ def export(
         bool,
         typer.Option(
             "--int8",
-            help="Compute in 8-bit integers (openvino), unless the mean Dice of the validation cases drops by 0.002.",
+            help="Quantize to 8-bit integers (openvino), unless the mean Dice of the validation cases drops by 0.002.",
         ),
     ] = False,
 ) -> None:
@@ -50,18 +50,18 @@ def export(
     require_packages("exporting", "torch")
     if format == "monai":
         if int8:
-            raise ConfigError("8-bit integers are made for openvino, not for monai", hint="add --format openvino")
+            raise ConfigError("8-bit integers are available for openvino, not for monai", hint="add --format openvino")
         from attunet.export.monai_bundle import export_monai
 
         differences = export_monai(model, output, folds=parse_folds(fold))
-        _say(f"MONAI Bundle: {output}; how to run it: {output / 'docs' / 'README.md'}")
+        _print(f"MONAI Bundle: {output}; how to run it: {output / 'docs' / 'README.md'}")
         for text in differences:
-            _say(f"differs from attunet predict: {text}")
+            _print(f"differs from attunet predict: {text}")
         return
     made = _run(model, output, format, fold, int8)
     for member, exported in made.items():
-        _show(f"{member}: " if member else "", exported)
-    _say(f"exported: {output}")
+        _print_exported(f"{member}: " if member else "", exported)
+    _print(f"exported: {output}")
     if any(exported.quantization and not exported.quantization.kept for exported in made.values()):
         raise typer.Exit(1)
 
@@ -78,16 +78,18 @@ def _run(model: Path, output: Path, format: Format, fold: str, int8: bool) -> di
         return export_model(model, output, format, folds=parse_folds(fold), int8=int8, advance=advance)
 
 
-def _show(member: str, made: Exported) -> None:
+def _print_exported(member: str, made: Exported) -> None:
     for fold, difference in made.differences.items():
-        _say(f"{member}{fold}: differs from torch in fp32 by {difference:.1g} of the largest logit")
+        _print(f"{member}{fold}: differs from torch in fp32 by {difference:.1g} of the largest logit")
     if made.quantization is not None:
         tried = made.quantization
-        dice = f"mean Dice {tried.dice_before:.4f} before, {tried.dice_after:.4f} after"
-        decision = "8-bit integers" if tried.kept else "8-bit integers rejected, the graph computes in floats as before"
-        text = f"{member}{decision}: {dice} ({tried.cases} held-out cases)"
+        scores = (
+            f"mean Dice {tried.dice_before:.4f} before, {tried.dice_after:.4f} after ({tried.cases} held-out cases)"
+        )
+        decision = "8-bit integers" if tried.kept else "8-bit integers rejected; the original graph is used"
+        text = f"{member}{decision}: {scores}"
         notes().print(text, style=None if tried.kept else "yellow", markup=False, soft_wrap=True, highlight=False)
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     notes().print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`attunet info`: what this installation can do, or what a model is and expects."""
+"""`attunet info`: a description of this installation, or of a model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def info(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show versions, devices and engines; or what a model was trained on, what it expects and how it scored."""
+    """Show versions, devices and engines; or a model's training data, expected input and scores."""
     from attunet.inference.info import machine_facts, model_facts
 
     if model is None:

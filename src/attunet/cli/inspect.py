@@ -1,4 +1,4 @@
-"""`attunet inspect`: what a data set holds, and what is wrong with it."""
+"""`attunet inspect`: the contents of a data set, and its problems."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def inspect(
     cases: Annotated[bool, typer.Option("--cases", help="List every case, however many there are.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Check a data set: list its cases, and every problem with its remedy.
+    """Check a data set: list its cases, and every problem with a suggested fix.
 
     Exit code: 0 without problems, 1 with problems, 2 when no data set is found. Warnings need no action.
     """
     from attunet.cli.console import progress_bar, show
     from attunet.cli.tables.datasets import inspection_tables
     from attunet.data.cases import read_dataset
-    from attunet.data.checks import inspect as look_through
+    from attunet.data.checks import inspect as inspect_dataset
 
-    found = read_dataset(dataset)
+    loaded = read_dataset(dataset)
     with progress_bar() as progress:
-        task = progress.add_task("reading", total=len(found.cases))
-        result = look_through(found, geometry=geometry, advance=lambda: progress.advance(task))
+        task = progress.add_task("reading", total=len(loaded.cases))
+        result = inspect_dataset(loaded, geometry=geometry, advance=lambda: progress.advance(task))
     if json:
         typer.echo(result.to_json())
     else:

@@ -44,7 +44,7 @@ DatasetArgument = Annotated[
     Path,
     typer.Argument(help="Folder of labelled images (MSD, nnU-Net raw, images/ + labels/) or a CSV of paths."),
 ]
-DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto uses a GPU if there is one.")]
+DeviceOption = Annotated[Device, typer.Option(help="Device; auto uses a GPU if there is one.")]
 GateOption = Annotated[
     Literal[Gate, "none"] | None,
     typer.Option(help="Attention gate; none makes a plain U-Net. [default: grid; additive for the listing]"),
@@ -77,7 +77,7 @@ ResolutionOption = Annotated[
 ]
 SizeOption = Annotated[
     Literal["auto", "small", "base", "large"],
-    typer.Option(help="Size of network, patch and batch; auto chooses by the machine."),
+    typer.Option(help="Size of network, patch and batch; auto chooses for this machine."),
 ]
 SpatialDimsOption = Annotated[
     int | None,
@@ -88,14 +88,14 @@ SpatialDimsOption = Annotated[
 def parse_labels(text: str | None, declared: Mapping[str, int] | None = None) -> dict[str, int] | None:
     """Label names and values from "liver=1,spleen=2"; None for None.
 
-    A name alone stands for its value among those that the data set declares.
-    Raises: ConfigError for an entry that is neither, for a value that is no whole number above 0, or one that
-        comes twice.
+    A name without a value gets the value that the data set declares for it.
+    Raises: ConfigError for any other entry, for a value that is not a whole number above 0, and for a repeated name or
+        value.
     """
     if text is None:
         return None
     known = {name: str(value) for name, value in (declared or {}).items() if value}
-    found: dict[str, int] = {}
+    values: dict[str, int] = {}
     for entry in text.split(","):
         name, _, value = (part.strip() for part in entry.partition("="))
         value = value if "=" in entry else known.get(name, "")
@@ -105,10 +105,10 @@ def parse_labels(text: str | None, declared: Mapping[str, int] | None = None) ->
                 f"--labels got {entry.strip()!r}, expected NAME=VALUE with a value above 0{names}",
                 hint='write them as "liver=1,spleen=2"',
             )
-        if name in found or int(value) in found.values():
+        if name in values or int(value) in values.values():
             raise ConfigError(f"--labels got {text!r}, where {entry.strip()} repeats a name or value")
-        found[name] = int(value)
-    return found
+        values[name] = int(value)
+    return values
 
 
 def parse_memory(text: str | None, option: str = "--memory") -> float | None:

@@ -1,4 +1,4 @@
-"""`attunet plan`: what would be trained on a data set, and why."""
+"""`attunet plan`: the training plan for a data set, with reasons."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def plan_options(
     labels: dict[str, int] | None = None,
     geometry: Geometry = "fail",
 ) -> PlanOptions:
-    """The planner's options from what was typed. Raises: ConfigError for a memory that is none."""
+    """The planner's options from the command line. Raises: ConfigError for an invalid memory."""
     from attunet.planning.options import PlanOptions, Preset, Resolution, Size
 
     return PlanOptions(

@@ -42,8 +42,10 @@ def predict(
     fold: Annotated[
         str, typer.Option(help="Folds to use, such as 0 or 0,2; or all: their probabilities are averaged.")
     ] = "all",
-    disable_tta: Annotated[bool, typer.Option("--disable-tta", help="Do not average over mirrored copies.")] = False,
-    step_size: Annotated[float, typer.Option(min=0.05, max=1.0, help="Step between windows, in patches.")] = 0.5,
+    disable_tta: Annotated[bool, typer.Option("--disable-tta", help="Turn off test-time mirroring.")] = False,
+    step_size: Annotated[
+        float, typer.Option(min=0.05, max=1.0, help="Step between windows, as a fraction of the patch.")
+    ] = 0.5,
     save_probabilities: Annotated[
         bool, typer.Option("--save-probabilities", help="Write DIR/probabilities: one channel per label or region.")
     ] = False,
@@ -56,18 +58,24 @@ def predict(
     preview: Annotated[bool, typer.Option("--preview", help="Draw DIR/preview: a PNG for each case.")] = False,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write what was done, and where attention and mask disagree, as JSON."),
+        typer.Option(
+            metavar="FILE", help="Write a JSON record of the run, with the places where attention and mask disagree."
+        ),
     ] = None,
     continue_prediction: Annotated[
-        bool, typer.Option("--continue-prediction", help="Skip the cases whose mask exists already.")
+        bool, typer.Option("--continue-prediction", help="Skip cases that already have a mask.")
     ] = False,
     max_memory: Annotated[
         str | None,
-        typer.Option("--max-memory", metavar="GB", help="Memory limit, such as 4GB; slower if necessary."),
+        typer.Option(
+            "--max-memory", metavar="GB", help="Memory limit, such as 4GB; makes prediction slower if necessary."
+        ),
     ] = None,
     time_limit: Annotated[
         str | None,
-        typer.Option("--time-limit", metavar="TIME", help="For each case, such as 30s; fewer windows if necessary."),
+        typer.Option(
+            "--time-limit", metavar="TIME", help="Time limit per case, such as 30s; uses fewer windows if necessary."
+        ),
     ] = None,
     all_windows: Annotated[
         bool,
@@ -75,13 +83,14 @@ def predict(
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Read and prepare the cases; estimate windows and peak memory; write nothing."),
+        typer.Option("--dry-run", help="Only read and preprocess the cases, and estimate windows and peak memory."),
     ] = False,
     device: DeviceOption = "auto",
 ) -> None:
-    """Segment images. Masks come in each image's format, grid and orientation, with the label values of the training.
+    """Segment images; masks have each image's format, grid and orientation, and the label values of the training data.
 
-    One unusable file does not stop the others: it is listed at the end and the exit code is 1, or 2 when none is left.
+    One unusable file does not stop the others: it is listed at the end, and the exit code is 1, or 2 if all files are
+    unusable.
     """
     from attunet.data.cases import find_cases
     from attunet.inference.batch import mask_path, predict_cases
@@ -95,7 +104,7 @@ def predict(
     gated = any(member.plan.network.gate_widths for member in segmenter.members)
     agreement = gated and report is not None
     if attention and not gated:
-        raise ConfigError("--attention was asked of a model without gates", hint="leave it out, or train with a gate")
+        raise ConfigError("--attention needs a model with gates", hint="leave it out, or train with a gate")
     options = PredictOptions(
         step_size=step_size,
         mirror=not disable_tta,
@@ -139,7 +148,7 @@ def predict(
                 progress=display.on_windows,
             )
         except BaseException:
-            if display.results:  # the finished cases are recorded although the others are not
+            if display.results:  # record the finished cases even when interrupted
                 save(display.results)
             raise
     save(display.results)

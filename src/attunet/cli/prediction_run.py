@@ -1,4 +1,4 @@
-"""How a batch of predictions shows on the console: progress, failures, warnings, what each case will take."""
+"""A batch of predictions on the console: progress, failures, warnings and estimates of each case."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["BatchDisplay", "show_case", "show_estimates", "show_statistics", "sh
 
 
 class BatchDisplay:
-    """A bar for each case under way, below the bar of all cases; failures and warnings as they come.
+    """A bar for each running case, below the bar of all cases; failures and warnings as they occur.
 
     Attributes: results, of the finished cases.
     """
 
     def __init__(self, progress: Progress, cases: Sequence[Case], existing: Sequence[str]) -> None:
         for name in sorted(existing):
-            notes().print(f"{name}: its mask exists already", markup=False, highlight=False)
+            notes().print(f"{name}: skipped, its mask exists already", markup=False, highlight=False)
         self._progress = progress
         self._overall = progress.add_task("predict", total=len(cases), completed=len(existing))
         self._bars: dict[str, TaskID] = {}
@@ -57,7 +57,7 @@ def show_case(case: CaseResult | CaseEstimate) -> None:
 
 
 def show_estimates(segmenter: Segmenter, cases: Sequence[Case], options: PredictOptions) -> int:
-    """Print windows and peak memory of each case; the number of cases that cannot be predicted with these options."""
+    """Print windows and peak memory of each case; return how many cases cannot be predicted with these options."""
     from attunet.cli.tables.models import estimate_table
     from attunet.inference.batch import estimate_cases
 

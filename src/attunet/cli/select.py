@@ -1,4 +1,4 @@
-"""`attunet select`: the best of several runs, or of their ensembles, as a model of its own."""
+"""`attunet select`: the best of several runs, or of their ensembles, as a new model."""
 
 from __future__ import annotations
 

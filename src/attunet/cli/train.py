@@ -34,7 +34,7 @@ __all__ = ["train"]
 
 def train(
     dataset: DatasetArgument,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="RUN", help="The model folder to make.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="RUN", help="Model folder to write.")],
     fold: Annotated[
         str,
         typer.Option(
@@ -49,12 +49,12 @@ def train(
     spatial_dims: SpatialDimsOption = None,
     resolution: ResolutionOption = "auto",
     labels: LabelsOption = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Train this many epochs. [default: 200]")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs. [default: 200]")] = None,
     max_time: Annotated[
         str | None,
         typer.Option(
             metavar="TIME",
-            help="Train each fold this long (90s, 15m, 2h); the learning rate decays to zero at that time.",
+            help="Training time per fold (90s, 15m, 2h); the learning rate decays to zero at that time.",
         ),
     ] = None,
     patience: Annotated[
@@ -70,10 +70,10 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in RUN.")] = False,
     init_weights: Annotated[
         Path | None,
-        typer.Option(metavar="RUN|FILE", help="Initialise with the weights of another model, as far as they fit."),
+        typer.Option(metavar="RUN|FILE", help="Initialize with the weights of another model, as far as they fit."),
     ] = None,
     freeze_encoder: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Do not train the N finest encoder levels.")
+        int | None, typer.Option(min=0, metavar="N", help="Freeze the N finest encoder levels.")
     ] = None,
     group_by: Annotated[
         str | None,
@@ -85,7 +85,7 @@ def train(
         str | None,
         typer.Option(
             metavar="NAMES",
-            help="More loggers, separated by commas, that write into RUN: tensorboard, mlflow, wandb (offline).",
+            help="Additional loggers, separated by commas, that write into RUN: tensorboard, mlflow, wandb (offline).",
         ),
     ] = None,
     seed: Annotated[
@@ -101,13 +101,13 @@ def train(
     geometry: GeometryOption = "fail",
     store: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of preprocessed cases. [default: ~/.cache/attunet/store]"),
+        typer.Option(metavar="DIR", help="Folder for preprocessed cases. [default: ~/.cache/attunet/store]"),
     ] = None,
 ) -> None:
     """Train a segmentation network and write a model folder that predicts without torch.
 
-    Makes a plan first (see `attunet plan`), keeps preprocessed cases for the next training, and validates on whole
-    volumes. It can be stopped at any time: --resume continues from the last epoch.
+    Makes a plan first (see `attunet plan`), stores preprocessed cases for later runs, and validates on whole volumes.
+    You can stop at any time: --resume continues from the last epoch.
     """
     require_training()
     from attunet.cli.tables.scores import show_fold

@@ -1,4 +1,4 @@
-"""How a training shows itself: a bar with the time left and the live Dice, or a line per validation in a log."""
+"""Training progress on the console: a bar with the remaining time and the latest Dice, or a line per validation."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class TrainingDisplay(TrainingCallbacks):
         self._open().update(self._tasks["train"], completed=int(state.progress * _PARTS), description=text)
 
     def on_epoch_end(self, state: TrainingState) -> None:
-        """One line after a validation, at most every 20 seconds, where there is no terminal to draw a bar on."""
+        """Print a line after a validation, at most every 20 seconds, if there is no terminal for a bar."""
         soon = self._clock() - self._printed < _SECONDS_BETWEEN_LINES and state.progress < 1
         if notes().is_terminal or not state.validated or soon:
             return
@@ -154,7 +154,7 @@ class TrainingDisplay(TrainingCallbacks):
 
 
 class VariantDisplay(TrainingDisplay, VariantCallbacks):
-    """Shows what is compared, and the training of one variant after another."""
+    """Shows the variants, and the training of one after another."""
 
     def on_variants(self, variants: Sequence[Variant], folds: Sequence[int], config: TrainingConfig) -> None:
         """See `VariantCallbacks`."""
@@ -163,7 +163,7 @@ class VariantDisplay(TrainingDisplay, VariantCallbacks):
         notes().print(text, markup=False, highlight=False, soft_wrap=True)
         if config.max_time:
             minutes = len(variants) * len(folds) * config.max_time / 60
-            notes().print(f"training takes {minutes:.0f} min, less for what is finished", markup=False, highlight=False)
+            notes().print(f"training takes {minutes:.0f} min at most", markup=False, highlight=False)
 
     def on_variant_start(self, variant: Variant, fold: int) -> None:
         """See `VariantCallbacks`."""
@@ -194,7 +194,7 @@ class DemoDisplay(TrainingDisplay, DemoCallbacks):
 
 @contextmanager
 def stoppable(how_to_resume: str) -> Iterator[None]:
-    """Ctrl-C within ends the command with exit code 130 and a line on how to resume."""
+    """Ctrl-C in this block ends the command with exit code 130 and a line on how to resume."""
     try:
         yield
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The settings of a model's life: network, preprocessing, plan and training. Unknown keys are refused."""
+"""The settings of a model: network, preprocessing, plan and training. Unknown keys are refused."""
 
 from attunet.config.network import NetworkConfig
 from attunet.config.plan import FingerprintSummary, Normalization, Plan, Preprocessing, mirrored_order, mirrored_values

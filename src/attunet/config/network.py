@@ -50,7 +50,7 @@ class NetworkConfig(Settings):
         False,
         description="Apply the sigmoid twice, as the popular listing does by mistake: alpha in (0.5, 0.731).",
     )
-    norm: Literal["instance", "batch", "none"] = Field("instance", description="Normalisation after convolutions.")
+    norm: Literal["instance", "batch", "none"] = Field("instance", description="Normalization after convolutions.")
     activation: Literal["leaky_relu", "relu"] = Field("leaky_relu", description="Activation after the norm.")
     downsample: Literal["stride", "max"] = Field("stride", description="Strided first convolution, or max-pooling.")
     upsample: Literal["deconv", "linear", "nearest", "transpose"] = Field(

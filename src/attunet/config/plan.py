@@ -20,7 +20,7 @@ Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Normalization(Settings):
-    """How the intensities of one channel are normalised to zero mean and unit variance."""
+    """How the intensities of one channel are normalized to zero mean and unit variance."""
 
     kind: Literal["zscore", "ct", "none"] = Field(
         description="zscore: by the mean and standard deviation of each image; ct: clipped, then by those given here; "
@@ -59,7 +59,7 @@ class Preprocessing(Settings):
 
 
 class FingerprintSummary(Settings):
-    """The fingerprint of a data set in a few numbers."""
+    """Summary statistics of a data set."""
 
     cases: int
     channels: int
@@ -97,7 +97,7 @@ class Plan(NotebookView, Settings):
     preset: Literal["default", "paper", "listing"] = Field("default", description="Family of the network.")
     preprocessing: Preprocessing
     patch_size: Triple = Field(description="Voxels of the model grid; the last is 1 for a 2-D network.")
-    batch_size: int = Field(ge=1, description="Patches in one optimiser step.")
+    batch_size: int = Field(ge=1, description="Patches in one optimizer step.")
     accumulation: int = Field(
         1,
         ge=1,
@@ -106,19 +106,21 @@ class Plan(NotebookView, Settings):
     )
     checkpointing: bool = Field(
         False,
-        description="Gradient checkpointing: whether the backward pass computes each stage of the network again "
-        "instead of keeping its activations. Less memory, more time, the same numbers.",
+        description="Gradient checkpointing: whether the backward pass recomputes each stage instead of storing its "
+        "activations. Less memory, more time, the same results.",
     )
     network: NetworkConfig
-    resolution: Literal["full", "low"] = Field("full", description="low: a coarser grid, so that a patch sees more.")
+    resolution: Literal["full", "low"] = Field(
+        "full", description="low: a coarser grid, so that a patch covers more of the image."
+    )
     mirror_axes: tuple[Literal[0, 1, 2], ...] = Field(
         (), description="Model axes along which training and prediction may flip the image."
     )
     mirror_swaps: tuple[tuple[str, str], ...] = Field(
         (), description="Labels that are exchanged when the left-right axis is mirrored, such as the two kidneys."
     )
-    fingerprint: FingerprintSummary = Field(description="The data set in numbers, as used for planning.")
-    reasons: dict[str, str] = Field(description="Why each number is what it is.")
+    fingerprint: FingerprintSummary = Field(description="Statistics of the data set, as used for planning.")
+    reasons: dict[str, str] = Field(description="The reason for each number.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -128,7 +130,7 @@ class Plan(NotebookView, Settings):
             raise ValueError(f"{len(self.outputs)} outputs need as many out_channels, got {self.network.out_channels}")
         values = [*self.labels.values(), *([] if self.ignore_label is None else [self.ignore_label])]
         if len(set(values)) < len(values):
-            raise ValueError(f"labels and ignore_label need values of their own, got {values}")
+            raise ValueError(f"labels and ignore_label need distinct values, got {values}")
         channels = {len(self.preprocessing.normalization), len(self.channel_names), self.network.in_channels}
         if len(channels) > 1:
             raise ValueError("normalization and channel_names need one entry per input channel (in_channels)")
@@ -139,7 +141,7 @@ class Plan(NotebookView, Settings):
         return self
 
     @model_validator(mode="after")
-    def _mirrors_what_it_can(self) -> Self:
+    def _check_mirroring(self) -> Self:
         axes = self.mirror_axes
         if len(set(axes)) < len(axes) or any(axis >= self.network.spatial_dims for axis in axes):
             raise ValueError(f"mirror_axes must differ and be axes of the network, got {axes}")
@@ -151,8 +153,8 @@ class Plan(NotebookView, Settings):
         return self
 
     @property
-    def at_once(self) -> int:
-        """Patches that a training holds in memory together."""
+    def micro_batch_size(self) -> int:
+        """Patches that are trained at once: the batch size divided by `accumulation`."""
         return self.batch_size // self.accumulation
 
     @property

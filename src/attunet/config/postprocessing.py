@@ -28,11 +28,11 @@ class RankCorrelation(Settings):
     cases: int = Field(ge=0, description="Held-out cases it was measured on.")
     spearman: float = Field(ge=-1, le=1, description="Rank correlation (Spearman) of the score with the measured Dice.")
     low: float = Field(description="Lower end of the 95% bootstrap confidence interval of the correlation.")
-    high: float = Field(description="Upper end.")
+    high: float = Field(description="Upper end of the interval.")
 
 
 class QualityCalibration(RankCorrelation):
-    """From the Dice that a model expects of its own mask to the Dice to report, with the correlation of the two."""
+    """The line from a model's expected Dice to the predicted Dice that is reported, with the rank correlation."""
 
     slope: float = Field(1.0, description="Predicted Dice = slope * expected Dice + intercept.")
     intercept: float = Field(0.0, description="See slope.")
@@ -40,7 +40,7 @@ class QualityCalibration(RankCorrelation):
 
 
 class Postprocessing(Settings):
-    """Learnt on held-out cases only; what did not improve them is left out."""
+    """Learnt only on held-out cases; whatever did not improve them is left out."""
 
     components: dict[str, ComponentRules] = Field(
         default_factory=dict, description="Label to the rules for the connected components of its mask."
@@ -53,12 +53,12 @@ class Postprocessing(Settings):
         None, description="How the agreement of attention and mask ranks cases, as measured by `attunet explain`."
     )
     reasons: dict[str, str] = Field(
-        default_factory=dict, description="Why each was included or left out, with its figure."
+        default_factory=dict, description="Why each was accepted or rejected, with the measured value."
     )
 
     @model_validator(mode="before")
     @classmethod
-    def _of_earlier_versions(cls, values: Any) -> Any:
+    def _rename_earlier_keys(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
         return {_EARLIER_KEYS.get(key, key): value for key, value in values.items()}

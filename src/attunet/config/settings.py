@@ -1,4 +1,4 @@
-"""What all settings share: frozen, validated, read from YAML or JSON, unknown keys refused."""
+"""The base of all settings: frozen, validated, read from YAML or JSON, unknown keys refused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def load_settings(kind: type[S], source: Path | dict[str, Any], **overrides: Any
 
 
 def describe(error: ValidationError) -> str:
-    """A pydantic error as one line: key, what was got, what was expected."""
+    """A pydantic error as one line: key, given value, expected value."""
     lines = []
     for issue in error.errors():
         key = ".".join(str(part) for part in issue["loc"]) or "settings"
@@ -47,7 +47,7 @@ def describe(error: ValidationError) -> str:
 
 
 def _known_keys(kind: type[Settings], error: ValidationError) -> str:
-    """The keys that are known where the first offending one stands, such as those of network."""
+    """The known keys next to the first offending one, such as those of network."""
     for part in error.errors()[0]["loc"][:-1]:
         field = kind.model_fields.get(str(part))
         kind = next(iter(_types(field.annotation)), kind) if field else kind
@@ -71,5 +71,5 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds {type(values).__name__}, expected keys and values")
+        raise ConfigError(f"{path} contains {type(values).__name__}, expected keys and values")
     return values

@@ -1,4 +1,4 @@
-"""The settings of a training."""
+"""The training settings."""
 
 from __future__ import annotations
 
@@ -92,14 +92,14 @@ class TrainingConfig(Settings):
     )
     group_by: str | None = Field(
         None,
-        description="Regular expression whose match in a case's name is its patient; folds do not divide patients.",
+        description="Regular expression that matches the patient in a case's name; folds do not divide patients.",
     )
     init_weights: str | None = Field(None, description="Model folder or weights file to start from.")
     freeze_encoder: int = Field(
         0, ge=0, description="Number of encoder levels, from the finest, whose weights are not trained."
     )
     loggers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = Field(
-        (), description="Loggers beside log.csv; all write to the fold's folder."
+        (), description="Loggers in addition to log.csv; all write to the fold's folder."
     )
     devices: int = Field(1, ge=1, description="Processes per machine (GPUs, or CPU processes) that share each batch.")
     nodes: int = Field(1, ge=1, description="Machines that share each batch.")

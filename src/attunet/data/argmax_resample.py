@@ -33,16 +33,16 @@ Indices = npt.NDArray[np.intp]
 ClassIndices = npt.NDArray[np.unsignedinteger]
 
 SLAB_VOXELS = 2**21
-"""Of one slab, in which a few bytes a voxel are held."""
+"""Voxels of one slab, for each of which a few bytes are in memory."""
 MANY_AMBIGUOUS, AMBIGUOUS_PER_CLASS = 0.2, 0.016  # share from which resizing every class is faster (measured)
 CLOSE = np.float32(2**-20)  # three passes of two roundings each shift a number by less than 2^-21 of itself
-TINY = np.float32(2**-120)  # as much as rounding shifts numbers too small for a relative error
-BLOCK_VOXELS = 2**18  # of what is resized or compared at once, in the cache of a core
+TINY = np.float32(2**-120)  # absolute error of rounding, for numbers too small for a relative one
+BLOCK_VOXELS = 2**18  # voxels resized or compared at once, which fit into a core's cache
 
 
 @dataclass(frozen=True, eq=False)
 class SamplePoints:
-    """Single voxels of a resized grid and the up to eight old voxels, the corners, that each is made of.
+    """Single voxels of a resized grid, and the corners of each: the old voxels that it is interpolated from.
 
     Args:
         base: (N,), flat index of the first corner in the old grid.
@@ -67,7 +67,7 @@ class SamplePoints:
             yield sum(chosen, start=self.base)
 
     def interpolate(self, array: Array) -> Floats:
-        """(N,) float32 from an array of the old grid: the very numbers that resizing all of it gives."""
+        """Values (N,) float32 interpolated from an array on the old grid, bit for bit as if all of it were resized."""
         flat = array.reshape(-1)
         values = [flat.take(index).astype(np.float32, copy=False) for index in self.corners()]
         for low_weight, high_weight in self.weights:
@@ -109,7 +109,7 @@ def resample_argmax(
 def resample_above(
     array: Array, resizing: Resizing, rows: slice, threshold: float, *, most_ambiguous: float = AMBIGUOUS_PER_CLASS
 ) -> npt.NDArray[np.bool_]:
-    """Where an array (I, J, K) of the old grid is above a positive threshold, in a slab of the new grid.
+    """Whether an array (I, J, K) on the old grid is above a positive threshold, in a slab of the new grid.
 
     The same as resizing the array and comparing, bit for bit.
     Args:
@@ -127,7 +127,7 @@ def resample_above(
     maybe, surely = block > threshold * (1 - CLOSE), block > threshold * (1 + CLOSE)
     if not maybe.any():  # most regions are far from most slabs
         return np.zeros(part.new, dtype=bool)
-    codes = agreed_class(2 * maybe.view(np.uint8) - surely, part, 2)  # 0 below, 1 above, 2 too close to say
+    codes = agreed_class(2 * maybe.view(np.uint8) - surely, part, 2)  # 0 below, 1 above, 2 too close to decide
     unresolved = np.flatnonzero(codes == 2)
     if len(unresolved) > most_ambiguous * codes.size:
         return np.asarray(part(block) > threshold)
@@ -136,7 +136,7 @@ def resample_above(
 
 
 def resample_regions(probabilities: Array, resizing: Resizing, rows: slice) -> ClassIndices:
-    """1 + the last of the channels (R, I, J, K) that is above 0.5, 0 where none is.
+    """Label regions in a slab of the new grid: 1 + the last channel of (R, I, J, K) that is above 0.5, or 0 if none is.
 
     Args:
         probabilities: (R, I, J, K) on the old grid.
@@ -179,7 +179,7 @@ def agreed_class(codes: Array, resizing: Resizing, ambiguous: int) -> Array:
         ambiguous: the code of disagreement.
     Returns: contiguous, of the codes' dtype.
     """
-    # The last axis first: its gathering is the dearest, and it never meets fewer voxels than here.
+    # The last axis first: it is the most expensive to gather, and there are never fewer voxels than here.
     for axis in sorted(resizing.order, reverse=True):
         first, second = resizing.interpolation[axis].index
         agreed = gather(codes, first, axis)
@@ -189,11 +189,11 @@ def agreed_class(codes: Array, resizing: Resizing, ambiguous: int) -> Array:
 
 
 def _class_argmax(block: Array) -> tuple[ClassIndices, npt.NDArray[np.bool_]]:
-    """The strongest class of each old voxel, and where another comes so close that rounding may make them equal."""
+    """The strongest class of each old voxel, and whether another is so close that rounding may make them equal."""
     classes, shape = len(block), block.shape[1:]
     winner = np.zeros(shape, dtype=np.min_scalar_type(classes))
     close = np.zeros(shape, dtype=bool)
-    step = max(1, BLOCK_VOXELS // 8 // (shape[1] * shape[2]))  # some planes at a time, which stay in the cache
+    step = max(1, BLOCK_VOXELS // 8 // (shape[1] * shape[2]))  # a few planes at a time, which stay in the cache
     for start in range(0, shape[0], step):
         planes = slice(start, start + step)
         _scan_classes(block[:, planes], winner[planes], close[planes])
@@ -207,7 +207,7 @@ def _scan_classes(block: Array, winner: ClassIndices, close: npt.NDArray[np.bool
     for index in range(1, len(block)):
         keys = block[index].astype(np.float32, copy=False)
         np.greater(keys, best, out=wins)
-        if wins.any():  # in most places most classes never do, and only what was once the strongest is runner-up
+        if wins.any():  # rare for most classes; only a former strongest class can be the runner-up
             np.maximum(second, np.minimum(best, keys), out=second)
             np.maximum(best, keys, out=best)
             _assign(winner, wins, index)
@@ -216,7 +216,7 @@ def _scan_classes(block: Array, winner: ClassIndices, close: npt.NDArray[np.bool
 
 
 def _assign(winner: ClassIndices, wins: npt.NDArray[np.bool_], index: int) -> None:
-    """Class `index`, higher than all before, where it wins; without branches, which random masks make slow."""
+    """Assign class `index`, higher than all before, where it wins; without branches, which are slow on random masks."""
     np.maximum(winner, wins * winner.dtype.type(index), out=winner)
 
 

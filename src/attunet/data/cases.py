@@ -68,7 +68,7 @@ def read_case_label(
 
 
 def read_case(case: Case, *, geometry: GeometryPolicy = "fail") -> tuple[Volume, Volume | None]:
-    """Read image and label of a case on one grid; the label is None where the case has none.
+    """Read image and label of a case on one grid; the label is None if the case has none.
 
     Raises: as `read_case_image` and `read_case_label`.
     """

@@ -25,7 +25,7 @@ WORKERS = 2
 
 @dataclass(frozen=True)
 class Inspection:
-    """What the inspection of a data set found.
+    """The result of inspecting a data set.
 
     Args:
         dataset: the data set.
@@ -43,7 +43,7 @@ class Inspection:
         return all(problem.severity == "warning" for problem in self.problems)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything that was found, as JSON values; no number in it is NaN or infinite."""
+        """The result as JSON values, without NaN and infinity."""
         dataset = self.dataset
         return {
             "dataset": str(dataset.root),
@@ -67,11 +67,11 @@ class Inspection:
 def inspect(
     dataset: Dataset, *, geometry: GeometryPolicy = "fail", advance: Callable[[], None] | None = None
 ) -> Inspection:
-    """Read every case of a data set, and check each case and the whole.
+    """Read every case of a data set, and check each case and the whole data set.
 
     Args:
         dataset: the data set.
-        geometry: what to do with labels on another grid than their image; what it resolves is a warning.
+        geometry: what to do with labels on another grid than their image; grids that it aligns cause only a warning.
         advance: called after each case, in the caller's thread.
     Returns: the facts of the cases, and problems with their remedies.
     """
@@ -88,7 +88,7 @@ def inspect(
 
 
 def _check_case(case: Case, dataset: Dataset, geometry: GeometryPolicy) -> tuple[CaseFacts | None, list[Problem]]:
-    """The facts and problems of one case by itself; no facts when its image cannot be read."""
+    """The facts and problems of a single case; no facts when its image cannot be read."""
     try:
         image = read_case_image(case)
     except AttunetError as error:
@@ -161,7 +161,7 @@ def _label_problems(case: Case, facts: CaseFacts, dataset: Dataset) -> Iterator[
         yield Problem(
             case.id,
             "empty label",
-            "the label holds nothing but background",
+            "the label contains only background",
             "check that it is the right file; leave the case out if nothing was annotated",
         )
     declared = declared_values(dataset)
@@ -169,7 +169,7 @@ def _label_problems(case: Case, facts: CaseFacts, dataset: Dataset) -> Iterator[
         yield Problem(
             case.id,
             "unexpected label value",
-            f"the label holds {', '.join(map(str, unexpected[:8]))}, which the data set does not declare",
+            f"the label contains {', '.join(map(str, unexpected[:8]))}, which the data set does not declare",
             "declare the values under labels in dataset.json or the CSV file, or correct the label file",
         )
     annotated, names = annotated_values(case, dataset), ", ".join(case.annotated or ())
@@ -177,6 +177,6 @@ def _label_problems(case: Case, facts: CaseFacts, dataset: Dataset) -> Iterator[
         yield Problem(
             case.id,
             "label not listed",
-            f"the label holds {', '.join(map(str, unlisted[:8]))}, but this case lists only {names}",
+            f"the label contains {', '.join(map(str, unlisted[:8]))}, but this case lists only {names}",
             "list them in the column labels, or remove them from the label file",
         )

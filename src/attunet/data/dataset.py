@@ -1,4 +1,4 @@
-"""A data set as it was read: its cases, the names of its labels and channels, and its problems."""
+"""A data set: its cases, the names of its labels and channels, and its problems."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Dataset:
         label_names: name to value in the label files, without the ignore label; None when undeclared.
         channel_names: as declared, empty when undeclared.
         ignore_label: value of voxels that do not count; None when undeclared.
-        problems: what shows without reading an image, such as labels without an image.
+        problems: those visible without reading images, such as labels without an image.
         regions: name to the values it unites, where the data set declares overlapping targets, in the order in
             which they are written into a mask.
     """

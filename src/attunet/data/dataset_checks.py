@@ -1,4 +1,4 @@
-"""Checks of a whole data set: what shows only when its cases are compared."""
+"""Checks of a whole data set: problems that show only when its cases are compared."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _intensities(facts: Sequence[CaseFacts]) -> Iterator[Problem]:
         (low, first), (high, last) = tops[0], tops[-1]
         message = f"the maxima range from {low:g} ({first}) to {high:g} ({last})"
         yield _warning(
-            "intensity range", message, "nothing for MR, which is normalised per case; for CT, check the units"
+            "intensity range", message, "nothing for MR, which is normalized per case; for CT, check the units"
         )
 
 
@@ -105,7 +105,7 @@ def _values(dataset: Dataset, facts: Sequence[CaseFacts]) -> Iterator[Problem]:
     absent = {name: united for name, united in values_by_label(dataset).items() if not values.intersection(united)}
     if values and absent:
         names = ", ".join(f"{name} ({', '.join(map(str, united))})" for name, united in absent.items())
-        yield _warning("label never seen", f"declared, but in no label file: {names}", "remove the name or add cases")
+        yield _warning("label not used", f"declared, but in no label file: {names}", "remove the name or add cases")
 
 
 def _spacing(dataset: Dataset) -> Iterator[Problem]:
@@ -113,7 +113,7 @@ def _spacing(dataset: Dataset) -> Iterator[Problem]:
     if flat := sorted(suffix for suffix in suffixes if suffix is not None and not format_of(suffix).geometry):
         kinds = " and ".join(flat)
         message = f"{kinds} files have no spacing or orientation: voxels of 1 mm and rows first are assumed"
-        yield _warning("no spacing", message, "read distances and volumes in pixels, or convert to .nii.gz")
+        yield _warning("no spacing", message, "interpret distances and volumes in pixels, or convert to .nii.gz")
 
 
 def _warning(kind: str, message: str, remedy: str) -> Problem:

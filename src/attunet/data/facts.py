@@ -1,4 +1,4 @@
-"""Facts of one case: the numbers that `inspect` shows and compares."""
+"""Facts about a case: the numbers that `inspect` shows and compares."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attunet.data.volume import Array, Spacing, Volume
 __all__ = ["CaseFacts", "Intensity", "count_labels", "gather_facts"]
 
 PERCENTILES = (0.5, 50.0, 99.5)
-PERCENTILE_SAMPLES = 1_000_000  # percentiles of an evenly spaced sample of this size are exact to well under 1 %
+PERCENTILE_SAMPLES = 1_000_000  # percentiles of an evenly spaced sample of this size are exact to well under 1%
 MAX_BINCOUNT_VALUE = 65536
 BINCOUNT_BLOCK = 2**22
 

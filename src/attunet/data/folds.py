@@ -1,4 +1,4 @@
-"""Folds: which cases train and which validate."""
+"""Folds: the division into training and validation cases."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Split:
 
     Args:
         dataset: folder or CSV file of the data set.
-        geometry: what was done with labels on another grid than their image.
+        geometry: how labels on another grid than their image were aligned.
         train: ids of the training cases.
         validation: ids of the validation cases.
     """
@@ -53,7 +53,7 @@ class Split:
 
     @property
     def held_out(self) -> bool:
-        """Whether no validation case was trained on."""
+        """Whether none of the validation cases was used for training."""
         return not set(self.train) & set(self.validation)
 
     def write(self, folder: Path) -> None:
@@ -81,7 +81,7 @@ class Split:
 def assign_groups(dataset: Dataset, pattern: str | None) -> Dataset:
     """Read the group (the patient) of each case from its name.
 
-    `pattern` is a regular expression; its first parenthesis, or all that it matches, is the group. None changes
+    `pattern` is a regular expression; its first capture group, or else the whole match, is the group. None changes
     nothing.
     Raises: DatasetError naming the cases that it does not match, or when it puts all cases into one group.
     """
@@ -108,7 +108,8 @@ def make_folds(
 ) -> tuple[Fold, ...]:
     """Divide the labelled cases into the folds of a cross-validation, the same for the same cases and seed.
 
-    Cases of one group stay on one side. There are never more folds than groups; a single group validates on itself.
+    Cases in the same group stay on one side. There are never more folds than groups; a single group validates on
+    itself.
     A `split` in the data set takes precedence: its val cases are the validation set of the only fold, its test cases
     are left out; without val cases, the only fold validates on its training cases.
 
@@ -146,11 +147,11 @@ def check_leaks(fold: Fold, cases: Mapping[str, Case], digests: Mapping[str, str
         fold: the fold.
         cases: the cases by id.
         digests: a hash of each case's image, by id.
-    Raises: DatasetError naming two cases of one group, or with the same image, on both sides.
+    Raises: DatasetError naming two cases in the same group, or with the same image, on both sides.
     """
     if set(fold.train) == set(fold.validation):
         return
-    for relation, keys in (("of one group", _group_of(cases)), ("the same image", digests)):
+    for relation, keys in (("in the same group", _group_of(cases)), ("the same image", digests)):
         trained = {keys[name]: name for name in fold.train}
         for name in fold.validation:
             if other := trained.get(keys[name]):

@@ -104,7 +104,7 @@ def name_labels(
     foreground = sorted(set(names) - {background})
     if not foreground:
         raise LabelError(
-            f"the label files hold nothing but the background value {background}",
+            f"the label files contain only the background value {background}",
             hint="check that the label files are the masks, and that they were saved with their values",
         )
     return {names[value]: value for value in (background, *foreground)}
@@ -122,7 +122,7 @@ def _name_regions(
 
 def _undeclared(present: list[int], declared: list[int]) -> LabelError:
     return LabelError(
-        f"the label files hold the undeclared values {_listed(present)}; declared are {_listed(declared)}",
+        f"the label files contain the undeclared values {_listed(present)}; declared are {_listed(declared)}",
         hint="declare every value under labels in dataset.json or in the CSV file, or correct the label files",
     )
 

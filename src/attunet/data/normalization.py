@@ -1,4 +1,4 @@
-"""Intensity normalisation: by the figures of the data set, or by those of each image."""
+"""Intensity normalization: by the statistics of the data set, or of each image."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ BLOCK_VOXELS = 2**18
 def mean_and_std(
     channel: Array, normalization: Normalization, *, block_voxels: int = BLOCK_VOXELS
 ) -> tuple[float, float]:
-    """Mean and standard deviation to normalise a channel with.
+    """Mean and standard deviation to normalize a channel with.
 
     Args:
         channel: intensities (I, J, K) as in the file.
-        normalization: how the channel is normalised. zscore: by the figures of its voxels above the minimum, or its
+        normalization: how the channel is normalized. zscore: by the figures of its voxels above the minimum, or its
             own value and 1 when all are equal; otherwise by the figures given there.
         block_voxels: voxels that are converted at a time, to save memory.
     Returns: mean and standard deviation, never 0.
@@ -47,7 +47,7 @@ def normalize(channel: Image, normalization: Normalization, mean: float, std: fl
 
     Args:
         channel: float32 intensities (I, J, K); overwritten, so that a large volume is held once.
-        normalization: how the channel is normalised; none leaves it as it is.
+        normalization: how the channel is normalized; none leaves it as it is.
         mean: the mean, as `mean_and_std` gives it.
         std: the standard deviation, as `mean_and_std` gives it.
     """

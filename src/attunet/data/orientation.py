@@ -1,4 +1,4 @@
-"""How a volume lies in its grid: canonical axes, the box of its content, and the way back."""
+"""Orientation of a volume: canonical axes, the box of its content, and the inverse."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def oriented(array: Array, axes: Triple, flips: Flips) -> Array:
 
 
 def reorientation(axes: Triple, flips: Flips, shape: Triple) -> Affine:
-    """From voxel indices in model axes to original voxel indices.
+    """The affine from voxel indices in model axes to original voxel indices.
 
     Args:
         axes: the original axis of each model axis.

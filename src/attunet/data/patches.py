@@ -1,4 +1,4 @@
-"""Cutting a patch around a voxel, for training and for the calibration of quantized networks."""
+"""Cutting a patch around a voxel, for training and for quantization."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def cut_patch(array: Array, centre: Sequence[int] | Array, size: Sequence[int], 
     """A copy of the patch around a voxel, shifted to lie inside the array where it fits, else padded.
 
     Args:
-        array: (..., I, J, K); only the patch is read of one that is on disk.
+        array: (..., I, J, K); of an array on disk, only the patch is read.
         centre: the voxel (3,).
         size: of the patch in voxels (3,).
         fill: the value of padded voxels; None repeats the edge.

@@ -1,4 +1,4 @@
-"""From the patient's grid to the network's: image and label. `restore.py` is the undo."""
+"""From the patient's grid to the network's: image and label. `restore.py` has the inverse."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ class Prepared:
 
 
 def prepare(volume: Volume, preprocessing: Preprocessing) -> Prepared:
-    """Canonical axes, crop to content, resample to the plan's spacing, normalise.
+    """Canonical axes, crop to content, resample to the plan's spacing, normalize.
 
     Raises: DataError when the channels differ from the plan's or the values are complex, NaN or infinite;
         GeometryError when the volume's spacing asks for an impossibly large grid.
     """
     _check(volume, preprocessing)
-    upright, axes, flips = canonical(volume, preprocessing.slice_axis)
+    reoriented, axes, flips = canonical(volume, preprocessing.slice_axis)
     # Values below the clipping bound carry no information: noise in the air around a patient is not content.
     floors = [channel.lower if channel.kind == "ct" else -np.inf for channel in preprocessing.normalization]
-    start, cropped_shape = content_box(upright.array, crop=preprocessing.crop_to_content, floors=floors)
+    start, cropped_shape = content_box(reoriented.array, crop=preprocessing.crop_to_content, floors=floors)
     record = PreprocessingRecord(
         affine=volume.affine,
         shape=volume.spatial_shape,
@@ -52,11 +52,11 @@ def prepare(volume: Volume, preprocessing: Preprocessing) -> Prepared:
         flips=flips,
         start=start,
         cropped_shape=cropped_shape,
-        model_shape=_model_shape(cropped_shape, upright, preprocessing),
+        model_shape=_model_shape(cropped_shape, reoriented, preprocessing),
         preprocessing=preprocessing,
     )
     array = np.empty((volume.channels, *record.model_shape), dtype=np.float32)
-    for target, channel, normalization in zip(array, upright.array, preprocessing.normalization, strict=True):
+    for target, channel, normalization in zip(array, reoriented.array, preprocessing.normalization, strict=True):
         cropped = channel[record.box]
         mean, std = mean_and_std(cropped, normalization)
         resize_into(target, cropped, antialias=True)
@@ -83,9 +83,9 @@ def prepare_label(
             hint="resample the label onto the image",
         )
     if label.channels != 1:
-        raise LabelError(f"the label has {label.channels} channels, expected 1", hint="write one value a voxel")
-    upright = oriented(label.array, record.axes, record.flips)
-    return resize_labels(_class_indices(upright[0, *record.box], values, ignore), record.model_shape)
+        raise LabelError(f"the label has {label.channels} channels, expected 1", hint="write one value per voxel")
+    reoriented = oriented(label.array, record.axes, record.flips)
+    return resize_labels(_class_indices(reoriented[0, *record.box], values, ignore), record.model_shape)
 
 
 def _check(volume: Volume, preprocessing: Preprocessing) -> None:
@@ -96,23 +96,23 @@ def _check(volume: Volume, preprocessing: Preprocessing) -> None:
             hint="give the same channels in the same order as in training",
         )
     if volume.array.dtype.kind not in "biuf":
-        raise DataError(f"the image holds {volume.array.dtype}, expected real numbers", hint="convert the image")
+        raise DataError(f"the image contains {volume.array.dtype}, expected real numbers", hint="convert the image")
     # The extremes show NaN and infinities without a mask of the volume's size.
     extremes = float(volume.array.min()), float(volume.array.max())
     if not all(abs(value) <= float(np.finfo(np.float32).max) for value in extremes):
         raise DataError(
-            "the image holds NaN or infinite values, expected finite numbers",
-            hint="replace them by a number, such as the value of air or background",
+            "the image contains NaN or infinite values, expected finite numbers",
+            hint="replace them with a number, such as the value of air or background",
         )
 
 
-def _model_shape(cropped: Triple, upright: Volume, preprocessing: Preprocessing) -> Triple:
-    size = np.multiply(cropped, upright.spacing) / preprocessing.spacing
+def _model_shape(cropped: Triple, reoriented: Volume, preprocessing: Preprocessing) -> Triple:
+    size = np.multiply(cropped, reoriented.spacing) / preprocessing.spacing
     # A single slice has no neighbours to interpolate between: it stays one.
-    size = np.where(np.equal(upright.spatial_shape, 1), 1.0, np.maximum(1.0, np.floor(size + 0.5)))
+    size = np.where(np.equal(reoriented.spatial_shape, 1), 1.0, np.maximum(1.0, np.floor(size + 0.5)))
     if size.prod() > _LARGEST_GRID:
         raise GeometryError(
-            f"spacing {upright.spacing} mm asks for a model grid of {size.tolist()} voxels",
+            f"spacing {reoriented.spacing} mm requires a model grid of {size.tolist()} voxels",
             hint="check the voxel size in the file's header",
         )
     return int(size[0]), int(size[1]), int(size[2])
@@ -120,7 +120,9 @@ def _model_shape(cropped: Triple, upright: Volume, preprocessing: Preprocessing)
 
 def _class_indices(label: Array, values: Sequence[int], ignore: int | None) -> npt.NDArray[np.uint8]:
     if label.dtype.kind == "f" and not (label == np.rint(label)).all():
-        raise LabelError("the label holds fractions, expected whole numbers", hint="write it uninterpolated")
+        raise LabelError(
+            "the label contains fractions, expected whole numbers", hint="resample labels with nearest neighbour"
+        )
     indices = np.zeros(label.shape, dtype=np.uint8)
     for index, value in enumerate(values[1:], start=1):
         indices[label == value] = index

@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float32]
 
 _SLAB_VOXELS = 2**18  # 1 MiB: stays in the cache of a core
 _GATHERED = 2**14  # samples of the last axis that are gathered at once: their indices stay in the cache
-_BLOCK_ROWS = 64  # of the old grid: what lies closest in memory fills whole lines of the cache
+_BLOCK_ROWS = 64  # voxels of the old grid: contiguous ones fill whole cache lines
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class InterpolationWeights:
         return slice(int(index.min()), int(index.max()) + 1)
 
     def part(self, targets: slice, sources: slice) -> InterpolationWeights:
-        """For a slice of the new samples from a slice of the old ones; what lies outside it counts as 0."""
+        """The weights of a slice of the new samples from a slice of the old ones; samples outside it count as 0."""
         index, weights = self.index[:, targets], self.weights[:, targets]
         inside = (index >= sources.start) & (index < sources.stop)
         return InterpolationWeights(
@@ -63,9 +63,9 @@ class InterpolationWeights:
 
 @dataclass(frozen=True, eq=False)
 class Resizing:
-    """The way from one grid (I, J, K) to another of the same extent, which may be gone slab by slab.
+    """The interpolation from one grid (I, J, K) to another of the same extent, which can be done slab by slab.
 
-    Every voxel takes the same operations in the same order, whatever slab it is made in: the numbers are equal.
+    Every voxel takes the same operations in the same order in any slab, so the numbers are equal.
     Args:
         old: shape of the old grid.
         new: shape of the new grid.
@@ -80,12 +80,12 @@ class Resizing:
 
     @classmethod
     def between(cls, old: Triple, new: Triple, *, antialias: bool = False) -> Self:
-        """From shape to shape.
+        """The resizing from one shape to another.
 
         Args:
             old: shape of the old grid.
             new: shape of the new grid.
-            antialias: step over no voxel on axes that shrink.
+            antialias: average all voxels on axes that shrink, instead of skipping some.
         Returns: the resizing.
         """
         i, j, k = (linear_weights(before, after, antialias=antialias) for before, after in zip(old, new, strict=True))
@@ -94,16 +94,16 @@ class Resizing:
         return cls(old, new, (i, j, k), tuple(order))
 
     def rows(self, voxels: int) -> int:
-        """How many rows of the new first axis take about so many voxels, of the old grid or the new; at least 1."""
+        """Rows of the new first axis that cover about `voxels` voxels of the larger grid; at least 1."""
         return max(1, voxels * self.new[0] // max(math.prod(self.old), math.prod(self.new)))
 
     def part(self, rows: slice, axis: int = 0, sources: slice | None = None) -> tuple[slice, Resizing]:
-        """For a slab of the new grid: the slab of the old grid that it needs, and the way between these two.
+        """For a slab of the new grid: the slab of the old grid that it needs, and the resizing between the two.
 
         Args:
             rows: the slab of the new grid.
             axis: along which it is cut.
-            sources: more of the old grid than it needs, where more is at hand; None for what it needs.
+            sources: a larger slab of the old grid, if one is in memory; None for the slab that it needs.
         Returns: the slab of the old grid, and the resizing between the two.
         """
         sources = sources or self.interpolation[axis].reach(rows)
@@ -113,8 +113,8 @@ class Resizing:
         old[axis], new[axis] = sources.stop - sources.start, len(part)
         return sources, Resizing((old[0], old[1], old[2]), (new[0], new[1], new[2]), (i, j, k), self.order)
 
-    def turned(self, axes: Triple) -> Resizing:
-        """The same way for arrays whose axes were put into this order: each axis keeps its turn, so the numbers too."""
+    def permuted(self, axes: Triple) -> Resizing:
+        """The same resizing for arrays with permuted axes, resized in the same order, so that the numbers are equal."""
         i, j, k = axes
         old, new = (self.old[i], self.old[j], self.old[k]), (self.new[i], self.new[j], self.new[k])
         interpolation = (self.interpolation[i], self.interpolation[j], self.interpolation[k])
@@ -128,13 +128,13 @@ class Resizing:
         return result
 
     def slab(self, array: Array, rows: slice) -> Floats:
-        """As calling it, but only a slab of the new grid; only what that needs of the array is touched."""
+        """Like calling it, but for a slab of the new grid; only the part of the array that it needs is read."""
         sources, part = self.part(rows)
         return part(array[sources])
 
 
 def linear_weights(old: int, new: int, *, antialias: bool = False) -> InterpolationWeights:
-    """From `old` samples to `new` over the same extent: half-pixel centres, edges clamped.
+    """Weights from `old` samples to `new` over the same extent: half-pixel centres, edges clamped.
 
     Two old samples for each new one; with `antialias`, where the axis shrinks, as many as the widened triangle covers.
 
@@ -183,13 +183,13 @@ def resize(array: Array, shape: Triple, *, antialias: bool = False) -> Array:
     """The array (..., I, J, K) on a grid of `shape` covering the same extent, as float32.
 
     The same numbers as torch's linear `interpolate(align_corners=False)`. With `antialias` the interpolating
-    triangle is widened on axes that shrink, so that no voxel is stepped over. When nothing changes, the
+    triangle is widened on axes that shrink, so that no voxel is skipped. When nothing changes, the
     result may share the input's memory.
 
     Args:
         array: (..., I, J, K).
         shape: of the new grid.
-        antialias: step over no voxel on axes that shrink.
+        antialias: average all voxels on axes that shrink, instead of skipping some.
     Returns: float32 (..., *shape).
     Raises: GeometryError when the array has fewer than three axes or the shape holds a number below 1.
     """

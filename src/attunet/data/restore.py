@@ -1,4 +1,4 @@
-"""The undo of `prepare`: the record of what was done to a volume, and the way back to its grid slab by slab."""
+"""The inverse of `prepare`: the preprocessing record, and the inverse transform to the original grid, slab by slab."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _INTEGERS = (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.int
 
 @dataclass(frozen=True, eq=False)
 class PreprocessingRecord:
-    """What was done to a volume, so that it can be done to its label and undone for its masks.
+    """How a volume was preprocessed, so that its label can be preprocessed alike and its masks restored.
 
     Args:
         affine: of the original grid.
@@ -93,10 +93,10 @@ class Band(NamedTuple):
     """A part of both grids along the second axis of an `InverseTransform`.
 
     Args:
-        across: what it covers of the original grid.
-        targets: what it covers of the content.
-        sources: what is computed for it on the model grid.
-        own: the part of `sources` that no band before has computed.
+        across: its part of the original grid.
+        targets: its part of the content.
+        sources: the part of the model grid that it needs.
+        own: the part of `sources` that no earlier band has computed.
     """
 
     across: slice
@@ -106,13 +106,13 @@ class Band(NamedTuple):
 
     @property
     def empty(self) -> bool:
-        """Whether it lies beside the content."""
+        """Whether it lies outside the content."""
         return bool(self.targets.start == self.targets.stop)
 
 
 @dataclass(frozen=True, eq=False)
 class InverseTransform:
-    """From planes of the model grid, one after the other, to the original grid.
+    """The transform from planes of the model grid, one after the other, to the original grid.
 
     Args:
         record: of the preprocessing.
@@ -124,44 +124,44 @@ class InverseTransform:
 
     @cached_property
     def resizing(self) -> Resizing:
-        """From the model grid to the content of the original, in the order of `axes`."""
-        return Resizing.between(self.record.model_shape, self.record.cropped_shape).turned(self.axes)
+        """The resizing from the model grid to the content of the original grid, in the order of `axes`."""
+        return Resizing.between(self.record.model_shape, self.record.cropped_shape).permuted(self.axes)
 
     @cached_property
     def start(self) -> Triple:
-        """Where the content begins on the original grid, in the order of `axes`."""
+        """The start of the content on the original grid, in the order of `axes`."""
         i, j, k = (self.record.start[axis] for axis in self.axes)
         return i, j, k
 
     def content_shape(self, band: Band) -> tuple[int, int]:
-        """Of one row of the content in a band."""
+        """The shape of one row of the content in a band."""
         return band.targets.stop - band.targets.start, self.resizing.new[2]
 
     def finished_rows(self, planes: int) -> int:
-        """Rows of the content that are decided by the first planes of the model grid."""
+        """The number of rows of the content that the first planes of the model grid determine."""
         return int(np.searchsorted(self.resizing.interpolation[0].index.max(axis=0), planes))
 
-    def upright(self, array: Array) -> Array:
+    def transposed(self, array: Array) -> Array:
         """A view of an array (C, I, J, K) of the original grid in the order of `axes`."""
-        turned = oriented(array, self.record.axes, self.record.flips)
-        return turned.transpose(0, *(axis + 1 for axis in self.axes))
+        reoriented = oriented(array, self.record.axes, self.record.flips)
+        return reoriented.transpose(0, *(axis + 1 for axis in self.axes))
 
     def content(self, array: Array, band: Band) -> Array:
-        """The same, of the content of a band only."""
+        """The same view, restricted to the content of a band."""
         i, _, k = self.start
         rows, _, columns = self.resizing.new
         first = self.start[1]
         targets = slice(first + band.targets.start, first + band.targets.stop)
-        return self.upright(array)[:, i : i + rows, targets, k : k + columns]
+        return self.transposed(array)[:, i : i + rows, targets, k : k + columns]
 
     def interpolate(self, planes: Planes, band: Band, rows: slice) -> Floats:
         """Rows of the content, interpolated linearly.
 
         Args:
-            planes: that decide the rows.
+            planes: the planes that determine the rows.
             band: of the planes.
             rows: of the content.
-        Returns: (C, rows, band, columns), the same numbers whatever the planes and bands.
+        Returns: (C, rows, band, columns); the numbers do not depend on how planes and bands are cut.
         """
         if rows.start == rows.stop:
             return np.empty((len(planes.array), 0, *self.content_shape(band)), np.float32)
@@ -178,10 +178,10 @@ class InverseTransform:
     def argmax(
         self, planes: Planes, band: Band, rows: slice, *, regions: bool, write: Callable[[slice, ClassIndices], None]
     ) -> None:
-        """Decide rows of the content: the most probable class, or 1 + the last region above one half.
+        """Label rows of the content: the most probable class, or 1 + the last region above one half.
 
         Args:
-            planes: probabilities that decide the rows.
+            planes: probabilities that determine the rows.
             band: of the planes.
             rows: of the content.
             regions: whether the channels are overlapping regions.
@@ -207,7 +207,7 @@ class InverseTransform:
 def split_bands(inverse: InverseTransform, count: int) -> list[Band]:
     """The original grid cut into bands (at most as many as it has rows) of even width along the second axis.
 
-    What a band needs of the model grid overlaps with its neighbours'; each model voxel is `own` to one band.
+    The parts of the model grid that two neighbouring bands need overlap; each model voxel is `own` to one band.
     """
     size, model = inverse.resizing.new[1], inverse.resizing.old[1]
     width = inverse.record.shape[inverse.record.axes[inverse.axes[1]]]
@@ -236,7 +236,7 @@ def model_affine(record: PreprocessingRecord) -> Affine:
 
 
 def blank_mask(record: PreprocessingRecord, values: Sequence[int]) -> Array:
-    """Nothing but background, values[0], on the original grid (1, I, J, K), in the smallest integer that holds all."""
+    """A mask (1, I, J, K) of background, values[0], on the original grid; the smallest integer type that fits."""
     result: Array = np.zeros((1, *record.shape), dtype=smallest_integer(values))
     if values[0]:  # else the pages of fresh zeros come with the slabs that are written, on every core
         result[:] = values[0]

@@ -1,4 +1,4 @@
-"""Work through a grid slab by slab along its first axis, on every core, in the memory of a few slabs."""
+"""Process a grid slab by slab along its first axis, on every core, in the memory of a few slabs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attunet.data.volume import Array
 
 __all__ = ["cores", "each_slab", "packed", "row_chunks"]
 
-MOST_THREADS = 8  # beyond, the interpreter's lock is what they wait for, and memory grows with each
+MOST_THREADS = 8  # more threads would wait for the interpreter lock, and each needs memory
 
 
 def cores() -> int:
@@ -44,13 +44,14 @@ def each_slab(work: Callable[[slice], None], rows: int, size: int) -> None:
 def packed(array: Array) -> Array:
     """The array (I, J, K), contiguous; itself when it is so already.
 
-    In files the first axis lies closest, in memory mostly the last: what is turned over is copied tile by tile.
+    In files the first axis is contiguous, in memory usually the last; arrays in the other order are copied tile by
+    tile.
     """
     if abs(array.strides[0]) >= abs(array.strides[2]):
         return np.ascontiguousarray(array)
     result = np.empty(array.shape, dtype=array.dtype)
     for row in range(array.shape[1]):
-        # Whole lines of memory first, then turned over within the cache: several times faster than at once.
+        # Copy whole cache lines first, then transpose within the cache: several times faster than in one step.
         result[:, row] = np.ascontiguousarray(array[:, row].T).T
     return result
 

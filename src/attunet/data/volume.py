@@ -1,4 +1,4 @@
-"""`Volume`: an image and its position in the patient, the value that all rooms exchange."""
+"""`Volume`: an image and its position in the patient, the value that all packages exchange."""
 
 from __future__ import annotations
 

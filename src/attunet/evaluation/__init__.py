@@ -1,4 +1,4 @@
-"""How good a segmentation is: metrics of masks, scores of cases, summaries of folders."""
+"""Evaluation of segmentations: metrics of masks, scores of cases, summaries of folders."""
 
 from attunet.evaluation.evaluate import evaluate
 from attunet.evaluation.scores import CaseScores, LabelScores, score_case, scored_labels

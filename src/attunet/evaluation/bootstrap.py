@@ -1,7 +1,7 @@
-"""Percentile bootstrap intervals of means over cases, which are drawn with replacement.
+"""Percentile bootstrap intervals of means over cases.
 
-A resample is a row of counts (how often each case was drawn), so that its means are one matrix product. This is many
-times faster than gathering values case by case, and does not need `scipy.stats`.
+A resample is a row of counts (how often each case was drawn), so the means of all resamples are one matrix product.
+This is many times faster than gathering values case by case, and does not need `scipy.stats`.
 Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
 """
 
@@ -38,8 +38,8 @@ def interval(values: npt.ArrayLike, *, level: float = 0.95, resamples: int = 200
 def means_interval(values: npt.ArrayLike, *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
     """Confidence interval of the mean of the columns' means, such as the mean Dice over labels.
 
-    Whole rows are drawn, because the labels of one case succeed and fail together; a column that a resample does not
-    hold is left out of its mean.
+    Whole rows are drawn, because the labels of one case succeed and fail together; a column without values in a
+    resample is left out of its mean.
 
     Args:
         values: (cases, columns), nan where a case does not count in a column.
@@ -63,7 +63,7 @@ def means_interval(values: npt.ArrayLike, *, level: float = 0.95, resamples: int
 def correlation_interval(
     first: npt.ArrayLike, second: npt.ArrayLike, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Interval:
-    """Confidence interval of Spearman's rank correlation of two (cases,) sequences, drawn in pairs.
+    """Confidence interval of Spearman's rank correlation of two (cases,) sequences; pairs are resampled.
 
     Pairs that hold a nan are left out, and so are resamples in which one side is constant.
 

@@ -1,4 +1,4 @@
-"""Several models on the same cases: their scores, the differences of the first from the others, and the conclusions."""
+"""Several models on the same cases: scores, differences between the first and the others, and conclusions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from attunet.evaluation.summary import Summary
 __all__ = ["ALL_LABELS", "ComparedModel", "Difference", "ModelComparison"]
 
 ALL_LABELS = "mean of labels"
-"""Name of the row that compares the mean of a case's labels, where there are several."""
+"""Name of the row that compares the mean over a case's labels, if there are several."""
 
 
 @dataclass(frozen=True)
@@ -23,18 +23,18 @@ class ComparedModel:
     """One model and its results on held-out cases.
 
     Args:
-        name: of the model.
+        name: name of the model.
         description: what is different about it.
         gate: the kind of its gates; None when it has none.
         summary: its scores on the cases compared.
-        seconds: case to the time its prediction took, without reading and writing.
-        engine: that computed it.
-        parameters: of the network.
-        flops: of one window; a multiply-add counts as two.
+        seconds: case to the time of its prediction, without reading and writing.
+        engine: name of the engine that predicted.
+        parameters: number of parameters of the network.
+        flops: floating-point operations for one window; a multiply-add counts as two.
         patch: shape of that window.
-        budget: of its training, in words; empty when that is not known.
-        steps: fold to the optimiser steps of its training, where its log exists.
-        minutes: fold to the wall-clock time of its training, where its log exists.
+        budget: training budget in words; empty when unknown.
+        steps: fold to its number of optimizer steps, if its log exists.
+        minutes: fold to its training time in minutes, if its log exists.
     """
 
     name: str
@@ -57,7 +57,7 @@ class ComparedModel:
 
     @property
     def row_labels(self) -> tuple[str, ...]:
-        """Its labels, and the mean of them where there are several."""
+        """Its labels, and their mean if there are several."""
         labels = tuple(self.summary.labels)
         return (*labels, ALL_LABELS) if len(labels) > 1 else labels
 
@@ -81,13 +81,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class ModelComparison:
-    """Models evaluated on the same held-out cases; the first is the one that the others are compared with.
+    """Models evaluated on the same held-out cases; the first is compared with each of the others.
 
     Args:
         dataset: name of the data set.
         folds: the folds whose held-out cases were used.
         models: at least two.
-        notes: what a reader must know about how they were trained.
+        notes: differences in how the models were trained.
     """
 
     dataset: str
@@ -107,7 +107,7 @@ class ModelComparison:
 
     @cached_property
     def differences(self) -> tuple[Difference, ...]:
-        """Of every metric, other model and label, in this order."""
+        """The differences by metric, other model and label, in this order."""
         return tuple(entry for spec in COMPARED for entry in self._family(spec.name))
 
     def difference(self, other: str, label: str, metric: str = "Dice") -> PairedTest:
@@ -124,17 +124,17 @@ class ModelComparison:
 
     @property
     def conclusion(self) -> str:
-        """One sentence: whether the gate helped on these data, or that they cannot tell.
+        """One sentence: the gate helped, did harm, or these data cannot tell.
 
-        It is about the first model and the first other one that differs in having gates; where all models have gates,
-        or none has, about the first two. If the comparison with another such model, for example one with as many
+        It is about the first model and the first of the others that differs in having gates; if all models have gates,
+        or none has, it is about the first two. If the comparison with another such model, for example one with as many
         weights, has a different result, the sentence says so.
         """
         return self._on_gate(self._main_rival) if self._rivals else self._on_pair(self._main_rival)
 
     @property
     def further_conclusions(self) -> tuple[str, ...]:
-        """One for each other model that `conclusion` is not about: which is better, or that these data cannot tell."""
+        """A sentence for each model not covered by `conclusion`: which is better, or that these data cannot tell."""
         return tuple(self._on_pair(other) for other in self.models[1:] if other is not self._main_rival)
 
     @property
@@ -143,7 +143,7 @@ class ModelComparison:
 
     @property
     def _rivals(self) -> tuple[ComparedModel, ...]:
-        """The others that have gates where the first has none, or none where it has."""
+        """The other models that have gates if the first has none, or no gates if it has some."""
         return tuple(other for other in self.models[1:] if (other.gate is None) != (self.baseline.gate is None))
 
     def _family(self, metric: str) -> Iterator[Difference]:
@@ -165,15 +165,15 @@ class ModelComparison:
             return f"These data cannot tell whether the gate helps: {self._figures(other)}.{self._too_few(test)}"
         helped = (test.mean > 0) == (gated is self.baseline)
         did = "helped" if helped else "did harm"
-        but = "".join(self._unless(test, rival) for rival in self._rivals[1:])
+        but = "".join(self._exceptions(test, rival) for rival in self._rivals[1:])
         return f"The gate {did} here ({gated.name} against {plain.name}): {self._figures(other)}{but}."
 
-    def _unless(self, main: PairedTest, rival: ComparedModel) -> str:
-        """Where another pair does not say the same."""
+    def _exceptions(self, main: PairedTest, rival: ComparedModel) -> str:
+        """A clause about rivals with a different result; empty when there is none."""
         test = self._main_test(rival)
         if not test.decided:
-            return f"; with {rival.name} in its place, these data cannot tell"
-        return "" if (test.mean > 0) == (main.mean > 0) else f"; with {rival.name} in its place, the opposite holds"
+            return f"; compared with {rival.name} instead, these data cannot tell"
+        return "" if (test.mean > 0) == (main.mean > 0) else f"; compared with {rival.name} instead, the opposite holds"
 
     def _on_pair(self, other: ComparedModel) -> str:
         test = self._main_test(other)
@@ -188,7 +188,7 @@ class ModelComparison:
     def _figures(self, other: ComparedModel) -> str:
         test, several = self._main_test(other), len(self.baseline.summary.labels) > 1
         if not test.cases:
-            return "no case holds a label that both were scored on"
+            return "no case has a label for which both were scored"
         between = "unknown" if isnan(test.low) else f"{test.low:+.4f} to {test.high:+.4f}"
         return (
             f"{self.baseline.name} minus {other.name} is {test.mean:+.4f} {'mean ' if several else ''}Dice "
@@ -196,7 +196,7 @@ class ModelComparison:
         )
 
     def _too_few(self, test: PairedTest) -> str:
-        """Whether the cases are too few for any outcome to be significant."""
+        """A sentence when the cases are too few for any outcome to be significant."""
         family = sum(difference.metric == "Dice" for difference in self.differences)
         if test.cases and test.smallest_p * family >= ALPHA:
             corrected = f", corrected for {family} comparisons," if family > 1 else ""

@@ -12,7 +12,7 @@ __all__ = ["CONVENTIONS", "comparison_to_json"]
 
 CONVENTIONS: Mapping[str, str] = {
     "difference": "The first model minus the other one, case by case.",
-    "pairs": "Cases in which a label is in neither mask of one model, or is not annotated, are left out of its pair.",
+    "pairs": "Cases are left out for a label that is not annotated, or is in neither the reference nor a model's mask.",
     "p": "Two-sided Wilcoxon signed-rank test; cases without a difference are left out of the ranks.",
     "holm": "Holm's correction, for each metric over all labels (and their mean, where there are several) and models.",
     "effect": "Matched-pairs rank-biserial correlation, in [-1, 1].",

@@ -54,25 +54,27 @@ def match(reference: Path, prediction: Path) -> tuple[list[Pair], list[str]]:
     if reference.is_dir() != prediction.is_dir():
         raise DatasetError(
             f"got a file and a folder ({reference}, {prediction}), expected two files or two folders",
-            hint="pass the reference file and the prediction file, or the two folders that hold them",
+            hint="pass the reference file and the prediction file, or the two folders that contain them",
         )
     if reference.is_file():
         return [Pair(formats.stem_of(reference), reference, prediction)], []
     references, predictions = (by_stem(image_files(folder)) for folder in (reference, prediction))
     if not references:
-        raise DatasetError(f"no label file was found in {reference}", hint="pass the folder that holds the label files")
+        raise DatasetError(
+            f"no label file was found in {reference}", hint="pass the folder that contains the label files"
+        )
     if not references.keys() & predictions.keys():
         raise DatasetError(
             f"none of the {len(predictions)} files in {prediction} is named like one of the "
             f"{len(references)} in {reference}",
-            hint=f"a prediction is named as its reference, such as {next(iter(references.values())).name}",
+            hint=f"name each prediction like its reference, such as {next(iter(references.values())).name}",
         )
     pairs = [Pair(case, path, predictions.get(case)) for case, path in references.items()]
     return pairs, [case for case in predictions if case not in references]
 
 
 def declared_labels(reference: Path) -> DeclaredLabels:
-    """Labels or regions by the `dataset.json` in or beside the reference folder; nothing declared without one.
+    """Labels or regions declared by the `dataset.json` in or next to the reference folder; none without such a file.
 
     MSD's {"1": "liver"} and nnU-Net's {"liver": 1, "all": [1, 2]} are both read.
     Raises: DatasetError when it cannot be used.
@@ -95,7 +97,7 @@ class _ScoredPair:
 
 @dataclass(frozen=True)
 class _Targets:
-    """The labels to score; None for those that each case holds. What the data set declares, and what is annotated."""
+    """The labels to score (None for those present in each case), the declared labels, and the annotated ones."""
 
     labels: dict[str, Values] | None
     declared: DeclaredLabels
@@ -116,11 +118,11 @@ def evaluate(
     Args:
         reference: a label file, or a folder of them.
         prediction: a predicted file, or a folder of files named like the references.
-        labels: label name to value, or region to the values it unites, in both masks. By default what the
-            `dataset.json` in or beside the reference folder declares: its regions, or else the names of the
-            values, other than the background's, that the masks hold. Its `ignore` label counts in no metric.
-        annotated: of partly labelled cases, case name to the names of the annotated labels; None for all.
-        progress: called with the cases done and the cases in all.
+        labels: label name to value, or region to the values it unites, in both masks. The default is the declaration in
+            the `dataset.json` in or next to the reference folder: its regions, or else its names for the foreground
+            values in the masks. Its `ignore` label counts in no metric.
+        annotated: for partially annotated cases, case name to the names of the annotated labels; None for all.
+        progress: called with the number of finished cases and the number of all cases.
         cancelled: an event that ends the call after the current cases.
     Returns: the scores of every case, and their means.
     Raises: DatasetError when there is nothing to compare, GeometryError naming the case whose grids differ by
@@ -174,7 +176,7 @@ def _score_pair(pair: Pair, targets: _Targets) -> _ScoredPair:
 
 
 def _present(reference: Volume, prediction: Volume, declared: DeclaredLabels) -> dict[str, Values]:
-    """The foreground values of both masks, by name where it is known."""
+    """The foreground values of both masks, by name if it is known."""
     known = {value: name for name, value in declared.names.items()}
     values = {int(value) for mask in (reference, prediction) for value in np.unique(mask.array)}
     values -= {background_value(declared.names), declared.ignore}
@@ -187,7 +189,7 @@ def _union(labels_of_cases: Iterable[Mapping[str, Values]]) -> dict[str, Values]
 
 
 def _completed(result: _ScoredPair, labels: Mapping[str, Values], targets: _Targets) -> CaseScores:
-    """A case with an entry for every label annotated in it, also for those that only other cases hold."""
+    """A case with an entry for every label annotated in it, including labels that occur only in other cases."""
     absent, scores = LabelScores.absent(result.voxels), result.scores
     annotated = targets.annotated.get(scores.case, labels)
     return replace(scores, scores={name: scores.scores.get(name, absent) for name in labels if name in annotated})

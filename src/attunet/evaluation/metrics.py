@@ -25,8 +25,8 @@ class MaskPair:
     Args:
         reference: boolean array (I, J, K).
         prediction: boolean array on the same grid.
-        spacing: mm, array order.
-        counts: voxels in agreement and disagreement.
+        spacing: voxel size in mm, array order.
+        counts: numbers of true and false positives and negatives.
     """
 
     reference: Mask
@@ -49,13 +49,13 @@ class MetricSpec:
         description: one line for readers of summary.json.
         of_counts: computes it from the voxel counts; nan when both masks are empty.
         of_masks: computes it from the masks; the value is nan when both are empty.
-        heading: of its column in a table; by default the name.
-        unit: of the value, shown after the heading; empty for shares and counts.
-        digits: after the decimal point in tables.
-        rank: the columns of the highest rank are left out first where a terminal is narrow.
-        better: the better direction; None where neither is (a signed error, a count).
+        heading: heading of its column in a table; by default the name.
+        unit: unit of the value, shown after the heading; empty for shares and counts.
+        digits: digits after the decimal point in tables.
+        rank: columns of the highest rank are hidden first in a narrow terminal.
+        better: the better direction; None if there is none (a signed error, a count).
         tabulated: whether tables of scores have a column for it.
-        compared: whether the differences between models are tested in it.
+        compared: whether differences between models are tested for it.
     """
 
     name: str

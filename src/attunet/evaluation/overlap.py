@@ -1,6 +1,6 @@
 """Voxel-counting metrics of two boolean masks, with one rule for empty masks.
 
-Both masks empty: nan, as there was nothing to find and nothing was predicted; such a case is counted, not averaged.
+Both masks empty: nan, because nothing was there and nothing was predicted; such a case is counted, not averaged.
 Exactly one empty: the worst value, 0 for Dice, IoU, precision and recall; the relative volume error is then +1 (empty
 reference) or -1 (empty prediction).
 """
@@ -33,7 +33,7 @@ class VolumeError(NamedTuple):
 
 @dataclass(frozen=True)
 class Counts:
-    """Voxels in agreement and disagreement.
+    """Numbers of true and false positive and negative voxels.
 
     Args:
         tp: true positive voxels.
@@ -59,12 +59,12 @@ class Counts:
 
     @property
     def both_empty(self) -> bool:
-        """Whether neither mask holds a voxel."""
+        """Whether both masks are empty."""
         return self.n_ref == 0 and self.n_pred == 0
 
     @property
     def one_empty(self) -> bool:
-        """Whether exactly one mask holds no voxel."""
+        """Whether exactly one mask is empty."""
         return (self.n_ref == 0) != (self.n_pred == 0)
 
     @property
@@ -136,7 +136,7 @@ def iou(reference: Mask, prediction: Mask) -> float:
 
 
 def precision(reference: Mask, prediction: Mask) -> float:
-    """Share of the predicted voxels that are right; nan when both masks are empty, 0 when exactly one is."""
+    """Share of the predicted voxels that are correct; nan when both masks are empty, 0 when exactly one is."""
     return count(reference, prediction).precision
 
 

@@ -1,7 +1,7 @@
 """Paired tests of two methods on the same cases: is one better, by how much, and could it be chance?
 
 Cases in which either value is nan (a label that is in neither mask, or is not annotated) are left out of a pair.
-Cases in which both are equal are left out of the ranks, as in Wilcoxon's test; they stay in mean and interval.
+Cases in which both are equal are excluded from the ranking, as in Wilcoxon's test, but count in mean and interval.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Doubles = npt.NDArray[np.float64]
 ALPHA = 0.05
 
 _MOST_EXACT = 50
-_DIGITS = 12  # differences that are equal to so many are equal
+_DIGITS = 12  # differences that agree to this many digits count as equal
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class PairedTest:
     Args:
         cases: number of pairs without nan.
         zeros: number of those without a difference.
-        mean: of the differences.
+        mean: mean difference.
         low: lower end of the 95% bootstrap confidence interval of the mean.
         high: its upper end.
         effect: matched-pairs rank-biserial correlation in [-1, 1]: the share of the ranks that speak for the first
             being larger, minus the share that speaks against it; 0 when no case differs.
-        p: of the two-sided Wilcoxon signed-rank test; 1 when no case differs.
+        p: p value of the two-sided Wilcoxon signed-rank test; 1 when no case differs.
         holm: p after Holm's correction for the family it was tested in; p itself before the correction.
     All are nan where no pair counts; the interval also for one pair.
     Source: Wilcoxon 1945, Biometrics Bulletin 1(6); Kerby 2014, Comprehensive Psychology 3.
@@ -54,7 +54,7 @@ class PairedTest:
 
     @property
     def smallest_p(self) -> float:
-        """The p value if all cases that differ did so in one direction: no data of this size can be below."""
+        """The p value if all cases that differ did so in one direction: the lowest possible with this many cases."""
         return min(1.0, 2.0 ** (1 - (self.cases - self.zeros)))
 
     @property
@@ -104,7 +104,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _wilcoxon(moved: Doubles) -> float:
-    """Two-sided: exact up to 50 cases of different sizes of difference, else by the normal approximation with ties."""
+    """Two-sided p value: exact for up to 50 cases without ties, otherwise by the normal approximation with ties."""
     if not moved.size:
         return 1.0
     from scipy.stats import wilcoxon
@@ -122,7 +122,7 @@ def _rank_biserial(moved: Doubles) -> float:
 
 
 def _ranks(moved: Doubles) -> Doubles:
-    """Of the sizes of the differences, from 1; equal ones (to twelve digits) share their mean rank."""
+    """Ranks of the absolute differences, from 1; equal ones (to twelve digits) share their mean rank."""
     from scipy.stats import rankdata  # costs half a second, and only comparisons need it
 
     ranks: Doubles = rankdata(np.abs(moved).round(_DIGITS))

@@ -40,7 +40,7 @@ class LabelScores:
     """The scores of one label in one case: every metric of `METRICS`, nan where both masks are empty.
 
     Args:
-        counts: voxels in agreement and disagreement.
+        counts: numbers of true and false positives and negatives.
         measured: the value of each metric that is computed from the masks, by name.
     """
 
@@ -49,7 +49,7 @@ class LabelScores:
 
     @classmethod
     def absent(cls, voxels: int) -> Self:
-        """Scores of a label that is in neither mask of an image of so many voxels."""
+        """Scores of a label that is in neither mask, for an image of this many voxels."""
         return cls(Counts(tp=0, fp=0, fn=0, tn=voxels))
 
     def values(self) -> dict[str, float]:
@@ -71,8 +71,8 @@ class CaseScores:
     Args:
         case: name of the case.
         scores: label name to its scores, of the labels annotated in this case.
-        reference_file: of the reference, if it came from a file.
-        prediction_file: of the prediction, if it came from a file.
+        reference_file: file of the reference, if any.
+        prediction_file: file of the prediction, if any.
         missing: whether there was no prediction, so that an empty one was scored.
     """
 
@@ -84,26 +84,26 @@ class CaseScores:
 
     @property
     def mean_dice(self) -> float:
-        """Mean Dice of the labels that are in the reference or the mask; nan where none is."""
+        """Mean Dice of the labels that are in the reference or the mask; nan if there is none."""
         return nan_mean(entry.counts.dice for entry in self.scores.values())
 
 
 def foreground(labels: Mapping[str, V]) -> dict[str, V]:
-    """The labels that are scored: all but the background, which is the one named so, or else the value 0.
+    """The labels that are scored: all but the background, which is the label of that name, or else the value 0.
 
-    A tuple is a region and never the background; so (0,) keeps a label of value 0 that is no background.
+    A tuple is a region and never the background, so (0,) keeps a foreground label of value 0.
     """
     background = background_value({name: value for name, value in labels.items() if isinstance(value, int)})
     return {name: value for name, value in labels.items() if value != background}
 
 
 def scored_labels(plan: Plan) -> dict[str, Values]:
-    """What a model is scored on: every region as the values it unites in label files, or every foreground label."""
+    """The labels that a model is scored on: every region with the values it unites, or every foreground label."""
     return dict(plan.regions) or label_values({name: plan.labels[name] for name in plan.foreground})
 
 
 def label_values(values: Mapping[str, Values]) -> dict[str, Values]:
-    """Foreground labels, with a value of 0 as a tuple, so that it is not taken for the background."""
+    """Foreground labels, with a value of 0 as a tuple, so that it does not count as background."""
     return {name: value or (0,) for name, value in values.items()}
 
 
@@ -121,8 +121,8 @@ def score_case(
     Args:
         reference: integer array (I, J, K).
         prediction: integer array on the same grid.
-        labels: label name to its value in both arrays; a region to the values whose union it is, in both.
-        spacing: mm, array order.
+        labels: label name to its value in both arrays, or region to the values that it unites.
+        spacing: voxel size in mm, array order.
         ignore: value in the reference whose voxels are left out of every metric.
         annotated: names of the labels that are annotated in this case, the only ones to be scored; None for all.
     Returns: label name to its scores.
@@ -145,7 +145,7 @@ def score_case(
 def dice_case(
     reference: Array, prediction: Array, plan: Plan, annotated: Collection[str] | None = None
 ) -> dict[str, float]:
-    """The Dice of each annotated label, as `score_case` computes it, without the surface distances, which take long.
+    """The Dice of each annotated label, as `score_case` computes it, without the slow surface distances.
 
     Args:
         reference: integer array (I, J, K).

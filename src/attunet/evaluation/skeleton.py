@@ -1,7 +1,7 @@
 """Recall on the skeleton of the reference: whether a thin structure is segmented along its whole length.
 
-A membrane or vessel that is predicted one voxel too narrow loses much Dice but keeps its course; an interrupted one
-loses little Dice but its connection. Recall on the skeleton distinguishes the two.
+A membrane or vessel that is predicted one voxel too narrow has a much lower Dice but is still continuous; one with a
+gap has nearly the same Dice but is disconnected. Recall on the skeleton distinguishes the two.
 Sources: topology sensitivity, Shit et al. 2021 (clDice), section 3; morphological skeleton, Lantuéjoul 1978.
 """
 
@@ -48,14 +48,14 @@ def skeleton_recall(reference: Mask, prediction: Mask) -> float:
     box = bounding_box(reference)
     if box is None:
         return 0.0 if prediction.any() else nan
-    # one voxel more, so that the outside is seen where there is one
+    # one more voxel, so that the outside is included if there is one
     wider = tuple(slice(max(part.start - 1, 0), part.stop + 1) for part in box)
     middle = skeleton(reference[wider])
     return float(np.count_nonzero(middle & prediction[wider]) / np.count_nonzero(middle))
 
 
 def _neighbours(dimensions: int, axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """The voxels that have a next one along an axis, and those next ones."""
+    """The voxels that have a next neighbour along an axis, and these neighbours."""
     whole = (slice(None),) * dimensions
     return (
         (*whole[:axis], slice(None, -1), *whole[axis + 1 :]),

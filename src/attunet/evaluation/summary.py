@@ -43,7 +43,7 @@ class Summary(NotebookView):
     def values(self, label: str, metric: str = "Dice") -> dict[str, float]:
         """Case name to value of a metric (a key of `METRICS`), of the cases that count.
 
-        Those in which both masks are empty, or the label is not annotated, do not.
+        Cases in which both masks are empty, or the label is not annotated, do not count.
         """
         values = {case.case: case.scores[label].values()[metric] for case in self.cases if label in case.scores}
         return {case: value for case, value in values.items() if not isnan(value)}
@@ -62,11 +62,11 @@ class Summary(NotebookView):
         return nan_mean(self.mean(label, metric) for label in self.labels)
 
     def interval(self, label: str, metric: str = "Dice") -> tuple[float, float]:
-        """95 % bootstrap confidence interval of `mean`; nan for fewer than two cases that count."""
+        """95% bootstrap confidence interval of `mean`; nan for fewer than two cases that count."""
         return interval(list(self.values(label, metric).values()))
 
     def foreground_interval(self, metric: str = "Dice") -> tuple[float, float]:
-        """95 % bootstrap confidence interval of `foreground_mean`, drawing whole cases; nan for fewer than two."""
+        """95% bootstrap confidence interval of `foreground_mean`, resampling whole cases; nan for fewer than two."""
         columns = [self.values(label, metric) for label in self.labels]
         if not columns or not self.cases:
             return nan, nan
@@ -117,7 +117,7 @@ class Summary(NotebookView):
     def read(cls, path: Path) -> Self:
         """The summary that `write` wrote.
 
-        Raises: FormatError when the file is not one of ours.
+        Raises: FormatError when the file is not a summary of attunet.
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -138,7 +138,7 @@ class Summary(NotebookView):
 
 
 def summarize(cases: Sequence[CaseScores], labels: Mapping[str, Values], extra: Sequence[str] = ()) -> Summary:
-    """Gather the scores of cases, from files or from arrays.
+    """Summarize the scores of cases, from files or from arrays.
 
     Args:
         cases: the scores of each.

@@ -13,7 +13,7 @@ from attunet.evaluation.scores import CaseScores, LabelScores, Values
 __all__ = ["RULES", "case_from_json", "case_to_json", "key_of", "plain", "values_from_json"]
 
 RULES: Mapping[str, str] = {
-    "both_empty": "Reference and prediction hold no voxel of the label: every metric but the counts is null; "
+    "both_empty": "Neither reference nor prediction has a voxel of the label: every metric but the counts is null; "
     "the case is counted under 'empty' and left out of the means.",
     "one_empty": "Exactly one of the two is empty: Dice, IoU, precision and both recalls are 0, MSD and HD95 are "
     "the image diagonal in mm, the relative volume error is +1 (empty reference) or -1 (empty prediction).",
@@ -23,7 +23,7 @@ RULES: Mapping[str, str] = {
     "regions": "A region is the union of its values in the reference and in the prediction.",
     "mean": "Mean over the cases in which the label is in the reference or the prediction; 'sd' is the "
     "sample standard deviation; foreground_mean is the mean of the labels' means.",
-    "ci95": "95 % percentile bootstrap interval of the mean: cases drawn with replacement, 2000 times, seed 0.",
+    "ci95": "95% percentile bootstrap interval of the mean: cases drawn with replacement, 2000 times, seed 0.",
 }
 
 

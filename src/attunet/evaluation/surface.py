@@ -39,7 +39,7 @@ def surface_distance(reference: Mask, prediction: Mask, spacing: Spacing) -> flo
     Args:
         reference: boolean array (I, J, K).
         prediction: boolean array on the same grid.
-        spacing: mm, array order.
+        spacing: voxel size in mm, array order.
     Returns: nan when both masks are empty; the image diagonal when exactly one is.
     Source: Oktay et al. 2018, section 3.
     """
@@ -52,7 +52,7 @@ def hausdorff_95(reference: Mask, prediction: Mask, spacing: Spacing) -> float:
     Args:
         reference: boolean array (I, J, K).
         prediction: boolean array on the same grid.
-        spacing: mm, array order.
+        spacing: voxel size in mm, array order.
     Returns: nan when both masks are empty; the image diagonal when exactly one is.
     """
     return surface_scores(reference, prediction, spacing).hd95
@@ -66,7 +66,7 @@ def surface_scores(reference: Mask, prediction: Mask, spacing: Spacing) -> Surfa
     Args:
         reference: boolean array (I, J, K).
         prediction: boolean array on the same grid.
-        spacing: mm, array order.
+        spacing: voxel size in mm, array order.
     Returns: nan when both masks are empty; the image diagonal when exactly one is.
     Raises: GeometryError when the shapes differ.
     """
@@ -105,7 +105,7 @@ def _surface_points(mask: Mask, steps: tuple[float, ...]) -> Points:
 def bounding_box(mask: Mask) -> tuple[slice, ...] | None:
     """Smallest box around a mask, None around an empty one.
 
-    Voxels at its faces are surface, within the box as without it.
+    Cropping to the box does not change which voxels are surface.
     """
     box = []
     for axis in range(mask.ndim):

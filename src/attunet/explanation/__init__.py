@@ -1,1 +1,1 @@
-"""What the gates of a model look at, how that scores beside null maps, and what happens without the gates."""
+"""Where the gates of a model look, how their maps score against null maps, and what happens without the gates."""

@@ -23,7 +23,7 @@ Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
 
 MIN_REGION_ML = 0.05
-"""Smaller regions are ragged borders of the threshold."""
+"""Smaller regions in ml are ignored: they are ragged borders of the threshold."""
 
 MAX_REGIONS = 3
 
@@ -62,12 +62,12 @@ class AttentionAgreement:
 
 
 def mean_attention(attention: Mapping[str, Volume]) -> Floats:
-    """Mean over all maps of all gates, (I, J, K)."""
+    """The mean (I, J, K) over all maps of all gates."""
     return np.asarray(np.mean([volume.array.mean(axis=0) for volume in attention.values()], axis=0), np.float32)
 
 
 def attention_agreement(prediction: Prediction) -> AttentionAgreement:
-    """Compare the attention of a prediction with its mask, where attention is defined.
+    """Compare the attention of a prediction with its mask, within the box in which attention is defined.
 
     Args: a prediction with attention, by a model with gates.
     """

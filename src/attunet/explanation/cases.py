@@ -40,7 +40,7 @@ def find_labelled_cases(model: str | Path, images: Sequence[Path], labels: Path 
     """The cases in image files and folders, with reference masks that are named like the images.
 
     Args:
-        model: model folder; its number of channels says which files belong to one case.
+        model: model folder; its number of channels determines which files belong to one case.
         images: image files, and folders of them.
         labels: a mask, or a folder of masks; None for cases without a reference.
     Returns: the cases in the order of `images`.
@@ -55,7 +55,8 @@ def find_labelled_cases(model: str | Path, images: Sequence[Path], labels: Path 
     masks = {stem_of(path): path for path in ([labels] if labels.is_file() else image_files(labels))}
     if absent := [case.id for case in cases if case.id not in masks]:
         raise DatasetError(
-            f"{labels} holds no mask of {', '.join(absent[:5])}", hint="masks are named like their images, CASE.nii.gz"
+            f"{labels} contains no mask of {', '.join(absent[:5])}",
+            hint="masks are named like their images, CASE.nii.gz",
         )
     return tuple(replace(case, label=masks[case.id]) for case in cases)
 
@@ -63,12 +64,13 @@ def find_labelled_cases(model: str | Path, images: Sequence[Path], labels: Path 
 def select_held_out(model: Path, folds: Sequence[int] | None) -> tuple[list[ExplainCase], tuple[str, ...]]:
     """The held-out cases of a model's folds, each to be explained by its fold, and warnings about other folds.
 
-    Raises: DatasetError when no case was held out or the data set has moved; ConfigError when these folds hold none.
+    Raises: DatasetError when no case was held out or the data set was moved; ConfigError when these folds have no
+        held-out cases.
     """
     try:
         held_out, warnings = held_out_cases(model)
     except DatasetError as error:
-        raise DatasetError(error.message, hint=f"{error.hint}; or name images to explain with -i") from error
+        raise DatasetError(error.message, hint=f"{error.hint}; or pass images to explain with -i") from error
     selected = [ExplainCase(each.case, (each.fold,), each.geometry) for each in held_out]
     selected = [case for case in selected if folds is None or set(case.folds or ()) <= set(folds)]
     if not selected:
@@ -77,7 +79,7 @@ def select_held_out(model: Path, folds: Sequence[int] | None) -> tuple[list[Expl
 
 
 def spread_evenly(cases: list[ExplainCase], count: int | None) -> list[ExplainCase]:
-    """At most so many of the cases, evenly spread over all of them; None for all."""
+    """At most this many of the cases, evenly spaced; None for all."""
     if count is None or count >= len(cases):
         return cases
     return [cases[index * len(cases) // count] for index in range(count)]

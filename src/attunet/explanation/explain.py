@@ -1,4 +1,4 @@
-"""`explain`: where the gates of a model look, how their maps score beside null maps, and what the gates do."""
+"""`explain`: where the gates of a model look, how their maps score against null maps, and what the gates do."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ R = TypeVar("R")
 SHUFFLE_SEED = 0
 
 _SUBSTEPS = 100
-"""Units of progress in one step, which is one test of one case."""
+"""Units of progress in one step, that is, one test of one case."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainOptions:
-    """What `explain` does, and with which networks.
+    """Which networks `explain` uses, and which tests it runs.
 
     Args:
         folds: numbers of the folds whose networks are explained; None for all.
-        max_cases: explain at most so many cases, evenly spread over all of them; None for all.
-        ablation: replace gates by 1, their mean, 0 and shuffled maps, and score the masks again.
-        faithfulness: delete and insert the image in the order of the attention, and score the masks again.
+        max_cases: largest number of cases to explain, evenly spaced; None for all.
+        ablation: replace the gates with 1, their mean, 0 and shuffled maps, and score the masks again.
+        faithfulness: delete and insert image regions in order of attention, and score the masks again.
         device: "auto", "cpu" or "cuda", as for `Segmenter.load`.
     """
 
@@ -70,7 +70,7 @@ def explain(
     on_error: Callable[[str, AttunetError], None] | None = None,
     cancelled: Event | None = None,
 ) -> Explanation:
-    """Write attention maps, their scores and a report: where a model looks, and whether that says more than null maps.
+    """Write attention maps, their scores and a report on where a model looks, compared with null maps.
 
     The networks are explained as they are: without the calibration and post-processing learnt by cross-validation.
     When all held-out cases of all folds are explained, the rank correlation of attention agreement and Dice is stored
@@ -82,7 +82,7 @@ def explain(
             None for the held-out cases of the folds, each explained by its own fold.
         output: folder for masks, attention/ (maps as NIfTI), summary.json, report.html and its figures.
         options: which folds, how many cases, and which tests of the gates; None for the defaults.
-        progress: called with the work done and all work, in units of its own.
+        progress: called with the finished and the total work, in arbitrary units.
         on_error: called with a case and the reason why it cannot be used; by default the reason is logged.
         cancelled: an event that ends the call before its next step.
     Returns: every score; `Explanation.warnings` names the folds that were left out.
@@ -129,13 +129,13 @@ class _Monitor:
     done: int = 0
 
     def within(self, done: int, total: int) -> None:
-        """Report that so much of a step is done. Raises: CancelledError when the caller cancelled."""
+        """Report how much of a step is done. Raises: CancelledError when the caller cancelled."""
         if self.cancelled.is_set():
             raise CancelledError("the explanation was cancelled")
         self.progress(self.done * _SUBSTEPS + done * _SUBSTEPS // total, self.steps * _SUBSTEPS)
 
     def each(self, work: Callable[[T], R], things: Sequence[T], name: Callable[[T], str]) -> Iterator[R]:
-        """The results of a step for each thing; a thing that cannot be used is reported and left out."""
+        """The results of a step for each item; an item that cannot be used is reported and left out."""
         for thing in things:
             self.within(0, 1)
             try:
@@ -149,7 +149,7 @@ class _Monitor:
 
 
 class _Study:
-    """A model, opened as the networks themselves (without post-processing), and the cases to explain it by."""
+    """A model, loaded without calibration and post-processing, and the cases to explain."""
 
     def __init__(
         self, model: Path, cases: Sequence[ExplainCase], output: Path, options: ExplainOptions, monitor: _Monitor
@@ -168,7 +168,7 @@ class _Study:
         each = self._monitor.each
         cases = tuple(each(self._explain_case, self._cases, lambda case: case.case.id))
         if not cases:
-            raise ConfigError("none of the cases could be explained", hint="see above what was wrong with each")
+            raise ConfigError("none of the cases could be explained", hint="the warnings above say why")
         scores = [row for case in cases for row in case.scores]
         summary = AttentionSummary((*scores, *other_case_scores([self._maps(case) for case in cases])))
         ablation, faithfulness = None, None
@@ -189,7 +189,7 @@ class _Study:
         )
 
     def _open(self, folds: tuple[int, ...] | None) -> tuple[Segmenter, Segmenter]:
-        """The networks of some folds as they are, and with shuffled weights."""
+        """The networks of some folds, with their own and with shuffled weights."""
         if folds not in self._segmenters:
             load = partial(Segmenter.load, self._model, folds=folds, device=self._options.device, raw=True)
             self._segmenters[folds] = load(), load(shuffle=SHUFFLE_SEED)
@@ -246,7 +246,7 @@ def _image_and_reference(case: CaseExplanation) -> tuple[Volume, Volume | None]:
 
 
 def _map_means(rows: Sequence[AttentionScores]) -> dict[str, float]:
-    """Of each map of the trained model, its mean over the cases."""
+    """The mean of each map of the trained model over the cases."""
     means: dict[str, list[float]] = {}
     for row in rows:
         if row.source == TRAINED and not row.label:

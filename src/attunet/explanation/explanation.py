@@ -40,9 +40,9 @@ class CaseExplanation:
         mask: file of the model's mask.
         maps: files of the attention maps by gate.
         grid: the grid of the image, and the content box in which attention is defined.
-        scores: of each map of the model, and of the network with shuffled weights.
-        agreement: of attention and mask.
-        dice: of each label; empty without a reference.
+        scores: scores of each map, of the model and of the network with shuffled weights.
+        agreement: agreement of attention and mask.
+        dice: Dice of each label; empty without a reference.
     """
 
     selected: ExplainCase
@@ -60,7 +60,7 @@ class CaseExplanation:
 
     @property
     def mean_dice(self) -> float:
-        """Mean of the labels that count; nan when none does."""
+        """Mean over the labels with a Dice; nan when there is none."""
         return nan_mean(self.dice.values())
 
     def image(self) -> Volume:
@@ -98,8 +98,8 @@ class Explanation:
         engine: name of the engine that predicted.
         cases: one entry per case.
         summary: the scores of the model's maps and of the null maps.
-        ablation: masks with gates replaced; None when that was not requested.
-        faithfulness: masks of images deleted and inserted by attention; None when that was not requested.
+        ablation: results of replacing gates; None when not requested.
+        faithfulness: results of deletion and insertion; None when not requested.
         warnings: folds that were left out, and why.
     """
 
@@ -119,7 +119,7 @@ class Explanation:
 
     @cached_property
     def agreement_correlation(self) -> RankCorrelation | None:
-        """How well the agreement of attention and mask ranks the cases by their Dice; None where that is unknown."""
+        """How well the agreement of attention and mask ranks the cases by their Dice; None if unknown."""
         scores = {case.name: case.agreement.score for case in self.cases}
         return rank_correlation(scores, {case.name: case.mean_dice for case in self.cases})
 
@@ -164,11 +164,11 @@ class Explanation:
         return rows
 
     def show(self) -> Figure:
-        """Draw the lift of every gate and label beside its nulls.
+        """Draw the lift of every gate and label, compared with its nulls.
 
         Returns: a matplotlib figure, which a notebook shows when it is the last value of a cell.
         """
-        from attunet.report.attention import score_bars  # matplotlib is not needed before
+        from attunet.report.attention import score_bars  # imports matplotlib only when needed
 
         return score_bars(self.lifts)
 
@@ -185,7 +185,7 @@ class Explanation:
         write_text(path, json.dumps(self.to_json(), indent=1) + "\n")
 
     def save_correlation(self, run: Path) -> None:
-        """Store the rank correlation in the model folder: later predictions report it beside their agreement score."""
+        """Store the rank correlation in the model folder: later predictions report it with their agreement score."""
         postprocessing = load_bundle(run).postprocessing
         save_postprocessing(postprocessing.model_copy(update={"attention_agreement": self.agreement_correlation}), run)
 
@@ -206,7 +206,7 @@ class Explanation:
 
 
 def organs_of_case(reference: Volume, content: Box, plan: Plan, case: Case) -> Organs | None:
-    """Cut the organs that a case is scored for.
+    """Cut out the organs for which a case is scored.
 
     Args:
         reference: label values on the grid of the image.

@@ -1,4 +1,4 @@
-"""What is made of each prediction of a batch besides its files: a preview, and the agreement of attention and mask."""
+"""A hook for each prediction of a batch: it draws a preview, and measures the agreement of attention and mask."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["PredictionHook"]
 
 
 class PredictionHook:
-    """Draws a preview of each prediction, and measures how far attention and mask agree.
+    """Draws a preview of each prediction, and measures the agreement of attention and mask.
 
     Args:
         preview: the folder for the drawings; None for none.
         agreement: whether to measure the agreement.
         attention: whether to draw the attention.
-        modality: of the images, for the drawings.
+        modality: modality of the images, for the grey window.
     """
 
     def __init__(self, preview: Path | None, *, agreement: bool, attention: bool, modality: str) -> None:
@@ -30,7 +30,7 @@ class PredictionHook:
         self._drawing = Lock()  # matplotlib draws in one thread at a time
 
     def __call__(self, prediction: Prediction) -> Mapping[str, Any]:
-        """What is recorded of the case."""
+        """The entries for the batch record."""
         if self._preview is not None:
             with self._drawing:
                 self._draw(prediction, self._preview)

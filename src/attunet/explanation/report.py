@@ -1,4 +1,4 @@
-"""The report of an explanation: pictures, scores beside null maps, tests of the gates, agreement with the mask."""
+"""The report of an explanation: pictures, scores and null maps, tests of the gates, agreement with the mask."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def score_sections(explanation: Explanation) -> list[Section]:
     """The lifts as a picture, and every score as tables."""
     summary = explanation.summary
     tables = [*(_scores(summary, label) for label in summary.labels), _maps(summary)]
-    picture = Picture("Lift of every gate and label, beside its nulls", score_bars(explanation.lifts), "lift")
+    picture = Picture("Lift of every gate and label, compared with its nulls", score_bars(explanation.lifts), "lift")
     return [picture, *tables] if summary.labels else list(tables)
 
 
@@ -139,10 +139,10 @@ def _ablation(ablation: Ablation) -> list[Section]:
         for effect in effects
     ]
     return [
-        Picture("Change of Dice when a gate is replaced", ablation_bars(bars), "ablation"),
+        Picture("Change in Dice when a gate is replaced", ablation_bars(bars), "ablation"),
         Table(
-            "Replaced gates, without training again",
-            ("Gate", "Replacement", "Change of Dice", "of recall", "of HD95 mm"),
+            "Gate ablation, without retraining",
+            ("Gate", "Replacement", "Change in Dice", "in recall", "in HD95 mm"),
             rows,
         ),
     ]
@@ -214,7 +214,7 @@ def _notes(explanation: Explanation) -> list[str]:
         "Attention is the coefficient by which a gate multiplies its skip connection, 0 (suppressed) to 1 (passed). It "
         "is a multiplier inside the network, not a cause: a region that passes need not determine the mask.",
         "Nulls: the same network with the weights of every layer shuffled, and the maps of other cases stretched over "
-        "this one. Attention that scores no better than these contains no more than an architecture or an atlas.",
+        "this one. Attention that scores no better than these shows no more than the architecture or an atlas would.",
         *(f"{heading}: {ATTENTION_METRICS[name]}." for name, (heading, _) in _SCORES.items()),
         *(f"{_MAPS[name]}: {MAP_METRICS[name]}." for name in _MAPS),
         "Agreement: AUROC of the mean attention of all gates for the mask. Attended: above half-way between the mean "
@@ -224,4 +224,4 @@ def _notes(explanation: Explanation) -> list[str]:
         notes += [f"Gate replaced by {name}: {what}." for name, what in REPLACEMENTS.items()] + [ABLATION_CAVEAT]
     if explanation.faithfulness:
         notes.append(FAITHFULNESS_CAVEAT)
-    return [*notes, "This is research software and no medical device."]
+    return [*notes, "This is research software, not a medical device."]

@@ -1,1 +1,1 @@
-"""Trained networks in the formats of other runtimes, and the weights of other projects as models of ours."""
+"""Trained networks in the formats of other runtimes, and the conversion of other projects' weights."""

@@ -1,4 +1,4 @@
-"""Which engine computes a model fastest on this machine, and the model folder that uses it from then on."""
+"""Find the fastest engine for a model on this machine, and let its model folder use it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _ONNX_PACKAGES = ("torch", "onnx", "onnxruntime", "onnxscript")
 
 @dataclass(frozen=True, kw_only=True)
 class ModelBenchmark:
-    """The engines of a model beside each other.
+    """The timings of a model's engines.
 
     Args:
         bundle: the model; its first fold was timed.
-        windows: number of windows that every engine computed in each round.
-        repeat: rounds.
-        timings: of every engine; the first is the reference.
-        fastest: the fastest engine whose masks agree and that a model folder can name.
-        execution: engine and precision to name in the model folder.
+        windows: number of windows that every engine processed in each round.
+        repeat: number of rounds.
+        timings: timing of every engine; the first is the reference.
+        fastest: the fastest engine whose masks agree and that a model folder can select.
+        execution: engine and precision to write into the model folder.
     """
 
     bundle: Bundle
@@ -51,17 +51,17 @@ def benchmark_model(
 ) -> ModelBenchmark:
     """Time every installed engine in turn on up to 8 windows of an image, and compare it with torch in fp32.
 
-    A graph for onnxruntime is made for the comparison where the packages for it are installed. Without torch the
+    If its packages are installed, a graph for onnxruntime is exported for the comparison. Without torch the
     reference is OpenVINO in fp32.
 
     Args:
         model: a model folder; its first fold is timed.
-        image: an image, or a folder that holds one.
-        repeat: rounds; in each, every engine computes all windows once.
+        image: an image, or a folder with one.
+        repeat: number of rounds; in each, every engine processes all windows once.
         on_start: called with the number of steps.
         advance: called after each step.
     Returns:
-        The timings and the fastest engine that is exact enough.
+        The timings and the fastest engine that is accurate enough.
     Raises:
         DataError: when `image` is not a single image.
     """
@@ -92,9 +92,9 @@ def benchmark_model(
 
 
 def use_fastest(benchmark: ModelBenchmark) -> Execution:
-    """Let the fastest engine compute the model from now on; what an export wrote into the model folder stays.
+    """Write the fastest engine into the model folder, and keep the entries of an export.
 
-    Returns: what was written.
+    Returns: the new entries.
     """
     bundle, winner, reference = benchmark.bundle, benchmark.fastest, benchmark.timings[0]
     ratio, low, high = winner.ratio_to(reference)
@@ -110,9 +110,9 @@ def use_fastest(benchmark: ModelBenchmark) -> Execution:
         }
     )
     if execution.engine == "onnxruntime" and not all(fold.onnx.is_file() for fold in bundle.folds):
-        from attunet.export.package import compute_with  # needs torch, which the other engines do not
+        from attunet.export.package import select_engine  # needs torch, which the other engines do not
 
-        compute_with(bundle.root, execution)
+        select_engine(bundle.root, execution)
     else:
         save_execution(execution, bundle.root)
     return execution
@@ -121,12 +121,12 @@ def use_fastest(benchmark: ModelBenchmark) -> Execution:
 def _read(image: Path, bundle: Bundle) -> Volume:
     cases = find_cases([image], bundle.plan.network.in_channels)
     if len(cases) != 1:
-        raise DataError(f"{image} holds {len(cases)} images, expected one", hint="name one of them")
+        raise DataError(f"{image} contains {len(cases)} images, expected one", hint="pass one of them")
     return read_case_image(cases[0])
 
 
 def _export_onnx(bundle: Bundle, folder: Path) -> Path | None:
-    """A folder with model.onnx, made for this comparison; None where the fold has one, or none can be made."""
+    """A temporary folder with model.onnx; None if the fold has one already, or none can be exported."""
     fold = bundle.folds[0]
     absent = any(importlib.util.find_spec(name) is None for name in _ONNX_PACKAGES)
     if absent or fold.onnx.is_file() or not fold.weights.is_file():

@@ -30,13 +30,13 @@ Triple = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class ForeignInput:
-    """What a weights file does not contain: its labels, and how its images were prepared.
+    """The information that a weights file lacks: its labels, and the preprocessing of its images.
 
     Args:
         labels: name to value, background first; None names the classes class_1, class_2, ...
-        spacing: of the model grid in mm; None assumes 2 mm, or 1 mm for 2-D.
-        normalization: of the images it was trained on.
-        patch: in voxels, depth 1 for 2-D; None assumes 160 x 160 x 96, or 256 x 256 x 1.
+        spacing: voxel size of the model grid in mm; None assumes 2 mm, or 1 mm for 2-D.
+        normalization: normalization of its training images.
+        patch: patch size in voxels, depth 1 for 2-D; None assumes 160 x 160 x 96, or 256 x 256 x 1.
     """
 
     labels: dict[str, int] | None = None
@@ -53,7 +53,7 @@ def convert_weights(weights: Path, model: Path, given: ForeignInput, *, double_s
     Args:
         weights: the checkpoint.
         model: the folder to write.
-        given: what the checkpoint does not contain.
+        given: the information that the checkpoint lacks.
         double_sigmoid: whether the listing's second sigmoid was applied in training; None decides by the keys.
     Returns: the plan that was written.
     Raises: FormatError for unreadable weights, ConfigError for an unknown network or labels that do not fit it.
@@ -93,7 +93,7 @@ def _plan(name: str, network: NetworkConfig, given: ForeignInput) -> Plan:
     labels = given.labels or {"background": 0, **{name: index for index, name in enumerate(classes, start=1)}}
     if len(labels) != network.out_channels:
         raise ConfigError(
-            f"{len(labels) - 1} labels were named, the weights have {network.out_channels - 1} besides the background",
+            f"{len(labels) - 1} labels were given, the weights have {network.out_channels - 1} besides the background",
             hint="name them all with --labels, in the order of the output channels",
         )
     flat = network.spatial_dims == 2
@@ -115,9 +115,9 @@ def _plan(name: str, network: NetworkConfig, given: ForeignInput) -> Plan:
         ),
         "reasons": {
             "network": f"recognised from the keys and shapes of {name}",
-            "spacing": "given with --spacing" if given.spacing else "assumed: weights do not say",
-            "normalization": "given with --normalization, or assumed: weights do not say",
-            "patch_size": "given with --patch" if given.patch else "assumed: weights do not say",
+            "spacing": "given with --spacing" if given.spacing else "assumed: not contained in the weights",
+            "normalization": "given with --normalization, or assumed: not contained in the weights",
+            "patch_size": "given with --patch" if given.patch else "assumed: not contained in the weights",
         },
     }
     return load_settings(Plan, settings)

@@ -69,9 +69,9 @@ class ExportFormat:
         engine: the engine that reads it, as engine.json names it.
         file: the file in each fold's folder.
         write: writes that file.
-        packages: what must be installed besides the train extra.
-        extra: the extra of our package that installs these.
-        any_size: whether input sizes stay free, see `supports_any_size`.
+        packages: required packages besides the train extra.
+        extra: the extra of attunet that installs them.
+        any_size: whether input sizes stay dynamic, see `supports_any_size`.
         int8: whether its graphs can be quantized to 8-bit integers.
     """
 
@@ -99,7 +99,7 @@ def export_openvino(network: AttentionUNet, plan: Plan, path: Path, *, tolerance
         path: the .xml.
         tolerance: as of `check_parity`.
     Returns: the largest difference of logits and attention from torch in fp32, relative to their scale.
-    Raises: TrainingError when the graph does not compute what the network computes; nothing is written then.
+    Raises: TrainingError when the graph's outputs differ from the network's; nothing is written then.
     """
     disable_telemetry()
     network = prepare_for_export(network)
@@ -125,8 +125,8 @@ def export_onnx(network: AttentionUNet, plan: Plan, path: Path, *, tolerance: fl
         path: the file.
         tolerance: as of `check_parity`.
     Returns: the largest difference of logits and attention from torch in fp32, relative to their scale.
-    Raises: EngineError where a package is absent; TrainingError when the graph does not compute what the network
-        computes; nothing is written then.
+    Raises: EngineError when a package is missing; TrainingError when the graph's outputs differ from the network's;
+        nothing is written then.
     """
     FORMATS["onnx"].require()
     network = prepare_for_export(network)
@@ -147,7 +147,7 @@ def export_onnx(network: AttentionUNet, plan: Plan, path: Path, *, tolerance: fl
 
 
 def export_program(network: AttentionUNet, plan: Plan, path: Path, *, tolerance: float = TOLERANCE) -> float:
-    """Write model.pt2: (B, C, *spatial) to a dictionary of logits and attention by gate. Torch alone runs it.
+    """Write model.pt2: (B, C, *spatial) to a dictionary of logits and attention by gate. It needs only torch.
 
     Args:
         network: the trained network; left on the CPU, in eval mode.
@@ -155,7 +155,7 @@ def export_program(network: AttentionUNet, plan: Plan, path: Path, *, tolerance:
         path: the file.
         tolerance: as of `check_parity`.
     Returns: the largest difference of logits and attention from the network, relative to their scale.
-    Raises: TrainingError when the program does not compute what the network computes; nothing is written then.
+    Raises: TrainingError when the program's outputs differ from the network's; nothing is written then.
     """
     network = prepare_for_export(network)
     with staged(path) as stage:
@@ -164,14 +164,14 @@ def export_program(network: AttentionUNet, plan: Plan, path: Path, *, tolerance:
 
 
 def as_program(network: AttentionUNet, plan: Plan) -> ExportedProgram:
-    """The network traced for any batch, and for any size that its strides divide where the plan's patch is one.
+    """The network traced for any batch size, and for any image size that its strides divide if the plan's patch is one.
 
     A patch that they do not divide is padded inside the network, which is then traced for that patch alone.
     """
     free: dict[int, object] = {0: Dim("batch")}
     strides = plan.network.total_strides[-1]
     if supports_any_size(plan):
-        # At least two voxels at the deepest level: of one, the network would make two, which is another program.
+        # At least two voxels at the deepest level: a single one would be padded to two, which is another program.
         free |= {axis: stride * Dim("ijk"[axis - 2], min=2) for axis, stride in enumerate(strides, start=2)}
     with warnings.catch_warnings(), quiet_loggers("torch.export"):
         warnings.simplefilter("ignore")
@@ -207,7 +207,7 @@ FORMATS: dict[Format, ExportFormat] = {
 
 
 def disable_telemetry() -> None:
-    """Replace the telemetry of OpenVINO's converter and of NNCF, where they are loaded, by their own stubs.
+    """Replace the telemetry of OpenVINO's converter and of NNCF, if they are loaded, with their own stubs.
 
     Both would report their use over the network otherwise.
     """
@@ -225,7 +225,7 @@ def disable_telemetry() -> None:
 
 @contextmanager
 def quiet_loggers(*names: str) -> Iterator[None]:
-    """Only errors from these loggers: their warnings concern packages and layers that no network here uses."""
+    """Show only errors from these loggers: their warnings concern packages and layers that attunet does not use."""
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

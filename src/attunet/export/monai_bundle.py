@@ -3,7 +3,7 @@
 OUT/
   configs/metadata.json  configs/inference.json
   models/model.ts        logits (B, outputs, *patch) of all folds together, the temperature applied
-  docs/README.md         how to run it, and where its masks may differ from ours
+  docs/README.md         how to run it, and where its masks may differ from attunet's
   plan.json  postprocessing.json
 """
 
@@ -65,9 +65,9 @@ def export_monai(run: Path, output: Path, *, folds: Sequence[int] | None = None)
         run: a trained run.
         output: the folder to write.
         folds: indices of the folds; None for all finished ones.
-    Returns: where the bundle's masks may differ from those of `attunet predict`.
-    Raises: BundleError for what is no trained run; ConfigError when the folder exists; EngineError without MONAI;
-        TrainingError when the script does not compute what the networks compute.
+    Returns: the differences from `attunet predict` that may affect masks.
+    Raises: BundleError when `run` is not a trained run; ConfigError when the folder exists; EngineError without MONAI;
+        TrainingError when the script's outputs differ from the networks'.
     """
     if output.exists():
         raise ConfigError(f"{output} exists already", hint="choose another -o")
@@ -96,12 +96,12 @@ def write_script(network: JoinedNetworks, plan: Plan, path: Path, *, tolerance: 
         network: the networks to write.
         plan: their plan.
         path: the file.
-        tolerance: the difference from the network that must not be reached, relative to the logits' scale.
+        tolerance: limit of the difference from the network, relative to the logits' scale.
     Raises: TrainingError when the script differs from the network.
     """
     example = example_input(plan, 2)
     with staged(path) as stage, torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of sizes that become constants, as they should, and of TorchScript's age
+        warnings.simplefilter("ignore")  # about sizes that become constants, as intended, and TorchScript's deprecation
         traced = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]
         torch.jit.save(traced, stage)
         expected = network(example[:1])
@@ -110,7 +110,7 @@ def write_script(network: JoinedNetworks, plan: Plan, path: Path, *, tolerance: 
         if not difference < tolerance:
             raise TrainingError(
                 f"the TorchScript differs from the network by {difference:.2g} (allowed: {tolerance})",
-                hint="report this with the plan.json; the weights are kept",
+                hint="report this with the plan.json; the weights are unchanged",
             )
 
 
@@ -126,10 +126,10 @@ def _readme(bundle: Bundle, limits: Sequence[str]) -> str:
             "$ python -m monai.bundle run --config_file configs/inference.json --bundle_root . --dataset_dir SCANS",
             "```",
             "",
-            "Masks go to `eval/` (`--output_dir`). Every file of `dataset_dir` that is NIfTI is segmented; of several "
-            "channels, each in its own file, CASE_0000.nii.gz, CASE_0001.nii.gz, ...",
+            "Masks go to `eval/` (`--output_dir`). All NIfTI files in `dataset_dir` are segmented; several channels "
+            "are separate files, CASE_0000.nii.gz, CASE_0001.nii.gz, ...",
             "",
-            "What differs from `attunet predict`:",
+            "Differences from `attunet predict`:",
             *(f"- {text}" for text in limits),
             "",
         ]

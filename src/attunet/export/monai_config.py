@@ -1,4 +1,4 @@
-"""What a MONAI Bundle says: the plan in MONAI's own transforms, and where these are not the same as ours."""
+"""The configuration of a MONAI Bundle: the plan in MONAI's own transforms, and how these differ from attunet's."""
 
 from __future__ import annotations
 
@@ -87,23 +87,23 @@ def metadata(plan: Plan) -> dict[str, Any]:
 
 
 def differences(plan: Plan, postprocessing: Postprocessing, folds: int) -> list[str]:
-    """What MONAI's transforms cannot express, so that masks may differ from those of `attunet predict`.
+    """Steps that MONAI's transforms cannot express, so that masks may differ from those of `attunet predict`.
 
     Args:
         plan: the plan.
-        postprocessing: what the cross-validation chose.
-        folds: how many are averaged.
+        postprocessing: results of the cross-validation.
+        folds: number of folds that are averaged.
     Returns: a sentence for each difference.
     """
     texts = [
-        "fp32; windows are laid from the start of each axis, a half patch apart, not spread evenly",
-        "resampling keeps the plan's spacing to the last digit, ours the image's extent, so grids differ by up to half "
-        "a voxel at their far end; on axes that shrink ours averages over what MONAI steps over",
+        "fp32; windows are half a patch apart from the start of each axis, not spread evenly",
+        "MONAI resamples to exactly the plan's spacing, attunet to the image's extent, so grids differ by up to half "
+        "a voxel at their far end; on axes that shrink, attunet averages voxels that MONAI skips",
     ]
     if plan.mirror_axes:
-        texts.append("no mirrored copies are averaged: compare with --disable-tta")
+        texts.append("no test-time mirroring: compare with --disable-tta")
     if folds > 1:
-        texts.append(f"the {folds} folds are averaged window by window, not after the windows have been joined")
+        texts.append(f"the {folds} folds are averaged window by window, not after the windows have been blended")
     left_out = [
         f"{name}: {step}" for name in postprocessing.components for step in _left_out(plan, postprocessing, name)
     ]
@@ -163,7 +163,7 @@ def _preprocessing(plan: Plan) -> list[dict[str, Any]]:
 
 
 def _zscore(normalizations: tuple[Normalization, ...]) -> list[dict[str, Any]]:
-    """By the voxels above the minimum, before resampling, as a linear map that resampling leaves as it is."""
+    """Z-score by the voxels above the minimum, before resampling, which does not change such a linear map."""
     chosen = tuple(index for index, channel in enumerate(normalizations) if channel.kind == "zscore")
     if not chosen:
         return []
@@ -178,7 +178,7 @@ def _zscore(normalizations: tuple[Normalization, ...]) -> list[dict[str, Any]]:
 
 
 def _rescaled(normalizations: tuple[Normalization, ...]) -> list[dict[str, Any]]:
-    """CT: clipped after resampling, then by the data set's own figures."""
+    """CT: clipped after resampling, then normalized by the statistics of the data set."""
     if not any(channel.kind == "ct" for channel in normalizations):
         return []
     numbers = [

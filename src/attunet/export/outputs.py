@@ -1,4 +1,4 @@
-"""What every exported network has in common: named outputs, an example, and a check against torch in fp32."""
+"""Shared by all exported networks: named outputs, an example input, and a check against torch in fp32."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class NamedOutputs(nn.Module):
 
 
 def prepare_for_export(network: AttentionUNet) -> AttentionUNet:
-    """The network on the CPU, in eval mode and in torch's plain memory layout, which graphs are made of."""
+    """The network on the CPU, in eval mode and in torch's default memory layout, which graph converters expect."""
     return in_layout(network.cpu().eval(), torch.contiguous_format)
 
 
 def example_input(plan: Plan, batch: int = 1) -> Tensor:
-    """Noise (batch, C, *patch), always the same."""
+    """Noise (batch, C, *patch) from a fixed seed."""
     return torch.randn(batch, *window_shape(plan), generator=torch.Generator().manual_seed(0))
 
 
@@ -55,9 +55,9 @@ def check_parity(network: AttentionUNet, plan: Plan, engine: Engine, *, toleranc
         network: the reference.
         plan: its plan.
         engine: computes the exported network.
-        tolerance: the difference that must not be reached.
+        tolerance: limit of the difference.
     Returns: the largest difference of logits and attention, relative to their scale.
-    Raises: TrainingError when it is not below the tolerance; logits that are not numbers never are.
+    Raises: TrainingError when it is not below the tolerance, also for logits that are nan.
     """
     patch = example_input(plan).numpy()
     reference, result = TorchEngine(None, network, device="cpu", batch=1)(patch), engine(patch)
@@ -67,15 +67,15 @@ def check_parity(network: AttentionUNet, plan: Plan, engine: Engine, *, toleranc
     if not difference < tolerance:
         raise TrainingError(
             f"{engine.name}: the exported graph differs from the network by {difference:.2g} (allowed: {tolerance})",
-            hint="report this with the plan.json; the weights are kept",
+            hint="report this with the plan.json; the weights are unchanged",
         )
     return difference
 
 
 def tensor_shapes(plan: Plan, *, free: bool) -> dict[str, tuple[int | str, ...]]:
-    """Name to shape of what a graph takes and gives; a word is any size.
+    """Name to shape of a graph's inputs and outputs; a string stands for any size.
 
-    Args: whether any size goes that is a multiple of the total stride, or only the plan's patch.
+    Args: whether any multiple of the total stride is accepted, or only the plan's patch.
     """
     network = plan.network
     sizes = window_shape(plan)[1:]

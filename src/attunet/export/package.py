@@ -30,7 +30,7 @@ from attunet.export.quantization import LARGEST_LOSS, quantize, require_int8
 from attunet.files import staged
 from attunet.nn import AttentionUNet, load_weights
 
-__all__ = ["Exported", "compute_with", "export_model", "export_run", "load_network"]
+__all__ = ["Exported", "export_model", "export_run", "load_network", "select_engine"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Exported:
     """An exported folder.
 
     Args:
-        folder: where it lies.
+        folder: its path.
         differences: by fold, the largest difference of its graph from torch in fp32.
         quantization: the result of quantizing to 8-bit integers; None when that was not requested.
     """
@@ -57,7 +57,7 @@ def export_model(
     int8: bool = False,
     advance: Callable[[], None] = lambda: None,
 ) -> dict[str, Exported]:
-    """As `export_run`, of a run or of every member of an ensemble, which stays an ensemble.
+    """Export a run as `export_run` does, or every member of an ensemble, which stays an ensemble.
 
     Args:
         model: the folder of a run or an ensemble.
@@ -65,8 +65,8 @@ def export_model(
         format: see `FORMATS`.
         folds: indices of the folds; None for all finished ones.
         int8: whether to quantize to 8-bit integers.
-        advance: as of `export_run`.
-    Returns: what was written by the member's name; of a run under an empty one.
+        advance: as for `export_run`.
+    Returns: the exported folders by member name; a single run has an empty name.
     Raises: as `export_run` and `load_model`.
     """
     if not (model / ENSEMBLE).is_file():
@@ -101,9 +101,10 @@ def export_run(
         folds: indices of the folds; None for all finished ones.
         int8: whether to quantize to 8-bit integers (openvino only).
         advance: called after every fold, and with int8 after every evaluated case.
-    Returns: what was written.
-    Raises: BundleError for what is no trained run; ConfigError when the folder exists or int8 asks for openvino;
-        EngineError for an absent package; TrainingError when a graph does not compute what its network computes.
+    Returns: the exported folder.
+    Raises: BundleError when `run` is not a trained run; ConfigError when the folder exists or int8 is combined with
+        another format than openvino; EngineError for a missing package; TrainingError when a graph's outputs differ
+        from its network's.
     """
     _check(output, format, int8)
     bundle = load_bundle(run, folds)
@@ -123,8 +124,8 @@ def export_run(
     return Exported(folder=output, differences=differences, quantization=quantization)
 
 
-def compute_with(run: Path, execution: Execution) -> None:
-    """Let a model folder be computed by another engine from now on; writes that engine's file into folds that lack it.
+def select_engine(run: Path, execution: Execution) -> None:
+    """Select another engine for a model folder; writes that engine's file into folds that lack it.
 
     Raises: BundleError, EngineError and TrainingError as `export_run`.
     """
@@ -137,10 +138,10 @@ def compute_with(run: Path, execution: Execution) -> None:
 
 
 def load_network(fold: FoldFiles, plan: Plan) -> AttentionUNet:
-    """The trained network of a fold. Raises: BundleError when the folder holds no weights, or others."""
+    """The trained network of a fold. Raises: BundleError when the folder has no weights, or weights that do not fit."""
     if not fold.weights.is_file():
         raise BundleError(
-            f"{fold.folder} holds no weights: it was exported itself", hint="export from the trained run instead"
+            f"{fold.folder} contains no weights: it was exported itself", hint="export from the trained run instead"
         )
     network = AttentionUNet.from_config(plan.network)
     load_weights(fold.weights, network)
@@ -152,7 +153,7 @@ def _check(output: Path, format: Format, int8: bool) -> None:
     if output.exists():
         raise ConfigError(f"{output} exists already", hint="choose another -o")
     if int8 and not FORMATS[format].int8:
-        raise ConfigError(f"8-bit integers are made for openvino, not for {format}", hint="add --format openvino")
+        raise ConfigError(f"8-bit integers are available for openvino, not for {format}", hint="add --format openvino")
     FORMATS[format].require()
     if int8:
         require_int8()

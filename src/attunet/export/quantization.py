@@ -1,4 +1,4 @@
-"""OpenVINO graphs in 8-bit integers: calibrated on training patches, used only if held-out cases lose nothing."""
+"""OpenVINO graphs in 8-bit integers: calibrated on training patches, used only if held-out Dice hardly drops."""
 
 from __future__ import annotations
 
@@ -45,27 +45,27 @@ __all__ = [
 Floats = npt.NDArray[np.float32]
 
 LARGEST_LOSS = 0.002
-"""Mean Dice of the validation cases that 8-bit integers may cost at most."""
+"""Largest loss of the validation cases' mean Dice that is accepted for 8-bit integers."""
 
 CALIBRATION_PATCHES = 64
-"""Training patches of each fold that set the ranges of the integers."""
+"""Number of training patches per fold that set the ranges of the integers."""
 _CASES = 32
 
 
 def quantize(
     run: Path, folds: Sequence[FoldFiles], plan: Plan, stage: Path, *, advance: Callable[[], None] = lambda: None
 ) -> Quantization:
-    """Replace the graphs of an exported folder by 8-bit ones, if that costs less than `LARGEST_LOSS` of mean Dice.
+    """Replace the graphs of an exported folder with 8-bit ones if the mean Dice drops by less than `LARGEST_LOSS`.
 
     Args:
         run: the trained run.
         folds: its folds.
         plan: its plan.
-        stage: the folder that holds their graphs.
+        stage: the folder with their graphs.
         advance: called after every evaluated case.
     Returns: both scores and the decision.
-    Raises: EngineError without nncf; DatasetError and FormatError when the data set is not there, or no validation
-        case has a label.
+    Raises: EngineError without nncf; DatasetError and FormatError when the data set is missing, or no validation case
+        has a label.
     """
     require_int8()
     before: list[float] = []
@@ -96,9 +96,9 @@ def require_int8() -> None:
 
 
 def write_quantized(graph: Path, patches: Sequence[Floats], target: Path) -> None:
-    """Write a graph whose convolutions compute in 8-bit integers.
+    """Write a graph with convolutions in 8-bit integers.
 
-    The products of gates with their skips stay as they are: they cost little, and their attention can still be set.
+    The multiplications by the gates stay as they are: they cost little, and the attention can still be replaced.
 
     Args:
         graph: the graph to quantize.
@@ -128,8 +128,8 @@ def calibration_patches(run: Path, fold: int, plan: Plan, patches: int) -> list[
         run: the trained run.
         fold: index of the fold.
         plan: its plan.
-        patches: how many.
-    Returns: the patches, always the same.
+        patches: number of patches.
+    Returns: the patches; the same on every call.
     Raises: DatasetError, FormatError as `fold_cases`.
     """
     cases = fold_cases(run, fold, "train")

@@ -1,1 +1,1 @@
-"""From a bundle and an image to a segmentation."""
+"""Inference: from a model folder and an image to a segmentation."""

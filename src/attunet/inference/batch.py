@@ -1,4 +1,4 @@
-"""Many cases through a segmenter, two at a time, and what each will take."""
+"""Batch prediction: many cases with one segmenter, and estimates of the time and memory of each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from attunet.inference.segmenter import Segmenter
 __all__ = ["CaseEstimate", "CaseResult", "estimate_cases", "mask_path", "predict_cases"]
 
 LARGE = 2**24
-"""Numbers in the class volumes of a case from which it keeps every core busy by itself."""
+"""Size of a case (voxels × classes) from which it keeps every core busy by itself."""
 
 _THREADS = 2
 
@@ -36,14 +36,14 @@ class CaseResult:
 
     Args:
         case: its name.
-        mask: where its mask was written; None when the case failed.
-        seconds: of its own steps, which overlap with other cases'.
+        mask: file of its mask; None when the case failed.
+        seconds: time of its own steps, which overlap with those of other cases.
         volumes_ml: millilitres of each foreground label.
         expected_dice: see `Prediction.expected_dice`.
         predicted_dice: see `Prediction.predicted_dice`.
         warnings: see `Prediction.warnings`.
-        extra: what `on_prediction` returned.
-        error: why it failed; None when it was written.
+        extra: the return value of `on_prediction`.
+        error: why it failed; None when it succeeded.
         hint: what to do about the error.
     """
 
@@ -61,15 +61,15 @@ class CaseResult:
 
 @dataclass(frozen=True, kw_only=True)
 class CaseEstimate:
-    """What one case will take.
+    """The estimated cost of one case.
 
     Args:
         case: its name.
         shape: voxels of its image along each axis.
-        windows: that will be run.
-        air_windows: that are left out because they contain only air.
-        bands: into which the case is cut to save memory.
-        peak_bytes: memory that the process will hold at most.
+        windows: number of windows to run.
+        air_windows: number of windows that are skipped because they contain only air.
+        bands: number of bands into which the case is cut to save memory.
+        peak_bytes: peak memory of the process.
         warnings: see `Prediction.warnings`.
         error: why it cannot be predicted; None when it can.
         hint: what to do about the error.
@@ -106,16 +106,16 @@ def predict_cases(
         segmenter: the model.
         cases: their images; labels are not needed.
         output: folder for the masks, and for attention/ and probabilities/.
-        options: of every prediction, scratch files lie in `output` unless they name a folder; None for the defaults.
-        skip_existing: skip the cases whose mask exists already.
-        save_attention: write the attention that `options` ask for; False computes it for `on_prediction` only.
-        large: numbers in the class volumes of a case from which it is computed alone.
-        on_prediction: called with each prediction before it is written, from several threads; what it returns becomes
+        options: options of every prediction; scratch files go to `output` by default; None for the default options.
+        skip_existing: skip cases that already have a mask.
+        save_attention: write the attention requested in `options`; False computes it only for `on_prediction`.
+        large: size of a case (voxels × classes) from which it is predicted alone.
+        on_prediction: called with each prediction before it is written, from several threads; its return value becomes
             `CaseResult.extra`.
         on_result: called with every result in the order of the cases, from the calling thread.
-        progress: called with a case, its windows done and its windows in all, from several threads.
-        cancelled: an event that ends the predictions under way before their next windows.
-    Returns: results in the order of the cases; when cancelled, those of the cases that were finished all the same.
+        progress: called with a case, the number of its finished windows and of all its windows, from several threads.
+        cancelled: an event that stops running predictions before their next windows.
+    Returns: results in the order of the cases; when cancelled, those of the finished cases.
     Raises: ConfigError when a mask would overwrite an image.
     """
     _refuse_overwriting(cases, output)
@@ -141,8 +141,8 @@ def predict_cases(
         if on_result is not None:
             on_result(result)
 
-    # Two cases are under way at any time, and a few more queue behind them. Where memory is limited there is one: what
-    # it needs is known only once it is read.
+    # Two cases run at any time, and a few more are queued. With a memory limit there is only one, because the memory
+    # that a case needs is known only after reading it.
     with ThreadPoolExecutor(_THREADS if options.max_memory is None else 1) as pool:
         try:
             for case in _missing(cases, output) if skip_existing else cases:
@@ -166,12 +166,12 @@ def predict_cases(
 def estimate_cases(
     segmenter: Segmenter, cases: Sequence[Case], options: PredictOptions | None = None
 ) -> Iterator[CaseEstimate]:
-    """What each case will take, one after the other: its image is read and prepared, and nothing is written.
+    """Estimate the cost of each case: its image is read and preprocessed, and nothing is written.
 
     Args:
         segmenter: the model, whose engines are run once.
         cases: their images.
-        options: of the predictions; None for the defaults.
+        options: options of the predictions; None for the defaults.
     Returns: an estimate for every case, with an error for one that cannot be predicted.
     """
     options = options or PredictOptions()
@@ -209,7 +209,7 @@ def _missing(cases: Sequence[Case], output: Path) -> list[Case]:
 
 
 def mask_path(case: Case, output: Path) -> Path:
-    """Where the mask of a case is written."""
+    """The path of a case's mask."""
     return output / f"{case.id}{mask_suffix(output_suffix(case))}"
 
 
@@ -228,7 +228,7 @@ class _Stop(Event):
 class _Worker:
     """Reads, segments and writes cases, in several threads; large ones are segmented one at a time.
 
-    So one case is read or written while another is computed, and small ones are computed side by side.
+    This way, one case is read or written while another is predicted, and small ones are predicted in parallel.
     """
 
     def __init__(
@@ -272,7 +272,7 @@ class _Worker:
                     cancelled=self.cancelled,
                 )
                 if prediction.probabilities is None:
-                    turn.close()  # what is left to write is small
+                    turn.close()  # the remaining outputs are small
                 extra = (self._on_prediction(prediction) if self._on_prediction else None) or {}
                 written = prediction if self._save_attention else replace(prediction, attention={})
                 mask = written.save(self._output, suffix=output_suffix(case))  # last: the mask marks the case as done
@@ -281,7 +281,7 @@ class _Worker:
         except AttunetError as error:
             return _failed(case, started, error.message, error.hint)
         except MemoryError:
-            return _failed(case, started, "there is not enough memory for it", "give --max-memory, or free some")
+            return _failed(case, started, "there is not enough memory for it", "set --max-memory, or free memory")
         return CaseResult(
             case=case.id,
             mask=str(mask),

@@ -1,4 +1,4 @@
-"""What is written about a batch of predictions: statistics.json, and the record of settings and results."""
+"""Records of a batch of predictions: statistics.json, and the record of settings and results."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def write_statistics(
     """Write volumes and predicted Dice by case as JSON.
 
     Args:
-        results: of a batch; cases that failed are left out.
-        path: the file, usually statistics.json beside the masks.
+        results: results of a batch; failed cases are left out.
+        path: the file, usually statistics.json next to the masks.
         quality: how reliable the predicted Dice is; None leaves it out.
-        extend: keep what the file holds of other cases, from an earlier part of the same batch.
-    Raises: FormatError when an existing file is to be extended and holds something else.
+        extend: keep the file's entries for other cases, from an earlier part of the same batch.
+    Raises: FormatError when an existing file should be extended but has other content.
     """
     try:
         earlier = json.loads(path.read_text(encoding="utf-8")) if extend and path.is_file() else {"cases": {}}
@@ -54,8 +54,8 @@ def write_batch_record(
         path: the file.
         model: the model folder.
         segmenter: the model that was loaded from it.
-        results: of a batch.
-        settings: what the batch was run with.
+        results: results of the batch.
+        settings: settings of the batch.
     """
     write_text(path, json.dumps(batch_record(model, segmenter, results, settings), indent=2) + "\n")
 
@@ -68,9 +68,9 @@ def batch_record(
     Args:
         model: the model folder.
         segmenter: the model that was loaded from it.
-        results: of a batch.
-        settings: what the batch was run with, such as `asdict` of its `PredictOptions`.
-    Returns: the record; what `on_prediction` returned for a case stands beside its other values.
+        results: results of the batch.
+        settings: settings of the batch, such as `asdict` of its `PredictOptions`.
+    Returns: the record; the return value of `on_prediction` is stored with the other values of a case.
     """
     postprocessing = segmenter.postprocessing
     return {
@@ -89,7 +89,7 @@ def batch_record(
 
 
 def describe_correlation(quality: QualityCalibration | RankCorrelation | None) -> str | None:
-    """How well a score of single cases ranks them, in words; None when it was not measured."""
+    """How well a quality score ranks cases, in words; None when it was not measured."""
     if quality is None:
         return None
     interval = f"{quality.spearman:.2f} ({quality.low:.2f} to {quality.high:.2f})"

@@ -1,4 +1,4 @@
-"""Memory and time of a case: the portions that keep it below a memory limit, the windows that fit a time limit."""
+"""Memory and time of a case: the chunking that keeps it below a memory limit, and the windows that fit a time limit."""
 
 from __future__ import annotations
 
@@ -27,36 +27,36 @@ __all__ = [
     "fit_to_deadline",
     "fit_to_memory",
     "gigabytes",
-    "highest_bytes",
+    "peak_resident_bytes",
     "resident_bytes",
     "seconds_per_window",
 ]
 
 _GB = 2**30
 _FLOAT = 4
-_DECIDING = 48  # bytes for each voxel that is decided at once: its corners and weights, where labels meet
-_SUMMING = 22  # bytes for each voxel whose probabilities are summed up
-_CLEANING = 9  # bytes a voxel: a copy of the mask, one label's, its holes, its numbered pieces
+_DECIDING = 48  # bytes per voxel labelled at once: its corners and weights, at label boundaries
+_SUMMING = 22  # bytes per voxel whose probabilities are summed
+_CLEANING = 9  # bytes per voxel: a copy of the mask, a label's mask, its holes, its labelled components
 _PAGES = 1.05  # pages that are half used
-_SLAB = 2**23  # numbers of all classes that are decided at once, unless memory is short
-_ROWS = 2**24  # numbers of all classes of the original grid
+_SLAB = 2**23  # values (of all classes) labelled at once, unless memory is short
+_ROWS = 2**24  # values (of all classes) on the original grid
 _PORTIONS = ((4, 32), (4, 16), (1, 16), (1, 8), (1, 4), (1, 2))
 _MOST_BANDS = 256
 
 STEPS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _TIMED_BATCHES = 2
-_FOR_WINDOWS = 0.85  # of the time that is left; the rest is for what a mask takes after its last window
+_FOR_WINDOWS = 0.85  # share of the remaining time for windows; the rest is for the mask after the last window
 
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """The memory of a case beyond what the process holds when its image is prepared and its engines are warm.
+    """The memory of a case, on top of the memory of the process after preprocessing and warm-up.
 
     Args:
         cases: the case of each member.
-        options: of the prediction.
+        options: options of the prediction.
         postprocessed: whether the mask is post-processed afterwards.
-        margin: bytes that sums of arrays do not show, such as small objects.
+        margin: bytes that are not in arrays, such as small objects.
     """
 
     cases: Sequence[MemberCase]
@@ -65,7 +65,7 @@ class Footprint:
     margin: int = 48 * 2**20
 
     def bytes(self, chunking: Chunking) -> int:
-        """The most at any time, in these portions."""
+        """The peak memory in bytes with this chunking."""
         voxels = prod(self._shape)
         plan = self.cases[0].member.plan
         mask = voxels * np.dtype(smallest_integer(tuple(plan.labels.values()))).itemsize
@@ -84,12 +84,12 @@ class Footprint:
         return size if size < LARGE else 0  # larger ones are buffered in a file
 
     def _maps(self, case: MemberCase) -> list[int]:
-        """Of each gate whose attention is stitched, the maps."""
+        """The maps of each gate whose attention is blended."""
         network = case.member.plan.network
         return [network.maps_per_gate] * len(network.gate_widths) if self.options.attention else []
 
     def _row(self, case: MemberCase, band: Band) -> tuple[int, int]:
-        """Of the original grid in a band: of the content only, unless members must meet on the same rows."""
+        """Voxels in a row of a band of the original grid: of the content only, unless members share whole rows."""
         if len(self.cases) == 1:
             return case.inverse.content_shape(band)
         record = case.inverse.record
@@ -126,14 +126,14 @@ class Footprint:
 
 
 def fit_to_memory(footprint: Footprint, limit: int | None, held: int) -> tuple[Chunking, int]:
-    """The fastest portions that keep the process below a limit.
+    """The fastest chunking that keeps the process below a limit.
 
     Args:
-        footprint: of the case.
-        limit: in bytes; None for none.
-        held: bytes that the process holds already.
-    Returns: the portions, and the peak in bytes that the process is predicted to have.
-    Raises: ConfigError when not even the smallest portions fit.
+        footprint: footprint of the case.
+        limit: limit in bytes; None for no limit.
+        held: bytes that the process already uses.
+    Returns: the chunking, and the predicted peak memory of the process in bytes.
+    Raises: ConfigError when not even the smallest chunks fit.
     """
     least = sys.maxsize
     for chunking in _chunkings(footprint, limit is not None):
@@ -141,10 +141,10 @@ def fit_to_memory(footprint: Footprint, limit: int | None, held: int) -> tuple[C
         if limit is None or peak <= limit:
             return chunking, peak
         least = min(least, peak)
-    assert limit is not None, "without a limit the first portions are taken"
+    assert limit is not None, "without a limit, the first plan is used"
     raise ConfigError(
-        f"this case takes {gigabytes(least)} at least, {gigabytes(limit)} are allowed "
-        f"(the process with the model and the image holds {gigabytes(held)})",
+        f"this case needs at least {gigabytes(least)}, but only {gigabytes(limit)} are allowed (the process already "
+        f"uses {gigabytes(held)})",
         hint=f"allow {gigabytes(1.05 * least)} with --max-memory"
         + (", predict with one fold" if any(len(case.member.engines) > 1 for case in footprint.cases) else "")
         + (", name one member of the ensemble" if len(footprint.cases) > 1 else "")
@@ -163,15 +163,15 @@ def fit_to_deadline(
     chunking: Chunking,
     tile: Callable[[PredictOptions], list[MemberCase]],
 ) -> tuple[list[MemberCase], PredictOptions, str | None]:
-    """The same cases, or with the smallest step that ends in time; at last without mirrored copies.
+    """The same cases, or with the smallest window step that finishes in time; as a last resort without mirroring.
 
     Args:
         cases: of the members.
-        options: of the prediction.
-        seconds: left of the time limit.
-        chunking: the portions.
-        tile: makes the cases under other options.
-    Returns: cases, options, and a warning when they differ from those given.
+        options: options of the prediction.
+        seconds: remaining time.
+        chunking: chunking of the case.
+        tile: creates the cases with other options.
+    Returns: cases and options, and a warning when they differ from the given ones.
     """
     started = time.perf_counter()
     seconds_each = [seconds_per_window(case, options) for case in cases]
@@ -198,7 +198,7 @@ def fit_to_deadline(
 
 
 def seconds_per_window(case: MemberCase, options: PredictOptions) -> float:
-    """What a window with its copies takes in all engines: some full batches in the middle of the case, run twice."""
+    """Time of a window with its mirrored copies in all engines: full batches in the middle of the case, run twice."""
     engines, blending = case.member.engines, Blending.of(case.member.plan, options)
     count = windows_to_fill(engines, blending, _TIMED_BATCHES)
     patch = case.member.plan.patch_size
@@ -218,17 +218,17 @@ def seconds_per_window(case: MemberCase, options: PredictOptions) -> float:
 
 
 def resident_bytes() -> int:
-    """Memory that the process holds now."""
+    """Resident memory of the process in bytes."""
     return int(psutil.Process().memory_info().rss)
 
 
-def highest_bytes() -> int:
-    """The most memory that the process has held; 0 where the system does not report it."""
-    # psutil knows no peak on Linux.
+def peak_resident_bytes() -> int:
+    """Peak resident memory of the process so far; 0 if the system does not report it."""
+    # psutil has no peak memory on Linux.
     status = Path("/proc/self/status")
-    if status.is_file():  # the usage of resources counts what the parent held when it started this process
+    if status.is_file():  # getrusage would include the memory of the parent at the start of this process
         fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-        if "VmHWM" in fields:  # not so in some sandboxes
+        if "VmHWM" in fields:  # missing in some sandboxes
             return int(fields["VmHWM"].split()[0]) * 1024
     try:
         import resource
@@ -239,14 +239,14 @@ def highest_bytes() -> int:
 
 
 def gigabytes(size: float) -> str:
-    """Bytes as text."""
+    """Bytes as text, in GB."""
     return f"{size / _GB:.2f} GB"
 
 
 def _chunkings(footprint: Footprint, limited: bool) -> Iterator[Chunking]:
-    """From the quickest to the leanest."""
+    """All chunkings, from the fastest to the one with the least memory."""
     rows = _rows(footprint, 1)
-    usual = Chunking(planes=_usual_planes(footprint), rows=rows)
+    usual = Chunking(planes=_default_planes(footprint), rows=rows)
     yield usual
     if not limited:
         return
@@ -259,8 +259,8 @@ def _chunkings(footprint: Footprint, limited: bool) -> Iterator[Chunking]:
         bands += max(1, bands // 4)
 
 
-def _usual_planes(footprint: Footprint) -> int:
-    """Planes whose numbers for all classes are many enough to keep every core busy, and few enough."""
+def _default_planes(footprint: Footprint) -> int:
+    """A number of planes large enough to keep every core busy, and small enough for memory."""
     sizes = []
     for case in footprint.cases:
         _, across, columns = case.inverse.resizing.old

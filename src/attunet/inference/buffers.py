@@ -1,4 +1,4 @@
-"""The arrays that the results of a case are written into; large ones are files without a name that leave no trace."""
+"""Output buffers for the results of a case; large ones are unnamed temporary files."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from attunet.inference.member import MemberCase, Slab
 __all__ = ["LARGE", "OutputBuffers", "Scratch"]
 
 LARGE = 2**28
-"""Bytes from which an array goes into a file."""
+"""Size in bytes from which an array is kept in a file."""
 
 
 class Scratch:
-    """Zeros, float32, of shape (C, I, J, K), in memory or in a file, laid out as NIfTI lays them out.
+    """A float32 array (C, I, J, K) of zeros, in memory or in a file, in the memory layout of NIfTI.
 
     Args:
-        shape: of the array.
-        folder: for the file; None for the system's temporary folder.
-        large: bytes from which the array is kept in a file.
+        shape: shape of the array.
+        folder: folder for the file; None for the system's temporary folder.
+        large: size in bytes from which the array is kept in a file.
     Attributes: array, which keeps the file alive.
-    Raises: FormatError when there is no room for the file.
+    Raises: FormatError when there is no space for the file.
     """
 
     def __init__(self, shape: tuple[int, int, int, int], folder: Path | None = None, *, large: int = LARGE) -> None:
@@ -48,13 +48,13 @@ class Scratch:
         self.array: npt.NDArray[np.float32] = flat.reshape(channels, k, j, i).transpose(0, 3, 2, 1)
 
     def fill(self, channel: int, value: float) -> None:
-        """One channel with one value, of which few pages are held at a time."""
+        """Fill one channel with a value, with few pages in memory at a time."""
         for plane in self.array[channel].T:
             plane[:] = value
             self.release()
 
     def release(self) -> None:
-        """Let the pages that were written go to the file, so that they do not count as memory of this process."""
+        """Flush written pages to the file, so that they do not count as memory of this process."""
         if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
 
@@ -63,10 +63,10 @@ class OutputBuffers:
     """Mask, probabilities and attention of a case on its original grid.
 
     Args:
-        record: of the preprocessing, for the grid.
-        plan: for the labels.
-        probabilities: whether there are probabilities.
-        folder: for arrays too large for memory; None for the system's temporary folder.
+        record: the preprocessing record, for the grid.
+        plan: the plan, for the labels.
+        probabilities: whether to keep probabilities.
+        folder: folder for arrays too large for memory; None for the system's temporary folder.
     Attributes: mask (1, I, J, K) of label values; probabilities, None unless requested; attention by gate.
     """
 
@@ -86,8 +86,8 @@ class OutputBuffers:
         """Write class indices as label values.
 
         Args:
-            target: a part of the mask.
-            rows: of the part.
+            target: the part of the mask to write.
+            rows: rows of this part.
             classes: class indices of the rows.
         """
         target[rows] = self._values.take(classes)
@@ -96,11 +96,11 @@ class OutputBuffers:
         """Write rows of the content of every gate.
 
         Args:
-            case: of a member.
-            slab: that decides the rows.
-            band: of the slab.
-            rows: of the content.
-            most: rows of which all maps are held at once.
+            case: the case of a member.
+            slab: the slab that determines the rows.
+            band: band of the slab.
+            rows: rows of the content.
+            most: largest number of rows whose maps are in memory at once.
         """
         for gate, planes in slab.attention.items():
             name = f"{case.prefix}{gate}"
@@ -122,5 +122,5 @@ def _mapped(size: int, folder: Path | None) -> mmap.mmap:
         raise FormatError(
             f"cannot keep {size / 2**30:.1f} GB of probabilities or attention in {folder or tempfile.gettempdir()}: "
             f"{error.strerror or error}",
-            hint="ask for less, or choose another folder",
+            hint="request fewer outputs, or choose another folder",
         ) from error

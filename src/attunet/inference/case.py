@@ -1,6 +1,6 @@
-"""`CasePlan`: what is to be computed for one case, settled before the first window, and computing it slab by slab.
+"""`CasePlan`: the computation of one case, fixed before the first window and executed slab by slab.
 
-Nothing of all classes is ever held for a whole grid. Several members are averaged on rows of the original grid.
+No array of all classes ever covers a whole grid. Several members are averaged on rows of the original grid.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ from attunet.data.restore import Band, Box, Planes
 from attunet.data.slabs import row_chunks
 from attunet.data.volume import Array, Volume
 from attunet.errors import ConfigError
-from attunet.inference.budget import Footprint, fit_to_deadline, fit_to_memory, gigabytes, highest_bytes, resident_bytes
+from attunet.inference.budget import (
+    Footprint,
+    fit_to_deadline,
+    fit_to_memory,
+    gigabytes,
+    peak_resident_bytes,
+    resident_bytes,
+)
 from attunet.inference.buffers import OutputBuffers
 from attunet.inference.ensemble import average_members
 from attunet.inference.member import Chunking, Member, MemberCase, Slab
@@ -35,15 +42,15 @@ OnWindows = Callable[[int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class CasePlan:
-    """A case that is ready to be computed.
+    """A case that is ready to be segmented.
 
     Args:
-        members: what each member is to compute.
-        options: of the prediction; step size and mirroring may differ from the caller's, to fit the time limit.
-        chunking: the portions.
-        peak_bytes: memory that the process is predicted to hold at most.
-        air_windows: windows that are left out because they contain only air.
-        warnings: where the plan departs from the caller's options.
+        members: the case as each member sees it.
+        options: options of the prediction; step size and mirroring may differ from the caller's to meet the time limit.
+        chunking: how the case is divided.
+        peak_bytes: predicted peak memory of the process.
+        air_windows: number of windows that are skipped because they contain only air.
+        warnings: deviations from the caller's options.
     """
 
     members: tuple[MemberCase, ...]
@@ -55,13 +62,13 @@ class CasePlan:
 
     @property
     def content(self) -> Box:
-        """The box of the original grid that every member sees: of one that crops to it, else the whole."""
+        """The content box on the original grid: the smallest box that any of the members sees."""
         boxes = (case.prepared.record.content for case in self.members)
         return min(boxes, key=lambda box: prod(part.stop - part.start for part in box))
 
     @property
     def windows(self) -> int:
-        """Windows that are run by all engines; those at the borders of bands count for each band."""
+        """Number of windows that all engines run; those at the borders of bands count for each band."""
         return sum(case.windows(self.chunking) * len(case.member.engines) for case in self.members)
 
 
@@ -100,19 +107,19 @@ class ModelGridOutput:
 def plan_case(
     members: Sequence[Member], volume: Volume, options: PredictOptions, *, postprocessed: bool = False
 ) -> CasePlan:
-    """Prepare a case for each member, and settle its windows and its portions.
+    """Preprocess a case for each member, and choose its windows and its chunking.
 
     Args:
-        members: of the model.
+        members: members of the model.
         volume: the image.
         options: of the prediction.
-        postprocessed: whether the mask is post-processed afterwards, which takes memory too.
+        postprocessed: whether the mask will be post-processed, which needs memory, too.
     Returns: the plan.
     Raises: DataError, GeometryError as `prepare`; ConfigError when the case does not fit into the memory limit.
     """
-    started, before = time.perf_counter(), highest_bytes()
+    started, before = time.perf_counter(), peak_resident_bytes()
     prepared = _prepared(members, volume)
-    preparing = highest_bytes() if highest_bytes() > before else 0  # else an earlier case took more
+    preparing = peak_resident_bytes() if peak_resident_bytes() > before else 0  # otherwise an earlier case needed more
     cases, warning = _member_cases(members, prepared, options), None
     if options.max_memory is not None:
         warm_up(members)
@@ -129,7 +136,7 @@ def plan_case(
     peak = max(peak, preparing)
     if options.max_memory is not None and peak > options.max_memory:
         raise ConfigError(
-            f"preparing this case took {gigabytes(peak)}, {gigabytes(options.max_memory)} are allowed",
+            f"preprocessing this case took {gigabytes(peak)}, but only {gigabytes(options.max_memory)} are allowed",
             hint="allow more with --max-memory",
         )
     return CasePlan(
@@ -143,7 +150,7 @@ def plan_case(
 
 
 def warm_up(members: Sequence[Member]) -> None:
-    """Run a batch in every engine of this thread, so that they allocate their memory."""
+    """Run one batch in every engine of this thread, so that they allocate their memory."""
     for member in members:
         network = member.plan.network
         shape = (network.in_channels, *member.plan.patch_size[: network.spatial_dims])
@@ -152,7 +159,7 @@ def warm_up(members: Sequence[Member]) -> None:
 
 
 def segment(plan: CasePlan, on_windows: OnWindows = lambda _: None) -> CaseOutput:
-    """Compute a case; `on_windows` is called with the number of windows just done."""
+    """Segment a case; `on_windows` is called with the number of newly finished windows."""
     first, options = plan.members[0], plan.options
     record, network_plan = first.prepared.record, first.member.plan
     buffers = OutputBuffers(record, network_plan, probabilities=options.probabilities, folder=options.scratch)
@@ -176,11 +183,11 @@ def segment(plan: CasePlan, on_windows: OnWindows = lambda _: None) -> CaseOutpu
 
 
 def predict_prepared(member: Member, prepared: Prepared, options: PredictOptions) -> ModelGridOutput:
-    """Run every window of a prepared image; probabilities and attention stay on the model grid, where they are small.
+    """Segment a preprocessed image; probabilities and attention stay on the model grid, where they are small.
 
     Args:
         member: the networks.
-        prepared: their input, and the record of the preprocessing.
+        prepared: their input, and the preprocessing record.
         options: step size, mirroring and attention; limits do not apply.
     Returns: the mask, probabilities and attention.
     """
@@ -193,8 +200,8 @@ def predict_prepared(member: Member, prepared: Prepared, options: PredictOptions
     def collect(name: str, planes: Planes) -> None:
         if name not in grid:
             grid[name] = np.empty((len(planes.array), *record.model_shape), np.float32)
-        upright = grid[name].transpose(0, *(axis + 1 for axis in case.tiling.axes))
-        upright[:, planes.first : planes.stop] = planes.array
+        transposed = grid[name].transpose(0, *(axis + 1 for axis in case.tiling.axes))
+        transposed[:, planes.first : planes.stop] = planes.array
 
     for band in case.bands(chunking):
         for slab, rows in case.slabs(band, options, chunking, lambda _: None):
@@ -218,7 +225,7 @@ def _prepared(members: Sequence[Member], volume: Volume) -> list[Prepared]:
 
 
 def _member_cases(members: Sequence[Member], prepared: Sequence[Prepared], options: PredictOptions) -> list[MemberCase]:
-    """Windows for each member, in order along one axis of the original grid: the first member's best."""
+    """The windows of each member, ordered along the axis of the original grid that suits the first member best."""
     cases: list[MemberCase] = []
     for member, each in zip(members, prepared, strict=True):
         record = each.record
@@ -235,7 +242,7 @@ def _member_cases(members: Sequence[Member], prepared: Sequence[Prepared], optio
 
 
 def _write_mask(case: MemberCase, slab: Slab, band: Band, rows: slice, buffers: OutputBuffers) -> None:
-    """Write the rows of the mask that a slab decides; only where labels meet are probabilities interpolated."""
+    """Write the rows of the mask that a slab determines; probabilities are interpolated only at label boundaries."""
     write = partial(buffers.write_mask, case.inverse.content(buffers.mask, band)[0])
     case.inverse.argmax(slab.probabilities, band, rows, regions=bool(case.member.plan.regions), write=write)
 
@@ -243,7 +250,7 @@ def _write_mask(case: MemberCase, slab: Slab, band: Band, rows: slice, buffers: 
 def _write_probabilities(
     case: MemberCase, slab: Slab, band: Band, rows: slice, buffers: OutputBuffers, most: int
 ) -> None:
-    """Write the rows of the probabilities that a slab decides, so many at a time."""
+    """Write the rows of the probabilities that a slab determines, a limited number at a time."""
     if buffers.probabilities is not None:
         target = case.inverse.content(buffers.probabilities.array, band)
         for chunk in row_chunks(rows, most):

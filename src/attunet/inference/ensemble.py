@@ -1,4 +1,4 @@
-"""Members of other grids, averaged on rows of the original grid, through which all of them advance together."""
+"""Ensembles: members with different grids, averaged on rows of the original grid, row by row in step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class _Rows(NamedTuple):
-    """Probabilities (C, rows, band, K) of the original grid in the axes of the windows, and the first of the rows."""
+    """Probabilities (C, rows, band, K) on the original grid in the axes of the windows; index of the first row."""
 
     first: int
     array: Floats
@@ -41,19 +41,19 @@ def average_members(
     """Average members on rows of the original grid, band by band, and write the results.
 
     Args:
-        cases: of the members, whose windows run along one axis of the original grid.
-        options: of the prediction.
-        chunking: the portions.
-        buffers: which the results are written into.
-        on_windows: called with the number of windows just done.
+        cases: the case of each member; all windows run along the same axis of the original grid.
+        options: options of the prediction.
+        chunking: how the case is divided.
+        buffers: output buffers for the results.
+        on_windows: called with the number of newly finished windows.
     Returns: the sums of the expected Dice.
     """
     first, *others = (case.inverse for case in cases)
     original = [first.record.axes[axis] for axis in first.axes]
-    turned = [tuple(inverse.record.axes.index(axis) for axis in original) for inverse in others]
-    assert [case.tiling.axes for case in cases[1:]] == turned, "members run along different axes"
-    mask = first.upright(buffers.mask)[0]
-    probabilities = None if buffers.probabilities is None else first.upright(buffers.probabilities.array)
+    permuted = [tuple(inverse.record.axes.index(axis) for axis in original) for inverse in others]
+    assert [case.tiling.axes for case in cases[1:]] == permuted, "members run along different axes"
+    mask = first.transposed(buffers.mask)[0]
+    probabilities = None if buffers.probabilities is None else first.transposed(buffers.probabilities.array)
     sums = DiceSums.zero(buffers.plan)
     for bands in zip(*(case.bands(chunking) for case in cases), strict=True):
         across = bands[0].across
@@ -69,7 +69,7 @@ def average_members(
 
 
 def _averages(streams: Sequence[Iterator[_Rows]], count: int) -> Iterator[tuple[slice, Floats]]:
-    """Rows from the first to the last of `count`, and the mean of the streams there, as far as each of them is."""
+    """Rows of the original grid in order up to `count`, with the mean of the streams as far as all have advanced."""
     held, done = [next(stream) for stream in streams], 0
     while done < count:
         held = [rows if rows.stop > done else next(stream) for rows, stream in zip(held, streams, strict=True)]
@@ -93,11 +93,11 @@ def _whole_rows(
     buffers: OutputBuffers,
     on_windows: Callable[[int], None],
 ) -> Iterator[_Rows]:
-    """All rows of the original grid in a band, a few at a time, the background around the content too."""
+    """All rows of the original grid in a band, a few at a time, including the background around the content."""
     inverse, plan, most = case.inverse, case.member.plan, chunking.rows
     start, before, left = inverse.start
     rows, _, columns = (0 if band.empty else size for size in inverse.resizing.new)
-    whole = inverse.upright(buffers.mask).shape[1:]
+    whole = inverse.transposed(buffers.mask).shape[1:]
     low = before - band.across.start
     box = (slice(low + band.targets.start, low + band.targets.stop), slice(left, left + columns))
 

@@ -27,7 +27,7 @@ class EvaluateOptions:
 
     Args:
         geometry: what to do where the grid of a label differs from its image's.
-        prediction: how the image is segmented, and which results are computed besides its mask.
+        prediction: options of the prediction.
     """
 
     geometry: GeometryPolicy = "fail"
@@ -40,8 +40,8 @@ class LoadedCase:
 
     Args:
         case: its files.
-        image: its image, checked against what the model expects.
-        reference: its label on the image's grid; None where it has none.
+        image: its image, checked against the model's requirements.
+        reference: its label on the image's grid; None if it has none.
     """
 
     case: Case
@@ -54,10 +54,10 @@ class LoadedCase:
 
         Args:
             case: its files.
-            segmenter: the model, for which the image must be suited.
+            segmenter: the model that the image must suit.
             geometry: what to do where the label's grid differs from the image's.
         Returns: the case in memory.
-        Raises: DataError and its kind when a file cannot be read or the model cannot take the image.
+        Raises: DataError and its subclasses when a file cannot be read or does not suit the model.
         """
         _, image = segmenter.read(case)
         return cls(case, image, None if case.label is None else read_case_label(case, image, geometry=geometry))
@@ -65,13 +65,13 @@ class LoadedCase:
 
 @dataclass(frozen=True)
 class EvaluatedCase:
-    """A segmented case and its scores, which are computed when they are first read.
+    """A segmented case and its scores, which are computed on first access.
 
     Args:
         loaded: image and reference.
-        prediction: what the model predicted.
-        seconds: that the prediction took; reading and scoring not counted.
-        plan: of the model: what is scored.
+        prediction: the prediction of the model.
+        seconds: time of the prediction, without reading and scoring.
+        plan: plan of the model, which determines what is scored.
     """
 
     loaded: LoadedCase
@@ -91,7 +91,7 @@ class EvaluatedCase:
 
     @property
     def reference(self) -> Volume | None:
-        """Its label on the image's grid; None where it has none."""
+        """Its label on the image's grid; None if it has none."""
         return self.loaded.reference
 
     @cached_property
@@ -129,12 +129,12 @@ def evaluate_cases(
 
     Args:
         segmenter: the model.
-        cases: to be segmented; a case without a label has no scores.
+        cases: cases to segment; a case without a label has no scores.
         options: None for the defaults.
-        progress: called with the cases done and the cases in all, once the next case is requested.
+        progress: called with the number of finished cases and of all cases, when the next case is requested.
         cancelled: an event that ends a prediction before its next windows.
     Yields: the cases in order.
-    Raises: DataError and its kind for a case that cannot be read or that the model cannot take, CancelledError once
+    Raises: DataError and its subclasses for a case that cannot be read or does not suit the model, CancelledError once
         `cancelled` is set.
     """
     options = options or EvaluateOptions()
@@ -152,12 +152,12 @@ def evaluate_case(
     *,
     cancelled: Event | None = None,
 ) -> EvaluatedCase:
-    """Segment a case that is in memory.
+    """Segment a loaded case.
 
     Args:
         segmenter: the model.
         loaded: the case.
-        options: None for the defaults; the geometry does not count.
+        options: None for the defaults; `geometry` is not used.
         cancelled: an event that ends the prediction before its next windows.
     Returns: its mask, the time it took, and its scores.
     Raises: as `Segmenter.predict`.

@@ -1,4 +1,4 @@
-"""What a model is and expects, and what this machine can compute with."""
+"""Descriptions of a model and of this machine."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def machine_facts() -> dict[str, Any]:
 
 
 def model_facts(model: Path) -> dict[str, Any]:
-    """What a model folder holds, member by member for an ensemble.
+    """Properties of a model folder, member by member for an ensemble.
 
     Raises: BundleError when it is unfinished or altered.
     """
@@ -69,7 +69,7 @@ def _run_facts(bundle: Bundle) -> dict[str, Any]:
 
 
 def _engine(execution: Execution) -> str:
-    """What computes it on the CPU, and the effect of 8-bit integers where they are used."""
+    """The CPU engine, and the effect of 8-bit integers if they are used."""
     tried = execution.quantization
     if tried is not None and tried.kept:
         cost = f"Dice {tried.dice_before:.4f} before, {tried.dice_after:.4f} after, {tried.cases} cases"
@@ -79,7 +79,7 @@ def _engine(execution: Execution) -> str:
 
 
 def _postprocessing_facts(postprocessing: Postprocessing) -> dict[str, Any]:
-    """What a cross-validation determined; nothing when there was none."""
+    """The results of a cross-validation; empty when there was none."""
     facts: dict[str, Any] = {}
     if postprocessing.components:
         facts["post-processing"] = {

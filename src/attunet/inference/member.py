@@ -1,4 +1,4 @@
-"""`Member`: one trained run inside a segmenter, and its probabilities of one case slab by slab."""
+"""`Member`: one trained run inside a segmenter, and its probabilities for a case, slab by slab."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ class Member:
     """A plan and the engines of its folds, whose probabilities are averaged on the model grid.
 
     Args:
-        name: of the run in an ensemble.
-        plan: of the run.
-        engines: one for each fold.
+        name: name of the run in an ensemble.
+        plan: plan of the run.
+        engines: one engine per fold.
         temperature: divides the logits; 1 when nothing was calibrated.
-        air: how far above its image's minimum a window of a prepared image must reach to be run; None runs all.
+        air: height above the minimum of the preprocessed image that a window must exceed to be run; None runs all
+            windows.
     """
 
     name: str
@@ -45,13 +46,13 @@ class Member:
 
 @dataclass(frozen=True, kw_only=True)
 class Chunking:
-    """The portions in which a case is computed: they change time and memory, never the result.
+    """How a case is divided: this affects time and memory, never the result.
 
     Args:
-        bands: into which the case is cut across the order of the windows, each with all windows that touch it.
-        planes: of the model grid that are decided at once; None for all that are finished.
-        fill: batches of windows between two slabs, at least.
-        rows: of the original grid of which all classes are held at once.
+        bands: number of bands perpendicular to the sliding direction; each runs all windows that touch it.
+        planes: planes of the model grid that are passed on at once; None for all finished ones.
+        fill: least number of batches of windows between two slabs.
+        rows: rows of the original grid for which all classes are in memory at once.
     """
 
     bands: int = 1
@@ -62,12 +63,12 @@ class Chunking:
 
 @dataclass(frozen=True)
 class Slab:
-    """Finished planes of a member. The last of a slab is the first of the next, so that rows between them can be made.
+    """Finished planes of a member; the last one of a slab is also the first of the next, for interpolation.
 
     Args:
         probabilities: (outputs, planes, band, columns), valid until the next slab is requested.
-        attention: by gate, (maps, planes, band, columns), valid as long.
-        known: number of planes that were in the slab before.
+        attention: by gate, (maps, planes, band, columns), with the same validity.
+        known: number of planes that were already in the previous slab.
     """
 
     probabilities: Planes
@@ -76,19 +77,19 @@ class Slab:
 
     @property
     def fresh(self) -> Floats:
-        """The probabilities of the planes that were in no slab before."""
+        """The probabilities of the planes that were not in the previous slab."""
         return self.probabilities.array[:, self.known :]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemberCase:
-    """A case as it was prepared for a member, and the windows to run.
+    """A case preprocessed for a member, and the windows to run.
 
     Args:
         member: the member.
-        prepared: its input, and the record of the preprocessing.
+        prepared: its input, and the preprocessing record.
         tiling: the windows.
-        prefix: of the names of its gates.
+        prefix: prefix of the names of its gates.
     """
 
     member: Member
@@ -98,15 +99,15 @@ class MemberCase:
 
     @cached_property
     def inverse(self) -> InverseTransform:
-        """The way back to the original grid."""
+        """The inverse transform to the original grid."""
         return InverseTransform(self.prepared.record, self.tiling.axes)
 
     def bands(self, chunking: Chunking) -> list[Band]:
-        """The bands of the case, the same for every member; `empty` ones lie beside this one's content."""
+        """The bands of the case, the same for every member; `empty` ones lie outside this member's content."""
         return split_bands(self.inverse, chunking.bands)
 
     def windows(self, chunking: Chunking) -> int:
-        """Windows that each engine runs; those at the borders of bands count for each band."""
+        """Number of windows that each engine runs; those at the borders of bands count for each band."""
         bands = (band for band in self.bands(chunking) if not band.empty)
         return sum(len(group.starts) for band in bands for group in self.tiling.groups(band.sources, 1))
 
@@ -116,11 +117,11 @@ class MemberCase:
         """Run the windows of a band in the order of the tiling.
 
         Args:
-            band: of `bands`; an empty one has no slabs.
-            options: of the prediction.
-            chunking: the portions.
-            on_windows: called with the number of windows just done.
-        Returns: each slab, averaged over the engines, and the rows of the content that it decides.
+            band: one of `bands`; an empty one has no slabs.
+            options: options of the prediction.
+            chunking: how the case is divided.
+            on_windows: called with the number of newly finished windows.
+        Returns: each slab, averaged over the engines, and the rows of the content that it determines.
         """
         if band.empty:
             return
@@ -144,7 +145,7 @@ class MemberCase:
 
 
 class _SlabBuffers:
-    """Memory for the planes of a slab, used again for the next."""
+    """Memory for the planes of a slab, reused for the next one."""
 
     def __init__(self, member: Member) -> None:
         self._member = member
@@ -152,7 +153,7 @@ class _SlabBuffers:
         self._held = 0
 
     def add(self, finished: FinishedPlanes, across: tuple[int, int]) -> Slab:
-        """The slab of finished planes, after the last plane of the one before."""
+        """The slab of the last plane before and the newly finished planes."""
         known, count = min(self._held, 1), finished.planes
         channels = {name: len(array) for name, array in finished.outputs[0].items()}
         channels[LOGITS] = len(self._member.plan.outputs)
@@ -164,7 +165,7 @@ class _SlabBuffers:
         return Slab(planes.pop(LOGITS), planes, known)
 
     def _make_room(self, name: str, shape: tuple[int, ...]) -> None:
-        """Provide memory of that shape, its first plane the last of those held."""
+        """Provide memory of this shape, with the last of the present planes as its first."""
         old = self._arrays.get(name)
         if old is None:
             self._arrays[name] = np.zeros(shape, np.float32)
@@ -174,7 +175,7 @@ class _SlabBuffers:
         self._arrays[name][:, 0] = old[:, self._held - 1]
 
     def _fill(self, where: slice, finished: FinishedPlanes) -> None:
-        """Write the mean over the engines, plane by plane on every core; background where there was no window."""
+        """Write the mean over the engines, plane by plane on every core, with background where there was no window."""
         engines, member = len(finished.outputs), self._member
 
         def work(planes: slice) -> None:

@@ -19,17 +19,17 @@ Mask = npt.NDArray[np.bool_]
 Sums = npt.NDArray[np.float64]
 
 SURELY_ABSENT = 0.1
-"""A label that is predicted nowhere and is nowhere more probable than this is taken to be absent."""
+"""A label that is not predicted and whose probability never exceeds this value counts as absent."""
 
-_ROWS = 16  # of a volume that are summed up at once, to keep what that takes small
+_ROWS = 16  # values of a volume that are summed at once, to save memory
 
 
 def activate(logits: Floats, plan: Plan, temperature: float = 1.0) -> Floats:
-    """Probabilities of logits: over the first axis by softmax, or of each region by a sigmoid.
+    """Convert logits to probabilities: by a softmax over the first axis, or a sigmoid for each region.
 
     Args:
         logits: (outputs, I, J, K).
-        plan: says whether there are regions.
+        plan: the plan, which says whether there are regions.
         temperature: divides the logits; above 1 it makes the probabilities less certain.
     Returns: probabilities of the same shape.
     """
@@ -50,9 +50,9 @@ def activate(logits: Floats, plan: Plan, temperature: float = 1.0) -> Floats:
 
 
 def class_indices(probabilities: Floats, plan: Plan) -> ClassIndices:
-    """The position in the plan's labels of each voxel: the most probable class, or the regions painted in order.
+    """The index into the plan's labels of each voxel: the most probable class, or the regions painted in order.
 
-    Args: probabilities (outputs, I, J, K), of which nothing is interpolated.
+    Args: probabilities (outputs, I, J, K), not interpolated.
     """
     if not plan.regions:
         return _argmax(probabilities)[1]
@@ -63,9 +63,9 @@ def class_indices(probabilities: Floats, plan: Plan) -> ClassIndices:
 
 
 def normalized(restored: Floats, plan: Plan) -> Floats:
-    """Interpolated probabilities (outputs, I, J, K) made to sum to 1, and to lie in [0, 1], in place.
+    """Normalize interpolated probabilities (outputs, I, J, K) in place to lie in [0, 1] and sum to 1.
 
-    What is missing is background: nothing was looked at outside the content.
+    The missing probability goes to the background: nothing was predicted outside the content.
     """
     if not plan.regions:
         missing = 1 - restored[0]
@@ -76,7 +76,7 @@ def normalized(restored: Floats, plan: Plan) -> Floats:
 
 
 def label_masks(probabilities: Floats, plan: Plan) -> list[Mask]:
-    """Where each foreground label (or region: with the ones painted over it) is decided for, on the same grid."""
+    """The mask of each foreground label (of a region, including the regions painted over it) on the same grid."""
     if plan.regions:
         return [channel > 0.5 for channel in probabilities]
     classes = probabilities.argmax(axis=0)
@@ -84,23 +84,23 @@ def label_masks(probabilities: Floats, plan: Plan) -> list[Mask]:
 
 
 def expected_dice(probabilities: Floats, plan: Plan) -> dict[str, float | None]:
-    """The Dice that each foreground label would have if the probabilities p were right, on their grid.
+    """The Dice that each foreground label would have if the probabilities p were right.
 
-    2 sum(p in mask) / (voxels in mask + sum(p)), where sum(p) is the size to expect of the reference.
-    Returns: None for a label that is taken to be absent: predicted nowhere, nowhere more probable than 0.1.
+    2 sum(p in mask) / (voxels in mask + sum(p)), where sum(p) is the expected size of the reference.
+    Returns: Dice by label; None for a label that counts as absent: not predicted, and never more probable than 0.1.
     """
     return DiceSums.of_all(probabilities, plan).expected_dice(plan)
 
 
 @dataclass(frozen=True)
 class DiceSums:
-    """The sums of the expected Dice for each foreground label; those of several slabs add up to the whole's.
+    """The sums behind the expected Dice of each foreground label; the sums of several slabs can be added.
 
     Args:
-        voxels: of the mask.
-        inside: sum of the probability in the mask.
-        total: sum of the probability everywhere.
-        highest: probability.
+        voxels: voxels of the mask.
+        inside: sum of the probabilities in the mask.
+        total: sum of all probabilities.
+        highest: the highest probability.
     """
 
     voxels: Sums
@@ -110,12 +110,12 @@ class DiceSums:
 
     @classmethod
     def zero(cls, plan: Plan) -> Self:
-        """Of no voxels."""
+        """The sums for no voxels."""
         return cls(*np.zeros((4, len(plan.foreground))))
 
     @classmethod
     def of(cls, probabilities: Floats, plan: Plan) -> Self:
-        """Of probabilities (outputs, I, J, K), or of a part of them."""
+        """The sums for probabilities (outputs, I, J, K), or for a part of them."""
         if not probabilities.size:
             return cls.zero(plan)
         foreground = probabilities[-len(plan.foreground) :]
@@ -133,7 +133,7 @@ class DiceSums:
 
     @classmethod
     def of_all(cls, probabilities: Floats, plan: Plan) -> Self:
-        """The same, on every core, and added up in order, so that the sums are reproducible."""
+        """The same on every core, added up in a fixed order, so that the sums are reproducible."""
         count = probabilities.shape[1]
         parts: dict[int, Self] = {}
 
@@ -147,7 +147,7 @@ class DiceSums:
         return total
 
     def __add__(self, other: Self) -> Self:
-        """Of both parts."""
+        """The sums of both parts."""
         return type(self)(
             self.voxels + other.voxels,
             self.inside + other.inside,
@@ -167,7 +167,7 @@ class DiceSums:
 
 
 def _argmax(probabilities: Floats) -> tuple[Floats, ClassIndices]:
-    """The highest probability of each voxel and its class, the lower one of equals; in one pass through the classes."""
+    """The highest probability of each voxel and its class (the lower one of equals), in one pass over the classes."""
     best = probabilities[0].copy()
     label: ClassIndices = np.zeros(best.shape, dtype=np.min_scalar_type(len(probabilities)))
     for index, channel in enumerate(probabilities[1:], start=1):

@@ -1,4 +1,4 @@
-"""Post-processing of masks: what a cross-validation found to help, label by label."""
+"""Post-processing of masks with the rules that a cross-validation accepted, label by label."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def clean(
     *,
     regions: Regions | None = None,
 ) -> Array:
-    """A mask (I, J, K) of label values with each label's cleaning done, in the order of `labels`; a copy.
+    """Apply each label's post-processing to a mask (I, J, K) of label values, in the order of `labels`; returns a copy.
 
-    Removed voxels become background, filled holes take the label where background was. A region is cleaned as the union
-    of its values: what is removed of it falls back to the smallest region around it, or to the background, and what is
-    filled may take from the regions around it, too.
-    Components touch by a face, an edge or a corner; of two largest, the first is kept. A hole is enclosed by faces, and
-    in an image one voxel deep, in its slice.
+    Removed voxels become background, and background in filled holes gets the label. A region is processed as the union
+    of its values: removed voxels go to the smallest region around it, or to the background, and filled voxels may come
+    from the regions around it, too. Voxels of a component share a face, an edge or a corner; of two equally large
+    components, the first is kept. Holes are cavities with respect to face neighbours; in an image one voxel deep,
+    within its slice.
     Args:
         mask: label values (I, J, K).
-        cleaning: the steps, by label name.
+        cleaning: the rules by label name.
         labels: name to value, background first.
-        spacing: in mm, array order.
-        regions: of overlapping targets, name to the values that each unites; None for exclusive labels.
-    Returns: the cleaned mask.
+        spacing: voxel size in mm, array order.
+        regions: for overlapping targets, name to the values that each unites; None for exclusive labels.
+    Returns: the post-processed mask.
     """
     result = mask.copy()
     background = next(iter(labels.values()))
@@ -67,7 +67,7 @@ def _clean_label(
     fallback: int,
     yields: set[int],
 ) -> None:
-    """In place, within the label's bounding box, which holds its holes as well."""
+    """Process a label in place, within its bounding box, which contains its holes, too."""
     whole = np.isin(mask, united) if len(united) > 1 else mask == united[0]
     boxes = ndimage.find_objects(whole.view(np.uint8))
     if not boxes:
@@ -82,14 +82,14 @@ def _clean_label(
 
 
 def _around(name: str, regions: Regions) -> list[str]:
-    """The regions that hold this one, the smallest first."""
+    """The regions that contain this one, the smallest first."""
     inner = set(regions.get(name, ()))
     holders = [other for other, values in regions.items() if inner and inner < set(values)]
     return sorted(holders, key=lambda other: len(regions[other]))
 
 
 def _filled(mask: Mask, flat: tuple[bool, ...]) -> Mask:
-    """With the cavities that no path of faces leads out of; along flat axes nothing leads out."""
+    """The mask with its cavities (with respect to face neighbours) filled; flat axes are ignored."""
     if all(flat):
         return mask
     margin = [(0, 0) if closed else (1, 1) for closed in flat]
@@ -99,7 +99,7 @@ def _filled(mask: Mask, flat: tuple[bool, ...]) -> Mask:
 
 
 def _large_parts(mask: Mask, rules: ComponentRules, voxel_ml: float) -> Mask:
-    """The components that are large enough, or the largest of them only."""
+    """The components that are large enough, or only the largest of them."""
     if not rules.largest_component and not rules.minimum_ml:
         return mask
     parts, _ = ndimage.label(mask, _TOUCHING)

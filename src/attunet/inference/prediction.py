@@ -1,4 +1,4 @@
-"""`PredictOptions` and `Prediction`: the settings and the result of segmenting one image, and how it is written."""
+"""`PredictOptions` and `Prediction`: the options and the result of segmenting one image."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ __all__ = ["PredictOptions", "Prediction"]
 
 @dataclass(frozen=True, kw_only=True)
 class PredictOptions:
-    """How an image is segmented, and which results are computed besides its mask.
+    """How an image is segmented, and which results are computed in addition to its mask.
 
     Args:
-        step_size: distance of neighbouring windows as a share of the patch, in (0, 1].
+        step_size: distance between neighbouring windows as a fraction of the patch, in (0, 1].
         mirror: average over mirrored copies of each window (test-time augmentation), along the axes the plan allows.
         probabilities: compute the probabilities of all labels or regions on the image's grid.
         attention: compute the coefficients of the gates on the image's grid.
-        skip_air: leave out windows that contain only air, if the model was found to lose nothing by it.
-        max_memory: bytes that the process may hold, to which the case is cut into smaller portions; None for no limit.
-        time_limit: seconds that a case may take, to which fewer windows are run; None for no limit.
-        scratch: folder for the files that hold probabilities and attention too large for memory; None for the system's.
+        skip_air: skip windows that contain only air, if the model's validation showed no loss.
+        max_memory: limit of the process's memory in bytes, for which the case is divided; None for no limit.
+        time_limit: limit of the time per case in seconds, for which fewer windows are run; None for no limit.
+        scratch: folder for temporary files of large probabilities and attention; None for the system's.
     Raises: ConfigError for a step size out of range.
     """
 
@@ -51,24 +51,24 @@ class PredictOptions:
 
 @dataclass(frozen=True)
 class Prediction(NotebookView):
-    """The result for one image; every volume lies on the image's own grid.
+    """The result for one image; all volumes are on the image's own grid.
 
     Args:
         case: name of the case.
         image: the input.
-        segmentation: one channel, in the label values of the training files.
+        segmentation: one channel, with the label values of the training data.
         labels: name to value, background first.
         probabilities: (outputs, I, J, K) in [0, 1], one channel for each label or region in the order of `labels`; None
             unless requested.
         attention: coefficients of each gate in [0, 1], empty unless requested; 0 outside `content`.
         engine: name of the engine.
-        expected_dice: of each foreground label, the Dice it would have if the probabilities were right; None where the
+        expected_dice: for each foreground label, the Dice it would have if the probabilities were right; None if the
             label seems absent.
-        regions: of overlapping targets, the values that each unites; `segmentation` paints one over the other.
+        regions: for overlapping targets, the values that each unites; in `segmentation` one is painted over the other.
         quality: how reliable `predicted_dice` is on held-out cases; None when it was not measured.
-        content: the box of the grid that the network saw: where the image has content, if the model crops to it.
-        peak_bytes: memory that the process was predicted to hold at most.
-        warnings: where the prediction departs from its options, and why.
+        content: the box of the grid that the network saw: the image's content, if the model crops to it.
+        peak_bytes: predicted peak memory of the process.
+        warnings: deviations from the options, and their reasons.
     """
 
     case: str
@@ -87,7 +87,7 @@ class Prediction(NotebookView):
 
     @property
     def volumes_ml(self) -> dict[str, float]:
-        """Millilitres of each foreground label, or of all of each region; of one voxel layer for 2-D images."""
+        """Volume in ml of each foreground label, or of each whole region; 2-D images count as one layer of voxels."""
         voxel = float(np.prod(self.segmentation.spacing)) / 1000.0
         united = self.regions or {name: (self.labels[name],) for name in list(self.labels)[1:]}
         counts = count_labels(self.segmentation.array)
@@ -95,7 +95,7 @@ class Prediction(NotebookView):
 
     @property
     def predicted_dice(self) -> float | None:
-        """The mean Dice to expect of this mask, as learnt on held-out cases; None when that was not measured.
+        """The mean Dice to expect of this mask, as learnt on held-out cases; None when not measured.
 
         Also None when every label seems absent.
         """
@@ -105,10 +105,10 @@ class Prediction(NotebookView):
         return float(np.clip(self.quality.slope * np.mean(known) + self.quality.intercept, 0, 1))
 
     def save(self, folder: str | Path, *, suffix: str = ".nii.gz") -> Path:
-        """Write CASE, and what else is there as attention/CASE_GATE and probabilities/CASE; the mask's path.
+        """Write CASE, attention/CASE_GATE and probabilities/CASE, as far as computed; return the mask's path.
 
         A gate of an ensemble's member, MEMBER/GATE, is written as CASE_MEMBER_GATE.
-        Probabilities and attention go into NIfTI where the suffix can hold no floats.
+        Probabilities and attention are written as NIfTI if the format of the suffix cannot store floats.
         """
         folder = Path(folder)
         path = folder / f"{self.case}{mask_suffix(suffix)}"
@@ -120,7 +120,7 @@ class Prediction(NotebookView):
         return path
 
     def attention_files(self, folder: str | Path, *, suffix: str = ".nii.gz") -> dict[str, Path]:
-        """Where `save` writes each gate's coefficients."""
+        """The files into which `save` writes each gate's coefficients."""
         return {
             gate: Path(folder) / "attention" / f"{self.case}_{gate.replace('/', '_')}{float_suffix(suffix)}"
             for gate in self.attention

@@ -34,7 +34,7 @@ class Segmenter:
     """The members of a model, whose probabilities are averaged, and the post-processing of the result.
 
     Args:
-        members: of the same labels, regions and channels.
+        members: members with the same labels, regions and channels.
         postprocessing: calibration and post-processing; none by default.
     Raises: ConfigError when the members differ in labels, regions or channels.
     """
@@ -55,17 +55,17 @@ class Segmenter:
         raw: bool = False,
         shuffle: int | None = None,
     ) -> Self:
-        """Open the folder of a run or an ensemble: every finished fold, or those named.
+        """Load the folder of a run or an ensemble: every finished fold, or the selected ones.
 
         Args:
             model: the folder.
-            folds: to use; None for every finished fold.
+            folds: folds to use; None for every finished fold.
             device: "auto", "cpu" or "cuda".
-            raw: leave out calibration and post-processing (postprocessing.json), to evaluate the networks themselves.
-            shuffle: a seed to shuffle each layer's weights with, for networks that have learnt nothing, which are raw
-                too; None leaves them as they are.
+            raw: ignore calibration and post-processing (postprocessing.json), to evaluate the networks themselves.
+            shuffle: a seed to shuffle each layer's weights, which gives untrained null models and implies `raw`; None
+                does not shuffle.
         Returns: the segmenter.
-        Raises: BundleError for an unfinished or altered folder, EngineError when the device is not there.
+        Raises: BundleError for an unfinished or altered folder, EngineError when the device is not available.
         """
         opened = load_model(Path(model), folds)
         postprocessing = Postprocessing() if raw or shuffle is not None else opened.postprocessing
@@ -78,7 +78,7 @@ class Segmenter:
 
     @property
     def plan(self) -> Plan:
-        """The plan of the first member; labels, regions and channels are those of all."""
+        """The plan of the first member; all members share its labels, regions and channels."""
         return self.members[0].plan
 
     @property
@@ -87,9 +87,9 @@ class Segmenter:
         return tuple(engine for member in self.members for engine in member.engines)
 
     def read(self, image: Image, spacing: tuple[float, ...] | None = None) -> tuple[str, Volume]:
-        """Name and volume of what `predict` takes, checked against what the model expects.
+        """Read an input of `predict`: its name and its volume, checked against the model's requirements.
 
-        Raises: DataError and its kind for a file or an array that the model cannot take.
+        Raises: DataError and its subclasses for a file or an array that does not suit the model.
         """
         name, volume = self._read(image, spacing)
         self._check(volume, name)
@@ -106,19 +106,19 @@ class Segmenter:
         cancelled: Event | None = None,
         **overrides: Any,
     ) -> Prediction:
-        """Segment one image; the result lies on the image's own grid.
+        """Segment one image; the result is on the image's own grid.
 
         Args:
             image: a file, a `Case` of several files, a `Volume`, or an array (I, J), (I, J, K) or (C, I, J, K).
-            options: what to compute, and within which limits; None for the defaults.
-            spacing: of an array, in mm; None for 1 mm.
-            name: of the case in the result; None for the name of its file.
-            progress: called with the windows done and the windows in all.
+            options: what to compute, and the limits; None for the defaults.
+            spacing: voxel size of an array in mm; None for 1 mm.
+            name: name of the case in the result; None for the name of its file.
+            progress: called with the number of finished windows and of all windows.
             cancelled: an event that ends the prediction before its next windows.
             overrides: fields of `PredictOptions` that differ from `options`, such as `attention=True`.
-        Returns: the mask, and what the options ask for.
-        Raises: DataError and its kind for an image that the model cannot take, ConfigError for options out of range or
-            a case that does not fit into `max_memory`, CancelledError once `cancelled` is set.
+        Returns: the mask, and the requested other results.
+        Raises: DataError and its subclasses for an image that does not suit the model, ConfigError for options out of
+            range or a case that does not fit into `max_memory`, CancelledError once `cancelled` is set.
         """
         options = replace(options or PredictOptions(), **overrides)
         case, volume = self.read(image, spacing)
@@ -141,7 +141,7 @@ class Segmenter:
         )
 
     def plan_case(self, volume: Volume, options: PredictOptions) -> CasePlan:
-        """The windows of a volume, and the memory that it will take.
+        """Plan the windows of a volume, and estimate the memory that it needs.
 
         Raises: as `predict`.
         """
@@ -162,7 +162,9 @@ class Segmenter:
             return "array", Volume.from_array(image, spacing or (1.0, 1.0, 1.0))
         cases = find_cases([Path(image)], self.plan.network.in_channels)
         if len(cases) != 1:
-            raise DataError(f"{image} holds {len(cases)} images, expected one", hint="predict them one after the other")
+            raise DataError(
+                f"{image} contains {len(cases)} images, expected one", hint="predict them one after the other"
+            )
         return cases[0].id, read_case_image(cases[0])
 
     def _check(self, volume: Volume, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The networks (torch only): blocks, gates, the Attention U-Net, its presets and foreign weights."""
+"""The networks (torch only): blocks, gates, the Attention U-Net, its presets, and the weights of other projects."""
 
 from attunet.nn.network import AttentionUNet, Detailed, default, in_layout, listing, paper
 from attunet.nn.weights import load_weights, read_weights, save_weights

@@ -23,7 +23,7 @@ _LINEAR = {2: "bilinear", 3: "trilinear"}
 
 @dataclass(frozen=True)
 class Layers:
-    """Makes single layers of one network's dimension, norm and activation.
+    """Creates layers with one network's dimension, norm and activation.
 
     Args:
         spatial_dims: 2 or 3.
@@ -50,7 +50,7 @@ class Layers:
             inputs, outputs: channels.
             kernel: size per axis; 1 by default.
             stride: per axis; 1 by default.
-            bias: whether it has one.
+            bias: whether it has a bias.
         Returns: the layer.
         """
         kernel, stride = self._all_axes(kernel), self._all_axes(stride)
@@ -68,7 +68,7 @@ class Layers:
         return _CONV[self.spatial_dims](inputs, outputs, tuple(stride), tuple(stride), bias=False)
 
     def deconv(self, inputs: int, outputs: int, stride: Sequence[int], overlap: int = 0) -> nn.Module:
-        """A transposed convolution to stride times the size.
+        """A transposed convolution that multiplies the size by the stride.
 
         Args:
             inputs, outputs: channels.
@@ -105,7 +105,7 @@ class ConvNorm(nn.Sequential):
     """Convolution, norm and activation, named conv, norm, activation.
 
     Args:
-        layers: makes the single layers.
+        layers: creates the layers.
         inputs, outputs: channels.
         kernel, stride: per axis; 1 by default.
         active: whether an activation follows.
@@ -131,11 +131,11 @@ class ConvNorm(nn.Sequential):
 
 
 class InstanceNorm(nn.Module):
-    """Instance norm with scale and shift: torch's function, computed so that CPU training takes half as long.
+    """Instance norm with scale and shift: torch's function, but twice as fast in CPU training.
 
-    Torch's own leaves the channels_last layout, and every convolution behind it first copies its input back.
-    Batch norm of one sample is the same function and keeps the layout. Exported graphs hold the plain
-    operation, which inference engines know best.
+    Torch's own norm loses the channels_last layout, so every convolution after it first copies its input back. Batch
+    norm of one sample is the same function and keeps the layout. Exported graphs contain the plain operation, for which
+    inference engines are optimized.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
@@ -154,13 +154,13 @@ class InstanceNorm(nn.Module):
 
 
 class Upsample(nn.Module):
-    """From a coarser level's grid to its skip's grid.
+    """Upsampling from a coarser level's grid to its skip's grid.
 
-    Its attribute `out_channels` is the number of channels it returns: the input's for "linear", else the skip's.
+    Its attribute `out_channels` is the number of output channels: the input's for "linear", else the skip's.
 
     Args:
-        layers: makes the single layers.
-        kind: as NetworkConfig.upsample.
+        layers: creates the layers.
+        kind: as in `NetworkConfig.upsample`.
         inputs, skip: channels of the input and of the skip.
         stride: from the skip's grid to the input's.
         kernel: size per axis of the convolution after "nearest" and "transpose".
@@ -193,7 +193,7 @@ class Upsample(nn.Module):
 
 
 def interpolate(x: Tensor, size: Sequence[int], mode: str = "linear") -> Tensor:
-    """An image on another grid, corners not aligned.
+    """Interpolate an image to another grid, without aligned corners.
 
     Args:
         x: (B, C, *spatial).
@@ -217,13 +217,13 @@ def crop(x: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def pad_to(x: Tensor, size: Sequence[int]) -> Tensor:
-    """(B, C, *spatial) lengthened to `size` at the end of each axis by repeating its border; undone by `crop`."""
+    """Pad (B, C, *spatial) to `size` at the end of each axis by repeating its border; `crop` is the inverse."""
     padding = [end for axis in reversed(range(len(size))) for end in (0, size[axis] - x.shape[axis + 2])]
     return F.pad(x, padding, mode="replicate") if any(padding) else x
 
 
 def initialize(network: nn.Module, activation: str) -> None:
-    """Start all convolutions Kaiming-normal for the activation's slope, with biases at zero."""
+    """Initialize all convolutions Kaiming-normal for the activation's slope, with zero biases."""
     slope = LEAK if activation == "leaky_relu" else 0.0
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):

@@ -1,4 +1,4 @@
-"""Whether the layers of one network fit into another: as they are, for other channels or labels, or not at all."""
+"""Fit the layers of one network into another: unchanged, adapted to other channels or labels, or not at all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HEADS = ("heads", "fuse")
 
 @dataclass(frozen=True)
 class Fit:
-    """The values a tensor of ours gets, None to stay as initialised; the note says why it is not loaded as it is."""
+    """The values for one of our tensors, None to keep its initialization; the note says why it is not a copy."""
 
     tensor: Tensor | None
     note: str = ""
@@ -28,7 +28,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class SharedLabels:
-    """Labels that the heads of two networks share.
+    """The labels shared by the heads of two networks.
 
     Args:
         rows, sources: rows of our heads and the file's rows of the same labels, in pairs.
@@ -43,7 +43,7 @@ class SharedLabels:
 
     @classmethod
     def of(cls, outputs: Sequence[str] | None, source_outputs: Sequence[str] | None) -> Self | None:
-        """None when the heads can only be taken as they are."""
+        """The shared labels; None when heads can only be loaded unchanged."""
         if outputs is None or source_outputs is None or tuple(outputs) == tuple(source_outputs):
             return None
         ours, theirs = list(outputs), list(source_outputs)
@@ -58,13 +58,13 @@ class SharedLabels:
         )
 
     def fit(self, layer: str, new: Tensor, old: Tensor) -> Fit:
-        """The rows of shared labels copied into a head's tensor.
+        """Copy the rows of shared labels into a head's tensor.
 
         Args:
             layer: name of the layer.
             new: our tensor: a head's (labels, ...), or the weight (labels, heads * labels, ...) of their fusion.
             old: the file's tensor.
-        Returns: the merged tensor, or why there is none.
+        Returns: the merged tensor, or the reason why there is none.
         """
         if not len(self.rows):
             return Fit(None, self.note)
@@ -83,15 +83,15 @@ class SharedLabels:
 
 
 def fit_layers(ours: Weights, loaded: Weights, labels: SharedLabels | None) -> dict[str, Fit]:
-    """What each of our tensors gets from a file.
+    """Fit the tensors of a file to ours.
 
-    A layer is taken whole or not at all: without its convolution, a norm or bias means nothing, and so does a gate's
-    psi without its theta and phi. Of the first convolution, other input channels are averaged, repeated and scaled to
-    keep the size of its activations.
+    A layer is loaded completely or not at all: a norm or bias is meaningless without its convolution, and so is a
+    gate's psi without its theta and phi. If the input channels of the first convolution differ, its weights are
+    averaged, repeated and scaled to keep the magnitude of its activations.
     Args:
         ours: tensors of the network by name.
         loaded: tensors of the file by name.
-        labels: labels that both share; None to take heads only as they are.
+        labels: labels that both share; None to load heads only unchanged.
     Returns: the fit of each of our tensors, by name.
     """
     fits: dict[str, Fit] = {}

@@ -1,4 +1,4 @@
-"""Weights of other projects' Attention U-Nets: recognised by their keys, described as settings, renamed as ours."""
+"""Weights of other projects' Attention U-Nets: recognised by their keys, described as settings, and renamed."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Family:
 
     Args:
         name: its name in messages.
-        present, absent: keys that its weights have, and keys that they lack but a related family's have.
-        names: its module names to ours.
-        describe: its settings, read from the shapes of its weights; KeyError when one is missing.
+        present, absent: keys that its weights have, and keys that only the weights of a related family have.
+        names: translates its module names to ours.
+        describe: reads its settings from the shapes of its weights; KeyError when one is missing.
         double_sigmoid: whether the original applies the sigmoid twice.
     """
 
@@ -42,21 +42,21 @@ class Family:
     double_sigmoid: bool = False
 
     def matches(self, weights: Weights) -> bool:
-        """Whether these keys are this family's."""
+        """Whether these keys belong to this family."""
         return all(key in weights for key in self.present) and not any(key in weights for key in self.absent)
 
     def translate(self, key: str) -> str:
-        """Our name of a key; an unknown one keeps its name, for the strict loading to complain about."""
+        """Our name for a key; unknown keys are unchanged and rejected by strict loading."""
         module, _, parameter = key.rpartition(".")
         return f"{self.names[module]}.{parameter}" if module in self.names else key
 
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignNetwork:
-    """Another project's network in our terms.
+    """Another project's network, translated to ours.
 
     Args:
-        family: what its weights were recognised as.
+        family: the recognised family.
         config: settings of our network that computes the same function.
         weights: its tensors under our names.
     """
@@ -71,7 +71,7 @@ def _conv_norm(foreign: str, ours: str, first: int = 0) -> dict[str, str]:
 
 
 def _listing_names() -> dict[str, str]:
-    """The listing counts the bottleneck's upsampling as 5, we count its skip's level as 4."""
+    """Translate the listing's numbers: it counts the bottleneck's upsampling as 5, we count its skip's level, 4."""
     names = {"Conv_1x1": "heads.level1"}
     for level in range(1, _LEVELS + 1):
         for index in (0, 1):
@@ -185,8 +185,8 @@ def read_foreign(state_dict: Mapping[str, object], *, double_sigmoid: bool | Non
     """Settings and weights, under our names, of another project's network.
 
     Args:
-        state_dict: the weights, or a checkpoint that holds them; `module.` and similar prefixes are removed.
-        double_sigmoid: whether the gates apply the sigmoid twice; None as the original does.
+        state_dict: the weights, or a checkpoint that contains them; `module.` and similar prefixes are removed.
+        double_sigmoid: whether the gates apply the sigmoid twice; None does what the original does.
     Raises: ConfigError when the weights belong to no known family, or only partly.
     """
     weights = unwrap(state_dict)
@@ -197,7 +197,7 @@ def read_foreign(state_dict: Mapping[str, object], *, double_sigmoid: bool | Non
 
 
 def recognize(weights: Weights) -> Family:
-    """The family these keys belong to. Raises: ConfigError naming the known ones and some of the keys."""
+    """The family that these keys belong to. Raises: ConfigError naming the known ones and some of the keys."""
     for family in FAMILIES:
         if family.matches(weights):
             return family
@@ -209,7 +209,7 @@ def recognize(weights: Weights) -> Family:
 
 
 def unwrap(checkpoint: Mapping[str, object]) -> Weights:
-    """The tensors inside a checkpoint, without the prefixes that training wrappers add.
+    """The tensors in a checkpoint, without the prefixes that training wrappers add.
 
     Raises: ConfigError when there are none.
     """
@@ -235,7 +235,7 @@ def _settings(family: Family, weights: Weights, double_sigmoid: bool) -> Network
 
 
 def misfit(family: Family, details: str) -> ConfigError:
-    """The error for weights that look like a family's, but are incomplete or changed."""
+    """The error for weights that resemble a family's but are incomplete or modified."""
     return ConfigError(
         f"these weights look like {family.name}, but do not fit it: {details}",
         hint="give the complete, unchanged state dict of one of the known networks",

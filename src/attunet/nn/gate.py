@@ -16,10 +16,10 @@ __all__ = ["AttentionGate", "CombinedGates", "build_gate"]
 
 
 class AttentionGate(nn.Module):
-    """alpha = sigmoid(psi(relu(theta(x) + phi(g)))); the skip x leaves as alpha * x.
+    """alpha = sigmoid(psi(relu(theta(x) + phi(g)))); the gate returns alpha * x for the skip x.
 
     Args:
-        layers: makes the convolutions and norms.
+        layers: creates the convolutions and norms.
         normalized: True for the popular listing's gate: theta, phi and psi are 1x1 convolutions, each with norm.
             False for the paper's: theta is a convolution with kernel = stride and no bias, phi and psi are 1x1
             convolutions.
@@ -60,7 +60,7 @@ class AttentionGate(nn.Module):
         Args:
             x: the skip, (B, skip, *fine).
             g: the gating signal, (B, signal, *coarse).
-            alpha: coefficients (B, 1, *fine) to use in place of the gate's own; where x was padded, their border is
+            alpha: coefficients (B, 1, *fine) to use instead of the gate's own; if x was padded, their border is
                 repeated.
         Returns: the gated skip, and alpha (B, 1, *fine).
         """
@@ -76,9 +76,9 @@ class AttentionGate(nn.Module):
         return interpolate(alpha, x.shape[2:])
 
     def open(self, bias: float) -> None:
-        """Start with alpha close to sigmoid(bias) everywhere, whatever x and g are.
+        """Initialize the gate so that alpha is close to sigmoid(bias) everywhere, for any x and g.
 
-        A norm after psi sets the spread of its scores itself: there only their mean can be chosen.
+        A norm after psi determines the spread of its scores, so only their mean can be chosen.
         """
         last = self.psi[-1] if isinstance(self.psi, ConvNorm) else self.psi
         if isinstance(last, nn.Conv2d | nn.Conv3d):
@@ -92,7 +92,7 @@ class CombinedGates(nn.Module):
     """Gates side by side on one skip, their outputs concatenated and combined to the skip's channels.
 
     Args:
-        layers: makes the single layers.
+        layers: creates the layers.
         gates: gates of the same skip.
         skip: channels of the skip.
     Source: the authors' released code (one gate in "single", two in "multi").
@@ -112,7 +112,7 @@ class CombinedGates(nn.Module):
         return self.combine(torch.cat(gated, dim=1)), torch.cat(alphas, dim=1)
 
     def open(self, bias: float) -> None:
-        """As AttentionGate, for each gate."""
+        """As in `AttentionGate`, for each gate."""
         for gate in self.gates:
             assert isinstance(gate, AttentionGate)
             gate.open(bias)
@@ -122,7 +122,7 @@ def build_gate(layers: Layers, config: NetworkConfig, level: int, signal: int) -
     """The gate of one level.
 
     Args:
-        layers: makes the single layers.
+        layers: creates the layers.
         config: settings of the network.
         level: 1 is the finest.
         signal: channels of the gating signal.

@@ -42,7 +42,7 @@ class Detailed(NamedTuple):
 
 
 class AttentionUNet(nn.Module):
-    """A U-Net whose skips pass attention gates. The arguments are the fields of `NetworkConfig`, explained there.
+    """A U-Net with attention gates on its skips. The arguments are the fields of `NetworkConfig`, explained there.
 
     Levels are numbered from 1, the finest. Any spatial size is accepted: the input is padded at the end of
     each axis by repeating its border, the outputs are cropped.
@@ -52,7 +52,7 @@ class AttentionUNet(nn.Module):
         channels, strides, kernel_sizes, convolutions: the levels of encoder and decoder.
         gate, gated_levels, gate_channels, gate_projection, gate_bias, double_sigmoid: the attention gates.
         norm, activation, dropout, residual: the layers within a level.
-        downsample, upsample, deep_supervision: between the levels, and the heads.
+        downsample, upsample, deep_supervision: the transitions between levels, and the heads.
     Raises: ConfigError naming the arguments that cannot be used. Warns when double_sigmoid is set.
     Source: Oktay et al. 2018 (arXiv:1804.03999), figure 1.
     """
@@ -97,7 +97,7 @@ class AttentionUNet(nn.Module):
         for gate_module in gates:
             gate_module.open(self.config.gate_bias)
         if gates and self.config.double_sigmoid:
-            message = "the double sigmoid keeps attention in (0.5, 0.731), so these gates can suppress nothing"
+            message = "the double sigmoid keeps attention in (0.5, 0.731), so these gates cannot suppress anything"
             warnings.warn(f"{message}; double_sigmoid=False applies it once", UserWarning, stacklevel=2)
 
     @classmethod
@@ -110,7 +110,7 @@ class AttentionUNet(nn.Module):
         """Our network with another project's weights, computing the same function, in evaluation mode.
 
         Args:
-            state_dict: the weights, or a checkpoint that holds them; `module.` and similar prefixes are removed.
+            state_dict: the weights, or a checkpoint that contains them; `module.` and similar prefixes are removed.
             double_sigmoid: whether the gates apply the sigmoid twice. None does what the original does: twice,
                 with a warning, for the tutorial listing; once for all others.
         Raises: ConfigError when the weights belong to no known family, or only partly.
@@ -133,10 +133,10 @@ class AttentionUNet(nn.Module):
         Args:
             x: the image.
             detailed: whether to return auxiliary logits and attention, too.
-            attention: coefficients (B, maps, *level grid) that replace those of the gates it names, and are returned
-                as theirs.
+            attention: coefficients (B, maps, *level grid) that replace those of the named gates; they are returned,
+                too.
         Returns: logits, or `Detailed`.
-        Raises: DataError for an image that the network cannot take, for unknown gates and maps of another shape.
+        Raises: DataError for an image of the wrong shape, for unknown gates, and for maps of the wrong shape.
         """
         size = x.shape[2:]
         y = self._pad(x)
@@ -162,7 +162,7 @@ class AttentionUNet(nn.Module):
         return Detailed(logits, self._auxiliary(features, size), self._crop_attention(alphas, size))
 
     def recompute_stages(self) -> None:
-        """Train in less memory from now on: each stage keeps its input alone, and is computed again on the way back."""
+        """Switch gradient checkpointing on: each stage stores only its input and is recomputed in the backward pass."""
         for stage in (*self.encoder.values(), *self.decoder.values()):
             assert isinstance(stage, Stage)
             stage.recomputed = True
@@ -208,16 +208,16 @@ class AttentionUNet(nn.Module):
         strides = self.total_strides[-1]
         coarse = [-(-size // stride) for size, stride in zip(x.shape[2:], strides, strict=True)]
         if self.config.norm != "none" and all(length == 1 for length in coarse):
-            # one voxel has no variance to normalise by: lengthen the axis on which it costs least
+            # one voxel has no variance to normalize by: lengthen the axis on which it costs least
             coarse[strides.index(min(strides))] = 2
         return pad_to(x, [length * stride for length, stride in zip(coarse, strides, strict=True)])
 
     def _checked(self, attention: Given, x: Tensor) -> Given:
-        """The attention given for x, if it fits."""
+        """The given attention, after checking that it fits x."""
         for name, alpha in attention.items():
             if name not in self.gates:
                 known = ", ".join(sorted(self.gates)) or "none"
-                raise DataError(f"attention was given for {name!r}, the gates are: {known}", hint="name one of these")
+                raise DataError(f"attention was given for {name!r}, the gates are: {known}", hint="use one of these")
             expected = (len(x), self.config.maps_per_gate, *self._size_at(name, x.shape[2:]))
             if tuple(alpha.shape) != expected:
                 raise DataError(f"attention of {name} has shape {tuple(alpha.shape)}, expected {expected}")
@@ -244,13 +244,13 @@ class AttentionUNet(nn.Module):
 
 
 def in_layout(network: AttentionUNet, layout: torch.memory_format) -> AttentionUNet:
-    """The same network with its weights in a memory layout, such as torch.channels_last_3d."""
+    """The network with its weights in a memory layout, such as torch.channels_last_3d."""
     network.to(memory_format=layout)  # type: ignore[call-overload]
     return network
 
 
 def _built(settings: Callable[P, NetworkConfig]) -> Callable[P, AttentionUNet]:
-    """The function that makes the network of these settings."""
+    """The function that builds the network with these settings."""
 
     @wraps(settings)
     def build(*args: P.args, **kwargs: P.kwargs) -> AttentionUNet:

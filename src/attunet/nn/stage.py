@@ -1,4 +1,4 @@
-"""One level of a network on one side of it, and how it is trained in less memory."""
+"""One level of the encoder or decoder, with gradient checkpointing."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["Stage"]
 class Stage(nn.Module):
     """One level of encoder or decoder: pooling, convolutions and their shortcut, dropout.
 
-    Its attribute `recomputed` switches gradient checkpointing: a training then keeps the input alone and computes the
-    stage again for its gradient; the numbers stay the same.
+    Its attribute `recomputed` switches gradient checkpointing on: training then stores only the input and recomputes
+    the stage for its gradient, with the same results.
 
     Args:
-        layers: makes the single layers.
+        layers: creates the layers.
         config: settings of the network.
         inputs: channels of the input.
         level: 1 is the finest.
@@ -67,7 +67,7 @@ class Stage(nn.Module):
 
     @contextmanager
     def _seen_before(self) -> Iterator[None]:
-        """Batch norms must not count a batch in their running statistics twice."""
+        """Keep batch norms from counting a batch twice in their running statistics."""
         norms = [module for module in self.modules() if isinstance(module, _BatchNorm)]
         before = [(norm.momentum, deepcopy(norm.num_batches_tracked)) for norm in norms]
         try:

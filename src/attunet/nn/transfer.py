@@ -1,4 +1,4 @@
-"""Fine-tuning: start a network from other weights, say what fitted and what did not, hold encoder levels fixed."""
+"""Fine-tuning: initialize a network with other weights, report what fitted and what did not, freeze encoder levels."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class TransferRow:
 
     Args:
         part: encoder, gates, decoder or heads.
-        loaded: tensors copied as they are.
-        adapted: tensors fitted to other channels or labels.
-        new: tensors left as initialised.
+        loaded: tensors copied unchanged.
+        adapted: tensors adapted to other channels or labels.
+        new: tensors left as initialized.
         reason: why some are adapted or new.
     """
 
@@ -46,18 +46,18 @@ class TransferRow:
 
     @property
     def total(self) -> int:
-        """Tensors of the part."""
+        """Number of tensors in the part."""
         return self.loaded + self.adapted + self.new
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """What a network loaded from a file.
+    """The result of loading weights from a file.
 
     Args:
         rows: one per part that the network has.
         unused: tensors of the file that have no counterpart in the network.
-        origin: what the file was recognised as; empty when its names are ours.
+        origin: the recognised origin of the file; empty for weights of attunet.
     """
 
     rows: tuple[TransferRow, ...]
@@ -66,12 +66,12 @@ class Transfer:
 
     @property
     def loaded(self) -> int:
-        """Tensors taken over, adapted ones included."""
+        """Number of loaded tensors, including adapted ones."""
         return sum(row.loaded + row.adapted for row in self.rows)
 
     @property
     def total(self) -> int:
-        """Tensors of the network."""
+        """Number of tensors in the network."""
         return sum(row.total for row in self.rows)
 
 
@@ -82,18 +82,17 @@ def transfer_weights(
     outputs: Sequence[str] | None = None,
     source_outputs: Sequence[str] | None = None,
 ) -> Transfer:
-    """Copy into the network, in place, whatever in the file has its place and shape there.
+    """Copy the tensors of a file that fit into the network, in place.
 
-    Other input channels and other labels are adapted to where that can be done: see `attunet.nn.fitting`.
+    Tensors are adapted to other input channels and labels if possible: see `attunet.nn.fitting`.
     Args:
-        weights: .safetensors, or a PyTorch or lightning checkpoint, ours or of a known foreign network.
-        network: to be filled.
+        weights: .safetensors, or a PyTorch or lightning checkpoint, from attunet or from a known foreign network.
+        network: the network to initialize.
         outputs, source_outputs: what the channels of its logits stand for (Plan.outputs), and those of the file's. The
             heads' rows go by these names; when one is None, the heads must have equally many.
-    Returns: what was loaded, adapted and left as initialised.
-    Raises: FormatError for a file that cannot be read, ConfigError when no convolution fits or the file holds values
-        that are not numbers, BundleError when its heads have not as many outputs as source_outputs names. The network
-        is then as it was.
+    Returns: which tensors were loaded, adapted and left as initialized.
+    Raises: FormatError for a file that cannot be read, ConfigError when no convolution fits or the file contains nan,
+        BundleError when the number of its outputs is not that of source_outputs. The network is unchanged then.
     """
     loaded, origin = _in_our_names(read_weights(weights))
     _check(weights, loaded, source_outputs)
@@ -110,9 +109,9 @@ def transfer_weights(
 
 
 def freeze_encoder(network: AttentionUNet, levels: int) -> None:
-    """Keep the first `levels` levels of the encoder, the finest first, as they are, their norms' statistics too.
+    """Freeze the first `levels` levels of the encoder, the finest first, including the statistics of their norms.
 
-    They no longer learn and compute as in evaluation (no dropout, no statistics of the batch), in training as well.
+    They no longer learn, and stay in evaluation mode (no dropout, no batch statistics) during training.
     Raises: ConfigError when the network has fewer levels.
     """
     stages = list(network.encoder.values())
@@ -122,7 +121,7 @@ def freeze_encoder(network: AttentionUNet, levels: int) -> None:
         )
     for stage in stages[:levels]:
         stage.requires_grad_(False)
-        # a hook, for whoever trains the network sets all of it to training mode, time and again
+        # a hook, because trainers repeatedly set the whole network to training mode
         stage.register_forward_pre_hook(_evaluating)
 
 
@@ -131,7 +130,7 @@ def _evaluating(stage: nn.Module, _inputs: tuple[Any, ...]) -> None:
 
 
 def _in_our_names(weights: Weights) -> tuple[Weights, str]:
-    """The weights, and the foreign network they were recognised as."""
+    """The weights under our names, and the recognised foreign network."""
     family = next((family for family in FAMILIES if family.matches(weights)), None)
     if family is None:
         return _learned(weights), ""
@@ -139,7 +138,7 @@ def _in_our_names(weights: Weights) -> tuple[Weights, str]:
 
 
 def _learned(state: Mapping[str, Tensor]) -> Weights:
-    """All but the batch norms' counters of batches, which would fit anywhere and say nothing."""
+    """All tensors except the batch norms' counters, which would fit anywhere and mean nothing."""
     return {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
 
 
@@ -164,7 +163,7 @@ def _check(path: Path, loaded: Weights, source_outputs: Sequence[str] | None) ->
         )
     for key, value in loaded.items():
         if value.is_floating_point() and not value.isfinite().all():
-            raise ConfigError(f"{key} in {path} holds values that are not numbers", hint="start from other weights")
+            raise ConfigError(f"{key} in {path} contains values that are not numbers", hint="start from other weights")
 
 
 def _nothing_fits(path: Path, ours: Weights, loaded: Weights) -> ConfigError:
@@ -177,5 +176,5 @@ def _nothing_fits(path: Path, ours: Weights, loaded: Weights) -> ConfigError:
     )
     return ConfigError(
         f"no convolution in {path} fits the network, which expects {expected} and more; got {got}",
-        hint="start from a model of the same dimension, size and family, ours or one that `attunet convert` knows",
+        hint="start from a model of the same dimension, size and family, or weights that `attunet convert` recognises",
     )

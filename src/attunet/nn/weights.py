@@ -1,4 +1,4 @@
-"""Weights in files: our own as safetensors, others' also from PyTorch checkpoints, never pickled code."""
+"""Weights in files: safetensors for our own, also PyTorch checkpoints for those of others, never pickled code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from attunet.nn.network import AttentionUNet
 __all__ = ["load_weights", "read_weights", "save_weights"]
 
 _CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin", ".tar")
-# a training of ours holds its network twice; the averaged weights are the ones that it keeps
+# our checkpoints contain the network twice; the averaged weights are used
 _TRAINING = ("averaged.module.", "network.")
 
 
@@ -30,7 +30,7 @@ def save_weights(network: AttentionUNet, path: Path) -> None:
 
 
 def load_weights(path: Path, network: AttentionUNet) -> None:
-    """Put weights written by `save_weights` into a network of the same settings.
+    """Load weights written by `save_weights` into a network with the same settings.
 
     Raises: FormatError for a file that cannot be read, BundleError when names or shapes differ.
     """
@@ -47,8 +47,8 @@ def load_weights(path: Path, network: AttentionUNet) -> None:
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Any network's weights from .safetensors or a PyTorch checkpoint, without its wrappers and prefixes.
 
-    Of a checkpoint of our own training, the averaged weights.
-    Raises: FormatError for a missing, corrupted or unknown file, and for one that holds code, not weights.
+    A checkpoint of our own training gives the averaged weights.
+    Raises: FormatError for a missing, corrupted or unknown file, and for one that contains code.
     """
     if path.suffix == ".safetensors":
         return unwrap(_read_safetensors(path))
@@ -58,7 +58,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     checkpoint = _read_checkpoint(path)
     if not isinstance(checkpoint, dict):
         raise FormatError(
-            f"{path} holds {type(checkpoint).__name__}, expected named weights",
+            f"{path} contains {type(checkpoint).__name__}, expected named weights",
             hint="save model.state_dict() instead",
         )
     try:
@@ -68,7 +68,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _of_training(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The network that a training's checkpoint is about; other weights as they are."""
+    """The network in a training checkpoint; other weights unchanged."""
     for prefix in _TRAINING:
         if network := {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}:
             return network
@@ -91,7 +91,7 @@ def _read_checkpoint(path: Path) -> object:
         raise FormatError(f"cannot read {path}: {error.strerror or error}", hint="check the path") from error
     except pickle.UnpicklingError as error:
         raise FormatError(
-            f"{path} is damaged or holds pickled code, which is never run; expected plain weights",
+            f"{path} is damaged or contains pickled code, which is never run; expected plain weights",
             hint="copy the file again, or load it where you trust it and save model.state_dict() instead",
         ) from error
     except (RuntimeError, EOFError, ValueError, LookupError, AttributeError) as error:

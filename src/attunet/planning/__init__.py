@@ -1,1 +1,1 @@
-"""From a data set to a plan: fingerprint and planner."""
+"""Planning: fingerprint of a data set, and planner."""

@@ -1,4 +1,4 @@
-"""What one case is like: its size, its intensities, and where its labels lie."""
+"""The fingerprint of a case: its size, its intensities, and the positions of its labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SAMPLES_PER_CASE = 20_000
 
 
 class LabelPosition(NamedTuple):
-    """Voxels of a label value in one case, and its centroid: (x, y, z) from the middle of the content.
+    """Voxels of a label value in one case, and its centroid: (x, y, z) from the centre of the content.
 
     In mm along the canonical axes (right, front, up); in voxels where `locate` returns it.
     """
@@ -37,11 +37,11 @@ class CaseFingerprint:
     Args:
         shape: voxels of the content.
         clipped_shape: voxels of the content when intensities below the lower bound `CLIPPED` count as background (CT).
-        spacing: mm.
-        raster: whether it is a picture without a grid of its own.
-        intensities: (channels, samples) of the foreground, or of the whole image where nothing is labelled.
-        label_voxels: voxels by label value.
-        integral: whether the image holds whole numbers.
+        spacing: voxel size in mm.
+        raster: whether it is a picture without spacing and orientation.
+        intensities: (channels, samples) of the foreground, or of the whole image if nothing is labelled.
+        label_voxels: number of voxels by label value.
+        integral: whether the image contains whole numbers.
         positions: by label value, without the background.
     """
 
@@ -59,11 +59,11 @@ def read_case_fingerprint(case: Case, geometry: GeometryPolicy, background: int 
     """Read a labelled case.
 
     Args:
-        case: with a label.
+        case: a case with a label.
         geometry: what to do when the grids of image and label differ.
         background: value of the background in the label files.
     Returns: its fingerprint.
-    Raises: DataError for NaN; whatever `read_case` raises.
+    Raises: DataError for NaN; otherwise as `read_case`.
     """
     image, label = read_case(case, geometry=geometry)
     assert label is not None
@@ -73,8 +73,8 @@ def read_case_fingerprint(case: Case, geometry: GeometryPolicy, background: int 
     intensities = _sample(content.array, label.array[0][box], background)
     if not np.isfinite(intensities).all():
         raise DataError(
-            f"the image of case {case.id} holds NaN or infinite values, expected finite numbers",
-            hint="replace them by a number, such as the value of air or background",
+            f"the image of case {case.id} contains NaN or infinite values, expected finite numbers",
+            hint="replace them with a number, such as the value of air or background",
         )
     upright, axes, _ = canonical(content)
     _, clipped = content_box(content.array, crop=True, floors=np.percentile(intensities, CLIPPED[0], axis=1).tolist())

@@ -1,4 +1,4 @@
-"""What a data set is like: sizes, spacings, intensities and labels, read once before planning."""
+"""The fingerprint of a data set: sizes, spacings, intensities and labels, read once before planning."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Regions = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """The data that the planner decides from.
+    """The properties of a data set on which planning is based.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         cases: one entry per labelled case.
         labels, regions, ignore_label, channel_names, modality: as in a `Plan`.
-        clipped: whether intensities will be clipped, as in a CT: values below are then no content.
+        clipped: whether intensities will be clipped, as in a CT; voxels below the bound then do not count as content.
     """
 
     name: str
@@ -44,17 +44,17 @@ class Fingerprint:
 
     @property
     def shapes(self) -> Array:
-        """(cases, 3) voxels that are left after cropping."""
+        """(cases, 3) voxels after cropping."""
         return np.array([case.clipped_shape if self.clipped else case.shape for case in self.cases])
 
     @property
     def extents(self) -> Array:
-        """(cases, 3) mm of the content above an image's minimum; label positions are measured from its middle."""
+        """(cases, 3) size in mm of the content above an image's minimum; its centre is label positions' origin."""
         return np.array([case.shape for case in self.cases]) * self.spacings
 
     @property
     def spacings(self) -> Array:
-        """(cases, 3) mm."""
+        """(cases, 3) voxel sizes in mm."""
         return np.array([case.spacing for case in self.cases])
 
     @property
@@ -81,7 +81,7 @@ class Fingerprint:
 
     @cached_property
     def centroids(self) -> Array:
-        """(cases, foreground, 3) mm along canonical axes from the middle of the content; nan where a label is not."""
+        """(cases, foreground, 3) mm along canonical axes from the centre of the content; nan for absent labels."""
         centroids = np.full((len(self.cases), len(self.foreground), 3), np.nan)
         for row, case in enumerate(self.cases):
             for column, name in enumerate(self.foreground):
@@ -107,13 +107,12 @@ def fingerprint(
     """Read every labelled case once.
 
     Args:
-        dataset: with labelled cases.
-        labels: name to file value of the labels to learn (background is added); of a data set with regions, the regions
-            named; None for all.
+        dataset: a data set with labelled cases.
+        labels: name to file value of the labels to learn (background is added), or names of regions; None for all.
         geometry: what to do when the grids of an image and its label differ.
         advance: called after each case.
     Returns: the fingerprint.
-    Raises: DatasetError without labelled cases, LabelError when a chosen label is nowhere, DataError for NaN.
+    Raises: DatasetError without labelled cases, LabelError when a selected label occurs in no case, DataError for NaN.
     """
     chosen = [case for case in dataset.cases if case.label is not None and case.split != "test"]
     if not chosen:
@@ -157,7 +156,7 @@ def _chosen_regions(
     known = {value for values in dataset.regions.values() for value in values} | {background}
     if unknown := [value for value in values if value not in known]:
         raise LabelError(
-            f"the label files hold {unknown}, which belong to no region of {dataset.root}",
+            f"the label files contain {unknown}, which belong to no region of {dataset.root}",
             hint="add each value to a region, or correct the label files",
         )
     absent = set(requested or ()) - set(dataset.regions) - {"background"}

@@ -1,4 +1,4 @@
-"""What the machine at hand can train: the default size, and the memory. Asks the driver, not torch."""
+"""The capacity of this machine: the default size, and the memory. Queries the driver, not torch."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _GB = 1024**3
 
 
 class MemoryLimit(NamedTuple):
-    """Memory that a training may use.
+    """The memory that training may use.
 
     Args:
         gb: GB of 1024^3 bytes.
-        device: where.
-        reason: where the limit comes from.
+        device: the device.
+        reason: the origin of the limit.
     """
 
     gb: float
@@ -44,12 +44,12 @@ def auto_size(device: str = "auto") -> tuple[Literal["small", "base", "large"], 
 
 
 def machine_of(device: str) -> Machine:
-    """Where a training asked for on auto, cpu or cuda will run."""
+    """The device on which training with auto, cpu or cuda will run."""
     return "cuda" if device == "cuda" or (device == "auto" and gpu_memory_gb() > 0) else "cpu"
 
 
 def memory_limit(device: Machine, asked_gb: float | None = None) -> MemoryLimit:
-    """What the user allows, or most of what is free now."""
+    """The memory that the user allows, or most of the memory that is free now."""
     if asked_gb is not None:
         return MemoryLimit(asked_gb, device, "--memory")
     where = "the GPU" if device == "cuda" else "this machine"
@@ -60,20 +60,21 @@ def memory_limit(device: Machine, asked_gb: float | None = None) -> MemoryLimit:
 
 def gpu_memory_gb() -> float:
     """Memory of the largest NVIDIA GPU in GB; 0 without one."""
-    return _ask_driver("memory.total")
+    return _query_driver("memory.total")
 
 
 def free_memory_gb(device: Machine) -> float:
-    """Memory in GB that a new process can have.
+    """Memory in GB available to a new process.
 
-    On a GPU what is free on the emptiest one; else what the system has available, or the container still allows.
+    On a GPU, the free memory of the emptiest one; otherwise the memory that the system has available, or that the
+    container still allows.
     """
     if device == "cuda":
-        return _ask_driver("memory.free") or float("inf")
+        return _query_driver("memory.free") or float("inf")
     return min(float(psutil.virtual_memory().available) / _GB, _container_gb())
 
 
-def _ask_driver(fact: str) -> float:
+def _query_driver(fact: str) -> float:
     program = shutil.which("nvidia-smi")
     if program is None:
         return 0.0
@@ -86,7 +87,7 @@ def _ask_driver(fact: str) -> float:
 
 
 def _container_gb() -> float:
-    """What is left of the limit of a container (cgroup 2 or 1); files it merely cached give way."""
+    """The remaining memory of a container (cgroup 2 or 1); its file cache counts as free."""
     for folder, limit, used in (
         (_CGROUP, "memory.max", "memory.current"),
         (_CGROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),

@@ -19,7 +19,7 @@ Signs = npt.NDArray[np.int8]
 _AGREEMENT = 0.9
 _FEWEST_CASES = 4
 _MIDDLE = 0.02
-"""Share of the content's extent within which a label lies in the middle, on neither side."""
+"""Share of the content's extent within which a label counts as central, on neither side."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Orders:
     """Which of two labels comes first along a canonical axis.
 
     Args:
-        names: the labels, and last the middle of the image, which has an order with each of them, too.
-        signs: (3, names, names): 1 where the row's label lies at lower coordinates than the column's in nearly
-            all cases, -1 at higher ones, 0 where it depends on the case.
-        cases: (names, names) cases that hold both.
+        names: the labels, and last the centre of the image, which has an order with each of them, too.
+        signs: (3, names, names): 1 if the row's label lies at lower coordinates than the column's in nearly all cases,
+            -1 at higher ones, 0 if it varies.
+        cases: (names, names) number of cases with both.
     """
 
     names: tuple[str, ...]
@@ -39,11 +39,11 @@ class Orders:
 
     @property
     def unknown(self) -> npt.NDArray[np.bool_]:
-        """(names, names): too few cases hold both to tell."""
+        """(names, names): whether too few cases have both."""
         return np.asarray(self.cases < _FEWEST_CASES)
 
     def first_fixed(self, axis: int) -> tuple[str, str] | None:
-        """Two labels, the one at lower coordinates first, that always come in this order; the most frequent such."""
+        """The most frequent pair of labels that always come in the same order, the one at lower coordinates first."""
         labels = slice(None, -1)
         fixed = np.where(self.signs[axis, labels, labels] > 0, self.cases[labels, labels], 0)
         if not fixed.any():
@@ -55,8 +55,8 @@ class Orders:
 def label_orders(fingerprint: Fingerprint) -> Orders:
     """The orders of all pairs of labels, by the centroids of each case.
 
-    An order is fixed when the sign of the difference agrees in at least nine of ten cases that hold both labels, of
-    which there must be four.
+    An order is fixed when the sign of the difference agrees in at least nine of ten cases with both labels; there must
+    be at least four such cases.
     """
     positions = np.concatenate([fingerprint.centroids, np.zeros((len(fingerprint.cases), 1, 3))], axis=1)
     count = positions.shape[1]
@@ -78,20 +78,20 @@ Pairs = tuple[tuple[str, str], ...]
 
 _SIDES = {"left": "right", "lh": "rh", "lt": "rt", "l": "r"}
 _ABBREVIATED = {"lh", "rh", "lt", "rt", "l", "r"}
-"""Too short to mean a side unless the other side is there, too."""
+"""Words too short to mean a side unless the other side exists, too."""
 _OTHER_SIDE = _SIDES | {right: left for left, right in _SIDES.items()}
 _WORDS = re.compile(r"[a-z]+|[A-Z]+(?![a-z])|[A-Z][a-z]+|\d+")
 
 
 class Lateral(NamedTuple):
-    """Labels that are the left and the right one of a pair, and those whose name says a side but has no partner."""
+    """Pairs of left and right labels, and labels whose name says a side but has no counterpart."""
 
     pairs: Pairs
     single: tuple[str, ...]
 
 
 def lateral_labels(names: Sequence[str]) -> Lateral:
-    """Sort out names such as kidney_left and kidney_right, Left-Amygdala, lungL, ctx-rh-insula or femur l."""
+    """Recognise names such as kidney_left and kidney_right, Left-Amygdala, lungL, ctx-rh-insula or femur l."""
     spelled = {_words(name): name for name in names}
     pairs, single = [], []
     for words, name in spelled.items():

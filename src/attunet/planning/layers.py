@@ -1,4 +1,4 @@
-"""The layers of a network as numbers: weights, work, and what each keeps in memory for the way back. Knows no torch."""
+"""The cost of a network's layers: parameters, multiply-adds, and memory for the backward pass. Does not need torch."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ __all__ = ["Layer", "count_flops", "count_parameters", "layers_of"]
 
 
 class Layer(NamedTuple):
-    """Some layers of one level: their weights, the channels that stay in memory until the backward pass, their work.
+    """The cost of some layers of one level.
 
     Args:
         level: 1 is the finest.
-        parameters: trainable numbers.
-        kept: channels on the level's grid that stay in memory until the backward pass.
-        operations: multiply-adds of a prediction for each voxel of the level's grid.
-        recomputed: those of the kept channels that gradient checkpointing computes again.
+        parameters: number of trainable parameters.
+        stored: channels on the level's grid that stay in memory until the backward pass.
+        operations: multiply-adds per voxel of the level's grid, in a prediction.
+        recomputed: those of the stored channels that gradient checkpointing recomputes.
     """
 
     level: int
     parameters: int
-    kept: int
+    stored: int
     operations: int
     recomputed: int = 0
 
 
 @dataclass(frozen=True)
 class _Cost:
-    """Weights of some convolutions, and their multiply-adds for each voxel they are computed at."""
+    """Parameters of some convolutions, and their multiply-adds per output voxel."""
 
     parameters: int = 0
     operations: int = 0
@@ -44,20 +44,20 @@ class _Cost:
     def __mul__(self, times: int) -> _Cost:
         return _Cost(self.parameters * times, self.operations * times)
 
-    def on(self, level: int, *, kept: int) -> Layer:
-        return Layer(level, self.parameters, kept, self.operations)
+    def on(self, level: int, *, stored: int) -> Layer:
+        return Layer(level, self.parameters, stored, self.operations)
 
 
 def count_parameters(network: NetworkConfig) -> int:
-    """Trainable numbers of the `AttentionUNet` with these settings."""
+    """Number of trainable parameters of the `AttentionUNet` with these settings."""
     return sum(layer.parameters for layer in layers_of(network))
 
 
 def count_flops(network: NetworkConfig, patch: Sequence[int]) -> int:
-    """Floating-point operations that predict one patch (the axes of the network, or three, of which it takes its own).
+    """Floating-point operations to predict one patch (its size along the network's axes, or along three axes).
 
-    A multiply-add counts as two. Convolutions only, as torch counts them; norms, activations and interpolation, which
-    are few, are left out, and so are the auxiliary logits, which only a training computes.
+    A multiply-add counts as two. Only convolutions count, as in torch; the few operations of norms, activations and
+    interpolation are left out, and so are the auxiliary logits, which are computed only in training.
     """
     strides = network.total_strides
     size = [-(-length // step) * step for length, step in zip(patch, strides[-1], strict=False)]
@@ -91,7 +91,7 @@ def _conv_norm(network: NetworkConfig, inputs: int, outputs: int, kernel: Sequen
 
 
 def _doubled(network: NetworkConfig) -> int:
-    """Copies of a convolution's output: it and, where there is a norm, what the norm made of it."""
+    """Number of copies of a convolution's output: itself and, if there is a norm, the norm's output."""
     return 1 if network.norm == "none" else 2
 
 
@@ -100,34 +100,34 @@ def _stage(network: NetworkConfig, inputs: int, level: int, *, strided: bool = F
     outputs, kernel = network.channels[level - 1], network.kernel_sizes[level - 1]
     cost = _conv_norm(network, inputs, outputs, kernel)
     cost += _conv_norm(network, outputs, outputs, kernel) * (network.convolutions - 1)
-    kept = _doubled(network) * network.convolutions * outputs + inputs * pooled
+    stored = _doubled(network) * network.convolutions * outputs + inputs * pooled
     if network.residual:
         straight = inputs == outputs and not strided
         cost += _Cost() if straight else _conv_norm(network, inputs, outputs)
-        kept += outputs + (0 if straight else outputs)
-    return cost.on(level, kept=kept)._replace(recomputed=kept - outputs - inputs * pooled)
+        stored += outputs + (0 if straight else outputs)
+    return cost.on(level, stored=stored)._replace(recomputed=stored - outputs - inputs * pooled)
 
 
 def _gating(network: NetworkConfig) -> Iterator[Layer]:
     deepest = len(network.channels) - 1
     if network.gate and GATES[network.gate].signal == "coarse" and deepest in network.gate_widths:
         width = network.channels[-1]
-        yield _conv_norm(network, width, width).on(deepest + 1, kept=_doubled(network) * width)
+        yield _conv_norm(network, width, width).on(deepest + 1, stored=_doubled(network) * width)
 
 
 def _upsampling(network: NetworkConfig, level: int) -> tuple[int, tuple[Layer, ...]]:
-    """Channels that arrive at the level from below, and the layers that bring them."""
+    """Channels that come from the coarser level, and the layers that produce them."""
     skip, coarse = network.channels[level - 1 : level + 1]
     stride, kernel = network.strides[level - 1], network.kernel_sizes[level - 1]
     if network.upsample == "linear":
         return coarse, ()
-    # A transposed convolution works once for each voxel that it reads.
+    # A transposed convolution computes once per input voxel.
     if network.upsample == "deconv":
-        return skip, (_conv(coarse, skip, stride).on(level + 1, kept=0),)
+        return skip, (_conv(coarse, skip, stride).on(level + 1, stored=0),)
     wider = tuple(step + 2 for step in stride)
     expansion = _conv(coarse, coarse, wider) if network.upsample == "transpose" else _Cost()
     refined = _conv_norm(network, coarse, skip, kernel)
-    return skip, (expansion.on(level + 1, kept=0), refined.on(level, kept=coarse + _doubled(network) * skip))
+    return skip, (expansion.on(level + 1, stored=0), refined.on(level, stored=coarse + _doubled(network) * skip))
 
 
 def _gates(network: NetworkConfig, level: int, up: int) -> Iterator[Layer]:
@@ -142,21 +142,21 @@ def _gates(network: NetworkConfig, level: int, up: int) -> Iterator[Layer]:
         cost = sum((_conv_norm(network, *pair) for pair in ((skip, inner), (signal, inner), (inner, 1))), _Cost())
     else:
         cost = _conv(skip, inner, stride, bias=False) + _conv(signal, inner) + _conv(inner, 1)
-    kept = (3 if kind.normalized else 2) * inner
-    yield (cost * count).on(level if on_skip else level + 1, kept=count * kept)
+    stored = (3 if kind.normalized else 2) * inner
+    yield (cost * count).on(level if on_skip else level + 1, stored=count * stored)
     projected = _conv_norm(network, skip, skip) if network.gate_projection else _Cost()
     joined = network.gate_projection or count > 1
     combined = _conv_norm(network, count * skip, skip) if joined else _Cost()
-    kept = (count * (2 * skip * network.gate_projection + skip) + 2 * skip) if joined else 0
-    yield (projected * count + combined).on(level, kept=kept + count)
+    stored = (count * (2 * skip * network.gate_projection + skip) + 2 * skip) if joined else 0
+    yield (projected * count + combined).on(level, stored=stored + count)
 
 
 def _heads(network: NetworkConfig) -> Iterator[Layer]:
     headed = network.channels[: 1 if network.deep_supervision == "none" else -1]
     classes = network.out_channels
     for level, width in enumerate(headed, start=1):
-        head = _conv(width, classes).on(level, kept=classes)
+        head = _conv(width, classes).on(level, stored=classes)
         auxiliary = level > 1 and network.deep_supervision == "auxiliary"
         yield head._replace(operations=0) if auxiliary else head
     if network.deep_supervision == "fused":
-        yield _conv(len(headed) * classes, classes).on(1, kept=2 * len(headed) * classes)
+        yield _conv(len(headed) * classes, classes).on(1, stored=2 * len(headed) * classes)

@@ -1,4 +1,4 @@
-"""How much memory a training takes, and the plan that fits into what there is."""
+"""The memory that training needs, and the plan that fits into the available memory."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ _OUT_OF_MEMORY = ("OutOfMemoryError", "DefaultCPUAllocator", "MemoryError")
 _KILLED = -9
 _GB = 1024**3
 _BYTES_PER_WEIGHT = 5 * 4
-"""In float32: the weight, its gradient, two moments of the optimiser, and its average."""
+"""Bytes per parameter, in float32: the weight, its gradient, two moments of the optimizer, and its average."""
 _BYTES_PER_LOGIT = 6 * 4
-"""In float32: the logits, their softmax and logarithm, the target, and gradients."""
+"""Bytes per logit, in float32: the logits, their softmax and logarithm, the target, and gradients."""
 _WORKSPACE = 1.25
-"""Gradients and scratch over what is kept: measured on 2-D and 3-D plans of all sizes, 1.2 to 1.4."""
+"""Ratio of peak to stored activations: measured as 1.2 to 1.4 on 2-D and 3-D plans of all sizes."""
 _PROCESS_GB = {"cpu": 0.7, "cuda": 0.0}
-"""Python and its libraries; on a GPU only what is allocated there counts."""
+"""Memory of Python and its libraries; on a GPU only the memory allocated there counts."""
 _SMALLEST_BATCH = 2
 _MARGIN = 0.95
 _TRIES = 8
 _SMALLEST_SHARE = 0.1
-"""Of the voxels of the size's patch; a network that sees less of an image is not worth training."""
+"""Smallest share of the size's patch voxels; a network that sees less of an image is not worth training."""
 
 
 class MemoryUse(NamedTuple):
-    """Memory of a training in GB, and the share of a step that was run to know it; 0 when it is only estimated."""
+    """Memory of training in GB, and the share of a step that was run to measure it; 0 when it is only estimated."""
 
     gb: float
     share: float
@@ -61,39 +61,39 @@ def activations_gb(
     *,
     checkpointing: bool = False,
 ) -> float:
-    """Activations that a step keeps for the backward pass.
+    """Activations that a step stores for the backward pass.
 
     Args:
         network: settings of the network.
-        patch: voxels per axis, of the network's axes or three.
-        batch: patches at once.
-        precision: of the activations.
-        checkpointing: whether stages are computed again; then one stage at a time holds its activations.
+        patch: voxels along the network's axes, or along three axes.
+        batch: patches in one step.
+        precision: precision of the activations.
+        checkpointing: whether stages are recomputed; then only one stage at a time stores its activations.
     Returns: GB.
     """
     voxels = {1: float(prod(patch))}
     for level, stride in enumerate(network.strides, start=2):
         voxels[level] = voxels[level - 1] / prod(stride)
     layers = list(layers_of(network))
-    kept = sum(layer.kept * voxels[layer.level] for layer in layers)
+    stored = sum(layer.stored * voxels[layer.level] for layer in layers)
     if checkpointing:
         stages = [layer.recomputed * voxels[layer.level] for layer in layers]
-        kept += max(stages) - sum(stages)
+        stored += max(stages) - sum(stages)
     number = 2 if precision == "bf16" else 4
-    return batch * (number * kept + _BYTES_PER_LOGIT * network.out_channels * voxels[1]) / _GB
+    return batch * (number * stored + _BYTES_PER_LOGIT * network.out_channels * voxels[1]) / _GB
 
 
 def estimate_gb(plan: Plan, device: Machine = "cpu", precision: Precision = "bf16") -> float:
-    """Memory of a training by formula: weights with gradients and moments, activations, and the process (CPU).
+    """Estimate the memory of training: weights with gradients and moments, activations, and the process (CPU).
 
     Args:
-        plan: what is trained.
+        plan: the plan to train.
         device: where.
-        precision: of the activations.
+        precision: precision of the activations.
     Returns: GB.
     """
     activations = activations_gb(
-        plan.network, plan.patch_size, plan.at_once, precision, checkpointing=plan.checkpointing
+        plan.network, plan.patch_size, plan.micro_batch_size, precision, checkpointing=plan.checkpointing
     )
     return _fixed_gb(plan, device) + _WORKSPACE * activations
 
@@ -109,16 +109,16 @@ def measure_step(
     *,
     time_limit: float = _TIME_LIMIT,
 ) -> MemoryUse:
-    """Memory in GB of training this plan: weights, optimizer, averaged weights and one full step.
+    """Measure the memory in GB for training a plan: weights, optimizer, averaged weights and one full step.
 
-    On "cuda" the peak of what is allocated there, on "cpu" that of the whole process.
+    On "cuda", this is the peak of allocated memory; on "cpu", the peak of the whole process.
 
     Args:
         plan: the plan to measure.
-        device: where the training would run.
+        device: the device for training.
         command: starts the child process; the device is appended.
-        time_limit: seconds after which the child is ended.
-    Returns: infinity when memory ran out; the formula's estimate when no step could be run at all.
+        time_limit: seconds after which the child is terminated.
+    Returns: the memory; infinity when memory ran out; the estimate when no step could be run.
     """
     try:
         done = subprocess.run(
@@ -135,14 +135,14 @@ def measure_step(
 def fit_memory(make: Make, limit: MemoryLimit, measure: Measure | None = None, *, growth: float = 1.0) -> Plan:
     """The largest plan whose training stays within the limit.
 
-    The batch gives way first (to 2); then patches are trained one at a time, then with gradient checkpointing; the
-    patch, without which nothing is seen, gives way last.
+    The batch is reduced first (to 2); then patches are trained one at a time, then with gradient checkpointing; the
+    patch is reduced last.
     Args:
-        make: plans with at most so many voxels a patch; None for those of the size.
-        limit: what may be used.
-        measure: a dry step of a plan; None for the formula alone.
-        growth: factor by which the batch may grow where memory is left.
-    Returns: the plan, with what it takes under the reasons.
+        make: makes the plan for a largest number of voxels per patch; None for that of the size.
+        limit: the memory limit.
+        measure: runs a dry step of a plan; None uses only the estimate.
+        growth: factor by which the batch may grow if memory is left.
+    Returns: the plan, with its memory in the reasons.
     Raises: ConfigError when not even the smallest patch fits.
     """
     scales = _Scales(limit, measure)
@@ -157,10 +157,11 @@ def fit_memory(make: Make, limit: MemoryLimit, measure: Measure | None = None, *
     if measured.gb > limit.gb:
         patch = " x ".join(str(size) for size in plan.patch_size)
         raise ConfigError(
-            f"training takes {measured.gb:.1f} GB even with patches of {patch} voxels, {limit.gb:.1f} GB are allowed",
+            f"training needs {measured.gb:.1f} GB even with patches of {patch} voxels, but only {limit.gb:.1f} GB "
+            "are allowed",
             hint="choose a smaller --size, or allow more with --memory",
         )
-    if plan is whole and plan.preset != "paper":  # which is to be trained with the paper's batch
+    if plan is whole and plan.preset != "paper":  # the paper's batch size is kept
         plan, measured = _grown(plan, measured, scales, growth)
     return _explained(plan, whole, measured, limit)
 
@@ -171,14 +172,14 @@ class _Scales:
     measure: Measure | None
 
     def weigh(self, plan: Plan) -> MemoryUse:
-        """By formula alone where a step would hardly fit: trying it could take the machine down."""
+        """Only estimate if a step would hardly fit: trying it could take the machine down."""
         estimate = estimate_gb(plan, self.limit.device)
         if self.measure is None or estimate > 1.5 * self.limit.gb:
             return MemoryUse(estimate, 0.0)
         return self.measure(plan)
 
     def part(self, plan: Plan, gb: float) -> float:
-        """How many times a plan's voxels will about use up the limit, when they take that much."""
+        """The factor by which a plan's voxels may grow until they roughly use up the limit."""
         if not isfinite(gb):
             return 0.5
         fixed = _fixed_gb(plan, self.limit.device)
@@ -186,10 +187,10 @@ class _Scales:
 
 
 def _smaller(plan: Plan, make: Make, part: float, smallest: float) -> Plan:
-    """The next plan to try, when one takes more than there is: it should have about that part of its voxels."""
+    """The next plan to try when one needs too much memory: it should have about this share of its voxels."""
     if plan.batch_size > _SMALLEST_BATCH:
         return _with_batch(plan, max(_SMALLEST_BATCH, min(int(plan.batch_size * part), plan.batch_size - 1)))
-    if plan.at_once > 1:
+    if plan.micro_batch_size > 1:
         return plan.model_copy(update={"accumulation": plan.batch_size})
     if not plan.checkpointing:
         return plan.model_copy(update={"checkpointing": True})
@@ -208,7 +209,7 @@ def _grown(plan: Plan, measured: MemoryUse, scales: _Scales, growth: float) -> t
 
 
 def _with_voxels(make: Make, voxels: float, smallest: float) -> Plan:
-    """A plan whose patch, rounded up as it is to what the network halves, has at most so many voxels."""
+    """A plan whose patch, rounded up to sizes that the network can halve, has at most this many voxels."""
     target, plan = voxels, make(int(voxels))
     while prod(plan.patch_size) > voxels and target > smallest / 4:
         target *= 0.9
@@ -223,22 +224,22 @@ def _with_batch(plan: Plan, batch: int) -> Plan:
 def _explained(plan: Plan, whole: Plan, measured: MemoryUse, limit: MemoryLimit) -> Plan:
     allowed = f"of the {limit.gb:.1f} GB allowed ({limit.reason})"
     if measured.share == 0.0:
-        memory = f"estimated at {measured.gb:.1f} GB {allowed}; no dry step was possible, it needs torch"
+        memory = f"estimated at {measured.gb:.1f} GB {allowed}; no dry step was possible, because it needs torch"
     elif measured.share == 1.0:
         memory = f"a dry step took {measured.gb:.1f} GB {allowed}"
     else:
         memory = f"{measured.gb:.1f} GB {allowed}, scaled up from a dry step with {measured.share:.0%} of the voxels"
-    reasons = {**plan.reasons, "memory": memory + _spared(plan)}
+    reasons = {**plan.reasons, "memory": memory + _memory_measures(plan)}
     if plan.patch_size != whole.patch_size:
-        reasons["patch_size"] += "; made smaller to fit into the memory"
+        reasons["patch_size"] += "; reduced to fit into the memory"
     if plan.batch_size != whole.batch_size:
-        reason = "as memory is left" if plan.batch_size > whole.batch_size else "to fit into the memory"
+        reason = "because memory is left" if plan.batch_size > whole.batch_size else "to fit into the memory"
         reasons["batch_size"] += f"; then changed from {whole.batch_size} {reason}"
     return plan.model_copy(update={"reasons": reasons})
 
 
-def _spared(plan: Plan) -> str:
-    """How the patch was saved, if it had to be."""
+def _memory_measures(plan: Plan) -> str:
+    """A clause on the measures that kept the patch size; empty when there were none."""
     measures = [f"in {plan.accumulation} parts"] if plan.accumulation > 1 else []
     measures += ["with gradient checkpointing"] if plan.checkpointing else []
     return f"; to fit, each batch is trained {' and '.join(measures)}" if measures else ""

@@ -1,4 +1,4 @@
-"""Along which axes images may be mirrored: only where a mirrored image could be one of the data set."""
+"""The axes along which images may be mirrored: those along which a mirrored image could belong to the data set."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Mirroring:
         axes: model axes that may be mirrored.
         swaps: left and right labels that are exchanged when the left-right axis is mirrored.
         lateral: all left and right labels, by name.
-        fixed_order: canonical axis to two labels that always come in one order along it.
+        fixed_order: canonical axis to two labels that always come in the same order along it.
         reason: a clause for each axis.
     """
 
@@ -40,13 +40,13 @@ class Mirroring:
 def plan_mirroring(fingerprint: Fingerprint, slice_axis: int, dims: int) -> Mirroring:
     """Decide for each axis of the network.
 
-    An axis is refused where two labels always come in one order along it, or a label always lies on one side of the
-    image: mirrored, they would be what no case shows. Left and right labels may change places on the left-right axis,
-    when all that keeps its order fits to that. What fewer than four cases show is not mirrored. Pictures have no
-    sides of their own, but their labels may have an order.
+    An axis is refused if two labels always come in the same order along it, or a label always lies on one side of the
+    image: no case looks like its mirror image. On the left-right axis, left and right labels may be exchanged if all
+    fixed orders agree with that. Labels that fewer than four cases show prevent mirroring. Pictures have no left and
+    right, but their labels may have an order.
 
     Args:
-        fingerprint: the data.
+        fingerprint: fingerprint of the data set.
         slice_axis: canonical axis that is moved last.
         dims: spatial dimensions of the network.
     Returns: the axes, with the reasons.
@@ -74,22 +74,22 @@ def plan_mirroring(fingerprint: Fingerprint, slice_axis: int, dims: int) -> Mirr
 def _refusal(
     orders: Orders, lateral: Lateral, axis: int, *, sideways: bool, pictures: bool
 ) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Why an axis must not be mirrored, empty when it may; and the pairs that then change places."""
+    """The reason why an axis must not be mirrored, empty when it may; and the label pairs to exchange."""
     swaps = lateral.pairs if sideways and not pictures else ()
     if sideways and (lateral.single or (pictures and lateral.pairs)):
         named = lateral.single or lateral.pairs[0]
-        return f"{named[0]} is named for its side and has no counterpart to change places with", ()
+        return f"{named[0]} is named for its side and has no counterpart to swap with", ()
     considered = np.ones_like(orders.unknown)
-    if pictures:  # which have no middle to lie left or right of, and no sides that a few cases could not show
+    if pictures:  # no order with the image centre, and few cases are no obstacle
         considered = ~orders.unknown
         considered[-1] = considered[:, -1] = False
     np.fill_diagonal(considered, False)
-    for one, other in _pairs(orders.unknown & considered):
-        return _too_few(orders, one, other), ()
+    for first, second in _pairs(orders.unknown & considered):
+        return _too_few(orders, first, second), ()
     other_side = mirrored_order(orders.names, swaps)
     mirrored = -orders.signs[axis][np.ix_(other_side, other_side)]
-    for one, other in _pairs((orders.signs[axis] > 0) & (mirrored <= 0) & considered):
-        return _why_fixed(orders, one, other, _PICTURE[axis] if pictures else _ANATOMY[axis]), ()
+    for first, second in _pairs((orders.signs[axis] > 0) & (mirrored <= 0) & considered):
+        return _why_fixed(orders, first, second, _PICTURE[axis] if pictures else _ANATOMY[axis]), ()
     return "", swaps
 
 
@@ -103,27 +103,33 @@ def _without_counterpart(fingerprint: Fingerprint, swaps: tuple[tuple[str, str],
 
 
 def _pairs(where: np.ndarray) -> list[tuple[int, int]]:
-    """Places of a matrix, those of two labels before those with the middle."""
+    """Index pairs of a matrix, those of two labels before those with the image centre."""
     last = len(where) - 1
-    found = [(int(one), int(other)) for one, other in np.argwhere(where)]
-    return sorted(found, key=lambda pair: last in pair)
+    pairs = [(int(first), int(second)) for first, second in np.argwhere(where)]
+    return sorted(pairs, key=lambda pair: last in pair)
 
 
-def _too_few(orders: Orders, one: int, other: int) -> str:
-    shown = " and ".join(dict.fromkeys(orders.names[index] for index in (one, other) if index < len(orders.names) - 1))
+def _too_few(orders: Orders, first: int, second: int) -> str:
+    shown = " and ".join(
+        dict.fromkeys(orders.names[index] for index in (first, second) if index < len(orders.names) - 1)
+    )
     return f"fewer than 4 cases show {shown}, too few to tell"
 
 
-def _why_fixed(orders: Orders, one: int, other: int, words: tuple[str, str, str]) -> str:
+def _why_fixed(orders: Orders, first: int, second: int, words: tuple[str, str, str]) -> str:
     middle = len(orders.names) - 1
-    if middle not in (one, other):
-        return f"{orders.names[one]} always lies {words[1]} {orders.names[other]}"
-    side = words[2] if other == middle else _OTHER_ENDS[words[2]]
-    return f"{orders.names[min(one, other)]} always lies on the {side} side"
+    if middle not in (first, second):
+        return f"{orders.names[first]} always lies {words[1]} {orders.names[second]}"
+    side = words[2] if second == middle else _OTHER_ENDS[words[2]]
+    return f"{orders.names[min(first, second)]} always lies on the {side} side"
 
 
 def _permission(swaps: tuple[tuple[str, str], ...], pictures: bool) -> str:
     if swaps:
         more = f" and {len(swaps) - 1} more pairs" if len(swaps) > 1 else ""
-        return f"with {swaps[0][0]} and {swaps[0][1]}{more} changing places"
-    return "pictures have no sides and their labels no order" if pictures else "no label keeps to a side or an order"
+        return f"with {swaps[0][0]} and {swaps[0][1]}{more} swapped"
+    return (
+        "pictures have no left and right, and their labels no order"
+        if pictures
+        else "no label is tied to a side or an order"
+    )

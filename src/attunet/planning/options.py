@@ -1,4 +1,4 @@
-"""What a user may choose of a plan, and the limits that each size sets."""
+"""The options of planning, and the limits of each size."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Budget:
     """Limits of one size; the dictionaries are keyed by spatial dimensions.
 
     Args:
-        voxels: most voxels of a patch.
+        voxels: largest number of voxels in a patch.
         batch: patches of that size in a batch.
-        volume_voxels: voxels of the median volume beyond which the spacing is coarsened.
-        channels: channels per level, finest first; as many levels at most.
+        volume_voxels: largest number of voxels of the median volume; beyond it, the spacing is coarsened.
+        channels: channels per level, finest first; their number is the largest number of levels.
     """
 
     voxels: dict[int, int]
@@ -57,18 +57,19 @@ BUDGETS: dict[Size, Budget] = {
 
 @dataclass(frozen=True, kw_only=True)
 class PlanOptions:
-    """What a user may choose; everything else follows from the data.
+    """The options of planning; everything else follows from the data.
 
     Args:
         size: width of the network, patch and batch; "auto" follows the device.
         spatial_dims: 2 or 3; None follows the data.
         preset: family of the network.
-        gate: kind of attention gate, or "none"; None takes the preset's.
-        resolution: "full" keeps the data's spacing, "low" coarsens it, "auto" as far as the size asks.
-        labels: names to values in the label files, to learn these alone; None learns every label.
+        gate: kind of attention gate, or "none"; None uses the preset's.
+        resolution: "full" keeps the data's spacing, "low" coarsens it, "auto" coarsens it only as far as the size
+            requires.
+        labels: names and values of the labels to learn; None learns every label.
         geometry: what to do when the grids of an image and its label differ.
-        device: where the training will run: "auto", "cpu" or "cuda".
-        memory_gb: what the training may use there; None allows most of what is free.
+        device: device for training: "auto", "cpu" or "cuda".
+        memory_gb: memory that training may use, in GB; None allows most of the free memory.
         size_reason: why the size was chosen, for the plan's reasons.
     """
 
@@ -84,7 +85,7 @@ class PlanOptions:
     size_reason: str = "chosen with --size"
 
     def resolved(self) -> PlanOptions:
-        """The same options with the size and the device of this machine in place of "auto"."""
+        """The same options with the size and the device of this machine instead of "auto"."""
         size, reason = self.chosen_size()
         return replace(self, size=size, size_reason=reason, device=self.machine)
 
@@ -94,5 +95,5 @@ class PlanOptions:
 
     @property
     def machine(self) -> Machine:
-        """Where the training will run."""
+        """The device on which training will run."""
         return machine_of(self.device)

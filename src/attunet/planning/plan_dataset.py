@@ -1,4 +1,4 @@
-"""From a data set to a plan that fits into the memory, and what other options would plan."""
+"""From a data set to a plan that fits into memory, and the plans of other options."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _DEFAULTS = PlanOptions()
 def plan_dataset(
     dataset: Dataset, options: PlanOptions = _DEFAULTS, *, on_case: Callable[[], None] = lambda: None
 ) -> Plan:
-    """Read every labelled case, decide every number of a training, and fit it into the memory.
+    """Read every labelled case, and decide all numbers of the training, within the memory limit.
 
     Args:
-        dataset: labelled cases, as `read_dataset` finds them.
-        options: what you want to choose yourself.
-        on_case: called after each case that was read.
+        dataset: a data set with labelled cases, from `read_dataset`.
+        options: the planning options.
+        on_case: called after each case.
     Returns: the plan, with the reason of each decision.
-    Raises: ConfigError, DatasetError, LabelError and DataError for what cannot be planned.
+    Raises: ConfigError, DatasetError, LabelError and DataError when the data cannot be planned.
     """
     facts = fingerprint(dataset, labels=options.labels, geometry=options.geometry, advance=on_case)
     return plan_within_memory(facts, options)
 
 
 def plan_within_memory(facts: Fingerprint, options: PlanOptions) -> Plan:
-    """The plan of a fingerprint that the device has memory for; measured by a dry step where torch is installed.
+    """The plan of a fingerprint that fits into the device's memory; measured by a dry step if torch is installed.
 
     Raises: ConfigError when the options contradict the data, or not even the smallest patch fits.
     """
@@ -46,13 +46,13 @@ def plan_within_memory(facts: Fingerprint, options: PlanOptions) -> Plan:
         lambda voxels: make_plan(facts, options, voxels),
         memory_limit(options.machine, options.memory_gb),
         (lambda plan: memory.measure_step(plan, options.machine)) if importlib.util.find_spec("torch") else None,
-        # On a CPU many small steps teach more than few large ones.
+        # On a CPU, many small steps train better than few large ones.
         growth=2.0 if options.machine == "cuda" else 1.0,
     )
 
 
 def alternative_plans(facts: Fingerprint, options: PlanOptions) -> dict[str, Plan]:
-    """Plans by the flag that makes them, all else as chosen: the sizes, the other dimension, the other resolutions.
+    """Plans by the flag that gives them, with all else equal: the other sizes, dimension and resolutions.
 
     Flags that the data do not allow, or that change nothing, are left out. Memory is not fitted.
     """

@@ -1,4 +1,4 @@
-"""From a fingerprint to a plan: every number decided here, each with the reason it was chosen."""
+"""From a fingerprint to a plan: every number is decided here, each with its reason."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _LISTED_LABELS = 8
 
 
 def make_plan(fingerprint: Fingerprint, options: PlanOptions, voxels: int | None = None) -> Plan:
-    """Decide spacing, normalisation, patch, batch and network.
+    """Decide spacing, normalization, patch, batch and network.
 
     Args:
-        fingerprint: the data.
-        options: what the user chose.
-        voxels: most voxels of a patch, where memory is short; None for those of the size (or of the paper).
+        fingerprint: fingerprint of the data set.
+        options: the planning options.
+        voxels: largest number of voxels in a patch if memory is short; None for that of the size (or of the paper).
     Returns: the plan, its memory not yet fitted.
     Raises: ConfigError when the options contradict the data or each other (a 3-D network for 2-D images).
     """
@@ -169,7 +169,7 @@ def _floats(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def summarize_fingerprint(fingerprint: Fingerprint, mirroring: Mirroring) -> FingerprintSummary:
-    """What the planner saw."""
+    """The fingerprint's summary for the plan."""
     i, j, k = (int(size) for size in np.median(fingerprint.shapes, axis=0))
     x, y, z = (round(float(size), 6) for size in np.median(fingerprint.spacings, axis=0))
     voxels = fingerprint.label_voxels
@@ -187,7 +187,7 @@ def summarize_fingerprint(fingerprint: Fingerprint, mirroring: Mirroring) -> Fin
 
 
 def describe_labels(fingerprint: Fingerprint) -> str:
-    """How many cases show each label, and its median size there: in ml, or in pixels of a picture."""
+    """The number of cases with each label, and its median size in them: in ml, or in pixels for pictures."""
     voxels = fingerprint.label_voxels
     pictures = fingerprint.modality == "image"
     sizes = voxels if pictures else voxels * np.prod(fingerprint.spacings, axis=1)[:, None] / 1000

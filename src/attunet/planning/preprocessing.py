@@ -1,4 +1,4 @@
-"""The preprocessing of every case: dimensions, slice axis, spacing and normalisation of intensities."""
+"""The preprocessing of every case: dimensions, slice axis, spacing and normalization of intensities."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 _ANISOTROPY = 3.0
 _THIN = 8
 _COVERED = 4
-"""How many patches the median volume may hold at low resolution. Source: nnU-Net (Isensee et al. 2021)."""
+"""Size of the median volume at low resolution, in patches. Source: nnU-Net (Isensee et al. 2021)."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Grid:
     """The model grid; axes in model order (slice axis last).
 
     Args:
-        slice_axis: canonical axis that slices are cut along.
-        spacing: (3,) mm.
+        slice_axis: canonical axis perpendicular to the slices.
+        spacing: (3,) voxel size in mm.
         shape: (3,) voxels of the median case on this grid.
-        resolution: "low" when the grid was coarsened so that a patch sees more.
+        resolution: "low" when the grid was coarsened so that a patch covers more of the image.
     """
 
     slice_axis: Literal[0, 1, 2]
@@ -41,14 +41,14 @@ class Grid:
 
 
 def plan_dims(fingerprint: Fingerprint, options: PlanOptions, reasons: dict[str, str]) -> Literal[2, 3]:
-    """2 or 3 spatial dimensions.
+    """Decide the number of spatial dimensions: 2 or 3.
 
     Args:
-        fingerprint: the data.
-        options: what the user chose.
-        reasons: gets an entry for the decision.
+        fingerprint: fingerprint of the data set.
+        options: the planning options.
+        reasons: receives an entry for the decision.
     Returns: 2 or 3.
-    Raises: ConfigError when the options ask for 3-D of 2-D images, or for a 3-D listing.
+    Raises: ConfigError when the options request 3-D for 2-D images, or a 3-D listing.
     """
     flat = bool((fingerprint.shapes.min(axis=1) == 1).all())
     if options.preset == "listing":
@@ -70,14 +70,14 @@ def plan_dims(fingerprint: Fingerprint, options: PlanOptions, reasons: dict[str,
 def plan_grid(
     fingerprint: Fingerprint, dims: Literal[2, 3], budget: Budget, options: PlanOptions, reasons: dict[str, str]
 ) -> Grid:
-    """The grid that every case is resampled to.
+    """Decide the grid that every case is resampled to.
 
     Args:
-        fingerprint: the data.
+        fingerprint: fingerprint of the data set.
         dims: spatial dimensions of the network.
         budget: the limits of the size.
-        options: what the user chose.
-        reasons: gets an entry for each decision.
+        options: the planning options.
+        reasons: receives an entry for each decision.
     Returns: the grid, axes in model order.
     """
     axis = _slice_axis(fingerprint, reasons)
@@ -123,7 +123,7 @@ def _spacing(
     options: PlanOptions,
     reasons: dict[str, str],
 ) -> Floats:
-    """The native spacing, or as much coarser as the size asks for."""
+    """The native spacing, coarsened as far as the size requires."""
     spacing = native
     if options.resolution == "auto" and fingerprint.modality != "image" and not follows_paper(fingerprint, options):
         limit = budget.volume_voxels if dims == 3 else _COVERED * budget.voxels[dims]
@@ -133,7 +133,7 @@ def _spacing(
     chosen = (
         "chosen with --resolution" if options.resolution == "full" else "that of the data, as far as the size allows"
     )
-    advice = f"; a patch sees {covered:.0%} of the median image: try --resolution low, too" if covered < 0.25 else ""
+    advice = f"; a patch covers {covered:.0%} of the median image: try --resolution low, too" if covered < 0.25 else ""
     reasons["resolution"] = chosen + advice
     return spacing
 
@@ -159,7 +159,7 @@ def _native(
 
 
 def follows_paper(fingerprint: Fingerprint, options: PlanOptions) -> bool:
-    """Whether these are data and options of the paper, so that its grid (and in 3-D its patch and batch) are taken."""
+    """Whether data and options match the paper, so that its grid (and in 3-D its patch and batch) are used."""
     return options.preset == "paper" and fingerprint.modality == "ct"
 
 
@@ -181,7 +181,7 @@ def _explain_coarsening(target: Floats, spacing: Floats, dims: int, limit: int, 
 
 
 def _explain_low(target: Floats, spacing: Floats, reasons: dict[str, str]) -> bool:
-    """Whether the spacing was coarsened at all."""
+    """The reason for the spacing at low resolution."""
     if np.array_equal(spacing, target):
         reasons["resolution"] = "chosen with --resolution, but a patch covers a quarter of the median image as it is"
         return False
@@ -197,12 +197,12 @@ def _listed(spacing: Floats) -> str:
 def plan_normalization(
     fingerprint: Fingerprint, options: PlanOptions, reasons: dict[str, str]
 ) -> tuple[Normalization, ...]:
-    """How intensities are normalised: CT by the data set's own window, all else case by case.
+    """How intensities are normalized: CT with the intensity window of the data set, other modalities case by case.
 
     Args:
-        fingerprint: the data.
-        options: what the user chose.
-        reasons: gets an entry for the decision.
+        fingerprint: fingerprint of the data set.
+        options: the planning options.
+        reasons: receives an entry for the decision.
     Returns: one entry per channel.
     """
     channels = len(fingerprint.channel_names)
@@ -217,7 +217,7 @@ def plan_normalization(
 
 
 def clips(fingerprint: Fingerprint, options: PlanOptions) -> bool:
-    """Whether intensities are clipped: those of CT, but in the paper's set-up."""
+    """Whether intensities are clipped: for CT, except in the paper's set-up."""
     return fingerprint.modality == "ct" and options.preset != "paper"
 
 

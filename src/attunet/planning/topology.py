@@ -1,4 +1,4 @@
-"""Patch size, strides and kernels of a network, from the shape and spacing of what it will see."""
+"""Patch size, strides and kernels of a network, from the shape and spacing of its images."""
 
 from __future__ import annotations
 
@@ -43,9 +43,10 @@ def plan_topology(
         shape: (3,) voxels of the median case on the model grid.
         spacing: (3,) mm.
         dims: spatial dimensions.
-        voxels: most voxels of a patch.
-        levels: most levels.
-        fixed_levels: exactly so many levels, each of which halves every axis (published networks).
+        voxels: largest number of voxels in a patch.
+        levels: largest number of levels.
+        fixed_levels: exact number of levels, each of which halves every axis (published networks); None to follow the
+            shape.
     Returns: the topology.
     """
     patch = _fit(np.asarray(shape[:dims], float), np.asarray(spacing[:dims], float), voxels)
@@ -96,7 +97,7 @@ def _kernel(spacing: np.ndarray) -> tuple[int, ...]:
 
 
 def _rounded(patch: np.ndarray, step: np.ndarray, spacing: np.ndarray, voxels: int) -> list[int]:
-    """The smallest multiples of `step` that cover the patch; where thin axes had to grow much, long ones give way."""
+    """The smallest multiples of `step` that cover the patch; long axes shrink if thin ones had to grow much."""
     size = np.maximum(1, np.ceil(patch / step - 1e-6)).astype(int) * step
     while np.prod(size) > _SLACK * voxels and (size > step).any():
         longest = int(np.argmax(np.where(size > step, size * spacing, 0.0)))

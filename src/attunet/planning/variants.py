@@ -1,4 +1,4 @@
-"""Variants of one experiment: the same plan and recipe but for one thing, so that a difference has one cause."""
+"""Variants of one experiment: each differs from the plan and recipe in one point, so differences have one cause."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ VARIANTS: Mapping[str, str] = {
     "additive": "additive gates, as in the popular 2-D listing",
     "multi": "two gates side by side on each skip, as the paper's multi variant",
     "projected": "a 1x1 convolution and norm behind each gate, as in the paper's released code",
-    "supervised": "gates also taught by the dilated labels (attention_supervision 0.1)",
-    "sparse": "gates also paid to close (attention_sparsity 0.05)",
+    "supervised": "gates supervised with the dilated labels (attention_supervision 0.1)",
+    "sparse": "gates penalised for being open (attention_sparsity 0.05)",
 }
-"""Name to what is different; `gated` is the plan and the recipe as they are."""
+"""Name to the difference; `gated` is the plan and the recipe unchanged."""
 
 _FINENESS = 1024
 _UNGATED_TRAINING = {"attention_supervision": 0.0, "attention_sparsity": 0.0}
@@ -35,8 +35,8 @@ class Variant:
 
     Args:
         name: a key of `VARIANTS`.
-        description: what is different.
-        plan, config: what it is trained with.
+        description: the difference from the plan and recipe.
+        plan, config: its plan and recipe.
     """
 
     name: str
@@ -64,39 +64,39 @@ _TRAININGS: Mapping[str, dict[str, Any]] = {
 
 
 def parse_variants(text: str) -> tuple[str, ...]:
-    """Names from "gated,ungated", each once. Raises: ConfigError for an unknown one, or fewer than two."""
+    """Parse names such as "gated,ungated", each once. Raises: ConfigError for an unknown one, or fewer than two."""
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     if unknown := [name for name in names if name not in VARIANTS]:
         known = "; ".join(f"{name}: {what}" for name, what in VARIANTS.items())
         raise ConfigError(f"there is no variant {', '.join(map(repr, unknown))}", hint=f"known are {known}")
     if len(names) < 2:
-        raise ConfigError(f"got {len(names)} variant, expected two or more to compare", hint="name another variant")
+        raise ConfigError(f"got {len(names)} variant, expected two or more to compare", hint="add another variant")
     return names
 
 
 def make_variants(names: Sequence[str], plan: Plan, config: TrainingConfig) -> tuple[Variant, ...]:
-    """Each variant of a gated plan and a recipe; patches, batch, folds, seed and budget are those of all.
+    """Make the variants of a gated plan and a recipe; they share patches, batch, folds, seed and budget.
 
     Args:
         names: keys of `VARIANTS`.
         plan: a plan with gates.
         config: the recipe.
-    Returns: the variants, in that order.
+    Returns: the variants in the order of the names.
     Raises: ConfigError when the plan has no gate, a variant cannot be made of it, or two would be the same.
     """
     if plan.network.gate is None:
         raise ConfigError("the plan has no gate to compare with", hint="plan it with a gate: --gate grid")
     variants = tuple(_variant(name, plan, config) for name in names)
-    for one, other in combinations(variants, 2):
-        if (one.plan.network, one.config) == (other.plan.network, other.config):
+    for first, second in combinations(variants, 2):
+        if (first.plan.network, first.config) == (second.plan.network, second.config):
             raise ConfigError(
-                f"of this plan and recipe, {one.name} and {other.name} are the same", hint="leave one of them out"
+                f"of this plan and recipe, {first.name} and {second.name} are the same", hint="leave one of them out"
             )
     return variants
 
 
 def widened(network: NetworkConfig) -> tuple[int, ...]:
-    """Channels of the ungated network, all widened by the smallest factor that gives it the gated one's parameters.
+    """Channels of the ungated network, widened by the smallest factor that reaches the gated one's parameters.
 
     Source: the paper's control; its authors widened all levels by one factor, too, and cut to whole channels.
     """

@@ -1,4 +1,4 @@
-"""What a person looks at: overlays, curves, score boxes, and the HTML report that gathers them."""
+"""Figures and reports: overlays, curves, box plots, and the HTML report that contains them."""
 
 from attunet.report.figures import curves, overlay, save_figure, score_boxes
 from attunet.report.html import Animation, Picture, Table, write_report

@@ -1,4 +1,4 @@
-"""Figures of attention: ablation, faithfulness, lift beside null maps, agreement of attention and mask."""
+"""Figures of attention: ablation, faithfulness, lift compared with null maps, agreement of attention and mask."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ScoreRow = tuple[str, str, str, float, float, float]
 MAX_GROUPS = 30
 
 _ROW = 0.24
-"""Inches of a bar or an interval."""
+"""Height of a bar or an interval in inches."""
 
 _STEPS = {
     2.0: (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 6.0, 7.0, 8.0, 9.0),
@@ -29,7 +29,7 @@ _STEPS = {
     1e3: (1.0, 2.0, 5.0),
     inf: (1.0,),
 }
-"""Numbers at a logarithmic axis, by the ratio of its ends."""
+"""Tick labels of a logarithmic axis, by the ratio of its ends."""
 
 
 def ablation_bars(
@@ -40,8 +40,8 @@ def ablation_bars(
     Args:
         rows: (gate, replacement, mean change, lower and upper end of its interval), from top to bottom; a bar whose
             mean is nan is left out, as is an interval that is nan.
-        title: above the chart.
-        metric: the score that changes, at the axis.
+        title: title above the chart.
+        metric: name of the score, for the axis.
     Returns: the figure.
     """
     places, ticks = _grouped([row[0] for row in rows])
@@ -65,13 +65,13 @@ def score_bars(
     *,
     metric: str = "lift",
 ) -> Figure:
-    """A score of every gate and label with its interval, the trained network beside its nulls, around the line at 1.
+    """A score of every gate and label with its interval, for the trained network and its nulls, with a line at 1.
 
     Args:
         rows: (gate, label, source, mean, lower and upper end of its interval), from top to bottom; values that are not
-            above 0 are left out, and so are the groups after the first 30, which the title then says.
-        title: above the chart.
-        metric: name of the score, a ratio: its axis is logarithmic.
+            above 0 are left out, and so are groups after the first 30, as the title then says.
+        title: title above the chart.
+        metric: name of the score; it is a ratio, so its axis is logarithmic.
     Returns: the figure.
     """
     groups = list(dict.fromkeys(row[:2] for row in rows))
@@ -134,7 +134,7 @@ def agreement_scatter(
     Args:
         cases: case to (score, Dice); cases with nan are left out.
         text: a line below the title, such as the rank correlation with its interval.
-        title: above the chart.
+        title: title above the chart.
     Returns: the figure.
     """
     known = [pair for pair in cases.values() if all(isfinite(value) for value in pair)]
@@ -159,7 +159,7 @@ def agreement_scatter(
 
 
 def _grouped(groups: Sequence[str]) -> tuple[list[float], dict[str, float]]:
-    """A place for every row, with a gap before each group; and the middle of each group."""
+    """A position for every row, with a gap before each group; and the middle of each group."""
     places: list[float] = []
     for index, group in enumerate(groups):
         gap = 0.0 if not index else 1.0 if group == groups[index - 1] else 1.8
@@ -171,14 +171,14 @@ def _grouped(groups: Sequence[str]) -> tuple[list[float], dict[str, float]]:
 
 
 def _intervals(axes: Axes, entries: Iterable[tuple[float, ...]], color: str, width: float = 1.1) -> None:
-    """A level line from the lower to the upper end of (place, mean, low, high)."""
+    """A horizontal line from the lower to the upper end of each (position, mean, low, high)."""
     for place, _, low, high in entries:
         if isfinite(low) and isfinite(high):
             axes.plot([low, high], [place, place], color=color, linewidth=width, solid_capstyle="butt", zorder=2)
 
 
 def _log_axis(axes: Axes, values: Sequence[float]) -> None:
-    """A logarithmic axis around 1 with plain numbers at it."""
+    """A logarithmic axis around 1 with plain numbers as tick labels."""
     axes.set_xscale("log")
     low, high = min([0.8, *values]) / 1.12, max([1.25, *values]) * 1.12
     axes.set_xlim(low, high)

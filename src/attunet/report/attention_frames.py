@@ -1,4 +1,4 @@
-"""The epoch animation: how the attention in a few probe cases changed while a model was trained."""
+"""The epoch animation: how the attention in a few probe cases changed during training."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from attunet.report.views import Plane
 __all__ = ["INDEX", "read_attention_frames"]
 
 INDEX = "frames.json"
-"""Lists the frames and the probes; each gate of each probe has its maps in CASE_GATE.nii.gz, (I, J, K, frames)."""
+"""The index of frames and probes; the maps of each gate and probe are in CASE_GATE.nii.gz, (I, J, K, frames)."""
 
 OLD_INDEX = "film.json"
 """Its name in model folders of earlier versions."""
 
 MAX_FRAMES = 16
-"""Of more frames as many are shown, evenly spread from the first to the last."""
+"""Largest number of frames to show; of more frames, a selection is shown, evenly spaced from the first to the last."""
 
 
 class _Part(Settings):
-    model_config = ConfigDict(extra="ignore")  # a training may record more than is shown
+    model_config = ConfigDict(extra="ignore")  # training may record more than is shown
 
 
 class _Epoch(_Part):
-    """The time at which the maps were recorded."""
+    """The epoch in which maps were recorded."""
 
     epoch: int
     minutes: float | None = None
 
     def label(self) -> str:
-        """Text at the slider."""
+        """Text next to the slider."""
         return f"epoch {self.epoch}" + ("" if self.minutes is None else f", {self.minutes:.1f} min")
 
 
@@ -69,10 +69,10 @@ def read_attention_frames(
     """An animation for each probe case: one slice of its image with the label, and each gate's map, epoch by epoch.
 
     Args:
-        folder: the attention frames that a training recorded.
+        folder: the attention frames that were recorded in training.
         labels: label name to value; None to show the values.
         modality: "ct" shows the abdominal window.
-    Returns: the animations; none where no frame was recorded.
+    Returns: the animations; empty if no frame was recorded.
     Raises: ConfigError when frames.json is missing or invalid, FormatError when a volume cannot be read, DataError when
         a gate does not have one map for each frame.
     """
@@ -84,7 +84,7 @@ def read_attention_frames(
     for number, probe in enumerate(index.probes, start=1):
         data = _probe_data(folder, probe, labels, modality)
         maps = {gate: _maps(folder, probe.case, gate, len(index.frames)) for gate in probe.gates}
-        caption = f"{probe.case}: attention of every gate during the training; outline: the reference."
+        caption = f"{probe.case}: attention of every gate during training; outline: the reference."
         animations.append(
             Animation(caption, f"attention_frames_{number}", _frames(data, maps, index.frames, probe.case))
         )
@@ -92,7 +92,7 @@ def read_attention_frames(
 
 
 def _probe_data(folder: Path, probe: _Probe, labels: Mapping[str, int] | None, modality: str) -> OverlayData:
-    """The image and the label of a probe, in the plane with most pixels, axial where all have as many."""
+    """The image and the label of a probe, in the plane with most pixels, axial if all are equal."""
     image, label = read_volume(folder / probe.image), read_label(folder / probe.label)
     names = labels or {str(value): int(value) for value in np.unique(label.array)}
     data = overlay_data(image, label, names, reference=None, attention={}, modality=modality)
@@ -101,11 +101,11 @@ def _probe_data(folder: Path, probe: _Probe, labels: Mapping[str, int] | None, m
 
 
 def _maps(folder: Path, case: str, gate: str, frames: int) -> Volume:
-    """The maps of a gate (frames, I, J, K), on a grid of their own."""
+    """The maps of a gate (frames, I, J, K), on their own grid."""
     path = folder / f"{case}_{gate}.nii.gz"
     maps = read_volume(path)
     if maps.channels != frames:
-        raise DataError(f"{path} holds {maps.channels} maps, expected {frames}: one for each frame of {INDEX}")
+        raise DataError(f"{path} contains {maps.channels} maps, expected {frames}: one for each frame of {INDEX}")
     return maps
 
 
@@ -123,7 +123,7 @@ def _frames(
 
 
 def _sampled(maps: Volume, frame: int, data: OverlayData, plane: Plane) -> Array:
-    """A map on the grid of the image, correct in the slice shown: the other slices repeat it and cost nothing."""
+    """A map on the grid of the image, correct in the displayed slice: the other slices repeat it at no cost."""
     mapping = np.linalg.inv(maps.affine) @ data.image.affine
     shape, start = list(data.image.spatial_shape), np.zeros(3)
     shape[plane.axis], start[plane.axis] = 1, data.slices[plane]

@@ -18,14 +18,14 @@ _COLORS = (PALETTE[0], PALETTE[5])
 
 
 class DicePair(NamedTuple):
-    """Mean Dice of a case, expected by the model and measured; nan where there is none."""
+    """Mean Dice of a case, expected by the model and measured; nan if there is none."""
 
     expected: float
     measured: float
 
 
 class Bins(Protocol):
-    """Confidence and accuracy in bins from 0 to 1; the share of the voxels in each, and the calibration error."""
+    """Confidence, accuracy and share of voxels in bins from 0 to 1, and the calibration error."""
 
     @property
     def confidence(self) -> Sequence[float]:
@@ -39,7 +39,7 @@ class Bins(Protocol):
 
     @property
     def share(self) -> Sequence[float]:
-        """Share of all voxels."""
+        """Share of all voxels in each bin."""
         ...
 
     @property
@@ -49,7 +49,7 @@ class Bins(Protocol):
 
 
 def reliability_diagram(curves: Mapping[str, Bins]) -> Figure:
-    """Share of correct decisions at each confidence, one line for each name; below it, how often the confidence occurs.
+    """Share of correct decisions by confidence, one line for each name; below, the frequency of each confidence.
 
     A calibrated model lies on the diagonal; below the diagonal it is overconfident.
     """
@@ -77,7 +77,7 @@ def reliability_diagram(curves: Mapping[str, Bins]) -> Figure:
 
 
 def dice_scatter(dice: Mapping[str, DicePair], quality: QualityCalibration | None) -> Figure:
-    """Every case's expected and measured Dice, and the line that turns one into the other."""
+    """Every case's expected and measured Dice, and the regression line."""
     figure = chart(CHART_WIDTH, 4.8)
     axes = figure.subplots()
     known = [pair for pair in dice.values() if isfinite(pair.expected) and isfinite(pair.measured)]

@@ -1,4 +1,4 @@
-"""The cases that a report shows: their choice, and their pictures."""
+"""The cases that a report shows: their selection, and their pictures."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class CaseView:
     """A case to show; all volumes are on the grid of its image.
 
     Args:
-        name: its name, or a line about it.
+        name: its name or description.
         image: the image.
         segmentation: the mask, one channel of label values.
-        reference: the reference mask; None where there is none.
-        attention: gate to coefficients, one channel for each of its maps.
+        reference: the reference mask; None if there is none.
+        attention: gate to coefficients, one channel per map.
     """
 
     name: str
@@ -38,7 +38,7 @@ class CaseView:
 
 
 def choose_cases(summary: Summary) -> dict[str, str]:
-    """The best, median and worst case by mean Dice: case name to a description; fewer where there are fewer cases."""
+    """The best, median and worst case by mean Dice: case name to a description; fewer if there are fewer cases."""
     means = {}
     for case in summary.cases:
         dice = [scores.counts.dice for scores in case.scores.values()]
@@ -53,12 +53,12 @@ def choose_cases(summary: Summary) -> dict[str, str]:
 
 
 def case_pictures(views: Sequence[CaseView], plan: Plan, what: str) -> list[Picture]:
-    """A picture of every case, named case_1 and so on.
+    """Draw a picture of every case, named case_1 and so on.
 
     Args:
         views: the cases.
         plan: its labels name the colours, its modality sets the grey window.
-        what: content of the pictures, for their captions.
+        what: description of the pictures, for their captions.
     Returns: the pictures in the order of the cases.
     Raises: GeometryError when a mask or map has another shape than its image.
     """

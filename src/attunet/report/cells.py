@@ -11,21 +11,21 @@ from attunet.evaluation.summary import Summary
 __all__ = ["NOTHING", "between", "mean_cells", "number", "score_cells", "spread"]
 
 NOTHING = "–"
-"""The cell of a value that is not there."""
+"""The cell of a missing value."""
 
 
 def number(value: float, digits: int) -> str:
-    """A number with that many digits after the point; a dash for nan."""
+    """A number with this many decimals; a dash for nan."""
     return NOTHING if isnan(value) else f"{value:.{digits}f}"
 
 
 def between(interval: tuple[float, float], digits: int) -> str:
-    """Both ends of an interval; a dash where there is none."""
+    """Both ends of an interval; a dash if there is none."""
     return NOTHING if isnan(interval[0]) else " to ".join(number(end, digits) for end in interval)
 
 
 def spread(summary: Summary, label: str, metric: str, digits: int) -> str:
-    """Mean ± standard deviation of a metric over the cases; the mean alone where only one case has it.
+    """Mean ± standard deviation of a metric over the cases; only the mean if a single case has it.
 
     Args:
         summary: the scores.
@@ -44,7 +44,7 @@ def score_cells(summary: Summary, label: str, metrics: Sequence[MetricSpec] = TA
     Args:
         summary: the scores.
         label: one of its labels.
-        metrics: the columns, by default those of every table of scores.
+        metrics: the metrics; by default those of every table of scores.
     Returns: one cell for each metric.
     """
     return [spread(summary, label, spec.name, spec.digits) for spec in metrics]

@@ -1,4 +1,4 @@
-"""The report of a comparison: the paper's table on the user's data, and the differences with their tests."""
+"""The report of a comparison: the paper's table for the user's data, and the differences with their tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from attunet.report.html import Picture, Section, Table, write_report
 __all__ = ["TEST_HEADINGS", "difference_cells", "model_cells", "per_fold", "write_comparison_report"]
 
 TEST_HEADINGS = ("Cases", "Difference", "95% interval", "Effect", "p", "Holm p")
-"""Of the cells of a difference."""
+"""Headings of the cells of a difference."""
 
 _NOTES = (
     "Cases are the unit of every interval and p value. Each fold of each model was trained once, from one seed: the "
@@ -29,7 +29,7 @@ _NOTES = (
     "MSD is the mean symmetric surface distance (the paper's S2S). GFLOP: to predict one window once, a multiply-add "
     "counted as 2, convolutions only. Seconds: median time of a prediction measured on this machine while comparing, "
     "all windows and mirrored copies, reading and writing not counted.",
-    "This is research software and no medical device.",
+    "This is research software, not a medical device.",
 )
 
 
@@ -49,7 +49,7 @@ def write_comparison_report(path: Path, comparison: ModelComparison) -> None:
 
 
 def per_fold(values: Sequence[str]) -> str:
-    """A number for each fold; one where all are the same; a dash for none."""
+    """A number for each fold; a single one if all are equal; a dash if there is none."""
     same = len(set(values)) == 1
     return f"{values[0]}{' each' * (len(values) > 1)}" if same else ", ".join(values) or NOTHING
 
@@ -105,7 +105,7 @@ def _differences(comparison: ModelComparison) -> Table:
 
 
 def _other_metrics(comparison: ModelComparison) -> Table:
-    """Of the mean of the labels, or the only one; those of every label are in summary.json."""
+    """The other metrics for the mean of the labels, or the only label; summary.json has those of every label."""
     label = comparison.baseline.row_labels[-1]
     entries = [entry for entry in comparison.differences if entry.metric != "Dice" and entry.label == label]
     lower = " and ".join(spec.heading or spec.name for spec in COMPARED if spec.better == "lower")
@@ -144,7 +144,7 @@ def _networks(comparison: ModelComparison) -> Table:
 
 
 def _probability(p: float) -> str:
-    """Two digits, never 0; a dash for nan."""
+    """A p value with two digits, never 0; a dash for nan."""
     if isnan(p):
         return number(p, 0)
     return f"{p:.2g}" if p >= 1e-4 else "<0.0001"

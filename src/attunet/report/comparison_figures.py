@@ -18,14 +18,14 @@ from attunet.report.theme import INK, chart, color_of, tidy
 __all__ = ["MAX_LABELS", "difference_forest", "model_boxes", "shown_labels"]
 
 MAX_LABELS = 12
-"""More do not fit on one screen."""
+"""Largest number of labels; more do not fit on one screen."""
 
 _ROW = 0.3
 _GROUP = 0.25
 
 
 def shown_labels(comparison: ModelComparison) -> tuple[str, ...]:
-    """The rows to draw: all labels, or the labels whose Dice differs most, and the mean of the labels last."""
+    """The labels to draw: all, or those whose Dice differs most, and the mean of the labels last."""
     rows = comparison.baseline.row_labels
     labels = [label for label in rows if label != ALL_LABELS]
     if len(labels) > MAX_LABELS:
@@ -61,7 +61,7 @@ def model_boxes(comparison: ModelComparison, labels: Sequence[str]) -> Figure:
 
 
 def difference_forest(comparison: ModelComparison, labels: Sequence[str]) -> Figure:
-    """A point and its 95% interval per label and other model; filled where the difference is significant."""
+    """A point and its 95% interval per label and other model; filled if the difference is significant."""
     others = comparison.models[1:]
     figure, axes, places = _rows(labels, len(others))
     for label, start in zip(labels, places, strict=True):
@@ -81,7 +81,7 @@ def difference_forest(comparison: ModelComparison, labels: Sequence[str]) -> Fig
 
 
 def _rows(labels: Sequence[str], models: int) -> tuple[Figure, Axes, list[float]]:
-    """A chart with a group of rows for each label, and where each group begins."""
+    """A chart with a group of rows for each label, and the position of each group."""
     group = models * _ROW + _GROUP
     figure = chart(8.0, 1.5 + group * max(len(labels), 1))
     axes = figure.subplots()
@@ -92,7 +92,7 @@ def _rows(labels: Sequence[str], models: int) -> tuple[Figure, Axes, list[float]
 
 
 def _legend(axes: Axes, handles: Sequence[Patch | Line2D]) -> None:
-    """Above the chart at the right, where there are no data."""
+    """A legend above the chart at the right, where there are no data."""
     axes.legend(
         handles=handles,
         loc="lower right",

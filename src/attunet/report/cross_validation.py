@@ -19,14 +19,14 @@ __all__ = ["write_cross_validation_report"]
 _DICE, *_OTHERS = TABULATED
 _HEADINGS = ("Label", "Cases", _DICE.column, "95% interval", *(spec.column for spec in _OTHERS))
 _NOTES = (
-    "Every case was segmented by the fold that was not trained on it. A model of all folds averages them and tends to "
+    "Every case was segmented by the fold that held it out. A model of all folds averages them and tends to "
     "be slightly better.",
     "The 95% intervals are percentile bootstraps over cases: how much the mean would vary with other such patients.",
     "Confidence is the probability of the predicted class, within three voxels of predicted or true foreground; ECE is "
     "its mean distance from the share of correct decisions, in 15 bins. After: each fold at the temperature fitted on "
     "the other folds.",
     "Filled: the mask, post-processed. Dashed: the reference.",
-    "This is research software and no medical device.",
+    "This is research software, not a medical device.",
 )
 
 
@@ -48,12 +48,12 @@ def write_cross_validation_report(
     Args:
         path: the HTML file.
         plan: the plan of the model.
-        subtitle: one line about the origin of the scores.
+        subtitle: one line on the origin of the scores.
         summary: scores before post-processing.
         postprocessed: scores after it; the same when none is applied.
         postprocessing: post-processing and calibration, with reasons.
         reliability: name to confidence and accuracy; empty when they were not measured.
-        dice: expected and measured Dice by case.
+        dice: expected and measured Dice of each case.
         worst: names of the worst cases.
         views: the cases to draw.
     """

@@ -1,4 +1,4 @@
-"""Every figure of a report: overlays, training curves and score boxes, and how to save them."""
+"""Figures of a report: training curves, gate curves and box plots of scores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Row = Mapping[str, float]
 LABEL_PREFIX = "dice_"
 
 GATE_PREFIX = "gate_"
-"""Of the columns gate_LEVEL_mean and gate_LEVEL_sd of a history."""
+"""Pattern of the columns gate_LEVEL_mean and gate_LEVEL_sd of a history."""
 
 
 def curves(history: Sequence[Row]) -> Figure:
@@ -48,9 +48,9 @@ def curves(history: Sequence[Row]) -> Figure:
 
 
 def gate_curves(history: Sequence[Row]) -> Figure:
-    """The mean coefficient of every gate over the training, and its standard deviation as a band.
+    """The mean coefficient of every gate during training, and its standard deviation as a band.
 
-    Args: rows as for `curves`, with `gate_LEVEL_mean` and `gate_LEVEL_sd` in those epochs in which it was measured.
+    Args: rows as for `curves`, with `gate_LEVEL_mean` and `gate_LEVEL_sd` in the epochs in which it was measured.
     """
     figure = chart(CHART_WIDTH, 3.4)
     axes = figure.subplots()
@@ -99,13 +99,13 @@ def _line(axes: Axes, history: Sequence[Row], unit: str, key: str, **style: Any)
 def draw_box(
     axes: Axes, row: float, scores: Sequence[float], color: str, *, width: float = 0.5, size: float = 16
 ) -> None:
-    """Draw a horizontal box with its quartiles and a point per score; nothing where there is no score.
+    """Draw a horizontal box with its quartiles and a point per score; nothing if there is no score.
 
     Args:
         axes: where to draw.
         row: position on the vertical axis.
         scores: values of the cases.
-        color: of box and points.
+        color: color of box and points.
         width: height of the box in units of the vertical axis.
         size: area of a point, in square points.
     """

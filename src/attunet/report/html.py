@@ -1,4 +1,4 @@
-"""A report as one HTML file with inline images, which needs no network, and its figures as files beside it."""
+"""A report as one HTML file with inline images, which needs no network, and its figures as files next to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from attunet.report.images import FigureFolder, Image
 __all__ = ["Animation", "Picture", "Section", "Table", "write_report"]
 
 PROSE = 28
-"""Characters from which a cell is treated as a sentence."""
+"""Length from which a cell is treated as a sentence."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Table:
     """A table of a report.
 
     Args:
-        caption: above the table.
+        caption: caption above the table.
         columns: headings.
-        rows: as many cells each, of which the first names the row.
+        rows: rows with one cell per column; the first cell names the row.
     """
 
     kind: ClassVar = "table"
@@ -45,9 +45,9 @@ class Picture:
     """A figure of a report.
 
     Args:
-        caption: below the figure.
+        caption: caption below the figure.
         figure: the figure.
-        name: of its files beside the report.
+        name: name of its files next to the report.
     """
 
     kind: ClassVar = "picture"
@@ -58,11 +58,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Animation:
-    """Figures of one size, of which a slider shows one at a time; the last is shown first.
+    """Figures of the same size, shown one at a time with a slider; the last is shown first.
 
     Args:
-        caption: below the figure.
-        name: of its files, NAME_000 and so on.
+        caption: caption below the figure.
+        name: name of its files, NAME_000 and so on.
         frames: label and figure of each frame.
     """
 
@@ -77,7 +77,7 @@ Section = Table | Picture | Animation
 
 @dataclass(frozen=True)
 class _Shown:
-    """A picture or animation whose figures are drawn."""
+    """A picture or animation whose figures have been drawn."""
 
     kind: str
     caption: str
@@ -93,10 +93,10 @@ def write_report(
     sections: Sequence[Section] = (),
     notes: Sequence[str] = (),
 ) -> None:
-    """Write a report, and every figure of it as PNG and SVG into the folder REPORT_figures beside it.
+    """Write a report, and all its figures as PNG and SVG into the folder REPORT_figures next to it.
 
-    The report is written last and atomically. It needs no network, and no script but the one that moves the
-    sliders of animations: without scripts, an animation shows its last frame.
+    The report is written last and atomically. It needs no network, and only one script, for the sliders of animations:
+    without scripts, an animation shows its last frame.
     Args:
         path: the HTML file.
         title, subtitle: one line each.

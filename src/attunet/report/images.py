@@ -1,4 +1,4 @@
-"""The figures of a report: as files beside it, and as images inside it."""
+"""The figures of a report: as files next to it, and as images inside it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ FRAME_QUALITY = 88
 
 @dataclass(frozen=True)
 class Image:
-    """An image for a page.
+    """An image of a page.
 
     Args:
         source: data URL.
         label: text that describes it.
-        inches: width.
+        inches: width in inches.
         dark: whether its background is dark.
     """
 
@@ -48,7 +48,7 @@ class FigureFolder:
         """Save a figure.
 
         Args:
-            name: of its files; made safe and unique.
+            name: name of its files; made safe and unique.
             figure: the figure.
             label: text that describes it.
         Returns: the same figure as a lossless image for the page.
@@ -57,7 +57,7 @@ class FigureFolder:
         return _image(figure, label, self._save(self._claim(name), figure), "png")
 
     def add_frames(self, name: str, frames: Sequence[tuple[str, Figure]]) -> list[Image]:
-        """Save the frames of an animation as NAME_000 and so on, and remove frames that a longer one left there.
+        """Save the frames of an animation as NAME_000 and so on, and remove leftover frames of a longer one.
 
         Raises: FormatError when the folder cannot be written to.
         """

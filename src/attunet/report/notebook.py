@@ -1,7 +1,7 @@
-"""How a notebook shows volumes, predictions, plans and scores: a figure, or a small table and picture in HTML.
+"""Notebook views of volumes, predictions, plans and scores: a figure, or a small table and picture in HTML.
 
-`attunet.display` says how the values find this module. The HTML sets no text or page colours, so that it is readable
-in light and dark notebooks; its pictures have a background of their own.
+`attunet.display` describes how the values find this module. The HTML sets no text or page colours, so that it is
+readable in light and dark notebooks; its pictures have a background of their own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from attunet.report.theme import CHART_WIDTH, INK, PALETTE, chart, png, tidy
 __all__ = ["draw", "html_fragment", "to_html"]
 
 MAX_VOXELS = {"figure": 512, "thumbnail": 160}
-"""Voxels along each axis; of larger volumes every second, third, … voxel is drawn."""
+"""Largest number of voxels along an axis; larger volumes are subsampled."""
 
 THUMBNAIL_DPI = 60
 
@@ -38,13 +38,13 @@ _STYLE = "border-bottom:1px solid rgba(128,128,128,.4);padding:.15em .8em .15em 
 
 @singledispatch
 def draw(value: object) -> Figure:
-    """The figure of a value. Raises: TypeError for a type without one."""
+    """The figure of a value. Raises: TypeError for a type without a view."""
     raise TypeError(f"there is no figure of a {type(value).__name__}")
 
 
 @singledispatch
 def to_html(value: object) -> str:
-    """A small table and picture of a value as an HTML fragment. Raises: TypeError for a type without one."""
+    """A small table and picture of a value as an HTML fragment. Raises: TypeError for a type without a view."""
     raise TypeError(f"there is no HTML view of a {type(value).__name__}")
 
 
@@ -57,8 +57,8 @@ def html_fragment(
         title: one line above the table.
         columns: headings; empty for a table without headings.
         rows: cells; the first of each row is aligned left, the others right when there are headings.
-        figure: drawn small below the table; None for no picture.
-        notes: a line below the table.
+        figure: figure to draw below the table, small; None for no picture.
+        notes: text below the table.
     Returns: an HTML fragment without scripts and external files.
     """
     head = f"<thead>{_row('th', columns, columns)}</thead>" if columns else ""
@@ -106,7 +106,7 @@ def _(value: Prediction) -> str:
 
 @draw.register
 def _(value: Plan) -> Figure:
-    """The patch inside the median image, on the model grid."""
+    """Draw the patch inside the median image, on the model grid."""
     names, image, patch = _extents(value)
     flat = value.patch_size[2] == 1
     pairs = [(0, 1)] if flat else list(combinations(range(3), 2))
@@ -181,7 +181,7 @@ def _draw_prediction(prediction: Prediction, size: str, *, attention: Mapping[st
 
 
 def _strided(volume: Volume, longest: int) -> Volume:
-    """Every n-th voxel of an axis that is longer, where the first voxel keeps its position; no copy is made."""
+    """A view with every n-th voxel along longer axes; the first voxel keeps its position."""
     steps = [-(-size // longest) for size in volume.spatial_shape]
     i, j, k = steps
     return Volume(volume.array[:, ::i, ::j, ::k], volume.affine @ np.diag([*steps, 1.0]))

@@ -19,10 +19,10 @@ from attunet.report.theme import PALE, PanelGrid, color_of, legend_columns
 __all__ = ["draw_overlay", "overlay"]
 
 LARGEST = {"row": (11.0, 3.8), "column": (2.7, 3.4), "picture": (6.0, 5.0)}
-"""Inches that panels may take: a row of planes together, one plane in a column, a single picture."""
+"""Width of panels in inches: a row of planes together, one plane in a column, a single picture."""
 
 WIDEST = 16.0
-"""Inches that all columns may take together; with many gates each is narrower."""
+"""Total width of all columns in inches; with many gates, each column is narrower."""
 
 TITLE_BAND, SCALE_BAND, LEGEND_LINE = 0.38, 0.85, 0.26
 MAX_LABELS = 24
@@ -41,13 +41,13 @@ def overlay(
     """Draw a segmentation on its image: three planes of a volume through one point of it, or the picture itself.
 
     Args:
-        image: any channels; a picture of three is shown in colour, of others the first channel is shown.
+        image: the image; a picture with three channels is shown in colour, of other images the first channel is shown.
         segmentation: one channel of label values, filled and outlined in a colour per label.
         labels: label name to value, in the order of their colours; the background is not drawn.
-        reference: the truth, as a dashed outline.
-        attention: gate to coefficients in [0, 1], a column each, and one for each map of a gate that has several.
+        reference: the reference mask, drawn as a dashed outline.
+        attention: gate to coefficients in [0, 1]; each map has a column.
         modality: "ct" shows the abdominal window, anything else the percentiles of the image.
-        title: text above the figure.
+        title: title above the figure.
     Returns: the figure.
     Raises: GeometryError when the shapes differ.
     """
@@ -56,7 +56,7 @@ def overlay(
 
 
 def draw_overlay(data: OverlayData, title: str = "") -> Figure:
-    """The figure of an overlay: its planes side by side, or one below the other with attention beside them."""
+    """The figure of an overlay: its planes side by side, or below each other with attention at their side."""
     return _columns(data, title) if data.attention else _row(data, title)
 
 

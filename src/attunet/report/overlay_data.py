@@ -21,12 +21,12 @@ class OverlayData:
     """An image with its masks and maps; arrays are (I, J, K) in canonical orientation.
 
     Args:
-        image: drawn below the masks.
+        image: the image below the masks.
         segmentation, reference: label values.
         attention: name to coefficients in [0, 1].
         labels: name to value of the foreground, in the order of their colours.
-        grey: darkest and brightest intensity to show.
-        slices: planes to show, and the slice of each.
+        grey: the intensities shown as black and white.
+        slices: the planes to show, and the slice of each.
     """
 
     image: Volume
@@ -47,7 +47,7 @@ class OverlayData:
         return np.broadcast_to(grey, (*grey.shape[:2], 3))
 
     def cut(self, array: Array, plane: Plane) -> Array:
-        """The slice shown of an array in a plane, as (rows, columns)."""
+        """The displayed slice of an array in a plane, as (rows, columns)."""
         return cut(array, plane, self.slices[plane])
 
     def extent(self, plane: Plane) -> tuple[float, float]:
@@ -55,20 +55,20 @@ class OverlayData:
         return plane.extent(self.image.spatial_shape, self.image.spacing)
 
     def crosshairs(self, plane: Plane) -> tuple[list[int], list[int]]:
-        """Where the other planes cut this one: columns of vertical lines, rows of horizontal lines."""
+        """The intersections with the other planes: columns of vertical lines, rows of horizontal lines."""
         shape = self.image.spatial_shape
         across, down = (axis for axis in range(3) if axis != plane.axis)
-        # as `cut` has it: columns and rows run against the first and the second axis
+        # as in `cut`: columns and rows run against the first and the second axis
         places = {other.axis: shape[other.axis] - 1 - index for other, index in self.slices.items()}
         columns, rows = ([places[axis]] if axis in places else [] for axis in (across, down))
         return columns, rows
 
     def only(self, plane: Plane) -> OverlayData:
-        """The same data with this plane alone."""
+        """The same data with only this plane."""
         return replace(self, slices={plane: self.slices[plane]})
 
     def visible(self) -> dict[str, int]:
-        """Position in `labels` of the labels that at least one slice shows."""
+        """Indices into `labels` of the labels visible in at least one slice."""
         masks = [mask for mask in (self.segmentation, self.reference) if mask is not None]
         values = {int(value) for plane in self.slices for mask in masks for value in np.unique(self.cut(mask, plane))}
         return {name: place for place, (name, value) in enumerate(self.labels.items()) if value in values}
@@ -85,8 +85,8 @@ def overlay_data(
 ) -> OverlayData:
     """Bring everything onto the image's grid in canonical orientation, and choose the slices.
 
-    The planes meet in one point of the segmentation, or of the reference where the segmentation is empty. A gate of
-    several maps becomes as many entries: "level3" is shown as "level3.1" and "level3.2".
+    The planes meet in one point of the segmentation, or of the reference if the segmentation is empty. A gate with
+    several maps gets an entry for each: "level3" is shown as "level3.1" and "level3.2".
 
     Args:
         image: the image; its first channel is shown, or three channels of a picture as colours.
@@ -128,5 +128,5 @@ def _maps(gates: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _on(image: Volume, other: Volume) -> Array:
-    """The array (C, I, J, K) turned exactly as the image is, whatever rounding its own header has."""
+    """The array (C, I, J, K) reoriented exactly like the image, regardless of rounding in its own header."""
     return canonicalise(image.with_array(other.array)).array

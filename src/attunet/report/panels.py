@@ -41,7 +41,7 @@ def draw_image(axes: Axes, data: OverlayData, plane: Plane) -> None:
         truth = data.cut(data.reference, plane)
         _outline(axes, truth, data.labels, linestyle="dashed", width=1.0, color="white")
     _crossings(axes, data, plane)
-    _bare(axes)
+    _remove_axes(axes)
     _caption(axes, data, plane)
 
 
@@ -63,11 +63,11 @@ def draw_attention(axes: Axes, data: OverlayData, plane: Plane, coefficients: Ar
     )
     mask = data.cut(data.segmentation, plane)
     _outline(axes, mask, data.labels, linestyle="solid", width=0.8, color="white")
-    _bare(axes)
+    _remove_axes(axes)
 
 
 def attention_scale(figure: Figure, axes: Axes) -> None:
-    """Turn axes into the colour bar of all maps of attention."""
+    """Turn axes into the colour bar of all attention maps."""
     scale = figure.colorbar(ScalarMappable(Normalize(0.0, 1.0), ATTENTION_COLORS), cax=axes)
     scale.set_label("attention coefficient", color=PALE, fontsize=9)
     axes.tick_params(colors=PALE, labelsize=8, length=2)
@@ -75,7 +75,7 @@ def attention_scale(figure: Figure, axes: Axes) -> None:
 
 
 def _fill(mask: Array, labels: Mapping[str, int]) -> Array:
-    """(rows, columns, RGBA), transparent where no label is."""
+    """(rows, columns, RGBA), transparent outside the labels."""
     colors = np.zeros((*mask.shape, 4))
     for position, value in enumerate(labels.values()):
         colors[mask == value] = (*to_rgb(color_of(position)), FILL)
@@ -104,8 +104,8 @@ def _outline(
     axes.set_ylim(mask.shape[0] - 0.5, -0.5)
 
 
-def _bare(axes: Axes) -> None:
-    """Remove frame and ticks: ticks that are merely hidden would still cost a quarter of the drawing time."""
+def _remove_axes(axes: Axes) -> None:
+    """Remove frame and ticks: hidden ticks would still cost a quarter of the drawing time."""
     axes.set_axis_off()
     axes.set_xticks([])
     axes.set_yticks([])

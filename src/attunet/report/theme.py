@@ -39,24 +39,24 @@ __all__ = [
 ]
 
 DPI = 150
-"""Dots per inch of every figure, and of the images inside an SVG."""
+"""Resolution in dots per inch of every figure, and of the images inside an SVG."""
 
 CHART_WIDTH = 6.0
-"""Inches of a chart that can still be read at the width of a phone."""
+"""Width in inches of a chart that is still readable on a phone."""
 
 PALETTE = (
     *("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#F0E442", "#999999"),
     *("#9669F0", "#F02D5A", "#69690F", "#69F078", "#FFD296", "#C30F96", "#964B3C", "#5AF0F0"),
     *("#1E8700", "#B4E196", "#F0D2FF", "#0F6969", "#FF96FF", "#694B96", "#0087FF", "#FF9687"),
 )
-"""Okabe and Ito's colours, which colour-blind readers can distinguish (Color Universal Design, 2008); from the ninth on
-each is as far as possible in CIELAB from all before it, among colours of middle lightness."""
+"""Okabe and Ito's colours, which colour-blind readers can distinguish (Color Universal Design, 2008); from the ninth
+on, each is as far as possible in CIELAB from all previous ones, among colours of medium lightness."""
 
 DARK, INK, PALE, RULE = "#0f1317", "#1f2a35", "#e7ebef", "#d9dfe5"
 
 
 def color_of(position: int) -> str:
-    """The colour of the label at this position, 0 the first after the background."""
+    """The colour of the label at this position; 0 is the first after the background."""
     return PALETTE[position % len(PALETTE)]
 
 
@@ -70,14 +70,14 @@ class ReportFigure(Figure):
 class PanelGrid:
     """A dark figure whose panels have exact sizes in inches, so that images keep one scale.
 
-    Every row has room for a line of text above its panels.
+    Every row has space for a line of text above its panels.
 
     Args:
-        widths: of the columns, inches.
-        heights: of the rows, inches.
-        top: free band for a title, inches.
-        right: free band for a scale, inches.
-        bottom: free band for a legend, inches.
+        widths: widths of the columns in inches.
+        heights: heights of the rows in inches.
+        top: free space for a title in inches.
+        right: free space for a colour bar in inches.
+        bottom: free space for a legend in inches.
     """
 
     MARGIN, GAP, CAPTION = 0.18, 0.12, 0.32
@@ -104,9 +104,9 @@ class PanelGrid:
 
         Args:
             left: distance of the lower left corner from the left side.
-            below: distance of the lower left corner from the upper side.
-            width: of the axes.
-            height: of the axes.
+            below: distance of the lower left corner from the top.
+            width: width of the axes.
+            height: height of the axes.
         Returns: the axes.
         """
         bounds = (
@@ -127,7 +127,7 @@ def chart(width: float, height: float) -> Figure:
 
 
 def legend_columns(names: Sequence[str], width: float) -> int:
-    """As many columns of a legend as fit into a width in inches, with rows filled evenly."""
+    """The number of legend columns that fit into a width in inches, with rows filled evenly."""
     if not names:
         return 1
     fitting = max(1, int(width / (0.65 + 0.08 * max(map(len, names)))))
@@ -135,7 +135,7 @@ def legend_columns(names: Sequence[str], width: float) -> int:
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
-    """A chart's legend, below all its axes; none where there is nothing to name."""
+    """A chart's legend, below all its axes; none if there is nothing to label."""
     if handles:
         columns = legend_columns([str(handle.get_label()) for handle in handles], float(figure.get_figwidth()))
         where = {"loc": "outside lower center", "ncols": columns}
@@ -146,10 +146,10 @@ def tidy(axes: Axes, *, xlabel: str = "", title: str = "", grid: Literal["x", "y
     """Give a chart its title, label and light grid, and remove the box around it.
 
     Args:
-        axes: of the chart.
-        xlabel: below the horizontal axis.
+        axes: axes of the chart.
+        xlabel: label of the horizontal axis.
         title: above the chart.
-        grid: direction of the values, across which the grid lines run.
+        grid: axis of the values; the grid lines are perpendicular to it.
     """
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK, pad=10)
     axes.set_xlabel(xlabel, color=INK)
@@ -166,14 +166,14 @@ def is_dark(figure: Figure) -> bool:
 
 
 def png(figure: Figure, dpi: int = DPI) -> bytes:
-    """A figure as the content of a PNG file."""
+    """The content of a figure's PNG file."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=dpi)
     return stream.getvalue()
 
 
 def svg(figure: Figure, dpi: int = DPI) -> bytes:
-    """A figure as the content of an SVG file: lines and text stay vectors, images get this resolution.
+    """The content of a figure's SVG file: lines and text stay vectors, images get this resolution.
 
     The same figure gives the same bytes.
     """
@@ -189,7 +189,7 @@ def save_figure(figure: Figure, path: Path, *, dpi: int = DPI) -> None:
     Args:
         figure: the figure.
         path: its file, .png or .svg.
-        dpi: dots per inch, of the images inside an SVG too.
+        dpi: dots per inch, also of the images inside an SVG.
     """
     content = svg(figure, dpi) if path.suffix == ".svg" else png(figure, dpi)
     with staged(path) as temporary:

@@ -22,7 +22,7 @@ _NOTES = (
     "Attention: the coefficient by which each gate multiplies the skip connection, 0 (suppressed) to 1 (passed). "
     "It is a weight inside the network, not a cause: a bright region passed the gate, which does not mean that it "
     "determined the mask.",
-    "This is research software and no medical device.",
+    "This is research software, not a medical device.",
 )
 
 
@@ -59,7 +59,7 @@ def write_training_report(
         *case_pictures(views, plan, "prediction and attention"),
     ]
     if attention_frames is not None and attention_frames.is_dir():
-        # The images are normalised; they are in HU again only where the plan normalises every channel as CT.
+        # The images are normalized; they can be converted back to HU only if the plan normalizes every channel as CT.
         windowed = all(channel.kind == "ct" for channel in plan.preprocessing.normalization)
         sections += read_attention_frames(
             attention_frames, labels=plan.labels, modality=plan.modality if windowed else "other"
@@ -76,7 +76,7 @@ def write_training_report(
 
 
 def _gates(history: Sequence[dict[str, float]]) -> list[Section]:
-    """The mean coefficients of the gates, where they were logged."""
+    """The mean coefficients of the gates, if they were logged."""
     if not any(key.startswith(GATE_PREFIX) for row in history for key in row):
         return []
     caption = "Mean coefficient of each gate on the training patches, ± its standard deviation: 1 passes everything"

@@ -29,10 +29,10 @@ class Plane(NamedTuple):
     """A direction of slices.
 
     Args:
-        name: of the plane.
-        axis: of a canonical array, across which it is cut.
-        left: letter of the patient's side at the left of the picture.
-        top: letter of the patient's side on top of the picture.
+        name: name of the plane.
+        axis: axis of a canonical array that is perpendicular to the plane.
+        left: letter of the patient's side on the left of the picture.
+        top: letter of the patient's side at the top of the picture.
     """
 
     name: str
@@ -63,7 +63,7 @@ PLANES = (
 
 
 def is_raster(volume: Volume) -> bool:
-    """Whether this is a picture: one slice, and an affine that holds a spacing and no orientation of a patient."""
+    """Whether this is a picture: one slice, and an affine with a spacing but no patient orientation."""
     if volume.spatial_shape[2] != 1:
         return False
     return bool(np.allclose(volume.affine, np.diag([*volume.spacing, 1.0])))
@@ -80,7 +80,7 @@ def canonicalise(volume: Volume) -> Volume:
 
 
 def planes_of(volume: Volume) -> tuple[Plane, ...]:
-    """The planes to show of a volume as it is stored: one of a picture or a single slice, else three."""
+    """The planes of a volume to show, as it is stored: one for a picture or a single slice, else three."""
     if is_raster(volume):
         return (PICTURE,)
     shape = canonicalise(volume).spatial_shape
@@ -96,7 +96,7 @@ def cut(array: Array, plane: Plane, index: int) -> Array:
     Args:
         array: (I, J, K).
         plane: direction of the slice.
-        index: of the slice along the plane's axis.
+        index: index of the slice along the plane's axis.
     Returns: (rows, columns), the first row on top.
     """
     flat: Array = np.take(array, index, axis=plane.axis)
@@ -106,12 +106,12 @@ def cut(array: Array, plane: Plane, index: int) -> Array:
 def best_slice(mask: Array, axis: int, among: Array | None = None) -> int:
     """Choose the slice that shows most of a mask; the middle one when the mask is empty.
 
-    Each label counts by its share of its own largest area, so that no large organ hides a small one.
+    Each label counts relative to its own largest area, so that large organs do not hide small ones.
 
     Args:
         mask: (I, J, K), integers or booleans.
-        axis: across which the slices are cut.
-        among: booleans of the slices to choose from; None for all.
+        axis: axis perpendicular to the slices.
+        among: which slices to choose from (booleans); None for all.
     Returns: index of the slice.
     """
     areas = _areas(mask, axis)
@@ -124,8 +124,9 @@ def best_slice(mask: Array, axis: int, among: Array | None = None) -> int:
 def focus(mask: Array) -> tuple[int, int, int]:
     """The point of a mask (I, J, K) through which all three planes pass; the middle when the mask is empty.
 
-    The axial plane is the one that shows most of the mask; the sagittal is the best of those that meet the mask in the
-    axial plane, the coronal the best of those that meet it in both, so that the three lines cross inside the mask.
+    The axial plane is the one that shows most of the mask; the sagittal plane is the best of those that meet the mask
+    in the axial plane, the coronal plane the best of those that meet it in both, so that the three planes intersect
+    inside the mask.
     """
     k = best_slice(mask, 2)
     axial: Array = mask[:, :, k] != 0
@@ -134,7 +135,7 @@ def focus(mask: Array) -> tuple[int, int, int]:
 
 
 def _areas(mask: Array, axis: int) -> Array:
-    """(slices, labels): voxels of each value but 0 in every slice across an axis, in one pass over the mask."""
+    """(slices, labels): voxels of each value except 0 in every slice across an axis, in one pass over the mask."""
     low, high = int(mask.min()), int(mask.max())
     slices = np.moveaxis(mask, axis, 0)
     counts = [np.bincount(flat.ravel().astype(np.intp) - low, minlength=high - low + 1) for flat in slices]

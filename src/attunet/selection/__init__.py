@@ -1,1 +1,1 @@
-"""What held-out cases decide: post-processing, calibration, and the choice between models and ensembles."""
+"""Decisions on held-out cases: post-processing, calibration, and the choice between models and ensembles."""

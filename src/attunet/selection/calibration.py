@@ -1,4 +1,4 @@
-"""Temperature scaling: one temperature, fitted to voxels of held-out cases, makes the probabilities calibrated.
+"""Temperature scaling: one temperature, fitted to voxels of held-out cases, calibrates the probabilities.
 
 A model that predicts 0.9 should be right nine times out of ten; the logits are divided by the temperature, which
 changes no mask. Source: Guo et al. 2017, "On calibration of modern neural networks".
@@ -23,19 +23,19 @@ Samples = Mapping[str, Sample]
 
 BINS = 15
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.5, 4.0
-_MAX_LOGITS = 3_000_000  # of all samples that a fit uses: more change its third digit only, and take minutes
+_MAX_LOGITS = 3_000_000  # values of all samples in a fit: more would change only its third digit, and take minutes
 _MIN_CASES = 5
 _PARTS = 5
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often decisions are right by their confidence: one entry per bin of equal width from 0 to 1.
+    """The accuracy of decisions by their confidence, in bins of equal width from 0 to 1.
 
     Args:
         confidence: mean confidence in each bin; nan in an empty one.
-        accuracy: share of right decisions in each bin; nan in an empty one.
-        share: of the voxels that lie in each bin.
+        accuracy: share of correct decisions in each bin; nan in an empty one.
+        share: share of the voxels in each bin.
     """
 
     confidence: tuple[float, ...]
@@ -44,14 +44,14 @@ class Reliability:
 
     @property
     def ece(self) -> float:
-        """Expected calibration error: mean distance of confidence and accuracy, bins weighted by their voxels."""
+        """Expected calibration error: mean difference of confidence and accuracy, bins weighted by their voxels."""
         bins = zip(self.confidence, self.accuracy, self.share, strict=True)
         return float(sum(abs(confidence - accuracy) * share for confidence, accuracy, share in bins if share))
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A temperature, and its effect on cases that it was not fitted on.
+    """A temperature, and its effect on cases that were not used to fit it.
 
     Args:
         fitted: the temperature fitted on all cases.
@@ -74,12 +74,12 @@ class Calibration:
 
     @property
     def temperature(self) -> float:
-        """The divisor of the logits; 1 where the fitted one is not accepted."""
+        """The divisor of the logits; 1 if the fitted one is not accepted."""
         return self.fitted if self.accepted else 1.0
 
     @property
     def reason(self) -> str:
-        """The decision and its figures, in one sentence."""
+        """The decision and its measurements, in one sentence."""
         figures = (
             f"on held-out folds, the negative log-likelihood goes from {self.loss_before:.4g} to {self.loss_after:.4g} "
             f"and the calibration error (ECE) near the foreground from {self.before.ece:.4f} to {self.after.ece:.4f}"
@@ -88,11 +88,11 @@ class Calibration:
 
 
 def calibrate(samples: Samples, folds: Mapping[str, int], *, regions: bool) -> Calibration | None:
-    """Fit the temperature of the highest likelihood, and measure its effect on held-out folds.
+    """Fit the temperature with the highest likelihood, and measure its effect on held-out folds.
 
     Args:
         samples: case to its voxels.
-        folds: case to its fold; where there is one fold only, its cases are divided into five parts instead.
+        folds: case to its fold; the cases of a single fold are divided into five parts instead.
         regions: whether the outputs are overlapping regions (sigmoid) rather than classes (softmax).
     Returns: None with fewer than five cases.
     """
@@ -115,7 +115,7 @@ def calibrate(samples: Samples, folds: Mapping[str, int], *, regions: bool) -> C
 
 
 def voxels_per_case(outputs: int, cases: int) -> int:
-    """Number of voxels of each case that a fit uses, so that it takes seconds."""
+    """Number of voxels per case that a fit uses, so that it takes seconds."""
     return max(200, _MAX_LOGITS // (outputs * cases))
 
 
@@ -139,9 +139,8 @@ def likelihood_loss(sample: Sample, temperature: float, *, regions: bool) -> flo
 def reliability(samples: Sequence[tuple[Sample, float]], *, regions: bool) -> Reliability:
     """Confidence against accuracy of samples at their temperatures, within three voxels of any foreground.
 
-    The confidence of a voxel is the probability of the predicted class, or, for each region, that of the decision
-    for or against it. The background far away is left out: every model is right and confident there, which would
-    hide the rest.
+    The confidence of a voxel is the probability of the predicted class, or, for each region, that of the decision for
+    or against it. Distant background is left out: every model is right and confident there, which would hide the rest.
     """
     decisions = [_decisions(sample, temperature, regions) for sample, temperature in samples if sample.near.any()]
     confidence, right, weights = np.concatenate(decisions, axis=1) if decisions else np.zeros((3, 0))
@@ -154,7 +153,7 @@ def reliability(samples: Sequence[tuple[Sample, float]], *, regions: bool) -> Re
 
 
 def _decisions(sample: Sample, temperature: float, regions: bool) -> Doubles:
-    """(3, N): confidence, whether right (0 or 1), and weight of each decision; the weights of a case sum to 1."""
+    """(3, N): confidence, correctness (0 or 1) and weight of each decision; the weights of a case sum to 1."""
     scaled = sample.logits[:, sample.near].astype(np.float64) / temperature
     truth = sample.truth[:, sample.near]
     weights = np.full(truth.shape[1], 1 / (truth.size if regions else truth.shape[1]))
@@ -169,7 +168,7 @@ def _decisions(sample: Sample, temperature: float, regions: bool) -> Doubles:
 
 
 def _fit(samples: Sequence[Sample], regions: bool) -> float:
-    """The temperature of the smallest mean loss; every case counts the same."""
+    """The temperature with the smallest mean loss; all cases have the same weight."""
     fit = minimize_scalar(
         lambda log: _mean_loss([(sample, float(np.exp(log))) for sample in samples], regions),
         bounds=(np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE)),
@@ -184,7 +183,7 @@ def _mean_loss(samples: Sequence[tuple[Sample, float]], regions: bool) -> float:
 
 
 def _parts(samples: Samples, folds: Mapping[str, int]) -> list[list[Sample]]:
-    """The samples of each fold, or of five parts of the only one."""
+    """The samples of each fold, or of five parts of a single fold."""
     known = sorted({folds[case] for case in samples})
     if len(known) > 1:
         return [[samples[case] for case in samples if folds[case] == fold] for fold in known]

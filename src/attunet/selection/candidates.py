@@ -1,4 +1,4 @@
-"""Runs and ensembles of them, evaluated on the cases held out of their folds: the candidates for a model."""
+"""The candidates for a model: runs and their ensembles, evaluated on held-out cases."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Doubles = npt.NDArray[np.float64]
 Members = tuple[str, ...]
 Progress = Callable[[int, int], None]
 
-_SLAB = 2**24  # numbers of all classes that are averaged at once
+_SLAB = 2**24  # values (of all classes) averaged at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +40,10 @@ class CandidateScore:
     """The score of one candidate on one case.
 
     Args:
-        dice: of each foreground label; nan where it is in neither mask, or not annotated in this case.
+        dice: Dice of each foreground label; nan if it is in neither mask, or not annotated in this case.
         expected: mean of the Dice expected from the probabilities; nan when every label seems absent.
         agreement: mean Dice between the members' masks, over all pairs; nan for a single run.
-        seconds: that its members took together, with their probabilities on the image's grid.
+        seconds: total time of its members, including probabilities on the image's grid.
     """
 
     dice: tuple[float, ...]
@@ -53,17 +53,17 @@ class CandidateScore:
 
     @property
     def mean_dice(self) -> float:
-        """Mean of the labels that count; nan when none does."""
+        """Mean over the labels with a Dice; nan when there is none."""
         return nan_mean(self.dice)
 
 
 @dataclass(frozen=True)
 class EnsembleCandidate:
-    """A run, or several whose probabilities are averaged.
+    """A run, or several runs whose probabilities are averaged.
 
     Args:
         members: names of its runs.
-        scores: name of each case to the score on it.
+        scores: case name to score.
     """
 
     members: Members
@@ -71,7 +71,7 @@ class EnsembleCandidate:
 
     @property
     def name(self) -> str:
-        """The members, joined by a plus."""
+        """The names of the members, joined by a plus sign."""
         return " + ".join(self.members)
 
     @property
@@ -81,22 +81,22 @@ class EnsembleCandidate:
 
     @property
     def mean_dice(self) -> float:
-        """Mean of the labels' mean Dice; nan when no label occurs anywhere."""
+        """Mean of the labels' mean Dice; nan when no label occurs."""
         return nan_mean([nan_mean(column) for column in self.table.T])
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95% bootstrap confidence interval of the mean Dice, cases drawn with replacement."""
+        """95% bootstrap confidence interval of the mean Dice over cases."""
         return means_interval(self.table)
 
     @property
     def seconds(self) -> float:
-        """Mean time of a case."""
+        """Mean time per case."""
         return fmean(score.seconds for score in self.scores.values())
 
 
 def candidates_of(names: Sequence[str]) -> list[Members]:
-    """Every run, every pair and all of them."""
+    """Every run, every pair, and all runs together."""
     sizes = sorted({1, min(2, len(names)), len(names)})
     return [members for size in sizes for members in combinations(names, size)]
 
@@ -112,17 +112,17 @@ def evaluate_candidates(
     """Let every fold segment its held-out cases, and score each run, each pair and all runs together.
 
     The networks are evaluated as they are, without the results of a run's own cross-validation. The probabilities of
-    all runs for one case are held at once, in files where they are large.
+    all runs for one case are stored at the same time, in files if they are large.
 
     Args:
         runs: model folders by name.
         device: auto, cpu or cuda.
         scratch: folder for probabilities too large for memory; None for the system's.
-        progress: called with the cases done and the cases in all.
+        progress: called with the number of finished cases and of all cases.
         cancelled: an event that ends the call.
     Returns: the candidates, single runs first.
-    Raises: ConfigError when the runs differ in task, data set or folds; DatasetError, DataError and their kinds for
-        cases that are missing or cannot be read; CancelledError once `cancelled` is set.
+    Raises: ConfigError when the runs differ in task, data set or folds; DatasetError, DataError and their subclasses
+        for cases that are missing or cannot be read; CancelledError once `cancelled` is set.
     """
     check_agreement({name: load_bundle(run).plan for name, run in runs.items()})
     first = next(iter(runs.values()))
@@ -170,7 +170,7 @@ def _scores(
 
 
 def _join(results: Sequence[EvaluatedCase]) -> tuple[Array, float]:
-    """Mask and expected Dice of the averaged probabilities, as of an ensemble; slab by slab."""
+    """Mask and expected Dice of the averaged probabilities, as for an ensemble, slab by slab."""
     plan = results[0].plan
     volumes = [result.prediction.probabilities for result in results]
     arrays = [volume.array for volume in volumes if volume is not None]
@@ -191,6 +191,6 @@ def _mean_of(expected: Mapping[str, float | None]) -> float:
 
 
 def _dice(reference: Array, mask: Array, plan: Plan, annotated: Sequence[str] | None = None) -> tuple[float, ...]:
-    """Of each foreground label; nan where it is not annotated."""
+    """Dice of each foreground label; nan if it is not annotated."""
     scores = dice_case(reference, mask, plan, annotated)
     return tuple(scores.get(name, nan) for name in scored_labels(plan))

@@ -25,7 +25,7 @@ __all__ = ["common_folds", "compare_runs", "shared_cases", "write_comparison"]
 
 Progress = Callable[[int, int], None]
 Shared = dict[str, HeldOutCase]
-"""Run to one case as its fold knows it."""
+"""The same case in each run, by run name."""
 
 
 def compare_runs(
@@ -42,16 +42,16 @@ def compare_runs(
 
     Args:
         runs: at least two model folders by name.
-        folder: where the results of cases are kept, so that a second call predicts nothing again.
+        folder: folder for the results of cases, so that a second call does not predict them again.
         device: auto, cpu or cuda.
         folds: the folds to evaluate; None for all that all runs have finished.
-        descriptions: the name of a run to what is different about it.
-        progress: called with the predictions done and the predictions in all.
-        cancelled: an event that ends the call; the next call uses what is finished.
+        descriptions: run name to a description of its difference.
+        progress: called with the number of finished predictions and of all predictions.
+        cancelled: an event that ends the call; the next call reuses finished results.
     Returns: scores, differences and conclusions.
-    Raises: ConfigError when the runs differ in task or data set, or have no case in common; BundleError for what is no
-        finished run; DatasetError, DataError and their kinds for cases that are missing or cannot be read;
-        CancelledError once `cancelled` is set.
+    Raises: ConfigError when the runs differ in task or data set, or have no case in common; BundleError for a folder
+        that is not a finished run; DatasetError, DataError and their subclasses for cases that are missing or cannot be
+        read; CancelledError once `cancelled` is set.
     """
     plans = {name: load_bundle(run).plan for name, run in runs.items()}
     check_agreement(plans)
@@ -79,7 +79,7 @@ def compare_runs(
 
 
 def shared_cases(runs: Mapping[str, Path], folds: Collection[int] | None = None) -> tuple[Shared, ...]:
-    """The cases held out of a finished fold of every run, as each run knows them, fold by fold of the first.
+    """The cases held out of a finished fold of every run, as recorded in each run, in the first run's order of folds.
 
     Raises: ConfigError when the data sets differ or there is no such case; otherwise as `held_out_cases`.
     """
@@ -92,14 +92,15 @@ def shared_cases(runs: Mapping[str, Path], folds: Collection[int] | None = None)
     shared = [case for case in first if all(case in cases for cases in known.values())]
     if not shared:
         finished = "; ".join(f"{name} has folds {_listed(finished_folds(run))}" for name, run in runs.items())
-        raise ConfigError(f"there is no case held out of every run: {finished}", hint="train the same fold of each run")
+        raise ConfigError(f"no case is held out of all runs: {finished}", hint="train the same fold of each run")
     return tuple({name: cases[case] for name, cases in known.items()} for case in shared)
 
 
 def common_folds(runs: Mapping[str, Path]) -> tuple[int, ...]:
     """The folds that all runs, given by name, have finished with the same held-out cases of the same data set.
 
-    Raises: ConfigError when there is none or they do not agree, FormatError when the cases of a fold are not recorded.
+    Raises: ConfigError when there is none or the held-out cases differ, FormatError when the cases of a fold are not
+        recorded.
     """
     finished = {name: set(finished_folds(run)) for name, run in runs.items()}
     shared = sorted(set.intersection(*finished.values()))
@@ -119,12 +120,12 @@ def write_comparison(comparison: ModelComparison, folder: Path) -> None:
 
 
 def _cache(folder: Path, name: str) -> HeldOutCache:
-    """`judged` is where earlier versions kept the same records."""
+    """Earlier versions stored the same records in `judged`."""
     return HeldOutCache(records=folder / "held_out" / name, earlier=folder / "judged" / name)
 
 
 def _check_datasets(datasets: Mapping[str, Path]) -> None:
-    """Raises: ConfigError unless all runs, by name, were trained on the data set at one path."""
+    """Raises: ConfigError unless all runs, by name, were trained on a data set at the same path."""
     first, *others = datasets
     for name in others:
         if datasets[name].resolve() != datasets[first].resolve():
@@ -140,7 +141,7 @@ def _check_fold(runs: Mapping[str, Path], fold: int) -> None:
     for name, split in splits.items():
         if not split.held_out:
             raise ConfigError(
-                f"fold {fold} of {name} was validated on the cases it was trained on, which measures nothing",
+                f"fold {fold} of {name} was validated on its own training cases, so its scores mean nothing",
                 hint="train with more cases",
             )
     _check_datasets({name: split.dataset for name, split in splits.items()})
@@ -176,34 +177,34 @@ def _compared_model(
 
 
 def _history(folder: Path) -> list[dict[str, float]]:
-    """The rows of a fold's log; none where it was copied without."""
+    """The rows of a fold's log; empty if the fold was copied without it."""
     log = folder / "log.csv"
     return read_history(log) if log.is_file() else []
 
 
 def _budget(run: Path) -> str:
-    """The training budget of each fold; empty where the run does not record it."""
+    """The training budget of each fold; empty if the run does not record it."""
     try:
         config = load_settings(TrainingConfig, run / "training.yaml")
     except AttunetError:
         return ""
     if config.max_time:
-        return f"{config.max_time / 60:g} min a fold"
-    return f"{config.epochs} epochs of {config.steps_per_epoch} steps a fold"
+        return f"{config.max_time / 60:g} min per fold"
+    return f"{config.epochs} epochs of {config.steps_per_epoch} steps per fold"
 
 
 def _notes(
     runs: Mapping[str, Path], used: Mapping[str, Sequence[int]], models: Sequence[ComparedModel]
 ) -> tuple[str, ...]:
-    """What a reader must know about how these runs were trained."""
+    """Notes on differences in how these runs were trained."""
     notes = []
     budgets = {model.name: model.budget for model in models}
     known = next(iter(budgets.values()))
     if len(set(budgets.values())) > 1:
         listed = "; ".join(f"{name}: {budget or 'unknown'}" for name, budget in budgets.items())
-        notes.append(f"The runs had different training budgets, which is a difference in itself: {listed}.")
+        notes.append(f"The runs had different training budgets, which may explain some of a difference: {listed}.")
     elif "min" in known:
-        notes.append(f"Training was limited by time, {known}: a cheaper network makes more steps; see the table.")
+        notes.append(f"Training was limited by time, {known}: a cheaper network takes more steps; see the table.")
     elif known:
         notes.append(f"Training was limited by steps, {known}, the same for all; the table shows the time they took.")
     if not _same_folds(runs, used):

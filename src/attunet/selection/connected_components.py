@@ -1,4 +1,4 @@
-"""The connected components of a label's mask: the Dice after each post-processing, without carrying it out."""
+"""The connected components of a label's mask: the Dice after any post-processing, without applying it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Components:
 
     Args:
         ml: (components,) their volumes.
-        voxels: (components,) their voxels that are not ignored.
-        hits: (components,) those of them inside the reference.
-        reference: voxels of the reference that are not ignored.
+        voxels: (components,) their numbers of voxels that are not ignored.
+        hits: (components,) their numbers of voxels inside the reference.
+        reference: number of the reference's voxels that are not ignored.
     """
 
     ml: Numbers
@@ -48,9 +48,9 @@ class Components:
         Args:
             mask: boolean array (I, J, K).
             counted: the voxels that are not ignored.
-            truth: the reference.
-            reference: voxels of the reference that are not ignored.
-            voxel_ml: millilitres in a voxel.
+            truth: the reference mask.
+            reference: number of the reference's voxels that are not ignored.
+            voxel_ml: volume of a voxel in ml.
         Returns: their volumes, and their voxels in and outside the reference.
         """
         box = next(iter(find_objects(mask.view(np.uint8))), _NOWHERE)
@@ -63,7 +63,7 @@ class Components:
         return cls(rows[0] * voxel_ml, rows[1], rows[2], reference)
 
     def dice(self, minimum_ml: float, largest: bool) -> float:
-        """Dice of the remaining components; 1 where nothing remains and the reference is empty."""
+        """Dice of the remaining components; 1 if nothing remains and the reference is empty."""
         remaining = self.ml >= minimum_ml
         if largest and len(remaining):
             remaining &= np.arange(len(remaining)) == self.ml.argmax()
@@ -80,7 +80,7 @@ class LabelComponents:
     filled: Components
 
     def dice(self, rules: ComponentRules) -> float:
-        """Dice after this post-processing; 1 where the label is in neither mask."""
+        """Dice after this post-processing; 1 if the label is in neither mask."""
         return (self.filled if rules.fill_holes else self.plain).dice(rules.minimum_ml, rules.largest_component)
 
 
@@ -94,7 +94,7 @@ def connected_components(
         reference: label values on the same grid.
         plan: its ignored voxels are left out.
         labels: label name to its value, or region to its values.
-        spacing: mm, array order.
+        spacing: voxel size in mm, array order.
     Returns: label name to its components.
     """
     voxel_ml = prod(spacing) / CUBIC_MM_PER_ML
@@ -108,7 +108,7 @@ def connected_components(
         if np.array_equal(closed, mask):
             components[name] = LabelComponents(plain, plain)
             continue
-        # a hole that holds another label is closed for finding components, but the other label stays
+        # a hole with another label is closed to find components, but the other label stays
         written = clean(predicted, {name: _FILL}, plan.labels, spacing, regions=plan.regions)
         filled = Components.of(closed, counted & np.isin(written, values), truth, expected, voxel_ml)
         components[name] = LabelComponents(plain, filled)

@@ -39,14 +39,14 @@ class CrossValidation:
     """The result of a cross-validation.
 
     Args:
-        folder: where masks, summaries and the report are.
+        folder: folder of masks, summaries and the report.
         summary: scores of the masks as predicted.
-        postprocessed: scores of the masks after the post-processing that is applied from now on.
-        postprocessing: what predictions apply from now on, with the reasons; saved in the run.
-        trials: every post-processing that was accepted, and for each label the best one that was not.
-        calibration: None where there are too few fully labelled cases.
-        dice: case to the mean Dice that the calibrated model expected, and the measured one.
-        warnings: which folds were left out, and why.
+        postprocessed: scores of the masks after the accepted post-processing.
+        postprocessing: accepted post-processing and calibration, with reasons; saved in the run.
+        trials: every accepted post-processing, and for each label the best rejected one.
+        calibration: the temperature and its effect; None if there are too few fully annotated cases.
+        dice: case to the mean Dice expected by the calibrated model, and the measured one.
+        warnings: folds that were left out, and why.
     """
 
     folder: Path
@@ -60,11 +60,11 @@ class CrossValidation:
 
     @property
     def report(self) -> Path:
-        """Everything on one page, to open in a browser."""
+        """The HTML report."""
         return self.folder / "report.html"
 
     def worst(self, count: int = 5) -> list[str]:
-        """The cases of the lowest mean Dice after post-processing, worst first."""
+        """The cases with the lowest mean Dice after post-processing, worst first."""
         measured = {case: pair.measured for case, pair in self.dice.items() if not np.isnan(pair.measured)}
         return sorted(measured, key=lambda case: measured[case])[:count]
 
@@ -76,19 +76,19 @@ def cross_validate(
     progress: Progress = lambda _done, _total: None,
     cancelled: Event | None = None,
 ) -> CrossValidation:
-    """Evaluate a run's finished folds on their held-out cases; fit post-processing, temperature and quality to them.
+    """Evaluate a run's finished folds on held-out cases; fit post-processing, temperature and predicted Dice to them.
 
-    Writes RUN/cross_validation and RUN/postprocessing.json, which every prediction applies from then on. The
-    predictions of an earlier call are used again, unless the fold was trained further or the case has changed.
+    Writes RUN/cross_validation and RUN/postprocessing.json, which every prediction applies from then on. Predictions of
+    an earlier call are reused, unless the fold was trained further or the case has changed.
 
     Args:
         run: the model folder.
         device: auto, cpu or cuda.
-        progress: called with the steps done and the steps in all, three for each case.
-        cancelled: an event that ends the call after its current step; what is finished is used by the next call.
-    Returns: the scores, and what predictions apply from now on, with the reasons.
+        progress: called with the number of finished steps and of all steps, three for each case.
+        cancelled: an event that ends the call after its current step; the next call reuses finished results.
+    Returns: the scores, and the accepted post-processing and calibration with reasons.
     Raises: BundleError for a folder that is not a finished run, DatasetError when no case was held out, DataError and
-        its kind for a case that cannot be read, CancelledError once `cancelled` is set.
+        its subclasses for a case that cannot be read, CancelledError once `cancelled` is set.
     """
     cases, warnings = held_out_cases(run)
     bundle = load_bundle(run)
@@ -158,7 +158,7 @@ def _load_samples(results: Sequence[HeldOutResult], plan: Plan) -> Samples:
 
 
 def _calibrate(cases: Sequence[HeldOutCase], samples: Samples, plan: Plan) -> Calibration | None:
-    """Without the partly labelled cases, whose background may hold labels that are not annotated."""
+    """Calibrate without partially annotated cases, whose background may contain labels that are not annotated."""
     complete = [entry for entry in cases if entry.case.annotated is None]
     chosen = {entry.case.id: samples[entry.case.id] for entry in complete}
     return calibrate(chosen, {entry.case.id: entry.fold for entry in complete}, regions=bool(plan.regions))
@@ -182,7 +182,7 @@ def _fit(
     quality = fit_quality([pair.expected for pair in dice], [pair.measured for pair in dice])
     reasons = {f"postprocessing {name}": _rules_reason(name, trials) for name in plan.foreground}
     reasons["temperature"] = (
-        calibration.reason if calibration else "1: fewer than five fully labelled cases to fit it on"
+        calibration.reason if calibration else "1: fewer than five fully annotated cases to fit it on"
     )
     reasons["quality"] = _quality_reason(quality, len(dice))
     return Postprocessing(
@@ -196,7 +196,7 @@ def _fit(
 def _rules_reason(name: str, trials: Sequence[Trial]) -> str:
     mine = [trial for trial in trials if trial.label == name]
     if not mine:
-        return f"nothing: fewer than {MIN_CASES} cases to decide on"
+        return f"none: fewer than {MIN_CASES} cases to decide on"
     accepted = [trial.reason for trial in mine if trial.accepted] or ["nothing"]
     return "; ".join(accepted + [f"not accepted: {trial.reason}" for trial in mine if not trial.accepted])
 
@@ -222,7 +222,7 @@ def _write_report(validated: CrossValidation, run: Path, results: Sequence[HeldO
     write_cross_validation_report(
         validated.report,
         plan=plan,
-        subtitle=f"{run.resolve().name}: {len(results)} cases, each segmented by the one fold not trained on it",
+        subtitle=f"{run.resolve().name}: {len(results)} cases, each segmented by the fold that held it out",
         summary=validated.summary,
         postprocessed=validated.postprocessed,
         postprocessing=validated.postprocessing,

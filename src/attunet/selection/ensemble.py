@@ -1,4 +1,4 @@
-"""The best run or ensemble by cross-validated Dice, written as a model folder."""
+"""Select the best run or ensemble by cross-validated Dice, and write it as a model folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from attunet.selection.quality import fit_quality
 __all__ = ["SLACK", "Selection", "choose", "name_runs", "select", "write_selection"]
 
 SLACK = 0.001
-"""A larger ensemble must be better than a smaller one by more than this Dice."""
+"""The Dice by which a larger ensemble must exceed a smaller one to be chosen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +32,9 @@ class Selection:
         runs: model folders by name.
         folds: the folds compared.
         candidates: every run and ensemble that was evaluated, single runs first.
-        chosen: one of them.
+        chosen: the chosen candidate.
         quality: how well its expected Dice predicts the measured one; None when there are too few cases.
-        agreement: how well the agreement of its members predicts it; None for a single member, too.
+        agreement: how well the agreement of its members predicts it; None also for a single member.
     """
 
     runs: Mapping[str, Path]
@@ -46,7 +46,7 @@ class Selection:
 
     @property
     def conclusion(self) -> str:
-        """What was chosen and why, in one sentence."""
+        """The chosen candidate and the reason, in one sentence."""
         best = max(self.candidates, key=lambda candidate: candidate.mean_dice)
         what = f"{self.chosen.name} has a cross-validated Dice of {self.chosen.mean_dice:.4f}"
         if best.members == self.chosen.members:
@@ -57,13 +57,13 @@ class Selection:
 
 
 def name_runs(folders: Sequence[Path]) -> dict[str, Path]:
-    """Runs by the name of their folder, numbered where two are the same.
+    """Runs by the name of their folder, numbered if two names are the same.
 
     Raises: ConfigError for fewer than two different folders.
     """
     different = list(dict.fromkeys(folder.resolve() for folder in folders))
     if len(different) < 2:
-        raise ConfigError(f"got {len(different)} run, expected two or more to choose from", hint="name another RUN")
+        raise ConfigError(f"got {len(different)} run, expected two or more to choose from", hint="pass another RUN")
     named: dict[str, Path] = {}
     for folder in different:
         name, number = folder.name, 2
@@ -85,10 +85,10 @@ def select(
 
     Args:
         runs: at least two model folders by name (see `name_runs`).
-        output: the model folder to write; None to write nothing (see `write_selection`). Files for probabilities too
-            large for memory lie beside it.
+        output: the model folder to write; None to write nothing (see `write_selection`). Temporary files for large
+            probabilities are next to it.
         device: auto, cpu or cuda.
-        progress: called with the cases done and the cases in all.
+        progress: called with the number of finished cases and of all cases.
         cancelled: an event that ends the call.
     Returns: every candidate with its scores, and the chosen one.
     Raises: as `evaluate_candidates`; ConfigError when `output` exists already, before anything is computed.
@@ -118,22 +118,24 @@ def select(
 
 
 def choose(candidates: Sequence[EnsembleCandidate]) -> EnsembleCandidate:
-    """The best mean Dice; of those within `SLACK` of it, the best of those with the fewest members.
+    """Choose, among the candidates within `SLACK` of the best mean Dice, the best one with the fewest members.
 
-    Raises: ConfigError when no case holds a label.
+    Raises: ConfigError when no case has a label.
     """
     known = [candidate for candidate in candidates if not isnan(candidate.mean_dice)]
     if not known:
-        raise ConfigError("no validation case holds a label, so no run is better", hint="train with labelled cases")
+        raise ConfigError(
+            "no validation case has a label, so the runs cannot be ranked", hint="train with labelled cases"
+        )
     best = max(candidate.mean_dice for candidate in known)
     close = [candidate for candidate in known if candidate.mean_dice >= best - SLACK]
     return min(close, key=lambda candidate: (len(candidate.members), -candidate.mean_dice))
 
 
 def write_selection(selection: Selection, output: Path) -> None:
-    """Write the chosen model as a folder of its own, with selection.json: copies, so that the runs may be deleted.
+    """Write the chosen model as a new folder with selection.json; all files are copied, so the runs may be deleted.
 
-    A single run is written as it is, with the results of its own cross-validation if it has any. The folder appears
+    A single run is copied unchanged, with the results of its own cross-validation if it has any. The folder appears
     whole or not at all.
     Raises: ConfigError when the folder exists already.
     """

@@ -1,4 +1,4 @@
-"""How the folds of a run do on the cases held out of their training; nothing is predicted twice for the same result."""
+"""Evaluate the folds of a run on their held-out cases, with a cache of results."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutResult:
-    """The result of one held-out case, segmented by the one fold that was not trained on it.
+    """The result of a held-out case, segmented by the fold that held it out.
 
     Args:
         case: the case and its fold.
-        scores: of its mask, before any post-processing.
-        seconds: that the prediction took, without reading and scoring; nan where an earlier version did not record it.
-        engine: that computed it; empty where it was not recorded.
-        mask: where the mask is saved; None where only scores are kept.
-        sample: where a sample of the probabilities is saved (see `draw_sample`); None where only scores are kept.
+        scores: scores of its mask, before any post-processing.
+        seconds: time of the prediction, without reading and scoring; nan if an earlier version did not record it.
+        engine: name of the engine; empty if it was not recorded.
+        mask: file of the mask; None if only scores are stored.
+        sample: file of a sample of the probabilities (see `draw_sample`); None if only scores are stored.
     """
 
     case: HeldOutCase
@@ -59,12 +59,12 @@ class HeldOutResult:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutCache:
-    """Where the results of held-out cases are kept: one JSON file for each case, and masks and samples if required.
+    """The cache of held-out results: one JSON file for each case, and masks and samples if required.
 
     Args:
         records: folder of the JSON files.
-        earlier: folder of the JSON files of an earlier version, which are read, too; None for none.
-        outputs: folder of masks/ and samples/; None to keep scores only.
+        earlier: folder with the JSON files of an earlier version, which are also read; None for none.
+        outputs: folder of masks/ and samples/; None to store only scores.
     """
 
     records: Path
@@ -72,21 +72,21 @@ class HeldOutCache:
     outputs: Path | None = None
 
     def mask(self, case: HeldOutCase) -> Path | None:
-        """Where the mask of a case is saved."""
+        """The file of a case's mask."""
         suffix = mask_suffix(output_suffix(case.case))
         return self.outputs and self.outputs / "masks" / f"{case.case.id}{suffix}"
 
     def sample(self, case: HeldOutCase) -> Path | None:
-        """Where the sample of a case is saved."""
+        """The file of a case's sample."""
         return self.outputs and self.outputs / "samples" / f"{case.case.id}.npz"
 
     def load(self, case: HeldOutCase, origin: str, plan: Plan) -> HeldOutResult | None:
-        """The result of a case, if it was computed from `origin` and its files are whole.
+        """The cached result of a case, if it was computed from `origin` and its files are complete.
 
         Args:
             case: the case and its fold.
-            origin: hash of all that the result depends on.
-            plan: of the run.
+            origin: hash of everything that the result depends on.
+            plan: plan of the run.
         Returns: None when there is no such result.
         """
         for folder in (self.records, self.earlier):
@@ -106,12 +106,12 @@ class HeldOutCache:
         return None
 
     def save(self, result: HeldOutResult, origin: str, plan: Plan) -> None:
-        """Write the JSON file of a result; masks and samples are there already.
+        """Write the JSON file of a result whose mask and sample are saved already.
 
         Args:
-            result: of a case.
-            origin: hash of all that it depends on.
-            plan: of the run.
+            result: result of a case.
+            origin: hash of everything that it depends on.
+            plan: plan of the run.
         Raises: FormatError when the folder cannot be written to.
         """
         content = {
@@ -124,12 +124,12 @@ class HeldOutCache:
         write_text(path, json.dumps(content, allow_nan=False) + "\n")
 
     def adopt(self, case: HeldOutCase, weights: str, plan: Plan) -> HeldOutResult | None:
-        """The result of a mask and a sample that an earlier version saved without a JSON file.
+        """The result for a mask and a sample that an earlier version saved without a JSON file.
 
         Args:
             case: the case and its fold.
             weights: sha256 of the fold's weights.
-            plan: of the run.
+            plan: plan of the run.
         Returns: None unless both were made with these weights, after the files of the case were last changed.
         """
         mask, sample = self.mask(case), self.sample(case)
@@ -168,21 +168,21 @@ def evaluate_held_out(
     progress: Progress = lambda _done, _total: None,
     cancelled: Event | None = None,
 ) -> Iterator[HeldOutResult]:
-    """Let each fold segment the cases that it was not trained on, without post-processing, and score the masks.
+    """Let each fold segment its held-out cases, without post-processing, and score the masks.
 
-    A result in the cache is used while weights, plan and engine of the fold, the files of the case and the device are
-    those it was computed from. With masks and samples, every window is run and the device does not matter.
+    A cached result is used as long as weights, plan and engine of the fold, the files of the case and the device are
+    the same. With masks and samples, every window is run and the device does not matter.
 
     Args:
         run: the model folder.
-        cases: held-out cases of its finished folds; those of one fold together, as one fold is loaded at a time.
-        cache: where results are kept.
+        cases: held-out cases of its finished folds, grouped by fold, because one fold is loaded at a time.
+        cache: cache of results.
         device: auto, cpu or cuda.
-        progress: called with the cases done and the cases in all, once the next case is asked for.
-        cancelled: an event that ends the call; the next call uses what is in the cache.
+        progress: called with the number of finished cases and of all cases, when the next case is requested.
+        cancelled: an event that ends the call; the next call uses the cache.
     Yields: a result for each case, in order.
-    Raises: BundleError for a folder that is not a finished run, EngineError when the device is not there, DataError and
-        its kind for a case that cannot be read, CancelledError once `cancelled` is set.
+    Raises: BundleError for a folder that is not a finished run, EngineError when the device is not available, DataError
+        and its subclasses for a case that cannot be read, CancelledError once `cancelled` is set.
     """
     plan, sums = load_bundle(run).plan, read_sums(run)
     loaded: tuple[int, Segmenter] | None = None
@@ -218,7 +218,7 @@ def _evaluate(segmenter: Segmenter, case: HeldOutCase, cache: HeldOutCache, weig
 
 
 def _save_outputs(segmenter: Segmenter, case: HeldOutCase, mask: Path, sample: Path, weights: str) -> float:
-    """Seconds of a prediction of all windows, whose probabilities are held on the model grid, where they are small."""
+    """Segment with all windows, save mask and sample, return the seconds; probabilities stay on the model grid."""
     plan, loaded = segmenter.plan, LoadedCase.read(case.case, segmenter, case.geometry)
     assert loaded.reference is not None
     (member,) = segmenter.members
@@ -234,7 +234,7 @@ def _save_outputs(segmenter: Segmenter, case: HeldOutCase, mask: Path, sample: P
 
 
 def _origin(case: HeldOutCase, fold: str, sums: dict[str, str], device: str, cache: HeldOutCache) -> str:
-    """A hash of all that a result depends on; files of the case by size and time, which are quick to ask."""
+    """A hash of everything that a result depends on; files of the case by size and time, which are quick to read."""
     scores_only = cache.outputs is None
     names = ["plan.json", EXECUTION, f"{fold}/weights.safetensors"] + [f"{fold}/{AIR}"] * scores_only
     stats = [path.stat() for path in _files(case)]
@@ -253,7 +253,7 @@ def _files(case: HeldOutCase) -> list[Path]:
 
 
 def _read_json(path: Path | None) -> dict[str, Any]:
-    """Nothing where the file is not there or broken."""
+    """The content of a JSON file; empty if it is missing or damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8")) if path else {}
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Which post-processing of the masks helps: decided label by label on held-out cases."""
+"""Choose the post-processing of masks label by label on held-out cases."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Trial:
 
     Args:
         label: the label.
-        rules: the whole post-processing, of which one rule is new.
+        rules: the complete post-processing, with one new rule.
         before: mean Dice over the cases without the new rule.
         after: mean Dice with it.
         low: lower end of the 90% bootstrap interval of the gain, case by case.
         high: its upper end.
         cases: number of cases.
-        accepted: whether it is applied from now on.
+        accepted: whether it was accepted.
     """
 
     label: str
@@ -48,7 +48,7 @@ class Trial:
 
     @property
     def reason(self) -> str:
-        """The figures as a sentence."""
+        """The measurements in one sentence."""
         return (
             f"{describe_rules(self.rules)}: mean Dice {self.before:.4f} to {self.after:.4f} over {self.cases} "
             f"cases (90% interval of the gain {self.low:+.4f} to {self.high:+.4f})"
@@ -56,15 +56,15 @@ class Trial:
 
 
 def decide_rules(cases: Sequence[Mapping[str, LabelComponents]], labels: Sequence[str]) -> tuple[Trial, ...]:
-    """Try every rule on every label, accept the best that helps, and continue from there until none does.
+    """Try every rule on every label, accept the best that helps, and continue until no rule helps.
 
-    A rule is accepted where it raises the label's mean Dice by more than 0.0005, and the 90% bootstrap interval of
-    the gain lies above 0 or no case gets worse. A case in which the label is in neither mask counts as Dice 1, so
-    that removing a false positive is a gain. Nothing is tried on fewer than five cases.
+    A rule is accepted if it raises the label's mean Dice by more than 0.0005, and the 90% bootstrap interval of the
+    gain lies above 0 or no case gets worse. A case with the label in neither mask counts as Dice 1, so removing a false
+    positive is a gain. With fewer than five cases, no rule is tried.
 
     Args:
-        cases: the components of each case by label, of the labels annotated in it.
-        labels: in order.
+        cases: for each case, the components of its annotated labels.
+        labels: the labels in order.
     Returns: for each label, the accepted trials in order, then the best one that was not accepted.
     """
     by_label = {name: [case[name] for case in cases if name in case] for name in labels}
@@ -72,7 +72,7 @@ def decide_rules(cases: Sequence[Mapping[str, LabelComponents]], labels: Sequenc
 
 
 def accepted_rules(trials: Sequence[Trial]) -> dict[str, ComponentRules]:
-    """Label to its accepted post-processing, without the labels that need none."""
+    """The accepted post-processing by label, without labels that need none."""
     return {trial.label: trial.rules for trial in trials if trial.accepted}
 
 
@@ -112,14 +112,14 @@ def _dice(cases: Sequence[LabelComponents], rules: ComponentRules) -> Numbers:
 
 
 def _changes(current: ComponentRules, minima: Sequence[float]) -> list[ComponentRules]:
-    """The post-processings with one rule more."""
+    """The post-processings with one additional rule."""
     more: list[dict[str, object]] = [{"minimum_ml": size} for size in minima if not current.minimum_ml]
     more += [{name: True} for name in ("fill_holes", "largest_component") if not getattr(current, name)]
     return [current.model_copy(update=change) for change in more]
 
 
 def _minima(cases: Sequence[LabelComponents]) -> list[float]:
-    """Sizes in ml that just remove a half, three quarters, nine tenths or all of the false positive components."""
+    """Sizes in ml that just remove half, three quarters, nine tenths or all of the false positive components."""
     false = np.concatenate([case.plain.ml[case.plain.hits == 0] for case in cases])
     sizes = np.quantile(false, _QUANTILES, method="higher") if len(false) else []
-    return sorted({float(f"{size * 1.001:.4g}") for size in sizes})  # above it, even when rounded
+    return sorted({float(f"{size * 1.001:.4g}") for size in sizes})  # above the component's size, even when rounded

@@ -1,4 +1,4 @@
-"""How well the Dice that a model expects predicts the measured one: fitted to held-out cases."""
+"""The predicted Dice: fitted to held-out cases from the expected Dice, with its reliability."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ MIN_CASES = 5
 def fit_quality(expected: Sequence[float], measured: Sequence[float]) -> QualityCalibration | None:
     """Rank correlation of expected and measured Dice of held-out cases, and the line from one to the other.
 
-    The line is fitted by least squares; it is constant, at the mean, where that predicts left-out cases no worse, or
-    where the slope would be negative. Its error is the mean absolute one on the left-out cases.
+    The line is fitted by least squares; it is constant at the mean if that predicts left-out cases no worse, or if the
+    slope would be negative. Its error is the mean absolute error on left-out cases.
 
     Args:
-        expected: Dice of each case in [0, 1]; nan where there is none.
-        measured: of the same cases.
-    Returns: None where fewer than five cases have both, or one of the two is the same in all of them.
+        expected: expected Dice of each case in [0, 1]; nan if there is none.
+        measured: measured Dice of the same cases.
+    Returns: the calibration; None if fewer than five cases have both, or one of the two is constant.
     """
     pairs = np.array([expected, measured], np.float64)
     x, y = pairs[:, np.isfinite(pairs).all(axis=0)]

@@ -27,7 +27,7 @@ Mask = npt.NDArray[np.bool_]
 VOXELS = 20_000
 NEAR = 3
 TEMPERATURES = tuple(0.5 * 2 ** (step / 2) for step in range(7))
-"""0.5 to 4, at which the expected Dice is saved, so that it is known at the temperature that will be fitted."""
+"""Temperatures from 0.5 to 4 at which the expected Dice is saved, to interpolate it at the fitted temperature."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +35,12 @@ class Sample:
     """Voxels of the model grid in random order.
 
     Args:
-        logits: (outputs, N), up to a constant for each voxel where the outputs are classes.
+        logits: (outputs, N), for classes up to a constant per voxel.
         truth: (outputs, N), whether the voxel is of this class, or in this region.
-        weights: (N,), how many voxels of the case each one stands for.
-        near: (N,), whether it lies within three voxels of predicted or true foreground, where the decision is open.
-        expected: (temperatures, labels), the Dice expected of each foreground label; nan for one taken to be absent.
+        weights: (N,), number of voxels of the case that each one represents.
+        near: (N,), whether it is within three voxels of predicted or true foreground.
+        expected: (temperatures, labels), the expected Dice of each foreground label; nan for a label that counts as
+            absent.
         origin: sha256 of the weights that predicted them.
     """
 
@@ -51,7 +52,7 @@ class Sample:
     origin: str
 
     def head(self, count: int) -> Self:
-        """The same with its first voxels only, which are as random as all of them."""
+        """The same sample with only its first voxels, which are as random as all of them."""
         return replace(
             self,
             logits=self.logits[:, :count],
@@ -61,17 +62,17 @@ class Sample:
         )
 
     def expected_at(self, temperature: float) -> Floats:
-        """(labels,) the Dice expected of each foreground label at any temperature from 0.5 to 4."""
+        """(labels,) the expected Dice of each foreground label at any temperature from 0.5 to 4."""
         position = np.interp(np.log2(temperature), np.log2(TEMPERATURES), np.arange(len(TEMPERATURES)))
         low = min(int(position), len(TEMPERATURES) - 2)
         share = np.float32(position - low)
-        # a label is taken to be present as soon as it is on one side
+        # a label counts as present if it is present at either temperature
         first, second = self.expected[low], self.expected[low + 1]
         blended = (1 - share) * first + share * second
         return np.asarray(np.where(np.isnan(first), second, np.where(np.isnan(second), first, blended)))
 
     def save(self, path: Path) -> None:
-        """Write an npz without pickle; it appears whole or not at all."""
+        """Write an npz file without pickle, atomically."""
         with staged(path) as stage:
             np.savez_compressed(
                 stage,
@@ -85,7 +86,7 @@ class Sample:
 
     @classmethod
     def load(cls, path: Path) -> Self | None:
-        """What `save` wrote; None when it is not there or not whole."""
+        """Load a sample; None when the file is missing or incomplete."""
         try:
             with np.load(path, allow_pickle=False) as content:
                 return cls(
@@ -103,15 +104,15 @@ class Sample:
 def draw_sample(
     case: str, probabilities: Floats, truth: Array, plan: Plan, origin: str, voxels: int = VOXELS
 ) -> Sample:
-    """Half of the voxels from within three of any foreground, half from elsewhere; the same for the same case.
+    """Draw half of the voxels from within three voxels of any foreground, half from elsewhere; reproducible per case.
 
     Args:
         case: its name, which seeds the draw.
         probabilities: (outputs, I, J, K) on the model grid; they are overwritten, to save memory.
         truth: (I, J, K) indices into the plan's file values, or `IGNORED`.
-        plan: of the model.
+        plan: plan of the model.
         origin: sha256 of the weights.
-        voxels: how many to draw.
+        voxels: number of voxels to draw.
     Returns: the sample.
     """
     random = np.random.default_rng(zlib.crc32(case.encode()))
@@ -138,7 +139,7 @@ def draw_sample(
 
 
 def _to_logits(probabilities: Floats, plan: Plan) -> Floats:
-    """The logits of these probabilities, in place: exact for regions, up to a constant in each voxel for classes."""
+    """Convert probabilities to logits in place: exact for regions, up to a constant per voxel for classes."""
     if plan.regions:
         np.clip(probabilities, 1e-7, 1 - 1e-7, out=probabilities)
         return np.asarray(logit(probabilities, out=probabilities))
@@ -152,7 +153,7 @@ def _expected(logits: Floats, plan: Plan, temperature: float) -> Floats:
 
 
 def _far(random: np.random.Generator, allowed: Mask, number: int, count: int) -> npt.NDArray[np.int64]:
-    """Allowed positions; where there are many, by rejection sampling, as a list of all would take much memory."""
+    """Draw allowed positions, by rejection sampling if there are many, because a list of all would need much memory."""
     if count <= 4 * number:
         every = np.flatnonzero(allowed)
         return random.choice(every, min(number, count), replace=False)

@@ -1,4 +1,4 @@
-"""The saved masks of held-out cases against their references, as they are and post-processed."""
+"""Scores and components of the saved masks of held-out cases, with and without post-processing."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def score_mask(case: HeldOutCase, mask: Path, plan: Plan, rules: Rules | None = 
     Args:
         case: the case and its fold.
         mask: its mask, on the grid of its image.
-        plan: what is scored.
-        rules: the post-processing of each label before that; None for none.
+        plan: the plan, which determines what is scored.
+        rules: the post-processing of each label before scoring; None for none.
     Returns: every metric of every label.
-    Raises: DataError and its kind when the mask or the reference cannot be read.
+    Raises: DataError and its subclasses when the mask or the reference cannot be read.
     """
     predicted, reference = _read(case, mask, plan, rules or {})
     scores = score_case(
@@ -49,9 +49,9 @@ def mask_components(case: HeldOutCase, mask: Path, plan: Plan) -> dict[str, Labe
     Args:
         case: the case and its fold.
         mask: its mask, on the grid of its image.
-        plan: which labels there are.
+        plan: the plan, for its labels.
     Returns: label to its components.
-    Raises: DataError and its kind when the mask or the reference cannot be read.
+    Raises: DataError and its subclasses when the mask or the reference cannot be read.
     """
     predicted, reference = _read(case, mask, plan, {})
     annotated = case.case.annotated
@@ -60,16 +60,16 @@ def mask_components(case: HeldOutCase, mask: Path, plan: Plan) -> dict[str, Labe
 
 
 def view_mask(case: HeldOutCase, mask: Path, plan: Plan, rules: Rules, title: str) -> CaseView:
-    """A case to show in a report: its image, post-processed mask and reference.
+    """A case for a report: its image, post-processed mask and reference.
 
     Args:
         case: the case and its fold.
         mask: its mask, on the grid of its image.
-        plan: of the run.
+        plan: plan of the run.
         rules: the post-processing of each label; empty for none.
-        title: a line about it.
+        title: description of the case.
     Returns: the view.
-    Raises: DataError and its kind when a file cannot be read.
+    Raises: DataError and its subclasses when a file cannot be read.
     """
     predicted, reference = _read(case, mask, plan, rules)
     return CaseView(title, read_case_image(case.case), predicted, reference)

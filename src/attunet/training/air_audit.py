@@ -1,4 +1,4 @@
-"""Whether a fold may skip windows that contain only air: its validation cases are segmented with and without them."""
+"""Decide whether a fold may skip windows that contain only air: segment its validation cases with and without them."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ __all__ = ["audit_air", "with_air"]
 
 _MAX_CASES = 10
 _SAFETY = 0.5
-"""Factor of the smallest height above its image's minimum that any window with a label reaches."""
+"""Threshold as a fraction of the smallest height above the image's minimum of any window with a label."""
 
 
 def audit_air(
     segmenter: Segmenter, cases: Sequence[Case], *, geometry: GeometryPolicy = "fail", safety: float = _SAFETY
 ) -> Air:
-    """Learn the threshold of air from labelled cases (ten at most), and count what skipping such windows loses.
+    """Learn the air threshold from labelled cases (at most ten), and count the voxels lost by skipping such windows.
 
-    The threshold is half the smallest height of any window that holds a label, so no such window is skipped. It is
-    used when it skipped windows and not one voxel of a label was lost.
+    The threshold is half the smallest height of any window with a label, so no such window is skipped. It is used if
+    windows were skipped and no labelled voxel was lost.
 
     Args:
-        segmenter: the fold.
+        segmenter: the fold's segmenter.
         cases: its validation cases.
         geometry: what to do when the grids of an image and its label differ.
-        safety: the factor between that height and the threshold.
+        safety: the threshold as a fraction of that height.
     Returns: the threshold, whether to use it, and the counts.
     """
     chosen = list(cases)[:: max(1, -(-len(cases) // _MAX_CASES))]
@@ -55,7 +55,7 @@ def audit_air(
 
 
 def with_air(segmenter: Segmenter, air: Air) -> Segmenter:
-    """The same model, skipping windows that contain only air if that is allowed."""
+    """The same model, skipping windows that contain only air if this is allowed."""
     level = air.level if air.used else None
     return replace(segmenter, members=tuple(replace(member, air=level) for member in segmenter.members))
 
@@ -77,7 +77,7 @@ def _windows(segmenter: Segmenter, image: Volume, level: float) -> tuple[Tiling,
 
 
 def _lost(segmenter: Segmenter, level: float, image: Volume, label: Volume) -> int:
-    """Labelled voxels of the reference that are segmented with all windows, and differently without those of air."""
+    """Labelled voxels of the reference that are foreground with all windows, but change without the air windows."""
     background = next(iter(segmenter.plan.labels.values()))
     skipping = replace(segmenter, members=tuple(replace(member, air=level) for member in segmenter.members))
     whole, fewer = (model.predict(image).segmentation.array for model in (segmenter, skipping))

@@ -1,4 +1,4 @@
-"""The whole life of a model on a synthetic abdomen, ending in a report: what `attunet demo` calls."""
+"""The whole life cycle of a model on a synthetic abdomen, up to a report: called by `attunet demo`."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from attunet.training.train import TrainOptions, train
 __all__ = ["DemoCallbacks", "DemoOptions", "DemoResult", "run_demo"]
 
 _SHOWN = 3
-"""Test cases that the report shows."""
+"""Number of test cases in the report."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions:
-    """How large the demonstration is.
+    """The size of the demonstration.
 
     Args:
-        max_time: seconds of training.
-        cases: synthetic scans to train on, at least 4.
-        test_cases: synthetic scans to segment afterwards, at least 1.
-        seed: seed of the phantoms and of the training.
+        max_time: training time in seconds.
+        cases: number of synthetic training scans, at least 4.
+        test_cases: number of synthetic test scans, at least 1.
+        seed: random seed of the phantoms and the training.
     """
 
     max_time: float = 90.0
@@ -54,7 +54,7 @@ class DemoOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class DemoResult:
-    """What a demonstration leaves.
+    """The results of a demonstration.
 
     Args:
         summary: scores of the test cases; in summary.json, too.
@@ -66,10 +66,10 @@ class DemoResult:
 
 
 class DemoCallbacks(TrainingCallbacks):
-    """Receives, beside what the training reports, the steps of the demonstration."""
+    """Receives the steps of the demonstration, in addition to the reports of training."""
 
     def on_stage(self, number: int, text: str, folder: Path) -> None:
-        """Step `number` of five begins; what it makes is written to `folder`."""
+        """Step `number` of five starts; it writes to `folder`."""
 
     def on_prediction(self, result: CaseResult) -> None:
         """A test case was segmented."""
@@ -89,14 +89,14 @@ def run_demo(
     """Make a synthetic abdomen data set, train on it, segment and explain new scans, score them, write a report.
 
     Args:
-        output: folder for all files; what an earlier demonstration left in it is cleared.
-        options: how many scans, and how long to train.
+        output: folder for all files; the files of an earlier demonstration are removed.
+        options: number of scans, and training time.
         callbacks: receive the progress.
-        cancelled: an event that, once set, ends the demonstration.
+        cancelled: an event that stops the demonstration.
     Returns:
         The scores and the report.
     Raises:
-        ConfigError: when the folder holds something else under the same names.
+        ConfigError: when the folder has other files of the same names.
         CancelledError: when `cancelled` was set.
     """
     data, run, masks, maps = (output / name for name in ("data", "model", "masks", "where"))
@@ -120,7 +120,7 @@ def run_demo(
     write_training_report(
         output / "report.html",
         title="Attention U-Net on a synthetic abdomen",
-        subtitle=f"{options.cases} scans to train on, {options.test_cases} test scans segmented and scored",
+        subtitle=f"{options.cases} training scans, {options.test_cases} test scans segmented and scored",
         plan=trained.plan,
         history=read_history(paths.log),
         summary=summary,
@@ -146,7 +146,7 @@ def _predict(run: Path, cases: Sequence[Case], masks: Path, callbacks: DemoCallb
 
 
 def _view(case: Case, masks: Path) -> CaseView:
-    """A segmented phantom as it lies on disk."""
+    """A segmented phantom from disk."""
     assert case.label is not None
     gates = sorted((masks / "attention").glob(f"{case.id}_*.nii.gz"))
     return CaseView(
@@ -159,7 +159,7 @@ def _view(case: Case, masks: Path) -> CaseView:
 
 
 def _clear(output: Path, folders: Sequence[Path]) -> None:
-    """Remove what an earlier demonstration left. Raises: ConfigError when something else goes by those names."""
+    """Remove the files of an earlier demonstration. Raises: ConfigError when other files have those names."""
     mark = output / ".attunet-demo"
     foreign = [folder for folder in folders if folder.exists() and not mark.exists()]
     if foreign:

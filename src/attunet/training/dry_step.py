@@ -1,7 +1,7 @@
 """The process that measures a training step: `python -m attunet.training.dry_step DEVICE < plan.json`.
 
-`attunet.planning.memory.measure_step` starts it. On a CPU, where a large step would take minutes, it runs a smaller
-batch or patch: the memory of a step, apart from the weights, is proportional to its voxels.
+`attunet.planning.memory.measure_step` starts it. On a CPU, a large step would take minutes, so it runs a smaller batch
+or patch: except for the weights, the memory of a step is proportional to its voxels.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ Step = Callable[[int, tuple[int, ...]], None]
 
 _GB = 1024**3
 _LIBRARIES_GB = 0.35
-"""What the training process holds besides: Lightning, MONAI, the cases it validates on, the export."""
+"""Additional memory of the training process in GB: Lightning, MONAI, validation cases, export."""
 _CPU_STEP_GB = 0.25
-"""Activations of the largest step that is run on a CPU, a few seconds on one core."""
+"""Activations in GB of the largest step that is run on a CPU, which takes a few seconds on one core."""
 
 
 def dry_step(plan: Plan, device: str, *, largest_gb: float = _CPU_STEP_GB, step: Step | None = None) -> MemoryUse:
-    """Memory in GB of this process (cpu) or on the device (cuda) while it trains the plan's network for a step.
+    """Measure the memory in GB of this process (cpu) or on the device (cuda) during one training step.
 
     Args:
         plan: the plan to measure.
         device: cpu or cuda.
-        largest_gb: activations of the largest step that is run on a CPU; a larger one is scaled up from a smaller one.
+        largest_gb: activations of the largest step that is run on a CPU; the memory of larger ones is scaled up.
         step: runs a training step; None trains the plan's network.
     Returns: the memory, and the share of the step's voxels that was run.
     """
@@ -45,20 +45,20 @@ def dry_step(plan: Plan, device: str, *, largest_gb: float = _CPU_STEP_GB, step:
 
     step = step or _Trained(plan, device).step
     if device == "cuda":
-        step(plan.at_once, plan.patch_size)
+        step(plan.micro_batch_size, plan.patch_size)
         return MemoryUse(torch.cuda.max_memory_allocated() / _GB, 1.0)
     stride = _total_stride(plan)
     batch, patch = _affordable(plan, stride, largest_gb)
-    share = batch * prod(patch) / (plan.at_once * prod(plan.patch_size))
+    share = batch * prod(patch) / (plan.micro_batch_size * prod(plan.patch_size))
     if share < 1.0:
-        step(1, stride)  # what a step takes whatever its voxels, such as copies of the weights
+        step(1, stride)  # memory of a step that does not depend on its voxels, such as copies of the weights
     before = _peak_gb()
     step(batch, patch)
     return MemoryUse(before + (_peak_gb() - before) / share + _LIBRARIES_GB, share)
 
 
 class _Trained:
-    """A network with all that lives as long as its training: gradients, averaged weights, AdamW's two moments."""
+    """A network with everything that training keeps in memory: gradients, averaged weights, AdamW's two moments."""
 
     def __init__(self, plan: Plan, device: str) -> None:
         import torch
@@ -88,7 +88,7 @@ class _Trained:
 
 
 def _losses(outputs: tuple[Tensor, ...], regions: bool) -> Iterator[Tensor]:
-    """Dice and cross-entropy as far as memory goes: probabilities and targets of every class in float32."""
+    """Stand-in for Dice and cross-entropy with the same memory: probabilities and targets of every class in float32."""
     import torch
     from torch.nn import functional
 
@@ -103,13 +103,13 @@ def _losses(outputs: tuple[Tensor, ...], regions: bool) -> Iterator[Tensor]:
 
 
 def _total_stride(plan: Plan) -> tuple[int, ...]:
-    """The smallest patch that the network halves evenly, with three axes."""
+    """The smallest patch that the network can halve evenly, with three axes."""
     return (*plan.network.total_strides[-1], 1)[:3]
 
 
 def _affordable(plan: Plan, stride: tuple[int, ...], largest_gb: float) -> tuple[int, tuple[int, ...]]:
-    """Batch and patch of a step that a CPU finishes soon."""
-    batch, patch = plan.at_once, list(plan.patch_size)
+    """Batch and patch of a step that a CPU can run in seconds."""
+    batch, patch = plan.micro_batch_size, list(plan.patch_size)
     while activations_gb(plan.network, patch, batch, checkpointing=plan.checkpointing) > largest_gb:
         longest = max(range(3), key=lambda axis: patch[axis] // stride[axis])
         if batch > 1:
@@ -128,10 +128,10 @@ def _has_bf16(device: str) -> bool:
 
 
 def _peak_gb() -> float:
-    """The largest memory that this process had so far, in GB."""
+    """The peak memory of this process so far, in GB."""
     status = Path("/proc/self/status")
     if status.exists():
-        # Not getrusage: a child starts with its parent's maximum there.
+        # Not getrusage: there, a child process starts with its parent's maximum.
         return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024**2
     import resource
 

@@ -37,9 +37,9 @@ class FoldResult:
 
     Args:
         fold: its index.
-        folder: where it lies.
+        folder: its folder.
         summary: scores of its validation cases, on their own grid.
-        trained: False when it was finished before, so that nothing was left to do.
+        trained: False when it was already finished.
     """
 
     fold: int
@@ -62,11 +62,11 @@ def finish_fold(
     """Turn the best weights into a usable fold and evaluate it with the predictor that users will run.
 
     Args:
-        plan: the plan that was trained.
+        plan: the trained plan.
         run: the model folder.
         fold: index of the fold.
         paths: the files of the fold.
-        history: what happened in each epoch.
+        history: the training history.
         cases: the fold's validation cases.
         geometry: what to do when the grids of an image and its label differ.
         advance: called after every evaluated case.
@@ -77,9 +77,9 @@ def finish_fold(
     load_weights(paths.best, network)
     save_weights(network, paths.weights)
     export_openvino(network, plan, paths.graph)
-    paths.metrics.unlink(missing_ok=True)  # those of a shorter training
+    paths.metrics.unlink(missing_ok=True)  # written by a shorter training
     (paths.folder / AIR).unlink(missing_ok=True)
-    discard_postprocessing(run)  # learnt from other weights, as the files below were exported from others
+    discard_postprocessing(run)  # fitted to earlier weights, like the files below
     for stale in (run / EXECUTION, paths.onnx, paths.program):
         stale.unlink(missing_ok=True)
     save_manifest(run)
@@ -88,10 +88,10 @@ def finish_fold(
     write_air(air, paths.folder)
     segmenter = with_air(segmenter, air)
     evaluated = evaluate_cases(segmenter, cases, EvaluateOptions(geometry=geometry), progress=lambda *_: advance())
-    scores = tuple(map(attrgetter("scores"), evaluated))  # a map holds no case while the next one is segmented
+    scores = tuple(map(attrgetter("scores"), evaluated))  # map keeps no case in memory while the next one is segmented
     summary = summarize(scores, scored_labels(plan))
     save_figure(curves(history.rows), paths.curves)
-    which = "held out from its training" if validated_held_out(paths.folder) else "which it was also trained on"
+    which = "held out of its training" if validated_held_out(paths.folder) else "which it was also trained on"
     write_training_report(
         paths.report,
         title=f"{plan.name}, fold {fold}",
@@ -108,7 +108,7 @@ def finish_fold(
 
 
 def finished_fold(run: Path, fold: int, paths: FoldPaths) -> FoldResult | None:
-    """The result of `finish_fold` for the best weights as they are now; its checkpoints may have been deleted since.
+    """The result of `finish_fold` for the current best weights; checkpoints may have been deleted since.
 
     Args:
         run: the model folder.
@@ -127,7 +127,7 @@ def finished_fold(run: Path, fold: int, paths: FoldPaths) -> FoldResult | None:
 
 
 def validated_held_out(folder: Path) -> bool:
-    """Whether a fold's validation cases were held out from its training, as its split.yaml says."""
+    """Whether a fold's validation cases were held out of its training, according to its split.yaml."""
     return not (folder / "split.yaml").is_file() or Split.read(folder).held_out
 
 

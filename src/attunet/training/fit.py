@@ -1,4 +1,4 @@
-"""Train one fold of a plan, from data set to a sealed model folder."""
+"""Train one fold of a plan, from the data set to a complete model folder."""
 
 from __future__ import annotations
 
@@ -40,27 +40,27 @@ def fit(
     callbacks: TrainingCallbacks = SILENT,
     cancelled: Event | None = None,
 ) -> FoldResult:
-    """Train a fold and leave a model in `run` that needs neither torch nor pickle to be used.
+    """Train a fold and write a model into `run` that needs neither torch nor pickle for prediction.
 
     Args:
         dataset: the labelled cases.
         plan: what to train, from `plan_dataset` or a plan.json.
         config: the training settings.
-        run: the model folder, made when it is not there; other folds in it stay.
+        run: the model folder, created if it does not exist; other folds in it are kept.
         fold: index of the fold of the cross-validation.
         device: auto, cpu or cuda.
         resume: continue from the last checkpoint, if there is one.
         geometry: what to do when the grids of an image and its label differ.
         store: folder of the preprocessed cases; ~/.cache/attunet/store by default.
         callbacks: receive the progress.
-        cancelled: an event that, once set, ends the training like Ctrl-C; it can be resumed.
+        cancelled: an event that stops training like Ctrl-C; it can be resumed.
     Returns:
-        The finished fold; at once when it was finished before and the budget is used up.
+        The finished fold; returned at once if it is finished and the budget is used up.
     Raises:
-        ConfigError: when the fold does not exist, was started and `resume` is not set, or the run was started with
-            another plan.
+        ConfigError: when the fold does not exist, was already started and `resume` is not set, or the run was started
+            with another plan.
         DatasetError: when cases of one patient or equal images are on both sides of the fold.
-        TrainingError: when the training diverges twice or memory runs out.
+        TrainingError: when training diverges twice or memory runs out.
         CancelledError: when `cancelled` was set.
     """
     accelerator = training_device(device)
@@ -96,7 +96,7 @@ def fit(
     )
     history = train_network(training, options)
     if not is_rank_zero():
-        return _result_of_the_first(run, fold, paths)
+        return _result_of_rank_zero(run, fold, paths)
     result = None if history.grown else finished_fold(run, fold, paths)
     if result is None:
         evaluated = [cases[name] for name in split.validation]
@@ -119,7 +119,7 @@ def _store(
 
 
 def _advance(report: Callable[[], None], cancelled: Event | None) -> Callable[[], None]:
-    """Reports a step, and raises CancelledError when the training was cancelled meanwhile."""
+    """Report a step. Raises: CancelledError when training was cancelled."""
 
     def advance() -> None:
         report()
@@ -128,8 +128,8 @@ def _advance(report: Callable[[], None], cancelled: Event | None) -> Callable[[]
     return advance
 
 
-def _result_of_the_first(run: Path, fold: int, paths: FoldPaths) -> FoldResult:
-    """The result that the first process wrote, once it has."""
+def _result_of_rank_zero(run: Path, fold: int, paths: FoldPaths) -> FoldResult:
+    """Wait for the result of the first process and return it."""
     barrier()
     result = finished_fold(run, fold, paths)
     assert result is not None
@@ -137,7 +137,7 @@ def _result_of_the_first(run: Path, fold: int, paths: FoldPaths) -> FoldResult:
 
 
 def training_device(device: str) -> str:
-    """The accelerator for auto, cpu or cuda. Raises: EngineError when it is not there."""
+    """The accelerator for auto, cpu or cuda. Raises: EngineError when it is not available."""
     if device == "cuda" and not torch.cuda.is_available():
         raise EngineError("no CUDA device can be used here", hint="use --device cpu, or install a CUDA build of torch")
     if device == "auto":
@@ -150,7 +150,7 @@ def training_device(device: str) -> str:
 def _check_run(run: Path, plan: Plan, paths: FoldPaths, resume: bool) -> None:
     if paths.started and not resume:
         raise ConfigError(
-            f"{paths.folder} holds a training already", hint="add --resume to continue, or choose another -o"
+            f"{paths.folder} already contains a training run", hint="add --resume to continue, or choose another -o"
         )
     written = run / "plan.json"
     if any_started(run) and written.exists() and load_settings(Plan, written) != plan:

@@ -30,12 +30,12 @@ class DivergenceError(TrainingError):
 class TrainingModule(pl.LightningModule):
     """Trains a network; `averaged` follows its weights as an exponential moving average.
 
-    `attention` holds the coefficients (B, maps, *level grid) of the last step by gate.
+    `attention` has the coefficients (B, maps, *level grid) of the last step by gate.
 
     Args:
         plan: the plan.
         config: the recipe.
-        network: the network to train; None makes a new one of the plan.
+        network: the network to train; None creates a new one from the plan.
     """
 
     def __init__(self, plan: Plan, config: TrainingConfig, network: AttentionUNet | None = None) -> None:
@@ -79,7 +79,7 @@ class TrainingModule(pl.LightningModule):
         return self._loss(result.logits, result.auxiliary, label, annotated)
 
     def training_step(self, batch: Patch, _index: int) -> Tensor:
-        """Loss of one batch of patches, or of a part of it."""
+        """The loss of a batch of patches, or of a part of it."""
         image = batch.image.to(memory_format=self._layout)
         result = self.network(image, detailed=True)
         loss = self.segmentation_loss(result, batch.label, batch.annotated)
@@ -90,17 +90,17 @@ class TrainingModule(pl.LightningModule):
         return loss
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Make dropout a function of the step, as patches are, so that resuming changes nothing."""
+        """Seed dropout by the step, as for patches, so that resuming changes nothing."""
         if batch_idx % self._parts == 0:
             torch.manual_seed(self.config.seed + self.global_step)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Update the averaged weights once all parts of a batch have been seen."""
+        """Update the averaged weights after all parts of a batch."""
         if (batch_idx + 1) % self._parts == 0:
             self.averaged.update_parameters(self.network)
 
     def configure_gradient_clipping(self, optimizer: Optimizer, *_args: Any, **_kwargs: Any) -> None:
-        """By norm, here because lightning refuses to clip for fused optimizers; bf16 and fp32 need no loss scaling."""
+        """Clip by norm, because lightning refuses to clip for fused optimizers; bf16 and fp32 need no loss scaling."""
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
         # Checked before the optimizer's step, so that every checkpoint has finite weights; on the gradient, because
         # all processes share it, while the loss of one of them may be finite.
@@ -137,4 +137,4 @@ OPTIMIZERS: dict[str, Callable[[Parameters, TrainingConfig], Optimizer]] = {
     "adamw": _adamw,
     "sgd": _sgd,
 }
-"""Optimizer by the name that the recipe gives it."""
+"""The optimizers by their name in a recipe."""

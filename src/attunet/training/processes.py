@@ -1,6 +1,6 @@
-"""The processes of a training: which of them this is, what they share, and what else runs on their cores.
+"""The processes of a training run: their ranks, communication, and other load on their cores.
 
-Imports torch only where it is used, so that a wrong command is refused at once.
+Torch is imported only where it is used, so that a wrong command is refused at once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = [
 T = TypeVar("T")
 
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
-"""As set by torchrun, lightning and SLURM for the processes they start."""
+"""Environment variables that torchrun, lightning and SLURM set for the processes they start."""
 
 _POLL_SECONDS = 0.2
 _SAMPLE_SECONDS = 0.3
@@ -35,18 +35,18 @@ _CONTENDED_CORES = 0.5
 
 
 def is_rank_zero() -> bool:
-    """Whether this process is the one that writes files and messages: the first of all, or the only one."""
+    """Whether this process writes files and messages: the first one, or the only one."""
     return all(os.environ.get(name, "0") == "0" for name in _RANKS)
 
 
 def wait_until(done: Callable[[], bool]) -> None:
-    """Wait until the first process has written something. It may take as long as reading the whole data set."""
+    """Wait until the first process has written its result, which may take as long as reading the whole data set."""
     while not done():
         time.sleep(_POLL_SECONDS)
 
 
 def rank_and_world_size() -> tuple[int, int]:
-    """The index of this process and the number of processes, of torch's process group; 0 and 1 without one."""
+    """The rank of this process and the number of processes in torch's process group; 0 and 1 without a group."""
     from torch import distributed
 
     if not distributed.is_available() or not distributed.is_initialized():
@@ -55,7 +55,7 @@ def rank_and_world_size() -> tuple[int, int]:
 
 
 def all_gather(rows: list[T]) -> list[T]:
-    """The rows of all processes in the order of their ranks, in each process."""
+    """Gather the rows of all processes, in the order of their ranks, in every process."""
     from torch import distributed
 
     _, world_size = rank_and_world_size()
@@ -67,7 +67,7 @@ def all_gather(rows: list[T]) -> list[T]:
 
 
 def barrier() -> None:
-    """Wait for the other processes of this training, if there are any."""
+    """Wait for the other processes, if there are any."""
     from torch import distributed
 
     if distributed.is_available() and distributed.is_initialized():
@@ -76,10 +76,10 @@ def barrier() -> None:
 
 @contextmanager
 def defer_interrupts() -> Iterator[None]:
-    """Handle Ctrl-C when the block ends; processes started within ignore it.
+    """Handle Ctrl-C only when the block ends; processes started in the block ignore it.
 
-    A terminal sends it to every process of a command. Only the main one should react: a process that is starting would
-    die with a traceback of its own, and a pool that is interrupted while it starts cannot be closed.
+    A terminal sends it to every process of a command. Only the main one should react: a starting process would die with
+    its own traceback, and a pool that is interrupted while it starts cannot be closed.
     """
     if current_thread() is not main_thread():  # only the main thread is ever interrupted
         yield
@@ -100,13 +100,13 @@ def defer_interrupts() -> Iterator[None]:
 
 
 def cpu_contention(threads: int, used: Callable[[float], float] | None = None) -> str:
-    """A warning for a training on the CPU whose cores other programs use; empty when they are free.
+    """A warning when other programs use the cores of training on a CPU; empty when the cores are free.
 
-    The threads of a training wait for each other at every layer, so one thread that has to wait delays all of them.
+    The threads of a training run wait for each other at every layer, so one delayed thread delays all of them.
 
     Args:
-        threads: threads that the training uses.
-        used: measures the cores in use over some seconds; None is `used_cores`.
+        threads: number of threads that training uses.
+        used: measures the cores in use over some seconds; None for `used_cores`.
     Returns: the text, or an empty string.
     """
     if threads == 1 or (used_by_others := (used or used_cores)(_SAMPLE_SECONDS)) < _CONTENDED_CORES:
@@ -119,7 +119,7 @@ def cpu_contention(threads: int, used: Callable[[float], float] | None = None) -
 
 
 def used_cores(seconds: float) -> float:
-    """How many of the cores available to this process were in use during that time."""
+    """The number of cores available to this process that are in use, measured over this time."""
     import psutil
 
     shares = psutil.cpu_percent(interval=seconds, percpu=True)

@@ -1,4 +1,4 @@
-"""The folder of a run in training: the files of a fold, and the folds, which are fixed once the first one starts.
+"""The folder of a run during training: the files of a fold, and the folds, which are fixed when the first one starts.
 
 Imports neither torch nor blosc2, so that a wrong command is refused at once.
 """
@@ -38,7 +38,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class FoldPaths(FoldFiles):
-    """All files of the fold in `folder`: those of the model, and those that only its training knows."""
+    """All files of the fold in `folder`: those of the model, and those used only in training."""
 
     @property
     def last(self) -> Path:
@@ -47,7 +47,7 @@ class FoldPaths(FoldFiles):
 
     @property
     def started(self) -> bool:
-        """Whether the fold holds a training, or the rest of a finished one, which nothing may replace."""
+        """Whether the fold was started, or is finished and has lost its checkpoint; it must not be overwritten."""
         return self.last.exists() or self.weights.exists()
 
     @property
@@ -57,12 +57,12 @@ class FoldPaths(FoldFiles):
 
     @property
     def recorded_frames(self) -> Path:
-        """The attention frames that a resumed training continues: one file per recorded validation."""
+        """The attention frames for resuming: one file per recorded validation."""
         return self.folder / "checkpoints" / "attention_frames"
 
     @property
     def attention_frames(self) -> Path:
-        """The attention of a few cases during the training, frame by frame."""
+        """The attention of a few cases during training, frame by frame."""
         return self.folder / "attention_frames"
 
     @property
@@ -77,17 +77,17 @@ class FoldPaths(FoldFiles):
 
     @property
     def curves(self) -> Path:
-        """Loss, rate and Dice over the epochs."""
+        """Loss, learning rate and Dice over the epochs."""
         return self.folder / "curves.png"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoldTraining:
-    """The training of one fold.
+    """The inputs for training one fold.
 
     Args:
-        train: the cases it is trained on.
-        validation: the cases it is validated on.
+        train: the training cases.
+        validation: the validation cases.
         plan: the plan.
         config: the recipe.
         paths: the files of the fold.
@@ -111,23 +111,23 @@ def default_store() -> Path:
 
 
 def describe_store() -> str:
-    """How many preprocessed cases the default folder holds, and how large it is, in words."""
+    """The number of preprocessed cases in the default folder and its size, in words."""
     store, cases, size = default_store(), 0, 0
     for contents in store.glob("*/contents.json"):
-        with suppress(OSError):  # somebody is deleting them
+        with suppress(OSError):  # being deleted by another process
             size += sum(file.stat().st_size for file in contents.parent.iterdir())
             cases += 1
-    return f"{cases} in {store}, {size / 1e9:.1f} GB, kept for the next training; deleting them is safe"
+    return f"{cases} in {store}, {size / 1e9:.1f} GB, kept for later training runs; you may delete them"
 
 
 def run_folds(dataset: Dataset, config: TrainingConfig, run: Path) -> tuple[Fold, ...]:
-    """The folds of a run that was started, or those it would have, known before a case is read.
+    """The folds of a run, or the folds that a new run would have, without reading any case.
 
     Args:
         dataset: the labelled cases.
         config: the recipe.
         run: the model folder.
-    Returns: the folds; their cases may still change when the run has not started.
+    Returns: the folds; their cases may still change if the run has not started.
     """
     return _written(run) or make_folds(dataset, config.folds, config.seed)
 
@@ -152,7 +152,7 @@ def require_fold(dataset: Dataset, config: TrainingConfig, run: Path, fold: int)
 def fix_folds(
     dataset: Dataset, config: TrainingConfig, run: Path, stored: Mapping[str, StoredCase]
 ) -> tuple[Fold, ...]:
-    """Fix the folds of a run; of one that was started, they are those it was started with.
+    """Fix the folds of a run; a run that was already started keeps its folds.
 
     Args:
         dataset: the labelled cases.
@@ -183,19 +183,19 @@ def _file(run: Path) -> Path:
 
 
 def _written(run: Path) -> tuple[Fold, ...] | None:
-    """The folds in folds.yaml; None before the first fold was started."""
+    """The folds in folds.yaml; None before the first fold starts."""
     if not any_started(run) or not _file(run).exists():
         return None
     try:
         content = yaml.safe_load(_file(run).read_text(encoding="utf-8"))
         return tuple(Fold(index, tuple(s["train"]), tuple(s["validation"])) for index, s in content.items())
     except (yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
-        raise FormatError(f"{_file(run)} cannot be understood", hint="train into another folder") from error
+        raise FormatError(f"{_file(run)} is not valid", hint="train into another folder") from error
 
 
 def _require_cases(cases: Mapping[str, Case], names: Sequence[str], run: Path) -> None:
     if gone := sorted(set(names) - set(cases)):
         raise ConfigError(
             f"{run} was started with cases that the data set no longer has: {', '.join(gone[:5])}",
-            hint="put them back, or train into another folder",
+            hint="restore them, or train into another folder",
         )

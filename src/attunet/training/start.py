@@ -1,4 +1,4 @@
-"""The start of a training: new weights or those of another model, some of them frozen, and the checks of a recipe."""
+"""The start of training: initial weights or those of another model, frozen levels, and the checks of a recipe."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["check_start", "start_network"]
 
 
 def check_start(plan: Plan, config: TrainingConfig, *, transfer: bool = True) -> Transfer | None:
-    """Check a recipe together with a plan, before hours are spent on reading cases.
+    """Check a recipe together with a plan, before the time-consuming reading of cases.
 
     Args:
         plan: the plan.
         config: the recipe.
-        transfer: whether `init_weights` are used; a resumed training does not use them.
-    Returns: which tensors `init_weights` gives to the network; None without it.
-    Raises: ConfigError, EngineError, BundleError or FormatError, as the training itself would.
+        transfer: whether `init_weights` are used; a resumed run does not use them.
+    Returns: the tensors that `init_weights` provides; None without it.
+    Raises: ConfigError, EngineError, BundleError or FormatError, as training would.
     """
     require_loggers(config)
     require_divisible_batch(plan, config)
@@ -38,15 +38,15 @@ def check_start(plan: Plan, config: TrainingConfig, *, transfer: bool = True) ->
 def start_network(
     plan: Plan, config: TrainingConfig, *, transfer: bool = True
 ) -> tuple[AttentionUNet, Transfer | None]:
-    """The plan's network at the start of its training.
+    """The plan's network at the start of training.
 
     Args:
         plan: the plan.
         config: the recipe.
         transfer: whether `init_weights` are used.
-    Returns: the network, and which of its tensors come from another model; None when none do.
-    Raises: BundleError for an unfinished model folder, FormatError for an unreadable file, ConfigError when none of
-        its tensors fits, or more levels are to be frozen than there are.
+    Returns: the network, and its tensors that come from another model; None without another model.
+    Raises: BundleError for an unfinished model folder, FormatError for an unreadable file, ConfigError when none of its
+        tensors fits, or when there are fewer levels than should be frozen.
     """
     network = AttentionUNet.from_config(plan.network)
     transferred = _load_fitting(Path(config.init_weights), network, plan) if transfer and config.init_weights else None
@@ -55,7 +55,7 @@ def start_network(
 
 
 def _load_fitting(source: Path, network: AttentionUNet, plan: Plan) -> Transfer:
-    """Load what fits of a model folder (its first finished fold) or of a weights file."""
+    """Load the fitting weights of a model folder (its first finished fold) or of a weights file."""
     if not source.is_dir():
         return transfer_weights(source, network)
     bundle = load_bundle(source)

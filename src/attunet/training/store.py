@@ -1,4 +1,4 @@
-"""Preprocessed cases on disk: compressed arrays, keyed by a hash of their inputs so that no stale case is used."""
+"""The store of preprocessed cases: compressed arrays on disk, keyed by a hash of their inputs so that none is stale."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _POINTS_PER_CLASS = 4096
 
 @dataclass(frozen=True)
 class Contents:
-    """The indices of a case's foreground classes, and a hash of its prepared image."""
+    """The indices of a case's foreground classes, and a hash of its preprocessed image."""
 
     classes: tuple[int, ...]
     digest: str
@@ -42,11 +42,11 @@ class Contents:
 
 @dataclass(frozen=True)
 class StoredCase:
-    """A preprocessed case on disk, which is read piece by piece.
+    """A preprocessed case on disk, read lazily.
 
     Args:
-        id: of the case.
-        folder: where it lies.
+        id: id of the case.
+        folder: its folder.
         annotated: the labels that were annotated, as in `Case`.
     """
 
@@ -89,17 +89,17 @@ def store_cases(
     workers: int = 2,
     advance: Callable[[], None] = lambda: None,
 ) -> dict[str, StoredCase]:
-    """Preprocess the cases that the store does not hold yet, in parallel; can be interrupted at any point.
+    """Preprocess the cases that are not in the store yet, in parallel; can be interrupted at any point.
 
     Args:
         cases: the labelled cases.
-        plan: its preprocessing and labels are used.
+        plan: the plan, for its preprocessing and labels.
         folder: the store.
         geometry: what to do when the grids of an image and its label differ.
-        workers: processes.
+        workers: number of processes.
         advance: called after every case.
     Returns: the stored cases by id.
-    Raises: the errors of reading and preparing an unusable case, which name it.
+    Raises: the errors of reading and preprocessing an unusable case, with its name.
     """
     stored = {case.id: StoredCase(case.id, folder / _key(case, plan, geometry), case.annotated) for case in cases}
     missing = [case for case in cases if not stored[case.id].folder.is_dir()]
@@ -125,9 +125,9 @@ def _gather(pool: ProcessPoolExecutor, jobs: Sequence[Future[None]], advance: Ca
             advance()
     except BrokenProcessPool as error:
         raise TrainingError(
-            "a preprocessing process was ended by the system, probably because memory ran out",
-            hint="free memory and run it again: cases stored so far are reused; "
-            'in a script of your own, call it under if __name__ == "__main__"',
+            "a preprocessing process was killed by the system, probably because memory ran out",
+            hint="free memory and try again: cases stored so far are reused; "
+            'in your own script, call it under if __name__ == "__main__"',
         ) from error
     except BaseException:
         pool.shutdown(cancel_futures=True)
@@ -135,7 +135,7 @@ def _gather(pool: ProcessPoolExecutor, jobs: Sequence[Future[None]], advance: Ca
 
 
 def _key(case: Case, plan: Plan, geometry: GeometryPolicy) -> str:
-    """A hash of the files as they are (path, size, times) and of everything that is done to them."""
+    """A hash of the files (path, size, times) and of every preprocessing setting."""
     files = [*case.images, *([case.label] if case.label else [])]
     facts = {
         "format": _FORMAT,
@@ -191,7 +191,7 @@ def _prepared(case: Case, plan: Plan, geometry: GeometryPolicy) -> tuple[Array, 
 
 
 def _write(path: Path, array: Array, plan: Plan) -> None:
-    """Blocks of about half a patch: reading a patch decompresses little more than the patch."""
+    """Write arrays in blocks of about half a patch, so that reading a patch decompresses little more than the patch."""
     edge = [max(1, -(-size // 2)) for size in plan.patch_size]
     blocks = [*([1] * (array.ndim - 3)), *edge]
     blocks = [min(block, size) for block, size in zip(blocks, array.shape, strict=True)]

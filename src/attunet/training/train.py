@@ -1,4 +1,4 @@
-"""Train the folds of a data set one after another, and cross-validate them: what `attunet train` calls."""
+"""Train the folds of a data set one after another, and cross-validate them: called by `attunet train`."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """How the folds of a data set are trained.
+    """The options for training the folds of a data set.
 
     Args:
-        plan: the plan to train, or the options to make one with, unless the run has a plan already; their
-            `device` and `geometry` are replaced by those given here.
-        config: the training settings; those the run was started with when resuming, the defaults otherwise.
+        plan: the plan to train, or the options to make one, unless the run already has a plan; `device` and
+            `geometry` of the options are replaced by those given here.
+        config: the training settings; None for those of the run when resuming, otherwise for the defaults.
         folds: indices of the folds of the cross-validation; None for all.
         device: auto, cpu or cuda.
         resume: continue from the last checkpoints in the run.
@@ -65,7 +65,7 @@ class TrainResult:
 
     Args:
         run: the model folder.
-        plan: what was trained.
+        plan: the trained plan.
         folds: the finished folds, in the order in which they were trained.
         cross_validation: scores of all finished folds on their held-out cases; None after a single fold.
     """
@@ -89,19 +89,19 @@ def train(
 ) -> TrainResult:
     """Train the selected folds into a model folder and, when there are several, cross-validate them.
 
-    Everything that can be refused is refused before the first case is read.
+    All checks that do not need the images run before the first case is read.
 
     Args:
         dataset: the labelled cases.
         run: the model folder.
-        options: plan, settings, folds and where to compute.
+        options: plan, settings, folds and device.
         callbacks: receive the progress.
-        cancelled: an event that, once set, ends the training like Ctrl-C; it can be resumed.
+        cancelled: an event that stops training like Ctrl-C; it can be resumed.
     Returns:
         The finished folds.
     Raises:
-        ConfigError: when a fold does not exist or was started and `resume` is not set, the run has another plan, or
-            the settings do not go together.
+        ConfigError: when a fold does not exist, or was already started and `resume` is not set, the run has another
+            plan, or the settings conflict.
         CancelledError: when `cancelled` was set; otherwise as `fit` and `cross_validate`.
     """
     config = options.config or resolve_config(run, resume=options.resume)
@@ -137,13 +137,13 @@ def plan_for_training(plan: Plan | PlanOptions, *, device: str, geometry: Geomet
 
 
 def resolve_config(run: Path, recipe: Path | None = None, *, resume: bool = False, **changes: Any) -> TrainingConfig:
-    """The settings of a recipe or, when resuming without one, those the run was started with.
+    """The settings of a recipe or, when resuming without one, those of the run.
 
     Args:
         run: the model folder.
         recipe: a YAML file of training settings.
-        resume: whether the run is to be continued.
-        changes: settings that replace those of the recipe; None leaves them.
+        resume: whether the run is resumed.
+        changes: settings that override those of the recipe; None values are ignored.
     Returns:
         The settings, checked.
     Raises:
@@ -168,17 +168,17 @@ def resolve_plan(
     callbacks: TrainingCallbacks = SILENT,
     cancelled: Event | None = None,
 ) -> Plan:
-    """The plan that is given, or that of a training started here, or a new one.
+    """The given plan, or that of a run that was already started, or a new one.
 
-    Processes that share a training wait for the plan of the first.
+    If several processes share the training, they wait for the plan of the first.
 
     Args:
         dataset: the cases to make a plan for.
         run: the model folder.
-        plan: a plan, or the options to make one with.
-        resume: take the plan of the folder even when no fold has been started.
-        callbacks: receive the plan and where it comes from.
-        cancelled: an event that, once set, ends the planning.
+        plan: a plan, or the options to make one.
+        resume: use the plan of the folder even if no fold was started.
+        callbacks: receive the plan and its origin.
+        cancelled: an event that stops planning.
     Returns:
         The plan to train.
     Raises:
@@ -211,8 +211,8 @@ def select_folds(dataset: Dataset, config: TrainingConfig, run: Path, folds: Seq
 
     Args:
         dataset: the labelled cases.
-        config: how many folds there are, and how cases are grouped.
-        run: the model folder, whose folds are settled once one was started.
+        config: the recipe, for the number of folds and the grouping of cases.
+        run: the model folder, whose folds are fixed when the first one starts.
         folds: the selected indices; None for all.
     Returns:
         The indices in the given order.
@@ -228,7 +228,9 @@ def select_folds(dataset: Dataset, config: TrainingConfig, run: Path, folds: Seq
 
 def _require_resume(run: Path, folds: Sequence[int], resume: bool) -> None:
     if is_rank_zero() and not resume and any(FoldPaths(fold_folder(run, index)).started for index in folds):
-        raise ConfigError(f"{run} holds a training of this fold already", hint="add --resume, or choose another -o")
+        raise ConfigError(
+            f"{run} already contains a training run of this fold", hint="add --resume, or choose another -o"
+        )
 
 
 def _train_fold(

@@ -1,4 +1,4 @@
-"""Train the weights of one fold: lightning's Trainer with our callbacks and checkpoints, and how it can end."""
+"""Train the weights of one fold: lightning's Trainer with our callbacks and checkpoints, and its failures."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ MakeCallbacks = Callable[[Schedule, History], Sequence[pl.Callback]]
 Warn = Callable[[str], None]
 
 _OUT_OF_MEMORY = ("DefaultCPUAllocator", "DataLoader worker (pid")
-"""Words of torch's errors when memory runs out on the CPU, or when the system ends a worker for it."""
+"""Parts of torch's error messages when memory runs out on the CPU, or when the system kills a worker."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerOptions:
-    """How a fold is trained.
+    """The options of the trainer.
 
     Args:
         accelerator: cpu or cuda.
         resume: continue from the last checkpoint when there is one.
-        callbacks: makes callbacks of the caller, in the first process.
+        callbacks: creates the caller's callbacks, in the first process.
         warn: receives warnings.
     """
 
@@ -59,9 +59,9 @@ class TrainerOptions:
 
 
 def train_network(fold: FoldTraining, options: TrainerOptions = TrainerOptions()) -> History:
-    """Train until the budget is used up; leaves the best averaged weights, the last checkpoint and the logs.
+    """Train until the budget is used up; writes the best averaged weights, the last checkpoint and the logs.
 
-    A training that diverges resumes once from its last checkpoint at a quarter of the learning rate.
+    After divergence, training resumes once from its last checkpoint with a quarter of the learning rate.
     Raises: TrainingError when it diverges again, memory runs out, the network cannot be compiled or the checkpoint is
         damaged; ConfigError for a batch that the processes cannot share; KeyboardInterrupt when it was interrupted.
     """
@@ -71,7 +71,7 @@ def train_network(fold: FoldTraining, options: TrainerOptions = TrainerOptions()
     except DivergenceError as error:
         if schedule.rate_reduced:
             raise _diverged_again(error) from error
-        options.warn(f"{error.message}; resuming from the last checkpoint at a quarter of the learning rate")
+        options.warn(f"{error.message}; resuming from the last checkpoint with a quarter of the learning rate")
     schedule = Schedule(fold.config, reduce_rate=True)
     try:
         return _train(fold, schedule, replace(options, resume=True))
@@ -99,7 +99,7 @@ def _train(fold: FoldTraining, schedule: Schedule, options: TrainerOptions) -> H
 
 def _diverged_again(error: DivergenceError) -> TrainingError:
     return TrainingError(
-        f"{error.message}, also at a quarter of the learning rate",
+        f"{error.message}, also with a quarter of the learning rate",
         hint="train again with a lower learning_rate in the recipe (--recipe), or check the images with inspect",
     )
 
@@ -150,7 +150,7 @@ def _fit(trainer: pl.Trainer, module: TrainingModule, loader: object, checkpoint
             raise KeyboardInterrupt from None
         if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
             hint = "choose a smaller --size, or free memory and continue with --resume"
-            raise TrainingError("the training ran out of memory", hint=hint) from error
+            raise TrainingError("training ran out of memory", hint=hint) from error
         raise
 
 
@@ -163,13 +163,13 @@ def _precision(config: TrainingConfig, accelerator: str) -> str:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that appear whole or not at all.
+    """Atomic checkpoints.
 
     Lightning's own writer stages them in the system's temporary folder, and a move to another disk can be interrupted.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write beside the target, then rename.
+        """Write next to the target, then rename.
 
         Args:
             checkpoint: tensors and plain values by name.

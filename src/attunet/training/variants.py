@@ -1,4 +1,4 @@
-"""Train variants of one plan, alike in all else, and compare them: what `attunet compare DATASET` calls."""
+"""Train variants of one plan, otherwise equal, and compare them: called by `attunet compare DATASET`."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from attunet.training.train import plan_for_training, resolve_plan, select_folds
 __all__ = ["VariantCallbacks", "VariantOptions", "compare_variants", "train_variants"]
 
 _WITHOUT_EFFECT = ("workers", "loggers")
-"""Settings that may differ between the trainings of one comparison: they do not change what is learnt."""
+"""Settings that may differ between the runs of one comparison, because they do not affect the result."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VariantOptions:
-    """How variants of one plan are trained and compared.
+    """The options for training and comparing variants of one plan.
 
     Args:
-        plan: the gated plan to vary, or the options to make one with, unless the folder has a plan already; their
-            `device` and `geometry` are replaced by those given here.
+        plan: the plan with gates to vary, or the options to make one, unless the folder already has a plan;
+            `device` and `geometry` of the options are replaced by those given here.
         variants: names of the variants (see `VARIANTS`); the first is compared with each other one.
         config: the training settings of all variants.
         folds: indices of the folds of the cross-validation; None for all.
@@ -57,16 +57,16 @@ class VariantOptions:
 
 
 class VariantCallbacks(TrainingCallbacks):
-    """Receives, beside what each training reports, how the experiment is laid out."""
+    """Receives the steps of the experiment, in addition to the reports of training."""
 
     def on_variants(self, variants: Sequence[Variant], folds: Sequence[int], config: TrainingConfig) -> None:
-        """Everything is checked; these variants are trained, fold by fold."""
+        """All checks passed; these variants will be trained, fold by fold."""
 
     def on_variant_start(self, variant: Variant, fold: int) -> None:
-        """A variant that is not finished is trained in a fold."""
+        """Training of an unfinished variant in a fold starts."""
 
     def on_variant_end(self, variant: Variant, fold: int, dice: float, trained: bool) -> None:
-        """A variant is finished in a fold, with its mean Dice; `trained` is False when it was finished before."""
+        """A variant finished in a fold, with its mean Dice; `trained` is False when it was already finished."""
 
 
 _DEFAULTS = VariantOptions()
@@ -83,14 +83,14 @@ def compare_variants(
 ) -> ModelComparison:
     """Train every variant in every selected fold, and compare them on the cases that their folds held out.
 
-    The same call continues where an earlier one was stopped, and may add variants.
+    Repeating the call resumes an interrupted comparison, and may add variants.
 
     Args:
         dataset: the labelled cases.
         output: folder of the comparison: a model folder per variant, report.html and summary.json.
-        options: variants, plan, settings, folds and where to compute.
+        options: variants, plan, settings, folds and device.
         callbacks: receive the progress.
-        cancelled: an event that, once set, ends the experiment like Ctrl-C.
+        cancelled: an event that stops the experiment like Ctrl-C.
     Returns:
         Scores, costs and differences of the variants; written to `output`, too.
     Raises:
@@ -117,17 +117,17 @@ def train_variants(
     callbacks: VariantCallbacks = _SILENT,
     cancelled: Event | None = None,
 ) -> None:
-    """Train what is not finished, fold by fold, so that an experiment that is stopped leaves whole comparisons.
+    """Train unfinished variants fold by fold, so that an interrupted experiment has complete folds to compare.
 
     Args:
         dataset: the labelled cases.
         output: folder of the comparison; each variant is a model folder in it.
-        options: variants, plan, settings, folds and where to compute.
+        options: variants, plan, settings, folds and device.
         callbacks: receive the progress.
-        cancelled: an event that, once set, ends the training like Ctrl-C.
+        cancelled: an event that stops training like Ctrl-C.
     Raises:
         ConfigError: when the folder was started with another plan or other settings, or is a model folder itself.
-        DatasetError: when the data set has changed since, or has too few cases to hold some out.
+        DatasetError: when the data set has changed since, or has too few cases to hold any out.
         CancelledError: when `cancelled` was set; otherwise as `fit`.
     """
     _check_settings(output, options.config)
@@ -183,7 +183,7 @@ def _train(
 
 
 def _check_settings(output: Path, config: TrainingConfig) -> None:
-    """One comparison has one recipe and one budget."""
+    """Check that the comparison uses one recipe and one budget."""
     if any(output.glob("fold_*")):
         raise ConfigError(f"{output} is a model folder itself", hint="choose another -o for the comparison")
     if config.devices * config.nodes > 1:
@@ -212,14 +212,14 @@ def _check_training(run: Path, variant: Variant) -> None:
 
 
 def _changed(before: TrainingConfig, now: TrainingConfig) -> str:
-    """The settings that differ and matter, in words; empty when none does."""
+    """The relevant settings that differ, in words; empty when none does."""
     fields = [name for name in type(now).model_fields if name not in _WITHOUT_EFFECT]
     differing = [name for name in fields if getattr(before, name) != getattr(now, name)]
     return ", ".join(f"{name} ({getattr(before, name)}, not {getattr(now, name)})" for name in differing)
 
 
 def _check_cases(run: Path, dataset: Dataset, config: TrainingConfig, folds: Sequence[int]) -> None:
-    """A variant that joins later must train on the cases of the first ones; and some cases must be held out."""
+    """Check that a variant that is added later trains on the same cases, and that some cases are held out."""
     groups = assign_groups(dataset, config.group_by)
     settled = run_folds(groups, config, run)
     cases = {case.id for case in groups.labelled if case.split != "test"}

@@ -1,4 +1,4 @@
-"""What is shown of a plan."""
+"""The tables of a plan."""
 
 from __future__ import annotations
 

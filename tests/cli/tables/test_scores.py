@@ -1,4 +1,4 @@
-"""What is printed of scores and comparisons."""
+"""The tables of scores and comparisons."""
 
 from __future__ import annotations
 

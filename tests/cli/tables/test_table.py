@@ -55,9 +55,8 @@ def test_columns_are_left_out_by_rank_and_named(table, width, hidden):
     text = printed(table, width)
     assert max(map(len, text.splitlines())) <= max(width, len("Labels: ") + 125)
     if hidden:
-        assert f"columns left out for want of width: {hidden} (widen the terminal or see --json)" in " ".join(
-            text.split()
-        )
+        message = f"columns hidden because the terminal is too narrow: {hidden} (widen the terminal or see --json)"
+        assert message in " ".join(text.split())
     assert ("Orientation: RAS" in text) is (hidden is None)
 
 

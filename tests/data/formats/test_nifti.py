@@ -226,7 +226,7 @@ def test_extensions_and_what_follows_the_voxels_are_passed_over(suffix, tmp_path
     np.testing.assert_array_equal(read_volume(path).array[0], image.dataobj)
 
 
-def test_an_absurd_promise_is_refused_before_memory_is_asked_for(tmp_path):
+def test_an_impossible_declared_size_is_refused_before_memory_is_allocated(tmp_path):
     header = nib.Nifti1Header()
     header.set_data_shape((30000, 30000, 30000))
     header.set_data_dtype(np.float64)
@@ -237,7 +237,7 @@ def test_an_absurd_promise_is_refused_before_memory_is_asked_for(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
-def test_a_full_disk_is_said_and_leaves_nothing_behind(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_leaves_nothing_behind(tmp_path, monkeypatch):
     def onto_full(stream, *given, **named):
         return opened(Path("/dev/full").open("wb", buffering=0), *given, **named)
 

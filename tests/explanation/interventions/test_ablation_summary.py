@@ -1,4 +1,4 @@
-"""The sentence claims what the intervals bear, and no more."""
+"""The finding claims no more than the intervals support."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Areas beside those of random blobs, and sentences that claim what the intervals bear."""
+"""Areas compared with those of random blobs, and findings that claim no more than the intervals support."""
 
 import json
 

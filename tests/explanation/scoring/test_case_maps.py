@@ -15,8 +15,8 @@ from attunet.explanation.scoring.case_maps import (
     MapGrid,
     case_scores,
     fit_maps,
-    lenders_of,
     named_maps,
+    other_case_indices,
     other_case_scores,
 )
 from attunet.explanation.scoring.organs import Organs
@@ -114,7 +114,7 @@ def blob(shape, start):
 
 @given(st.integers(1, 40), st.integers(1, 5))
 def test_each_case_lends_its_maps_equally_often_and_never_to_itself(cases, count):
-    lent = [lenders_of(index, cases, count) for index in range(cases)]
+    lent = [other_case_indices(index, cases, count) for index in range(cases)]
     for index, others in enumerate(lent):
         assert index not in others
         assert len(set(others)) == len(others) <= count

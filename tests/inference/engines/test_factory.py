@@ -1,4 +1,4 @@
-"""Which engine runs a fold: the device that was asked for, and what it says of itself."""
+"""The engine of a fold: the requested device, and its description."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_an_exported_fold_has_no_weights_for_a_gpu(tmp_path, make_plan_of, monke
         make_engine(FoldFiles(tmp_path, Execution(engine="onnxruntime")), make_plan_of(), "cuda")
 
 
-def test_what_is_asked_for_must_be_possible(tmp_path, make_plan_of, monkeypatch):
+def test_a_requested_engine_must_be_possible(tmp_path, make_plan_of, monkeypatch):
     with pytest.raises(EngineError, match="cannot shuffle"):
         cpu_engine(FoldFiles(tmp_path), make_plan_of(), Execution(engine="torch program"), shuffle=0)
     monkeypatch.setattr(factory, "find_spec", lambda _name: None)
@@ -106,5 +106,5 @@ def test_an_exported_fold_is_computed_by_what_it_holds(fold, make_plan_of, tmp_p
 
 
 def test_an_empty_fold_cannot_be_computed(make_plan_of, tmp_path):
-    with pytest.raises(EngineError, match="nothing here can compute"):
+    with pytest.raises(EngineError, match="no installed engine can run"):
         available_engines(FoldFiles(tmp_path), make_plan_of())

@@ -1,4 +1,4 @@
-"""Graphs changed in memory: gates that obey, weights that have learnt nothing."""
+"""Graphs changed in memory: replaced attention, shuffled weights."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_gates_are_outputs_by_name(graph):
     assert {gate: tuple(port.get_shape()) for gate, port in gate_outputs(graph()).items()} == {"level2": (1, 2, 7, 6)}
 
 
-def test_a_gate_computes_unless_it_is_told(graph):
+def test_a_gate_computes_its_coefficients_unless_they_are_given(graph):
     model = graph()
     assert accept_attention(model) == {"level2": (2, 8, 6)}  # 13 voxels are padded to 16
     condition, names = input_names("level2", 2)

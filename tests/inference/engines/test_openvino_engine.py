@@ -122,7 +122,7 @@ def test_its_own_attention_given_back_changes_nothing(bundle):
     assert np.array_equal(engine(patches, {}).logits, plain.logits)
 
 
-def test_threads_do_not_hear_what_others_are_told(bundle):
+def test_threads_do_not_share_replaced_attention(bundle):
     engine, patches = engine_of(bundle), patches_of(bundle.plan, 2)
     given = given_to(engine, patches)
     told, plain = engine(patches, given).logits, engine(patches).logits

@@ -32,7 +32,7 @@ def test_outputs_come_by_name(program):
     assert found.attention.keys() == {"level2"}
 
 
-def test_what_it_cannot_do_is_said(program, tmp_path):
+def test_what_it_cannot_do_is_reported(program, tmp_path):
     engine = ProgramEngine(program)
     with pytest.raises(EngineError, match="cannot replace its attention"):
         engine(np.zeros((1, 1, 4, 4), np.float32), {"level2": np.zeros((1, 1, 4, 4), np.float32)})

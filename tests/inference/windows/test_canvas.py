@@ -1,4 +1,4 @@
-"""Sums of windows on the planes that are held."""
+"""Sums of windows on the planes in memory."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ def test_of_many_cases_at_most_ten_are_looked_at_spread_over_all(make_validation
     assert (read[0], read[-1]) == (0, 24)
 
 
-def test_the_network_goes_on_in_the_mode_it_was_in(make_validation):
+def test_the_network_continues_in_the_mode_it_was_in(make_validation):
     validation = make_validation(Case(volume(0, 1), volume(0, 1)))
     for mode in (True, False):
         validation.module.averaged_network.train(mode)
@@ -203,7 +203,7 @@ def test_a_case_counts_for_the_labels_its_annotator_drew(make_validation):
     assert validation.validate(validation.module) == {"liver": 1.0, "spleen": pytest.approx(2 / 3)}
 
 
-def test_regions_are_judged_each_by_its_own_output(make_validation, make_regions_plan, monkeypatch):
+def test_each_region_is_evaluated_by_its_own_output(make_validation, make_regions_plan, monkeypatch):
     def answer(_image, _engine, _tiling, _blending):
         says = [[-1, 1, 1, 1, 1], [-1, -1, 1, -1, 1], [3, -2, -2, 0.1, 1]]
         return np.array(says, np.float32).reshape(3, 5, 1, 1), {}
@@ -238,7 +238,7 @@ def test_patience_ends_after_so_many_validations_without_a_better_dice(make_vali
     assert validation.stale == 2
 
 
-def test_without_patience_the_training_goes_on(make_validation):
+def test_without_patience_the_training_continues(make_validation):
     validation = make_validation(Case(volume(0, 1, 1, 1), volume(*BAD)))
     assert not any(ends(validation, [GOOD] + [BAD] * 5))
     assert validation.stale == 5
@@ -252,7 +252,7 @@ def test_a_resumed_training_loses_patience_where_it_would_have(make_validation):
     assert ends(second, [BAD]) == [True]
 
 
-def test_a_training_that_lost_patience_does_not_go_on_when_resumed(make_validation):
+def test_training_that_ran_out_of_patience_does_not_continue_when_resumed(make_validation):
     ended, resumed = (make_validation(Case(volume(0, 1, 1, 1), volume(*BAD)), patience=1) for _ in range(2))
     ends(ended, [GOOD, BAD])
     trainer = a_trainer()

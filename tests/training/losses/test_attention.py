@@ -95,12 +95,12 @@ def test_ignored_voxels_count_nowhere(loss):
     assert supervised(gates(alpha), label) == pytest.approx(float(cut), rel=1e-6)
 
 
-def test_a_patch_of_which_nothing_is_known_asks_for_nothing(loss):
+def test_a_patch_without_annotated_labels_has_no_loss(loss):
     label = torch.full((1, 16, 16, 8), IGNORED, dtype=torch.uint8)
     assert loss(attention_sparsity=1.0)(gates(torch.rand(1, 1, 8, 8, 4)), label) == 0
 
 
-def test_what_was_not_drawn_may_be_anywhere(loss, tiny_plan):
+def test_labels_that_were_not_annotated_may_be_anywhere(loss, tiny_plan):
     plan = tiny_plan(labels={"background": 0, "liver": 1, "spleen": 2})
     label = a_label((2, 2, 2)).repeat(2, 1, 1, 1)
     label[:, 12, 12, 6] = 2
@@ -144,7 +144,7 @@ def test_coefficients_rounded_to_one_have_a_finite_gradient_under_autocast(loss)
     assert alpha.grad.abs().max() <= 1 / MARGIN / 256 * 1.01
 
 
-def test_it_is_off_unless_asked_for(tiny_plan, tiny_config):
+def test_it_is_off_unless_requested(tiny_plan, tiny_config):
     assert attention_loss(tiny_plan(), tiny_config()) is None
     assert attention_loss(tiny_plan(), tiny_config(attention_supervision=0.1)) is not None
 

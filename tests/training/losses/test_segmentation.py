@@ -166,7 +166,7 @@ def test_of_an_unknown_label_the_share_between_it_and_background_is_free(kind, l
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_unknown_regions_have_no_say(kind, region_loss):
+def test_regions_that_were_not_annotated_do_not_count(kind, region_loss):
     logits, label = example(6, 5, 4, classes=4)
     annotated = partly((0, 1), (1, 1), (1, 2))
     loss = region_loss(loss=kind)

@@ -46,7 +46,7 @@ def test_targets_of_regions_overlap(regions_plan):
         ((), (True, False, False), {0}),
     ],
 )
-def test_the_background_is_always_known_and_a_label_where_it_was_drawn(annotated, outputs, classes, plan):
+def test_the_background_is_always_known_and_a_label_where_it_was_annotated(annotated, outputs, classes, plan):
     assert annotated_outputs(plan, annotated) == outputs
     assert annotated_classes(plan, annotated) == classes
 

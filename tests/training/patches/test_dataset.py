@@ -133,7 +133,7 @@ def centres(case, plan, config):
     return {int(patch.label[1, 1, 1]) for patch in patches}, annotated
 
 
-def test_patches_centre_on_classes_that_were_drawn(tiny_plan, tiny_config):
+def test_patches_centre_on_classes_that_were_annotated(tiny_plan, tiny_config):
     labels = {"background": 0, "liver": 1, "spleen": 5, "kidney": 6}
     plan = tiny_plan(labels=labels, patch_size=(3, 3, 3), batch_size=1)
     assert centres(Marked(), plan, tiny_config) == ({1, 2, 3}, (True, True, True, True))
@@ -169,7 +169,7 @@ def test_an_epoch_starts_where_the_training_stands(stored, tiny_plan, tiny_confi
     assert all(same(*pair) for pair in zip(long[3:5], later, strict=True))
 
 
-def test_each_epoch_of_one_loader_goes_on(stored, tiny_plan, tiny_config):
+def test_each_epoch_of_one_loader_continues(stored, tiny_plan, tiny_config):
     trainer = at()
     loader = patch_loader(stored, tiny_plan(), tiny_config(), lambda: trainer)
     first = next(iter(loader))

@@ -1,1 +1,1 @@
-"""What the commands show: one table builder, and the tables of data sets, plans, scores and models."""
+"""The tables of the commands: one table builder, and the tables of data sets, plans, scores and models."""

@@ -1,4 +1,4 @@
-"""What `attunet inspect` shows of a data set: tables for people."""
+"""The tables of `attunet inspect`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _headline(inspection: Inspection) -> Text:
         (dataset.name, "bold"),
         f": {dataset.layout} layout, {len(dataset.cases)} cases, {len(inspection.facts)} readable, ",
         f"{labelled} with a usable label",
-        f", {partial} partly labelled (only some labels annotated)" if partial else "",
+        f", {partial} partially annotated (only some labels)" if partial else "",
     )
 
 
@@ -87,7 +87,7 @@ def _add_range(table: FittedTable, name: str, values: list[float]) -> None:
 
 
 def _common(facts: tuple[CaseFacts, ...]) -> FittedTable:
-    """Properties that are not numbers, with the cases that share each value."""
+    """Categorical properties, with the number of cases for each value."""
     table = FittedTable(Column(heading="Over all cases"), Column(heading="Value (cases)", kind="list"))
     properties: dict[str, Callable[[CaseFacts], str]] = {
         "orientation": lambda case: case.orientation,
@@ -101,7 +101,7 @@ def _common(facts: tuple[CaseFacts, ...]) -> FittedTable:
 
 
 def _labels(inspection: Inspection) -> FittedTable:
-    """Voxels and cases of every label or region, by name where it is declared, and of every other value found."""
+    """Voxels and cases of every label or region, by name where declared, and of every other value in label files."""
     counts = [case.labels for case in inspection.facts if case.labels]
     voxels: Counter[int] = Counter()
     for case in counts:

@@ -1,4 +1,4 @@
-"""What the commands show of a model, its predictions and the machine: facts, volumes, estimates and engines."""
+"""Tables about a model, its predictions and the machine: facts, volumes, estimates and engines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["engine_table", "estimate_table", "facts_table", "volume_table"]
 
 
 def engine_table(measurements: Sequence[EngineTiming], fastest: EngineTiming) -> FittedTable:
-    """Time, speed and exactness of every engine; the first is the reference."""
+    """Time, speed and accuracy of every engine; the first is the reference."""
     table = FittedTable(
         Column(heading="Engine"),
         Column(heading="ms per window", kind="number"),
@@ -28,7 +28,7 @@ def engine_table(measurements: Sequence[EngineTiming], fastest: EngineTiming) ->
     )
     for measured in measurements:
         ratio, low, high = measured.ratio_to(measurements[0])
-        note = "fastest" if measured is fastest else "" if measured.exact else "not exact enough"
+        note = "fastest" if measured is fastest else "" if measured.exact else "not accurate enough"
         table.add(
             measured.name,
             f"{measured.typical * 1000:.1f}",
@@ -46,7 +46,7 @@ def estimate_table(estimates: Sequence[CaseEstimate]) -> FittedTable:
         Column(heading="Case"),
         Column(heading="Voxels"),
         Column(heading="Windows", kind="number"),
-        Column(heading="Air windows left out", kind="number", rank=2),
+        Column(heading="Air windows skipped", kind="number", rank=2),
         Column(heading="Bands", kind="number", rank=1),
         Column(heading="Peak memory", kind="number"),
     )
@@ -58,7 +58,7 @@ def estimate_table(estimates: Sequence[CaseEstimate]) -> FittedTable:
 
 
 def volume_table(results: Sequence[CaseResult]) -> FittedTable:
-    """Volumes of each case, and its predicted Dice where that was measured."""
+    """Volumes of each case, and its predicted Dice if available."""
     predicted = any(result.predicted_dice is not None for result in results)
     table = FittedTable(
         Column(heading="Case"),
@@ -74,7 +74,7 @@ def volume_table(results: Sequence[CaseResult]) -> FittedTable:
 
 
 def facts_table(facts: Mapping[str, Any]) -> FittedTable:
-    """Names and values; a value that holds values has a line for each."""
+    """Names and values; a nested mapping has a line for each of its entries."""
     table = FittedTable(Column(heading=""), Column(heading="", kind="text"))
     for name, value in facts.items():
         table.add(Text(name, "bold"), _text(value))

@@ -1,4 +1,4 @@
-"""What `attunet plan` and `attunet train` show of a plan, and of the weights that a training starts from."""
+"""Tables of a plan, and of the weights that training starts from."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def plan_table(plan: Plan) -> FittedTable:
 
 
 def alternatives_table(facts: Fingerprint, options: PlanOptions, plan: Plan) -> FittedTable:
-    """The plan beside those that another setting of one option would give; their memory is estimated, not measured."""
+    """The plan next to those with one option changed; their memory is estimated, not measured."""
     from attunet.planning.layers import count_parameters
     from attunet.planning.memory import estimate_gb
     from attunet.planning.plan_dataset import alternative_plans
@@ -61,7 +61,7 @@ def alternatives_table(facts: Fingerprint, options: PlanOptions, plan: Plan) -> 
         Column(heading="Channels", rank=3),
         Column(heading="Weights", kind="number", rank=4),
         Column(heading="GB", kind="number"),
-        title="What another option would give",
+        title="Effect of other options",
     )
     for option, other in {"as planned": plan, **alternative_plans(facts, options)}.items():
         table.add(
@@ -79,7 +79,7 @@ def alternatives_table(facts: Fingerprint, options: PlanOptions, plan: Plan) -> 
 def transfer_table(transfer: Transfer, source: str) -> FittedTable:
     """Which of another model's weights were loaded and which were not, part by part."""
     origin = f" ({transfer.origin})" if transfer.origin else ""
-    unused = f"; {transfer.unused} tensors of the file have no place in this network" if transfer.unused else ""
+    unused = f"; {transfer.unused} tensors of the file are unused" if transfer.unused else ""
     title = f"Starting from {source}{origin}: {transfer.loaded} of {transfer.total} tensors{unused}"
     table = FittedTable(
         Column(heading="Part"),

@@ -1,4 +1,4 @@
-"""Scores as the commands show them: of masks, of a cross-validation, of models beside each other."""
+"""Tables of scores: of masks, of a cross-validation, and of several models side by side."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def score_table(summary: Summary) -> FittedTable:
     table = FittedTable(
         Column(heading="Label"),
         *headings,
-        title=f"{count} cases: mean ± standard deviation, 95 % interval of the mean Dice" if count != 1 else "1 case",
+        title=f"{count} cases: mean ± standard deviation, 95% interval of the mean Dice" if count != 1 else "1 case",
         elsewhere="--json",
     )
     for label in summary.labels:
@@ -67,16 +67,16 @@ def worst_cases(summary: Summary) -> list[str]:
 
 
 def skeleton_recalls(summary: Summary, most: int = 6) -> list[str]:
-    """One line with the skeleton recall of at most so many labels, lowest first; none where no label has one."""
+    """One line with the skeleton recall of at most `most` labels, lowest first; empty when no label has one."""
     recalls = {label: summary.mean(label, "SkeletonRecall") for label in summary.labels}
     lowest = sorted((value, label) for label, value in recalls.items() if not isnan(value))
     listed = ", ".join(f"{label} {value:.3f}" for value, label in lowest[:most])
     more = f" and {len(lowest) - most} higher" if len(lowest) > most else ""
-    return [f"recall of the skeleton (thin parts): {listed}{more}"] if lowest else []
+    return [f"skeleton recall (thin parts): {listed}{more}"] if lowest else []
 
 
 def score_warnings(summary: Summary) -> list[Text]:
-    """What the means do not show: missing, surplus and empty masks, labels that were not annotated everywhere."""
+    """Warnings about missing, surplus and empty masks, and about labels that were not annotated in every case."""
     lines = []
     for label in summary.labels:
         counts = summary.empty(label)
@@ -84,7 +84,7 @@ def score_warnings(summary: Summary) -> list[Text]:
         lines += [Text(f"{label}: {text}", "yellow") for text in empty]
         annotated = sum(label in case.scores for case in summary.cases)
         if annotated < len(summary.cases):
-            text = f"{label}: annotated, and scored, in {annotated} of {len(summary.cases)} cases"
+            text = f"{label}: annotated and scored in {annotated} of {len(summary.cases)} cases"
             lines.append(Text(text, "yellow"))
     if summary.missing_predictions:
         lines.append(Text(f"no prediction, scored as empty: {_listed(summary.missing_predictions)}", "red"))
@@ -94,7 +94,7 @@ def score_warnings(summary: Summary) -> list[Text]:
 
 
 def show_fold(result: FoldResult) -> None:
-    """Print the scores of a finished fold and where its report is."""
+    """Print the scores of a finished fold and the path of its report."""
     from attunet.training.finish import validated_held_out
     from attunet.training.run_folder import FoldPaths
 
@@ -102,21 +102,21 @@ def show_fold(result: FoldResult) -> None:
         more = "give a larger --epochs or --max-time to train it further"
         if not FoldPaths(result.folder).last.exists():
             more = "its checkpoint was deleted, so it cannot be trained further"
-        notes().print(f"fold {result.fold} was finished already: {more}")
-    same = ("", "") if validated_held_out(result.folder) else (", the same it was trained on", "yellow")
-    show(Text.assemble((f"fold {result.fold}", "bold"), ": validation cases, whole, on their own grid", same))
+        notes().print(f"fold {result.fold} is already finished: {more}")
+    same = ("", "") if validated_held_out(result.folder) else (", which it was also trained on", "yellow")
+    show(Text.assemble((f"fold {result.fold}", "bold"), ": whole validation cases on their own grid", same))
     show(score_table(result.summary))
     notes().print(f"report: {result.folder / 'report.html'}", soft_wrap=True, markup=False, highlight=False)
 
 
 def show_cross_validation(validated: CrossValidation) -> None:
-    """Print scores, worst cases, what is applied from now on and why; which folds were left out goes to stderr."""
+    """Print scores, worst cases and accepted post-processing with reasons; folds that were left out go to stderr."""
     for warning in validated.warnings:
         notes().print(warning, style="yellow", markup=False, highlight=False)
-    show(Text("held-out cases, each segmented by the fold that was not trained on it", "bold"))
+    show(Text("held-out cases, each segmented by the fold that held it out", "bold"))
     show(score_table(validated.summary))
     if validated.postprocessing.components:
-        show(Text.assemble(("after post-processing", "bold"), " (decided on the same cases)"))
+        show(Text.assemble(("after post-processing", "bold"), " (chosen on the same cases)"))
         show(score_table(validated.postprocessed))
     worst = validated.worst()
     if len(validated.dice) > 1 and worst:
@@ -146,7 +146,7 @@ def selection_table(selection: Selection) -> FittedTable:
 
 
 def selection_sentences(selection: Selection) -> list[str]:
-    """Which model was chosen and why, and how well its scores of single cases follow the true Dice."""
+    """Which model was chosen and why, and how well its quality scores follow the true Dice."""
     lines = [selection.conclusion]
     if selection.quality:
         lines.append(f"Expected Dice against true Dice: {_correlation(selection.quality)}.")
@@ -156,7 +156,7 @@ def selection_sentences(selection: Selection) -> list[str]:
 
 
 def show_comparison(comparison: ModelComparison) -> None:
-    """Print scores, networks, differences and what they mean; how the runs were trained goes to stderr."""
+    """Print scores, networks, differences and conclusions; notes on how the runs were trained go to stderr."""
     for table in (_model_scores(comparison), _models(comparison), _differences(comparison)):
         show(table)
     printer = results()
@@ -233,7 +233,7 @@ def _mean_cell(summary: Summary, label: str, spec: MetricSpec) -> Text:
 
 
 def _with_interval(cells: list[Text], interval: tuple[float, float]) -> list[Text]:
-    """The cells of a row, the confidence interval of the Dice below the Dice, which comes first."""
+    """The cells of a row; the first one, the Dice, has its confidence interval below it."""
     low, high = interval
     return cells if isnan(low) else [cells[0].append(f"\n{low:.3f}–{high:.3f}", "dim"), *cells[1:]]
 

@@ -25,7 +25,8 @@ _NARROWEST_TEXT = 16
 class Column:
     """A column: names and numbers stay on one line, a list wraps after its commas, text between words.
 
-    `rank` 0 is always shown; of the others the highest rank is left out first where the terminal is too narrow.
+    Columns of `rank` 0 are always shown; of the others, the highest rank is hidden first when the terminal is too
+    narrow.
     """
 
     heading: str
@@ -34,14 +35,14 @@ class Column:
 
 
 class FittedTable:
-    """A table that decides how to be drawn when the width of the terminal is known.
+    """A table that fits itself to the width of the terminal.
 
-    What does not fit loses columns by rank, and says which and how to see them; what still does not fit is shown row by
-    row, one `heading: value` a line.
+    If it is too wide, columns are hidden by rank, and a line below says which ones and how to see them; if it still
+    does not fit, it is shown row by row, with one `heading: value` per line.
     """
 
     def __init__(self, *columns: Column, title: str = "", elsewhere: str = "") -> None:
-        """`elsewhere` names where all columns can be seen, such as `--json`."""
+        """`elsewhere` names a place with all columns, such as `--json`."""
         self.title = title
         self._columns = columns
         self._elsewhere = elsewhere
@@ -69,13 +70,13 @@ class FittedTable:
         hidden = [column.heading for index, column in enumerate(self._columns) if index not in shown]
         if hidden:
             more = f"widen the terminal{f' or see {self._elsewhere}' if self._elsewhere else ''}"
-            yield Text(f"columns left out for want of width: {', '.join(hidden)} ({more})", style="dim")
+            yield Text(f"columns hidden because the terminal is too narrow: {', '.join(hidden)} ({more})", style="dim")
         yield Text("")
 
     def _fitting(self, width: int) -> list[int] | None:
         """Indices of the columns to show; None when not even those of rank 0 fit."""
         shown = list(range(len(self._columns)))
-        while _total([self._least(index) for index in shown]) > width:
+        while _total([self._minimum_width(index) for index in shown]) > width:
             index = max(shown, key=lambda index: (self._columns[index].rank, index))
             if self._columns[index].rank == 0:
                 return None
@@ -85,26 +86,26 @@ class FittedTable:
     def _cells(self, index: int) -> Iterator[str]:
         return (row[index].plain for row in self._rows)
 
-    def _least(self, index: int) -> int:
-        """Characters that a column needs so that nothing in it is broken."""
+    def _minimum_width(self, index: int) -> int:
+        """The width that a column needs so that nothing in it is broken."""
         column = self._columns[index]
         unbroken = max((_widest(_UNBROKEN[column.kind](cell)) for cell in self._cells(index)), default=0)
-        roomy = min(_NARROWEST_TEXT, self._most(index)) if column.kind in ("list", "text") else 1
-        return max(_widest(column.heading.split()), unbroken, roomy)
+        needed = min(_NARROWEST_TEXT, self._natural_width(index)) if column.kind in ("list", "text") else 1
+        return max(_widest(column.heading.split()), unbroken, needed)
 
-    def _most(self, index: int) -> int:
-        """Characters with which nothing in a column wraps."""
+    def _natural_width(self, index: int) -> int:
+        """The width at which nothing in a column wraps."""
         lines = (_widest(cell.splitlines()) for cell in self._cells(index))
         return max(cell_len(self._columns[index].heading), *lines, 1)
 
     def _widths(self, shown: Sequence[int], width: int) -> list[int]:
-        """The least that each column needs, and what is left in proportion to what each would like."""
-        widths = [self._least(index) for index in shown]
-        wishes = [self._most(index) - least for index, least in zip(shown, widths, strict=True)]
-        left = min(width - _total(widths), sum(wishes))
+        """The minimum width of each column, plus a share of the remaining width in proportion to its demand."""
+        widths = [self._minimum_width(index) for index in shown]
+        demands = [self._natural_width(index) - minimum for index, minimum in zip(shown, widths, strict=True)]
+        left = min(width - _total(widths), sum(demands))
         if left > 0:
-            shares = [wish * left // sum(wishes) for wish in wishes]
-            widths = [least + share for least, share in zip(widths, shares, strict=True)]
+            shares = [demand * left // sum(demands) for demand in demands]
+            widths = [minimum + share for minimum, share in zip(widths, shares, strict=True)]
         return widths
 
     def _table(self, shown: Sequence[int], width: int) -> Table:
@@ -121,7 +122,7 @@ class FittedTable:
         return table
 
     def _records(self) -> Iterator[Text]:
-        """Row by row; a line that is longer than the terminal is left to it, so that it can be copied whole."""
+        """Row by row; the terminal wraps lines that are too long, so that they can be copied whole."""
         for row in self._rows:
             for column, cell in zip(self._columns, row, strict=True):
                 value = Text(" ").join(cell.split("\n"))
@@ -170,7 +171,7 @@ _UNBROKEN: dict[Kind, Callable[[str], list[str]]] = {
     "list": _entries,
     "text": str.split,
 }
-"""What of a cell stays on one line."""
+"""The parts of a cell that stay on one line."""
 
 
 def _widest(parts: Sequence[str]) -> int:

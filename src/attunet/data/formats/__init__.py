@@ -137,7 +137,7 @@ def format_of(suffix: str) -> ImageFormat:
     for entry in FORMATS:
         if suffix.lower() in entry.suffixes:
             return entry
-    raise FormatError(f"{suffix} is no known suffix", hint=f"use one of {', '.join(SUFFIXES)}")
+    raise FormatError(f"{suffix} is not a known suffix", hint=f"use one of {', '.join(SUFFIXES)}")
 
 
 def stem_of(path: Path) -> str:
@@ -190,7 +190,7 @@ def _checked_suffix(path: Path) -> str:
     if path.is_dir():
         dicom = series_in(path) > 0
         kind = "a DICOM series, which is not read yet" if dicom else "a folder"
-        raise FormatError(f"{path} is {kind}, expected an image file", hint=CONVERT if dicom else "name a file in it")
+        raise FormatError(f"{path} is {kind}, expected an image file", hint=CONVERT if dicom else "pass a file in it")
     if not path.is_file():
         raise FormatError(f"there is no file {path}", hint="check the path")
     if path.stat().st_size == 0:

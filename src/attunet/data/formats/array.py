@@ -28,7 +28,7 @@ def read_array(path: Path) -> Volume:
     if not isinstance(array, np.ndarray) or not 2 <= array.ndim <= 4:
         got = f"shape {array.shape}" if isinstance(array, np.ndarray) else "an archive"
         raise FormatError(
-            f"{path} holds {got}, expected an array (I, J), (I, J, K) or (C, I, J, K)",
+            f"{path} contains {got}, expected an array (I, J), (I, J, K) or (C, I, J, K)",
             hint="save one image per file",
         )
     return Volume.from_array(to_native(array, path))

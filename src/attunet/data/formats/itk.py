@@ -44,7 +44,8 @@ def read_itk(path: Path) -> Volume:
     dimension = image.GetDimension()
     if dimension > 4 or (dimension == 4 and components > 1):
         raise FormatError(
-            f"{path} has {dimension} axes of {components} components, expected at most three and one of channels",
+            f"{path} has {dimension} axes of {components} components, expected at most three spatial axes and one "
+            "channel axis",
             hint="split it into one file per time point",
         )
     # (..., K, J, I[, C]) transposed is ([C,] I, J, K, ...)

@@ -35,7 +35,7 @@ BROKEN: tuple[type[Exception], ...] = (
     HeaderDataError,
     ImageDataError,
     WrapStructError,
-    cast(type[Exception], igzip_lib.error),  # its stub calls the class an instance
+    cast(type[Exception], igzip_lib.error),  # its stub declares the class as an instance
     zlib.error,
     OSError,
     EOFError,
@@ -149,7 +149,7 @@ def _read_header(stream: BinaryIO) -> Any:
 def _checked_shape(header: Any, path: Path) -> tuple[int, ...]:
     shape: tuple[int, ...] = header.get_data_shape()
     if 0 in shape or not shape:
-        raise FormatError(f"{path} holds no voxels: its shape is {shape}", hint=HINT)
+        raise FormatError(f"{path} contains no voxels: its shape is {shape}", hint=HINT)
     return shape
 
 
@@ -177,7 +177,7 @@ def _channels_first(array: Array, path: Path) -> Array:
     extra = [size for size in array.shape[3:] if size > 1]
     if len(extra) > 1:
         raise FormatError(
-            f"{path} has shape {array.shape}, expected three axes and at most one of channels",
+            f"{path} has shape {array.shape}, expected three spatial axes and at most one channel axis",
             hint="split it into one file per time point",
         )
     return np.moveaxis(array.reshape(*spatial, *(extra or [1])), -1, 0)

@@ -16,7 +16,7 @@ from attunet.files import staged
 
 __all__ = ["read_picture", "read_picture_label", "read_tiff", "write_picture", "write_tiff"]
 
-HIGHEST_VALUE = {".png": 65535, ".jpg": 255, ".jpeg": 255, ".bmp": 255}  # of one channel; of several: 255
+HIGHEST_VALUE = {".png": 65535, ".jpg": 255, ".jpeg": 255, ".bmp": 255}  # for one channel; for several, 255
 PICTURE_CHANNELS = (1, 3)
 TIFF_AXES = {"Y": "y", "X": "x", "S": "c", "C": "c"}  # tifffile's axis names; any other is pages
 
@@ -112,13 +112,13 @@ def _page(volume: Volume, path: Path) -> Array:
     array = to_storable(volume.array)
     if volume.spatial_shape[2] != 1 or volume.channels not in PICTURE_CHANNELS:
         raise FormatError(
-            f"{suffix} holds one slice of 1 or 3 channels, got shape {array.shape} for {path}",
+            f"{suffix} stores only one slice of 1 or 3 channels, got shape {array.shape} for {path}",
             hint="write .tiff, .nii.gz or .npy instead",
         )
     highest = HIGHEST_VALUE[suffix] if volume.channels == 1 else 255
     if array.dtype.kind == "f" or array.min() < 0 or array.max() > highest:
         raise FormatError(
-            f"{path} can hold integers 0 to {highest}, got {array.dtype} {array.min()} to {array.max()}",
+            f"{path} can store integers 0 to {highest}, got {array.dtype} {array.min()} to {array.max()}",
             hint="write .tiff, .nii.gz or .npy instead",
         )
     page = array[..., 0].astype(np.uint8 if array.max() <= 255 else np.uint16)
@@ -130,14 +130,14 @@ def _tiff_pixels(path: Path) -> Array:
     with tifffile.TiffFile(path) as file:
         if len(file.series) != 1:
             raise FormatError(
-                f"{path} holds {len(file.series)} images of differing shapes, expected one",
+                f"{path} contains {len(file.series)} images of differing shapes, expected one",
                 hint="save each image in a file of its own",
             )
         series = file.series[0]
         axes = series.axes
         try:
             pixels = series.asarray()
-        except ValueError:  # a compression tifffile has no decoder for; Pillow knows the usual ones
+        except ValueError:  # compression without a decoder in tifffile; Pillow supports the usual ones
             pixels = np.stack(list(iio.imiter(path, plugin="pillow"))).reshape(series.shape)
     return _ordered(pixels, axes, path)
 

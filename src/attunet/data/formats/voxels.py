@@ -22,7 +22,7 @@ def to_native(array: Array, path: Path) -> Array:
     """
     if array.dtype.kind not in "biuf":
         raise FormatError(
-            f"{path} holds {_describe(array.dtype)} values, expected real numbers",
+            f"{path} contains {_describe(array.dtype)} values, expected real numbers",
             hint="save it with one number per voxel and channel, such as int16 or float32",
         )
     if array.dtype.kind == "b":

@@ -1,4 +1,4 @@
-"""Data set layouts: the table of them, and reading a data set in whichever it is.
+"""Data set layouts: the table of layouts, and reading a data set in any of them.
 
 A new layout is a function that recognises it, a function that reads it, a row in `LAYOUTS`, and tests.
 """
@@ -21,12 +21,12 @@ __all__ = ["LAYOUTS", "Layout", "read_dataset"]
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """A way in which data sets are laid out.
+    """A layout of data sets.
 
     Args:
         name: what `Dataset.layout` and JSON files call it.
-        title: what people call it.
-        recognised_by: what a folder or file must hold, for messages and the documentation.
+        title: its name in tables and the documentation.
+        recognised_by: what a folder or file must contain, for messages and the documentation.
         details: what else the documentation says about it.
         detect: whether an existing folder or file has this layout; raises DatasetError when a description in it
             cannot be read.
@@ -45,7 +45,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout(
         name="nnunet",
         title="nnU-Net raw",
-        recognised_by="dataset.json with channel_names, beside imagesTr/CASE_0000.nii.gz and labelsTr/CASE.nii.gz",
+        recognised_by="dataset.json with channel_names, next to imagesTr/CASE_0000.nii.gz and labelsTr/CASE.nii.gz",
         details="One file per channel. `dataset.json` may name the files of each case under `dataset` instead.",
         detect=is_nnunet,
         read=read_nnunet,
@@ -61,7 +61,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout(
         name="plain",
         title="paired folders",
-        recognised_by="images/ beside labels/ or masks/, or imagesTr/ beside labelsTr/, with the same file names",
+        recognised_by="images/ next to labels/ or masks/, or imagesTr/ next to labelsTr/, with the same file names",
         details=(
             "Labels may end in `_mask`, `_label`, `_seg`, `_segmentation` or `_gt`, the channels of an image in "
             "`_0000`, `_0001`. A `dataset.json` may declare `labels`."
@@ -86,7 +86,8 @@ EXPECTED = "expected " + "; or ".join(layout.recognised_by for layout in LAYOUTS
 def read_dataset(path: Path) -> Dataset:
     """Read the cases of a data set, a folder or a CSV file, whose layout is detected.
 
-    Only names and descriptions are read. What they show (labels without an image, DICOM series) is in `problems`.
+    Only file names and descriptions are read. Problems that they reveal (labels without an image, DICOM series) are in
+    `problems`.
     Raises: DatasetError when the path does not exist, no layout is detected or a description contradicts itself.
     """
     if not path.exists():
@@ -105,9 +106,9 @@ def _unrecognised(path: Path) -> DatasetError:
         return DatasetError(f"the folder {path} is empty", hint=EXPECTED)
     folders = [path, *(entry for entry in path.rglob("*") if entry.is_dir())]
     if any(series_in(folder) for folder in folders[:20]):
-        return DatasetError(f"{path} holds DICOM series, which are not read yet", hint=CONVERT)
+        return DatasetError(f"{path} contains DICOM series, which are not read yet", hint=CONVERT)
     tables = len(list(path.glob("*.csv")))
     if tables > 1:
-        return DatasetError(f"{path} holds {tables} CSV files, expected one", hint="name the CSV file itself")
+        return DatasetError(f"{path} contains {tables} CSV files, expected one", hint="pass the CSV file itself")
     entries = ", ".join(names[:6]) + (" and more" if len(names) > 6 else "")
     return DatasetError(f"no data set recognised in {path} (found {entries})", hint=EXPECTED)

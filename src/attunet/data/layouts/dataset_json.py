@@ -83,7 +83,7 @@ def _numbered_cases(root: Path, ending: str | None, channels: int) -> tuple[list
     images = by_channel(_files(folder, ending))
     if not images:
         raise DatasetError(
-            f"{folder} holds no image named CASE_0000{ending or '.nii.gz'}",
+            f"{folder} contains no image named CASE_0000{ending or '.nii.gz'}",
             hint="name each image by case and channel number, as nnU-Net does",
         )
     labels = by_stem(_files(root / "labelsTr", ending))

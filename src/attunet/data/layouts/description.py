@@ -1,4 +1,4 @@
-"""What a `dataset.json` declares: channel names, labels of one value or regions of several, and what to ignore."""
+"""The declarations of a `dataset.json`: channel names, labels or regions, and the ignore label."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def load_description(path: Path) -> dict[str, Any]:
         raise DatasetError(f"cannot read {path} as JSON: {error}", hint="correct the file") from error
     if not isinstance(description, dict):
         raise DatasetError(
-            f"{path} holds a {type(description).__name__}, expected keys and values",
+            f"{path} contains a {type(description).__name__}, expected keys and values",
             hint='write it as {"labels": {...}}',
         )
     return description
@@ -128,7 +128,7 @@ def mask_values(declared: DeclaredLabels, description: dict[str, Any], path: Pat
     for name, value in values.items():
         if value not in declared.regions[name]:
             raise DatasetError(
-                f"regions_class_order in {path} writes {name} as {value}, which is none of its values "
+                f"regions_class_order in {path} writes {name} as {value}, which is not one of its values "
                 f"{list(declared.regions[name])}",
                 hint=hint,
             )

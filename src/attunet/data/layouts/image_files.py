@@ -104,8 +104,8 @@ def _image_files(path: Path) -> list[Path]:
     if files := image_files(path):
         return files
     if series_in(path) or any(series_in(entry) for entry in path.iterdir() if entry.is_dir()):
-        raise DatasetError(f"{path} holds DICOM files, which are not read yet", hint=CONVERT)
-    raise DatasetError(f"the folder {path} holds no image of a known format", hint="give a folder with image files")
+        raise DatasetError(f"{path} contains DICOM files, which are not read yet", hint=CONVERT)
+    raise DatasetError(f"the folder {path} contains no image of a known format", hint="give a folder with image files")
 
 
 def _check_single(other: Path | None, file: Path, case: str) -> None:

@@ -32,7 +32,7 @@ def read_paired(root: Path) -> Dataset:
     """
     pair = _find_pair(root)
     if pair is None:
-        raise DatasetError(f"{root} has no images/ beside labels/", hint="make these two folders")
+        raise DatasetError(f"{root} has no images/ next to labels/", hint="create these two folders")
     images, masks = image_files(pair[0]), by_stem(image_files(pair[1]))
     if not images:
         raise _no_images(pair[0])
@@ -102,8 +102,8 @@ def _no_images(folder: Path) -> DatasetError:
     series = [entry for entry in nested if series_in(entry)]
     if series:
         counts = ", ".join(f"{entry.name}: {series_in(entry)} files" for entry in series[:5])
-        return DatasetError(f"{folder} holds only DICOM series ({counts}), which are not read yet", hint=CONVERT)
+        return DatasetError(f"{folder} contains only DICOM series ({counts}), which are not read yet", hint=CONVERT)
     return DatasetError(
-        f"{folder} holds no image of a known format",
+        f"{folder} contains no image of a known format",
         hint="put one image per case into it, such as CASE.nii.gz",
     )

@@ -63,7 +63,7 @@ def _table_of(path: Path) -> Path | None:
     if path.is_file():
         return path if path.suffix.lower() == ".csv" else None
     tables = list(path.glob("*.csv"))
-    described = (path / DESCRIPTION).is_file()  # a description that no layout fits is not to be ignored
+    described = (path / DESCRIPTION).is_file()  # do not ignore a description that fits no layout
     return tables[0] if len(tables) == 1 and not described else None
 
 
@@ -87,7 +87,7 @@ def _row(columns: list[str], cells: list[str], line: int, path: Path) -> Row:
     if any(cells[len(columns) :]):
         raise DatasetError(
             f"line {line} of {path} has {len(cells)} cells, expected {len(columns)}",
-            hint='put quotes around a cell that holds the separator, such as "liver,spleen"',
+            hint='put quotes around a cell that contains the separator, such as "liver,spleen"',
         )
     return dict(zip_longest(columns, cells[: len(columns)], fillvalue=""))
 

@@ -1,4 +1,4 @@
-"""Ablation: how a model's masks change when its gates are replaced, without training it again."""
+"""Ablation: how a model's masks change when its gates are replaced, without retraining."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Floats = npt.NDArray[np.float32]
 REPLACEMENTS: Mapping[str, str] = {
     "one": "1 everywhere: the skip passes unchanged",
     "mean": "its mean over the cases: as open as before, but the same everywhere",
-    "zero": "0 everywhere: nothing of the skip passes, so this tests the skip rather than the gate",
+    "zero": "0 everywhere: the skip is removed, so this tests the skip rather than the gate",
     "shuffled": "its own coefficients, permuted in space within each window: as open as before, but elsewhere",
 }
 
@@ -49,8 +49,8 @@ class AblatedEngine:
     """An engine that replaces the coefficients of some gates.
 
     Shuffled coefficients are those that the unaltered network computes for the window, in one fixed permutation, which
-    costs a second run; a gate's two maps move together. A constant costs one more run at the first call, for the gates'
-    grids.
+    costs a second run; a gate's two maps move together. Constants cost one additional run at the first call, to learn
+    the gates' grids.
 
     Args:
         engine: the engine of the unaltered network.
@@ -58,7 +58,7 @@ class AblatedEngine:
         gates: names of the gates to replace.
         means: for "mean", the mean of each map, named like the gate, or level3.1 and level3.2 where it has two.
         seed: of the permutation.
-    Raises: ConfigError for an unknown replacement or a missing mean, at the first call for a gate that is not there.
+    Raises: ConfigError for an unknown replacement or a missing mean, and at the first call for an unknown gate.
     """
 
     def __init__(
@@ -71,7 +71,9 @@ class AblatedEngine:
         seed: int = 0,
     ) -> None:
         if replacement not in REPLACEMENTS:
-            raise ConfigError(f"replacement {replacement!r} is unknown", hint=f"choose of {', '.join(REPLACEMENTS)}")
+            raise ConfigError(
+                f"replacement {replacement!r} is unknown", hint=f"choose one of {', '.join(REPLACEMENTS)}"
+            )
         self.name = f"{engine.name}, {', '.join(gates)} replaced ({replacement})"
         self.batch = engine.batch
         self._engine, self._gates, self._seed = engine, tuple(gates), seed
@@ -118,12 +120,12 @@ class AblatedEngine:
 
 
 def gates_of(segmenter: Segmenter) -> tuple[str, ...]:
-    """Its gates, finest first: level2, level3; of several members MEMBER/level2, as in its predictions."""
+    """The gates of a segmenter, finest first: level2, level3; for an ensemble MEMBER/level2, as in its predictions."""
     return tuple(f"{prefix}{gate}" for prefix, member in prefixed(segmenter) for gate in member.plan.network.gate_names)
 
 
 def prefixed(segmenter: Segmenter) -> list[tuple[str, Member]]:
-    """The members, and what stands before the names of their gates: MEMBER/ where there are several."""
+    """The members and the prefixes of their gates' names: MEMBER/ for an ensemble, else empty."""
     several = len(segmenter.members) > 1
     return [(f"{member.name}/" if several else "", member) for member in segmenter.members]
 
@@ -153,7 +155,7 @@ def with_gates_replaced(
 
 
 def _values(replacement: str, gate: str, means: Mapping[str, float]) -> tuple[float, ...] | None:
-    """The constant of each of the gate's maps, or one for all; None for "shuffled"."""
+    """The constant for each of the gate's maps, or for all of them; None for "shuffled"."""
     if replacement != "mean":
         return {"one": (1.0,), "zero": (0.0,)}.get(replacement)
     means_of_gate = tuple(means[name] for name in (gate, *attention_map_names(gate, MAX_MAPS)) if name in means)
@@ -173,7 +175,7 @@ ABLATION_METRICS = ("Dice", "Recall", "HD95")
 Against = Literal["reference", "own mask"]
 
 ONCE = PredictOptions(mirror=False, skip_air=False)
-"""Without mirrored copies, before and after alike: each copy would cost as much again."""
+"""No mirroring, before and after: each mirrored copy would cost as much again."""
 
 
 @dataclass(frozen=True)
@@ -185,10 +187,10 @@ class AblationRow:
         replacement: a key of `REPLACEMENTS`.
         case: name of the case.
         label: name of the label.
-        before: the `ABLATION_METRICS` of the unaltered model's mask, as in `score_case` (HD95 in mm); nan where the
-            label is in neither mask and reference.
+        before: the `ABLATION_METRICS` of the unaltered model's mask, as in `score_case` (HD95 in mm); nan if the
+            label is in neither mask nor reference.
         after: the same of the altered model's mask.
-        against: what both are scored against, the reference or the unaltered model's own mask.
+        against: what both are scored against: "reference", or "own mask", that of the unaltered model.
     """
 
     gate: str
@@ -223,7 +225,7 @@ def ablate_case(
     options: PredictOptions = ONCE,
     advance: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[AblationRow, ...]:
-    """Segment one case as the model is and with its gates replaced, each alone and all together, and score the masks.
+    """Segment a case without and with gates replaced, each alone and all together, and score the masks.
 
     Masks are not post-processed; a segmenter loaded with raw=True is not calibrated either.
 
@@ -236,7 +238,7 @@ def ablate_case(
         means: of each gate map, for the replacement "mean" (see `with_gates_replaced`).
         replacements: keys of `REPLACEMENTS`.
         options: of every prediction.
-        advance: called with the predictions done and the predictions in all.
+        advance: called with the number of finished predictions and the number of all predictions.
     Returns: a row for each gate, replacement and label.
     Raises: ConfigError when the model has no gates, a replacement is unknown or a mean is missing; GeometryError when
         the grids differ; DataError as `Segmenter.predict`.
@@ -267,7 +269,7 @@ def ablate_case(
 def _altered(
     segmenter: Segmenter, replacements: Sequence[str], means: Mapping[str, float]
 ) -> Iterator[tuple[str, str, Segmenter]]:
-    """Gate or `ALL`, replacement and model; where there is one gate only, that is all of them."""
+    """Gate or `ALL`, replacement and model; a single gate is not repeated as `ALL`."""
     gates = gates_of(segmenter)
     if not gates:
         raise ConfigError("the model has no gates to replace", hint="explain a model that was trained with gates")

@@ -1,4 +1,4 @@
-"""The results of an ablation over all cases, and in one sentence."""
+"""The results of an ablation over all cases, with a one-sentence conclusion."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from attunet.explanation.scoring.conclusions import Estimate, estimate
 __all__ = ["CAVEAT", "MIN_CHANGE", "Ablation", "Effect"]
 
 MIN_CHANGE = 0.005
-"""A smaller change of Dice does not matter in practice, however narrow its interval."""
+"""A smaller change in Dice does not matter in practice, however narrow its interval."""
 
 CAVEAT = (
     "The network was trained with its gates: a drop shows that it relies on a gate, not that a network trained without "
@@ -54,7 +54,7 @@ class Effect:
 
     @property
     def kind(self) -> Kind:
-        """What a change of Dice says about the gate.
+        """The conclusion that a change in Dice supports.
 
         It is relevant when its interval excludes 0 and its mean is at least `MIN_CHANGE`. A gate is idle only when the
         interval excludes such a change, or excludes 0 with a smaller mean; otherwise the cases do not show it.
@@ -121,10 +121,11 @@ class Ablation:
 
     @cached_property
     def finding(self) -> str:
-        """Which gates matter to the mean Dice of the labels, which do not, and for which the cases do not show it.
+        """Which gates matter to the mean Dice of the labels, which do not, and for which the cases do not tell.
 
-        This uses the replacement that changes little besides where a gate looks: the mean, or else the first of 1,
-        shuffled and 0 that was tried. A gate whose map does not matter by that may still matter when it is held at 1.
+        This uses the replacement that removes only the information where a gate looks: the mean, or else the first of
+        1, shuffled and 0 that was tried. A gate whose map does not matter in this test may still matter when it is held
+        at 1.
         """
         if not self.rows:
             return "No gate was replaced."
@@ -142,18 +143,18 @@ class Ablation:
             sure = all(effect.kind == "idle" for effect in (*effects, *opened))
             clauses.insert(0, "no gate matters" if sure else "no gate is shown to matter")
         text = "; ".join(clause for clause in clauses if clause)
-        return f"{text[0].upper()}{text[1:]} (change of Dice{self._scored}, the gate {_REPLACED[replaced]})."
+        return f"{text[0].upper()}{text[1:]} (change in Dice{self._scored}, the gate {_REPLACED[replaced]})."
 
     @property
     def _scored(self) -> str:
-        """Over how many cases, and what the masks were scored against where there is no reference."""
+        """A clause on the number of cases, and on masks that were scored without a reference."""
         own = {row.case for row in self.rows if row.against == "own mask"}
         counted = f" over {len(self.cases)} case{'s' if len(self.cases) > 1 else ''}"
         return f"{counted}, in {len(own)} of them against its own mask, without a reference" if own else counted
 
     @cached_property
     def _grouped(self) -> dict[tuple[str, str, str], list[AblationRow]]:
-        """By gate, replacement and label, "" for all labels."""
+        """Rows by gate, replacement and label ("" for all labels)."""
         groups: dict[tuple[str, str, str], list[AblationRow]] = {}
         for row in self.rows:
             for label in ("", row.label):

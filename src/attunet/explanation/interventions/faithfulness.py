@@ -1,9 +1,9 @@
-"""Deletion and insertion: how a mask changes when the image is blurred, or shown, where a gate looks first.
+"""Deletion and insertion: how a mask changes when the image is blurred, or shown, in the order of a gate's attention.
 
 The voxels of the model grid are ranked by a gate's coefficients. Deletion blurs the top share of them, insertion shows
-the top share of a blurred image; the Dice over the share is a curve, and the area under it a number. Where the gate
-marks what the network needs, deletion falls early (a small area) and insertion rises early (a large one), earlier than
-for blobs at random places.
+the top share of a blurred image; the Dice as a function of this share is a curve, summarized by the area under it. If
+the gate marks what the network needs, the Dice falls early in deletion (a small area) and rises early in insertion (a
+large area), earlier than for random blobs.
 Source: Petsiuk et al. 2018, RISE (arXiv:1806.07421), section 4.3."""
 
 from __future__ import annotations
@@ -54,18 +54,18 @@ Scores = dict[str, float]
 Kind = Literal["deletion", "insertion"]
 
 SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
-"""The shares of the voxels; most of them small, as most organs are."""
+"""The shares of the voxels; most of them are small, because most organs are."""
 
 CONTROL = "random blobs"
-"""In place of a gate: a random order, about as coarse as the gates' mean."""
+"""Name in place of a gate for the control: a random order, about as coarse as the gates' mean."""
 
 MEAN = "mean of gates"
-"""In place of a gate: the mean of all."""
+"""Name in place of a gate for the mean of all gates."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The Dice of one label in one case over the share of voxels that were blurred or shown.
+    """The Dice of one label in one case as a function of the share of voxels that were blurred or shown.
 
     Args:
         gate: as `gates_of` names it, or `MEAN` or `CONTROL`; of several members MEMBER/... for these two as well.
@@ -73,7 +73,8 @@ class Curve:
         label: name of the label.
         kind: "deletion" or "insertion".
         shares, dice: the points; the first and the last are the image and the blurred image (deletion), or the reverse.
-        against: what the Dice is measured against, the reference or the model's own mask of the unaltered image.
+        against: the mask that the Dice is measured against: the reference, or the model's own mask of the unaltered
+            image.
     """
 
     gate: str
@@ -96,7 +97,7 @@ class Curve:
 
 
 def predictions_needed(segmenter: Segmenter) -> int:
-    """Number of predictions for one case: whole and blurred, then two at each inner share for each order.
+    """Number of predictions for one case: the whole and the blurred image, then two at each inner share for each order.
 
     The orders are the gates, their mean where there are several, and the control.
     """
@@ -115,9 +116,9 @@ def delete_and_insert(
     seed: int = 0,
     advance: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[Curve, ...]:
-    """The curves of one case: of each gate (the mean of its maps), of the gates' mean, and of the control.
+    """The curves of one case: for each gate (the mean of its maps), for the gates' mean, and for the control.
 
-    The members of an ensemble are tested one by one, each by its own mask. Post-processing is not applied.
+    The members of an ensemble are tested one by one, each with its own mask. Post-processing is not applied.
 
     Args:
         segmenter: a model that has not seen the case.
@@ -127,8 +128,8 @@ def delete_and_insert(
         annotated: names of the labels that are annotated in the reference; None for all.
         options: of every prediction.
         seed: of the control's blobs.
-        advance: called with the predictions done and in all.
-    Returns: curves of the labels that the reference holds; none where it holds no label.
+        advance: called with the number of finished predictions and the number of all predictions.
+    Returns: curves of the labels in the reference; none if it has no label.
     Raises: ConfigError when the model has no gates; GeometryError when the grids differ; DataError as `prepare`.
     """
     if not gates_of(segmenter):
@@ -172,7 +173,7 @@ class _MemberRun:
 
 
 def _member_curves(member_run: _MemberRun, random: np.random.Generator) -> Iterator[Curve]:
-    """Without the case, and the gates named as the member does."""
+    """The curves of one member, with its own gate names."""
     member, plan = member_run.member, member_run.member.plan
     prepared = prepare(member_run.image, plan.preprocessing)
     plain = predict_prepared(member, prepared, replace(member_run.options, attention=True))
@@ -208,7 +209,7 @@ def _kinds(deletion: list[Scores], insertion: list[Scores]) -> list[tuple[Kind, 
 
 
 def _fields(attention: Mapping[str, Floats]) -> dict[str, Floats]:
-    """One map (I, J, K) for each gate, and their mean where there are several."""
+    """One map (I, J, K) for each gate, and their mean if there are several."""
     fields = {gate: alpha.mean(axis=0) for gate, alpha in attention.items()}
     if len(fields) > 1:
         fields[MEAN] = np.mean(list(fields.values()), axis=0)
@@ -216,7 +217,7 @@ def _fields(attention: Mapping[str, Floats]) -> dict[str, Floats]:
 
 
 def _dice(truth: Array, mask: Array, *, plan: Plan, annotated: Collection[str] | None) -> Scores:
-    """The Dice of the labels that the reference holds."""
+    """The Dice of the labels in the reference."""
     dice, labels = dice_case(truth, mask, plan, annotated), scored_labels(plan)
     return {name: value for name, value in dice.items() if np.isin(truth, labels[name]).any()}
 
@@ -231,10 +232,10 @@ _COARSE = 32
 def blurred(image: Floats) -> Floats:
     """An image (C, I, J, K) without recognisable content: blurred by a Gaussian, sigma an eighth of each axis.
 
-    A constant in its place would add edges that no image has, and the network would respond to those.
+    A constant image would add edges that no image has, and the network would respond to them.
     """
     i, j, k = (min(size, _COARSE) for size in image.shape[1:])
-    # 32 samples along an axis carry such a blur, at a small part of the price.
+    # 32 samples along an axis can represent such a blur, at a small part of the cost.
     coarse = resize(image, (i, j, k), antialias=True)
     sigma = [0.0, *(size * _BLUR if size > 1 else 0.0 for size in (i, j, k))]
     i, j, k = image.shape[1:]
@@ -260,7 +261,7 @@ def voxel_order(alpha: Floats, ties: Floats) -> Order:
 
     With `blobs` for ties, a constant map has the blobs' order.
     """
-    # Keys, because stitching makes equal coefficients differ in their last digits, window by window.
+    # Keys, because blending makes equal coefficients differ in their last digits, window by window.
     return np.lexsort((-ties.ravel(), -order_keys(np.ascontiguousarray(alpha)).ravel()))
 
 
@@ -280,7 +281,7 @@ def mixed(image: Floats, other: Floats, order: Order, share: float) -> Floats:
 
 
 def _sigma(field: Floats, axis: int) -> float:
-    """In voxels: of the Gaussian that correlates the neighbours of blurred noise as the field's are.
+    """Sigma in voxels of the Gaussian that gives blurred noise the field's correlation between neighbours.
 
     That correlation is exp(-1 / (4 sigma^2)); between half a voxel and the sigma of `blurred`.
     """

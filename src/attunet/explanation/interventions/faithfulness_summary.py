@@ -1,4 +1,4 @@
-"""The results of deletion and insertion over all cases: areas beside those of random blobs, mean curves, findings."""
+"""Deletion and insertion over all cases: areas compared with those of random blobs, mean curves, findings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class AreaComparison:
         gate: its name, or `MEAN`.
         label: name of the label; "" for the mean of the labels.
         kind: "deletion" or "insertion".
-        area: of the gate.
+        area: area of the gate.
         control: area of the random blobs.
         difference: the gate's minus the control's.
     """
@@ -45,7 +45,7 @@ class AreaComparison:
 
     @property
     def conclusion(self) -> Conclusion:
-        """Whether the gate's order acts sooner than the blobs', according to the interval."""
+        """Whether the Dice changes sooner in the gate's order than in the blobs', according to the interval."""
         if not self.difference.excludes_zero:
             return "unknown"
         return "sooner" if (self.difference.mean < 0) == (self.kind == "deletion") else "later"
@@ -65,7 +65,7 @@ class Faithfulness:
 
     @property
     def gates(self) -> tuple[str, ...]:
-        """Gates and the mean of several, without the controls."""
+        """The gates and, for several, their mean, without the controls."""
         return tuple(dict.fromkeys(curve.gate for curve in self.curves if not curve.gate.endswith(CONTROL)))
 
     @property
@@ -75,7 +75,7 @@ class Faithfulness:
 
     @property
     def cases(self) -> tuple[str, ...]:
-        """The cases in which there is a curve."""
+        """The cases with a curve."""
         return tuple(dict.fromkeys(curve.case for curve in self.curves))
 
     def areas(self, gate: str, kind: Kind, *, label: str = "") -> AreaComparison:
@@ -85,7 +85,7 @@ class Faithfulness:
             gate: its name, or `MEAN`.
             kind: "deletion" or "insertion".
             label: name of the label; "" for the mean of the labels.
-        Returns: the areas beside those of random blobs.
+        Returns: the areas of the gate and of random blobs.
         """
         mine, control = (
             {(curve.case, curve.label): curve.area for curve in self._grouped.get((name, kind, label), ())}
@@ -112,7 +112,7 @@ class Faithfulness:
         return tuple(zip(chosen[0].shares, [fmean(points) for points in zip(*means, strict=True)], strict=True))
 
     def figure(self, kind: Kind, *, label: str = "") -> dict[str, tuple[tuple[float, float], ...]]:
-        """The mean curves of one kind by gate, the control after the gates of its member."""
+        """The mean curves of one kind by gate; the control follows the gates of its member."""
         every = dict.fromkeys(curve.gate for curve in self.curves)
         return {gate: curve for gate in every if (curve := self.mean_curve(gate, kind, label=label))}
 
@@ -133,7 +133,7 @@ class Faithfulness:
 
     @cached_property
     def _grouped(self) -> dict[tuple[str, Kind, str], list[Curve]]:
-        """By gate, kind and label, "" for all labels."""
+        """Curves by gate, kind and label ("" for all labels)."""
         groups: dict[tuple[str, Kind, str], list[Curve]] = {}
         for curve in self.curves:
             for label in ("", curve.label):
@@ -148,7 +148,7 @@ def _control(gate: str) -> str:
 
 
 def _sentence(deletion: AreaComparison, insertion: AreaComparison) -> str:
-    """No more than the intervals support."""
+    """The finding about one gate; it claims no more than the intervals support."""
     return (
         f"{deletion.gate}: deleting what it attends to most lowers the Dice {_PHRASES[deletion.conclusion]} "
         f"({_figures(deletion)}); inserting it first raises the Dice {_PHRASES[insertion.conclusion]} "

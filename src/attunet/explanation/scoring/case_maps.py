@@ -28,8 +28,8 @@ __all__ = [
     "MapGrid",
     "case_scores",
     "fit_maps",
-    "lenders_of",
     "named_maps",
+    "other_case_indices",
     "other_case_scores",
 ]
 
@@ -63,7 +63,7 @@ def case_scores(
     """Score the maps of one case: each map alone (label ""), then each map and organ.
 
     Args:
-        source: what made the maps, one of `SOURCES`.
+        source: origin of the maps, one of `SOURCES`.
         case: name of the case.
         attention: the maps by gate, as in `Prediction.attention`.
         content: the box in which attention is defined.
@@ -83,10 +83,10 @@ def case_scores(
 def fit_maps(attention: Volume, content: Box, target: MapGrid) -> Floats:
     """Stretch the maps of one case over another's content box, as if it were the same body.
 
-    Both are brought to canonical axes, so that left matches left and up matches up in any storage order; then the one
-    box is resized linearly to the other's shape, and turned to the orientation of the other image.
+    Both are brought to canonical axes, so that left matches left and up matches up in any storage order; then the box
+    of the first is resized linearly to the other's shape, and brought to the orientation of the other image.
     Args:
-        attention: maps (C, I, J, K) of the one case.
+        attention: maps (C, I, J, K) of the first case.
         content: its content box.
         target: the grid of the other case's maps.
     Returns: (C, *shape of the other's content box).
@@ -114,7 +114,7 @@ class CaseMaps:
         case: its name.
         grid: the grid of its maps.
         maps: by gate, the volume as in `Prediction.attention`: a file, or a function that returns it.
-        organs: returns the organs within the content box; None where the case has no reference.
+        organs: function that returns the organs within the content box; None if the case has no reference.
     """
 
     case: str
@@ -123,13 +123,13 @@ class CaseMaps:
     organs: Callable[[], Organs | None]
 
 
-def lenders_of(index: int, cases: int, count: int = MAPS_PER_CASE) -> tuple[int, ...]:
-    """Choose the other cases whose maps are laid over a case; each case lends its maps equally often.
+def other_case_indices(index: int, cases: int, count: int = MAPS_PER_CASE) -> tuple[int, ...]:
+    """Choose the other cases whose maps are laid over a case; every case is chosen equally often.
 
-    They are spread over the list, because neighbours in it are often images of one patient.
+    They are spread over the list, because adjacent cases are often images of one patient.
 
     Args:
-        index: of the case that gets the maps.
+        index: index of the case that gets the maps.
         cases: number of cases.
         count: number of other cases to choose.
     Returns: indices of the other cases, always the same for the same arguments.
@@ -145,24 +145,28 @@ def other_case_scores(cases: Sequence[CaseMaps], count: int = MAPS_PER_CASE) -> 
     Raises: FormatError when a file cannot be read; GeometryError and DataError as `score_map`.
     """
     for index, case in enumerate(cases):
-        lenders = [cases[other] for other in lenders_of(index, len(cases), count)]
-        organs = case.organs() if lenders else None
+        other_cases = [cases[other] for other in other_case_indices(index, len(cases), count)]
+        organs = case.organs() if other_cases else None
         if organs is None or not any(organs.organs.values()):
             continue
         for gate in case.maps:
-            borrowed = [_borrowed_scores(lender, gate, case.grid, organs) for lender in lenders if gate in lender.maps]
-            for name in borrowed[0] if borrowed else ():
+            scores_by_map = [
+                _scores_with_other_maps(other_case, gate, case.grid, organs)
+                for other_case in other_cases
+                if gate in other_case.maps
+            ]
+            for name in scores_by_map[0] if scores_by_map else ():
                 for label in organs.organs:
                     yield AttentionScores(
-                        OTHER_CASES, name, label, case.case, _mean([scores[name][label] for scores in borrowed])
+                        OTHER_CASES, name, label, case.case, _mean([scores[name][label] for scores in scores_by_map])
                     )
 
 
-def _borrowed_scores(lender: CaseMaps, gate: str, target: MapGrid, organs: Organs) -> dict[str, Scores]:
-    """By map of the gate and label, the scores of one other case's maps."""
-    source = lender.maps[gate]
+def _scores_with_other_maps(other_case: CaseMaps, gate: str, target: MapGrid, organs: Organs) -> dict[str, Scores]:
+    """The scores of another case's maps, by map of the gate and label."""
+    source = other_case.maps[gate]
     volume = read_volume(source) if isinstance(source, Path) else source()
-    fitted = Volume(fit_maps(volume, lender.grid.content, target), np.eye(4))
+    fitted = Volume(fit_maps(volume, other_case.grid.content, target), np.eye(4))
     return {name: score_organs(each.array[0], organs) for name, each in named_maps({gate: fitted}).items()}
 
 

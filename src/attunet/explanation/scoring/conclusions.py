@@ -1,4 +1,4 @@
-"""What may be concluded about a gate and an organ: estimates over cases, and no more than their intervals support."""
+"""Conclusions about a gate and an organ: estimates over cases, and statements that their intervals support."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 
 
 MIN_CASES_FOR_CLAIM = 5
-"""With fewer cases a bootstrap claims too much: three random changes have one sign in one data set of four."""
+"""With fewer cases, a bootstrap claims too much: three random changes have the same sign in one of four data sets."""
 
 
 class Estimate(NamedTuple):
@@ -36,7 +36,7 @@ class Estimate(NamedTuple):
 
     Args:
         mean: mean of the labels' means; nan when no case counts.
-        low, high: ends of the interval; nan for fewer than two cases.
+        low, high: limits of the interval; nan for fewer than two cases.
         cases: number of cases that count.
     """
 
@@ -81,10 +81,10 @@ SHUFFLED = "shuffled weights"
 OTHER_CASES = "other cases"
 
 NULLS: Mapping[str, str] = {SHUFFLED: "shuffled weights", OTHER_CASES: "other cases' maps"}
-"""Null maps that a trained gate has to beat, and their names in a sentence."""
+"""Null maps that a trained gate has to beat, and their names in sentences."""
 
 MIN_CASES = 6
-"""With fewer cases nothing is claimed: five cases agree by chance in more than 5 of 100 (2 / 2**5)."""
+"""With fewer cases, nothing is claimed: five cases agree by chance with a probability above 5% (2 / 2**5)."""
 
 NEGLIGIBLE, SLIGHT = 1.05, 1.25
 """Lifts within these factors of 1 are negligible, or slight, however narrow their interval."""
@@ -96,15 +96,15 @@ Conclusion = Literal[
 
 @dataclass(frozen=True)
 class NullComparison:
-    """One metric of one gate and label: the trained gate beside its null maps.
+    """One metric of one gate and label: the trained gate compared with its null maps.
 
     Args:
         gate: name of the map.
         label: name of the organ; "" for the map alone.
         metric: a key of `ATTENTION_METRICS`, or of `MAP_METRICS` for the map alone.
         trained: mean over the cases that count, and its interval.
-        nulls: the same by source, a key of `NULLS`, of those that were measured.
-        differences: by source, trained - null in the cases that both have, and its interval.
+        nulls: the same for each null map that was measured, by its key in `NULLS`.
+        differences: trained minus null over the cases that both have, with its interval, by the same keys.
     """
 
     gate: str
@@ -192,7 +192,7 @@ def _untested(lift: NullComparison) -> list[str]:
 
 
 def _unbeaten(lift: NullComparison) -> list[str]:
-    """The nulls that were measured, and from which the trained gate does not differ in its own direction."""
+    """The measured nulls that the trained gate does not exceed (or, if it looks away, undercut)."""
     measured = {source: gap for source, gap in lift.differences.items() if not _too_few(gap)}
     more = lift.trained.mean > 1
     return [source for source, gap in measured.items() if not (gap.low > 0 if more else gap.high < 0)]

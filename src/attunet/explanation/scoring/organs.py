@@ -1,4 +1,4 @@
-"""The organs of one case, prepared once to score any number of maps: their voxels, boundary zones and surfaces."""
+"""The organs of one case, precomputed to score any number of maps: their voxels, boundary zones and surfaces."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Organ:
         box: where the box lies in the map.
         mask: the organ's voxels that count, on the box.
         zone: the voxels that count within reach of the boundary, on the box. The boundary is the organ's voxels with a
-            face neighbour outside of it; a face of the image or of what is left out is none.
-        spacing: mm, array order.
+            face neighbour outside it; the faces of the image and of ignored voxels are no boundary.
+        spacing: voxel size in mm, array order.
     """
 
     box: Box
@@ -52,11 +52,11 @@ class Organ:
 
     @cached_property
     def zone_voxels(self) -> int:
-        """Number of voxels in the boundary zone; 0 for an organ that fills all that counts."""
+        """Number of voxels in the boundary zone; 0 for an organ that fills the whole counted region."""
         return int(np.count_nonzero(self.zone))
 
     def distances(self, places: npt.NDArray[np.intp]) -> Points:
-        """Distance (N,) in mm from voxels of the map, as indices (N, 3), to the nearest of the organ; 0 inside."""
+        """Distance (N,) in mm from voxels, given as indices (N, 3), to the nearest voxel of the organ; 0 inside."""
         result = np.zeros(len(places))
         local = places - self._start
         near = ((local >= 0) & (local < self.mask.shape)).all(axis=1)
@@ -72,7 +72,7 @@ class Organ:
 
     @cached_property
     def _surface(self) -> KDTree:
-        """The voxels next to the outside: the organ's nearest voxel to a place outside is always one of them."""
+        """The voxels next to the outside: the organ's voxel nearest to a point outside is always one of them."""
         return KDTree(np.argwhere(self.mask & binary_dilation(~self.mask)) * np.array(self.spacing))
 
 
@@ -81,7 +81,7 @@ class Organs:
     """The organs of one case on the grid of its maps.
 
     Args:
-        organs: by label; None for one of which no voxel counts.
+        organs: the organs by label; None for an organ without counted voxels.
         counted: which voxels count; None for all.
         shape: of the grid, (I, J, K).
     """
@@ -97,9 +97,9 @@ class Organs:
         """Prepare organs.
 
         Args:
-            masks: by label a boolean array (I, J, K), all on the grid of the maps.
-            spacing: mm, array order.
-            ignored: voxels that count nowhere; None for none.
+            masks: boolean arrays (I, J, K) by label, all on the grid of the maps.
+            spacing: voxel size in mm, array order.
+            ignored: voxels to leave out; None for none.
             reach: width of the boundary zone on each side of the boundary, mm.
         Returns: the organs.
         Raises: GeometryError when the shapes differ, ConfigError for a negative reach.
@@ -132,8 +132,8 @@ def organs_of(
     Args:
         reference: label values, one channel, on the grid of the attention volumes.
         labels: name to value, or to the values of a region; the background is left out.
-        content: the box in which attention is defined; what lies outside it is not scored.
-        ignore: value whose voxels count nowhere.
+        content: the box in which attention is defined; voxels outside it are not scored.
+        ignore: label value whose voxels are left out.
         annotated: names of the labels that are annotated in this case; None for all.
         reach: width of the boundary zone on each side of the boundary, mm.
     Returns: the organs; None when no label is annotated.
@@ -164,14 +164,14 @@ def _prepare_organ(mask: Mask, spacing: Spacing, counted: Mask | None, reach: fl
 
 
 def within(mask: Mask, spacing: Spacing, reach: float) -> Mask:
-    """Where a mask has a voxel within a distance, centre to centre.
+    """The voxels within a distance of a mask, centre to centre.
 
     A distance transform, one axis after the other, limited to the reach: on a large organ many times faster than
     scipy's, which computes every distance.
 
     Args:
         mask: boolean (I, J, K).
-        spacing: mm, array order.
+        spacing: voxel size in mm, array order.
         reach: distance in mm.
     Returns: boolean (I, J, K).
     """

@@ -1,9 +1,9 @@
-"""How an attention map relates to an organ: its share of the attention, the ranks of its voxels, the map's maximum.
+"""Scores of an attention map for an organ: share of the attention, ranks of the voxels, position of the maximum.
 
 Notation: a(v) in [0, 1] is the coefficient of voxel v; N voxels count, n of them are the organ's. A map that is zero
 everywhere is treated as its limit: a constant map. Values that agree to about five significant digits are equal,
-because stitched windows and low-precision engines make equal coefficients differ in the last digits: a plateau would
-otherwise be ranked by rounding errors."""
+because blended windows and low-precision engines make equal coefficients differ in the last digits; otherwise rounding
+errors would rank the voxels of a plateau."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ class RankedMap(NamedTuple):
     Args:
         alpha: its values.
         ascending: the `order_keys` of the voxels that count, sorted.
-        total: sum of the values that count.
-        peak: where the maximum is.
+        total: sum of the counted values.
+        peak: index of the maximum.
         peak_voxels: number of voxels with the maximum.
-        places: their indices (T, 3); of more than 10,000 a random sample of that size with a fixed seed.
+        places: their indices (T, 3); a random sample of 10,000 with a fixed seed if there are more.
     """
 
     alpha: Floats
@@ -89,7 +89,7 @@ def rank_map(alpha: Floats, counted: Mask | None = None) -> RankedMap:
 
 
 def order_keys(alpha: Floats) -> Keys:
-    """Integers in the order of values of at least 0, equal for almost equal values."""
+    """Integers in the order of non-negative values, equal for almost equal values."""
     # Bits of floats that are not negative have the order of their values; the mask takes the sign of -0.0, too.
     keys = alpha.view(np.int32) + np.int32(1 << (_DROPPED_BITS - 1))
     keys &= np.int32(0x7FFFFFFF & -(1 << _DROPPED_BITS))
@@ -101,8 +101,8 @@ def separation(ascending: Keys, own: Keys) -> tuple[float, float]:
 
     The area is Mann and Whitney's U of mean ranks / (n (N - n)); the precision at a threshold is the organ's share of
     the voxels at or above it, and its mean is taken over the organ's voxels, each at its own value.
-    Args: the keys of all N voxels, sorted; those of the organ's n, a part of them.
-    Returns: nan for an area without two sides, and for both without an organ.
+    Args: the sorted keys of all N voxels, and the keys of the organ's n voxels.
+    Returns: the area, nan unless there are voxels inside and outside, and the precision, nan without an organ.
     """
     if not len(own):
         return nan, nan
@@ -131,7 +131,7 @@ ATTENTION_METRICS: Mapping[str, str] = {
     "boundary_share": "attention mass within reach (5 mm) of the organ's boundary / sum of a",
     "boundary_lift": "boundary share / share of the voxels that lie within that reach; by chance 1",
 }
-"""Metrics of a map and an organ. All are nan where the organ is absent; where it fills all that counts, so are the
+"""Metrics of a map and an organ. All are nan if the organ is absent; if it fills the whole counted region, so are the
 metrics that need an outside (auroc, outside, contrast) or a boundary."""
 
 MAP_METRICS: Mapping[str, str] = {
@@ -160,7 +160,7 @@ def score_map(
         alpha: coefficients (I, J, K) in [0, 1], cut to the box in which attention is defined.
         organ: boolean (I, J, K), cut to the same box.
         spacing: mm, array order.
-        ignored: voxels that count nowhere; None for none.
+        ignored: voxels to leave out; None for none.
         reach: width of the boundary zone on each side of the boundary, mm.
     Returns: the scores by the keys of `ATTENTION_METRICS`.
     Raises: GeometryError when the shapes differ, DataError for coefficients outside [0, 1].
@@ -180,7 +180,7 @@ def score_organs(alpha: npt.ArrayLike, organs: Organs) -> dict[str, dict[str, fl
 
 
 def auroc(alpha: npt.ArrayLike, mask: Mask) -> float:
-    """The metric of that name alone: coefficients (I, J, K) in [0, 1] and a boolean array; nan without two sides.
+    """Only the AUROC, of coefficients (I, J, K) in [0, 1] for a boolean array; nan if this is all true or all false.
 
     Raises: as `score_map`.
     """

@@ -38,14 +38,14 @@ RULES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class AttentionScores:
-    """The numbers of one map in one case.
+    """The scores of one map in one case.
 
     Args:
-        source: what made the map, one of `SOURCES`.
+        source: origin of the map, one of `SOURCES`.
         gate: name of the map, as in `named_maps`.
         label: name of the organ; "" for the map alone.
         case: name of the case.
-        values: by the keys of `ATTENTION_METRICS`, or of `MAP_METRICS` for the map alone.
+        values: the scores by the keys of `ATTENTION_METRICS`, or of `MAP_METRICS` for the map alone.
     """
 
     source: str
@@ -68,7 +68,7 @@ class AttentionSummary:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """What made the maps, the trained model first."""
+        """The origins of the maps, the trained model first."""
         return tuple(source for source in SOURCES if any(row.source == source for row in self.scores))
 
     @property
@@ -96,7 +96,7 @@ class AttentionSummary:
         """Mean of a metric over the cases that count, with its bootstrap interval.
 
         Args:
-            source: what made the maps, one of `SOURCES`.
+            source: origin of the maps, one of `SOURCES`.
             gate: name of the map.
             label: name of the organ; "" for a metric of the map alone.
             metric: a key of `ATTENTION_METRICS`, or of `MAP_METRICS` for the map alone.
@@ -135,11 +135,11 @@ class AttentionSummary:
         return tuple(self.comparison(gate, label, metric) for gate in self.gates)
 
     def finding(self, gate: str, label: str) -> str:
-        """What the lift of a gate says about where it looks, in plain words."""
+        """The conclusion from the lift of a gate about where it looks, in words."""
         return describe_conclusion(self.comparison(gate, label))
 
     def to_json(self) -> dict[str, Any]:
-        """Every number: by gate the maps alone and each label with its nulls, and the values case by case."""
+        """Every number: for each gate the map alone and each label with its nulls, and the values case by case."""
         return {
             "metrics": dict(ATTENTION_METRICS),
             "map_metrics": dict(MAP_METRICS),

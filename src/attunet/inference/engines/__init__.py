@@ -1,1 +1,1 @@
-"""What runs the network, and how engines are compared."""
+"""The engines that run a network, and their comparison."""

@@ -1,4 +1,4 @@
-"""Engines timed against each other on the windows of one image, and how far they agree with a reference."""
+"""Timing of engines on the windows of one image, and their agreement with a reference."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ __all__ = ["LEAST_DICE", "EngineTiming", "compare_engines", "fastest", "windows_
 Floats = npt.NDArray[np.float32]
 
 LEAST_DICE = 0.999
-"""Of an engine's masks with the reference's, for the engine to be chosen."""
+"""Least Dice between an engine's masks and the reference's for the engine to be chosen."""
 
 _WINDOWS = 8
 
 
 @dataclass(frozen=True)
 class EngineTiming:
-    """Speed and exactness of one engine.
+    """Speed and accuracy of one engine.
 
     Args:
-        name: of the engine.
-        seconds: per window, of each round.
-        logit_error: largest difference of its logits from the reference's.
-        dice: mean Dice of the labels in its masks and the reference's.
+        name: name of the engine.
+        seconds: seconds per window in each round.
+        logit_error: largest difference between its logits and the reference's.
+        dice: mean Dice over the labels between its masks and the reference's.
     """
 
     name: str
@@ -56,18 +56,18 @@ class EngineTiming:
         return self.dice >= LEAST_DICE
 
     def ratio_to(self, other: EngineTiming) -> tuple[float, float, float]:
-        """How many times faster than another it was, round by round: median, lowest and highest."""
+        """The speed ratio to another engine over the rounds: median, lowest and highest."""
         ratios = [theirs / mine for mine, theirs in zip(self.seconds, other.seconds, strict=True)]
         return median(ratios), min(ratios), max(ratios)
 
 
 def windows_of(volume: Volume, plan: Plan, most: int = _WINDOWS) -> Floats:
-    """Windows of an image as input of the plan's networks.
+    """Windows of an image as input for the plan's networks.
 
     Args:
         volume: the image.
-        plan: of the networks.
-        most: windows, evenly picked when there are more.
+        plan: plan of the networks.
+        most: largest number of windows, evenly spaced when there are more.
     Returns: (N, C, *patch).
     Raises: DataError, GeometryError as `prepare`.
     """
@@ -89,17 +89,17 @@ def compare_engines(
     repeat: int = 5,
     advance: Callable[[], None] = lambda: None,
 ) -> list[EngineTiming]:
-    """Time every engine on the windows, in turns, so that what else the machine does falls on all of them.
+    """Time every engine on the windows, in turns, so that other load on the machine affects all of them.
 
     Args:
-        engines: by name, the reference first.
+        engines: engines by name, the reference first.
         windows: (N, C, *patch).
-        plan: of the networks.
-        repeat: rounds.
+        plan: plan of the networks.
+        repeat: number of rounds.
         advance: called after each engine's turn.
-    Returns: the timing of each engine, in their order.
+    Returns: the timings in the order of the engines.
     """
-    logits = {name: _answer(engine, windows) for name, engine in engines.items()}  # nothing is timed cold
+    logits = {name: _answer(engine, windows) for name, engine in engines.items()}  # warm up first
     seconds: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(repeat):
         for name, engine in engines.items():
@@ -120,7 +120,7 @@ def compare_engines(
 
 
 def fastest(measured: Sequence[EngineTiming]) -> EngineTiming:
-    """The fastest of those that are exact; the reference always is."""
+    """The fastest of the accurate engines; the reference is always accurate."""
     return min((each for each in measured if each.exact), key=lambda each: each.typical)
 
 
@@ -130,7 +130,7 @@ def _answer(engine: Engine, windows: Floats) -> Floats:
 
 
 def _agreement(reference: Floats, other: Floats, plan: Plan) -> float:
-    """Mean Dice over the labels that either mask holds, all windows together; 1 where neither holds any."""
+    """Mean Dice over the labels in either mask, all windows together; 1 if both are empty."""
     pairs = zip(_masks(reference, plan), _masks(other, plan), strict=True)
     scores = [count(expected, given).dice for expected, given in pairs]
     known = [dice for dice in scores if not np.isnan(dice)]
@@ -138,8 +138,6 @@ def _agreement(reference: Floats, other: Floats, plan: Plan) -> float:
 
 
 def _masks(logits: Floats, plan: Plan) -> list[npt.NDArray[np.bool_]]:
-    """Of each foreground label or region, where it is decided for, in all windows: logits decide as probabilities do,
-    but for regions, where 0 stands for one half.
-    """
+    """The mask of each foreground label or region in all windows, from logits; for regions, a logit above 0."""
     joined = np.moveaxis(logits, 1, 0)
     return label_masks(joined + np.float32(0.5) if plan.regions else joined, plan)

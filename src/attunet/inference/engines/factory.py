@@ -1,4 +1,4 @@
-"""The engines by name, and the one that computes a fold: OpenVINO, ONNX Runtime, torch, on the CPU or a GPU."""
+"""The table of engines, and the choice of an engine for a fold: OpenVINO, ONNX Runtime, torch, on the CPU or a GPU."""
 
 from __future__ import annotations
 
@@ -33,13 +33,14 @@ DEVICES = ("auto", "cpu", "cuda")
 
 @dataclass(frozen=True, kw_only=True)
 class EngineKind:
-    """A way to compute a fold on the CPU.
+    """A CPU engine.
 
     Args:
-        build: makes the engine from the fold, its plan, the precision, the batch size and the seed of shuffled weights.
-        file: the file of the fold that it reads.
+        build: creates the engine from the fold, its plan, the precision, the batch size and the seed for shuffled
+            weights.
+        file: the fold's file that it reads.
         package: the optional package that it needs; None when the runtime is enough.
-        precisions: the settings of `Execution.precision` that may differ in speed.
+        precisions: values of `Execution.precision` that may differ in speed.
     """
 
     build: Callable[[FoldFiles, Plan, str, int, int | None], Engine]
@@ -50,14 +51,14 @@ class EngineKind:
 
 @dataclass(frozen=True)
 class AvailableEngine:
-    """An engine of this machine, and how a model folder selects it; None for a GPU, which is always preferred."""
+    """An engine of this machine, and its entry in engine.json; None for a GPU, which is always preferred."""
 
     engine: Engine
     execution: Execution | None
 
 
 def available_devices() -> dict[str, str]:
-    """Each usable device and its description; the torch ones only when torch is installed."""
+    """Each usable device and its description; torch devices only if torch is installed."""
     devices = {"cpu": f"openvino, {cpu_precision()}"}
     if cuda_available():
         import torch
@@ -74,12 +75,12 @@ def make_engine(
     Args:
         fold: a trained or exported fold.
         plan: its plan.
-        device: "cpu", "cuda", or "auto": CUDA where there is a GPU and the fold has weights, else the CPU.
-        batch: windows in one call.
-        shuffle: a seed by which the weights are permuted within each layer, for a network that has learnt nothing
+        device: "cpu", "cuda", or "auto": CUDA if there is a GPU and the fold has weights, else the CPU.
+        batch: number of windows per call.
+        shuffle: a seed to permute the weights within each layer, which gives an untrained null model
             (Adebayo et al. 2018, arXiv:1810.03292, test attention maps against it); None leaves them as they are.
     Returns: the engine, ready to be called.
-    Raises: EngineError when the device is not there, or cannot compute this fold; ConfigError for an unknown one.
+    Raises: EngineError when the device is not available or cannot run this fold; ConfigError for an unknown device.
     """
     if device not in DEVICES:
         raise ConfigError(f"device {device!r} is unknown", hint=f"choose one of {', '.join(DEVICES)}")
@@ -92,7 +93,7 @@ def make_engine(
     if device == "cuda" and not weighted:
         raise EngineError(
             f"{fold.folder} was exported for {fold.execution.engine}, without weights for a GPU",
-            hint="use --device cpu, or the trained run itself",
+            hint="use --device cpu, or the trained run",
         )
     if weighted and device != "cpu" and cuda_available():
         from attunet.inference.engines.torch_engine import TorchEngine
@@ -104,29 +105,29 @@ def make_engine(
 def cpu_engine(
     fold: FoldFiles, plan: Plan, execution: Execution, *, batch: int = 2, shuffle: int | None = None
 ) -> Engine:
-    """The requested CPU engine of a fold, whatever its folder selects.
+    """The requested CPU engine for a fold, regardless of its engine.json.
 
     Args:
         fold: a trained or exported fold.
         plan: its plan.
         execution: engine and precision.
-        batch: windows in one call.
+        batch: number of windows per call.
         shuffle: see `make_engine`.
     Returns: the engine, ready to be called.
-    Raises: BundleError and EngineError as the engines; EngineError when one cannot shuffle its weights.
+    Raises: BundleError and EngineError as the engines do; EngineError when the engine cannot shuffle its weights.
     """
     return CPU_ENGINES[execution.engine].build(fold, plan, execution.precision, batch, shuffle)
 
 
 def available_engines(fold: FoldFiles, plan: Plan, onnx: Path | None = None) -> dict[str, AvailableEngine]:
-    """The engines that can compute a fold on this machine, for a comparison.
+    """The engines that can run a fold on this machine, for a comparison.
 
     Args:
         fold: a trained or exported fold.
         plan: its plan.
-        onnx: a folder that holds model.onnx where the fold does not; None leaves ONNX Runtime out then.
-    Returns: engine name to engine, the reference first: torch in fp32, or without torch the most similar one.
-    Raises: EngineError when nothing here can compute the fold, BundleError for a file that cannot be read.
+        onnx: a folder with model.onnx if the fold has none; None leaves ONNX Runtime out in this case.
+    Returns: engine name to engine, the reference first: torch in fp32, or the most similar engine if torch is missing.
+    Raises: EngineError when no installed engine can run the fold, BundleError for a file that cannot be read.
     """
     engines: list[AvailableEngine] = []
     for name, kind in CPU_ENGINES.items():
@@ -139,12 +140,14 @@ def available_engines(fold: FoldFiles, plan: Plan, onnx: Path | None = None) -> 
     if fold.weights.is_file() and cuda_available():
         engines.append(AvailableEngine(make_engine(fold, plan, "cuda"), None))
     if not engines:
-        raise EngineError(f"nothing here can compute {fold.folder}", hint="install what it was exported for")
+        raise EngineError(
+            f"no installed engine can run {fold.folder}", hint="install the engine that it was exported for"
+        )
     return {available.engine.name: available for available in engines}
 
 
 def cuda_available() -> bool:
-    """Whether torch can use a GPU; torch is loaded only where a driver is present."""
+    """Whether torch can use a GPU; torch is imported only if a driver is present."""
     if not Path("/proc/driver/nvidia/version").exists() and not Path("/dev/dxg").exists():
         return False
     try:
@@ -157,7 +160,7 @@ def cuda_available() -> bool:
 def _torch(fold: FoldFiles, plan: Plan, precision: str, batch: int, shuffle: int | None) -> Engine:
     if find_spec("torch") is None:
         raise EngineError(
-            f"{fold.folder} is to be computed by torch, which is not installed",
+            f"{fold.folder} needs torch, which is not installed",
             hint="install it, or choose another engine with `attunet benchmark --write`",
         )
     from attunet.inference.engines.torch_engine import TorchEngine
@@ -168,7 +171,7 @@ def _torch(fold: FoldFiles, plan: Plan, precision: str, batch: int, shuffle: int
 
 def _program(fold: FoldFiles, _plan: Plan, _precision: str, batch: int, shuffle: int | None) -> Engine:
     if shuffle is not None:
-        raise EngineError("a torch program cannot shuffle its weights", hint="use the trained run itself")
+        raise EngineError("a torch program cannot shuffle its weights", hint="use the trained run")
     return ProgramEngine(fold.program, batch=batch)
 
 
@@ -189,4 +192,4 @@ CPU_ENGINES: Mapping[str, EngineKind] = {
     "openvino": EngineKind(build=_openvino, file=lambda fold: fold.graph, precisions=("fp32", "auto")),
     "onnxruntime": EngineKind(build=_onnxruntime, file=lambda fold: fold.onnx, package="onnxruntime"),
 }
-"""The engines of `Execution.engine` by name; `available_engines` takes the first available one as the reference."""
+"""The engines of `Execution.engine` by name; `available_engines` uses the first available one as the reference."""

@@ -24,17 +24,18 @@ def gate_outputs(model: Any) -> dict[str, Any]:
 
 
 def input_names(gate: str, maps: int) -> tuple[str, list[str]]:
-    """What `accept_attention` calls its inputs: whether a gate's coefficients are given, and each of its maps."""
+    """The names of the inputs of `accept_attention`: whether a gate's coefficients are given, and each of its maps."""
     return f"{gate}.given", [f"{gate}.{index}" for index in range(1, maps + 1)]
 
 
 def accept_attention(model: Any) -> dict[str, tuple[int, ...]]:
     """Add inputs to a graph of fixed shape that replace the coefficients of each gate before they are used.
 
-    For every gate a boolean and for each of its maps (1, 1, *grid); see `input_names`. By default the gate computes.
-    Returns: (maps, *grid) by gate. The grid is the one on which the skip is multiplied: larger than that of the gate's
-        output where the patch was padded.
-    Raises: EngineError when a gate's coefficients are not found to multiply anything.
+    For every gate there is a boolean, and an input (1, 1, *grid) for each of its maps; see `input_names`. By default
+    the gate computes its coefficients.
+    Returns: (maps, *grid) by gate. The grid is the one on which the skip is multiplied; it is larger than that of the
+        gate's output if the patch was padded.
+    Raises: EngineError when the multiplication by a gate's coefficients is not found.
     """
     from openvino import Type, opset13
 
@@ -53,9 +54,9 @@ def accept_attention(model: Any) -> dict[str, tuple[int, ...]]:
 
 
 def shuffle_weights(model: Any, seed: int) -> None:
-    """Permute the numbers within each weight, bias and norm vector of a graph; the same way for the same seed.
+    """Permute the values within each weight, bias and norm vector of a graph; deterministic for a given seed.
 
-    The result is a network of the same layers, with weights of the same magnitude, that has learnt nothing.
+    The result is an untrained network with the same layers and weights of the same magnitude.
     """
     from openvino import opset13
 
@@ -67,7 +68,7 @@ def shuffle_weights(model: Any, seed: int) -> None:
 
 
 def _maps(alpha: Any) -> list[Any]:
-    """From an attention output back to the values that multiply the skip connection, one for each map."""
+    """Trace an attention output back to the values that multiply the skip connection, one for each map."""
     node = alpha.get_node()
     if node.get_type_name() in _CROPS:
         return _maps(node.input_value(0))
@@ -77,14 +78,14 @@ def _maps(alpha: Any) -> list[Any]:
 
 
 def _replaced(alpha: Any, switch: Any, gate: str) -> Any:
-    """A new input whose values all users of alpha see when the switch is on."""
+    """A new input that replaces alpha for all its consumers when the switch is on."""
     from openvino import opset13
 
     users = list(alpha.get_target_inputs())
     if not any(user.get_node().get_type_name() == "Multiply" for user in users):
         raise EngineError(
             f"the graph does not show where the attention of {gate} is used",
-            hint="write the graph again with this version: train the fold or convert its weights once more",
+            hint="write the graph again with this version: train the fold or convert its weights again",
         )
     given = opset13.parameter(list(alpha.get_shape()), alpha.get_element_type())
     chosen = opset13.select(switch, given, alpha)
@@ -94,7 +95,7 @@ def _replaced(alpha: Any, switch: Any, gate: str) -> Any:
 
 
 def _is_weight(constant: Any) -> bool:
-    """Whether these are several real numbers that enter a layer, or arithmetic with features (B, C, *spatial)."""
+    """Whether a constant has several real values that enter a layer, or arithmetic with features (B, C, *spatial)."""
     values = constant.data
     return values.dtype.kind == "f" and values.size > 1 and any(_computes(user) for user in _users(constant))
 

@@ -23,12 +23,12 @@ Floats = npt.NDArray[np.float32]
 class ONNXEngine:
     """The network's ONNX graph in ONNX Runtime, fp32 on the CPU; may be called from several threads.
 
-    ONNX Runtime cannot change a graph: where coefficients are replaced, OpenVINO computes the same file.
+    ONNX Runtime cannot change a graph: when coefficients are replaced, OpenVINO runs the same file.
     Args:
-        graph: model.onnx of a fold.
+        graph: path of a fold's model.onnx.
         shape: (C, *patch) of its input.
-        batch: windows in one call.
-        threads: 0 for one for each core.
+        batch: number of windows per call.
+        threads: number of threads; 0 for one per core.
     Raises: EngineError when onnxruntime is not installed, BundleError when the graph cannot be read.
     """
 
@@ -44,7 +44,7 @@ class ONNXEngine:
         """See `Engine`."""
         if attention:
             with self._lock:
-                steered = self._steered
+                steered = self._attention_override
             return steered(patches, attention)
         if patches.shape[1:] != self._shape:
             raise DataError(f"patches have shape {patches.shape[1:]}, expected {self._shape}")
@@ -53,8 +53,8 @@ class ONNXEngine:
         return EngineOutput(outputs.pop("logits"), outputs)
 
     @cached_property
-    def _steered(self) -> OpenVINOEngine:
-        """Built on first use, so that a plain prediction does not pay for it."""
+    def _attention_override(self) -> OpenVINOEngine:
+        """Built on first use, because ordinary predictions do not need it."""
         return OpenVINOEngine(self._graph, self._shape, batch=self.batch, precision="fp32")
 
 

@@ -22,13 +22,13 @@ Inputs = dict[int | str, npt.NDArray[Any]]
 
 
 class OpenVINOEngine:
-    """The network's OpenVINO graph on the CPU, in bf16 where the CPU has it; may be called from several threads.
+    """The network's OpenVINO graph on the CPU, in bf16 if the CPU has it; may be called from several threads.
 
     Args:
-        graph: graph.xml of a fold.
+        graph: path of a fold's graph.xml.
         shape: (C, *patch) of its input.
-        batch: windows in one call, each computed by its own share of the cores, so that they do not wait on each other.
-        precision: "auto", "fp32" or "bf16"; "auto" is bf16 where the CPU has it.
+        batch: number of windows per call, each on its own share of the cores, so that they do not wait for each other.
+        precision: "auto", "fp32" or "bf16"; "auto" is bf16 if the CPU has it.
         shuffle: a seed to shuffle the weights with; None leaves them as they are.
     Raises: BundleError when the graph cannot be read.
     """
@@ -61,7 +61,7 @@ class OpenVINOEngine:
         compiled = self._plain
         if given:
             with self._lock:
-                compiled = steered = self._steered
+                compiled = steered = self._attention_override
             for index, window in enumerate(inputs):
                 window |= steered.inputs({gate: alpha[index] for gate, alpha in given.items()})
         requests = compiled.run(inputs)
@@ -69,15 +69,15 @@ class OpenVINOEngine:
         return EngineOutput(_gathered(requests, "logits"), alphas)
 
     @cached_property
-    def _steered(self) -> _Steered:
-        """Compiled on first use, so that a plain prediction does not pay for it."""
-        return _Steered(self._model.clone(), self.precision, self.batch)
+    def _attention_override(self) -> _AttentionOverride:
+        """Compiled on first use, because ordinary predictions do not need it."""
+        return _AttentionOverride(self._model.clone(), self.precision, self.batch)
 
     def _checked(self, attention: Mapping[str, Floats], count: int) -> dict[str, Floats]:
         for gate, alpha in attention.items():
             if gate not in self._gates:
                 known = ", ".join(sorted(self._gates)) or "none"
-                raise DataError(f"attention was given for {gate!r}, the gates are: {known}", hint="name one of these")
+                raise DataError(f"attention was given for {gate!r}, the gates are: {known}", hint="use one of these")
             expected = (count, *self._gates[gate])
             if np.shape(alpha) != expected:
                 raise DataError(f"attention of {gate} has shape {np.shape(alpha)}, expected {expected}")
@@ -85,7 +85,7 @@ class OpenVINOEngine:
 
 
 class _Compiled:
-    """A compiled graph, and for each thread requests of its own, as many as windows in one call."""
+    """A compiled graph, and for each thread its own inference requests, one per window of a call."""
 
     def __init__(self, model: Any, precision: str, batch: int) -> None:
         kind = {"bf16": "bf16", "fp32": "f32"}[precision]
@@ -96,7 +96,7 @@ class _Compiled:
         self._own = threading.local()
 
     def run(self, inputs: Sequence[Inputs]) -> list[Any]:
-        """The requests that hold the outputs of these windows, until the thread's next call."""
+        """The requests with the outputs of these windows, valid until the thread's next call."""
         if not hasattr(self._own, "requests"):
             self._own.requests = [self._compiled.create_infer_request() for _ in range(self._batch)]
         requests = list(self._own.requests[: len(inputs)])
@@ -107,15 +107,15 @@ class _Compiled:
         return requests
 
 
-class _Steered(_Compiled):
-    """The graph with the coefficients of its gates as further inputs."""
+class _AttentionOverride(_Compiled):
+    """The graph with the coefficients of its gates as additional inputs."""
 
     def __init__(self, model: Any, precision: str, batch: int) -> None:
         self._grids = accept_attention(model)
         super().__init__(model, precision, batch)
 
     def inputs(self, given: Mapping[str, Floats]) -> Inputs:
-        """For one window: the maps (maps, *level grid) of the given gates, and that the others are not given."""
+        """The inputs for one window: the maps (maps, *level grid) of the given gates, and a switch for each gate."""
         inputs: Inputs = {}
         for gate, (maps, *grid) in self._grids.items():
             alpha = given.get(gate, np.zeros((maps, *(1 for _ in grid)), np.float32))
@@ -131,14 +131,15 @@ class _Steered(_Compiled):
 
 
 def cpu_precision() -> str:
-    """bf16 where the CPU computes it natively, fp32 elsewhere."""
+    """ "bf16" if the CPU supports it natively, else "fp32"."""
     return "bf16" if "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
 
 
 @cache
 def openvino_core() -> Any:
-    """One for the process: each brings a signal stack and takes it along when it goes, so after two of them a Ctrl-C
-    may be answered on memory that is gone.
+    """The only core of the process.
+
+    A core installs a signal stack and frees it when destroyed, so after a second one Ctrl-C may run on freed memory.
     """
     import openvino as ov
 
@@ -156,10 +157,10 @@ def _read(graph: Path, shape: tuple[int, ...]) -> Any:
 
 
 def _is_quantized(model: Any) -> bool:
-    """Whether most of it computes in 8-bit integers; what does not, in the engine's precision."""
+    """Whether most of the graph computes in 8-bit integers; the rest uses the engine's precision."""
     return any(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
 
 
 def _gathered(requests: list[Any], output: str) -> Floats:
-    """One output of all requests, copied, as the next call writes over it."""
+    """One output of all requests, copied because the next call overwrites it."""
     return np.concatenate([np.asarray(request.get_tensor(output).data, np.float32) for request in requests])

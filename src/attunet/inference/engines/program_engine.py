@@ -1,4 +1,4 @@
-"""The engine of an exported torch program: torch alone computes it, no network is built."""
+"""The engine of an exported torch program: it needs only torch and builds no network."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class ProgramEngine:
     """model.pt2 of an exported folder, in fp32 on the CPU.
 
     Args:
-        program: model.pt2.
-        batch: windows in one call.
+        program: path of model.pt2.
+        batch: number of windows per call.
     Raises: EngineError when torch is not installed, BundleError when the program cannot be read.
     """
 
@@ -36,7 +36,7 @@ class ProgramEngine:
         import torch
 
         if attention:
-            raise EngineError("a torch program cannot replace its attention", hint="use the trained run itself")
+            raise EngineError("a torch program cannot replace its attention", hint="use the trained run")
         with torch.inference_mode():
             outputs = self._program(torch.from_numpy(np.ascontiguousarray(patches, np.float32)))
         arrays = {name: tensor.float().numpy() for name, tensor in outputs.items()}

@@ -1,4 +1,4 @@
-"""What every engine is: a network on a batch of patches, with one interface and one result."""
+"""The interface of all engines: a network applied to a batch of patches."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Engine(Protocol):
 
         Args:
             patches: (B, C, *patch), B at most `batch`.
-            attention: replaces the coefficients of the gates that it names, before they scale the skip connection, and
-                is returned as theirs: (B, maps, *level grid) as in `EngineOutput`.
+            attention: coefficients (B, maps, *level grid) that replace those of the named gates before they scale the
+                skip connection; they are returned, too.
         Returns: logits and attention.
         Raises: DataError for an unknown gate or another shape, EngineError when the engine cannot replace coefficients.
         """
@@ -42,5 +42,5 @@ class Engine(Protocol):
 
 
 def window_shape(plan: Plan) -> tuple[int, ...]:
-    """(C, *patch): the input of the plan's networks, without the last axis for 2-D ones."""
+    """The input shape (C, *patch) of the plan's networks, without the last axis for 2-D ones."""
     return (plan.network.in_channels, *plan.patch_size[: plan.network.spatial_dims])

@@ -24,22 +24,23 @@ __all__ = ["COMPILE_SECONDS", "DeferredCompilation", "TorchEngine", "compile_or_
 Floats = npt.NDArray[np.float32]
 
 COMPILE_SECONDS = 60.0
-"""Roughly the time of torch.compile for such a network. The number of windows to come is unknown, so a GPU starts
-uncompiled and compiles once the windows so far have taken as long: at worst that is twice the best choice."""
+"""Roughly the time of torch.compile for such a network, in seconds. The number of windows to come is unknown, so a GPU
+starts uncompiled and compiles once the windows so far have taken this long: at worst twice the time of the best
+choice."""
 
 
 class TorchEngine:
     """A network in eval mode on a torch device.
 
     Args:
-        weights: weights.safetensors of a fold; None uses the network as it is.
+        weights: path of a fold's weights.safetensors; None uses the network as it is.
         network: its settings, or the network.
         device: a torch device.
-        batch: windows in one call.
+        batch: number of windows per call.
         low_precision: compute in 16 bits (fp16 on CUDA, bf16 on the CPU); None does so on CUDA only.
         shuffle: a seed to shuffle the weights with; None leaves them as they are.
-    On a GPU the network is compiled once that is likely to pay. CUDA graphs are left alone: they belong to one thread,
-    and cases are predicted by several.
+    On a GPU, the network is compiled once this is likely to pay off. CUDA graphs are not used: they belong to one
+    thread, and several threads predict cases.
     Raises: BundleError when the weights do not fit the network.
     """
 
@@ -89,12 +90,12 @@ class TorchEngine:
 
 
 class DeferredCompilation:
-    """The network, uncompiled until full batches have taken so long that compiling is likely to pay.
+    """The network, uncompiled until full batches have taken so long that compilation is likely to pay off.
 
     Args:
         network: the network.
-        seconds: of computing, after which it is compiled.
-        compiler: makes the compiled network; None for `compile_or_continue`.
+        seconds: computing time after which it is compiled.
+        compiler: compiles the network; None for `compile_or_continue`.
     Attributes: network, which runs full batches.
     """
 
@@ -116,7 +117,7 @@ class DeferredCompilation:
 
 
 def compile_or_continue(network: AttentionUNet) -> Any:
-    """The network, compiled at its next call; where this machine cannot compile, it continues uncompiled."""
+    """The network, compiled at its next call; if this machine cannot compile, it continues uncompiled."""
     compiled = torch.compile(network)
 
     def run(*arguments: Any, **named: Any) -> Any:
@@ -132,7 +133,7 @@ def compile_or_continue(network: AttentionUNet) -> Any:
 
 
 def _shuffled(network: AttentionUNet, seed: int) -> AttentionUNet:
-    """A copy whose numbers are permuted within each weight, bias and statistic of a norm."""
+    """A copy whose values are permuted within each weight, bias and norm statistic."""
     tensors = {}
     for index, (name, tensor) in enumerate(network.state_dict().items()):
         order = np.random.default_rng([seed, index]).permutation(tensor.numel())

@@ -1,1 +1,1 @@
-"""A network over a volume larger than its patch."""
+"""Sliding windows: a network applied to a volume larger than its patch."""

@@ -1,4 +1,4 @@
-"""Weighted sums of windows over the planes that windows still touch; finished planes are divided and passed on."""
+"""Weighted sums of windows for the planes that windows still touch; finished planes are normalized and passed on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Canvas"]
 Floats = npt.NDArray[np.float32]
 Box = tuple[slice, slice, slice]
 
-_LEAST_PARALLEL = 2**20  # numbers below which threads cost more than they save
+_LEAST_PARALLEL = 2**20  # number of values below which threads cost more than they save
 
 
 class Canvas:
@@ -25,7 +25,7 @@ class Canvas:
     Args:
         tiling: the windows, whose first axis counts planes.
         band: along the second axis of the tiling.
-        depth: planes to hold.
+        depth: number of planes in memory.
     """
 
     def __init__(self, tiling: Tiling, band: slice, depth: int) -> None:
@@ -45,11 +45,11 @@ class Canvas:
         """Add a window of an output, channel by channel: sums[c] += values[order[c]] * weight.
 
         Args:
-            name: of the output.
+            name: name of the output.
             values: (C, *patch).
             order: the channel of `values` for each channel of the sums.
             start: the grid's voxel of the first value.
-            weight: (*patch).
+            weight: weights (*patch).
         """
         if name not in self._sums:
             self._sums[name] = self._blank(len(values))
@@ -58,7 +58,7 @@ class Canvas:
         shares = weight[part]
 
         def work(channels: slice) -> None:
-            scaled = np.empty_like(shares)  # of one channel: stays in the cache, which a product of all would not
+            scaled = np.empty_like(shares)  # one channel at a time stays in the cache, unlike the product of all
             for index in range(len(order))[channels]:
                 np.multiply(values[order[index]][part], shares, out=scaled)
                 target = sums[index, *inside]
@@ -68,15 +68,15 @@ class Canvas:
         each_slab(work, len(order), -(-len(order) // threads))
 
     def weigh(self, start: Triple, weight: Floats) -> None:
-        """Note that a window was added, once for all its mirrored copies."""
+        """Record the weight of a window, once for all its mirrored copies."""
         inside, part = self._overlap(start, weight.shape)
         self._weights[0, *inside] += weight[part]
 
     def divided(self, planes: slice, copies: int) -> tuple[dict[str, Floats], npt.NDArray[np.bool_] | None]:
-        """Every output of the planes (counted from the first held), divided by the weights of all copies.
+        """Every output of the first planes in memory, divided by the weights of all copies.
 
-        Returns: by name (C, planes, second axis, third axis), valid until the next call; and where any window was, None
-            for everywhere. Where none was, all outputs are 0.
+        Returns: by name (C, planes, second axis, third axis), valid until the next call; and the mask of voxels with a
+            window, None if all have one. Elsewhere, all outputs are 0.
         """
         total = np.ascontiguousarray(self._upright(self._weights)[0, planes] * np.float32(copies))
         covered = total > 0
@@ -85,16 +85,16 @@ class Canvas:
             total[~covered] = 1
         results = {}
         for name, sums in sorted(self._sums.items()):
-            upright = self._upright(sums)[:, planes]
-            result = results[name] = self._room(name, upright.shape)
+            transposed = self._upright(sums)[:, planes]
+            result = results[name] = self._room(name, transposed.shape)
 
-            def work(channels: slice, upright: Floats = upright, result: Floats = result) -> None:
-                for target, channel in zip(result[channels], upright[channels], strict=True):
+            def work(channels: slice, transposed: Floats = transposed, result: Floats = result) -> None:
+                for target, channel in zip(result[channels], transposed[channels], strict=True):
                     _lay_out(channel, target)
                     target /= total
 
-            threads = cores() if upright.size >= _LEAST_PARALLEL else 1
-            each_slab(work, len(upright), -(-len(upright) // threads))
+            threads = cores() if transposed.size >= _LEAST_PARALLEL else 1
+            each_slab(work, len(transposed), -(-len(transposed) // threads))
         return results, None if everywhere else covered
 
     def advance(self, planes: int) -> None:
@@ -107,7 +107,7 @@ class Canvas:
                 channel[remaining:] = 0
 
     def _overlap(self, start: Triple, patch: tuple[int, ...]) -> tuple[Box, Box]:
-        """Where a window lies on the planes that are held, and which part of the window that is."""
+        """The part of the planes in memory that a window covers, and the corresponding part of the window."""
         lows = [low - origin for low, origin in zip(start, self._origin, strict=True)]
         ends = [min(low + edge, size) for low, edge, size in zip(lows, patch, self._size, strict=True)]
         i, j, k = (slice(max(low, 0), end) for low, end in zip(lows, ends, strict=True))
@@ -115,14 +115,14 @@ class Canvas:
         return (i, j, k), (u, v, w)
 
     def _blank(self, channels: int) -> Floats:
-        """Zeros (C, I, J, K), whatever their order in memory."""
+        """Zeros (C, I, J, K) in the canvas's memory order."""
         if not self._stacked:
             return np.zeros((channels, *self._size), np.float32)
         stack = np.zeros((channels, *(self._size[axis] for axis in self._axes)), np.float32)
         return stack.transpose(0, *(self._axes.index(axis) + 1 for axis in range(3)))
 
     def _room(self, name: str, shape: tuple[int, ...]) -> Floats:
-        """Memory for the result, used again: fresh pages would take longer than the division."""
+        """Memory for the result, reused: fresh pages would take longer than the division."""
         room = self._rooms.get(name)
         if room is None or room.shape[1] < shape[1]:
             room = self._rooms[name] = np.empty(shape, np.float32)
@@ -134,10 +134,10 @@ class Canvas:
 
 
 def _lay_out(channel: Floats, result: Floats) -> None:
-    """Copy (planes, second axis, third axis), of which the planes may lie closest."""
+    """Copy (planes, second axis, third axis), whose planes may be the contiguous axis."""
     if abs(channel.strides[0]) >= abs(channel.strides[2]):
         result[:] = channel
         return
     for row in range(channel.shape[1]):
-        # As it lies in memory first, then turned over within the cache: several times faster than at once.
+        # Copy in memory order first, then transpose within the cache: several times faster than in one step.
         result[:, row] = np.ascontiguousarray(channel[:, row].T).T

@@ -1,4 +1,4 @@
-"""A network over a volume larger than its patch: overlapping windows, Gaussian weights, mirrored copies."""
+"""Sliding-window inference: overlapping windows, Gaussian weights, mirrored copies."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Floats = npt.NDArray[np.float32]
 Copy = tuple[int, ...]
 
 FILLED_BATCHES = 4
-"""Batches of windows between two finished slabs: the last, part-filled one hardly counts."""
+"""Batches of windows between two finished slabs: enough that a partly filled last one hardly matters."""
 
 LOGITS = "logits"
 """The name of the logits among the outputs of a window; the others are gates."""
@@ -41,14 +41,14 @@ LOGITS = "logits"
 
 @dataclass(frozen=True, kw_only=True)
 class Blending:
-    """The mirrored copies of a window, and the outputs that are blended.
+    """The mirrored copies of a window, and the outputs to blend.
 
     Args:
         mirror_axes: axes to mirror, every combination of which is averaged.
-        exchange: for an axis along which left becomes right, the channel that each class has in such a copy.
-        attention: blend the attention too.
+        exchange: for an axis whose mirroring swaps left and right, the channel of each class in such a copy.
+        attention: whether to blend the attention, too.
         strides: by gate, the image voxels along each axis for one coefficient (by default patch / grid, which is right
-            where the network need not pad the patch).
+            if the network does not pad the patch).
     """
 
     mirror_axes: Copy = ()
@@ -85,10 +85,11 @@ class FinishedPlanes(NamedTuple):
 
     Args:
         first: index of the first.
-        planes: how many.
-        outputs: of each engine, by name (`LOGITS` and gates), (C, planes, band, columns), once a window was run; valid
-            until the next planes are requested.
-        covered: where any window was (planes, band, columns), None for everywhere: elsewhere all outputs are 0.
+        planes: number of planes.
+        outputs: outputs of each engine, by name (`LOGITS` and gates), (C, planes, band, columns), once a window was
+            run; valid until the next planes are requested.
+        covered: mask (planes, band, columns) of voxels with a window, None if all have one; elsewhere, all outputs are
+            0.
     """
 
     first: int
@@ -110,16 +111,16 @@ def sliding_window(
 ) -> Iterator[FinishedPlanes]:
     """Run engines over the windows of a prepared image, passing on planes as soon as they are finished.
 
-    Of a band of the tiling's second axis, with the windows that touch it, the numbers are those of the whole.
+    The numbers in a band of the tiling's second axis, from the windows that touch it, equal those of the whole grid.
     Args:
         image: (C, I, J, K).
-        engines: all of one patch.
+        engines: engines with the same patch.
         tiling: the windows.
         blending: their mirrored copies and outputs.
         band: part of the tiling's second axis; None for all of it.
-        planes: number of planes to pass on at once; None for all that are finished.
-        fill: batches to fill before, where that takes more than one row of windows.
-        on_windows: called with the number of windows just done by an engine.
+        planes: number of planes to pass on at once; None for all finished ones.
+        fill: number of batches to fill first, if they need more than one row of windows.
+        on_windows: called with the number of windows that an engine newly finished.
     Returns: the finished planes, in order.
     """
     band = band or slice(0, tiling.shape[tiling.axes[1]])
@@ -143,7 +144,7 @@ def sliding_window(
 
 
 def stitch(image: Floats, engine: Engine, tiling: Tiling, blending: Blending) -> tuple[Floats, dict[str, Floats]]:
-    """The output of one engine for a whole prepared image, which is held at once.
+    """The output of one engine for a whole preprocessed image, in memory at once.
 
     Args:
         image: (C, I, J, K).
@@ -157,19 +158,19 @@ def stitch(image: Floats, engine: Engine, tiling: Tiling, blending: Blending) ->
         for name, array in finished.outputs[0].items():
             if name not in whole:
                 whole[name] = np.empty((len(array), *tiling.shape), np.float32)
-            upright = whole[name].transpose(0, *(axis + 1 for axis in tiling.axes))
-            upright[:, finished.first : finished.first + array.shape[1]] = array
+            transposed = whole[name].transpose(0, *(axis + 1 for axis in tiling.axes))
+            transposed[:, finished.first : finished.first + array.shape[1]] = array
     logits = whole.pop(LOGITS)
     return logits, dict(sorted(whole.items()))
 
 
 def windows_to_fill(engines: Sequence[Engine], blending: Blending, batches: int) -> int:
-    """The number of windows that, with their copies, fill batches of the engines.
+    """The number of windows that, with their mirrored copies, fill the given number of batches.
 
     Args:
-        engines: which run the windows.
+        engines: engines that run the windows.
         blending: their mirrored copies.
-        batches: how many to fill.
+        batches: number of batches to fill.
     Returns: at least 1.
     """
     return -(-batches * max(engine.batch for engine in engines) // len(blending.copies))
@@ -177,7 +178,7 @@ def windows_to_fill(engines: Sequence[Engine], blending: Blending, batches: int)
 
 @cache
 def gaussian(patch: Triple, sigma: float = 1 / 8) -> Floats:
-    """Weights (I, J, K) falling off from the window's centre; sigma as a share of the patch, never zero anywhere."""
+    """Gaussian weights (I, J, K) around the window's centre; sigma as a fraction of the patch; never zero."""
     axes = [np.exp(-0.5 * ((np.arange(size) - (size - 1) / 2) / max(size * sigma, 1e-3)) ** 2) for size in patch]
     weight = np.einsum("i,j,k->ijk", *axes)
     return np.asarray(np.maximum(weight / weight.max(), 1e-3), np.float32)
@@ -196,7 +197,7 @@ def _run_windows(
     passes = [(start, copy) for start in starts for copy in copies]
     for first in range(0, len(passes), engine.batch):
         batch = passes[first : first + engine.batch]
-        # Neither patches nor outputs are held while the next batch is computed.
+        # Neither patches nor outputs stay in memory while the next batch is computed.
         _add_windows(canvas, engine(_patches(image, batch, patch)), batch, patch, blending)
         on_windows((first + len(batch)) // len(copies) - first // len(copies))
 
@@ -220,7 +221,7 @@ def _patches(image: Floats, batch: Sequence[tuple[Triple, Copy]], patch: Triple)
 
 
 def _patch(image: Floats, start: Triple, patch: Triple, copy: Copy) -> Floats:
-    """A window of the image, mirrored; beyond the image's edge that is repeated."""
+    """A mirrored window of the image; beyond the image, its edge is repeated."""
     ends = [low + edge for low, edge in zip(start, patch, strict=True)]
     inside = [slice(max(low, 0), end) for low, end in zip(start, ends, strict=True)]
     window = image[:, *inside]
@@ -233,7 +234,7 @@ def _patch(image: Floats, start: Triple, patch: Triple, copy: Copy) -> Floats:
 def _grown(array: Floats, patch: Triple, stride: Triple | None) -> Floats:
     """An output (B, maps, *level grid) on the grid of the patch, as the network itself resizes.
 
-    The network pads a patch that its strides do not divide, so that the last coefficients reach beyond the patch.
+    The network pads a patch that its strides do not divide, so the last coefficients reach beyond the patch.
     """
     if array.shape[2:] == patch:
         return array

@@ -1,4 +1,4 @@
-"""Where windows lie: evenly spread, in order along one axis, without those that contain only air."""
+"""The positions of windows: evenly spread, in order along one axis, without windows that contain only air."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SAMPLE = 4  # every fourth voxel along each axis shows most windows with conten
 
 
 class Group(NamedTuple):
-    """Windows, by their first voxels, that are run one after the other; after them all planes before `done` are."""
+    """Windows, by their first voxels, that are run one after the other; then all planes before `done` are finished."""
 
     starts: list[Triple]
     done: int
@@ -31,14 +31,14 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class Tiling:
-    """Windows over a grid. Where the grid is smaller than the patch, one window reaches beyond both its ends.
+    """Windows over a grid. If the grid is smaller than the patch, one window extends beyond both ends.
 
     Args:
-        shape: of the grid.
-        patch: voxels of a window along each axis.
+        shape: shape of the grid.
+        patch: size of a window in voxels.
         starts: first voxels along each axis, from `-margin`.
-        axes: in the order in which windows follow each other, the slowest first.
-        left_out: windows that are not run.
+        axes: order of the axes in which windows follow each other, the slowest first.
+        left_out: windows to skip.
     """
 
     shape: Triple
@@ -52,10 +52,10 @@ class Tiling:
         """Windows that cover a grid evenly.
 
         Args:
-            shape: of the grid.
-            patch: voxels of a window along each axis.
-            step: their distance at most, as a share of the patch.
-            axes: their order; None for the slowest axis being the one with most windows, which takes the least memory.
+            shape: shape of the grid.
+            patch: size of a window in voxels.
+            step: largest distance between windows, as a fraction of the patch.
+            axes: order of the axes; None puts the axis with most windows first, which needs the least memory.
         Returns: the windows.
         """
         margins = [max(0, edge - size) // 2 for size, edge in zip(shape, patch, strict=True)]
@@ -65,11 +65,11 @@ class Tiling:
         return cls(shape, patch, (i, j, k), axes or _by_length(shape, patch))
 
     def __len__(self) -> int:
-        """How many windows are run."""
+        """The number of windows to run."""
         return prod(map(len, self.starts)) - len(self.left_out)
 
     def __iter__(self) -> Iterator[Triple]:
-        """First voxels of the windows that are run, in their order."""
+        """First voxels of the windows to run, in order."""
         return self._rows(self.starts[self.axes[0]], slice(0, self.shape[self.axes[1]]))
 
     def box(self, start: Triple) -> Box:
@@ -78,13 +78,13 @@ class Tiling:
         return i, j, k
 
     def without(self, left_out: Iterable[Triple]) -> Tiling:
-        """The same, less some windows."""
+        """The same tiling without some windows."""
         return replace(self, left_out=self.left_out | frozenset(left_out))
 
     def groups(self, band: slice, most: int) -> list[Group]:
-        """The windows that touch a band of the second axis: rows of equal start, joined up to `most` windows or more.
+        """The windows that touch a band of the second axis, in rows that are joined until they have `most` windows.
 
-        Joined rows fill the batches of small cases, whose rows hold a window or two.
+        Joined rows fill the batches of small cases, which have only one or two windows per row.
         """
         first, size = self.axes[0], self.shape[self.axes[0]]
         groups: list[Group] = []
@@ -92,13 +92,13 @@ class Tiling:
         for start, after in zip(self.starts[first], (*self.starts[first][1:], size), strict=True):
             row = list(self._rows((start,), band))
             held += row
-            if len(held) >= most or after == size or not row:  # what is left out must not make slabs thicker
+            if len(held) >= most or after == size or not row:  # skipped windows must not make slabs thicker
                 groups.append(Group(held, after))
                 held = []
         return groups
 
     def depth(self, groups: Iterable[Group]) -> int:
-        """Planes that the windows of any one of the groups and what they left unfinished before take up."""
+        """The largest number of planes that the windows of a group and the unfinished planes before them occupy."""
         edge, before, deepest = self.patch[self.axes[0]], 0, 0
         for group in groups:
             last = max((start[self.axes[0]] for start in group.starts), default=before)
@@ -120,22 +120,22 @@ def window_starts(shape: tuple[int, ...], patch: tuple[int, ...], step: float) -
     """First voxel of each window along each axis: evenly spread, ending at the edge.
 
     Args:
-        shape: of the grid.
-        patch: voxels of a window along each axis.
-        step: their distance at most, as a share of the patch.
+        shape: shape of the grid.
+        patch: size of a window in voxels.
+        step: largest distance between windows, as a fraction of the patch.
     Returns: ascending starts, axis by axis.
     """
     return tuple(_starts(size, edge, step) for size, edge in zip(shape, patch, strict=True))
 
 
 def without_air(tiling: Tiling, image: Floats, level: float | None) -> Tiling:
-    """The tiling without the windows that contain only air; of an image of air, the first window remains.
+    """The tiling without the windows that contain only air; if all do, the first window remains.
 
     Args:
         tiling: the windows.
         image: a prepared image (C, I, J, K).
-        level: how far above its minimum a channel must rise in a window that is run; None runs all windows.
-    Returns: the tiling that is run.
+        level: height above its minimum that a channel must exceed in a window for it to be run; None runs all windows.
+    Returns: the reduced tiling.
     """
     if level is None:
         return tiling
@@ -145,13 +145,13 @@ def without_air(tiling: Tiling, image: Floats, level: float | None) -> Tiling:
 
 
 def least_content_height(image: Floats, label: Array, tiling: Tiling) -> float:
-    """The least height above its minimum that an image reaches in any window with a label.
+    """The least height above its minimum that an image reaches in a window with a label.
 
     Args:
         image: a prepared image (C, I, J, K).
         label: class indices (I, J, K), background 0.
         tiling: the windows.
-    Returns: the height, infinite without labels.
+    Returns: the height; infinity without labels.
     """
     lowest = image.min(axis=(1, 2, 3))
     boxes = (tiling.box(start) for start in tiling)
@@ -166,13 +166,13 @@ def _starts(size: int, edge: int, step: float) -> list[int]:
 
 
 def _by_length(shape: Triple, patch: Triple) -> Triple:
-    """The axis that is longest in patches first: the planes between its windows are the smallest."""
+    """The axes in order of their length in patches, the longest first: its planes are the smallest."""
     i, j, k = sorted(range(3), key=lambda axis: -shape[axis] / patch[axis])
     return i, j, k
 
 
 def _height(image: Floats, box: Box, lowest: Floats, enough: float = float("inf")) -> float:
-    """How far any channel rises above its minimum in a window; or less, once that is above `enough`."""
+    """How far any channel rises above its minimum in a window; or any value above `enough` if that is exceeded."""
     heights = []
     for channel, low in zip(image, lowest, strict=True):
         window = channel[box]

@@ -1,4 +1,4 @@
-"""Attention frames: where the gates look in a few fixed cases, recorded at up to 16 validations of a training.
+"""Attention frames: where the gates look in a few fixed cases, recorded at up to 16 validations during training.
 
 On disk, a small 4-D NIfTI file per probe case and gate, and an index of the frames:
 attention_frames/  frames.json  CASE_image.nii.gz  CASE_label.nii.gz  CASE_GATE.nii.gz (I, J, K, frames)
@@ -34,7 +34,7 @@ __all__ = ["AttentionFrame", "AttentionMap", "AttentionRecorder", "thumbnail_sha
 _MAX_FRAMES = 16
 _INDEX = "frames.json"
 _OLD_FOLDER, _OLD_INDEX = "film", "film.json"
-"""The names of earlier versions."""
+"""File names of earlier versions."""
 _TIME_KEYS = ("epoch", "step", "minutes")
 
 
@@ -53,18 +53,18 @@ class AttentionMap(NamedTuple):
 
 
 class AttentionRecorder(pl.Callback):
-    """Records the attention of the first and the middle case at up to 16 validations spread over the training.
+    """Records the attention of the first and the middle case at up to 16 validations spread over training.
 
     Every validation becomes a frame until there are too many; then every second frame is dropped and only every second
-    validation is recorded, and so on. The last validation of a training is always recorded. Which frames remain depends
-    only on the number of validations, so a resumed training has the frames of an uninterrupted one. Frames lie beside
-    the checkpoint, one file each; `paths.attention_frames` is made of them. A network without gates has none.
+    validation is recorded, and so on. The last validation is always recorded. The remaining frames depend only on the
+    number of validations, so a resumed run has the frames of an uninterrupted one. Frames are files next to the
+    checkpoint, from which `paths.attention_frames` is written. A network without gates has none.
     Source: Oktay et al. 2018, figure 4.
 
     Args:
-        cases: the cases that are validated during training.
-        plan: the plan that is trained.
-        schedule: the clock of the training.
+        cases: the validation cases used during training.
+        plan: the plan to train.
+        schedule: the schedule of the training, for its clock.
         paths: the files of the fold.
     """
 
@@ -80,11 +80,11 @@ class AttentionRecorder(pl.Callback):
 
     @property
     def state_key(self) -> str:
-        """The name in checkpoints, also in those of earlier versions."""
+        """The name in checkpoints, the same as in earlier versions."""
         return "EpochFilm"
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Drop frames that are later than the restored checkpoint."""
+        """Drop frames later than the restored checkpoint."""
         if not trainer.is_global_zero:
             return
         _rename_old(self._paths)
@@ -107,12 +107,12 @@ class AttentionRecorder(pl.Callback):
             self._maps += [AttentionMap(case.id, *named) for named in zip(names, coded, strict=True)]
 
     def take_maps(self) -> list[AttentionMap]:
-        """The maps that this process has added since the last call."""
+        """Return the maps that this process has added since the last call."""
         maps, self._maps = self._maps, []
         return maps
 
     def end_validation(self, trainer: pl.Trainer, maps: Sequence[AttentionMap]) -> None:
-        """Make a frame of a validation's maps, of all processes, if this validation is to be recorded.
+        """Make a frame from the validation maps of all processes, if this validation is recorded.
 
         Raises: FormatError when it cannot be written.
         """
@@ -132,7 +132,7 @@ class AttentionRecorder(pl.Callback):
             self._file(earlier).unlink(missing_ok=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """The state that a resumed training needs."""
+        """The state for resuming."""
         return {"validations": self._validations}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -147,7 +147,7 @@ class AttentionRecorder(pl.Callback):
 
 
 def frame_interval(index: int) -> int:
-    """Validations from one frame to the next, at this one: the smallest power of two that leaves room for the last."""
+    """The current number of validations between frames: the smallest power of two with space for the last one."""
     interval = 1
     while index // interval >= _MAX_FRAMES - 1:
         interval *= 2
@@ -155,7 +155,7 @@ def frame_interval(index: int) -> int:
 
 
 def _rename_old(paths: FoldPaths) -> None:
-    """Give the frames of a training that an earlier version started their names of today."""
+    """Rename frames that were recorded by an earlier version."""
     for folder in (paths.recorded_frames, paths.attention_frames):
         if (old := folder.with_name(_OLD_FOLDER)).is_dir() and not folder.exists():
             old.rename(folder)
@@ -189,9 +189,9 @@ class AttentionFrame:
     """The attention of the probe cases at one validation.
 
     Args:
-        epoch: of the training.
-        step: of the training.
-        minutes: trained so far.
+        epoch: epoch of the validation.
+        step: training step of the validation.
+        minutes: training time so far.
         maps: by case and gate, uint8 (I, J, K), 255 for 1.0.
     """
 
@@ -202,12 +202,12 @@ class AttentionFrame:
 
     @property
     def shapes(self) -> dict[tuple[str, str], tuple[int, ...]]:
-        """The grid of each map, the same in all frames of a training."""
+        """The grid of each map, the same in all frames."""
         return {key: alpha.shape for key, alpha in self.maps.items()}
 
 
 def thumbnail_shape(shape: Sequence[int]) -> Triple:
-    """The grid (I, J, K) of the maps of a case with that model grid: at most 64 voxels long, 256 for a picture."""
+    """The thumbnail grid (I, J, K) for a model grid: at most 64 voxels per axis, 256 for a picture."""
     i, j, k = shape
     longest = _MAX_LENGTH if k > 1 else _MAX_PICTURE_LENGTH
     return min(i, longest), min(j, longest), min(k, longest)
@@ -216,17 +216,17 @@ def thumbnail_shape(shape: Sequence[int]) -> Triple:
 def write_attention_frames(
     folder: Path, probes: Sequence[StoredCase], frames: Sequence[AttentionFrame], plan: Plan
 ) -> None:
-    """Write frames over those of an earlier call; each file appears whole, frames.json last.
+    """Write frames, replacing those of an earlier call; files are written atomically, frames.json last.
 
-    Values are coefficients in [0, 1] in steps of 1/255. All files of a case share one grid in its own space. The image
-    is in Hounsfield units where the plan's normalization can be inverted, else as the network gets it; the label has
-    the values of its file.
+    Values are coefficients in [0, 1] in steps of 1/255. All files of a case share one grid in the patient's space. The
+    image is in Hounsfield units if the plan's normalization can be inverted, else normalized; the label has the values
+    of its file.
 
     Args:
-        folder: where the files go.
+        folder: folder for the files.
         probes: the cases that were recorded.
         frames: their attention, in order.
-        plan: the plan that was trained.
+        plan: the trained plan.
     Raises: FormatError when the folder cannot be written to.
     """
     entries = []
@@ -266,7 +266,7 @@ def _write_image_and_label(probe: StoredCase, plan: Plan, image: Path, label: Pa
 
 
 def _file_values(classes: Array, plan: Plan) -> Array:
-    """Stored classes as the values that the label's file had."""
+    """Convert stored classes to the values of the label file."""
     table = np.zeros(IGNORED + 1, np.int32)
     table[: len(plan.file_values)] = plan.file_values
     table[IGNORED] = plan.file_values[0] if plan.ignore_label is None else plan.ignore_label

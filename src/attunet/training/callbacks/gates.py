@@ -1,4 +1,4 @@
-"""Statistics of the gates in each epoch of a training, and a warning when a gate has no effect."""
+"""Statistics of the gates in each epoch, and a warning when a gate has no effect."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["STEPS_TO_LEARN", "TIME_TO_LEARN", "GateMonitor", "GateStatistics", "
 
 _CLOSED, _OPEN = 0.05, 0.95
 _EVERY = 5
-"""Steps between measurements, which would cost too much in every step."""
+"""Steps between measurements; measuring every step would cost too much."""
 _NEARLY_ALL = 0.99
 _PASSES = 0.5
 _NEARLY_OPEN = 0.9
-"""A gate whose coefficients are nearly all above this selects nothing either: it is where they started, near 0.95."""
+"""A gate whose coefficients nearly all exceed this selects nothing: they are still near their initial 0.95."""
 TIME_TO_LEARN, STEPS_TO_LEARN = 0.4, 200
-"""Share of the budget, and steps, before which there are no warnings: all gates start open."""
+"""Share of the budget, and number of steps, before which there are no warnings: all gates start open."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class GateStatistics:
     largest: float
 
     def columns(self, name: str) -> dict[str, float]:
-        """As columns of log.csv."""
+        """The statistics as columns of log.csv."""
         values = {"mean": self.mean, "sd": self.sd, "closed": self.closed, "open": self.open}
         return {f"gate_{name}_{key}": round(value, 5) for key, value in values.items()}
 
@@ -56,7 +56,7 @@ def gate_statistics(steps: list[Mapping[str, Tensor]]) -> dict[str, GateStatisti
     """The statistics of every map, from the measurements of some steps (see `_measured`), equally weighted."""
     statistics: dict[str, GateStatistics] = {}
     for gate in steps[0] if steps else ():
-        # To the CPU only here: a GPU would have to be waited for after each step.
+        # Moved to the CPU only here: otherwise each step would wait for the GPU.
         measured = torch.stack([step[gate] for step in steps]).double().cpu()
         mean, variance, closed, opened, _ = measured.mean(0)
         variance = variance + measured[:, 0].var(0, correction=0)
@@ -73,7 +73,7 @@ def _statistics(row: list[float]) -> GateStatistics:
 
 
 class GateMonitor(pl.Callback):
-    """Measures every fifth step of an epoch, in the first process; warns once of each gate that is dead or always open.
+    """Measures every fifth step in the first process, and warns once about each gate that is dead or always open.
 
     Args:
         schedule: the progress of the training.
@@ -88,19 +88,19 @@ class GateMonitor(pl.Callback):
 
     @property
     def state_key(self) -> str:
-        """The name in checkpoints, also in those of earlier versions."""
+        """The name in checkpoints, the same as in earlier versions."""
         return "GateWatch"
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Measure the step that was taken."""
+        """Measure this step."""
         assert isinstance(pl_module, TrainingModule)
         if trainer.is_global_zero and batch_idx % _EVERY == 0:
             self._steps.append({name: _measured(alpha) for name, alpha in pl_module.attention.items()})
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add the statistics to the history, and warn of gates that have no effect."""
+        """Add the statistics to the history, and warn about gates without effect."""
         statistics = gate_statistics(self._steps)
         self._steps = []
         learnt = self._schedule.progress >= TIME_TO_LEARN and trainer.global_step >= STEPS_TO_LEARN
@@ -112,7 +112,7 @@ class GateMonitor(pl.Callback):
                 self._warn(warning)
 
     def state_dict(self) -> dict[str, Any]:
-        """The state that a resumed training needs."""
+        """The state for resuming."""
         return {"reported": self._reported}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -129,9 +129,9 @@ def _measured(alpha: Tensor) -> Tensor:
 
 
 def _warning(name: str, measured: GateStatistics) -> str:
-    """What is wrong with a gate; empty when nothing is.
+    """The warning about a gate; empty when there is none.
 
-    A gate that opens on a few voxels only may follow a small organ: it is not dead.
+    A gate that opens only on a few voxels may follow a small organ, so it is not dead.
     """
     if measured.closed >= _NEARLY_ALL and measured.largest < _PASSES:
         return (

@@ -1,4 +1,4 @@
-"""What happened in each epoch: rows kept in the checkpoint, written to log.csv and sent to the recipe's loggers."""
+"""The training history: one row per epoch, kept in the checkpoint, written to log.csv and sent to the loggers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class History(pl.Callback):
 
     @property
     def grown(self) -> bool:
-        """Whether an epoch was trained since the history was made or restored."""
+        """Whether an epoch was trained since the history was created or restored."""
         return len(self.rows) > self._restored
 
     def add_validation(self, mean: float, scores: dict[str, float]) -> None:
@@ -67,7 +67,7 @@ class History(pl.Callback):
             write_text(self._paths.log, _table(self.rows))
 
     def state_dict(self) -> dict[str, Any]:
-        """The state that a resumed training needs."""
+        """The state for resuming."""
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -86,19 +86,19 @@ def _table(rows: list[dict[str, float]]) -> str:
 
 
 def require_loggers(config: TrainingConfig) -> None:
-    """Raises: EngineError when the package of a logger that the recipe names is not installed."""
+    """Raises: EngineError when the package of a logger in the recipe is not installed."""
     for name in config.loggers:
         if find_spec(name) is None:
             raise EngineError(f"the logger {name} is not installed", hint=f"install it with: pip install {name}")
 
 
 def make_loggers(config: TrainingConfig, paths: FoldPaths, project: str) -> list[pl.loggers.Logger]:
-    """The loggers that the recipe names, which write into the fold's folder.
+    """Create the recipe's loggers, which write into the fold's folder.
 
     Args:
         config: the recipe.
         paths: the files of the fold.
-        project: the name under which the loggers file the run.
+        project: project name in the loggers.
     Returns: lightning's loggers, in the recipe's order.
     Raises: EngineError when a logger's package is not installed.
     """
@@ -116,7 +116,7 @@ def _mlflow(paths: FoldPaths, project: str) -> pl.loggers.Logger:
 
 
 def _wandb(paths: FoldPaths, project: str) -> pl.loggers.Logger:
-    """Offline, to be synchronised later with W&B's own command."""
+    """A W&B logger in offline mode; runs can be uploaded later with `wandb sync`."""
     (paths.folder / "wandb").mkdir(parents=True, exist_ok=True)
     return pl.loggers.WandbLogger(project=project, name=paths.name, save_dir=paths.folder, offline=True)
 
@@ -126,4 +126,4 @@ LOGGERS: dict[str, Callable[[FoldPaths, str], pl.loggers.Logger]] = {
     "tensorboard": _tensorboard,
     "wandb": _wandb,
 }
-"""Logger by the name that the recipe gives it, which is also the name of its package."""
+"""Loggers by their name in a recipe, which is also the name of their package."""

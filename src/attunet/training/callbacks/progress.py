@@ -1,4 +1,4 @@
-"""What a training reports while it runs, to a command line, a notebook or a server, and how it is cancelled."""
+"""Progress reports during training, to a command line, a notebook or a server, and cancellation."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ __all__ = ["SILENT", "ProgressReporter", "TrainingCallbacks", "TrainingState", "
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingState:
-    """How far a fold's training is.
+    """The training progress of a fold.
 
     Args:
         epoch: index of the current epoch.
-        progress: share of the budget that is used, in [0, 1].
-        minutes: time trained so far, over all resumptions.
+        progress: used share of the budget, in [0, 1].
+        minutes: training time so far, over all resumptions.
         loss: mean loss of the last finished epoch; None before there is one.
         dice: mean Dice of the last validation; None before there is one.
         validated: whether the last finished epoch was validated.
@@ -44,67 +44,67 @@ class TrainingState:
 
 
 class TrainingCallbacks:
-    """Receives what a training reports; override what you want to show. Nothing is reported by default."""
+    """Receives progress reports; override the methods you need. By default they do nothing."""
 
     def on_planning_start(self, cases: int) -> None:
-        """A plan is made; so many labelled cases are read for it."""
+        """Planning starts; it will read this many labelled cases."""
 
     def on_case_planned(self) -> None:
-        """One more case is read for the plan; after the last one, its memory is measured."""
+        """Another case was read for the plan; after the last one, the plan's memory is measured."""
 
     def on_plan(self, plan: Plan, origin: Literal["given", "run", "new"], run: Path) -> None:
-        """The plan is settled: it was given, it is that of the folder `run`, or it was made for the data set."""
+        """The plan is known: it was given, belongs to the folder `run`, or was made for the data set."""
 
     def on_transfer(self, transfer: Transfer, source: str) -> None:
         """Weights of another model will be loaded from `source`, as far as they fit."""
 
     def on_fold_start(self, fold: int, run: Path) -> None:
-        """A fold of a model folder begins; its cases are preprocessed first."""
+        """A fold of a model folder starts with the preprocessing of its cases."""
 
     def on_case_stored(self) -> None:
-        """One more case is preprocessed, or was already."""
+        """Another case is preprocessed, or was found in the store."""
 
     def on_training_start(self) -> None:
-        """All cases are preprocessed; the network is trained from now on."""
+        """All cases are preprocessed, and training of the network starts."""
 
     def on_step(self, state: TrainingState) -> None:
         """A batch was trained."""
 
     def on_epoch_end(self, state: TrainingState) -> None:
-        """An epoch has ended, with its validation if it had one."""
+        """An epoch ended, including its validation if there was one."""
 
     def on_training_end(self) -> None:
-        """The network is trained; the fold is exported and evaluated on whole cases."""
+        """Training of the network ended; next, the fold is exported and evaluated on whole cases."""
 
     def on_case_evaluated(self) -> None:
-        """One more validation case of the finished fold is scored."""
+        """Another validation case of the finished fold was scored."""
 
     def on_fold_end(self, result: FoldResult) -> None:
-        """A fold is finished."""
+        """A fold finished."""
 
     def on_evaluation(self, done: int, total: int) -> None:
-        """Predictions done and in all, of the cross-validation or comparison that follows the training."""
+        """Finished and total predictions of the cross-validation or comparison that follows training."""
 
     def on_warning(self, text: str) -> None:
-        """Something the user should know, in one line."""
+        """A warning for the user, in one line."""
 
     def lightning(self, schedule: Schedule, history: History) -> Sequence[pl.Callback]:
-        """Further callbacks for lightning's trainer."""
+        """Additional callbacks for lightning's trainer."""
         return ()
 
 
 SILENT = TrainingCallbacks()
-"""Shows nothing."""
+"""Callbacks that do nothing."""
 
 
 class ProgressReporter(pl.Callback):
-    """Passes lightning's events on to `TrainingCallbacks`, and stops the training when it is cancelled.
+    """Passes lightning's events on to `TrainingCallbacks`, and stops training when it is cancelled.
 
     Args:
         schedule: the progress of the training.
-        history: its rows.
+        history: the training history.
         callbacks: receive the progress.
-        cancelled: an event that, once set, ends the training.
+        cancelled: an event that stops training.
     """
 
     def __init__(
@@ -114,13 +114,13 @@ class ProgressReporter(pl.Callback):
         self._callbacks, self._cancelled = callbacks, cancelled
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Report the start of the training."""
+        """Report the start of training."""
         self._callbacks.on_training_start()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Report the step. Raises: CancelledError when the training was cancelled."""
+        """Report the step. Raises: CancelledError when training was cancelled."""
         self._callbacks.on_step(self._state(trainer))
         raise_if_cancelled(self._cancelled)
 
@@ -129,7 +129,7 @@ class ProgressReporter(pl.Callback):
         self._callbacks.on_epoch_end(self._state(trainer))
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Report the end of the training."""
+        """Report the end of training."""
         self._callbacks.on_training_end()
 
     def _state(self, trainer: pl.Trainer) -> TrainingState:

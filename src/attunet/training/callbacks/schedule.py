@@ -1,4 +1,4 @@
-"""The progress of a training, by steps or by the clock, and the learning rate that follows from it."""
+"""The training schedule: progress by steps or by the clock, and the learning rate that follows from it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Schedule(pl.Callback):
 
     Args:
         config: the recipe.
-        reduce_rate: continue at a quarter of the learning rate that was used before.
-        clock: seconds that only grow.
+        reduce_rate: continue with a quarter of the previous learning rate.
+        clock: returns monotonic seconds.
     """
 
     def __init__(
@@ -40,17 +40,17 @@ class Schedule(pl.Callback):
 
     @property
     def elapsed(self) -> float:
-        """Seconds trained so far, over all resumptions."""
+        """Training time so far in seconds, over all resumptions."""
         return self._earlier + self._clock() - self._started
 
     @property
     def rate_reduced(self) -> bool:
-        """Whether the learning rate was reduced because the training had diverged."""
+        """Whether the learning rate was reduced after divergence."""
         return self._scale < 1
 
     @property
     def progress(self) -> float:
-        """Share of the budget that is used, in [0, 1]."""
+        """Used share of the budget, in [0, 1]."""
         if self._config.max_time:
             return min(1.0, self.elapsed / self._config.max_time)
         return min(1.0, self._step / (self._config.epochs * self._config.steps_per_epoch))
@@ -60,7 +60,7 @@ class Schedule(pl.Callback):
         self._started = self._clock()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Do not train when the budget was used up before."""
+        """Skip training when the budget is already used up."""
         self._step = trainer.global_step
         self._scale *= _REDUCTION if self._reduce_rate else 1.0
         trainer.should_stop = self._shared_progress(trainer) >= 1.0
@@ -86,7 +86,7 @@ class Schedule(pl.Callback):
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
-        """The state that a resumed training needs."""
+        """The state for resuming."""
         return {"elapsed": self.elapsed, "scale": self._scale}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -96,7 +96,7 @@ class Schedule(pl.Callback):
         self._started = self._clock()
 
     def _shared_progress(self, trainer: pl.Trainer) -> float:
-        """The progress of the first process: clocks differ, and all must take the same steps at the same rate."""
+        """The progress of the first process: clocks differ, but all processes need the same steps and learning rate."""
         if trainer.world_size == 1 or not self._config.max_time:
             return self.progress
         return float(trainer.strategy.broadcast(self.progress))

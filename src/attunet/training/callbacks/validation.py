@@ -1,4 +1,4 @@
-"""Full-volume validation while training: the predictor itself on whole cases, at a bounded cost."""
+"""Full-volume validation during training: the real predictor on whole cases, at a bounded cost."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ _MAX_CASES = 10
 class FullVolumeValidation(pl.Callback):
     """Dice per label or region of the averaged network on up to ten whole validation cases, on the model grid.
 
-    Runs after the first epoch, at the end, and in between as often as its share of the time allows (a share of 1:
-    after every epoch). The best weights are written each time they improve. The training ends after `patience`
-    validations without a better Dice, which `stale` counts. Several processes share the cases and gather all scores.
+    Runs after the first epoch, at the end, and in between as often as its share of the time allows (a share of 1: after
+    every epoch). The best weights are written each time they improve. Training ends after `patience` validations
+    without a better Dice, which `stale` counts. Several processes share the cases and gather all scores.
 
     Args:
-        fold: the training to validate.
-        schedule: its progress.
+        fold: the fold to validate.
+        schedule: its schedule.
         history: receives the scores.
         recorder: receives the attention of its probe cases.
-        clock: seconds that only grow.
+        clock: returns monotonic seconds.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class FullVolumeValidation(pl.Callback):
         self.stale = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Do not train when patience was exhausted before."""
+        """Skip training when patience is already exhausted."""
         trainer.should_stop = trainer.should_stop or self._patience_exhausted
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -79,7 +79,7 @@ class FullVolumeValidation(pl.Callback):
         started = self._clock()
         scores = self.validate(pl_module)
         known = [score for score in scores.values() if not np.isnan(score)]
-        mean = float(np.mean(known)) if known else 0.0  # no label in any case: any weights are as good
+        mean = float(np.mean(known)) if known else 0.0  # no label in any case: all weights are equally good
         self._history.add_validation(mean, scores)
         self.stale = 0 if mean > self.best else self.stale + 1
         if mean >= self.best:
@@ -92,9 +92,9 @@ class FullVolumeValidation(pl.Callback):
         self._spent += self._last
 
     def validate(self, module: TrainingModule) -> dict[str, float]:
-        """Label or region name to Dice, voxels pooled per case and averaged over the cases in which it occurs.
+        """The Dice of each label or region, averaged over the cases in which it occurs.
 
-        A case counts for the labels that were annotated in it; a label that no case holds is nan.
+        A case counts for the labels that were annotated in it; a label that occurs in no case is nan.
         """
         network = module.averaged_network
         was_training = network.training
@@ -111,7 +111,7 @@ class FullVolumeValidation(pl.Callback):
         return scores
 
     def state_dict(self) -> dict[str, Any]:
-        """The state that a resumed training needs."""
+        """The state for resuming."""
         return {"best": self.best, "stale": self.stale, "spent": self._spent, "last": self._last}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -130,7 +130,7 @@ class FullVolumeValidation(pl.Callback):
         return share >= 1 or self._spent + self._last <= share * self._schedule.elapsed
 
     def case_dice(self, case: StoredCase, engine: TorchEngine) -> list[float]:
-        """One number per foreground label or region."""
+        """The Dice of each foreground label or region in a case."""
         plan, label = self._plan, case.label()[:]
         recorded = case in self._recorder.probes
         image, options = case.image()[:], PredictOptions(mirror=False, attention=recorded)
@@ -151,11 +151,11 @@ class FullVolumeValidation(pl.Callback):
 
 
 def validated_cases(cases: Sequence[StoredCase]) -> tuple[StoredCase, ...]:
-    """The validation cases that are used during training: at most ten, spread over all."""
+    """The validation cases that are used during training: at most ten, evenly spaced."""
     return tuple(cases)[:: max(1, -(-len(cases) // _MAX_CASES))]
 
 
 def _dice(reference: Array, predicted: Array) -> float:
-    """nan where the label is in neither."""
+    """Dice of two masks; nan if both are empty."""
     total = int(reference.sum()) + int(predicted.sum())
     return 2.0 * int((reference & predicted).sum()) / total if total else float("nan")

@@ -1,4 +1,4 @@
-"""Losses of the gates: supervision opens them where the labels are, sparsity closes them where it can."""
+"""Losses of the gates: supervision opens them on the labels, sparsity closes them elsewhere."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from attunet.training.losses.targets import output_classes
 __all__ = ["AttentionLoss", "attention_loss", "dilate", "dilation_in_voxels"]
 
 _MARGIN = 1e-3
-"""Coefficients are squeezed into [0.001, 0.999] for the logarithm: 16 bits round many to 0 and 1, without a slope."""
+"""Coefficients are clamped to [0.001, 0.999] for the logarithm: 16 bits round many of them to 0 and 1."""
 
 
 class AttentionLoss(nn.Module):
     """attention_supervision x cross-entropy of alpha with the dilated labels + attention_sparsity x mean of alpha.
 
     The target of every gate, on its own grid, is the foreground of all labels, dilated by attention_dilation mm (whole
-    voxels along each axis, rounded down): 1 where a voxel holds any of it and 0 elsewhere. Both terms are means over
+    voxels along each axis, rounded down): 1 where a voxel contains any of it and 0 elsewhere. Both terms are means over
     the voxels, then over the gates. Voxels labelled IGNORED do not count. In a partially annotated case, supervision
-    counts only where its own labels are, as the others may lie anywhere else.
+    counts only on its own labels, because other labels may be anywhere else.
     Raises: ConfigError when the plan's network has no gates.
     """
 
@@ -43,12 +43,12 @@ class AttentionLoss(nn.Module):
         self._classes = nn.Buffer(_class_table(plan), persistent=False)
 
     def forward(self, attention: dict[str, Tensor], label: Tensor, annotated: Tensor | None = None) -> Tensor:
-        """The loss of a batch, in float32 also under autocast.
+        """The loss of a batch, in float32 even under autocast.
 
         Args:
             attention: alpha (B, maps, *level grid) by gate.
             label: (B, *patch), class indices or IGNORED.
-            annotated: bool (B, outputs), which outputs were annotated in each case; None when all were.
+            annotated: bool (B, outputs), which outputs were annotated in each case; None if all were.
         Returns: a scalar.
         """
         with torch.autocast(label.device.type, enabled=False):
@@ -65,7 +65,7 @@ class AttentionLoss(nn.Module):
     def _of_gate(
         self, alpha: Tensor, dilated: Tensor, supervised: Tensor, counted: Tensor, stride: tuple[int, ...]
     ) -> Tensor:
-        """A voxel of the gate's grid should open for any foreground in it, and counts as much of it as is annotated."""
+        """The loss of a gate: a voxel should open for any foreground in it, and counts as far as it is annotated."""
         total = alpha.new_zeros(())
         if self._supervision:
             target = _pooled("max", dilated * supervised, stride).expand_as(alpha)
@@ -77,7 +77,7 @@ class AttentionLoss(nn.Module):
         return total
 
     def _foreground(self, label: Tensor, annotated: Tensor | None) -> Tensor:
-        """Which voxels (B, *patch) hold a label that was annotated in its case."""
+        """The voxels (B, *patch) with a label that was annotated in their case."""
         if annotated is None:
             return (label > 0) & (label != IGNORED)
         foreground = annotated.float() @ self._classes
@@ -85,7 +85,7 @@ class AttentionLoss(nn.Module):
 
 
 def dilate(mask: Tensor, reach: tuple[int, ...]) -> Tensor:
-    """The mask (B, 1, *patch) dilated by a box of that many voxels to each side, one axis after the other."""
+    """Dilate the mask (B, 1, *patch) with a box of this many voxels to each side, one axis after the other."""
     for axis, voxels in enumerate(reach):
         if voxels:
             kernel = [2 * voxels + 1 if other == axis else 1 for other in range(len(reach))]
@@ -96,7 +96,7 @@ def dilate(mask: Tensor, reach: tuple[int, ...]) -> Tensor:
 
 
 def dilation_in_voxels(plan: Plan, millimetres: float) -> tuple[int, ...]:
-    """Voxels of each axis of a patch within that distance, rounded down."""
+    """The distance in voxels along each axis of a patch, rounded down."""
     spacing = plan.preprocessing.spacing[: plan.network.spatial_dims]
     return tuple(math.floor(millimetres / size + 1e-6) for size in spacing)
 
@@ -111,25 +111,25 @@ def attention_loss(plan: Plan, config: TrainingConfig) -> AttentionLoss | None:
 
 
 def _pooled(kind: str, mask: Tensor, stride: tuple[int, ...]) -> Tensor:
-    """The largest or mean value in each voxel of a coarser grid; the last may reach over the patch's edge."""
+    """The largest or mean value in each voxel of a coarser grid; the last voxel may extend beyond the patch."""
     pool = getattr(functional, f"{kind}_pool{mask.ndim - 2}d")
     pooled: Tensor = pool(mask, stride, stride, ceil_mode=True)
     return pooled
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
-    """Over the voxels by weight, and over the maps; 0 where nothing counts."""
+    """Weighted mean over the voxels, and mean over the maps; 0 if all weights are 0."""
     whole = weights.sum() * values.shape[1]
     return (values * weights).sum() / torch.where(whole > 0, whole, 1.0)
 
 
 def _complete(annotated: Tensor, ndim: int) -> Tensor:
-    """Which cases (B, 1, 1, ...) had every output annotated."""
+    """The cases (B, 1, 1, ...) with every output annotated."""
     return annotated.all(1).view(-1, *(1,) * ndim)
 
 
 def _class_table(plan: Plan) -> Tensor:
-    """(outputs, 256): which stored labels are foreground of each output."""
+    """(outputs, 256): whether a stored label is foreground of an output."""
     table = torch.zeros(len(plan.outputs), IGNORED + 1)
     for row, classes in zip(table, output_classes(plan), strict=True):
         row[list(classes)] = 1.0

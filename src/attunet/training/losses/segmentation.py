@@ -1,4 +1,4 @@
-"""The loss of a patch: overlap and entropy over the annotated voxels and labels, at every resolution.
+"""Segmentation losses: overlap and entropy over the annotated voxels and labels, at every resolution.
 
 `LOSSES` is the table of losses that a recipe can name.
 """
@@ -21,19 +21,19 @@ from attunet.training.losses.targets import class_targets, marginal, output_clas
 __all__ = ["LOSSES", "LossTerms", "SegmentationLoss"]
 
 VoxelLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Logits, logarithms of their probabilities and targets, all (B, outputs, *patch), to a loss of each."""
+"""Maps logits, logarithms of their probabilities, and targets, all (B, outputs, *patch), to a loss per voxel."""
 
 _SMOOTH = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossTerms:
-    """What a loss is made of.
+    """The terms of a loss.
 
     Args:
-        overlap: makes the overlap term, which returns a loss for each output, for each patch or for the batch.
-        entropy: makes the loss of each voxel; its first argument is whether the outputs are exclusive labels. None for
-            a loss without that term.
+        overlap: creates the overlap term, which returns a loss for each output, per patch or for the batch.
+        entropy: creates the loss per voxel; its first argument is whether the outputs are exclusive labels. None for a
+            loss without this term.
     """
 
     overlap: Callable[[TrainingConfig], nn.Module]
@@ -46,7 +46,7 @@ class SegmentationLoss(nn.Module):
     Overlap (averaged over the outputs) plus entropy (averaged over the voxels), of softmax over labels or sigmoids of
     regions. Each auxiliary resolution weighs half as much as the next finer one. Voxels labelled IGNORED do not count.
     In partially annotated cases, labels that were not annotated count as background, and such regions do not count.
-    Raises: ConfigError for class_weights that name no output, or when the loss has no entropy to weigh.
+    Raises: ConfigError for class_weights of unknown outputs, or for a loss without an entropy term to weight.
     """
 
     def __init__(self, plan: Plan, config: TrainingConfig) -> None:
@@ -85,10 +85,10 @@ class SegmentationLoss(nn.Module):
         Args:
             logits: (B, outputs, *patch).
             label: uint8 (B, *patch), class indices or IGNORED.
-            annotated: as of `forward`.
+            annotated: as in `forward`.
         Returns: a scalar.
         """
-        # Contiguous, because in the network's layout the CPU's softmax would copy forth and back.
+        # Contiguous, because softmax on the CPU would copy back and forth in the network's layout.
         logits = logits.to(torch.float32, memory_format=torch.contiguous_format)
         counted = (label != IGNORED)[:, None].float()
         if annotated is not None and self._exclusive:
@@ -102,7 +102,7 @@ class SegmentationLoss(nn.Module):
         return overlap + self._entropy(logits, logs, target, counted) if self._entropy else overlap
 
     def _mean_overlap(self, probabilities: Tensor, target: Tensor, annotated: Tensor | None) -> Tensor:
-        """Over the outputs that are annotated: in any patch of the batch together, or in each patch."""
+        """Mean overlap over the annotated outputs: those annotated in any patch of the batch, or in each patch."""
         losses = self._overlap(probabilities[:, self._skipped :], target[:, self._skipped :])
         if annotated is None:
             return losses.mean()
@@ -112,7 +112,7 @@ class SegmentationLoss(nn.Module):
 
 
 class _Entropy(nn.Module):
-    """Weighted mean of a voxel's loss over the voxels (labels), or over voxels and regions."""
+    """Weighted mean of the loss per voxel over the voxels (labels), or over voxels and regions."""
 
     def __init__(self, plan: Plan, config: TrainingConfig, loss: VoxelLoss) -> None:
         super().__init__()
@@ -123,8 +123,8 @@ class _Entropy(nn.Module):
         self._weights = nn.Buffer(weights.view(shape), persistent=False) if config.class_weights else None
 
     def forward(self, logits: Tensor, logs: Tensor, target: Tensor, counted: Tensor) -> Tensor:
-        """A scalar, zero when nothing is counted; `logs` of the probabilities, all (B, outputs, *patch)."""
-        # Of a softmax only the term of the true class is not zero, so that a voxel weighs as its class does.
+        """The loss as a scalar, zero when no voxel counts; `logs` are log-probabilities; all (B, outputs, *patch)."""
+        # In a softmax only the term of the true class is not zero, so a voxel has the weight of its class.
         weights = target if self._exclusive else counted.expand_as(logits)
         weights = weights if self._weights is None else weights * self._weights
         total = (self._loss(logits, logs, target) * weights).sum()
@@ -158,7 +158,7 @@ LOSSES: dict[str, LossTerms] = {
     "dice_focal": LossTerms(overlap=_dice, entropy=_focal),
     "tversky_ce": LossTerms(overlap=_tversky, entropy=_cross_entropy),
 }
-"""Loss by the name that the recipe gives it."""
+"""The losses by their name in a recipe."""
 
 
 def _check_weights(plan: Plan, config: TrainingConfig) -> None:
@@ -167,7 +167,7 @@ def _check_weights(plan: Plan, config: TrainingConfig) -> None:
         raise ConfigError(f"class_weights have no effect on the loss {config.loss}", hint=hint)
     if unknown := config.class_weights.keys() - set(plan.outputs):
         raise ConfigError(
-            f"class_weights names {', '.join(sorted(unknown))}, which the plan does not",
+            f"class_weights names {', '.join(sorted(unknown))}, which are not outputs of the plan",
             hint=f"its outputs are {', '.join(plan.outputs)}",
         )
 

@@ -29,7 +29,7 @@ def output_classes(plan: Plan) -> tuple[tuple[int, ...], ...]:
 
 
 def annotated_outputs(plan: Plan, annotated: Collection[str] | None) -> tuple[bool, ...]:
-    """For each output, whether it was annotated in a case; `annotated` as in `Case`. The background always counts."""
+    """For each output, whether it was annotated in a case; `annotated` as in `Case`. The background always is."""
     background = None if plan.regions else plan.outputs[0]
     return tuple(annotated is None or name == background or name in annotated for name in plan.outputs)
 
@@ -51,14 +51,14 @@ def class_targets(label: Tensor, classes: tuple[tuple[int, ...], ...]) -> Tensor
 
 
 def marginal(logits: Tensor, label: Tensor, annotated: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits and labels as if the classes that were not annotated in a case were part of its background.
+    """Merge the classes that were not annotated in a case into its background, in logits and labels.
 
     Args:
         logits: (B, classes, *patch).
         label: (B, *patch), class indices or IGNORED.
         annotated: bool (B, classes); the background (class 0) is always true.
-    Returns: logits whose softmax is zero for classes that were not annotated, their summed probability being added to
-        the background's; labels without such classes.
+    Returns: logits whose softmax is zero for classes that were not annotated, with their total probability added to the
+        background's; labels without such classes.
     Source: Shi et al. 2021, Marginal loss and exclusion loss for partially supervised multi-organ segmentation, eq. 3.
     """
     spread = annotated.view(*annotated.shape, *(1,) * (logits.ndim - 2))

@@ -1,1 +1,1 @@
-"""From prepared cases to batches of random patches."""
+"""From preprocessed cases to batches of random patches."""

@@ -1,7 +1,7 @@
 """Random augmentation of patches with MONAI's transforms; each result depends only on the generator passed in.
 
 Geometry has nnU-Net's probabilities (rotation and scaling 0.2 each, mirroring 0.5 along each axis) and narrower ranges,
-for trainings of minutes instead of days: rotation by up to 15 degrees (nnU-Net: 30, in slices 180), scaling by 0.8 to
+for training of minutes instead of days: rotation by up to 15 degrees (nnU-Net: 30, in slices 180), scaling by 0.8 to
 1.2 for each axis separately (nnU-Net: 0.7 to 1.4 for all axes together).
 Intensity has nnU-Net's probabilities and ranges. Per patch: noise 0.1, blur 0.2, brightness 0.15, contrast 0.15, low
 resolution 0.25, gamma 0.1 on the inverted image and 0.3 on the image itself; then per channel: blur and low resolution
@@ -51,7 +51,7 @@ class Patch(NamedTuple):
 
 
 class Motion(NamedTuple):
-    """The changes of a patch's geometry.
+    """The geometric changes of a patch.
 
     Args:
         rotated: whether it is rotated.
@@ -97,14 +97,14 @@ class Augmentation:
         return Motion(bool(rotated), bool(scaled), bool(deformed))
 
     def box(self, motion: Motion) -> Triple:
-        """How large a box of the volume the motion wants for a patch."""
+        """The size of the box of the volume that a motion needs for a patch."""
         grown = (any(motion), any(motion), any(motion) and not self._sliced)
         sizes = zip(self._patch, grown, strict=True)
         i, j, k = (math.ceil(size * _GROWTH) if grows and size > 1 else size for size, grows in sizes)
         return i, j, k
 
     def __call__(self, patch: Patch, motion: Motion, rng: np.random.Generator) -> Patch:
-        """The transformed patch; one with a motion comes as large as its `box` and returns at the patch size."""
+        """The transformed patch; with a motion, the input has the size of its `box`, and the result the patch size."""
         if self._kind == "none":
             return patch
         with _plain_tensors():
@@ -114,7 +114,7 @@ class Augmentation:
             return patch._replace(image=self._intensity(patch.image, rng)) if self._kind == "default" else patch
 
     def _moved(self, patch: Patch, motion: Motion, rng: np.random.Generator) -> Patch:
-        """Image and label on one grid; thick slices are moved as if each were a channel."""
+        """Move image and label together; thick slices are moved as if each were a channel."""
         image, label = patch.image, patch.label[None].float()
         if self._sliced:
             image, label = (array.movedim(-1, 1).flatten(0, 1) for array in (image, label))
@@ -127,7 +127,7 @@ class Augmentation:
         return Patch(image.contiguous(), label[0].to(torch.uint8).contiguous(), patch.annotated)
 
     def _mirrored(self, patch: Patch, rng: np.random.Generator) -> Patch:
-        """Flipped along each allowed axis with probability 0.5; paired labels are exchanged with left and right."""
+        """Flip along each allowed axis with probability 0.5; paired labels are exchanged with left and right."""
         axes = [axis for axis in self._axes if rng.random() < 0.5]
         if not axes:
             return patch
@@ -138,7 +138,7 @@ class Augmentation:
 
 
 class _Affine:
-    """Rotates and scales image and label on one grid, as MONAI's RandAffined, but in float32, in half the time."""
+    """Rotates and scales image and label together, like MONAI's RandAffined, but in float32, in half the time."""
 
     def __init__(self, size: tuple[int, ...], ranges: dict[str, list[float] | None]) -> None:
         self._size = size
@@ -169,7 +169,7 @@ def _motion_transform(motion: Motion, size: tuple[int, ...]) -> _Affine | mt.Ran
 
 
 def _exchange(plan: Plan) -> torch.Tensor | None:
-    """Class to the class that replaces it when left and right are exchanged; None when no labels are paired."""
+    """Class to its counterpart when left and right are exchanged; None when no labels are paired."""
     if not plan.mirror_swaps:
         return None
     table = torch.arange(IGNORED + 1, dtype=torch.uint8)
@@ -179,7 +179,7 @@ def _exchange(plan: Plan) -> torch.Tensor | None:
 
 @contextmanager
 def _plain_tensors() -> Iterator[None]:
-    """Without MONAI's metadata, which slows down every operation on its tensors."""
+    """Remove MONAI's metadata, which slows down every operation on its tensors."""
     before = get_track_meta()
     set_track_meta(False)
     try:
@@ -193,8 +193,8 @@ class IntensityChanges:
 
     Args:
         spatial_dims: axes of the patches.
-        within_slices: whether slices are thick, so that each is changed by itself.
-        steps: the changes; None are nnU-Net's.
+        within_slices: whether slices are thick, so that each is changed separately.
+        steps: the changes; None for those of nnU-Net.
     """
 
     def __init__(self, spatial_dims: int, *, within_slices: bool, steps: Sequence[IntensityStep] | None = None) -> None:
@@ -202,7 +202,7 @@ class IntensityChanges:
         self._steps = intensity_steps(2 if within_slices else spatial_dims) if steps is None else steps
 
     def __call__(self, image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        """A new image, determined by the generator."""
+        """The changed image, determined by the generator."""
         for step in self._steps:
             if rng.random() < step.probability:
                 image = torch.cat([self._changed(step, channel, rng) for channel in image.split(1)])
@@ -214,12 +214,12 @@ class IntensityChanges:
         step.transform.set_random_state(seed=seed_of(rng))
         if not self._within_slices:
             return step.transform(channel)
-        # Slices become channels, which all are changed alike.
+        # Slices become channels, which are all changed in the same way.
         return step.transform(channel[0].movedim(-1, 0)).movedim(0, -1)[None]
 
 
 def seed_of(rng: np.random.Generator) -> int:
-    """A seed for a transform of MONAI, which takes no generator."""
+    """A seed for a MONAI transform, because these take no generator."""
     return int(rng.integers(2**31))
 
 
@@ -228,8 +228,8 @@ class IntensityStep(NamedTuple):
 
     Args:
         transform: MONAI's transform.
-        probability: that a patch is changed.
-        channel_probability: that a channel of such a patch is changed.
+        probability: probability that a patch is changed.
+        channel_probability: probability that a channel of such a patch is changed.
     """
 
     transform: mt.RandomizableTransform
@@ -238,7 +238,7 @@ class IntensityStep(NamedTuple):
 
 
 def intensity_steps(dims: int) -> tuple[IntensityStep, ...]:
-    """nnU-Net's changes, in order, for images of that many dimensions."""
+    """nnU-Net's intensity changes, in order, for 2-D or 3-D images."""
     width = (0.5, 1.0)
     blur = mt.RandGaussianSmooth(prob=1, sigma_x=width, sigma_y=width, sigma_z=width)
     contrast = mt.RandScaleIntensityFixedMean(prob=1, factors=0.25, preserve_range=True, fixed_mean=True)

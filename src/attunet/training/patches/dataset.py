@@ -1,6 +1,6 @@
-"""Training patches: each is a pure function of (seed, index), whatever the workers, so that a run can be resumed.
+"""Training patches: each is a pure function of (seed, index), independent of the workers, so that a run can be resumed.
 
-Batches come in the order of the training's steps, divided among its processes.
+Batches come in the order of the training steps, divided among the processes.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _IN_MEMORY_BYTES = 2 * 2**30
 class PatchDataset(Dataset[Patch]):
     """Augmented patches of stored cases; item `index` is always the same.
 
-    Items: see `Patch`; without the last axis for a 2-D network.
+    Items are `Patch`es, without the last axis for a 2-D network.
 
     Args:
         cases: the cases to take patches from.
         plan: the plan.
         config: the recipe.
-        in_memory_bytes: cases are read into memory when their images are smaller together.
+        in_memory_bytes: cases are read into memory if their images need less than this in total.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class PatchDataset(Dataset[Patch]):
 
 @dataclass(frozen=True, kw_only=True)
 class _OpenCase:
-    """A case being read: image, label, voxels (n, 3) of each class that is present and annotated, such outputs."""
+    """An open case: image, label, voxels (n, 3) of each class that is present and annotated, annotated outputs."""
 
     image: Array
     label: Array
@@ -107,27 +107,27 @@ class _OpenCase:
 
 
 _CONTEXT = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
-"""Never fork: a copy of a process whose libraries have started threads (BLAS, blosc2, OpenVINO) can hang."""
+"""Never fork: a forked process whose libraries have started threads (BLAS, blosc2, OpenVINO) can hang."""
 
 
 def patch_loader(
     cases: Sequence[StoredCase], plan: Plan, config: TrainingConfig, trainer: Callable[[], pl.Trainer]
 ) -> DataLoader[Patch]:
-    """Batches of one epoch, or the parts of each, from the training's current step; this process's share of them.
+    """This process's share of the batches of an epoch (or of their parts), from the current training step.
 
     Args:
         cases: the cases to take patches from.
         plan: the plan.
         config: the recipe.
-        trainer: the trainer, which knows the step and the process.
-    Returns: torch's loader.
-    Raises: ConfigError when a batch cannot be shared evenly by the processes.
+        trainer: the trainer, for the step and the process.
+    Returns: a torch DataLoader.
+    Raises: ConfigError when the processes cannot share a batch evenly.
     """
     require_divisible_batch(plan, config)
     workers = config.workers
     return DataLoader(
         PatchDataset(cases, plan, config),
-        batch_size=plan.at_once // (config.devices * config.nodes),
+        batch_size=plan.micro_batch_size // (config.devices * config.nodes),
         sampler=PatchOrder(trainer, plan.batch_size, config.steps_per_epoch),
         num_workers=workers,
         persistent_workers=workers > 0,
@@ -138,9 +138,9 @@ def patch_loader(
 
 
 def require_divisible_batch(plan: Plan, config: TrainingConfig) -> None:
-    """Raises: ConfigError when a batch cannot be shared evenly by the processes."""
+    """Raises: ConfigError when the processes cannot share a batch evenly."""
     processes = config.devices * config.nodes
-    if plan.at_once % processes:
+    if plan.micro_batch_size % processes:
         parts = f" in {plan.accumulation} parts" if plan.accumulation > 1 else ""
         raise ConfigError(
             f"a batch of {plan.batch_size} patches{parts} cannot be shared by {processes} processes",
@@ -151,12 +151,12 @@ def require_divisible_batch(plan: Plan, config: TrainingConfig) -> None:
 
 
 class PatchOrder(Sampler[int]):
-    """The indices of the epoch that begins at the current step; each of n processes takes every n-th.
+    """The indices of the epoch that starts at the current step; each of n processes takes every n-th.
 
     Args:
-        trainer: the trainer, which knows the step and the process.
-        batch: patches of a step.
-        steps: steps of an epoch.
+        trainer: the trainer, for the step and the process.
+        batch: patches per step.
+        steps: steps per epoch.
     """
 
     def __init__(self, trainer: Callable[[], pl.Trainer], batch: int, steps: int) -> None:
