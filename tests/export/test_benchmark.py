@@ -62,7 +62,7 @@ def test_the_chosen_engine_computes_the_model_and_the_rest_of_the_record_stays(r
 
 def test_an_engine_whose_files_are_missing_has_them_made(run, scan, monkeypatch):
     made = []
-    monkeypatch.setattr(package, "compute_with", lambda root, execution: made.append((root, execution.engine)))
+    monkeypatch.setattr(package, "select_engine", lambda root, execution: made.append((root, execution.engine)))
     measured = benchmark_model(run, scan, repeat=1)
     use_fastest(replace(measured, execution=Execution(engine="onnxruntime", precision="fp32")))
     assert made == [(run, "onnxruntime")]
