@@ -179,7 +179,7 @@ def test_numbered_images_lose_their_number(segment, scans, tmp_path):
 def test_attention_needs_a_gate(make_model, scans, segment):
     done = segment("-i", scans, "--attention", model=make_model(3, gate=None))
     assert isinstance(done.exception, ConfigError)
-    assert "without gates" in str(done.exception)
+    assert "a model with gates" in str(done.exception)
 
 
 @pytest.mark.parametrize(

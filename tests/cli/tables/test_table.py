@@ -63,7 +63,7 @@ def test_columns_are_left_out_by_rank_and_named(table, width, hidden):
 def test_all_columns_are_shown_where_there_is_room(table):
     text = printed(table, 200)
     assert "RAS" in text
-    assert "left out" not in text
+    assert "columns hidden" not in text
     assert len([line for line in text.splitlines() if "1000" in line]) == 1
 
 
@@ -106,4 +106,4 @@ def test_scores_break_no_label_and_no_number(width):
     assert NAME in text
     low, high = summary.interval(NAME)
     assert f"{low:.3f}–{high:.3f}" in text
-    assert ("left out" in text or "HD95 mm: " in text) is (width < 200)
+    assert ("columns hidden" in text or "HD95 mm: " in text) is (width < 200)
