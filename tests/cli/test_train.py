@@ -72,7 +72,7 @@ def test_one_command_leaves_a_model_that_another_one_uses(go, invoke, write_blob
     data = write_blobs(tmp_path / "data", value=255)
     done = go(data, *smallest)
     assert done.exit_code == 0
-    for shown in ("Plan for data", "fold 0: validation cases", "label_255", f"attunet predict -m {tmp_path / 'run'}"):
+    for shown in ("Plan for data", "fold 0: whole validation cases", "label_255", f"attunet predict -m {tmp_path / 'run'}"):
         assert shown in done.output
     assert plan_in(tmp_path).labels == {"background": 0, "label_255": 255}
     scan = data / "images" / "case0.nii"
@@ -92,7 +92,7 @@ def test_it_is_not_started_twice_but_resumed_with_the_settings_it_was_started_wi
     done = invoke(train, data, "-o", tmp_path / "run", "--resume", "--store", tmp_path / "store", "--device", "cpu")
     assert "using the plan in" in done.stderr
     assert "fold 0 is already finished" in done.stderr
-    assert "fold 0: validation cases" in done.stdout
+    assert "fold 0: whole validation cases" in done.stdout
     assert load_settings(TrainingConfig, tmp_path / "run" / "training.yaml").seed == 5
     done = go(data, "--resume", "--seed", "5", "--epochs", "2")
     assert "already finished" not in done.stderr
@@ -118,8 +118,8 @@ def test_a_plan_that_was_never_trained_is_made_anew(go, write_blobs, smallest, t
 
 def test_all_folds_are_trained_one_after_another(go, write_blobs, planned, tmp_path):
     done = go(write_blobs(tmp_path / "data"), *planned, "--fold", "all")
-    assert "fold 0: validation" in done.stdout
-    assert "fold 1: validation" in done.stdout
+    assert "fold 0: whole validation" in done.stdout
+    assert "fold 1: whole validation" in done.stdout
     assert len(load_bundle(tmp_path / "run").folds) == 2
     assert "held-out cases, each segmented by the fold that held it out" in done.stdout
     assert load_bundle(tmp_path / "run").postprocessing.reasons
@@ -136,8 +136,8 @@ def test_finished_folds_are_shown_even_if_the_cross_validation_fails(
     usual = ("-o", tmp_path / "run", "--recipe", recipe, "--store", tmp_path / "store", "--device", "cpu")
     done = invoke(train, write_blobs(tmp_path / "data"), *usual, *planned, "--fold", "all")
     assert isinstance(done.exception, DatasetError)
-    assert "fold 0: validation" in done.stdout
-    assert "fold 1: validation" in done.stdout
+    assert "fold 0: whole validation" in done.stdout
+    assert "fold 1: whole validation" in done.stdout
 
 
 def test_a_model_is_the_start_of_another(go, write_blobs, planned, tmp_path):
