@@ -66,7 +66,7 @@ def test_the_table_shows_the_interval_of_the_mean_dice_within_80_characters(fold
 
 def test_labels_that_were_not_annotated_everywhere_are_reported(folders: tuple[Path, Path]) -> None:
     summary = run_evaluation(*folders, labels={"liver": 1}, annotated={"a": ()})
-    assert "liver: annotated, and scored, in 1 of 2 cases" in [line.plain for line in score_warnings(summary)]
+    assert "liver: annotated and scored in 1 of 2 cases" in [line.plain for line in score_warnings(summary)]
 
 
 def test_missing_predictions_are_reported_and_exit_with_one(folders: tuple[Path, Path], tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_a_prediction_continues_where_it_stopped(segment, scans, tmp_path):
     segment("-i", scans / "a.nii.gz", "--statistics")
     before = (tmp_path / "masks" / "a.nii.gz").stat().st_mtime_ns
     done = segment("-i", scans, "--continue-prediction", "--statistics")
-    assert "a: its mask exists already" in done.stderr
+    assert "a: skipped, its mask exists already" in done.stderr
     assert "2 of 2 cases written" in done.stderr
     assert (tmp_path / "masks" / "a.nii.gz").stat().st_mtime_ns == before
     assert set(json.loads((tmp_path / "masks" / "statistics.json").read_text())["cases"]) == {"a", "b", "c"}

@@ -70,5 +70,5 @@ def test_an_engine_whose_files_are_missing_has_them_made(run, scan, monkeypatch)
 
 def test_a_folder_of_several_images_is_refused(run, scan):
     shutil.copyfile(scan, scan.with_name("other.nii.gz"))
-    with pytest.raises(DataError, match="holds 2 images"):
+    with pytest.raises(DataError, match="contains 2 images"):
         benchmark_model(run, scan.parent)

@@ -134,12 +134,10 @@ def predict_cases(
     results: list[CaseResult] = []
     pending: deque[Future[CaseResult]] = deque()
 
-    def finish_first() -> None:
-        result = pending[0].result()
-        pending.popleft()
-        results.append(result)
+    def finish(future: Future[CaseResult]) -> None:
+        results.append(future.result())
         if on_result is not None:
-            on_result(result)
+            on_result(results[-1])
 
     # Two cases run at any time, and a few more are queued. With a memory limit there is only one, because the memory
     # that a case needs is known only after reading it.
@@ -148,16 +146,18 @@ def predict_cases(
             for case in _missing(cases, output) if skip_existing else cases:
                 pending.append(pool.submit(worker, case))
                 if len(pending) > 2 * _THREADS:
-                    finish_first()
+                    pending[0].result()  # a case is pending until it is finished, even if this wait is interrupted
+                    finish(pending.popleft())
             while pending:
-                finish_first()
+                pending[0].result()
+                finish(pending.popleft())
         except BaseException as error:
             worker.cancelled.set()
             pool.shutdown(cancel_futures=True)
             written = [future for future in pending if not future.cancelled() and future.exception() is None]
             pending = deque(written if isinstance(error, CancelledError | KeyboardInterrupt) else ())
             while pending:  # whose masks would otherwise be skipped by the next call, and in no record
-                finish_first()
+                finish(pending.popleft())
             if not isinstance(error, CancelledError):
                 raise
     return results
