@@ -72,7 +72,8 @@ def test_one_command_leaves_a_model_that_another_one_uses(go, invoke, write_blob
     data = write_blobs(tmp_path / "data", value=255)
     done = go(data, *smallest)
     assert done.exit_code == 0
-    for shown in ("Plan for data", "fold 0: whole validation cases", "label_255", f"attunet predict -m {tmp_path / 'run'}"):
+    command = f"attunet predict -m {tmp_path / 'run'}"
+    for shown in ("Plan for data", "fold 0: whole validation cases", "label_255", command):
         assert shown in done.output
     assert plan_in(tmp_path).labels == {"background": 0, "label_255": 255}
     scan = data / "images" / "case0.nii"
