@@ -60,7 +60,7 @@ def fold_cases(run: Path, fold: int, side: Literal["train", "validation"] = "val
             hint=f"restore the data set, or correct `dataset` in {fold_folder(run, fold) / 'split.yaml'}",
         )
     labels = load_settings(Plan, run / "plan.json").labels
-    known = {case.id: case for case in rename_annotated(read_dataset(split.dataset), labels).labelled}
+    known = {case.id: case for case in rename_annotated(read_dataset(split.dataset, split.options), labels).labelled}
     if lost := [name for name in names if name not in known]:
         raise DatasetError(
             f"{split.dataset} no longer contains {len(lost)} of the {len(names)} labelled cases that fold {fold} of "

@@ -11,8 +11,11 @@ from attunet.cli.console import notes, progress_bar
 from attunet.cli.options import (
     DeviceOption,
     GeometryOption,
+    LabelPatternOption,
     LabelsOption,
     NetworkOption,
+    PatternOption,
+    RaterOption,
     SizeOption,
     SpatialDimsOption,
     parse_folds,
@@ -78,6 +81,9 @@ def compare(
     labels: LabelsOption = None,
     device: DeviceOption = "auto",
     geometry: GeometryOption = "fail",
+    pattern: PatternOption = None,
+    label_pattern: LabelPatternOption = None,
+    rater: RaterOption = None,
     store: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder for preprocessed cases. [default: ~/.cache/attunet/store]"),
@@ -88,7 +94,7 @@ def compare(
     Trains every variant on the same folds, seeds, patches and budget into DIR/VARIANT, fold by fold; the same command
     resumes an interrupted comparison. Given finished runs, compares those. Each model is evaluated on held-out cases.
     """
-    from attunet.data.cases import read_dataset
+    from attunet.data.cases import DatasetOptions, read_dataset
 
     if _are_runs(sources):
         from attunet.selection.ensemble import name_runs
@@ -102,7 +108,7 @@ def compare(
     from attunet.training.train import resolve_config
     from attunet.training.variants import VariantOptions
 
-    source = read_dataset(sources[0])
+    source = read_dataset(sources[0], DatasetOptions(pattern=pattern, label_pattern=label_pattern, rater=rater))
     selected = parse_labels(labels, source.label_names)
     planning = plan_options(network, size, None, spatial_dims, device, labels=selected, geometry=geometry)
     options = VariantOptions(

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from attunet.cli.options import LabelPatternOption, PatternOption, RaterOption
+
 __all__ = ["inspect"]
 
 
@@ -16,6 +18,9 @@ def inspect(
         Literal["fail", "copy-affine", "resample"],
         typer.Option(help="What to do when the grid of a label differs from that of its image."),
     ] = "fail",
+    pattern: PatternOption = None,
+    label_pattern: LabelPatternOption = None,
+    rater: RaterOption = None,
     cases: Annotated[bool, typer.Option("--cases", help="List every case, however many there are.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
@@ -25,10 +30,10 @@ def inspect(
     """
     from attunet.cli.console import progress_bar, show
     from attunet.cli.tables.datasets import inspection_tables
-    from attunet.data.cases import read_dataset
+    from attunet.data.cases import DatasetOptions, read_dataset
     from attunet.data.checks import inspect as inspect_dataset
 
-    loaded = read_dataset(dataset)
+    loaded = read_dataset(dataset, DatasetOptions(pattern=pattern, label_pattern=label_pattern, rater=rater))
     with progress_bar() as progress:
         task = progress.add_task("reading", total=len(loaded.cases))
         result = inspect_dataset(loaded, geometry=geometry, advance=lambda: progress.advance(task))

@@ -15,9 +15,12 @@ from attunet.cli.options import (
     GateOption,
     Geometry,
     GeometryOption,
+    LabelPatternOption,
     LabelsOption,
     MemoryOption,
     NetworkOption,
+    PatternOption,
+    RaterOption,
     ResolutionOption,
     SizeOption,
     SpatialDimsOption,
@@ -49,15 +52,18 @@ def plan(
     spatial_dims: SpatialDimsOption = None,
     labels: LabelsOption = None,
     geometry: GeometryOption = "fail",
+    pattern: PatternOption = None,
+    label_pattern: LabelPatternOption = None,
+    rater: RaterOption = None,
     device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
     """Show what `attunet train` would do with a data set: every number with its reason. Trains nothing."""
     from attunet.cli.tables.plans import alternatives_table, plan_table
-    from attunet.data.cases import read_dataset
+    from attunet.data.cases import DatasetOptions, read_dataset
     from attunet.files import write_text
 
-    source = read_dataset(dataset)
+    source = read_dataset(dataset, DatasetOptions(pattern=pattern, label_pattern=label_pattern, rater=rater))
     options = plan_options(
         network,
         size,

@@ -13,9 +13,12 @@ from attunet.cli.options import (
     DeviceOption,
     GateOption,
     GeometryOption,
+    LabelPatternOption,
     LabelsOption,
     MemoryOption,
     NetworkOption,
+    PatternOption,
+    RaterOption,
     ResolutionOption,
     SizeOption,
     SpatialDimsOption,
@@ -99,6 +102,9 @@ def train(
         int | None, typer.Option(min=1, metavar="M", help="Machines that share each batch. [default: 1]")
     ] = None,
     geometry: GeometryOption = "fail",
+    pattern: PatternOption = None,
+    label_pattern: LabelPatternOption = None,
+    rater: RaterOption = None,
     store: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder for preprocessed cases. [default: ~/.cache/attunet/store]"),
@@ -113,7 +119,7 @@ def train(
     from attunet.cli.tables.scores import show_fold
     from attunet.cli.training_progress import TrainingDisplay, stoppable
     from attunet.config import Plan, load_settings
-    from attunet.data.cases import read_dataset
+    from attunet.data.cases import DatasetOptions, read_dataset
     from attunet.training.processes import is_rank_zero
     from attunet.training.train import TrainOptions, resolve_config
     from attunet.training.train import train as train_folds
@@ -134,7 +140,7 @@ def train(
         devices=devices,
         nodes=nodes,
     )
-    source = read_dataset(dataset)
+    source = read_dataset(dataset, DatasetOptions(pattern=pattern, label_pattern=label_pattern, rater=rater))
     planning = plan_options(
         network,
         size,

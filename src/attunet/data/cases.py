@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from attunet.data.alignment import TOLERANCE_MM, GeometryPolicy, align_label, check_same_grid
-from attunet.data.dataset import Case, Dataset, Problem
+from attunet.data.dataset import Case, Dataset, DatasetOptions, Problem
 from attunet.data.formats import read_label, read_volume, suffix_of
 from attunet.data.layouts import read_dataset
 from attunet.data.layouts.image_files import find_cases
@@ -15,6 +15,7 @@ from attunet.errors import LabelError
 __all__ = [
     "Case",
     "Dataset",
+    "DatasetOptions",
     "GeometryPolicy",
     "Problem",
     "find_cases",

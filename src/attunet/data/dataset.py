@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
-__all__ = ["Case", "Dataset", "Problem"]
+__all__ = ["Case", "Dataset", "DatasetOptions", "Problem"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,32 @@ class Case:
     group: str | None = None
     split: str | None = None
     annotated: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetOptions:
+    """How to read a data set, where its files leave a choice.
+
+    Args:
+        pattern: the names of images relative to the folder, such as "{id}/{id}_{channel}.nii.gz"; None: found from the
+            names.
+        label_pattern: the names of labels, such as "{id}/{id}_seg.nii.gz"; None: found from the names.
+        rater: the rater whose masks are used; None: the first.
+    """
+
+    pattern: str | None = None
+    label_pattern: str | None = None
+    rater: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options that differ from the defaults, as JSON values."""
+        default = asdict(DatasetOptions())
+        return {name: value for name, value in asdict(self).items() if value != default[name]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The options that `to_dict` wrote. Raises: TypeError for an unknown name."""
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -63,6 +90,7 @@ class Dataset:
         problems: those visible without reading images, such as labels without an image.
         regions: name to the values it unites, where the data set declares overlapping targets, in the order in
             which they are written into a mask.
+        options: how it was read.
     """
 
     root: Path
@@ -73,6 +101,7 @@ class Dataset:
     ignore_label: int | None = None
     problems: tuple[Problem, ...] = ()
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    options: DatasetOptions = field(default_factory=DatasetOptions)
 
     @property
     def name(self) -> str:

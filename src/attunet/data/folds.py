@@ -6,14 +6,14 @@ import random
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
 import yaml
 
 from attunet.data.alignment import GeometryPolicy
-from attunet.data.dataset import Case, Dataset
+from attunet.data.dataset import Case, Dataset, DatasetOptions
 from attunet.errors import DatasetError, FormatError
 from attunet.files import write_text
 
@@ -44,12 +44,14 @@ class Split:
         geometry: how labels on another grid than their image were aligned.
         train: ids of the training cases.
         validation: ids of the validation cases.
+        options: how the data set was read.
     """
 
     dataset: Path
     geometry: GeometryPolicy
     train: tuple[str, ...]
     validation: tuple[str, ...]
+    options: DatasetOptions = field(default_factory=DatasetOptions)
 
     @property
     def held_out(self) -> bool:
@@ -61,6 +63,7 @@ class Split:
         content = {
             "dataset": str(self.dataset),
             "geometry": self.geometry,
+            **({"options": options} if (options := self.options.to_dict()) else {}),
             "train": list(self.train),
             "validation": list(self.validation),
         }
@@ -73,7 +76,8 @@ class Split:
         try:
             content = yaml.safe_load(file.read_text(encoding="utf-8"))
             train, validation = tuple(content["train"]), tuple(content["validation"])
-            return cls(Path(content["dataset"]), content.get("geometry", "fail"), train, validation)
+            options = DatasetOptions.from_dict(content.get("options", {}))
+            return cls(Path(content["dataset"]), content.get("geometry", "fail"), train, validation, options)
         except (OSError, yaml.YAMLError, LookupError, TypeError) as error:
             raise FormatError(f"{file} does not list the cases of the fold", hint="train the fold again") from error
 

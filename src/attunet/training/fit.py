@@ -75,7 +75,8 @@ def fit(
     stored = _store(list(cases.values()), plan, store, geometry, callbacks, cancelled)
     split = fix_folds(dataset, config, run, stored)[fold]
     if is_rank_zero():
-        _describe(run, plan, config, Split(dataset.root.resolve(), geometry, split.train, split.validation), paths)
+        described = Split(dataset.root.resolve(), geometry, split.train, split.validation, dataset.options)
+        _describe(run, plan, config, described, paths)
     if accelerator == "cpu" and is_rank_zero() and (warning := cpu_contention(torch.get_num_threads())):
         callbacks.on_warning(warning)
     training = FoldTraining(

@@ -6,10 +6,10 @@ A new layout is a function that recognises it, a function that reads it, a row i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from attunet.data.dataset import Dataset
+from attunet.data.dataset import Dataset, DatasetOptions
 from attunet.data.formats.dicom import CONVERT, series_in
 from attunet.data.layouts.dataset_json import is_msd, is_nnunet, read_msd, read_nnunet
 from attunet.data.layouts.paired import is_paired, read_paired
@@ -30,7 +30,7 @@ class Layout:
         details: what else the documentation says about it.
         detect: whether an existing folder or file has this layout; raises DatasetError when a description in it
             cannot be read.
-        read: reads the cases; raises DatasetError when the data set contradicts itself.
+        read: reads the cases, as the options say; raises DatasetError when the data set contradicts itself.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Layout:
     recognised_by: str
     details: str
     detect: Callable[[Path], bool]
-    read: Callable[[Path], Dataset]
+    read: Callable[[Path, DatasetOptions], Dataset]
 
 
 LAYOUTS: tuple[Layout, ...] = (
@@ -48,7 +48,7 @@ LAYOUTS: tuple[Layout, ...] = (
         recognised_by="dataset.json with channel_names, next to imagesTr/CASE_0000.nii.gz and labelsTr/CASE.nii.gz",
         details="One file per channel. `dataset.json` may name the files of each case under `dataset` instead.",
         detect=is_nnunet,
-        read=read_nnunet,
+        read=lambda path, _options: read_nnunet(path),
     ),
     Layout(
         name="msd",
@@ -56,7 +56,7 @@ LAYOUTS: tuple[Layout, ...] = (
         recognised_by="dataset.json with a training list of image and label",
         details="4-D images are several channels. nnU-Net 1 writes the same list with one file per channel.",
         detect=is_msd,
-        read=read_msd,
+        read=lambda path, _options: read_msd(path),
     ),
     Layout(
         name="plain",
@@ -67,7 +67,7 @@ LAYOUTS: tuple[Layout, ...] = (
             "`_0000`, `_0001`. A `dataset.json` may declare `labels`."
         ),
         detect=is_paired,
-        read=read_paired,
+        read=lambda path, _options: read_paired(path),
     ),
     Layout(
         name="csv",
@@ -75,16 +75,17 @@ LAYOUTS: tuple[Layout, ...] = (
         recognised_by="a CSV file with the columns image and label, or a folder with one such file",
         details="Also `image_0`, `image_1`, … for channels; optional columns `id`, `group`, `split`, `labels`.",
         detect=is_table,
-        read=read_table,
+        read=lambda path, _options: read_table(path),
     ),
 )
 """Every layout; the first that is detected is read."""
 
+_DEFAULTS = DatasetOptions()
 EXPECTED = "expected " + "; or ".join(layout.recognised_by for layout in LAYOUTS)
 
 
-def read_dataset(path: Path) -> Dataset:
-    """Read the cases of a data set, a folder or a CSV file, whose layout is detected.
+def read_dataset(path: Path, options: DatasetOptions = _DEFAULTS) -> Dataset:
+    """Read the cases of a data set, a folder or a CSV file, whose layout is detected; `options` settle what is open.
 
     Only file names and descriptions are read. Problems that they reveal (labels without an image, DICOM series) are in
     `problems`.
@@ -94,7 +95,7 @@ def read_dataset(path: Path) -> Dataset:
         raise DatasetError(f"there is no file or folder {path}", hint="check the path")
     for layout in LAYOUTS:
         if layout.detect(path):
-            return layout.read(path)
+            return replace(layout.read(path, options), options=options)
     raise _unrecognised(path)
 
 

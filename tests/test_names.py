@@ -1,0 +1,45 @@
+"""Names that become paths."""
+
+import pytest
+
+from attunet.errors import DatasetError
+from attunet.names import check_name, name_fault, safe_name
+
+UNUSABLE = {
+    "": "empty",
+    "  ": "empty",
+    "../../x": "separates folders",
+    "/etc/passwd": "separates folders",
+    "C:\\x": "separates folders",
+    "..": "stands for a folder",
+    "a\x00b": "control character",
+    "a\x1b[31mb": "control character",
+    "a\nb": "control character",
+    "a\udce9b": "control character",
+    "NUL": "device",
+    "com1.nii": "device",
+    "ä" * 150: "bytes",
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_names_that_cannot_be_paths_are_refused_with_the_reason(name):
+    with pytest.raises(DatasetError, match=UNUSABLE[name]) as caught:
+        check_name(name, "case in dataset.json", hint="rename the key")
+    assert caught.value.hint == "rename the key"
+    assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize("name", ["patient 07 (left)", "läsion_01", "肝", "$x_1", "<b>", "a\u202eb", "..a", "nulls"])
+def test_names_people_use_stay_as_they_are(name):
+    assert check_name(name, "case") == safe_name(name) == name
+
+
+@pytest.mark.parametrize("name", [*UNUSABLE, "prostate/uterus"])
+def test_any_name_has_a_safe_form(name):
+    assert name_fault(safe_name(name)) is None
+    assert safe_name(safe_name(name)) == safe_name(name)
+
+
+def test_long_names_that_differ_at_the_end_stay_different():
+    assert safe_name("x" * 300 + "a") != safe_name("x" * 300 + "b")
