@@ -16,7 +16,7 @@ from attunet.data.formats.nifti import read_nifti, write_nifti
 from attunet.data.formats.raster import read_picture, read_picture_label, read_tiff, write_picture, write_tiff
 from attunet.data.formats.voxels import to_label
 from attunet.data.volume import Volume
-from attunet.errors import FormatError
+from attunet.errors import AttunetError, FormatError, first_line
 
 __all__ = [
     "FORMATS",
@@ -40,7 +40,7 @@ class ImageFormat:
     Args:
         name: what the format is called.
         suffixes: file name endings in lower case.
-        read: reads a file as a volume; raises FormatError when the file is damaged.
+        read: reads a file as a volume; whatever it raises about damaged bytes becomes a FormatError.
         write: writes a volume; raises FormatError when the format cannot hold it.
         read_label: reads a mask, where that differs from `read`; None where it does not.
         holds: what an image may consist of, in a few words.
@@ -162,7 +162,7 @@ def read_volume(path: Path) -> Volume:
     Raises: FormatError when the file is missing, damaged or of an unknown format, GeometryError when its affine
         cannot be inverted.
     """
-    return format_of(_checked_suffix(path)).read(path)
+    return _guarded(format_of(_checked_suffix(path)).read, path)
 
 
 def read_label(path: Path) -> Volume:
@@ -171,7 +171,7 @@ def read_label(path: Path) -> Volume:
     Raises: as `read_volume`, and LabelError when the values are not whole numbers of one channel.
     """
     entry = format_of(_checked_suffix(path))
-    return to_label((entry.read_label or entry.read)(path), path)
+    return to_label(_guarded(entry.read_label or entry.read, path), path)
 
 
 def write_volume(volume: Volume, path: Path) -> None:
@@ -183,6 +183,23 @@ def write_volume(volume: Volume, path: Path) -> None:
     if suffix is None:
         raise FormatError(f"cannot write {path}: unknown suffix", hint=f"use one of {', '.join(SUFFIXES)}")
     format_of(suffix).write(volume, path)
+
+
+def _guarded(read: Callable[[Path], Volume], path: Path) -> Volume:
+    """Read a file; whatever a decoder raises about damaged bytes is one FormatError."""
+    try:
+        return read(path)
+    except AttunetError:
+        raise
+    except MemoryError as error:
+        raise FormatError(
+            f"{path} does not fit into memory", hint="crop or downsample it, or use a machine with more memory"
+        ) from error
+    except Exception as error:  # decoders raise any error on damaged bytes
+        raise FormatError(
+            f"cannot read {path} as {format_of(suffix_of(path) or '').name}: {first_line(error)[:300]}",
+            hint="the file may be truncated, or of another format than its suffix says: copy or export it again",
+        ) from error
 
 
 def _checked_suffix(path: Path) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from attunet.data.formats.voxels import to_native
 from attunet.data.volume import Volume
-from attunet.errors import FormatError, first_line
+from attunet.errors import FormatError
 from attunet.files import staged
 
 __all__ = ["read_array", "write_array"]
@@ -17,14 +17,11 @@ __all__ = ["read_array", "write_array"]
 def read_array(path: Path) -> Volume:
     """Read an array (I, J), (I, J, K) or (C, I, J, K) as a volume with the identity as affine.
 
-    Raises: FormatError when the file is not an array of two to four axes; pickles are never loaded.
+    Pickles are never loaded.
+    Raises: FormatError when the file is not an array of two to four axes; whatever numpy raises on damaged bytes.
     """
-    try:
-        array = np.load(path, allow_pickle=False)
-    except Exception as error:  # numpy raises any error on a damaged header, such as TokenError
-        raise FormatError(
-            f"cannot read {path} as .npy: {first_line(error)}", hint="save it with numpy.save(path, array)"
-        ) from error
+    # mapped, so that a header that lies takes no memory
+    array = np.load(path, mmap_mode="c", allow_pickle=False)
     if not isinstance(array, np.ndarray) or not 2 <= array.ndim <= 4:
         got = f"shape {array.shape}" if isinstance(array, np.ndarray) else "an archive"
         raise FormatError(

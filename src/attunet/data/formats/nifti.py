@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import math
-import zlib
+import os
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
-from isal import igzip, igzip_lib, igzip_threaded
-from nibabel.filebasedimages import ImageFileError
+from isal import igzip, igzip_threaded
 from nibabel.nifti1 import Nifti1Header, Nifti1Image
 from nibabel.nifti2 import Nifti2Header, Nifti2Image
-from nibabel.spatialimages import HeaderDataError, ImageDataError
-from nibabel.wrapstruct import WrapStructError
+from nibabel.spatialimages import HeaderDataError
 
+from attunet.data.formats.limits import MAX_DEFLATE_RATIO, check_size, fill, open_regular
 from attunet.data.formats.voxels import to_native, to_storable
 from attunet.data.slabs import cores, packed
 from attunet.data.volume import Affine, Array, Volume
-from attunet.errors import FormatError, first_line
+from attunet.errors import FormatError
 from attunet.files import staged
 
 __all__ = ["read_nifti", "write_nifti"]
@@ -26,21 +24,9 @@ __all__ = ["read_nifti", "write_nifti"]
 GZIP = b"\x1f\x8b"
 GZIP_LEVEL = 1  # on masks, higher levels save little and take twice the time
 MAX_THREADS = 4  # more would wait for the slices to be copied
-MAX_COMPRESSION = 1100  # deflate compresses at most 1032 to 1
 SLICES = 64  # copied at once, so that whole cache lines are read
 NIFTI1_LONGEST_AXIS = 32767
 HINT = "the file may be truncated or not NIfTI: copy or convert it again"
-BROKEN: tuple[type[Exception], ...] = (
-    ImageFileError,
-    HeaderDataError,
-    ImageDataError,
-    WrapStructError,
-    cast(type[Exception], igzip_lib.error),  # its stub declares the class as an instance
-    zlib.error,
-    OSError,
-    EOFError,
-    ValueError,
-)
 
 
 def read_nifti(path: Path) -> Volume:
@@ -49,17 +35,14 @@ def read_nifti(path: Path) -> Volume:
     Intensities are scaled by slope and intercept to float32; without scaling, integers keep their type. A fourth axis
     (or a fifth, the vector axis) becomes the channels. Uncompressed files are memory-mapped, copy on write; compressed
     ones are decompressed directly into the array.
-    Raises: FormatError when the file cannot be read, GeometryError when its affine cannot be inverted.
+    Raises: FormatError when the header cannot be right, GeometryError when its affine cannot be inverted; whatever
+        nibabel and isal raise on damaged bytes.
     """
-    try:
-        with path.open("rb") as stream:
-            compressed = stream.read(len(GZIP)) == GZIP
-        header, voxels = _read_gzip(path) if compressed else _map_file(path)
-        array = _scaled(_channels_first(voxels, path), header, path)
-        affine = header.get_best_affine()
-    except BROKEN as error:
-        raise FormatError(f"cannot read {path} as NIfTI: {first_line(error)}", hint=HINT) from error
-    return Volume(array, affine)
+    with open_regular(path) as stream:
+        compressed = stream.read(len(GZIP)) == GZIP
+    header, voxels = _read_gzip(path) if compressed else _map_file(path)
+    array = _scaled(_channels_first(voxels, path), header, path)
+    return Volume(array, header.get_best_affine())
 
 
 def write_nifti(volume: Volume, path: Path) -> None:
@@ -105,36 +88,22 @@ def _write(header: Any, array: Array, stream: BinaryIO) -> None:
 
 def _map_file(path: Path) -> tuple[Any, Array]:
     """The header and the memory-mapped voxels of an uncompressed file."""
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        header = _read_header(stream)
-    shape, offset = _checked_shape(header, path), header.get_data_offset()
-    if size < offset + _bytes(header):
-        raise FormatError(
-            f"{path} is truncated: its header declares {offset + _bytes(header)} bytes, it has {size}", hint=HINT
-        )
-    return header, np.asarray(np.memmap(path, header.get_data_dtype(), "c", offset, shape, order="F"))
+    with open_regular(path) as stream:
+        header, size = _read_header(stream), os.fstat(stream.fileno()).st_size
+        offset, kind = _voxel_offset(header, path), header.get_data_dtype()
+        check_size(path, header.get_data_shape(), kind.itemsize, stored=size - offset)
+        return header, np.asarray(np.memmap(stream, kind, "c", offset, header.get_data_shape(), order="F"))
 
 
 def _read_gzip(path: Path) -> tuple[Any, Array]:
     """The header and the voxels of a gzip file, read to its end, where the checksum is."""
-    with igzip.open(path, "rb") as stream:
-        header = _read_header(stream)
-        shape, declared = _checked_shape(header, path), _bytes(header)
-        if declared > MAX_COMPRESSION * path.stat().st_size:  # checked before the memory is allocated
-            raise FormatError(f"{path} is truncated: its header declares {declared} bytes of voxels", hint=HINT)
-        stream.read(header.get_data_offset() - len(header.binaryblock))
-        voxels = np.empty(shape, dtype=header.get_data_dtype(), order="F")
-        into = voxels.reshape(-1, order="F").view(np.uint8).data
-        held = 0
-        while held < declared and (count := stream.readinto(into[held:])):
-            held += count
-        if held < declared:
-            raise FormatError(
-                f"{path} is truncated: its header declares {declared} bytes of voxels, it has {held}", hint=HINT
-            )
-        while stream.read(2**20):
-            pass
+    with open_regular(path) as file, igzip.open(file, "rb") as stream:
+        header, size = _read_header(stream), os.fstat(file.fileno()).st_size
+        kind = header.get_data_dtype()
+        check_size(path, header.get_data_shape(), kind.itemsize, stored=size, ratio=MAX_DEFLATE_RATIO)
+        offset = _voxel_offset(header, path) - len(header.binaryblock)
+        voxels = np.empty(header.get_data_shape(), kind, order="F")
+        fill(voxels, stream, path, skip=offset)
     return header, voxels
 
 
@@ -146,16 +115,12 @@ def _read_header(stream: BinaryIO) -> Any:
     return kind(field + stream.read(kind.template_dtype.itemsize - len(field)))
 
 
-def _checked_shape(header: Any, path: Path) -> tuple[int, ...]:
-    shape: tuple[int, ...] = header.get_data_shape()
-    if 0 in shape or not shape:
-        raise FormatError(f"{path} contains no voxels: its shape is {shape}", hint=HINT)
-    return shape
-
-
-def _bytes(header: Any) -> int:
-    """Size of the voxels, bytes."""
-    return int(math.prod(header.get_data_shape()) * header.get_data_dtype().itemsize)
+def _voxel_offset(header: Any, path: Path) -> int:
+    """Where the voxels begin, after the header and its extensions; 0 means directly after the header."""
+    offset = float(header["vox_offset"]) or header.single_vox_offset
+    if not len(header.binaryblock) <= offset < 2**53:
+        raise FormatError(f"{path} declares that its voxels begin at byte {offset:g}", hint=HINT)
+    return int(offset)
 
 
 def _scaled(array: Array, header: Any, path: Path) -> Array:

@@ -1,0 +1,129 @@
+"""What every reader checks before it takes memory: a regular file, and a header that its size can bear out."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from math import prod
+from operator import index
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import psutil
+
+from attunet.data.volume import Array
+from attunet.errors import ConfigError, FormatError
+
+__all__ = ["MAX_DEFLATE_RATIO", "check_size", "fill", "max_voxels", "open_regular"]
+
+MAX_DEFLATE_RATIO = 1100
+"""Deflate (gzip, zlib, PNG) compresses at most 1032 to 1; a header that declares more than that lies."""
+DEFAULT_MAX_VOXELS = 2**32
+VARIABLE = "ATTUNET_MAX_VOXELS"
+CHUNK = 2**20
+GB = 1e9
+
+
+def max_voxels() -> int:
+    """Most values (voxels times channels) that a compressed file may declare: $ATTUNET_MAX_VOXELS, or 2^32.
+
+    Raises: ConfigError when the variable is not a positive integer.
+    """
+    value = os.environ.get(VARIABLE, str(DEFAULT_MAX_VOXELS))
+    if not (value.isascii() and value.isdecimal() and len(value) < 19 and int(value)):
+        raise ConfigError(f"{VARIABLE} is {value[:40]!r}, expected a positive integer", hint="correct or unset it")
+    return int(value)
+
+
+def check_size(path: Path, shape: Iterable[int], itemsize: int, *, stored: int, ratio: float = 1.0) -> int:
+    """Check the size that a header declares against that of its file, before memory is taken.
+
+    Args:
+        path: the file, for the message.
+        shape: its axes, channels included.
+        itemsize: bytes of one value.
+        stored: bytes of the file that may hold values, as they are stored.
+        ratio: largest ratio of compression; 1 for values that are stored as they are.
+    Returns: bytes of all values, decompressed.
+    Raises: FormatError when an axis is not positive, when the file is too small for its header, or when the
+        decompressed values exceed `max_voxels` or the memory of this machine.
+    """
+    axes = tuple(index(size) for size in shape)
+    if not axes or min(axes) < 1:
+        raise FormatError(
+            f"{path} contains no voxels: its header declares the shape {_short(axes)}", hint="copy or export it again"
+        )
+    declared = prod(axes) * itemsize
+    if declared > stored * ratio:
+        raise FormatError(
+            f"{path} is truncated, or its header is damaged: it declares {_short(axes)} values of {itemsize} bytes, "
+            f"but has {stored} bytes" + (" of compressed values" if ratio > 1 else " of them"),
+            hint="copy or export it again",
+        )
+    if ratio > 1:
+        _check_limits(path, axes, declared)
+    return declared
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading, without ever waiting for a pipe or a device.
+
+    Raises: FormatError when the file is missing, cannot be opened or is not a regular file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FormatError(f"cannot read {path}: {reason}", hint="check the path and its permissions") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FormatError(
+            f"{path} is not a regular file, but a folder, pipe, socket or device",
+            hint="copy its content into a file, and pass that",
+        )
+    return os.fdopen(descriptor, "rb")
+
+
+def fill(array: Array, stream: BinaryIO, path: Path, *, skip: int = 0) -> None:
+    """Read a contiguous array's bytes from a stream, then its rest, so that a checksum at its end is compared.
+
+    Args:
+        array: the array to fill, contiguous in C or Fortran order.
+        stream: the decompressed bytes.
+        path: the file, for the message.
+        skip: bytes to pass over first.
+    Raises: FormatError when the stream ends early.
+    """
+    while skip and (passed := stream.read(min(skip, CHUNK))):
+        skip -= len(passed)
+    into = array.reshape(-1, order="A").view(np.uint8).data
+    held = 0
+    while held < array.nbytes and (count := stream.readinto(into[held:])):  # type: ignore[attr-defined]
+        held += count
+    if held < array.nbytes:
+        raise FormatError(
+            f"{path} is truncated: its header declares {array.nbytes} bytes of voxels, it has {held}",
+            hint="copy or export it again",
+        )
+    while stream.read(CHUNK):
+        pass
+
+
+def _check_limits(path: Path, axes: tuple[int, ...], declared: int) -> None:
+    if prod(axes) > max_voxels():
+        raise FormatError(
+            f"{path} declares {_short(axes)} values, more than {max_voxels()}, the limit for compressed files",
+            hint=f"if that is right, raise the limit with the environment variable {VARIABLE}={prod(axes)}",
+        )
+    memory = psutil.virtual_memory().total + psutil.swap_memory().total
+    if declared > memory:
+        raise FormatError(
+            f"{path} needs {declared / GB:.0f} GB decompressed, this machine has {memory / GB:.0f} GB of memory",
+            hint="crop or downsample it, or read it on a machine with more memory",
+        )
+
+
+def _short(axes: tuple[int, ...]) -> str:
+    return " x ".join(str(size) if abs(size) < 10**18 else "more than 10^18" for size in axes)
