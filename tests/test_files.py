@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 
 import pytest
 
 from attunet.errors import FormatError
-from attunet.files import staged, write_text
+from attunet.files import remove_abandoned, staged, write_text
 
 
 def write_half(path, error):
@@ -58,3 +60,49 @@ def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(FormatError, match="cannot write into"):
         write_text(tmp_path / "file" / "note.txt", "text")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail at inline_container.cc:668] . unexpected pos: No space left on device"),
+        ValueError("I/O error: File too large (os error 27)"),
+    ],
+    ids=["torch", "safetensors"],
+)
+def test_a_full_disk_is_known_by_what_libraries_say(tmp_path, error):
+    with pytest.raises(FormatError, match=r"cannot write .*note\.txt"):
+        write_half(tmp_path / "note.txt", error)
+
+
+def test_a_disk_that_takes_no_more_is_known_whatever_is_said(tmp_path):
+    code = (
+        "import resource, sys; from pathlib import Path; from attunet.errors import FormatError;"
+        "from attunet.files import staged; resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))\n"
+        "try:\n"
+        "    with staged(Path(sys.argv[1])) as stage:\n"
+        "        stage.write_bytes(bytes(9000)); raise RuntimeError('unexpected pos 64 vs 0')\n"
+        "except FormatError as error: print(error.message)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "big"], capture_output=True, text=True, check=True)
+    assert "File too large" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_program_left_is_removed_by_the_next(tmp_path):
+    code = (
+        "import os, signal, sys; from pathlib import Path; from attunet.files import staged\n"
+        "with staged(Path(sys.argv[1])) as stage:\n"
+        "    stage.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "mask.nii"], check=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    write_text(tmp_path / "note.txt", "text")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["note.txt"]
+
+
+def test_the_stage_of_a_running_program_stays(tmp_path):
+    with staged(tmp_path / "slow.txt") as stage:
+        stage.write_text("slow")
+        remove_abandoned(tmp_path)
+    assert (tmp_path / "slow.txt").read_text() == "slow"

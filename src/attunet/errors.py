@@ -8,6 +8,7 @@ AttunetError
 │   └── LabelError       label values that make no sense
 ├── DatasetError     a folder in which no usable cases are found
 ├── BundleError      a model folder that is incomplete, unfinished or altered
+├── BusyError        a folder that another program is using
 ├── EngineError      a device or an optional package that is missing
 ├── TrainingError    training that cannot continue
 └── CancelledError   a call that its caller cancelled
@@ -16,6 +17,7 @@ AttunetError
 __all__ = [
     "AttunetError",
     "BundleError",
+    "BusyError",
     "CancelledError",
     "ConfigError",
     "DataError",
@@ -78,6 +80,10 @@ class DatasetError(AttunetError):
 
 class BundleError(AttunetError):
     """A model folder that is incomplete, unfinished or altered."""
+
+
+class BusyError(AttunetError):
+    """A folder that another program is using."""
 
 
 class EngineError(AttunetError):

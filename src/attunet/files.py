@@ -1,16 +1,28 @@
-"""Atomic writes: a file appears complete or not at all."""
+"""Atomic writes: a file appears complete or not at all, also when the disk is full or the program is killed."""
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import shutil
+import socket
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
-from attunet.errors import FormatError
+from attunet.errors import CancelledError, FormatError
+from attunet.locks import lock_stage
 
-__all__ = ["staged", "write_text"]
+__all__ = ["remove_abandoned", "staged", "write_text"]
+
+_STAGE = re.compile(r"\.attunet-(?P<pid>\d+)-(?P<host>[\w.]+)-\w+")
+_HOUR = 3600
+_ROOM = 2**20
+_DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 @contextmanager
@@ -18,27 +30,95 @@ def staged(path: Path) -> Iterator[Path]:
     """A temporary path of the same name; the file written there moves to `path` when the block succeeds.
 
     A format of two files (header and data) keeps both names, because the temporary path is in a folder next to the
-    target; `path` itself moves last. Nothing is left behind when the block fails. Missing folders are created.
-    Raises: FormatError when the folder of `path` cannot be written to, or the disk is full.
+    target; `path` itself moves last. Nothing is left behind when the block fails; what a killed program left is removed
+    by the next one that writes here. Missing folders are created.
+    Raises: FormatError when the folder of `path` cannot be written to, or the disk is full, whichever exception the
+        writing library has for it.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=".attunet-", dir=path.parent))
+        _remove_abandoned_once(os.getpid(), path.parent)
+        stage, sign = _make_stage(path.parent)
     except OSError as error:
-        raise FormatError(f"cannot write into {path.parent}: {error.strerror}", hint="choose another folder") from error
+        raise FormatError(
+            f"cannot write into {path.parent}: {error.strerror or error}", hint="choose another folder"
+        ) from error
     try:
         yield stage / path.name
         for part in sorted(stage.iterdir(), key=lambda part: part.name == path.name):
             part.replace(path.parent / part.name)
-    except OSError as error:
-        raise FormatError(
-            f"cannot write {path}: {error.strerror or error}", hint="free disk space, or choose another folder"
-        ) from error
+    except (CancelledError, FormatError):
+        raise
+    except Exception as error:
+        reason = _disk_error(error, stage)
+        if reason is None:
+            raise
+        raise FormatError(f"cannot write {path}: {reason}", hint="free disk space, or choose another folder") from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+        if sign is not None:
+            os.close(sign)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text. Raises: FormatError as `staged`."""
     with staged(path) as stage:
         stage.write_text(text, encoding="utf-8")
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the staging folders that killed programs left in a folder; those of running programs stay."""
+    with suppress(OSError):
+        for stage in [entry for entry in folder.iterdir() if _STAGE.fullmatch(entry.name) and entry.is_dir()]:
+            locked, sign = lock_stage(stage)
+            if locked or (locked is None and _seems_abandoned(stage)):
+                shutil.rmtree(stage, ignore_errors=True)
+            if sign is not None:
+                os.close(sign)
+
+
+@lru_cache(maxsize=1024)
+def _remove_abandoned_once(_process: int, folder: Path) -> None:
+    """Once for each folder, because listing a large one for each file would take long."""
+    remove_abandoned(folder)
+
+
+def _make_stage(folder: Path) -> tuple[Path, int | None]:
+    """A new staging folder and the descriptor that locks it; None where folders cannot be locked."""
+    while True:
+        stage = Path(tempfile.mkdtemp(prefix=f".attunet-{os.getpid()}-{_host()}-", dir=folder))
+        locked, sign = lock_stage(stage)
+        if locked is not False:  # otherwise another program took it for abandoned before it was locked
+            return stage, sign
+
+
+def _seems_abandoned(stage: Path) -> bool:
+    """Without locks: whether its process does not run on this machine, and it is old enough to be of no other one."""
+    import psutil
+
+    known = _STAGE.fullmatch(stage.name)
+    if known is None or known["host"] != _host() or psutil.pid_exists(int(known["pid"])):
+        return False
+    return time.time() - stage.stat().st_mtime > _HOUR
+
+
+def _host() -> str:
+    return re.sub(r"\W", "_", socket.gethostname()) or "_"
+
+
+def _disk_error(error: Exception, stage: Path) -> str | None:
+    """Why the disk refused a file, which libraries report in many ways, or take for success; None if it did not."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    text = str(error).lower()
+    for code in _DISK_ERRORS:
+        if os.strerror(code).lower() in text or f"os error {code})" in text:
+            return os.strerror(code)
+    largest = max((part.stat().st_size for part in stage.rglob("*") if part.is_file()), default=0)
+    try:  # a disk that took no more of a file takes no larger one now
+        with tempfile.TemporaryFile(dir=stage) as probe:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(probe.fileno(), 0, largest + _ROOM)
+    except OSError as refused:
+        return refused.strerror or str(refused)
+    return None

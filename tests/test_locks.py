@@ -1,0 +1,121 @@
+"""One program at a time in a folder, and no lock survives its program."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from attunet import locks
+from attunet.errors import BusyError, FormatError
+from attunet.locks import LOCK, Holder, exclusive
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from attunet.locks import exclusive
+with exclusive(Path(sys.argv[1]), "attunet train"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def other_program(tmp_path):
+    """A process that holds the folder."""
+    with subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_program_is_refused_with_the_name_of_the_first(tmp_path, other_program):
+    with (
+        pytest.raises(BusyError, match=f"attunet train, process {other_program.pid} on ") as refused,
+        exclusive(tmp_path),
+    ):
+        pass
+    assert "choose another folder" in refused.value.hint
+
+
+def test_a_kill_leaves_no_lock(tmp_path, other_program):
+    other_program.kill()
+    other_program.wait()
+    with exclusive(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_folder_is_created_and_left_as_it_was(tmp_path):
+    with exclusive(tmp_path / "new"):
+        assert (tmp_path / "new" / LOCK).is_file()
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_a_step_of_the_holder_may_enter_again(tmp_path):
+    with exclusive(tmp_path):
+        with exclusive(tmp_path):
+            pass
+        assert (tmp_path / LOCK).is_file()
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_thread_is_another_user(tmp_path):
+    told = []
+
+    def enter():
+        try:
+            with exclusive(tmp_path):
+                told.append("entered")
+        except BusyError as error:
+            told.append(error.message)
+
+    with exclusive(tmp_path, "attunet predict"):
+        thread = threading.Thread(target=enter)
+        thread.start()
+        thread.join()
+    assert "attunet predict" in told[0]
+
+
+def test_an_error_releases_the_folder(tmp_path):
+    with pytest.raises(KeyboardInterrupt), exclusive(tmp_path):
+        raise KeyboardInterrupt
+    with exclusive(tmp_path):
+        pass
+
+
+def test_without_locks_of_the_file_system_the_holder_decides(tmp_path, other_program, monkeypatch):
+    monkeypatch.setattr(locks, "lock_descriptor", lambda _: None)
+    with pytest.raises(BusyError) as refused, exclusive(tmp_path):
+        pass
+    assert f"delete {tmp_path / LOCK}" in refused.value.hint
+    other_program.kill()
+    other_program.wait()
+    with exclusive(tmp_path):
+        pass
+
+
+def test_a_program_of_another_machine_may_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "lock_descriptor", lambda _: None)
+    holder = Holder.this("attunet train")
+    (tmp_path / LOCK).write_text(
+        f'{{"host": "elsewhere", "pid": {2**22}, "since": "{holder.since}", "doing": "{holder.doing}"}}'
+    )
+    with pytest.raises(BusyError, match="on elsewhere"), exclusive(tmp_path):
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(FormatError, match="cannot write into"), exclusive(tmp_path / "file"):
+        pass
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_reported(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(FormatError, match="cannot write into"), exclusive(tmp_path):
+        pass
