@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from attunet.data.alignment import TOLERANCE_MM, GeometryPolicy, align_label, check_same_grid
-from attunet.data.dataset import Case, Dataset, DatasetOptions, Problem
+from attunet.data.dataset import Case, Dataset, DatasetOptions, LabelFiles, Problem
 from attunet.data.formats import read_label, read_volume, suffix_of
+from attunet.data.label_files import read_label_files
 from attunet.data.layouts import read_dataset
 from attunet.data.layouts.image_files import find_cases
 from attunet.data.volume import Volume
@@ -24,6 +25,7 @@ __all__ = [
     "read_case_image",
     "read_case_label",
     "read_dataset",
+    "read_own_label",
 ]
 
 
@@ -61,11 +63,20 @@ def read_case_label(
     Raises: LabelError when the case has no label or the values are not whole numbers, FormatError when a file
         cannot be read, GeometryError when the label cannot be aligned with the image.
     """
-    if case.label is None:
-        raise LabelError(f"case {case.id} has no label", hint="add its mask, or leave the case out")
-    label = read_label(case.label)
+    label = read_own_label(case)
     grid = read_case_image(case) if image is None else image
     return align_label(label, grid, case.id, geometry=geometry, tolerance_mm=tolerance_mm)
+
+
+def read_own_label(case: Case) -> Volume:
+    """Read the label of a case on its own grid, which may differ from that of the image.
+
+    Raises: LabelError and FormatError as `read_case_label`, GeometryError when the files of a label are on different
+        grids.
+    """
+    if case.label is None:
+        raise LabelError(f"case {case.id} has no label", hint="add its mask, or leave the case out")
+    return read_label_files(case.label) if isinstance(case.label, LabelFiles) else read_label(case.label)
 
 
 def read_case(case: Case, *, geometry: GeometryPolicy = "fail") -> tuple[Volume, Volume | None]:

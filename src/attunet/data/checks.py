@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from attunet.data.alignment import TOLERANCE_MM, GeometryPolicy, align_label, describe_mismatch, grid_distance
-from attunet.data.cases import read_case_image
+from attunet.data.cases import read_case_image, read_own_label
 from attunet.data.dataset import Case, Dataset, Problem
 from attunet.data.dataset_checks import check_dataset
 from attunet.data.facts import CaseFacts, count_labels, gather_facts
-from attunet.data.formats import mask_suffix, read_label, suffix_of
+from attunet.data.formats import mask_suffix, suffix_of
 from attunet.data.labels import annotated_values, background_value, declared_values
 from attunet.data.volume import Volume
 from attunet.errors import AttunetError, GeometryError, LabelError
@@ -98,7 +98,7 @@ def _check_case(case: Case, dataset: Dataset, geometry: GeometryPolicy) -> tuple
     if case.label is None:
         return facts, [*problems, Problem(case.id, "label missing", "has no label", "add its mask or leave it out")]
     try:
-        label = read_label(case.label)
+        label = read_own_label(case)
         aligned = align_label(label, image, case.id, geometry=geometry)
     except AttunetError as error:
         return facts, [*problems, _from_error(case, "grid mismatch", error)]
@@ -108,9 +108,9 @@ def _check_case(case: Case, dataset: Dataset, geometry: GeometryPolicy) -> tuple
 
 
 def _from_error(case: Case, geometry: str, error: AttunetError) -> Problem:
-    missing = [path for path in (*case.images, case.label) if path is not None and not path.exists()]
+    missing = [path for path in case.paths if not path.exists()]
     if missing:
-        kind = "label missing" if missing == [case.label] else "image missing"
+        kind = "image missing" if set(missing) & set(case.images) else "label missing"
     elif isinstance(error, GeometryError):
         kind = geometry
     else:
@@ -149,8 +149,8 @@ def _resolved_mismatch(case: Case, label: Volume, image: Volume, geometry: Geome
 def _label_problems(case: Case, facts: CaseFacts, dataset: Dataset) -> Iterator[Problem]:
     values = set(facts.labels or ())
     background = background_value(dataset.label_names)
-    suffix = suffix_of(case.label) if case.label is not None else None
-    if suffix is not None and mask_suffix(suffix) != suffix:
+    lossy = {suffix for path in case.label_paths if (suffix := suffix_of(path)) and mask_suffix(suffix) != suffix}
+    for suffix in sorted(lossy):
         yield Problem(
             case.id,
             "lossy label",

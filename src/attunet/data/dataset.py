@@ -5,9 +5,44 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
-__all__ = ["Case", "Dataset", "DatasetOptions", "Problem"]
+__all__ = ["Case", "Dataset", "DatasetOptions", "LabelFiles", "LabelPart", "Overlap", "Problem"]
+
+Overlap = Literal["refuse", "last", "regions"]
+"""What becomes of voxels in several files of a label: an error, the last file's label, or overlapping regions."""
+
+
+class LabelPart(NamedTuple):
+    """One mask file of a label: voxels other than 0 belong to the label `name`, whose value in the whole is `value`."""
+
+    name: str
+    value: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class LabelFiles:
+    """A label that several mask files make up, all on one grid.
+
+    Args:
+        kind: "label": a file per label, as in TotalSegmentator; "object": a file per object of a single label, such as
+            the nuclei of a picture, so that all parts have one name and one value.
+        parts: the files in the order in which they are put together; labels without a file here are left out.
+        values: the value of every label of the data set; empty: those of the parts.
+        overlap: what becomes of voxels that are in several files of kind "label".
+        merge: whether objects become one label; without it they are not read, because they would be lost.
+    """
+
+    kind: Literal["label", "object"]
+    parts: tuple[LabelPart, ...]
+    values: tuple[int, ...] = ()
+    overlap: Overlap = "refuse"
+    merge: bool = False
+
+    def __str__(self) -> str:
+        """The folder of the files, for records and messages."""
+        return str(self.parts[0].path.parent) if self.parts else "no file"
 
 
 @dataclass(frozen=True)
@@ -17,7 +52,7 @@ class Case:
     Args:
         id: unique in its data set, usable as a file name.
         images: one file per channel, or one file that holds all channels.
-        label: the mask; None when there is none.
+        label: the mask, or the files that make it up; None when there is none.
         group: the patient; cases of one group are never on both sides of a fold. None: a group of its own.
         split: train, val or test where the data set decides it; None: left to the folds.
         annotated: names of the labels that were annotated in this case; None: all of them.
@@ -25,10 +60,30 @@ class Case:
 
     id: str
     images: tuple[Path, ...]
-    label: Path | None
+    label: Path | LabelFiles | None
     group: str | None = None
     split: str | None = None
     annotated: tuple[str, ...] | None = None
+
+    @property
+    def label_paths(self) -> tuple[Path, ...]:
+        """The files of the label; empty when there is none."""
+        if isinstance(self.label, LabelFiles):
+            return tuple(part.path for part in self.label.parts)
+        return () if self.label is None else (self.label,)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every file of the case: those of the image, then those of the label."""
+        return (*self.images, *self.label_paths)
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How its files are read, as JSON values for the keys of caches; empty where nothing but the files matters."""
+        if not isinstance(self.label, LabelFiles):
+            return {}
+        how = {field: getattr(self.label, field) for field in ("kind", "values", "overlap", "merge")}
+        return {**how, "parts": [part.value for part in self.label.parts]}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -89,6 +89,5 @@ def check_overwrites(cases: Sequence[ExplainCase], output: Path) -> None:
     """Make sure that no mask is written over an image or label. Raises: ConfigError."""
     for case in (selected.case for selected in cases):
         target = output / f"{case.id}{mask_suffix(output_suffix(case))}"
-        sources = [*case.images, *([case.label] if case.label else [])]
-        if target.resolve() in [path.resolve() for path in sources]:
+        if target.resolve() in [path.resolve() for path in case.paths]:
             raise ConfigError(f"{target} would be overwritten by its mask", hint="choose another -o")

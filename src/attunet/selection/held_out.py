@@ -244,12 +244,13 @@ def _origin(case: HeldOutCase, fold: str, sums: dict[str, str], device: str, cac
         case.geometry,
         case.case.annotated,
         [(file.st_size, file.st_mtime_ns) for file in stats],
+        *([reading] if (reading := case.case.reading) else []),
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def _files(case: HeldOutCase) -> list[Path]:
-    return [path for path in (*case.case.images, case.case.label) if path is not None]
+    return list(case.case.paths)
 
 
 def _read_json(path: Path | None) -> dict[str, Any]:

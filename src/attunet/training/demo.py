@@ -147,7 +147,7 @@ def _predict(run: Path, cases: Sequence[Case], masks: Path, callbacks: DemoCallb
 
 def _view(case: Case, masks: Path) -> CaseView:
     """A segmented phantom from disk."""
-    assert case.label is not None
+    assert isinstance(case.label, Path)
     gates = sorted((masks / "attention").glob(f"{case.id}_*.nii.gz"))
     return CaseView(
         name=case.id,

@@ -136,10 +136,10 @@ def _gather(pool: ProcessPoolExecutor, jobs: Sequence[Future[None]], advance: Ca
 
 def _key(case: Case, plan: Plan, geometry: GeometryPolicy) -> str:
     """A hash of the files (path, size, times) and of every preprocessing setting."""
-    files = [*case.images, *([case.label] if case.label else [])]
     facts = {
         "format": _FORMAT,
-        "files": [_state(file) for file in files],
+        "files": [_state(file) for file in case.paths],
+        **({"reading": reading} if (reading := case.reading) else {}),
         "preprocessing": plan.preprocessing.model_dump(mode="json"),
         "values": list(plan.file_values),
         "ignore": plan.ignore_label,

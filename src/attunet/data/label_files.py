@@ -1,0 +1,163 @@
+"""Labels that several mask files make up: a file per label, or a file per object.
+
+Where labels overlap and are learnt as regions, each combination of labels that a voxel can have gets a value of its
+own, which depends only on the values of all labels: the same in every case, and without reading the others.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from math import comb
+
+import numpy as np
+
+from attunet.data.alignment import check_same_grid
+from attunet.data.dataset import LabelFiles, LabelPart
+from attunet.data.formats import read_label
+from attunet.data.volume import Array, Volume
+from attunet.errors import LabelError
+
+__all__ = ["combined_value", "read_label_files", "split_value"]
+
+HIGHEST = int(np.iinfo(np.int32).max)
+OVERLAP_HINT = (
+    "pass --overlap regions to learn overlapping labels, or --overlap last to keep the last file's label in each voxel"
+)
+MERGE_HINT = "pass --merge-instances to learn all objects as one label"
+
+
+def read_label_files(label: LabelFiles) -> Volume:
+    """Read the label that several files make up, one file after the other: one part at a time is in memory.
+
+    Returns: one channel of integers, 0 where no file has a voxel; combinations of labels as `combined_value`.
+    Raises: LabelError for objects that are not to be merged, for labels that overlap unless `overlap` says what to do,
+        and for a part with several values; GeometryError when the parts are on different grids; FormatError when one
+        cannot be read.
+    """
+    if not label.parts:
+        raise LabelError("the label consists of no file", hint="add the masks, or leave the case out")
+    if label.kind == "object" and not label.merge and len(label.parts) > 1:
+        raise LabelError(f"{label} contains {len(label.parts)} files, one for each object", hint=MERGE_HINT)
+    values = label.values or tuple(sorted({part.value for part in label.parts}))
+    overlaps: Counter[tuple[int, int]] = Counter()
+    first = whole = _read_part(label.parts[0])
+    array = np.where(first.array != 0, label.parts[0].value, 0).astype(_kind(max(values)))
+    for part in label.parts[1:]:
+        volume = _read_part(part)
+        check_same_grid(
+            first,
+            volume,
+            f"{label.parts[0].path.name} and {part.path.name} in {label}",
+            hint="write all files of a label on the grid of the image",
+        )
+        array = _added(array, volume.array != 0, part.value, label, values, overlaps)
+    if overlaps and label.overlap == "refuse":
+        raise LabelError(_describe(overlaps, label), hint=OVERLAP_HINT)
+    return whole.with_array(array)
+
+
+def combined_value(parts: Iterable[int], values: Sequence[int]) -> int:
+    """The value of voxels with a combination of labels.
+
+    One label keeps its value. Combinations follow the highest value, first all pairs, then all triples and so on (the
+    combinatorial number system): with the values 1, 2, 3, a voxel of 1 and 2 has 4, of 1 and 3 has 5, of all has 7.
+
+    Args:
+        parts: the values of its labels.
+        values: the value of every label of the data set.
+    Returns: the value.
+    Raises: LabelError when it would exceed int32.
+    """
+    known = sorted(values)
+    places = sorted(known.index(part) for part in set(parts))
+    if len(places) == 1:
+        return known[places[0]]
+    value = known[-1] + 1 + sum(comb(len(known), size) for size in range(2, len(places)))
+    value += sum(comb(place, order) for order, place in enumerate(places, start=1))
+    if value > HIGHEST:
+        raise LabelError(
+            f"a voxel has {len(places)} of {len(known)} labels, more than can be told apart",
+            hint="select fewer labels, or pass --overlap last",
+        )
+    return value
+
+
+def split_value(value: int, values: Sequence[int]) -> tuple[int, ...]:
+    """The values of the labels that a voxel has, the inverse of `combined_value`; a value that is none is alone.
+
+    Args:
+        value: the value of the voxel.
+        values: the value of every label of the data set.
+    Returns: the values of its labels, sorted.
+    """
+    known = sorted(values)
+    if not known or value <= known[-1]:
+        return (value,)
+    rank, size = value - known[-1] - 1, 2
+    while size <= len(known) and rank >= comb(len(known), size):
+        rank -= comb(len(known), size)
+        size += 1
+    if size > len(known):
+        return (value,)
+    places = []
+    for order in range(size, 0, -1):
+        place = order - 1
+        while comb(place + 1, order) <= rank:
+            place += 1
+        rank -= comb(place, order)
+        places.append(known[place])
+    return tuple(sorted(places))
+
+
+def _read_part(part: LabelPart) -> Volume:
+    """The mask of one file, in which all voxels other than 0 have one value."""
+    volume = read_label(part.path)
+    inside = volume.array[volume.array != 0]
+    if inside.size and inside.min() != inside.max():
+        listed = ", ".join(map(str, np.unique(inside)[:6].tolist()))
+        raise LabelError(
+            f"{part.path} contains the values {listed}, expected 0 and one other value in the mask of a single label",
+            hint="write one label per file, or all labels into one file",
+        )
+    return volume
+
+
+def _added(
+    array: Array, mask: Array, value: int, label: LabelFiles, values: Sequence[int], overlaps: Counter[tuple[int, int]]
+) -> Array:
+    """The label with the voxels of one more file; `overlaps` counts voxels by earlier and later value."""
+    earlier = array[mask]
+    taken = earlier[(earlier != 0) & (earlier != value)]
+    if not taken.size or label.kind == "object":
+        array[mask] = value
+        return array
+    counts = {int(other): int(number) for other, number in zip(*np.unique(taken, return_counts=True), strict=True)}
+    for other, number in counts.items():
+        for single in split_value(other, values):
+            overlaps[single, value] += number
+    if label.overlap != "regions":
+        array[mask] = value
+        return array
+    united = {other: combined_value({*split_value(other, values), value}, values) for other in counts}
+    array = array.astype(np.promote_types(array.dtype, _kind(max(united.values()))), copy=False)
+    array[mask] = _replaced(earlier.astype(array.dtype), {0: value, **united})
+    return array
+
+
+def _replaced(array: Array, table: Mapping[int, int]) -> Array:
+    result = array.copy()
+    for old, new in table.items():
+        result[array == old] = new
+    return result
+
+
+def _kind(highest: int) -> type[np.uint8 | np.uint16 | np.int32]:
+    return np.uint8 if highest <= 255 else np.uint16 if highest <= 65535 else np.int32
+
+
+def _describe(overlaps: Counter[tuple[int, int]], label: LabelFiles) -> str:
+    names = {part.value: part.name for part in label.parts}
+    shown = [f"{names[one]} and {names[other]} in {count} voxels" for (one, other), count in overlaps.most_common(3)]
+    more = f" and {len(overlaps) - 3} more pairs" if len(overlaps) > 3 else ""
+    return f"the labels in {label} overlap: {', '.join(shown)}{more}"
