@@ -14,7 +14,13 @@ Overlap = Literal["refuse", "last", "regions"]
 
 
 class LabelPart(NamedTuple):
-    """One mask file of a label: voxels other than 0 belong to the label `name`, whose value in the whole is `value`."""
+    """One mask file of a label.
+
+    Args:
+        name: the label, to which its voxels other than 0 belong.
+        value: the label's value in the whole.
+        path: the file.
+    """
 
     name: str
     value: int
