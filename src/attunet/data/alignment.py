@@ -8,20 +8,20 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
+from attunet.data.geometry import TOLERANCE
 from attunet.data.volume import Affine, Volume
 from attunet.errors import GeometryError
 
 __all__ = [
-    "TOLERANCE_MM",
     "GeometryPolicy",
     "align_label",
     "check_same_grid",
     "describe_mismatch",
     "grid_distance",
+    "same_grid",
 ]
 
 GeometryPolicy = Literal["fail", "copy-affine", "resample"]
-TOLERANCE_MM = 0.1
 WHOLE_VOXEL = 1e-3  # a mapping this close to whole voxels is a flip or shift written with rounded numbers
 
 
@@ -33,19 +33,33 @@ def grid_distance(first: Volume, second: Volume) -> float:
     return float(np.linalg.norm(apart, axis=1).max())
 
 
-def check_same_grid(
-    first: Volume, second: Volume, names: str, *, hint: str, tolerance_mm: float = TOLERANCE_MM
-) -> None:
-    """Make sure that two volumes lie on one grid.
+def same_grid(first: Volume, second: Volume) -> bool:
+    """Whether two volumes lie on one grid: the same corner voxels are closer than a tenth of the smallest voxel edge.
+
+    Edges across a single slice do not count. Headers keep float32 numbers, so that their rounding, which grows with the
+    distance from the origin, is allowed, too, up to half an edge.
+    """
+    return grid_distance(first, second) <= max(_tolerance(first), _tolerance(second))
+
+
+def _tolerance(volume: Volume) -> float:
+    """Largest distance in mm between the same corner voxels that counts as one grid."""
+    edges = [step for step, size in zip(volume.spacing, volume.spatial_shape, strict=True) if size > 1]
+    edge = min(edges, default=min(volume.spacing))
+    farthest = np.abs(_corners(volume) @ volume.affine[:3].T).max()
+    return max(TOLERANCE * edge, min(edge / 2, 4 * float(np.finfo(np.float32).eps) * float(farthest)))
+
+
+def check_same_grid(first: Volume, second: Volume, names: str, *, hint: str) -> None:
+    """Make sure that two volumes lie on one grid, see `same_grid`.
 
     Args:
         first, second: the volumes.
         names: what the two are, for the message, such as "label and image of case liver_0".
         hint: what the user can do about a difference.
-        tolerance_mm: largest distance between the same corner voxels that counts as one grid, mm.
-    Raises: GeometryError when the grids differ by more.
+    Raises: GeometryError when the grids differ.
     """
-    if grid_distance(first, second) > tolerance_mm:
+    if not same_grid(first, second):
         raise GeometryError(f"{names} are on different grids: {describe_mismatch(first, second)}", hint=hint)
 
 
@@ -55,7 +69,6 @@ def align_label(
     case: str,
     *,
     geometry: GeometryPolicy = "fail",
-    tolerance_mm: float = TOLERANCE_MM,
 ) -> Volume:
     """Put a label onto the grid of its image.
 
@@ -66,11 +79,10 @@ def align_label(
         geometry: what to do when the grids differ. fail: raise an error; copy-affine: trust the voxels and take the
             affine of the image, which must have the same shape; resample: trust the affines and take the nearest
             neighbour, exact where one grid is a flip, a rotation by 90 degrees or a whole-voxel shift of the other.
-        tolerance_mm: largest distance between the same corner voxels that counts as one grid, mm.
     Returns: the label with the shape and the affine of the image.
     Raises: GeometryError when the policy forbids the alignment, or the label cannot be aligned.
     """
-    if grid_distance(label, image) <= tolerance_mm:
+    if same_grid(label, image):
         return Volume(label.array, image.affine)
     mismatch = f"label and image of case {case} are on different grids: {describe_mismatch(label, image)}"
     if geometry == "fail":
@@ -86,7 +98,8 @@ def describe_mismatch(first: Volume, second: Volume) -> str:
     """Describe the difference between two grids: shape, or orientation or spacing and the largest distance."""
     if first.spatial_shape != second.spatial_shape:
         return f"shape {first.spatial_shape} and {second.spatial_shape}"
-    apart = f"{grid_distance(first, second):.2f} mm apart at a corner"
+    distance = grid_distance(first, second)
+    apart = f"{distance:.2f} mm apart at a corner" if distance >= 0.01 else f"{distance:.2g} mm apart at a corner"
     if first.orientation != second.orientation:
         return f"orientation {first.orientation} and {second.orientation}, {apart}"
     if not np.allclose(first.spacing, second.spacing, rtol=1e-3):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 
-from attunet.data.alignment import TOLERANCE_MM, GeometryPolicy, align_label, check_same_grid
+from attunet.data.alignment import GeometryPolicy, align_label, check_same_grid
 from attunet.data.dataset import Case, Dataset, DatasetOptions, LabelFiles, Problem
-from attunet.data.formats import read_label, read_volume, suffix_of
+from attunet.data.formats import check_header, read_label, read_volume, suffix_of
 from attunet.data.label_files import read_label_files
 from attunet.data.layouts import read_dataset
 from attunet.data.layouts.image_files import find_cases
@@ -19,7 +22,9 @@ __all__ = [
     "DatasetOptions",
     "GeometryPolicy",
     "Problem",
+    "check_case_headers",
     "find_cases",
+    "image_warnings",
     "output_suffix",
     "read_case",
     "read_case_image",
@@ -29,7 +34,7 @@ __all__ = [
 ]
 
 
-def read_case_image(case: Case, *, tolerance_mm: float = TOLERANCE_MM) -> Volume:
+def read_case_image(case: Case) -> Volume:
     """Read the image of a case, the channels of its files in order, on the grid of the first file.
 
     Raises: FormatError when a file cannot be read, GeometryError when the files are on different grids.
@@ -39,7 +44,7 @@ def read_case_image(case: Case, *, tolerance_mm: float = TOLERANCE_MM) -> Volume
     for path, volume in zip(case.images[1:], volumes[1:], strict=True):
         names = f"{case.images[0].name} and {path.name} of case {case.id}"
         hint = "resample the channels of a case onto one grid"
-        check_same_grid(first, volume, names, hint=hint, tolerance_mm=tolerance_mm)
+        check_same_grid(first, volume, names, hint=hint)
     if len(volumes) == 1:
         return first
     return first.with_array(np.concatenate([volume.array for volume in volumes]))
@@ -50,7 +55,6 @@ def read_case_label(
     image: Volume | None = None,
     *,
     geometry: GeometryPolicy = "fail",
-    tolerance_mm: float = TOLERANCE_MM,
 ) -> Volume:
     """Read the label of a case.
 
@@ -58,14 +62,13 @@ def read_case_label(
         case: the case.
         image: its image; None: it is read from its files.
         geometry: what to do when the grids of label and image differ, see `align_label`.
-        tolerance_mm: largest distance between the same corner voxels that counts as one grid, mm.
     Returns: one channel of integers on the grid of the image, values as in the file.
     Raises: LabelError when the case has no label or the values are not whole numbers, FormatError when a file
         cannot be read, GeometryError when the label cannot be aligned with the image.
     """
     label = read_own_label(case)
     grid = read_case_image(case) if image is None else image
-    return align_label(label, grid, case.id, geometry=geometry, tolerance_mm=tolerance_mm)
+    return align_label(label, grid, case.id, geometry=geometry)
 
 
 def read_own_label(case: Case) -> Volume:
@@ -86,6 +89,18 @@ def read_case(case: Case, *, geometry: GeometryPolicy = "fail") -> tuple[Volume,
     """
     image = read_case_image(case)
     return image, None if case.label is None else read_case_label(case, image, geometry=geometry)
+
+
+def check_case_headers(case: Case) -> list[Problem]:
+    """Warnings about what the readers of a case's files convert, choose or leave out, see `check_header`."""
+    parts = case.label.parts if isinstance(case.label, LabelFiles) else ()
+    files = (*case.images, *([case.label] if isinstance(case.label, Path) else [part.path for part in parts]))
+    return [replace(problem, case=case.id) for path in files for problem in check_header(path)]
+
+
+def image_warnings(case: Case) -> tuple[str, ...]:
+    """What the readers of a case's images convert, choose or leave out, in sentences."""
+    return tuple(f"{problem.message} ({problem.remedy})" for problem in check_case_headers(replace(case, label=None)))
 
 
 def output_suffix(case: Case) -> str:

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from attunet.data.alignment import TOLERANCE_MM, GeometryPolicy, align_label, describe_mismatch, grid_distance
-from attunet.data.cases import read_case_image, read_own_label
+from attunet.data.alignment import GeometryPolicy, align_label, describe_mismatch, same_grid
+from attunet.data.cases import check_case_headers, read_case_image, read_own_label
 from attunet.data.dataset import Case, Dataset, Problem
 from attunet.data.dataset_checks import check_dataset
 from attunet.data.facts import CaseFacts, count_labels, gather_facts
@@ -94,7 +94,7 @@ def _check_case(case: Case, dataset: Dataset, geometry: GeometryPolicy) -> tuple
     except AttunetError as error:
         return None, [_from_error(case, "channels on different grids", error)]
     facts = gather_facts(case.id, image)
-    problems = list(_image_problems(facts))
+    problems = [*check_case_headers(case), *_image_problems(facts)]
     if case.label is None:
         return facts, [*problems, Problem(case.id, "label missing", "has no label", "add its mask or leave it out")]
     try:
@@ -136,7 +136,7 @@ def _image_problems(facts: CaseFacts) -> Iterator[Problem]:
 
 
 def _resolved_mismatch(case: Case, label: Volume, image: Volume, geometry: GeometryPolicy) -> Iterator[Problem]:
-    if grid_distance(label, image) > TOLERANCE_MM:
+    if not same_grid(label, image):
         yield Problem(
             case.id,
             "grid mismatch",

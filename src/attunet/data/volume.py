@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
+from attunet.data.geometry import Affine, Array, Spacing, Voxel, invertible, voxel_of
 from attunet.display import NotebookView
 from attunet.errors import DataError, GeometryError
 
 __all__ = ["Affine", "Array", "Spacing", "Volume"]
-
-Array = npt.NDArray[Any]
-Affine = npt.NDArray[np.float64]
-Spacing = tuple[float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +35,7 @@ class Volume(NotebookView):
                 hint="use Volume.from_array for arrays of two or three axes",
             )
         affine = np.asarray(self.affine, dtype=np.float64)
-        if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        if not invertible(affine):
             raise GeometryError(
                 f"the affine is not an invertible 4x4 matrix: {affine.tolist()}",
                 hint="repair the file's header, or rewrite it with the spacing and direction it should have",
@@ -73,6 +69,11 @@ class Volume(NotebookView):
         """Voxel size in mm along (I, J, K)."""
         x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(x), float(y), float(z)
+
+    @property
+    def voxel(self) -> Voxel:
+        """The voxel's size in mm, or its edges if the grid is sheared, see `attunet.data.geometry`."""
+        return voxel_of(self.affine)
 
     @property
     def orientation(self) -> str:

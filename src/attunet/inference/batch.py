@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
-from attunet.data.cases import Case, output_suffix
+from attunet.data.cases import Case, image_warnings, output_suffix
 from attunet.data.formats import mask_suffix
 from attunet.errors import AttunetError, CancelledError, ConfigError
 from attunet.inference.case import warm_up
@@ -190,7 +190,7 @@ def estimate_cases(
             air_windows=plan.air_windows,
             bands=plan.chunking.bands,
             peak_bytes=plan.peak_bytes,
-            warnings=plan.warnings,
+            warnings=(*image_warnings(case), *plan.warnings),
         )
         del volume, plan  # before the next is read
         yield estimate
@@ -291,7 +291,7 @@ class _Worker:
                 name: dice if dice is None else round(dice, 4) for name, dice in prediction.expected_dice.items()
             },
             predicted_dice=None if prediction.predicted_dice is None else round(prediction.predicted_dice, 4),
-            warnings=prediction.warnings,
+            warnings=(*image_warnings(case), *prediction.warnings),
             extra=dict(extra),
         )
 

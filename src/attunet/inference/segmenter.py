@@ -13,7 +13,7 @@ import numpy as np
 from attunet.bundle import check_agreement, load_model
 from attunet.bundle.execution import common_air_level
 from attunet.config import Plan, Postprocessing
-from attunet.data.cases import Case, find_cases, read_case_image
+from attunet.data.cases import Case, find_cases, image_warnings, read_case_image
 from attunet.data.volume import Array, Volume
 from attunet.errors import CancelledError, DataError
 from attunet.inference.case import CasePlan, plan_case, segment
@@ -137,7 +137,7 @@ class Segmenter:
             quality=self.postprocessing.quality,
             content=plan.content,
             peak_bytes=plan.peak_bytes,
-            warnings=plan.warnings,
+            warnings=(*self._file_warnings(image), *plan.warnings),
         )
 
     def plan_case(self, volume: Volume, options: PredictOptions) -> CasePlan:
@@ -166,6 +166,11 @@ class Segmenter:
                 f"{image} contains {len(cases)} images, expected one", hint="predict them one after the other"
             )
         return cases[0].id, read_case_image(cases[0])
+
+    def _file_warnings(self, image: Image) -> tuple[str, ...]:
+        if isinstance(image, str | Path):
+            image = find_cases([Path(image)], self.plan.network.in_channels)[0]
+        return image_warnings(image) if isinstance(image, Case) else ()
 
     def _check(self, volume: Volume, name: str) -> None:
         expected = self.plan.network.in_channels

@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.spatial.transform import Rotation
 
 from attunet.data.formats import nifti, read_volume, write_volume
+from attunet.data.formats.nifti import check_nifti, read_nifti, write_nifti
 from attunet.data.volume import Volume
 from attunet.errors import FormatError, GeometryError
 
@@ -247,3 +248,58 @@ def test_a_full_disk_is_reported_and_leaves_nothing_behind(tmp_path, monkeypatch
     with pytest.raises(FormatError, match="No space"):
         write_volume(Volume.from_array(noise), tmp_path / "x.nii.gz")
     assert not list(tmp_path.iterdir())
+
+
+def header_kinds(path):
+    return {problem.kind for problem in check_nifti(path)}
+
+
+@pytest.mark.parametrize(("unit", "mm"), [("meter", 1000.0), ("mm", 1.0), ("micron", 0.001), ("unknown", 1.0)])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_units_are_converted_to_mm_and_said(tmp_path, unit, mm, suffix):
+    image = nib.Nifti1Image(np.zeros((4, 5, 6), np.int16), np.diag([2.0, 2.0, 3.0, 1]))
+    image.header.set_xyzt_units(unit)
+    nib.save(image, tmp_path / f"x{suffix}")
+    assert read_nifti(tmp_path / f"x{suffix}").spacing == pytest.approx((2 * mm, 2 * mm, 3 * mm))
+    assert header_kinds(tmp_path / f"x{suffix}") == (set() if mm == 1 else {"unit"})
+
+
+def test_an_undefined_unit_is_said(tmp_path):
+    image = nib.Nifti1Image(np.zeros((4, 5, 6), np.int16), np.eye(4))
+    image.header["xyzt_units"] = 5
+    nib.save(image, tmp_path / "x.nii")
+    assert read_nifti(tmp_path / "x.nii").spacing == (1, 1, 1)
+    assert header_kinds(tmp_path / "x.nii") == {"unit"}
+
+
+def test_affines_that_differ_are_said_with_the_one_that_counts(tmp_path):
+    image = nib.Nifti1Image(np.zeros((8, 8, 8), np.int16), None)
+    image.set_sform(np.diag([1, 1, 0.8, 1]), 1, update_affine=False)
+    image.set_qform(np.diag([1, 1, 0.6, 1]), 1, update_affine=False)
+    nib.save(image, tmp_path / "x.nii.gz")
+    assert read_nifti(tmp_path / "x.nii.gz").spacing == pytest.approx((1, 1, 0.8))
+    (found,) = check_nifti(tmp_path / "x.nii.gz")
+    assert (found.kind, "sform, which is used" in found.remedy) == ("sform and qform differ", True)
+
+
+def test_a_pixdim_that_differs_from_the_only_affine_is_said(tmp_path):
+    image = nib.Nifti1Image(np.zeros((8, 8, 8), np.int16), None)
+    image.set_sform(np.diag([1, 1, 0.8, 1]), 1, update_affine=False)
+    image.set_qform(None, 0)
+    image.header["pixdim"][3] = 3.0
+    nib.save(image, tmp_path / "x.nii")
+    assert header_kinds(tmp_path / "x.nii") == {"pixdim differs"}
+
+
+def test_no_orientation_is_said(tmp_path):
+    image = nib.Nifti1Image(np.zeros((8, 8, 8), np.int16), None)
+    nib.save(image, tmp_path / "x.nii")
+    assert header_kinds(tmp_path / "x.nii") == {"orientation unknown"}
+
+
+def test_what_we_write_needs_no_warning(tmp_path):
+    sheared = np.eye(4)
+    sheared[1, 2] = 0.3
+    for number, affine in enumerate((np.diag([-0.7, 0.7, 3, 1]), sheared, np.diag([1e-4, 1e-4, 2e-4, 1]))):
+        write_nifti(Volume(np.zeros((1, 4, 5, 6), np.int16), affine), tmp_path / f"{number}.nii.gz")
+        assert not header_kinds(tmp_path / f"{number}.nii.gz")

@@ -5,14 +5,15 @@ A new format is a module with its reader and writer, a row in `FORMATS`, and tes
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from attunet.data.dataset import Problem
 from attunet.data.formats.array import read_array, write_array
 from attunet.data.formats.dicom import CONVERT, is_dicom, series_in
 from attunet.data.formats.itk import read_itk, write_itk
-from attunet.data.formats.nifti import read_nifti, write_nifti
+from attunet.data.formats.nifti import check_nifti, read_nifti, write_nifti
 from attunet.data.formats.raster import read_picture, read_picture_label, read_tiff, write_picture, write_tiff
 from attunet.data.formats.voxels import to_label
 from attunet.data.volume import Volume
@@ -22,6 +23,7 @@ __all__ = [
     "FORMATS",
     "SUFFIXES",
     "ImageFormat",
+    "check_header",
     "float_suffix",
     "format_of",
     "mask_suffix",
@@ -43,6 +45,8 @@ class ImageFormat:
         read: reads a file as a volume; whatever it raises about damaged bytes becomes a FormatError.
         write: writes a volume; raises FormatError when the format cannot hold it.
         read_label: reads a mask, where that differs from `read`; None where it does not.
+        check_header: what the reader of a file converts, chooses or leaves out, as warnings without a case; raises
+            what `read` raises. None where a header has nothing to interpret.
         holds: what an image may consist of, in a few words.
         geometry: whether files keep spacing, orientation and position; without them voxels count as 1 mm.
         lossless: whether files keep every value; masks of images in a lossy format are written as PNG.
@@ -55,6 +59,7 @@ class ImageFormat:
     read: Callable[[Path], Volume]
     write: Callable[[Volume, Path], None]
     read_label: Callable[[Path], Volume] | None = None
+    check_header: Callable[[Path], Iterable[Problem]] | None = None
     holds: str
     geometry: bool = False
     lossless: bool = True
@@ -67,6 +72,7 @@ FORMATS: tuple[ImageFormat, ...] = (
         name="NIfTI",
         suffixes=(".nii.gz", ".nii"),
         read=read_nifti,
+        check_header=check_nifti,
         write=write_nifti,
         holds=_ANY,
         geometry=True,
@@ -172,6 +178,19 @@ def read_label(path: Path) -> Volume:
     """
     entry = format_of(_checked_suffix(path))
     return to_label(_guarded(entry.read_label or entry.read, path), path)
+
+
+def check_header(path: Path) -> tuple[Problem, ...]:
+    """Warnings about what the reader of a file converts, chooses or leaves out, such as units; none if unreadable.
+
+    Only the header is read. Inspecting a data set and predicting report them with the case.
+    """
+    suffix = suffix_of(path)
+    check = None if suffix is None else format_of(suffix).check_header
+    try:
+        return () if check is None else tuple(check(path))
+    except Exception:  # decoders raise any error on damaged bytes
+        return ()  # reading the file reports them
 
 
 def write_volume(volume: Volume, path: Path) -> None:

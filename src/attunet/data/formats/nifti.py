@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,14 +14,16 @@ from nibabel.nifti1 import Nifti1Header, Nifti1Image
 from nibabel.nifti2 import Nifti2Header, Nifti2Image
 from nibabel.spatialimages import HeaderDataError
 
+from attunet.data.dataset import Problem
 from attunet.data.formats.limits import MAX_DEFLATE_RATIO, check_size, fill, open_regular
 from attunet.data.formats.voxels import to_native, to_storable
+from attunet.data.geometry import MM_PER_UNIT, TOLERANCE, shear_degrees
 from attunet.data.slabs import cores, packed
 from attunet.data.volume import Affine, Array, Volume
 from attunet.errors import FormatError
 from attunet.files import staged
 
-__all__ = ["read_nifti", "write_nifti"]
+__all__ = ["check_nifti", "read_nifti", "write_nifti"]
 
 GZIP = b"\x1f\x8b"
 GZIP_LEVEL = 1  # on masks, higher levels save little and take twice the time
@@ -27,10 +31,11 @@ MAX_THREADS = 4  # more would wait for the slices to be copied
 SLICES = 64  # copied at once, so that whole cache lines are read
 NIFTI1_LONGEST_AXIS = 32767
 HINT = "the file may be truncated or not NIfTI: copy or convert it again"
+UNITS = {0: "unknown", 1: "m", 2: "mm", 3: "µm"}
 
 
 def read_nifti(path: Path) -> Volume:
-    """Read a volume with the affine of the header (nibabel's rule: sform, then qform, then pixdim).
+    """Read a volume with the affine of the header (nibabel's rule: sform, then qform, then pixdim), in mm.
 
     Intensities are scaled by slope and intercept to float32; without scaling, integers keep their type. A fourth axis
     (or a fifth, the vector axis) becomes the channels. Uncompressed files are memory-mapped, copy on write; compressed
@@ -39,10 +44,42 @@ def read_nifti(path: Path) -> Volume:
         nibabel and isal raise on damaged bytes.
     """
     with open_regular(path) as stream:
-        compressed = stream.read(len(GZIP)) == GZIP
+        compressed = _compressed(stream)
     header, voxels = _read_gzip(path) if compressed else _map_file(path)
     array = _scaled(_channels_first(voxels, path), header, path)
-    return Volume(array, header.get_best_affine())
+    return Volume(array, _affine(header))
+
+
+def check_nifti(path: Path) -> Iterator[Problem]:
+    """Warnings about units that are converted, and about affines in one header that differ. Raises: as `read_nifti`."""
+    with open_regular(path) as file, igzip.open(file, "rb") if _compressed(file) else file as stream:
+        header = _read_header(stream)
+    used, unit = _affine(header), _unit(header)
+    qform = header.get_qform() if header["qform_code"] > 0 else None
+    if unit not in ("mm", "unknown"):
+        known = unit in MM_PER_UNIT
+        found = f"in {unit}: it is converted to mm" if known else f"in an unknown unit ({unit}): mm are assumed"
+        yield _header_warning("unit", f"{path.name} gives its voxel size {found}", "nothing if this is right")
+    name = "sform" if header["sform_code"] > 0 else "qform" if qform is not None else "pixdim"
+    if name == "pixdim":
+        message = f"{path.name} has neither sform nor qform: its orientation is unknown, its axes are taken as L, A, S"
+        yield _header_warning("orientation unknown", message, "nothing if left and right do not matter")
+        return
+    remedy = f"nothing if the {name}, which is used, is right"
+    edges = np.linalg.norm(used[:3, :3], axis=0)
+    ends = np.array([(*corner, 1) for corner in product(*((0, size - 1) for size in _spatial(header)))])
+    other = used if qform is None or shear_degrees(used) else np.diag([_scale(header)] * 3 + [1]) @ qform
+    if (apart := np.linalg.norm(ends @ (used - other)[:3].T, axis=1).max()) > TOLERANCE * edges.min():
+        message = f"{path.name}: sform and qform differ by {apart:.3g} mm at a corner"
+        yield _header_warning("sform and qform differ", message, remedy)
+    elif not np.allclose(sizes := _scale(header) * header["pixdim"][1:4], edges, rtol=0.01):
+        sizes, edges = (" x ".join(f"{size:.4g}" for size in numbers) for numbers in (sizes, edges))
+        message = f"{path.name}: the voxel size is {sizes} mm by pixdim, {edges} mm by the {name}"
+        yield _header_warning("pixdim differs", message, remedy)
+
+
+def _header_warning(kind: str, message: str, remedy: str) -> Problem:
+    return Problem("", kind, message, f"{remedy}; repair the header if it is not", "warning")
 
 
 def write_nifti(volume: Volume, path: Path) -> None:
@@ -59,6 +96,33 @@ def write_nifti(volume: Volume, path: Path) -> None:
                 _write(header, array, gzip)
         else:
             _write(header, array, stream)
+
+
+def _compressed(stream: BinaryIO) -> bool:
+    """Whether a file, which is rewound, begins as gzip does."""
+    begin = stream.read(len(GZIP))
+    stream.seek(0)
+    return begin == GZIP
+
+
+def _affine(header: Any) -> Affine:
+    """The affine that counts (nibabel's rule: sform, then qform, then pixdim), in mm."""
+    return np.asarray(np.diag([_scale(header)] * 3 + [1.0]) @ header.get_best_affine())
+
+
+def _unit(header: Any) -> str:
+    """The unit of length in the header: a key of `MM_PER_UNIT`, "unknown", or the number of an undefined code."""
+    code = int(header["xyzt_units"]) % 8
+    return UNITS.get(code, str(code))
+
+
+def _scale(header: Any) -> float:
+    """Millimetres of one unit of the header's affines."""
+    return MM_PER_UNIT.get(_unit(header), 1.0)
+
+
+def _spatial(header: Any) -> tuple[int, ...]:
+    return tuple(map(int, (*header.get_data_shape(), 1, 1)[:3]))
 
 
 def _header(array: Array, affine: Affine) -> Any:
