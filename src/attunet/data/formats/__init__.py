@@ -15,7 +15,7 @@ from attunet.data.formats.dicom import CONVERT, is_dicom, series_in
 from attunet.data.formats.itk import read_itk, write_itk
 from attunet.data.formats.nifti import check_nifti, read_nifti, write_nifti
 from attunet.data.formats.raster import read_picture, read_picture_label, read_tiff, write_picture, write_tiff
-from attunet.data.formats.voxels import to_label
+from attunet.data.formats.voxels import to_image, to_label
 from attunet.data.volume import Volume
 from attunet.errors import AttunetError, FormatError, first_line
 
@@ -168,7 +168,7 @@ def read_volume(path: Path) -> Volume:
     Raises: FormatError when the file is missing, damaged or of an unknown format, GeometryError when its affine
         cannot be inverted.
     """
-    return _guarded(format_of(_checked_suffix(path)).read, path)
+    return to_image(_guarded(format_of(_checked_suffix(path)).read, path))
 
 
 def read_label(path: Path) -> Volume:
