@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from attunet.bundle import fold_folder
-from attunet.inference.engines.openvino_engine import OpenVINOEngine, cpu_precision
+from attunet.inference.engines.openvino_engine import OpenVINOEngine
 from attunet.inference.engines.torch_engine import TorchEngine
 from attunet.nn import AttentionUNet
+from attunet.planning.hardware import cpu_precision
 
 __all__ = [
     "LAYOUTS",

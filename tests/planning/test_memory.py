@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from attunet.errors import ConfigError
 from attunet.networks import default_network
+from attunet.planning import hardware
 from attunet.planning.hardware import MemoryLimit
 from attunet.planning.memory import MemoryUse, activations_gb, estimate_gb, fit_memory, measure_step
 from attunet.planning.options import BUDGETS, PlanOptions
@@ -188,7 +189,7 @@ def test_a_step_is_really_run(tiny_plan):
 
 def test_what_the_process_reports_is_passed_on(tiny_plan):
     code = """print('some library warns')\nprint('{"gb": 1.5, "share": 0.25}')"""
-    assert measure_step(tiny_plan(), "cpu", child(code)) == (1.5, 0.25)
+    assert measure_step(tiny_plan(), "cpu", child(code)) == (1.5, 0.25, "")
 
 
 @pytest.mark.parametrize(
@@ -206,8 +207,24 @@ def test_running_out_of_memory_is_infinite(code, tiny_plan):
 @pytest.mark.parametrize("code", ["sys.exit('ImportError: no torch')", "sys.exit(print('nonsense'))"])
 def test_what_cannot_be_run_is_estimated(code, tiny_plan):
     plan = tiny_plan()
-    assert measure_step(plan, "cpu", child(code)) == (estimate_gb(plan), 0.0)
+    assert measure_step(plan, "cpu", child(code)) == (estimate_gb(plan), 0.0, "the dry step failed")
 
 
-def test_a_step_that_never_ends_is_estimated(tiny_plan):
-    assert measure_step(tiny_plan(), "cpu", child("signal.pause()"), time_limit=0.5).share == 0.0
+def test_a_step_that_never_ends_is_estimated_and_the_plan_says_why(planner, tiny_plan):
+    measured = measure_step(tiny_plan(), "cpu", child("signal.pause()"), time_limit=0.5)
+    assert measured.share == 0.0
+    plan = fit_memory(planner, limit(1000.0), lambda _plan: measured)
+    assert "stopped after 0.5 s" in plan.reasons["memory"]
+    assert "torch" not in plan.reasons["memory"]
+    assert "needs torch" in fit_memory(planner, limit(1000.0)).reasons["memory"]
+
+
+def test_the_memory_is_that_of_the_precision_of_the_cpu_or_the_recipe(tiny_plan, monkeypatch):
+    plan, code = tiny_plan(), """print('{"gb": 1.5, "share": 1.0, "failure": "' + sys.argv[2] + '"}')"""
+    bf16, fp32 = (estimate_gb(plan, precision=precision) for precision in ("bf16", "fp32"))
+    for native, expected in (("bf16", bf16), ("fp32", fp32)):
+        monkeypatch.setattr(hardware, "cpu_precision", lambda native=native: native)
+        assert estimate_gb(plan) == expected
+        assert PlanOptions(device="cpu").trained_in == native
+        assert PlanOptions(device="cpu", precision="fp32").trained_in == "fp32"
+        assert measure_step(plan, "cpu", child(code)).failure == native

@@ -12,8 +12,11 @@ from attunet.bundle import load_bundle
 from attunet.config import Plan, TrainingConfig, load_settings
 from attunet.data.cases import read_dataset
 from attunet.errors import BundleError, CancelledError, ConfigError, EngineError
+from attunet.inference.engines.torch_engine import TorchEngine
 from attunet.inference.segmenter import Segmenter
 from attunet.training import fit as fit_module
+from attunet.training import start
+from attunet.training.callbacks import validation
 from attunet.training.callbacks.progress import TrainingCallbacks
 from attunet.training.fit import training_device
 from attunet.training.run_folder import FoldPaths
@@ -188,3 +191,20 @@ def test_devices():
 def test_a_device_that_is_not_there():
     with pytest.raises(EngineError, match="no CUDA device"):
         training_device("cuda")
+
+
+@pytest.mark.parametrize("native", ["bf16", "fp32"])
+def test_the_precision_is_recorded_as_it_was(native, train, tmp_path, monkeypatch):
+    engines = []
+
+    class Engine(TorchEngine):
+        def __init__(self, *positional, low_precision, **named):
+            engines.append(low_precision)
+            super().__init__(*positional, low_precision=low_precision, **named)
+
+    monkeypatch.setattr(start, "cpu_precision", lambda: native)
+    monkeypatch.setattr(validation, "TorchEngine", Engine)
+    train(precision="auto", epochs=1, steps_per_epoch=1)
+    assert yaml.safe_load((tmp_path / "run" / "training.yaml").read_text())["precision"] == native
+    assert f"1 steps, {native}" in (tmp_path / "run" / "fold_0" / "report.html").read_text()
+    assert engines == [native == "bf16"]

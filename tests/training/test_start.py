@@ -4,8 +4,33 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from attunet.config import TrainingConfig
 from attunet.errors import AttunetError
-from attunet.training.start import check_start, start_network
+from attunet.training import start
+from attunet.training.start import check_start, emulates_bf16, settle_precision, start_network
+
+
+@pytest.mark.parametrize(
+    ("native", "asked", "settled", "warned"),
+    [
+        ("bf16", "auto", "bf16", False),
+        ("bf16", "fp32", "fp32", False),
+        ("fp32", "auto", "fp32", False),
+        ("fp32", "bf16", "bf16", True),
+    ],
+)
+def test_the_precision_is_that_of_the_cpu_unless_the_recipe_says_one(native, asked, settled, warned, monkeypatch):
+    monkeypatch.setattr(start, "cpu_precision", lambda: native)
+    config = settle_precision(TrainingConfig(precision=asked), "cpu")
+    assert config.precision == settled
+    assert bool(emulates_bf16(config, "cpu")) == warned
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_the_precision_of_a_gpu(native, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native or including_emulation)
+    auto, given = (settle_precision(TrainingConfig(precision=asked), "cuda") for asked in ("auto", "bf16"))
+    assert (auto.precision, given.precision) == ("bf16" if native else "fp32", "bf16")
 
 
 def test_a_new_network_takes_nothing_over(tiny_plan, tiny_config):

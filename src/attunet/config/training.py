@@ -75,8 +75,10 @@ class TrainingConfig(Settings):
         "default", description="Set of random transforms: default, those of the paper, or none."
     )
     elastic: float = Field(0.0, ge=0, le=1, description="Probability that a patch is deformed elastically.")
-    precision: Literal["bf16", "fp32"] = Field(
-        "bf16", description="Precision of the training; bf16 only where the hardware has it."
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto",
+        description="Precision of the training. auto: bf16 on a GPU and on a CPU that has it, otherwise fp32; "
+        "`training.yaml` records which. A CPU without bf16 emulates it, many times slower.",
     )
     compile: bool = Field(
         False,

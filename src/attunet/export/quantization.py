@@ -26,11 +26,12 @@ from attunet.errors import DatasetError, EngineError
 from attunet.evaluation.scores import nan_mean
 from attunet.export.formats import disable_telemetry
 from attunet.files import staged
-from attunet.inference.engines.openvino_engine import OpenVINOEngine, openvino_core
+from attunet.inference.engines.openvino_engine import OpenVINOEngine
 from attunet.inference.engines.protocol import window_shape
 from attunet.inference.evaluation import EvaluateOptions, evaluate_cases
 from attunet.inference.member import Member
 from attunet.inference.segmenter import Segmenter
+from attunet.planning.hardware import openvino_core
 
 __all__ = [
     "CALIBRATION_PATCHES",

@@ -9,16 +9,14 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite, prod
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from attunet.config import NetworkConfig, Plan
 from attunet.errors import ConfigError
-from attunet.planning.hardware import Machine, MemoryLimit
+from attunet.planning.hardware import Machine, MemoryLimit, Precision, machine_precision
 from attunet.planning.layers import count_parameters, layers_of
 
 __all__ = ["MemoryUse", "activations_gb", "estimate_gb", "fit_memory", "measure_step"]
-
-Precision = Literal["bf16", "fp32"]
 
 _log = logging.getLogger(__name__)
 
@@ -43,10 +41,17 @@ _SMALLEST_SHARE = 0.1
 
 
 class MemoryUse(NamedTuple):
-    """Memory of training in GB, and the share of a step that was run to measure it; 0 when it is only estimated."""
+    """The memory of training.
+
+    Args:
+        gb: GB.
+        share: share of a step that was run to measure it; 0 when it is only estimated.
+        failure: why no step was run.
+    """
 
     gb: float
     share: float
+    failure: str = ""
 
 
 Make = Callable[[int | None], Plan]
@@ -83,17 +88,21 @@ def activations_gb(
     return batch * (number * stored + _BYTES_PER_LOGIT * network.out_channels * voxels[1]) / _GB
 
 
-def estimate_gb(plan: Plan, device: Machine = "cpu", precision: Precision = "bf16") -> float:
+def estimate_gb(plan: Plan, device: Machine = "cpu", precision: Precision | None = None) -> float:
     """Estimate the memory of training: weights with gradients and moments, activations, and the process (CPU).
 
     Args:
         plan: the plan to train.
         device: where.
-        precision: precision of the activations.
+        precision: precision of the activations; None for the fastest of the device.
     Returns: GB.
     """
     activations = activations_gb(
-        plan.network, plan.patch_size, plan.micro_batch_size, precision, checkpointing=plan.checkpointing
+        plan.network,
+        plan.patch_size,
+        plan.micro_batch_size,
+        precision or machine_precision(device),
+        checkpointing=plan.checkpointing,
     )
     return _fixed_gb(plan, device) + _WORKSPACE * activations
 
@@ -107,6 +116,7 @@ def measure_step(
     device: Machine,
     command: Sequence[str] = (sys.executable, "-m", _DRY_STEP),
     *,
+    precision: Precision | None = None,
     time_limit: float = _TIME_LIMIT,
 ) -> MemoryUse:
     """Measure the memory in GB for training a plan: weights, optimizer, averaged weights and one full step.
@@ -116,23 +126,39 @@ def measure_step(
     Args:
         plan: the plan to measure.
         device: the device for training.
-        command: starts the child process; the device is appended.
+        command: starts the child process; device and precision are appended.
+        precision: precision of the training; None for the fastest of the device.
         time_limit: seconds after which the child is terminated.
     Returns: the memory; infinity when memory ran out; the estimate when no step could be run.
     """
+    settled = precision or machine_precision(device)
     try:
         done = subprocess.run(
-            [*command, device], input=plan.model_dump_json(), capture_output=True, text=True, timeout=time_limit
+            [*command, device, settled],
+            input=plan.model_dump_json(),
+            capture_output=True,
+            text=True,
+            timeout=time_limit,
         )
         if done.returncode == _KILLED or any(words in done.stderr for words in _OUT_OF_MEMORY):
             return MemoryUse(float("inf"), 1.0)
         return MemoryUse(**json.loads(done.stdout.splitlines()[-1]))
-    except (OSError, subprocess.SubprocessError, ValueError, LookupError) as error:
+    except subprocess.TimeoutExpired:
+        failure = f"the dry step was stopped after {time_limit:g} s: this machine is slow or busy"
+    except (OSError, ValueError, LookupError) as error:
         _log.info("the dry step failed: %s", error)
-        return MemoryUse(estimate_gb(plan, device), 0.0)
+        failure = "the dry step failed"
+    return MemoryUse(estimate_gb(plan, device, settled), 0.0, failure)
 
 
-def fit_memory(make: Make, limit: MemoryLimit, measure: Measure | None = None, *, growth: float = 1.0) -> Plan:
+def fit_memory(
+    make: Make,
+    limit: MemoryLimit,
+    measure: Measure | None = None,
+    *,
+    precision: Precision | None = None,
+    growth: float = 1.0,
+) -> Plan:
     """The largest plan whose training stays within the limit.
 
     The batch is reduced first (to 2); then patches are trained one at a time, then with gradient checkpointing; the
@@ -140,12 +166,13 @@ def fit_memory(make: Make, limit: MemoryLimit, measure: Measure | None = None, *
     Args:
         make: makes the plan for a largest number of voxels per patch; None for that of the size.
         limit: the memory limit.
-        measure: runs a dry step of a plan; None uses only the estimate.
+        measure: runs a dry step of a plan; None uses only the estimate, because torch is not installed.
+        precision: precision of the training; None for the fastest of the device.
         growth: factor by which the batch may grow if memory is left.
     Returns: the plan, with its memory in the reasons.
     Raises: ConfigError when not even the smallest patch fits.
     """
-    scales = _Scales(limit, measure)
+    scales = _Scales(limit, measure, precision)
     whole = plan = make(None)
     measured = scales.weigh(plan)
     smallest = _SMALLEST_SHARE * prod(whole.patch_size)
@@ -170,12 +197,15 @@ def fit_memory(make: Make, limit: MemoryLimit, measure: Measure | None = None, *
 class _Scales:
     limit: MemoryLimit
     measure: Measure | None
+    precision: Precision | None
 
     def weigh(self, plan: Plan) -> MemoryUse:
         """Only estimate if a step would hardly fit: trying it could take the machine down."""
-        estimate = estimate_gb(plan, self.limit.device)
-        if self.measure is None or estimate > 1.5 * self.limit.gb:
-            return MemoryUse(estimate, 0.0)
+        estimate = estimate_gb(plan, self.limit.device, self.precision)
+        if self.measure is None:
+            return MemoryUse(estimate, 0.0, "no dry step was possible, because it needs torch")
+        if estimate > 1.5 * self.limit.gb:
+            return MemoryUse(estimate, 0.0, "no dry step was tried, because it would hardly fit")
         return self.measure(plan)
 
     def part(self, plan: Plan, gb: float) -> float:
@@ -224,7 +254,7 @@ def _with_batch(plan: Plan, batch: int) -> Plan:
 def _explained(plan: Plan, whole: Plan, measured: MemoryUse, limit: MemoryLimit) -> Plan:
     allowed = f"of the {limit.gb:.1f} GB allowed ({limit.reason})"
     if measured.share == 0.0:
-        memory = f"estimated at {measured.gb:.1f} GB {allowed}; no dry step was possible, because it needs torch"
+        memory = f"estimated at {measured.gb:.1f} GB {allowed}; {measured.failure}"
     elif measured.share == 1.0:
         memory = f"a dry step took {measured.gb:.1f} GB {allowed}"
     else:

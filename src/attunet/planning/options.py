@@ -7,7 +7,7 @@ from typing import Literal
 
 from attunet.data.alignment import GeometryPolicy
 from attunet.gates import Gate
-from attunet.planning.hardware import Machine, auto_size, machine_of
+from attunet.planning.hardware import Machine, Precision, auto_size, machine_of, machine_precision
 
 __all__ = ["BUDGETS", "Budget", "PlanOptions", "Preset", "Resolution", "Size"]
 
@@ -69,6 +69,7 @@ class PlanOptions:
         labels: names and values of the labels to learn; None learns every label.
         geometry: what to do when the grids of an image and its label differ.
         device: device for training: "auto", "cpu" or "cuda".
+        precision: precision of the training, for its memory: "bf16", "fp32" or "auto" for the fastest of the device.
         memory_gb: memory that training may use, in GB; None allows most of the free memory.
         size_reason: why the size was chosen, for the plan's reasons.
     """
@@ -81,6 +82,7 @@ class PlanOptions:
     labels: dict[str, int] | None = None
     geometry: GeometryPolicy = "fail"
     device: Machine | Literal["auto"] = "auto"
+    precision: Precision | Literal["auto"] = "auto"
     memory_gb: float | None = None
     size_reason: str = "chosen with --size"
 
@@ -97,3 +99,8 @@ class PlanOptions:
     def machine(self) -> Machine:
         """The device on which training will run."""
         return machine_of(self.device)
+
+    @property
+    def trained_in(self) -> Precision:
+        """The precision of the training on that device."""
+        return machine_precision(self.machine) if self.precision == "auto" else self.precision

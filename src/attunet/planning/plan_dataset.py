@@ -45,7 +45,10 @@ def plan_within_memory(facts: Fingerprint, options: PlanOptions) -> Plan:
     return memory.fit_memory(
         lambda voxels: make_plan(facts, options, voxels),
         memory_limit(options.machine, options.memory_gb),
-        (lambda plan: memory.measure_step(plan, options.machine)) if importlib.util.find_spec("torch") else None,
+        (lambda plan: memory.measure_step(plan, options.machine, precision=options.trained_in))
+        if importlib.util.find_spec("torch")
+        else None,
+        precision=options.trained_in,
         # On a CPU, many small steps train better than few large ones.
         growth=2.0 if options.machine == "cuda" else 1.0,
     )

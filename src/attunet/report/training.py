@@ -35,6 +35,7 @@ def write_training_report(
     history: Sequence[dict[str, float]],
     summary: Summary,
     views: Sequence[CaseView],
+    precision: str = "",
     attention_frames: Path | None = None,
     more: Sequence[Section] = (),
 ) -> None:
@@ -47,6 +48,7 @@ def write_training_report(
         history: rows of log.csv.
         summary: the scores.
         views: the cases to draw, in order.
+        precision: precision of the training, such as bf16; not shown when empty.
         attention_frames: folder of the attention frames; None, or a missing folder, for no animation.
         more: further sections, before the decisions.
     Raises: DataError and its subclasses when the attention frames cannot be read.
@@ -69,7 +71,7 @@ def write_training_report(
         path,
         title=title,
         subtitle=subtitle,
-        facts=_facts(plan, history, summary),
+        facts=_facts(plan, history, summary, precision),
         sections=sections,
         notes=_NOTES,
     )
@@ -89,13 +91,14 @@ def read_history(log: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream)]
 
 
-def _facts(plan: Plan, history: Sequence[dict[str, float]], summary: Summary) -> dict[str, object]:
+def _facts(plan: Plan, history: Sequence[dict[str, float]], summary: Summary, precision: str) -> dict[str, object]:
     network = plan.network
+    training = f"{history[-1]['minutes']:.1f} min, {int(history[-1]['step'])} steps" if history else "none"
     return {
         "Mean Dice": number(summary.foreground_mean("Dice"), 3),
         "Cases scored": len(summary.cases),
         "Network": f"{plan.preset}, {network.spatial_dims}-D, gate: {network.gate or 'none'}",
-        "Training": f"{history[-1]['minutes']:.1f} min, {int(history[-1]['step'])} steps" if history else "none",
+        "Training": f"{training}, {precision}" if precision else training,
         "Spacing": " × ".join(f"{value:.2f}" for value in plan.preprocessing.spacing) + " mm",
         "Patch": " × ".join(str(value) for value in plan.patch_size),
     }

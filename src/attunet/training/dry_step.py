@@ -1,4 +1,4 @@
-"""The process that measures a training step: `python -m attunet.training.dry_step DEVICE < plan.json`.
+"""The process that measures a training step: `… -m attunet.training.dry_step DEVICE PRECISION < plan.json`.
 
 `attunet.planning.memory.measure_step` starts it. On a CPU, a large step would take minutes, so it runs a smaller batch
 or patch: except for the weights, the memory of a step is proportional to its voxels.
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attunet.config import Plan
+from attunet.planning.hardware import Precision
 from attunet.planning.memory import MemoryUse, activations_gb
 
 if TYPE_CHECKING:
@@ -31,24 +32,32 @@ _CPU_STEP_GB = 0.25
 """Activations in GB of the largest step that is run on a CPU, which takes a few seconds on one core."""
 
 
-def dry_step(plan: Plan, device: str, *, largest_gb: float = _CPU_STEP_GB, step: Step | None = None) -> MemoryUse:
+def dry_step(
+    plan: Plan,
+    device: str,
+    precision: Precision = "fp32",
+    *,
+    largest_gb: float = _CPU_STEP_GB,
+    step: Step | None = None,
+) -> MemoryUse:
     """Measure the memory in GB of this process (cpu) or on the device (cuda) during one training step.
 
     Args:
         plan: the plan to measure.
         device: cpu or cuda.
+        precision: precision of the training; bf16 only on a GPU that has it.
         largest_gb: activations of the largest step that is run on a CPU; the memory of larger ones is scaled up.
         step: runs a training step; None trains the plan's network.
     Returns: the memory, and the share of the step's voxels that was run.
     """
     import torch
 
-    step = step or _Trained(plan, device).step
+    step = step or _Trained(plan, device, precision).step
     if device == "cuda":
         step(plan.micro_batch_size, plan.patch_size)
         return MemoryUse(torch.cuda.max_memory_allocated() / _GB, 1.0)
     stride = _total_stride(plan)
-    batch, patch = _affordable(plan, stride, largest_gb)
+    batch, patch = _affordable(plan, stride, largest_gb, precision)
     share = batch * prod(patch) / (plan.micro_batch_size * prod(plan.patch_size))
     if share < 1.0:
         step(1, stride)  # memory of a step that does not depend on its voxels, such as copies of the weights
@@ -60,13 +69,14 @@ def dry_step(plan: Plan, device: str, *, largest_gb: float = _CPU_STEP_GB, step:
 class _Trained:
     """A network with everything that training keeps in memory: gradients, averaged weights, AdamW's two moments."""
 
-    def __init__(self, plan: Plan, device: str) -> None:
+    def __init__(self, plan: Plan, device: str, precision: Precision) -> None:
         import torch
 
         from attunet.nn import AttentionUNet, in_layout
 
         dims = plan.network.spatial_dims
         self.plan, self.device, self.dims = plan, device, dims
+        self.half = precision == "bf16" and (device == "cpu" or torch.cuda.is_bf16_supported())
         self.layout = torch.channels_last if dims == 2 else torch.channels_last_3d
         self.network = in_layout(AttentionUNet.from_config(plan.network), self.layout).to(device)
         if plan.checkpointing:
@@ -81,7 +91,7 @@ class _Trained:
         import torch
 
         image = torch.randn(batch, self.plan.network.in_channels, *patch[: self.dims], device=self.device)
-        with torch.autocast(self.device, torch.bfloat16, enabled=_has_bf16(self.device)):
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.half):
             result = self.network(image.to(memory_format=self.layout), detailed=True)
             loss = torch.stack(list(_losses((result.logits, *result.auxiliary), bool(self.plan.regions)))).sum()
         loss.backward()
@@ -107,10 +117,12 @@ def _total_stride(plan: Plan) -> tuple[int, ...]:
     return (*plan.network.total_strides[-1], 1)[:3]
 
 
-def _affordable(plan: Plan, stride: tuple[int, ...], largest_gb: float) -> tuple[int, tuple[int, ...]]:
+def _affordable(
+    plan: Plan, stride: tuple[int, ...], largest_gb: float, precision: Precision
+) -> tuple[int, tuple[int, ...]]:
     """Batch and patch of a step that a CPU can run in seconds."""
     batch, patch = plan.micro_batch_size, list(plan.patch_size)
-    while activations_gb(plan.network, patch, batch, checkpointing=plan.checkpointing) > largest_gb:
+    while activations_gb(plan.network, patch, batch, precision, checkpointing=plan.checkpointing) > largest_gb:
         longest = max(range(3), key=lambda axis: patch[axis] // stride[axis])
         if batch > 1:
             batch -= 1
@@ -119,12 +131,6 @@ def _affordable(plan: Plan, stride: tuple[int, ...], largest_gb: float) -> tuple
         else:
             break
     return batch, tuple(patch)
-
-
-def _has_bf16(device: str) -> bool:
-    import torch
-
-    return torch.cuda.is_bf16_supported() if device == "cuda" else torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def _peak_gb() -> float:
@@ -140,5 +146,7 @@ def _peak_gb() -> float:
 
 
 if __name__ == "__main__":
-    measured = dry_step(Plan.model_validate_json(sys.stdin.read()), sys.argv[1])
+    measured = dry_step(
+        Plan.model_validate_json(sys.stdin.read()), sys.argv[1], "bf16" if sys.argv[2] == "bf16" else "fp32"
+    )
     sys.stdout.write(json.dumps(measured._asdict()) + "\n")

@@ -57,6 +57,7 @@ def finish_fold(
     cases: Sequence[Case],
     *,
     geometry: GeometryPolicy = "fail",
+    precision: str = "",
     advance: Callable[[], None] = lambda: None,
 ) -> FoldResult:
     """Turn the best weights into a usable fold and evaluate it with the predictor that users will run.
@@ -69,6 +70,7 @@ def finish_fold(
         history: the training history.
         cases: the fold's validation cases.
         geometry: what to do when the grids of an image and its label differ.
+        precision: precision of the training, for the report.
         advance: called after every evaluated case.
     Returns: the finished fold.
     Raises: TrainingError when the exported graph does not agree with the network.
@@ -98,6 +100,7 @@ def finish_fold(
         subtitle=f"Attention U-Net, evaluated on {len(cases)} whole validation cases, {which}",
         plan=plan,
         history=history.rows,
+        precision=precision,
         summary=summary,
         views=_case_views(segmenter, cases, summary, geometry=geometry),
         attention_frames=paths.attention_frames,

@@ -20,6 +20,7 @@ from attunet.training.callbacks.progress import SILENT, ProgressReporter, Traini
 from attunet.training.finish import FoldResult, finish_fold, finished_fold
 from attunet.training.processes import barrier, cpu_contention, is_rank_zero
 from attunet.training.run_folder import FoldPaths, FoldTraining, any_started, default_store, fix_folds, require_fold
+from attunet.training.start import emulates_bf16, settle_precision
 from attunet.training.store import StoredCase, store_cases
 from attunet.training.trainer import TrainerOptions, train_network
 
@@ -64,6 +65,7 @@ def fit(
         CancelledError: when `cancelled` was set.
     """
     accelerator = training_device(device)
+    config = settle_precision(config, accelerator)
     dataset = rename_annotated(assign_groups(dataset, config.group_by), plan.labels)
     require_fold(dataset, config, run, fold)
     paths = FoldPaths(fold_folder(run, fold))
@@ -77,8 +79,8 @@ def fit(
     if is_rank_zero():
         described = Split(dataset.root.resolve(), geometry, split.train, split.validation, dataset.options)
         _describe(run, plan, config, described, paths)
-    if accelerator == "cpu" and is_rank_zero() and (warning := cpu_contention(torch.get_num_threads())):
-        callbacks.on_warning(warning)
+    if is_rank_zero():
+        _warn(config, accelerator, callbacks)
     training = FoldTraining(
         train=[stored[name] for name in split.train],
         validation=[stored[name] for name in split.validation],
@@ -102,9 +104,17 @@ def fit(
     if result is None:
         evaluated = [cases[name] for name in split.validation]
         advance = _advance(callbacks.on_case_evaluated, cancelled)
-        result = finish_fold(plan, run, fold, paths, history, evaluated, geometry=geometry, advance=advance)
+        result = finish_fold(
+            plan, run, fold, paths, history, evaluated, geometry=geometry, precision=config.precision, advance=advance
+        )
     barrier()
     return result
+
+
+def _warn(config: TrainingConfig, accelerator: str, callbacks: TrainingCallbacks) -> None:
+    contention = cpu_contention(torch.get_num_threads()) if accelerator == "cpu" else ""
+    for warning in filter(None, (contention, emulates_bf16(config, accelerator))):
+        callbacks.on_warning(warning)
 
 
 def _store(

@@ -1,20 +1,44 @@
-"""The start of training: initial weights or those of another model, frozen levels, and the checks of a recipe."""
+"""The start of training: precision, initial weights or those of another model, frozen levels, checks of a recipe."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from attunet.bundle import load_bundle
 from attunet.config import Plan, TrainingConfig
 from attunet.nn import AttentionUNet
 from attunet.nn.transfer import Transfer, freeze_encoder, transfer_weights
+from attunet.planning.hardware import cpu_precision
 from attunet.training.callbacks.history import require_loggers
 from attunet.training.losses.attention import attention_loss
 from attunet.training.losses.segmentation import SegmentationLoss
 from attunet.training.patches.augmentation import Augmentation
 from attunet.training.patches.dataset import require_divisible_batch
 
-__all__ = ["check_start", "start_network"]
+__all__ = ["check_start", "emulates_bf16", "settle_precision", "start_network"]
+
+
+def settle_precision(config: TrainingConfig, accelerator: str) -> TrainingConfig:
+    """The recipe with the precision that the accelerator (cpu or cuda) will compute in, instead of auto.
+
+    auto: bf16 where the device has it. A GPU that cannot compute in bf16 uses fp32, whatever the recipe says.
+    """
+    settled = config.precision
+    if accelerator == "cuda":
+        possible = torch.cuda.is_bf16_supported(including_emulation=settled == "bf16")
+        settled = "bf16" if settled != "fp32" and possible else "fp32"
+    elif settled == "auto":
+        settled = cpu_precision()
+    return config.model_copy(update={"precision": settled})
+
+
+def emulates_bf16(config: TrainingConfig, accelerator: str) -> str:
+    """A warning when training in bf16 is emulated by this CPU; empty when it is not."""
+    if accelerator != "cpu" or config.precision != "bf16" or cpu_precision() == "bf16":
+        return ""
+    return "this CPU has no bf16 and emulates it, many times slower; `precision: fp32` in a recipe would not"
 
 
 def check_start(plan: Plan, config: TrainingConfig, *, transfer: bool = True) -> Transfer | None:

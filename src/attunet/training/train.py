@@ -40,8 +40,8 @@ class TrainOptions:
     """The options for training the folds of a data set.
 
     Args:
-        plan: the plan to train, or the options to make one, unless the run already has a plan; `device` and
-            `geometry` of the options are replaced by those given here.
+        plan: the plan to train, or the options to make one, unless the run already has a plan; `device`,
+            `geometry` and `precision` of the options are replaced by those given here.
         config: the training settings; None for those of the run when resuming, otherwise for the defaults.
         folds: indices of the folds of the cross-validation; None for all.
         device: auto, cpu or cuda.
@@ -107,7 +107,7 @@ def train(
     config = options.config or resolve_config(run, resume=options.resume)
     folds = select_folds(dataset, config, run, options.folds)
     _require_resume(run, folds, options.resume)
-    planned = plan_for_training(options.plan, device=options.device, geometry=options.geometry)
+    planned = plan_for_training(options.plan, config, device=options.device, geometry=options.geometry)
     plan = resolve_plan(dataset, run, planned, resume=options.resume, callbacks=callbacks, cancelled=cancelled)
     if transfer := check_start(plan, config, transfer=not options.resume):
         callbacks.on_transfer(transfer, str(config.init_weights))
@@ -122,18 +122,22 @@ def train(
     return TrainResult(run=run, plan=plan, folds=tuple(results), cross_validation=validated)
 
 
-def plan_for_training(plan: Plan | PlanOptions, *, device: str, geometry: GeometryPolicy) -> Plan | PlanOptions:
-    """The planning options with the device and the geometry policy of the training.
+def plan_for_training(
+    plan: Plan | PlanOptions, config: TrainingConfig, *, device: str, geometry: GeometryPolicy
+) -> Plan | PlanOptions:
+    """The planning options with the device, the precision and the geometry policy of the training.
 
     Args:
         plan: a plan, which is returned unchanged, or the options to make one with.
+        config: the recipe.
         device: where the training computes: auto, cpu or cuda.
         geometry: what to do when the grids of an image and its label differ.
     Returns: the plan or the options.
     """
     if isinstance(plan, Plan):
         return plan
-    return replace(plan, device=cast(Machine | Literal["auto"], device), geometry=geometry)
+    machine = cast(Machine | Literal["auto"], device)
+    return replace(plan, device=machine, geometry=geometry, precision=config.precision)
 
 
 def resolve_config(run: Path, recipe: Path | None = None, *, resume: bool = False, **changes: Any) -> TrainingConfig:

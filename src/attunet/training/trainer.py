@@ -30,7 +30,7 @@ from attunet.training.module import DivergenceError, TrainingModule
 from attunet.training.patches.dataset import patch_loader
 from attunet.training.processes import is_rank_zero
 from attunet.training.run_folder import FoldTraining
-from attunet.training.start import start_network
+from attunet.training.start import settle_precision, start_network
 
 __all__ = ["AtomicCheckpointIO", "MakeCallbacks", "TrainerOptions", "Warn", "train_network"]
 
@@ -65,6 +65,7 @@ def train_network(fold: FoldTraining, options: TrainerOptions = TrainerOptions()
     Raises: TrainingError when it diverges again, memory runs out, the network cannot be compiled or the checkpoint is
         damaged; ConfigError for a batch that the processes cannot share; KeyboardInterrupt when it was interrupted.
     """
+    fold = replace(fold, config=settle_precision(fold.config, options.accelerator))
     schedule = Schedule(fold.config)
     try:
         return _train(fold, schedule, options)
@@ -115,7 +116,7 @@ def _trainer(fold: FoldTraining, accelerator: str, callbacks: Sequence[pl.Callba
         num_nodes=config.nodes,
         strategy=_strategy(config, accelerator),
         use_distributed_sampler=False,  # the patches of a step are divided by our own order
-        precision=_precision(config, accelerator),
+        precision="bf16-mixed" if config.precision == "bf16" else "32-true",
         max_epochs=-1,
         limit_train_batches=config.steps_per_epoch * plan.accumulation,
         accumulate_grad_batches=plan.accumulation,
@@ -152,14 +153,6 @@ def _fit(trainer: pl.Trainer, module: TrainingModule, loader: object, checkpoint
             hint = "choose a smaller --size, or free memory and continue with --resume"
             raise TrainingError("training ran out of memory", hint=hint) from error
         raise
-
-
-def _precision(config: TrainingConfig, accelerator: str) -> str:
-    if config.precision == "fp32":
-        return "32-true"
-    if accelerator == "cuda":
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    return "bf16-mixed" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32-true"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -21,9 +21,9 @@ from attunet.planning.variants import VARIANTS, Variant, make_variants, parse_va
 from attunet.selection.comparison import compare_runs, write_comparison
 from attunet.training.callbacks.progress import TrainingCallbacks, raise_if_cancelled
 from attunet.training.finish import finished_fold
-from attunet.training.fit import fit
+from attunet.training.fit import fit, training_device
 from attunet.training.run_folder import FoldPaths, any_started, run_folds
-from attunet.training.start import check_start
+from attunet.training.start import check_start, settle_precision
 from attunet.training.train import plan_for_training, resolve_plan, select_folds
 
 __all__ = ["VariantCallbacks", "VariantOptions", "compare_variants", "train_variants"]
@@ -38,7 +38,7 @@ class VariantOptions:
 
     Args:
         plan: the plan with gates to vary, or the options to make one, unless the folder already has a plan;
-            `device` and `geometry` of the options are replaced by those given here.
+            `device`, `geometry` and `precision` of the options are replaced by those given here.
         variants: names of the variants (see `VARIANTS`); the first is compared with each other one.
         config: the training settings of all variants.
         folds: indices of the folds of the cross-validation; None for all.
@@ -130,20 +130,21 @@ def train_variants(
         DatasetError: when the data set has changed since, or has too few cases to hold any out.
         CancelledError: when `cancelled` was set; otherwise as `fit`.
     """
-    _check_settings(output, options.config)
-    planned = plan_for_training(options.plan, device=options.device, geometry=options.geometry)
+    config = settle_precision(options.config, training_device(options.device))
+    _check_settings(output, config)
+    planned = plan_for_training(options.plan, config, device=options.device, geometry=options.geometry)
     plan = resolve_plan(dataset, output, planned, resume=True, callbacks=callbacks, cancelled=cancelled)
     _check_plan(output, plan)
-    variants = make_variants(parse_variants(",".join(options.variants)), plan, options.config)
-    folds = select_folds(dataset, options.config, output / variants[0].name, options.folds)
+    variants = make_variants(parse_variants(",".join(options.variants)), plan, config)
+    folds = select_folds(dataset, config, output / variants[0].name, options.folds)
     for variant in variants:
         _check_training(output / variant.name, variant)
-        _check_cases(output / variant.name, dataset, options.config, folds)
+        _check_cases(output / variant.name, dataset, config, folds)
         check_start(variant.plan, variant.config)
     save_plan(plan, output)
-    settings = yaml.safe_dump(options.config.model_dump(mode="json"), sort_keys=False)
+    settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     write_text(output / "training.yaml", settings)
-    callbacks.on_variants(variants, folds, options.config)
+    callbacks.on_variants(variants, folds, config)
     for fold in folds:
         for variant in variants:
             folder = output / variant.name

@@ -12,8 +12,8 @@ from attunet.bundle import Execution, FoldFiles, load_bundle
 from attunet.errors import ConfigError, EngineError
 from attunet.inference.engines import factory
 from attunet.inference.engines.factory import available_devices, available_engines, cpu_engine, make_engine
-from attunet.inference.engines.openvino_engine import cpu_precision
 from attunet.inference.engines.protocol import window_shape
+from attunet.planning.hardware import cpu_precision
 
 
 def test_the_engine_says_what_computes(tiny_run):

@@ -71,7 +71,7 @@ def alternatives_table(facts: Fingerprint, options: PlanOptions, plan: Plan) -> 
             str(other.batch_size),
             f"{other.network.channels[0]}–{other.network.channels[-1]}",
             f"{count_parameters(other.network) / 1e6:.1f} M",
-            f"{estimate_gb(other, options.machine):.1f}",
+            f"{estimate_gb(other, options.machine, options.trained_in):.1f}",
         )
     return table
 

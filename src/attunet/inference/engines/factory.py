@@ -12,9 +12,10 @@ from attunet.bundle import Execution, FoldFiles
 from attunet.config import Plan
 from attunet.errors import ConfigError, EngineError
 from attunet.inference.engines.onnx_engine import ONNXEngine
-from attunet.inference.engines.openvino_engine import OpenVINOEngine, cpu_precision
+from attunet.inference.engines.openvino_engine import OpenVINOEngine
 from attunet.inference.engines.program_engine import ProgramEngine
 from attunet.inference.engines.protocol import Engine, window_shape
+from attunet.planning.hardware import cpu_precision
 
 __all__ = [
     "CPU_ENGINES",

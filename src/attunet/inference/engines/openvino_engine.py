@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ import numpy.typing as npt
 from attunet.errors import BundleError, DataError, last_line
 from attunet.inference.engines.graph import accept_attention, gate_outputs, input_names, shuffle_weights
 from attunet.inference.engines.protocol import EngineOutput
+from attunet.planning.hardware import cpu_precision, openvino_core
 
-__all__ = ["OpenVINOEngine", "cpu_precision", "openvino_core"]
+__all__ = ["OpenVINOEngine"]
 
 Floats = npt.NDArray[np.float32]
 Inputs = dict[int | str, npt.NDArray[Any]]
@@ -128,22 +129,6 @@ class _AttentionOverride(_Compiled):
                 name: np.ascontiguousarray(values[None, None]) for name, values in zip(names, grown, strict=True)
             }
         return inputs
-
-
-def cpu_precision() -> str:
-    """ "bf16" if the CPU supports it natively, else "fp32"."""
-    return "bf16" if "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
-
-
-@cache
-def openvino_core() -> Any:
-    """The only core of the process.
-
-    A core installs a signal stack and frees it when destroyed, so after a second one Ctrl-C may run on freed memory.
-    """
-    import openvino as ov
-
-    return ov.Core()
 
 
 def _read(graph: Path, shape: tuple[int, ...]) -> Any:
