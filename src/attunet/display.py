@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["NotebookView", "Renderer", "set_renderer"]
+__all__ = ["NotebookView", "Renderer", "decimals", "set_renderer"]
 
 
 class Renderer(Protocol):
@@ -51,3 +51,9 @@ class NotebookView:
     def _repr_html_(self) -> str:
         """A small table and picture, which a notebook shows in place of the value's text."""
         return _renderer[0]().to_html(self)
+
+
+def decimals(value: float, digits: int) -> str:
+    """A number with this many decimals, or two significant digits where a value above 0 would read 0.00."""
+    text = f"{value:.{digits}f}"
+    return f"{value:.2g}" if value and float(text) == 0 else text

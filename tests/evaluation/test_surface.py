@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import ndimage
 
 from attunet.evaluation.surface import hausdorff_95, surface_distance, surface_scores
 
@@ -88,3 +89,24 @@ def test_empty_masks_follow_the_rule() -> None:
 def test_a_single_voxel_image_has_a_surface() -> None:
     voxel = np.ones((1, 1, 1), dtype=bool)
     assert tuple(surface_scores(voxel, voxel, (1.0, 1.0, 1.0))) == (0.0, 0.0)
+
+
+def test_distances_on_a_sheared_grid_are_those_between_the_voxels_of_the_affine():
+    edges = np.array([[1.0, 0, 0], [0, 1, 0.8], [0, 0, 2]])
+    rng = np.random.default_rng(3)
+    first, second = (ndimage.binary_opening(rng.random((12, 12, 12)) > 0.4) for _ in range(2))
+    surfaces = [np.argwhere(mask & ~ndimage.binary_erosion(mask)) @ edges.T for mask in (first, second)]
+    apart = np.linalg.norm(surfaces[0][:, None] - surfaces[1][None], axis=-1)
+    found = surface_scores(first, second, edges)
+    assert found.mean == pytest.approx(np.concatenate([apart.min(1), apart.min(0)]).mean())
+    assert found.hd95 == pytest.approx(max(np.percentile(apart.min(1), 95), np.percentile(apart.min(0), 95)))
+    corners = np.array([[i, j, k] for i in (0, 12) for j in (0, 12) for k in (0, 12)]) @ edges.T
+    diagonal = np.linalg.norm(corners[:, None] - corners[None], axis=-1).max()
+    assert surface_scores(first, np.zeros_like(first), edges).mean == pytest.approx(diagonal)
+
+
+def test_a_sheared_slice_is_measured_in_its_plane():
+    edges = np.array([[1.0, 0.3, 0], [0, 1, 0], [0, 0, 9]])
+    first, second = np.zeros((2, 5, 6, 1), bool)
+    first[1, 1], second[1, 4] = True, True
+    assert surface_scores(first, second, edges).mean == pytest.approx(3 * np.hypot(0.3, 1))

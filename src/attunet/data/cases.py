@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -93,9 +92,7 @@ def read_case(case: Case, *, geometry: GeometryPolicy = "fail") -> tuple[Volume,
 
 def check_case_headers(case: Case) -> list[Problem]:
     """Warnings about what the readers of a case's files convert, choose or leave out, see `check_header`."""
-    parts = case.label.parts if isinstance(case.label, LabelFiles) else ()
-    files = (*case.images, *([case.label] if isinstance(case.label, Path) else [part.path for part in parts]))
-    return [replace(problem, case=case.id) for path in files for problem in check_header(path)]
+    return [replace(problem, case=case.id) for path in case.paths for problem in check_header(path)]
 
 
 def image_warnings(case: Case) -> tuple[str, ...]:

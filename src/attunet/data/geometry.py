@@ -22,6 +22,7 @@ __all__ = [
     "invertible",
     "length_unit",
     "reach_in_voxels",
+    "rounded_ml",
     "shear_degrees",
     "to_positions",
     "voxel_ml",
@@ -102,6 +103,11 @@ def voxel_ml(voxel: Voxel) -> float:
     """Volume of a voxel in millilitres, from the determinant of its edges."""
     cubic_mm = abs(np.linalg.det(voxel)) if isinstance(voxel, np.ndarray) else prod(voxel)
     return float(cubic_mm) / 1000.0
+
+
+def rounded_ml(ml: float) -> float:
+    """Millilitres to three decimals, or three significant digits below 0.1 ml: a small volume never becomes 0."""
+    return round(ml, 3) if abs(ml) >= 0.1 else float(f"{ml:.3g}")
 
 
 def to_positions(indices: npt.NDArray[np.integer[Any]], voxel: Voxel) -> npt.NDArray[np.float64]:

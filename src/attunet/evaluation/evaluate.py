@@ -163,7 +163,7 @@ def _score_pair(pair: Pair, targets: _Targets) -> _ScoredPair:
             reference.array[0],
             prediction.array[0],
             labels,
-            reference.spacing,
+            reference.voxel,
             ignore=ignore,
             annotated=targets.annotated.get(pair.case),
         ),

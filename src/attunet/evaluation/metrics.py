@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from attunet.data.volume import Spacing
+from attunet.data.geometry import Voxel
 from attunet.evaluation.overlap import Counts, Mask
 from attunet.evaluation.skeleton import skeleton_recall
 from attunet.evaluation.surface import SurfaceScores, surface_scores
@@ -25,19 +25,19 @@ class MaskPair:
     Args:
         reference: boolean array (I, J, K).
         prediction: boolean array on the same grid.
-        spacing: voxel size in mm, array order.
+        voxel: its size in mm, array order, or its edges, see `attunet.data.geometry.Voxel`.
         counts: numbers of true and false positives and negatives.
     """
 
     reference: Mask
     prediction: Mask
-    spacing: Spacing
+    voxel: Voxel
     counts: Counts
 
     @cached_property
     def surface(self) -> SurfaceScores:
         """Both surface distances, computed once."""
-        return surface_scores(self.reference, self.prediction, self.spacing)
+        return surface_scores(self.reference, self.prediction, self.voxel)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +141,7 @@ _TABLE = (
     MetricSpec(
         name="VolumeErrorMl",
         description="predicted minus reference volume, ml",
-        of_masks=lambda pair: pair.counts.volume_error(pair.spacing).ml,
+        of_masks=lambda pair: pair.counts.volume_error(pair.voxel).ml,
         heading="Volume error",
         unit="ml",
         digits=2,
@@ -151,7 +151,7 @@ _TABLE = (
     MetricSpec(
         name="RelativeVolumeError",
         description="volume error as a share of the reference volume",
-        of_masks=lambda pair: pair.counts.volume_error(pair.spacing).relative,
+        of_masks=lambda pair: pair.counts.volume_error(pair.voxel).relative,
         heading="Relative volume error",
     ),
     MetricSpec(name="TP", description="true positive voxels", of_counts=lambda counts: counts.tp, digits=0),

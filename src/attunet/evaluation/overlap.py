@@ -8,20 +8,18 @@ reference) or -1 (empty prediction).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import nan, prod
+from math import nan
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from attunet.data.volume import Spacing
+from attunet.data.geometry import Voxel, voxel_ml
 from attunet.errors import GeometryError
 
 __all__ = ["Counts", "Mask", "VolumeError", "count", "dice", "iou", "precision", "recall", "volume_error"]
 
 Mask = npt.NDArray[np.bool_]
-
-CUBIC_MM_PER_ML = 1000.0
 
 
 class VolumeError(NamedTuple):
@@ -87,13 +85,13 @@ class Counts:
         """TP / (TP + FN), the sensitivity."""
         return self._share(self.tp, self.n_ref)
 
-    def volume_error(self, spacing: Spacing) -> VolumeError:
-        """Signed volume error for voxels of this spacing in mm; the rule for empty masks is the module's."""
+    def volume_error(self, voxel: Voxel) -> VolumeError:
+        """Signed volume error for voxels of this size or edges in mm; the rule for empty masks is the module's."""
         if self.both_empty:
             return VolumeError(nan, nan)
         difference = self.n_pred - self.n_ref
         relative = difference / self.n_ref if self.n_ref else 1.0
-        return VolumeError(difference * prod(spacing) / CUBIC_MM_PER_ML, relative)
+        return VolumeError(difference * voxel_ml(voxel), relative)
 
     def _share(self, part: int, whole: int) -> float:
         if self.both_empty:
@@ -145,14 +143,14 @@ def recall(reference: Mask, prediction: Mask) -> float:
     return count(reference, prediction).recall
 
 
-def volume_error(reference: Mask, prediction: Mask, spacing: Spacing) -> VolumeError:
+def volume_error(reference: Mask, prediction: Mask, voxel: Voxel) -> VolumeError:
     """Predicted minus reference volume.
 
     Args:
         reference: boolean array.
         prediction: boolean array of the same shape.
-        spacing: mm of a voxel along each axis.
+        voxel: its size in mm, array order, or its edges, see `attunet.data.geometry.Voxel`.
     Returns: (nan, nan) when both masks are empty; the relative error is +1 when only the reference is empty
         and -1 when only the prediction is.
     """
-    return count(reference, prediction).volume_error(spacing)
+    return count(reference, prediction).volume_error(voxel)

@@ -12,8 +12,8 @@ from typing import Self, TypeVar
 import numpy as np
 
 from attunet.config import Plan
+from attunet.data.geometry import Array, Voxel
 from attunet.data.labels import background_value
-from attunet.data.volume import Array, Spacing
 from attunet.evaluation.metrics import METRICS, MaskPair
 from attunet.evaluation.overlap import Counts, Mask, count, require_same_shape
 
@@ -111,7 +111,7 @@ def score_case(
     reference: Array,
     prediction: Array,
     labels: Mapping[str, Values],
-    spacing: Spacing,
+    voxel: Voxel,
     *,
     ignore: int | None = None,
     annotated: Collection[str] | None = None,
@@ -122,7 +122,7 @@ def score_case(
         reference: integer array (I, J, K).
         prediction: integer array on the same grid.
         labels: label name to its value in both arrays, or region to the values that it unites.
-        spacing: voxel size in mm, array order.
+        voxel: its size in mm, array order, or its edges, see `attunet.data.geometry.Voxel`.
         ignore: value in the reference whose voxels are left out of every metric.
         annotated: names of the labels that are annotated in this case, the only ones to be scored; None for all.
     Returns: label name to its scores.
@@ -136,7 +136,7 @@ def score_case(
         prediction = np.where(ignored, ignore, prediction)
     selected = {name: value for name, value in foreground(labels).items() if annotated is None or name in annotated}
     return {
-        name: _score_masks(_mask(reference, value), _mask(prediction, value), spacing, voxels)
+        name: _score_masks(_mask(reference, value), _mask(prediction, value), voxel, voxels)
         for name, value in selected.items()
         if value != ignore
     }
@@ -174,12 +174,12 @@ def _mask(array: Array, value: Values) -> Mask:
     return np.isin(array, value) if isinstance(value, tuple) else array == value
 
 
-def _score_masks(reference: Mask, prediction: Mask, spacing: Spacing, voxels: int) -> LabelScores:
+def _score_masks(reference: Mask, prediction: Mask, voxel: Voxel, voxels: int) -> LabelScores:
     """`voxels`: those of the image that are not ignored."""
     counts = count(reference, prediction)
     if counts.both_empty:
         return LabelScores.absent(voxels)
-    pair = MaskPair(reference, prediction, spacing, counts)
+    pair = MaskPair(reference, prediction, voxel, counts)
     measured = {name: spec.of_masks(pair) for name, spec in METRICS.items() if spec.of_masks is not None}
     ignored = int(prod(reference.shape)) - voxels
     return LabelScores(replace(counts, tn=counts.tn - ignored), measured)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from attunet.config import RankCorrelation
+from attunet.data.geometry import rounded_ml, voxel_ml
 from attunet.data.volume import Volume
 from attunet.evaluation.bootstrap import correlation_interval
 from attunet.explanation.scoring.scores import auroc
@@ -24,6 +25,9 @@ Floats = npt.NDArray[np.float32]
 
 MIN_REGION_ML = 0.05
 """Smaller regions in ml are ignored: they are ragged borders of the threshold."""
+
+MIN_REGION_SHARE = 1e-3
+"""In images of small objects, regions down to this share of the image count."""
 
 MAX_REGIONS = 3
 
@@ -79,14 +83,14 @@ def attention_agreement(prediction: Prediction) -> AttentionAgreement:
     threshold = float(attention[mask].mean() + attention[~mask].mean()) / 2
     attended = attention > threshold
     attended_only, segmented_only = attended & ~mask, mask & ~attended
-    grid, voxel = prediction.segmentation, _voxel_ml(prediction.segmentation)
+    grid, voxel = prediction.segmentation, voxel_ml(prediction.segmentation.voxel)
     parts = zip(prediction.content, grid.spatial_shape, strict=True)
     corner = [part.indices(size)[0] for part, size in parts]
     return AttentionAgreement(
         round(auroc(attention, mask), 4),
         round(threshold, 4),
-        round(float(attended_only.sum()) * voxel, 3),
-        round(float(segmented_only.sum()) * voxel, 3),
+        rounded_ml(float(attended_only.sum()) * voxel),
+        rounded_ml(float(segmented_only.sum()) * voxel),
         _largest(attended_only, grid, corner),
         _largest(segmented_only, grid, corner),
     )
@@ -112,10 +116,12 @@ def _largest(mask: Mask, grid: Volume, corner: Sequence[int]) -> tuple[Region, .
     if not count:
         return ()
     voxels = np.bincount(components.ravel())[1:]
-    order = [index for index in np.argsort(-voxels)[:MAX_REGIONS] if voxels[index] * _voxel_ml(grid) >= MIN_REGION_ML]
+    each_ml = voxel_ml(grid.voxel)
+    smallest = min(MIN_REGION_ML, MIN_REGION_SHARE * mask.size * each_ml)
+    order = [index for index in np.argsort(-voxels)[:MAX_REGIONS] if voxels[index] * each_ml >= smallest]
     centres = ndimage.center_of_mass(mask, components, [index + 1 for index in order])
     return tuple(
-        Region(round(float(voxels[index]) * _voxel_ml(grid), 3), _in_mm(np.add(centre, corner), grid))
+        Region(rounded_ml(float(voxels[index]) * each_ml), _in_mm(np.add(centre, corner), grid))
         for index, centre in zip(order, centres, strict=True)
     )
 
@@ -123,7 +129,3 @@ def _largest(mask: Mask, grid: Volume, corner: Sequence[int]) -> tuple[Region, .
 def _in_mm(voxel: npt.NDArray[np.float64], grid: Volume) -> tuple[float, float, float]:
     x, y, z = (round(float(value), 1) for value in (grid.affine @ [*voxel, 1.0])[:3])
     return x, y, z
-
-
-def _voxel_ml(grid: Volume) -> float:
-    return float(np.prod(grid.spacing)) / 1000.0

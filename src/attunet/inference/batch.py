@@ -14,6 +14,7 @@ from typing import Any
 
 from attunet.data.cases import Case, image_warnings, output_suffix
 from attunet.data.formats import mask_suffix
+from attunet.data.geometry import rounded_ml
 from attunet.errors import AttunetError, CancelledError, ConfigError
 from attunet.inference.case import warm_up
 from attunet.inference.prediction import Prediction, PredictOptions
@@ -247,8 +248,7 @@ class _Worker:
         self.cancelled = cancelled
         self._segmenter, self._output = segmenter, output
         self._on_prediction, self._progress = on_prediction, progress
-        self._save_attention, self._large = save_attention, large
-        self._alone = Lock()
+        self._save_attention, self._large, self._alone = save_attention, large, Lock()
 
     def __call__(self, case: Case) -> CaseResult:
         if self.cancelled.is_set():
@@ -286,7 +286,7 @@ class _Worker:
             case=case.id,
             mask=str(mask),
             seconds=round(time.perf_counter() - started, 3),
-            volumes_ml={name: round(volume, 3) for name, volume in prediction.volumes_ml.items()},
+            volumes_ml={name: rounded_ml(volume) for name, volume in prediction.volumes_ml.items()},
             expected_dice={
                 name: dice if dice is None else round(dice, 4) for name, dice in prediction.expected_dice.items()
             },

@@ -104,7 +104,7 @@ class EvaluatedCase:
             reference.array[0],
             self.prediction.segmentation.array[0],
             scored_labels(self.plan),
-            self.image.spacing,
+            self.image.voxel,
             ignore=self.plan.ignore_label,
             annotated=case.annotated,
         )

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from attunet.config import ComponentRules
-from attunet.data.volume import Array, Spacing
+from attunet.data.geometry import Array, Voxel, voxel_ml
 
 __all__ = ["clean"]
 
@@ -23,7 +23,7 @@ def clean(
     mask: Array,
     cleaning: Mapping[str, ComponentRules],
     labels: Mapping[str, int],
-    spacing: Spacing,
+    voxel: Voxel,
     *,
     regions: Regions | None = None,
 ) -> Array:
@@ -38,7 +38,7 @@ def clean(
         mask: label values (I, J, K).
         cleaning: the rules by label name.
         labels: name to value, background first.
-        spacing: voxel size in mm, array order.
+        voxel: its size in mm, array order, or its edges, see `attunet.data.geometry.Voxel`.
         regions: for overlapping targets, name to the values that each unites; None for exclusive labels.
     Returns: the post-processed mask.
     """
@@ -52,8 +52,8 @@ def clean(
         united = (regions or {}).get(name, (labels[name],))
         yields = {background, *(value for other in around for value in (regions or {})[other])} - set(united)
         fallback = labels[around[0]] if around else background
-        voxel_ml = float(np.prod(spacing)) / 1000
-        _clean_label(result, united, rules, voxel_ml, value=labels[name], fallback=fallback, yields=yields)
+        each_ml = voxel_ml(voxel)
+        _clean_label(result, united, rules, each_ml, value=labels[name], fallback=fallback, yields=yields)
     return result
 
 
@@ -61,7 +61,7 @@ def _clean_label(
     mask: Array,
     united: tuple[int, ...],
     rules: ComponentRules,
-    voxel_ml: float,
+    each_ml: float,
     *,
     value: int,
     fallback: int,
@@ -75,7 +75,7 @@ def _clean_label(
     box = boxes[0]
     before = whole[box]
     flat = tuple(size == 1 for size in mask.shape)
-    after = _large_parts(_filled(before, flat) if rules.fill_holes else before, rules, voxel_ml)
+    after = _large_parts(_filled(before, flat) if rules.fill_holes else before, rules, each_ml)
     part = mask[box]
     part[before & ~after] = fallback
     part[after & ~before & np.isin(part, sorted(yields))] = value
@@ -98,14 +98,14 @@ def _filled(mask: Mask, flat: tuple[bool, ...]) -> Mask:
     return np.asarray((cavities != cavities[0, 0, 0])[inside])
 
 
-def _large_parts(mask: Mask, rules: ComponentRules, voxel_ml: float) -> Mask:
+def _large_parts(mask: Mask, rules: ComponentRules, each_ml: float) -> Mask:
     """The components that are large enough, or only the largest of them."""
     if not rules.largest_component and not rules.minimum_ml:
         return mask
     parts, _ = ndimage.label(mask, _TOUCHING)
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
-    large_enough = (sizes > 0) & (sizes * voxel_ml >= rules.minimum_ml)
+    large_enough = (sizes > 0) & (sizes * each_ml >= rules.minimum_ml)
     if rules.largest_component:
         large_enough &= np.arange(len(sizes)) == sizes.argmax()
     return np.asarray(large_enough[parts])

@@ -10,6 +10,7 @@ import numpy as np
 from attunet.config import QualityCalibration
 from attunet.data.facts import count_labels
 from attunet.data.formats import float_suffix, mask_suffix, write_volume
+from attunet.data.geometry import voxel_ml
 from attunet.data.volume import Volume
 from attunet.display import NotebookView
 from attunet.errors import ConfigError
@@ -88,7 +89,7 @@ class Prediction(NotebookView):
     @property
     def volumes_ml(self) -> dict[str, float]:
         """Volume in ml of each foreground label, or of each whole region; 2-D images count as one layer of voxels."""
-        voxel = float(np.prod(self.segmentation.spacing)) / 1000.0
+        voxel = voxel_ml(self.segmentation.voxel)
         united = self.regions or {name: (self.labels[name],) for name in list(self.labels)[1:]}
         counts = count_labels(self.segmentation.array)
         return {name: sum(counts.get(value, 0) for value in values) * voxel for name, values in united.items()}

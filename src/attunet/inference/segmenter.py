@@ -151,7 +151,7 @@ class Segmenter:
         steps = self.postprocessing.components
         if not steps:
             return mask
-        return clean(mask[0], steps, self.plan.labels, volume.spacing, regions=self.plan.regions)[None]
+        return clean(mask[0], steps, self.plan.labels, volume.voxel, regions=self.plan.regions)[None]
 
     def _read(self, image: Image, spacing: tuple[float, ...] | None) -> tuple[str, Volume]:
         if isinstance(image, Case):

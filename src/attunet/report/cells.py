@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isnan
 
+from attunet.display import decimals
 from attunet.evaluation.metrics import TABULATED, MetricSpec
 from attunet.evaluation.summary import Summary
 
@@ -16,7 +17,7 @@ NOTHING = "–"
 
 def number(value: float, digits: int) -> str:
     """A number with this many decimals; a dash for nan."""
-    return NOTHING if isnan(value) else f"{value:.{digits}f}"
+    return NOTHING if isnan(value) else decimals(value, digits)
 
 
 def between(interval: tuple[float, float], digits: int) -> str:

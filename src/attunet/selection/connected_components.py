@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 from typing import Any, Self
 
 import numpy as np
@@ -12,8 +11,8 @@ import numpy.typing as npt
 from scipy.ndimage import find_objects, label
 
 from attunet.config import ComponentRules, Plan
-from attunet.data.volume import Array, Spacing
-from attunet.evaluation.overlap import CUBIC_MM_PER_ML, Mask
+from attunet.data.geometry import Array, Voxel, voxel_ml
+from attunet.evaluation.overlap import Mask
 from attunet.evaluation.scores import Values
 from attunet.inference.postprocess import clean
 
@@ -85,7 +84,7 @@ class LabelComponents:
 
 
 def connected_components(
-    predicted: Array, reference: Array, plan: Plan, labels: Mapping[str, Values], spacing: Spacing
+    predicted: Array, reference: Array, plan: Plan, labels: Mapping[str, Values], voxel: Voxel
 ) -> dict[str, LabelComponents]:
     """The connected components of every label of a case.
 
@@ -94,22 +93,22 @@ def connected_components(
         reference: label values on the same grid.
         plan: its ignored voxels are left out.
         labels: label name to its value, or region to its values.
-        spacing: voxel size in mm, array order.
+        voxel: its size in mm, array order, or its edges, see `attunet.data.geometry.Voxel`.
     Returns: label name to its components.
     """
-    voxel_ml = prod(spacing) / CUBIC_MM_PER_ML
+    each_ml = voxel_ml(voxel)
     counted = np.ones(reference.shape, bool) if plan.ignore_label is None else reference != plan.ignore_label
     components = {}
     for name, values in labels.items():
         mask, truth = np.isin(predicted, values), np.isin(reference, values)
         expected = int(np.count_nonzero(truth & counted))
-        plain = Components.of(mask, counted, truth, expected, voxel_ml)
-        closed = clean(mask.view(np.uint8), {name: _FILL}, {"background": 0, name: 1}, spacing).view(np.bool_)
+        plain = Components.of(mask, counted, truth, expected, each_ml)
+        closed = clean(mask.view(np.uint8), {name: _FILL}, {"background": 0, name: 1}, voxel).view(np.bool_)
         if np.array_equal(closed, mask):
             components[name] = LabelComponents(plain, plain)
             continue
         # a hole with another label is closed to find components, but the other label stays
-        written = clean(predicted, {name: _FILL}, plan.labels, spacing, regions=plan.regions)
-        filled = Components.of(closed, counted & np.isin(written, values), truth, expected, voxel_ml)
+        written = clean(predicted, {name: _FILL}, plan.labels, voxel, regions=plan.regions)
+        filled = Components.of(closed, counted & np.isin(written, values), truth, expected, each_ml)
         components[name] = LabelComponents(plain, filled)
     return components

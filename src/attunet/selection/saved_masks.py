@@ -36,7 +36,7 @@ def score_mask(case: HeldOutCase, mask: Path, plan: Plan, rules: Rules | None = 
         reference.array[0],
         predicted.array[0],
         scored_labels(plan),
-        predicted.spacing,
+        predicted.voxel,
         ignore=plan.ignore_label,
         annotated=case.case.annotated,
     )
@@ -56,7 +56,7 @@ def mask_components(case: HeldOutCase, mask: Path, plan: Plan) -> dict[str, Labe
     predicted, reference = _read(case, mask, plan, {})
     annotated = case.case.annotated
     labels = {name: values for name, values in scored_labels(plan).items() if annotated is None or name in annotated}
-    return connected_components(predicted.array[0], reference.array[0], plan, labels, predicted.spacing)
+    return connected_components(predicted.array[0], reference.array[0], plan, labels, predicted.voxel)
 
 
 def view_mask(case: HeldOutCase, mask: Path, plan: Plan, rules: Rules, title: str) -> CaseView:
@@ -81,5 +81,5 @@ def _read(case: HeldOutCase, mask: Path, plan: Plan, rules: Rules) -> tuple[Volu
     reference = read_case_label(case.case, predicted, geometry=case.geometry)
     if not rules:
         return predicted, reference
-    cleaned = clean(predicted.array[0], rules, plan.labels, predicted.spacing, regions=plan.regions)
+    cleaned = clean(predicted.array[0], rules, plan.labels, predicted.voxel, regions=plan.regions)
     return predicted.with_array(cleaned[None]), reference

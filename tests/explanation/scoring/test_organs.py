@@ -44,6 +44,19 @@ def test_distances_are_those_of_a_distance_transform(mask, spacing):
     np.testing.assert_allclose(organ.distances(places), expected, atol=1e-9)
 
 
+EDGES = np.array([[1.0, 0, 0.4], [0, 1.5, 0.9], [0, 0, 2]])
+
+
+@given(MASKS, st.sampled_from([0.5, 1.0, 2.1, 5.0]))
+def test_zone_and_distances_on_a_sheared_grid_are_those_of_the_affine(mask, reach):
+    organ = Organs.of({"organ": mask}, EDGES, reach=reach).organs["organ"]
+    places, boundary = np.argwhere(np.ones_like(mask)), mask & binary_dilation(~mask)
+    for found, targets in ((whole(organ, organ.zone, mask.shape).ravel(), boundary), (organ.distances(places), mask)):
+        to = np.argwhere(targets) @ EDGES.T
+        apart = np.linalg.norm((places @ EDGES.T)[:, None] - to[None], axis=-1).min(1, initial=np.inf)
+        np.testing.assert_allclose(found, apart <= reach + 1e-6 if found.dtype == bool else apart, atol=1e-9)
+
+
 def test_what_is_ignored_is_neither_organ_nor_zone_nor_boundary():
     mask, ignored = np.zeros((12, 12, 12), bool), np.zeros((12, 12, 12), bool)
     mask[3:9, 3:9, 3:9], ignored[6:] = True, True

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from attunet.cli.tables.table import Column, FittedTable
+from attunet.display import decimals
 
 if TYPE_CHECKING:
     from attunet.inference.batch import CaseEstimate, CaseResult
@@ -68,7 +69,7 @@ def volume_table(results: Sequence[CaseResult]) -> FittedTable:
     )
     for result in results:
         dice = "–" if result.predicted_dice is None else f"{result.predicted_dice:.3f}"
-        volumes = (f"{value:.2f}" for value in result.volumes_ml.values())
+        volumes = (decimals(value, 2) for value in result.volumes_ml.values())
         table.add(result.case, *volumes, *([dice] if predicted else []))
     return table
 

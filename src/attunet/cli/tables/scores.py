@@ -9,6 +9,7 @@ from rich.text import Text
 
 from attunet.cli.console import notes, results, show
 from attunet.cli.tables.table import Column, FittedTable
+from attunet.display import decimals
 
 if TYPE_CHECKING:
     from attunet.config import QualityCalibration
@@ -55,7 +56,7 @@ def score_table(summary: Summary) -> FittedTable:
         table.add(Text(label, "bold"), *_with_interval(cells, summary.interval(label)))
     if len(summary.labels) > 1:
         table.end_section()
-        means = [Text(f"{summary.foreground_mean(spec.name):.{spec.digits}f}") for spec in TABULATED]
+        means = [Text(decimals(summary.foreground_mean(spec.name), spec.digits)) for spec in TABULATED]
         table.add(Text("mean", "bold"), *_with_interval(means, summary.foreground_interval()))
     return table
 
@@ -228,8 +229,8 @@ def _mean_cell(summary: Summary, label: str, spec: MetricSpec) -> Text:
     mean, deviation, digits = summary.mean(label, spec.name), summary.deviation(label, spec.name), spec.digits
     if isnan(mean):
         return Text("–")
-    text = Text(f"{mean:.{digits}f}")
-    return text if isnan(deviation) else text.append(f"\n± {deviation:.{digits}f}", "dim")
+    text = Text(decimals(mean, digits))
+    return text if isnan(deviation) else text.append(f"\n± {decimals(deviation, digits)}", "dim")
 
 
 def _with_interval(cells: list[Text], interval: tuple[float, float]) -> list[Text]:

@@ -251,7 +251,7 @@ def ablate_case(
 
     def scored(mask: Array) -> dict[str, dict[str, float]]:
         labels, ignore = scored_labels(plan), plan.ignore_label
-        by_label = score_case(truth, mask, labels, image.spacing, ignore=ignore, annotated=annotated)
+        by_label = score_case(truth, mask, labels, image.voxel, ignore=ignore, annotated=annotated)
         return {
             name: {metric: scores.values()[metric] for metric in ABLATION_METRICS} for name, scores in by_label.items()
         }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil
 from typing import Self
 
 import numpy as np
@@ -13,7 +12,8 @@ import numpy.typing as npt
 from scipy.ndimage import binary_dilation
 from scipy.spatial import KDTree
 
-from attunet.data.volume import Spacing, Volume
+from attunet.data.geometry import Voxel, reach_in_voxels, to_positions
+from attunet.data.volume import Volume
 from attunet.errors import ConfigError, GeometryError
 from attunet.evaluation.overlap import Mask
 from attunet.evaluation.scores import Values, foreground
@@ -37,13 +37,13 @@ class Organ:
         mask: the organ's voxels that count, on the box.
         zone: the voxels that count within reach of the boundary, on the box. The boundary is the organ's voxels with a
             face neighbour outside it; the faces of the image and of ignored voxels are no boundary.
-        spacing: voxel size in mm, array order.
+        voxel: its size in mm, array order, or its edges, see `attunet.data.geometry.Voxel`.
     """
 
     box: Box
     mask: Mask
     zone: Mask
-    spacing: Spacing
+    voxel: Voxel
 
     @cached_property
     def voxels(self) -> int:
@@ -63,7 +63,7 @@ class Organ:
         outside = np.ones(len(places), dtype=np.bool_)
         outside[near] = ~self.mask[tuple(local[near].T)]
         if outside.any():
-            result[outside] = self._surface.query(local[outside] * np.array(self.spacing))[0]
+            result[outside] = self._surface.query(to_positions(local[outside], self.voxel))[0]
         return result
 
     @property
@@ -72,8 +72,12 @@ class Organ:
 
     @cached_property
     def _surface(self) -> KDTree:
-        """The voxels next to the outside: the organ's voxel nearest to a point outside is always one of them."""
-        return KDTree(np.argwhere(self.mask & binary_dilation(~self.mask)) * np.array(self.spacing))
+        """The voxels next to the outside: the organ's voxel nearest to a point outside is always one of them.
+
+        On a sheared grid, it may touch the outside by an edge or a corner only.
+        """
+        touching = None if isinstance(self.voxel, tuple) else np.ones((3, 3, 3), dtype=np.bool_)
+        return KDTree(to_positions(np.argwhere(self.mask & binary_dilation(~self.mask, touching)), self.voxel))
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,14 +95,12 @@ class Organs:
     shape: tuple[int, int, int]
 
     @classmethod
-    def of(
-        cls, masks: Mapping[str, Mask], spacing: Spacing, *, ignored: Mask | None = None, reach: float = REACH
-    ) -> Self:
+    def of(cls, masks: Mapping[str, Mask], voxel: Voxel, *, ignored: Mask | None = None, reach: float = REACH) -> Self:
         """Prepare organs.
 
         Args:
             masks: boolean arrays (I, J, K) by label, all on the grid of the maps.
-            spacing: voxel size in mm, array order.
+            voxel: its size in mm, array order, or its edges, see `attunet.data.geometry.Voxel`.
             ignored: voxels to leave out; None for none.
             reach: width of the boundary zone on each side of the boundary, mm.
         Returns: the organs.
@@ -114,7 +116,7 @@ class Organs:
         i, j, k = shapes.pop()
         counted = None if ignored is None or not ignored.any() else ~ignored
         return cls(
-            {name: _prepare_organ(mask, spacing, counted, reach) for name, mask in masks.items()}, counted, (i, j, k)
+            {name: _prepare_organ(mask, voxel, counted, reach) for name, mask in masks.items()}, counted, (i, j, k)
         )
 
 
@@ -145,25 +147,25 @@ def organs_of(
         if value != ignore and (annotated is None or name in annotated)
     }
     ignored = None if ignore is None else array == ignore
-    return Organs.of(masks, reference.spacing, ignored=ignored, reach=reach) if masks else None
+    return Organs.of(masks, reference.voxel, ignored=ignored, reach=reach) if masks else None
 
 
-def _prepare_organ(mask: Mask, spacing: Spacing, counted: Mask | None, reach: float) -> Organ | None:
+def _prepare_organ(mask: Mask, voxel: Voxel, counted: Mask | None, reach: float) -> Organ | None:
     organ = mask if counted is None else mask & counted
     tight = bounding_box(organ)
     if tight is None:
         return None
     i, j, k = (
-        slice(max(0, part.start - margin), min(size, part.stop + margin))
-        for part, size, margin in zip(tight, mask.shape, (ceil(reach / step) + 1 for step in spacing), strict=True)
+        slice(max(0, part.start - margin - 1), min(size, part.stop + margin + 1))
+        for part, size, margin in zip(tight, mask.shape, reach_in_voxels(voxel, reach), strict=True)
     )
     inside = organ[i, j, k]
     counts = np.ones_like(inside) if counted is None else counted[i, j, k]
     boundary = inside & binary_dilation(counts & ~inside)
-    return Organ((i, j, k), inside, within(boundary, spacing, reach) & counts, spacing)
+    return Organ((i, j, k), inside, within(boundary, voxel, reach) & counts, voxel)
 
 
-def within(mask: Mask, spacing: Spacing, reach: float) -> Mask:
+def within(mask: Mask, voxel: Voxel, reach: float) -> Mask:
     """The voxels within a distance of a mask, centre to centre.
 
     A distance transform, one axis after the other, limited to the reach: on a large organ many times faster than
@@ -171,16 +173,20 @@ def within(mask: Mask, spacing: Spacing, reach: float) -> Mask:
 
     Args:
         mask: boolean (I, J, K).
-        spacing: voxel size in mm, array order.
+        voxel: its size in mm, array order, or its edges, see `attunet.data.geometry.Voxel`.
         reach: distance in mm.
     Returns: boolean (I, J, K).
     """
     if not mask.any():
         return mask
+    if isinstance(voxel, np.ndarray):
+        places = np.argwhere(np.ones_like(mask))
+        distances = KDTree(to_positions(np.argwhere(mask), voxel)).query(to_positions(places, voxel))[0]
+        return np.asarray(distances <= reach * (1 + 1e-6)).reshape(mask.shape)
     # A small tolerance: 5 steps of 0.2 mm are within 1 mm whatever the rounding.
     limit = np.float32(reach**2 * (1 + 1e-6))
     squared = np.where(mask, np.float32(0), np.float32(np.inf))
-    for axis, step in enumerate(spacing):
+    for axis, step in enumerate(voxel):
         source, target = (np.moveaxis(array, axis, 0) for array in (squared.copy(), squared))
         for offset in range(1, min(len(source), int(reach * (1 + 1e-6) / step) + 1)):
             cost = np.float32((offset * step) ** 2)

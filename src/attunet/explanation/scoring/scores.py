@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from attunet.data.volume import Spacing
+from attunet.data.geometry import Voxel
 from attunet.errors import DataError, GeometryError
 from attunet.evaluation.overlap import Mask
 from attunet.explanation.scoring.organs import REACH, Organ, Organs
@@ -152,20 +152,20 @@ _SLACK = 1e-3
 
 
 def score_map(
-    alpha: npt.ArrayLike, organ: Mask, spacing: Spacing, *, ignored: Mask | None = None, reach: float = REACH
+    alpha: npt.ArrayLike, organ: Mask, voxel: Voxel, *, ignored: Mask | None = None, reach: float = REACH
 ) -> dict[str, float]:
     """The `ATTENTION_METRICS` of one map for one organ.
 
     Args:
         alpha: coefficients (I, J, K) in [0, 1], cut to the box in which attention is defined.
         organ: boolean (I, J, K), cut to the same box.
-        spacing: mm, array order.
+        voxel: its size in mm, array order, or its edges, see `attunet.data.geometry.Voxel`.
         ignored: voxels to leave out; None for none.
         reach: width of the boundary zone on each side of the boundary, mm.
     Returns: the scores by the keys of `ATTENTION_METRICS`.
     Raises: GeometryError when the shapes differ, DataError for coefficients outside [0, 1].
     """
-    return score_organs(alpha, Organs.of({"organ": organ}, spacing, ignored=ignored, reach=reach))["organ"]
+    return score_organs(alpha, Organs.of({"organ": organ}, voxel, ignored=ignored, reach=reach))["organ"]
 
 
 def score_organs(alpha: npt.ArrayLike, organs: Organs) -> dict[str, dict[str, float]]:
