@@ -14,7 +14,7 @@ from attunet.planning.memory import MemoryUse
 @pytest.fixture(autouse=True)
 def _no_dry_step(monkeypatch):
     """Plans are made without the seconds that a dry step in another process takes."""
-    monkeypatch.setattr(memory, "measure_step", lambda _plan, _device: MemoryUse(0.5, 1.0))
+    monkeypatch.setattr(memory, "measure_step", lambda _plan, _device, precision: MemoryUse(0.5, 1.0))
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,7 @@ def test_other_options_stay_as_chosen(make_fingerprint):
 
 
 def test_a_data_set_is_planned_by_one_call(write_blobs, tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "measure_step", lambda _plan, _device: MemoryUse(0.5, 1.0))
+    monkeypatch.setattr(memory, "measure_step", lambda _plan, _device, precision: MemoryUse(0.5, 1.0))
     dataset, read = read_dataset(write_blobs(tmp_path, cases=2, second=4)), []
     options = PlanOptions(size="small", labels={"liver": 4}, memory_gb=8)
     plan = plan_dataset(dataset, options, on_case=lambda: read.append(1))

@@ -132,7 +132,7 @@ def train_variants(
     """
     config = settle_precision(options.config, training_device(options.device))
     _check_settings(output, config)
-    planned = plan_for_training(options.plan, config, device=options.device, geometry=options.geometry)
+    planned = plan_for_training(options.plan, options.config, device=options.device, geometry=options.geometry)
     plan = resolve_plan(dataset, output, planned, resume=True, callbacks=callbacks, cancelled=cancelled)
     _check_plan(output, plan)
     variants = make_variants(parse_variants(",".join(options.variants)), plan, config)
