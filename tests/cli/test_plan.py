@@ -41,7 +41,7 @@ def test_without_torch_the_memory_is_estimated(dataset, invoke, monkeypatch):
 
 
 def test_a_plan_that_does_not_fit_is_made_smaller(dataset, invoke, monkeypatch):
-    def scale(tried, _device):
+    def scale(tried, _device, precision):
         return MemoryUse(0.5 + tried.batch_size, 1.0)
 
     monkeypatch.setattr(memory, "measure_step", scale)
