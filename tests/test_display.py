@@ -3,6 +3,10 @@
 import subprocess
 import sys
 
+import pytest
+
+from attunet.display import decimals
+
 CODE = """
 import sys
 import numpy as np
@@ -21,3 +25,11 @@ assert "torch" not in sys.modules
 def test_a_volume_alone_is_enough_and_matplotlib_comes_when_it_is_shown():
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0.00"), (0.125, "0.12"), (-0.0041, "-0.0041"), (6.5e-5, "6.5e-05"), (float("nan"), "nan")],
+)
+def test_a_value_never_reads_0_unless_it_is(value, text):
+    assert decimals(value, 2) == text

@@ -206,3 +206,13 @@ SHARED = Path(__file__).parents[2] / "../shared/data"
 def test_real_sets(name, problems, warnings):
     result = inspect(read_dataset(SHARED / name))
     assert (kinds(result), kinds(result, "warning")) == (problems, warnings)
+
+
+def test_a_sheared_grid_is_a_warning(tmp_path):
+    affine = np.eye(4)
+    affine[1, 2] = 0.2
+    for folder in ("images", "labels"):
+        write_volume(Volume(np.arange(60, dtype=np.uint8).reshape(1, 3, 4, 5) % 2, affine), tmp_path / folder / "a.nii")
+    found = [problem for problem in inspect(read_dataset(tmp_path)).problems if problem.kind == "sheared grid"]
+    assert [(problem.case, problem.severity) for problem in found] == [("a", "warning")]
+    assert "11.3 degrees" in found[0].message

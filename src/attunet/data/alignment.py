@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from attunet.data.geometry import TOLERANCE
 from attunet.data.volume import Affine, Volume
+from attunet.display import decimals
 from attunet.errors import GeometryError
 
 __all__ = [
@@ -99,7 +100,7 @@ def describe_mismatch(first: Volume, second: Volume) -> str:
     if first.spatial_shape != second.spatial_shape:
         return f"shape {first.spatial_shape} and {second.spatial_shape}"
     distance = grid_distance(first, second)
-    apart = f"{distance:.2f} mm apart at a corner" if distance >= 0.01 else f"{distance:.2g} mm apart at a corner"
+    apart = f"{decimals(distance, 2)} mm apart at a corner"
     if first.orientation != second.orientation:
         return f"orientation {first.orientation} and {second.orientation}, {apart}"
     if not np.allclose(first.spacing, second.spacing, rtol=1e-3):

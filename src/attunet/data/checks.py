@@ -14,6 +14,7 @@ from attunet.data.dataset import Case, Dataset, Problem
 from attunet.data.dataset_checks import check_dataset
 from attunet.data.facts import CaseFacts, count_labels, gather_facts
 from attunet.data.formats import mask_suffix, suffix_of
+from attunet.data.geometry import shear_degrees
 from attunet.data.labels import annotated_values, background_value, declared_values
 from attunet.data.volume import Volume
 from attunet.errors import AttunetError, GeometryError, LabelError
@@ -94,7 +95,7 @@ def _check_case(case: Case, dataset: Dataset, geometry: GeometryPolicy) -> tuple
     except AttunetError as error:
         return None, [_from_error(case, "channels on different grids", error)]
     facts = gather_facts(case.id, image)
-    problems = [*check_case_headers(case), *_image_problems(facts)]
+    problems = [*check_case_headers(case), *_image_problems(facts), *_shear(case, image)]
     if case.label is None:
         return facts, [*problems, Problem(case.id, "label missing", "has no label", "add its mask or leave it out")]
     try:
@@ -116,6 +117,17 @@ def _from_error(case: Case, geometry: str, error: AttunetError) -> Problem:
     else:
         kind = "unusable label" if isinstance(error, LabelError) else "unreadable file"
     return Problem(case.id, kind, error.message, error.hint)
+
+
+def _shear(case: Case, image: Volume) -> Iterator[Problem]:
+    if angle := shear_degrees(image.affine):
+        yield Problem(
+            case.id,
+            "sheared grid",
+            f"its axes are {angle:.1f} degrees off a right angle, as in a CT with a tilted gantry",
+            "nothing: volumes and distances account for it; the network sees the voxels as they are stored",
+            "warning",
+        )
 
 
 def _image_problems(facts: CaseFacts) -> Iterator[Problem]:

@@ -22,7 +22,7 @@ __all__ = [
     "invertible",
     "length_unit",
     "reach_in_voxels",
-    "rounded_ml",
+    "rounded",
     "shear_degrees",
     "to_positions",
     "voxel_ml",
@@ -105,9 +105,9 @@ def voxel_ml(voxel: Voxel) -> float:
     return float(cubic_mm) / 1000.0
 
 
-def rounded_ml(ml: float) -> float:
-    """Millilitres to three decimals, or three significant digits below 0.1 ml: a small volume never becomes 0."""
-    return round(ml, 3) if abs(ml) >= 0.1 else float(f"{ml:.3g}")
+def rounded(value: float, digits: int) -> float:
+    """A length or volume to this many decimals, or significant digits below 0.1: a small one never becomes 0."""
+    return round(value, digits) if abs(value) >= 0.1 else float(f"{value:.{digits}g}")
 
 
 def to_positions(indices: npt.NDArray[np.integer[Any]], voxel: Voxel) -> npt.NDArray[np.float64]:

@@ -21,12 +21,14 @@ class Volume(NotebookView):
     Args:
         array: (C, I, J, K), any real dtype; a 2-D image has K = 1.
         affine: 4x4, voxel indices (i, j, k) to RAS+ millimetres.
+        unit: unit of length of the file it came from, in which formats that declare a unit write it again.
     Raises: DataError when the array is not four-dimensional or is empty, GeometryError when the affine is not an
         invertible finite 4x4 matrix.
     """
 
     array: Array
     affine: Affine
+    unit: str = "mm"
 
     def __post_init__(self) -> None:
         if self.array.ndim != 4 or 0 in self.array.shape:
@@ -87,8 +89,8 @@ class Volume(NotebookView):
         return "".join(codes)
 
     def with_array(self, array: Array) -> Volume:
-        """A volume of another array (C, I, J, K) with the same affine."""
-        return Volume(array, self.affine)
+        """A volume of another array (C, I, J, K) with the same affine and unit."""
+        return Volume(array, self.affine, self.unit)
 
 
 def axis_order(directions: Affine) -> tuple[int, int, int]:

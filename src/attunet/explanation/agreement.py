@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from attunet.config import RankCorrelation
-from attunet.data.geometry import rounded_ml, voxel_ml
+from attunet.data.geometry import rounded, voxel_ml
 from attunet.data.volume import Volume
 from attunet.evaluation.bootstrap import correlation_interval
 from attunet.explanation.scoring.scores import auroc
@@ -89,8 +89,8 @@ def attention_agreement(prediction: Prediction) -> AttentionAgreement:
     return AttentionAgreement(
         round(auroc(attention, mask), 4),
         round(threshold, 4),
-        rounded_ml(float(attended_only.sum()) * voxel),
-        rounded_ml(float(segmented_only.sum()) * voxel),
+        rounded(float(attended_only.sum()) * voxel, 3),
+        rounded(float(segmented_only.sum()) * voxel, 3),
         _largest(attended_only, grid, corner),
         _largest(segmented_only, grid, corner),
     )
@@ -121,7 +121,7 @@ def _largest(mask: Mask, grid: Volume, corner: Sequence[int]) -> tuple[Region, .
     order = [index for index in np.argsort(-voxels)[:MAX_REGIONS] if voxels[index] * each_ml >= smallest]
     centres = ndimage.center_of_mass(mask, components, [index + 1 for index in order])
     return tuple(
-        Region(rounded_ml(float(voxels[index]) * each_ml), _in_mm(np.add(centre, corner), grid))
+        Region(rounded(float(voxels[index]) * each_ml, 3), _in_mm(np.add(centre, corner), grid))
         for index, centre in zip(order, centres, strict=True)
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from attunet.data.cases import Case, image_warnings, output_suffix
 from attunet.data.formats import mask_suffix
-from attunet.data.geometry import rounded_ml
+from attunet.data.geometry import rounded
 from attunet.errors import AttunetError, CancelledError, ConfigError
 from attunet.inference.case import warm_up
 from attunet.inference.prediction import Prediction, PredictOptions
@@ -286,7 +286,7 @@ class _Worker:
             case=case.id,
             mask=str(mask),
             seconds=round(time.perf_counter() - started, 3),
-            volumes_ml={name: rounded_ml(volume) for name, volume in prediction.volumes_ml.items()},
+            volumes_ml={name: rounded(volume, 3) for name, volume in prediction.volumes_ml.items()},
             expected_dice={
                 name: dice if dice is None else round(dice, 4) for name, dice in prediction.expected_dice.items()
             },

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from attunet.config import FingerprintSummary, NetworkConfig, Plan, Preprocessing
+from attunet.data.geometry import rounded
 from attunet.errors import ConfigError
 from attunet.gates import Gate
 from attunet.networks import default_network, listing_network, paper_network
@@ -164,14 +165,14 @@ def _mirroring(fingerprint: Fingerprint, grid: Grid, dims: Literal[2, 3], option
 
 
 def _floats(values: np.ndarray) -> tuple[float, float, float]:
-    x, y, z = (round(float(value), 6) for value in values)
+    x, y, z = (rounded(float(value), 6) for value in values)
     return x, y, z
 
 
 def summarize_fingerprint(fingerprint: Fingerprint, mirroring: Mirroring) -> FingerprintSummary:
     """The fingerprint's summary for the plan."""
     i, j, k = (int(size) for size in np.median(fingerprint.shapes, axis=0))
-    x, y, z = (round(float(size), 6) for size in np.median(fingerprint.spacings, axis=0))
+    x, y, z = (rounded(float(size), 6) for size in np.median(fingerprint.spacings, axis=0))
     voxels = fingerprint.label_voxels
     return FingerprintSummary(
         cases=len(fingerprint.cases),

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attunet.config import Normalization
+from attunet.display import decimals
 from attunet.errors import ConfigError
 from attunet.planning.case_fingerprint import CLIPPED
 from attunet.planning.fingerprint import Fingerprint
@@ -109,7 +110,7 @@ def _slice_axis(fingerprint: Fingerprint, reasons: dict[str, str]) -> Literal[0,
         reasons["slice_axis"] = "the spacing is the same along every axis: axial slices"
     else:
         axis = int(np.argmax(spacing))
-        reasons["slice_axis"] = f"its spacing, {spacing[axis]:.2f} mm in the median, is the coarsest"
+        reasons["slice_axis"] = f"its spacing, {decimals(spacing[axis], 2)} mm in the median, is the coarsest"
     return (0, 1, 2)[axis]
 
 
@@ -154,7 +155,7 @@ def _native(
     finer = float(np.delete(target, coarse).max())
     if dims == 3 and target[coarse] > _ANISOTROPY * finer:
         target[coarse] = max(float(np.percentile(spacings[:, coarse], 10)), finer)
-        reasons["spacing"] += f"; the coarse axis at its 10th percentile, {target[coarse]:.2f} mm"
+        reasons["spacing"] += f"; the coarse axis at its 10th percentile, {decimals(target[coarse], 2)} mm"
     return target
 
 
@@ -191,7 +192,7 @@ def _explain_low(target: Floats, spacing: Floats, reasons: dict[str, str]) -> bo
 
 
 def _listed(spacing: Floats) -> str:
-    return " x ".join(f"{value:.2f}" for value in spacing)
+    return " x ".join(decimals(value, 2) for value in spacing)
 
 
 def plan_normalization(

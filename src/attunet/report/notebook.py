@@ -18,6 +18,7 @@ from matplotlib.patches import Rectangle
 
 from attunet.config import Plan
 from attunet.data.volume import Volume
+from attunet.display import decimals
 from attunet.evaluation.metrics import TABULATED
 from attunet.evaluation.summary import Summary
 from attunet.inference.prediction import Prediction
@@ -197,7 +198,7 @@ def _extents(plan: Plan) -> tuple[list[str], list[float], list[float]]:
 
 
 def _product(numbers: Sequence[float]) -> str:
-    return " × ".join(f"{value:g}" if isinstance(value, int) else f"{value:.2f}" for value in numbers)
+    return " × ".join(f"{value:g}" if isinstance(value, int) else decimals(value, 2) for value in numbers)
 
 
 def _row(tag: str, cells: Sequence[object], columns: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attunet.config import Plan
+from attunet.display import decimals
 from attunet.evaluation.metrics import TABULATED
 from attunet.evaluation.summary import Summary
 from attunet.report.attention_frames import read_attention_frames
@@ -99,7 +100,7 @@ def _facts(plan: Plan, history: Sequence[dict[str, float]], summary: Summary, pr
         "Cases scored": len(summary.cases),
         "Network": f"{plan.preset}, {network.spatial_dims}-D, gate: {network.gate or 'none'}",
         "Training": f"{training}, {precision}" if precision else training,
-        "Spacing": " × ".join(f"{value:.2f}" for value in plan.preprocessing.spacing) + " mm",
+        "Spacing": " × ".join(decimals(value, 2) for value in plan.preprocessing.spacing) + " mm",
         "Patch": " × ".join(str(value) for value in plan.patch_size),
     }
 

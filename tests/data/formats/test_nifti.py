@@ -303,3 +303,16 @@ def test_what_we_write_needs_no_warning(tmp_path):
     for number, affine in enumerate((np.diag([-0.7, 0.7, 3, 1]), sheared, np.diag([1e-4, 1e-4, 2e-4, 1]))):
         write_nifti(Volume(np.zeros((1, 4, 5, 6), np.int16), affine), tmp_path / f"{number}.nii.gz")
         assert not header_kinds(tmp_path / f"{number}.nii.gz")
+
+
+@pytest.mark.parametrize("unit", ["meter", "mm", "micron"])
+def test_a_mask_of_an_image_is_written_in_the_unit_of_its_file(tmp_path, unit):
+    image = nib.Nifti1Image(np.zeros((4, 5, 6), np.int16), np.diag([0.002, 0.002, 0.003, 1]))
+    image.header.set_xyzt_units(unit)
+    nib.save(image, tmp_path / "x.nii.gz")
+    read = read_nifti(tmp_path / "x.nii.gz")
+    write_nifti(read.with_array(np.ones_like(read.array)), tmp_path / "mask.nii.gz")
+    mask = nib.load(tmp_path / "mask.nii.gz")
+    assert mask.header.get_xyzt_units()[0] == unit
+    np.testing.assert_allclose(mask.affine, image.affine, rtol=1e-6)
+    np.testing.assert_allclose(read_nifti(tmp_path / "mask.nii.gz").affine, read.affine, rtol=1e-6)

@@ -32,6 +32,7 @@ SLICES = 64  # copied at once, so that whole cache lines are read
 NIFTI1_LONGEST_AXIS = 32767
 HINT = "the file may be truncated or not NIfTI: copy or convert it again"
 UNITS = {0: "unknown", 1: "m", 2: "mm", 3: "µm"}
+NAMES = {"m": "meter", "mm": "mm", "µm": "micron"}  # as nibabel calls them
 
 
 def read_nifti(path: Path) -> Volume:
@@ -47,7 +48,7 @@ def read_nifti(path: Path) -> Volume:
         compressed = _compressed(stream)
     header, voxels = _read_gzip(path) if compressed else _map_file(path)
     array = _scaled(_channels_first(voxels, path), header, path)
-    return Volume(array, _affine(header))
+    return Volume(array, _affine(header), unit if (unit := _unit(header)) in MM_PER_UNIT else "mm")
 
 
 def check_nifti(path: Path) -> Iterator[Problem]:
@@ -68,7 +69,7 @@ def check_nifti(path: Path) -> Iterator[Problem]:
     remedy = f"nothing if the {name}, which is used, is right"
     edges = np.linalg.norm(used[:3, :3], axis=0)
     ends = np.array([(*corner, 1) for corner in product(*((0, size - 1) for size in _spatial(header)))])
-    other = used if qform is None or shear_degrees(used) else np.diag([_scale(header)] * 3 + [1]) @ qform
+    other = used if qform is None or shear_degrees(used) else _scaled_affine(qform, _scale(header))
     if (apart := np.linalg.norm(ends @ (used - other)[:3].T, axis=1).max()) > TOLERANCE * edges.min():
         message = f"{path.name}: sform and qform differ by {apart:.3g} mm at a corner"
         yield _header_warning("sform and qform differ", message, remedy)
@@ -83,12 +84,13 @@ def _header_warning(kind: str, message: str, remedy: str) -> Problem:
 
 
 def write_nifti(volume: Volume, path: Path) -> None:
-    """Write (I, J, K), or (I, J, K, C) when there are several channels; the affine is stored as float32.
+    """Write (I, J, K), or (I, J, K, C) when there are several channels; the affine is stored as float32, in the
+    volume's unit, so that the header of a mask is that of its image.
 
     Threads compress the file while the next slices are copied into the order of the file.
     """
     array = to_storable(volume.array)
-    header = _header(array, volume.affine)
+    header = _header(array, volume)
     with staged(path) as target, target.open("wb") as stream:
         if path.name.lower().endswith(".gz"):
             threads = min(cores(), MAX_THREADS)
@@ -107,7 +109,13 @@ def _compressed(stream: BinaryIO) -> bool:
 
 def _affine(header: Any) -> Affine:
     """The affine that counts (nibabel's rule: sform, then qform, then pixdim), in mm."""
-    return np.asarray(np.diag([_scale(header)] * 3 + [1.0]) @ header.get_best_affine())
+    return _scaled_affine(header.get_best_affine(), _scale(header))
+
+
+def _scaled_affine(affine: Affine, scale: float) -> Affine:
+    scaled = np.array(affine, dtype=np.float64)
+    scaled[:3] *= scale
+    return scaled
 
 
 def _unit(header: Any) -> str:
@@ -125,13 +133,15 @@ def _spatial(header: Any) -> tuple[int, ...]:
     return tuple(map(int, (*header.get_data_shape(), 1, 1)[:3]))
 
 
-def _header(array: Array, affine: Affine) -> Any:
-    """A header for channels (C, I, J, K) that are stored without scaling."""
+def _header(array: Array, volume: Volume) -> Any:
+    """A header for channels (C, I, J, K) that are stored without scaling, on the grid of a volume and in its unit."""
+    unit, code = (volume.unit, NAMES[volume.unit]) if volume.unit in NAMES else ("mm", "mm")
+    affine = _scaled_affine(volume.affine, 1 / MM_PER_UNIT[unit])
     stored = array[0] if len(array) == 1 else np.moveaxis(array, 0, -1)
     kind = Nifti2Image if max(stored.shape) > NIFTI1_LONGEST_AXIS else Nifti1Image
     image = kind(stored, affine)
     image.set_sform(affine, code=1)
-    image.header.set_xyzt_units("mm")
+    image.header.set_xyzt_units(code)
     try:
         image.set_qform(affine, code=1, strip_shears=False)
     except HeaderDataError:
