@@ -82,7 +82,7 @@ def test_regions_and_partly_labelled_cases_are_shown(tmp_path):
 
 def test_the_geometry_policy_is_passed_on(tmp_path):
     make(tmp_path, 1)
-    np.save(tmp_path / "labels/case00.npy", np.ones((5, 6, 8), np.uint8))
+    np.save(tmp_path / "labels/case00.npy", np.indices((5, 6, 8), np.uint8)[0] // 3)
     assert RUNNER.invoke(APP, [str(tmp_path)]).exit_code == 1
     assert RUNNER.invoke(APP, [str(tmp_path), "--geometry", "resample"]).exit_code == 0
     assert RUNNER.invoke(APP, [str(tmp_path), "--geometry", "guess"]).exit_code == 2

@@ -59,7 +59,28 @@ def test_labels():
     assert parse_labels("liver=5, left kidney = 3") == {"liver": 5, "left kidney": 3}
 
 
-@pytest.mark.parametrize("text", ["", "liver", "liver=", "=1", "liver=-1", "liver=0", "liver=1.5", "liver=1,"])
+def test_several_values_of_a_label():
+    assert parse_labels("a=1+255,b=3-5") == {"a": (1, 255), "b": (3, 4, 5)}
+    assert parse_labels("a=7-7") == {"a": 7}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "liver",
+        "liver=",
+        "=1",
+        "liver=-1",
+        "liver=0",
+        "liver=1.5",
+        "liver=1,",
+        "a=5-3",
+        "a=1+",
+        "a=0-3",
+        "a=1-99999",
+    ],
+)
 def test_what_are_no_labels(text):
     with pytest.raises(ConfigError, match="NAME=VALUE"):
         parse_labels(text)

@@ -6,7 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from attunet.errors import CancelledError, DatasetError, GeometryError
+from attunet.errors import CancelledError, DatasetError, GeometryError, LabelError
 from attunet.evaluation.evaluate import declared_labels, evaluate, match
 
 AFFINE = np.diag([-1.0, 1.0, 2.0, 1.0])
@@ -54,6 +54,16 @@ def test_given_labels_are_the_ones_scored(folders: tuple[Path, Path]) -> None:
     summary = evaluate(*folders, labels={"background": 0, "spleen": 2, "tumour": 3})
     assert dict(summary.labels) == {"spleen": 2, "tumour": 3}
     assert summary.empty("tumour")["both"] == 2
+
+
+def test_masks_without_a_common_label_are_refused_and_can_be_merged(tmp_path: Path) -> None:
+    for name, value in (("a", 1), ("b", 255)):
+        write(tmp_path / f"{name}/x.nii.gz", cube(value))
+    with pytest.raises(LabelError, match="references hold 1, the predictions 255"):
+        evaluate(tmp_path / "a", tmp_path / "b")
+    assert evaluate(tmp_path / "a", tmp_path / "b", labels={"lesion": (1, 255)}).mean("lesion") == 1.0
+    write(tmp_path / "b/x.nii.gz", cube(0))
+    assert evaluate(tmp_path / "a", tmp_path / "b").mean("1") == 0.0
 
 
 def test_missing_and_surplus_predictions_are_named(folders: tuple[Path, Path]) -> None:

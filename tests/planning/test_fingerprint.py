@@ -74,7 +74,7 @@ def test_chosen_labels_get_a_background(tmp_path):
 
 def test_chosen_labels_must_occur(tmp_path):
     write_case(tmp_path, "a", *scan())
-    with pytest.raises(LabelError, match="'liver': 5"):
+    with pytest.raises(LabelError, match=r"liver \(5\) occur in no case; found values 0, 3"):
         fingerprint(read_dataset(tmp_path), labels={"liver": 5})
 
 
@@ -104,8 +104,50 @@ def test_some_of_the_regions_can_be_chosen(nested):
         fingerprint(nested, labels={"organ": 1})
 
 
+def test_several_values_become_one_label(tmp_path):
+    image, label = scan()
+    write_case(tmp_path, "a", image, label)
+    write_case(tmp_path, "b", image[::-1], label * 85)
+    facts = fingerprint(read_dataset(tmp_path), labels={"liver": (3, 255)})
+    assert (facts.labels, facts.regions) == ({"background": 0, "liver": 255}, {"liver": (3, 255)})
+    assert facts.label_voxels.tolist() == [[8], [8]]
+
+
+@pytest.mark.parametrize(
+    ("value", "labels", "message"),
+    [
+        (255, None, "two encodings"),
+        (-3, None, "negative label value"),
+        (0, {"liver": (7, 8)}, r"liver \(7, 8\) occur in no case"),
+    ],
+)
+def test_implausible_labels_are_refused(value, labels, message, tmp_path):
+    image, label = scan()
+    write_case(tmp_path, "a", image, label)
+    write_case(tmp_path, "b", image[::-1], np.where(label > 0, value, 0).astype(np.int16))
+    with pytest.raises(LabelError, match=message):
+        fingerprint(read_dataset(tmp_path), labels=labels)
+    assert fingerprint(read_dataset(tmp_path), labels={"liver": 3}).labels == {"background": 0, "liver": 3}
+
+
+def test_a_set_without_foreground_is_refused_even_if_labels_are_declared(tmp_path):
+    image, label = scan()
+    write_case(tmp_path, "a", image, label * 0)
+    declared = replace(read_dataset(tmp_path), label_names={"background": 0, "liver": 3})
+    with pytest.raises(LabelError, match="nothing to learn"):
+        fingerprint(declared)
+
+
+def test_labels_without_background_are_a_warning(tmp_path):
+    image, label = scan()
+    write_case(tmp_path, "a", image, np.where(label > 0, 2, 1))
+    facts = fingerprint(read_dataset(tmp_path))
+    assert facts.labels == {"background": 0, "label_1": 1, "label_2": 2}
+    assert "no label file has a voxel of background" in facts.warnings[0]
+
+
 def test_a_value_of_no_region_is_refused(nested):
-    with pytest.raises(LabelError, match=r"contain \[2\], which belong to no region"):
+    with pytest.raises(LabelError, match="contain 2, which belong to no region"):
         fingerprint(replace(nested, regions={"whole": (1,)}))
 
 

@@ -54,7 +54,9 @@ def convert(
 
     if output.exists():
         raise ConfigError(f"{output} exists already", hint="choose another -o")
-    named = parse_labels(labels)
+    named = {name: value for name, value in (parse_labels(labels) or {}).items() if isinstance(value, int)}
+    if labels and len(named) != len(labels.split(",")):
+        raise ConfigError(f"convert got --labels {labels!r}, expected one value for each", hint="write NAME=VALUE")
     given = ForeignInput(
         labels={"background": 0, **named} if named else None,
         spacing=parse_numbers(spacing, "--spacing", float),

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, TypeVar
 
 import typer
 
+from attunet.data.labels import Values, parse_values
 from attunet.errors import ConfigError, EngineError
 from attunet.gates import Gate
 
@@ -63,6 +64,7 @@ LabelsOption = Annotated[
     str | None,
     typer.Option(
         help='Labels to learn, such as "liver=5,spleen=1"; names are enough if the data set declares their values. '
+        'Several values become one label with "lesion=1+255" or "lesion=128-255". '
         "Everything else becomes background. [default: all labels]"
     ),
 ]
@@ -102,29 +104,28 @@ SpatialDimsOption = Annotated[
 ]
 
 
-def parse_labels(text: str | None, declared: Mapping[str, int] | None = None) -> dict[str, int] | None:
-    """Label names and values from "liver=1,spleen=2"; None for None.
+def parse_labels(text: str | None, declared: Mapping[str, int] | None = None) -> dict[str, Values] | None:
+    """Label names and values from "liver=1,spleen=2+3,lesion=128-255"; None for None.
 
     A name without a value gets the value that the data set declares for it.
-    Raises: ConfigError for any other entry, for a value that is not a whole number above 0, and for a repeated name or
-        value.
+    Raises: ConfigError for any other entry, for the value 0, and for a repeated name or value.
     """
     if text is None:
         return None
     known = {name: str(value) for name, value in (declared or {}).items() if value}
-    values: dict[str, int] = {}
+    values: dict[str, Values] = {}
     for entry in text.split(","):
-        name, _, value = (part.strip() for part in entry.partition("="))
-        value = value if "=" in entry else known.get(name, "")
-        if not name or not value.isdecimal() or int(value) == 0:
+        name, _, written = (part.strip() for part in entry.partition("="))
+        value = parse_values(written if "=" in entry else known.get(name, ""))
+        if not name or value is None or 0 in (value if isinstance(value, tuple) else (value,)):
             names = f", or names of {', '.join(known)}" if known else ""
             raise ConfigError(
                 f"--labels got {entry.strip()!r}, expected NAME=VALUE with a value above 0{names}",
-                hint='write them as "liver=1,spleen=2"',
+                hint='write them as "liver=1,spleen=2", several values of one label as "lesion=1+255" or "128-255"',
             )
-        if name in values or int(value) in values.values():
+        if name in values or value in values.values():
             raise ConfigError(f"--labels got {text!r}, where {entry.strip()} repeats a name or value")
-        values[name] = int(value)
+        values[name] = value
     return values
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from attunet.cli.console import progress_bar, show
+from attunet.cli.console import notes, progress_bar, show
 from attunet.cli.options import (
     DatasetArgument,
     Device,
@@ -32,6 +33,7 @@ from attunet.gates import Gate
 if TYPE_CHECKING:
     from attunet.config import Plan
     from attunet.data.cases import Dataset
+    from attunet.data.labels import Values
     from attunet.planning.fingerprint import Fingerprint
     from attunet.planning.options import PlanOptions
 
@@ -94,7 +96,7 @@ def plan_options(
     *,
     memory: str | None = None,
     resolution: str = "auto",
-    labels: dict[str, int] | None = None,
+    labels: Mapping[str, Values] | None = None,
     geometry: Geometry = "fail",
 ) -> PlanOptions:
     """The planner's options from the command line. Raises: ConfigError for an invalid memory."""
@@ -126,6 +128,8 @@ def _plan(dataset: Dataset, options: PlanOptions) -> tuple[Fingerprint, Plan]:
         facts = fingerprint(
             dataset, labels=options.labels, geometry=options.geometry, advance=lambda: progress.advance(task)
         )
+    for warning in facts.warnings:
+        notes().print(f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     with progress_bar() as progress:
         progress.add_task("dry step", total=None)
         return facts, plan_within_memory(facts, options)

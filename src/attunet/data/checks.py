@@ -15,6 +15,7 @@ from attunet.data.dataset_checks import check_dataset
 from attunet.data.facts import CaseFacts, count_labels, gather_facts
 from attunet.data.formats import mask_suffix, suffix_of
 from attunet.data.geometry import shear_degrees
+from attunet.data.label_checks import has_soft_edges
 from attunet.data.labels import annotated_values, background_value, declared_values
 from attunet.data.volume import Volume
 from attunet.errors import AttunetError, GeometryError, LabelError
@@ -104,7 +105,8 @@ def _check_case(case: Case, dataset: Dataset, geometry: GeometryPolicy) -> tuple
     except AttunetError as error:
         return facts, [*problems, _from_error(case, "grid mismatch", error)]
     problems.extend(_resolved_mismatch(case, label, image, geometry))
-    facts = replace(facts, labels=count_labels(aligned.array))
+    counts = count_labels(aligned.array)
+    facts = replace(facts, labels=counts, soft_edges=has_soft_edges(aligned.array[0], counts))
     return facts, [*problems, *_label_problems(case, facts, dataset)]
 
 

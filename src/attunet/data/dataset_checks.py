@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from attunet.data.dataset import Dataset, Problem
 from attunet.data.facts import CaseFacts
 from attunet.data.formats import format_of, suffix_of
+from attunet.data.label_checks import LabelContents, check_labels
 from attunet.data.labels import values_by_label
 
 __all__ = ["check_dataset"]
@@ -24,7 +25,7 @@ def check_dataset(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Problem]
         *_dimensions(facts),
         *_orientations(facts),
         *_intensities(facts),
-        *_values(dataset, facts),
+        *_label_values(dataset, facts),
         *_spacing(dataset),
     ]
 
@@ -96,9 +97,12 @@ def _intensities(facts: Sequence[CaseFacts]) -> Iterator[Problem]:
         )
 
 
-def _values(dataset: Dataset, facts: Sequence[CaseFacts]) -> Iterator[Problem]:
-    values = {value for case in facts for value in case.labels or ()} - {dataset.ignore_label}
-    if values and sorted(values | {0}) != list(range(len(values | {0}))):
+def _label_values(dataset: Dataset, facts: Sequence[CaseFacts]) -> Iterator[Problem]:
+    contents = [LabelContents(case.id, case.labels, case.soft_edges) for case in facts if case.labels is not None]
+    implausible = check_labels(dataset, contents)
+    yield from implausible
+    values = {value for case in contents for value in case.values} - {dataset.ignore_label}
+    if values and not implausible and sorted(values | {0}) != list(range(len(values | {0}))):
         listed = ", ".join(map(str, sorted(values)[:12])) + (" and more" if len(values) > 12 else "")
         remedy = "nothing: they are renumbered internally and written back unchanged"
         yield _warning("gaps in label values", f"label values are {listed}", remedy)

@@ -46,6 +46,7 @@ class CaseFacts:
         not_finite: number of values that are NaN or infinite.
         content: hash of the image's values and shape, equal for equal images in any file format.
         labels: label value to voxel count; None when the label is missing or cannot be used.
+        soft_edges: whether the label looks like a mask with soft edges rather than classes.
     """
 
     id: str
@@ -58,6 +59,7 @@ class CaseFacts:
     not_finite: int
     content: str
     labels: dict[int, int] | None = None
+    soft_edges: bool = False
 
 
 def gather_facts(case: str, image: Volume) -> CaseFacts:

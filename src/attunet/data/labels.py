@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -11,16 +12,27 @@ from attunet.errors import LabelError
 __all__ = [
     "BACKGROUND",
     "LABEL_PREFIX",
+    "Values",
     "annotated_values",
     "background_value",
     "declared_values",
+    "describe_values",
     "name_labels",
+    "parse_values",
     "rename_annotated",
     "values_by_label",
+    "written_values",
 ]
+
+Values = int | tuple[int, ...]
+"""The value of a label, or the values that a region unites."""
 
 BACKGROUND = "background"
 LABEL_PREFIX = "label_"
+MOST_UNITED = 4096
+"""The largest number of values that --labels can unite: more are a grey image."""
+LISTED = 8
+_PART = re.compile(r"(\d+)(?:-(\d+))?")
 
 
 def background_value(declared: dict[str, int] | None) -> int:
@@ -44,6 +56,49 @@ def declared_values(dataset: Dataset) -> frozenset[int] | None:
     values = {value for united in values_by_label(dataset).values() for value in united}
     ignored = () if dataset.ignore_label is None else (dataset.ignore_label,)
     return frozenset({*values, background_value(dataset.label_names), *ignored})
+
+
+def parse_values(text: str) -> Values | None:
+    """A value from "5", or the values that a label unites from "1+255" or "128-255"; None for any other text."""
+    united: dict[int, None] = {}
+    for part in text.split("+"):
+        match = _PART.fullmatch(part.strip())
+        if match is None:
+            return None
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last - first >= MOST_UNITED:
+            return None
+        united |= dict.fromkeys(range(first, last + 1))
+    values = tuple(united)
+    return None if not values or len(values) > MOST_UNITED else values[0] if len(values) == 1 else values
+
+
+def written_values(labels: Mapping[str, Values]) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
+    """The value with which each label is written into a mask, and the values that each unites.
+
+    Args:
+        labels: name to value, or values, without the background.
+    Returns: name to value, and name to values; the second is empty when no label has several. Labels that overlap are
+        ordered so that those inside others are written last. A label with several values is written as the highest
+        that no smaller label has.
+    Raises: LabelError when there is none.
+    """
+    if all(isinstance(value, int) for value in labels.values()):
+        return {name: value for name, value in labels.items() if isinstance(value, int)}, {}
+    united = {name: (value,) if isinstance(value, int) else tuple(sorted(value)) for name, value in labels.items()}
+    if sum(map(len, united.values())) > len(set().union(*united.values())):
+        united = dict(sorted(united.items(), key=lambda item: -len(item[1])))
+    taken: dict[int, str] = {}
+    for name in sorted(united, key=lambda name: len(united[name])):
+        value = next((value for value in reversed(united[name]) if value not in taken), None)
+        if value is None:
+            raise LabelError(
+                f"the label {name} has no value of its own: {describe_values(united[name])} belong to smaller labels",
+                hint="unite other values, or leave out one of the labels",
+            )
+        taken[value] = name
+    written = {name: value for value, name in taken.items()}
+    return {name: written[name] for name in united}, united
 
 
 def annotated_values(case: Case, dataset: Dataset) -> frozenset[int] | None:
@@ -122,11 +177,14 @@ def _name_regions(
 
 def _undeclared(present: list[int], declared: list[int]) -> LabelError:
     return LabelError(
-        f"the label files contain the undeclared values {_listed(present)}; declared are {_listed(declared)}",
+        f"the label files contain the undeclared values {describe_values(present)}; "
+        f"declared are {describe_values(declared)}",
         hint="declare every value under labels in dataset.json or in the CSV file, or correct the label files",
     )
 
 
-def _listed(values: list[int]) -> str:
-    shown = ", ".join(str(value) for value in values[:8])
-    return f"{shown} and {len(values) - 8} more" if len(values) > 8 else shown
+def describe_values(values: Iterable[int]) -> str:
+    """The first eight of some values in ascending order, and how many more there are."""
+    ordered = sorted(values)
+    more = f" and {len(ordered) - LISTED} more" if len(ordered) > LISTED else ""
+    return ", ".join(map(str, ordered[:LISTED])) + more

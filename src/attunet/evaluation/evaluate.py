@@ -12,12 +12,12 @@ import numpy as np
 
 from attunet.data import formats
 from attunet.data.alignment import check_same_grid
-from attunet.data.labels import background_value
+from attunet.data.labels import Values, background_value
 from attunet.data.layouts.description import DeclaredLabels, load_description, read_declared_labels
 from attunet.data.layouts.image_files import by_stem, image_files
 from attunet.data.volume import Volume
-from attunet.errors import CancelledError, DatasetError
-from attunet.evaluation.scores import CaseScores, LabelScores, Values, foreground, label_values, score_case
+from attunet.errors import CancelledError, DatasetError, LabelError
+from attunet.evaluation.scores import CaseScores, LabelScores, foreground, label_values, score_case
 from attunet.evaluation.summary import Summary
 
 __all__ = ["Pair", "declared_labels", "evaluate", "match"]
@@ -125,7 +125,8 @@ def evaluate(
         progress: called with the number of finished cases and the number of all cases.
         cancelled: an event that ends the call after the current cases.
     Returns: the scores of every case, and their means.
-    Raises: DatasetError when there is nothing to compare, GeometryError naming the case whose grids differ by
+    Raises: DatasetError when there is nothing to compare, LabelError when the masks have no label in common and none
+        are declared or given, GeometryError naming the case whose grids differ by
         more than 0.1 mm, FormatError or LabelError for a file that cannot be used, CancelledError once `cancelled` is
         set.
     """
@@ -146,7 +147,23 @@ def evaluate(
             pool.shutdown(cancel_futures=True)
             raise
     scored = targets.labels if targets.labels is not None else _union(result.labels for result in results)
+    if targets.labels is None:
+        _require_common(scored, results)
     return Summary(scored, tuple(_completed(result, scored, targets) for result in results), tuple(extra))
+
+
+def _require_common(labels: Mapping[str, Values], results: Iterable[_ScoredPair]) -> None:
+    """Raises: LabelError when references and predictions hold labels, but have none in common in the whole set."""
+    counts = [(name, entry.counts) for result in results for name, entry in result.scores.scores.items()]
+    references = {name for name, count in counts if count.tp + count.fn}
+    predictions = {name for name, count in counts if count.tp + count.fp}
+    if references and predictions and references.isdisjoint(predictions):
+        held, found = (", ".join(name for name in labels if name in names) for names in (references, predictions))
+        raise LabelError(
+            f"references and predictions have no label in common: the references hold {held}, the predictions {found}",
+            hint='if these are the same labels in another encoding, score them with --labels "NAME=1+255"; otherwise '
+            "check that the two folders belong together",
+        )
 
 
 def _score_pair(pair: Pair, targets: _Targets) -> _ScoredPair:

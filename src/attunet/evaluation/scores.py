@@ -13,14 +13,13 @@ import numpy as np
 
 from attunet.config import Plan
 from attunet.data.geometry import Array, Voxel
-from attunet.data.labels import background_value
+from attunet.data.labels import Values, background_value
 from attunet.evaluation.metrics import METRICS, MaskPair
 from attunet.evaluation.overlap import Counts, Mask, count, require_same_shape
 
 __all__ = [
     "CaseScores",
     "LabelScores",
-    "Values",
     "dice_case",
     "foreground",
     "label_values",
@@ -28,9 +27,6 @@ __all__ = [
     "score_case",
     "scored_labels",
 ]
-
-Values = int | tuple[int, ...]
-"""The value of a label, or the values that a region unites."""
 
 V = TypeVar("V", bound=Values)
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from statistics import stdev
 from typing import Any, Self
 
+from attunet.data.labels import Values
 from attunet.display import NotebookView
 from attunet.errors import FormatError
 from attunet.evaluation.bootstrap import interval, means_interval
 from attunet.evaluation.metrics import METRICS
-from attunet.evaluation.scores import CaseScores, Values, foreground, label_values, nan_mean
+from attunet.evaluation.scores import CaseScores, foreground, label_values, nan_mean
 from attunet.evaluation.summary_file import RULES, case_from_json, case_to_json, key_of, plain, values_from_json
 from attunet.files import write_text
 

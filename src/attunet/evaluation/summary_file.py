@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from math import isnan
 from typing import Any
 
+from attunet.data.labels import Values
 from attunet.evaluation.metrics import METRICS
 from attunet.evaluation.overlap import Counts
-from attunet.evaluation.scores import CaseScores, LabelScores, Values
+from attunet.evaluation.scores import CaseScores, LabelScores
 
 __all__ = ["RULES", "case_from_json", "case_to_json", "key_of", "plain", "values_from_json"]
 

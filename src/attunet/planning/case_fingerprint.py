@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from attunet.data.cases import Case, GeometryPolicy, read_case
+from attunet.data.label_checks import has_soft_edges
 from attunet.data.orientation import canonical, content_box
 from attunet.data.volume import Array, Volume
 from attunet.errors import DataError
@@ -43,6 +44,8 @@ class CaseFingerprint:
         label_voxels: number of voxels by label value.
         integral: whether the image contains whole numbers.
         positions: by label value, without the background.
+        soft: whether the label looks like a mask with soft edges.
+        id: id of the case.
     """
 
     shape: tuple[int, int, int]
@@ -53,6 +56,8 @@ class CaseFingerprint:
     label_voxels: dict[int, int]
     integral: bool
     positions: dict[int, LabelPosition] = field(default_factory=dict)
+    soft: bool = False
+    id: str = ""
 
 
 def read_case_fingerprint(case: Case, geometry: GeometryPolicy, background: int = 0) -> CaseFingerprint:
@@ -82,18 +87,21 @@ def read_case_fingerprint(case: Case, geometry: GeometryPolicy, background: int 
     middle = np.array(start) + np.array(size) / 2 - 0.5
     located = locate_labels(label.array[0], background)
     voxels = {value: position.voxels for value, position in located.items()}
+    counts = {background: label.array.size - sum(voxels.values()), **voxels}
     return CaseFingerprint(
         shape=upright.spatial_shape,
         clipped_shape=(i, j, k),
         spacing=upright.spacing,
         raster=bool(np.array_equal(image.affine, np.eye(4))) and image.spatial_shape[2] == 1,
         intensities=intensities,
-        label_voxels={background: label.array.size - sum(voxels.values()), **voxels},
+        label_voxels=counts,
         integral=bool(np.issubdtype(image.array.dtype, np.integer)),
         positions={
             value: LabelPosition(position.voxels, _in_mm(position, middle, content))
             for value, position in located.items()
         },
+        soft=has_soft_edges(label.array[0], counts),
+        id=case.id,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -11,7 +11,15 @@ from typing import Literal
 import numpy as np
 
 from attunet.data.cases import Dataset, GeometryPolicy
-from attunet.data.labels import background_value, name_labels
+from attunet.data.label_checks import WITHOUT_BACKGROUND, LabelContents, check_labels
+from attunet.data.labels import (
+    BACKGROUND,
+    Values,
+    background_value,
+    describe_values,
+    name_labels,
+    written_values,
+)
 from attunet.data.volume import Array
 from attunet.errors import DatasetError, LabelError
 from attunet.planning.case_fingerprint import CaseFingerprint, read_case_fingerprint
@@ -31,6 +39,7 @@ class Fingerprint:
         cases: one entry per labelled case.
         labels, regions, ignore_label, channel_names, modality: as in a `Plan`.
         clipped: whether intensities will be clipped, as in a CT; voxels below the bound then do not count as content.
+        warnings: what the owner of the data should know.
     """
 
     name: str
@@ -41,6 +50,7 @@ class Fingerprint:
     modality: Modality
     regions: Regions = field(default_factory=dict)
     clipped: bool = False
+    warnings: tuple[str, ...] = ()
 
     @property
     def shapes(self) -> Array:
@@ -100,7 +110,7 @@ class Fingerprint:
 def fingerprint(
     dataset: Dataset,
     *,
-    labels: dict[str, int] | None = None,
+    labels: Mapping[str, Values] | None = None,
     geometry: GeometryPolicy = "fail",
     advance: Callable[[], None] = lambda: None,
 ) -> Fingerprint:
@@ -108,26 +118,24 @@ def fingerprint(
 
     Args:
         dataset: a data set with labelled cases.
-        labels: name to file value of the labels to learn (background is added), or names of regions; None for all.
+        labels: name to file value, or to the values it unites, of the labels to learn (background is added), or names
+            of regions; None for all.
         geometry: what to do when the grids of an image and its label differ.
         advance: called after each case.
     Returns: the fingerprint.
-    Raises: DatasetError without labelled cases, LabelError when a selected label occurs in no case, DataError for NaN.
+    Raises: DatasetError without labelled cases, LabelError when a selected label occurs in no case, there is nothing to
+        learn or undeclared values do not look like classes, DataError for NaN.
     """
     chosen = [case for case in dataset.cases if case.label is not None and case.split != "test"]
     if not chosen:
         raise DatasetError(f"no labelled case in {dataset.root}", hint="training needs a label file for each image")
-    background = background_value(labels or dataset.label_names)
+    background = background_value(_single_values(labels) if labels else dataset.label_names)
     facts = []
     for case in chosen:
         facts.append(read_case_fingerprint(case, geometry, background))
         advance()
-    values = sorted(set().union(*(case.label_voxels for case in facts)) - {dataset.ignore_label})
-    if dataset.regions:
-        names, regions = _chosen_regions(dataset, labels, values)
-    else:
-        names = _chosen_labels(labels, values) if labels else name_labels(dataset.label_names, values)
-        regions = {}
+    warnings = () if labels else _require_plausible(dataset, facts)
+    names, regions = _names(dataset, labels, facts)
     return Fingerprint(
         name=dataset.name,
         cases=tuple(facts),
@@ -136,15 +144,46 @@ def fingerprint(
         channel_names=_channel_names(dataset, facts),
         modality=_modality(dataset, facts),
         regions=regions,
+        warnings=warnings,
     )
 
 
-def _chosen_labels(labels: dict[str, int], values: list[int]) -> dict[str, int]:
-    absent = {name: value for name, value in labels.items() if value not in values and value != 0}
+def _require_plausible(dataset: Dataset, facts: list[CaseFingerprint]) -> tuple[str, ...]:
+    """What is odd about the labels, when they can be learnt all the same. Raises: LabelError when they cannot."""
+    contents = [LabelContents(case.id, case.label_voxels, case.soft) for case in facts]
+    found = check_labels(dataset, contents)
+    for problem in found:
+        if problem.kind != WITHOUT_BACKGROUND:
+            raise LabelError(f"{problem.kind}: {problem.message}", hint=problem.remedy)
+    return tuple(f"{problem.case or 'all cases'}: {problem.message}; {problem.remedy}" for problem in found)
+
+
+def _names(
+    dataset: Dataset, labels: Mapping[str, Values] | None, facts: list[CaseFingerprint]
+) -> tuple[dict[str, int], Regions]:
+    """Names with their written values, background first, and the file values that each region unites."""
+    values = sorted({value for case in facts for value, count in case.label_voxels.items() if count})
+    values = [value for value in values if value != dataset.ignore_label]
+    if dataset.regions:
+        return _chosen_regions(dataset, labels, values)
+    return _chosen_labels(labels, values) if labels else (name_labels(dataset.label_names, values), {})
+
+
+def _chosen_labels(labels: Mapping[str, Values], values: list[int]) -> tuple[dict[str, int], Regions]:
+    written, regions = written_values({name: value for name, value in labels.items() if name != BACKGROUND})
+    united = regions or {name: (value,) for name, value in written.items()}
+    held = {*values, 0}  # a data set may be annotated everywhere
+    absent = [f"{name} ({describe_values(file)})" for name, file in united.items() if held.isdisjoint(file)]
     if absent:
-        raise LabelError(f"labels {absent} occur in no case; found values {values}", hint="correct --labels")
-    rest = {name: value for name, value in labels.items() if name != "background"}
-    return {"background": background_value(labels), **rest}
+        raise LabelError(
+            f"labels {', '.join(absent)} occur in no case; found values {describe_values(values)}",
+            hint="correct --labels",
+        )
+    return {BACKGROUND: background_value(_single_values(labels)), **written}, regions
+
+
+def _single_values(labels: Mapping[str, Values]) -> dict[str, int]:
+    return {name: value for name, value in labels.items() if isinstance(value, int)}
 
 
 def _chosen_regions(
@@ -156,7 +195,7 @@ def _chosen_regions(
     known = {value for values in dataset.regions.values() for value in values} | {background}
     if unknown := [value for value in values if value not in known]:
         raise LabelError(
-            f"the label files contain {unknown}, which belong to no region of {dataset.root}",
+            f"the label files contain {describe_values(unknown)}, which belong to no region of {dataset.root}",
             hint="add each value to a region, or correct the label files",
         )
     absent = set(requested or ()) - set(dataset.regions) - {"background"}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from attunet.data.alignment import GeometryPolicy
+from attunet.data.labels import Values
 from attunet.gates import Gate
 from attunet.planning.hardware import Machine, Precision, auto_size, machine_of, machine_precision
 
@@ -66,7 +68,7 @@ class PlanOptions:
         gate: kind of attention gate, or "none"; None uses the preset's.
         resolution: "full" keeps the data's spacing, "low" coarsens it, "auto" coarsens it only as far as the size
             requires.
-        labels: names and values of the labels to learn; None learns every label.
+        labels: name to value, or to the values it unites, of the labels to learn; None learns every label.
         geometry: what to do when the grids of an image and its label differ.
         device: device for training: "auto", "cpu" or "cuda".
         precision: precision of the training, for its memory: "bf16", "fp32" or "auto" for the fastest of the device.
@@ -79,7 +81,7 @@ class PlanOptions:
     preset: Preset = "default"
     gate: Gate | Literal["none"] | None = None
     resolution: Resolution = "auto"
-    labels: dict[str, int] | None = None
+    labels: Mapping[str, Values] | None = None
     geometry: GeometryPolicy = "fail"
     device: Machine | Literal["auto"] = "auto"
     precision: Precision | Literal["auto"] = "auto"

@@ -21,7 +21,11 @@ _DEFAULTS = PlanOptions()
 
 
 def plan_dataset(
-    dataset: Dataset, options: PlanOptions = _DEFAULTS, *, on_case: Callable[[], None] = lambda: None
+    dataset: Dataset,
+    options: PlanOptions = _DEFAULTS,
+    *,
+    on_case: Callable[[], None] = lambda: None,
+    on_warning: Callable[[str], None] = lambda _text: None,
 ) -> Plan:
     """Read every labelled case, and decide all numbers of the training, within the memory limit.
 
@@ -29,10 +33,13 @@ def plan_dataset(
         dataset: a data set with labelled cases, from `read_dataset`.
         options: the planning options.
         on_case: called after each case.
+        on_warning: called with each thing that the owner of the data should know.
     Returns: the plan, with the reason of each decision.
     Raises: ConfigError, DatasetError, LabelError and DataError when the data cannot be planned.
     """
     facts = fingerprint(dataset, labels=options.labels, geometry=options.geometry, advance=on_case)
+    for warning in facts.warnings:
+        on_warning(warning)
     return plan_within_memory(facts, options)
 
 

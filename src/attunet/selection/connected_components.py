@@ -12,8 +12,8 @@ from scipy.ndimage import find_objects, label
 
 from attunet.config import ComponentRules, Plan
 from attunet.data.geometry import Array, Voxel, voxel_ml
+from attunet.data.labels import Values
 from attunet.evaluation.overlap import Mask
-from attunet.evaluation.scores import Values
 from attunet.inference.postprocess import clean
 
 __all__ = ["Components", "LabelComponents", "connected_components"]

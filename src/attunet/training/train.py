@@ -205,7 +205,7 @@ def resolve_plan(
         raise_if_cancelled(cancelled)
 
     callbacks.on_planning_start(sum(case.label is not None for case in dataset.cases))
-    made = plan_dataset(dataset, plan, on_case=on_case)
+    made = plan_dataset(dataset, plan, on_case=on_case, on_warning=callbacks.on_warning)
     callbacks.on_plan(made, "new", run)
     return made
 

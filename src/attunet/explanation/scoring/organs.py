@@ -13,10 +13,11 @@ from scipy.ndimage import binary_dilation
 from scipy.spatial import KDTree
 
 from attunet.data.geometry import Voxel, reach_in_voxels, to_positions
+from attunet.data.labels import Values
 from attunet.data.volume import Volume
 from attunet.errors import ConfigError, GeometryError
 from attunet.evaluation.overlap import Mask
-from attunet.evaluation.scores import Values, foreground
+from attunet.evaluation.scores import foreground
 from attunet.evaluation.surface import bounding_box
 
 __all__ = ["REACH", "Box", "Organ", "Organs", "Points", "organs_of"]

@@ -1,0 +1,231 @@
+"""Plausibility of label files: soft edges, one mask in two encodings, numbers of objects, nothing to learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from attunet.data.dataset import Dataset, Problem
+from attunet.data.labels import background_value, declared_values, describe_values
+from attunet.data.volume import Array
+
+__all__ = ["WITHOUT_BACKGROUND", "LabelContents", "check_labels", "has_soft_edges"]
+
+FEWEST_BETWEEN = 3
+MANY_BETWEEN = 8
+EDGE_BAND = 0.05
+"""Share of the range of values at both ends that counts as the end: compression moves 255 to 254."""
+MOST_INTERIOR = 0.1
+LEAST_SLOPE = 0.6
+SCATTERED = 4.0
+PEAKED = 10.0
+FULL_SCALE = frozenset({100, 127, 128, 200, 254, 255, 32767, 32768, 65535})
+FEWEST_OBJECTS = 10
+WITHOUT_BACKGROUND = "no background"
+"""The kind of problem that does not stop planning: every voxel may well be annotated."""
+
+
+@dataclass(frozen=True)
+class LabelContents:
+    """The values in the label of a case.
+
+    Args:
+        case: id of the case.
+        counts: value to voxel count.
+        soft: whether the label looks like a mask with soft edges, see `has_soft_edges`.
+    """
+
+    case: str
+    counts: Mapping[int, int]
+    soft: bool = False
+
+    @property
+    def values(self) -> frozenset[int]:
+        """The values that occur."""
+        return frozenset(value for value, count in self.counts.items() if count)
+
+
+def has_soft_edges(label: Array, counts: Mapping[int, int]) -> bool:
+    """Whether a label (I, J, K) is a mask with soft edges: interpolated, anti-aliased or compressed with losses.
+
+    Values between the lowest and the highest then form no areas of their own: they lie on the slope between the two,
+    and each is scattered along the whole edge, or rare next to the highest.
+    """
+    values = sorted(value for value, count in counts.items() if count)
+    if len(values) < FEWEST_BETWEEN + 2 or label.size < 2:
+        return False
+    low, top = values[0], values[-1]
+    band = EDGE_BAND * (top - low)
+    between = [value for value in values[1:-1] if low + band <= value <= top - band]
+    wide = top - low >= 4 * len(values)  # such as 0, 64, 128, 191, 255; classes are usually numbered one by one
+    if len(between) < (FEWEST_BETWEEN if wide else MANY_BETWEEN):
+        return False
+    places = np.nonzero((label > low) & (label < top) & (label >= low + band) & (label <= top - band))
+    interior, slope = _neighbourhood(label, places)
+    if interior > MOST_INTERIOR or slope < LEAST_SLOPE:
+        return False
+    highest = sum(count for value, count in counts.items() if value > top - band or value == top)
+    peaked = highest > PEAKED * len(places[0]) / len(between) and 2 * highest > len(places[0])
+    return peaked or _scatter(label, places) > SCATTERED
+
+
+def check_labels(dataset: Dataset, contents: Sequence[LabelContents]) -> list[Problem]:
+    """What is implausible about the labels of a whole data set.
+
+    Values that the data set declares are taken as declared; those that it does not are judged by what they look like.
+
+    Args:
+        dataset: the data set, for what it declares.
+        contents: the values of each label that can be read.
+    Returns: problems, which also stop planning, and warnings.
+    """
+    declared = declared_values(dataset)
+    background = background_value(dataset.label_names)
+    foreground = {case.case: case.values - {background, dataset.ignore_label} for case in contents}
+    values = frozenset().union(*foreground.values()) if foreground else frozenset()
+    if contents and not (values if declared is None else values & declared):
+        return [*_negative(values, declared), _nothing(dataset, values)]
+    if declared is not None and values <= declared:
+        return []
+    soft = [case.case for case in contents if case.soft]
+    if soft:
+        return [_soft(soft, contents, background)]
+    if declared is not None:
+        return list(_negative(values, declared))
+    return [
+        *_negative(values, declared),
+        *_two_encodings(foreground),
+        *_instances(foreground),
+        *_no_background(contents, background),
+    ]
+
+
+def _neighbourhood(label: Array, places: tuple[Array, ...]) -> tuple[float, float]:
+    """Of some voxels, the share whose neighbours all have their value, and of those between two neighbours."""
+    here = label[places]
+    same, slope = np.ones(len(here), bool), np.zeros(len(here), bool)
+    for axis, size in enumerate(label.shape):
+        if size == 1:
+            continue
+        before, after = (
+            label[(*places[:axis], np.clip(places[axis] + step, 0, size - 1), *places[axis + 1 :])] for step in (-1, 1)
+        )
+        same &= (before == here) & (after == here)
+        slope |= ((before < here) & (here < after)) | ((before > here) & (here > after))
+    return float(same.mean()), float(slope.mean())
+
+
+def _scatter(label: Array, places: tuple[Array, ...]) -> float:
+    """The size of the box around the voxels of a value, divided by their number; the median over the values."""
+    values, index = np.unique(label[places], return_inverse=True)
+    boxes = np.ones(len(values))
+    for axis in places:
+        low, high = np.full(len(values), np.iinfo(np.int64).max), np.full(len(values), -1)
+        np.minimum.at(low, index, axis)
+        np.maximum.at(high, index, axis)
+        boxes *= high - low + 1
+    return float(np.median(boxes / np.bincount(index)))
+
+
+def _nothing(dataset: Dataset, values: frozenset[int]) -> Problem:
+    if dataset.label_names is not None and values:
+        message = f"no case holds a declared label: the label files hold only {describe_values(values)}"
+        return Problem("", "nothing to learn", message, "declare the values that the label files hold, or correct them")
+    message = "no case holds any label to learn: every label file is background"
+    remedy = "check that the label files are the masks, and that they were saved with their values"
+    return Problem("", "nothing to learn", message, remedy)
+
+
+def _soft(soft: Sequence[str], contents: Sequence[LabelContents], background: int) -> Problem:
+    values = sorted(frozenset().union(*(case.values for case in contents if case.soft)) - {background})
+    top = values[-1]
+    message = (
+        f"{_cases(soft)} of {len(contents)} hold {len(values)} values between {background} and {top}, most of them "
+        "only at edges: an interpolated, anti-aliased or compressed mask, not classes"
+    )
+    remedy = (
+        f'merge the upper half with --labels "NAME={(top + background + 1) // 2}-{top}", or save the masks from their '
+        "source with nearest neighbour and without losses"
+    )
+    return Problem("", "soft edges", message, remedy)
+
+
+def _negative(values: frozenset[int], declared: frozenset[int] | None) -> Iterator[Problem]:
+    if found := sorted(value for value in values if value < 0 and (declared is None or value not in declared)):
+        message = f"the label files contain {describe_values(found)}, which may mean unlabelled, background or a fault"
+        remedy = (
+            f'declare it in dataset.json, as "ignore": {found[0]} or "background": {found[0]}; '
+            'or state the labels with --labels "NAME=VALUE", so that it becomes background'
+        )
+        yield Problem("", "negative label value", message, remedy)
+
+
+def _two_encodings(foreground: Mapping[str, frozenset[int]]) -> Iterator[Problem]:
+    """Families of values that never share a case, one of them numbered, another at the full scale of a grey image."""
+    families: list[set[int]] = []
+    for values in foreground.values():
+        joined = set(values).union(*(family for family in families if family & values))
+        families = [family for family in families if not family & values] + ([joined] if joined else [])
+    families.sort(key=max)
+    scaled = any(max(family) in FULL_SCALE or min(family) < 0 for family in families)
+    if len({len(family) for family in families}) != 1 or len(families) < 2 or not scaled:
+        return
+    holders = [sum(bool(values & family) for values in foreground.values()) for family in families]
+    parts = [f"{describe_values(family)} in {count}" for family, count in zip(families, holders, strict=True)]
+    united = "+".join(str(max(family)) for family in families)
+    message = f"the label files hold {' cases, '.join(parts)} cases, and never together: one mask in two encodings"
+    remedy = (
+        f'if they mean the same, merge them with --labels "NAME={united}"; if they do not, name them in dataset.json '
+        "or with --labels"
+    )
+    yield Problem("", "two encodings", message, remedy)
+
+
+def _instances(foreground: Mapping[str, frozenset[int]]) -> Iterator[Problem]:
+    """Numbers of objects: counted from 1 in every case, to another number in each, or hardly ever the same twice."""
+    cases = [values for values in foreground.values() if values]
+    tops = [max(values) for values in cases]
+    if len(cases) < 2 or max(tops) < FEWEST_OBJECTS:
+        return
+    counted = sum(min(values) >= 1 and len(values) >= 0.9 * max(values) for values in cases) >= 0.9 * len(cases)
+    differ = len(set(tops)) >= max(2, min(10, 0.5 * len(cases))) and min(tops) < 0.8 * max(tops)
+    every = frozenset().union(*cases)
+    unshared = len(every) >= FEWEST_OBJECTS and sum(map(len, cases)) < 1.2 * len(every) and len(cases) >= 3
+    if not ((counted and differ) or (unshared and not counted)):
+        return
+    how = "counted from 1 in every case" if counted else "hardly any of which occur in two cases"
+    message = f"the label files hold up to {max(map(len, cases))} values a case, {how}: numbers of objects, not classes"
+    remedy = (
+        f'to learn what all of them are, merge them with --labels "NAME={max(1, min(every))}-{max(every)}"; if they '
+        "are classes, name them in dataset.json"
+    )
+    yield Problem("", "instance numbers", message, remedy)
+
+
+def _no_background(contents: Sequence[LabelContents], background: int) -> Iterator[Problem]:
+    """Labels without a voxel of background, as of tools that count classes from 1."""
+    full = [case for case in contents if background not in case.values]
+    values = frozenset().union(*(case.values for case in contents)) - {background}
+    if len(full) < len(contents):
+        for case in full:
+            remedy = "check that it is the right file; nothing to do if it is annotated everywhere"
+            listed = describe_values(case.values)
+            yield Problem(case.case, WITHOUT_BACKGROUND, f"every voxel of the label is {listed}", remedy, "warning")
+    elif len(values) == 1:
+        message = f"every voxel of every label file is {describe_values(values)}, so there is nothing to tell apart"
+        yield Problem("", "nothing to learn", message, "check that the label files are the masks")
+    elif full:
+        message = (
+            f"no label file has a voxel of background ({background}): every voxel is one of {describe_values(values)}"
+        )
+        remedy = (
+            f'declare the labels in dataset.json; if {min(values)} is the background, as "background": {min(values)}'
+        )
+        yield Problem("", WITHOUT_BACKGROUND, message, remedy)
+
+
+def _cases(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"{len(names)} label file{'s' * (len(names) != 1)} ({shown})"
