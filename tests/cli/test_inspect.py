@@ -92,3 +92,15 @@ def test_no_data_set_is_an_error(tmp_path):
     result = RUNNER.invoke(APP, [str(tmp_path / "none")])
     with pytest.raises(DatasetError, match="no file or folder"):
         raise result.exception
+
+
+def test_problems_of_one_kind_are_one_row_unless_requested(tmp_path):
+    make(tmp_path, 5)
+    for label in (tmp_path / "labels").iterdir():
+        label.unlink()
+    np.save(tmp_path / "labels/case04.npy", np.zeros((5, 6, 7), np.uint8))
+    output = RUNNER.invoke(APP, [str(tmp_path)]).output
+    assert "case00 and 3 more" in output
+    assert output.count("label missing") == 1
+    assert "--cases lists every one" in output
+    assert RUNNER.invoke(APP, [str(tmp_path), "--cases"]).output.count("label missing") == 4

@@ -17,6 +17,7 @@ __all__ = ["inspection_tables"]
 
 MOST_CASES = 20
 MOST_LABELS = 12
+MOST_ALIKE = 3
 
 
 def inspection_tables(inspection: Inspection, *, every_case: bool) -> RenderableType:
@@ -28,7 +29,7 @@ def inspection_tables(inspection: Inspection, *, every_case: bool) -> Renderable
         parts += [_ranges(facts), _common(facts)] if summarise else [_cases(facts)]
     if any(case.labels for case in facts):
         parts.append(_labels(inspection))
-    return Group(*parts, *_findings(inspection.problems))
+    return Group(*parts, *_findings(inspection.problems, MOST_ALIKE if not every_case else len(inspection.problems)))
 
 
 def _headline(inspection: Inspection) -> Text:
@@ -131,7 +132,8 @@ def _label_rows(inspection: Inspection, present: Iterable[int]) -> list[tuple[st
     return rows if inspection.dataset.regions else sorted(rows, key=lambda row: row[1])
 
 
-def _findings(problems: tuple[Problem, ...]) -> list[RenderableType]:
+def _findings(problems: tuple[Problem, ...], most_alike: int) -> list[RenderableType]:
+    """Every problem, but one row for those of one kind that more cases than `most_alike` have."""
     if not problems:
         return [Text("no problems found", style="green")]
     table = FittedTable(
@@ -139,14 +141,23 @@ def _findings(problems: tuple[Problem, ...]) -> list[RenderableType]:
         Column(heading="Case"),
         Column(heading="What", kind="text"),
         Column(heading="What to do", kind="text"),
+        elsewhere="--json",
     )
+    alike: dict[tuple[str, str], list[Problem]] = {}
     for problem in problems:
+        alike.setdefault((problem.severity, problem.kind), []).append(problem)
+    for problem in problems:
+        others = alike[problem.severity, problem.kind]
+        if len(others) > most_alike and problem is not others[0]:
+            continue
+        cases = f"{problem.case} and {len(others) - 1} more" if len(others) > most_alike else problem.case
         style = "red" if problem.severity == "problem" else "yellow"
         what = Text.assemble((problem.kind, style), f": {problem.message}")
-        table.add(Text(problem.severity, style), problem.case or "all", what, problem.remedy)
+        table.add(Text(problem.severity, style), cases or "all", what, problem.remedy)
     warnings = sum(problem.severity == "warning" for problem in problems)
     count = len(problems) - warnings
-    return [table, Text(f"problems: {count}, warnings: {warnings}", style="red" if count else "green")]
+    every = "" if all(len(others) <= most_alike for others in alike.values()) else "; --cases lists every one"
+    return [table, Text(f"problems: {count}, warnings: {warnings}{every}", style="red" if count else "green")]
 
 
 def _intensity(case: CaseFacts) -> str:
