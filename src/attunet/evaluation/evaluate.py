@@ -125,10 +125,9 @@ def evaluate(
         progress: called with the number of finished cases and the number of all cases.
         cancelled: an event that ends the call after the current cases.
     Returns: the scores of every case, and their means.
-    Raises: DatasetError when there is nothing to compare, LabelError when the masks have no label in common and none
-        are declared or given, GeometryError naming the case whose grids differ by
-        more than 0.1 mm, FormatError or LabelError for a file that cannot be used, CancelledError once `cancelled` is
-        set.
+    Raises: DatasetError when there is nothing to compare, LabelError when the masks have no label in common and
+        none are declared or given, GeometryError naming the case whose grids differ, FormatError or LabelError for
+        a file that cannot be used, CancelledError once `cancelled` is set.
     """
     pairs, extra = match(reference, prediction)
     declared = declared_labels(reference)
