@@ -12,8 +12,10 @@ from pathlib import Path
 from attunet.data.dataset import Problem
 from attunet.data.formats.array import read_array, write_array
 from attunet.data.formats.dicom import CONVERT, is_dicom, series_in
-from attunet.data.formats.itk import read_itk, write_itk
+from attunet.data.formats.itk import write_itk
+from attunet.data.formats.metaimage import check_metaimage, read_metaimage
 from attunet.data.formats.nifti import check_nifti, read_nifti, write_nifti
+from attunet.data.formats.nrrd import check_nrrd, read_nrrd
 from attunet.data.formats.raster import read_picture, read_picture_label, read_tiff, write_picture, write_tiff
 from attunet.data.formats.voxels import to_image, to_label
 from attunet.data.volume import Volume
@@ -81,7 +83,8 @@ FORMATS: tuple[ImageFormat, ...] = (
     ImageFormat(
         name="NRRD",
         suffixes=(".nrrd", ".nhdr"),
-        read=read_itk,
+        read=read_nrrd,
+        check_header=check_nrrd,
         write=write_itk,
         holds=_ANY,
         geometry=True,
@@ -90,7 +93,8 @@ FORMATS: tuple[ImageFormat, ...] = (
     ImageFormat(
         name="MetaImage",
         suffixes=(".mha", ".mhd"),
-        read=read_itk,
+        read=read_metaimage,
+        check_header=check_metaimage,
         write=write_itk,
         holds=_ANY,
         geometry=True,

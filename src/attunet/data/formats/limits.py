@@ -86,7 +86,7 @@ def open_regular(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def fill(array: Array, stream: BinaryIO, path: Path, *, skip: int = 0) -> None:
+def fill(array: Array, stream: BinaryIO, path: Path, *, skip: int = 0) -> int:
     """Read a contiguous array's bytes from a stream, then its rest, so that a checksum at its end is compared.
 
     Args:
@@ -94,6 +94,7 @@ def fill(array: Array, stream: BinaryIO, path: Path, *, skip: int = 0) -> None:
         stream: the decompressed bytes.
         path: the file, for the message.
         skip: bytes to pass over first.
+    Returns: how many bytes follow the array's.
     Raises: FormatError when the stream ends early.
     """
     while skip and (passed := stream.read(min(skip, CHUNK))):
@@ -107,8 +108,10 @@ def fill(array: Array, stream: BinaryIO, path: Path, *, skip: int = 0) -> None:
             f"{path} is truncated: its header declares {array.nbytes} bytes of voxels, it has {held}",
             hint="copy or export it again",
         )
-    while stream.read(CHUNK):
-        pass
+    more = 0
+    while rest := stream.read(CHUNK):
+        more += len(rest)
+    return more
 
 
 def _check_limits(path: Path, axes: tuple[int, ...], declared: int) -> None:
