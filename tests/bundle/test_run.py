@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
-from attunet.bundle import copy_run, fold_folder, load_bundle, save_manifest, save_plan, save_postprocessing
+from attunet.bundle import (
+    Execution,
+    copy_run,
+    fold_folder,
+    load_bundle,
+    save_execution,
+    save_manifest,
+    save_plan,
+    save_postprocessing,
+    withdraw_fold,
+)
 from attunet.config import ComponentRules, Postprocessing, QualityCalibration, RankCorrelation
 from attunet.errors import BundleError
 
@@ -152,3 +163,85 @@ def test_the_earlier_file_gives_way_to_the_new_one(model):
     save_postprocessing(Postprocessing(temperature=2.0), model)
     assert load_bundle(model).postprocessing == Postprocessing(temperature=2.0)
     assert not (model / "refinement.json").exists()
+
+
+class KilledError(BaseException):
+    """Stands for a kill: nothing of ours catches it."""
+
+
+@pytest.fixture
+def killed(monkeypatch):
+    """Runs a function that ends before its `step`-th change of a name in a folder; whether it was cut."""
+
+    def run(step, action):
+        left = [step]
+
+        def cut(change):
+            def changed(path, *more, **named):
+                left[0] -= 1
+                if left[0] < 0:
+                    raise KilledError
+                return change(path, *more, **named)
+
+            return changed
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "replace", cut(Path.replace))
+            patched.setattr(Path, "unlink", cut(Path.unlink))
+            try:
+                action()
+            except KilledError:
+                return True
+        return False
+
+    return run
+
+
+@pytest.mark.parametrize("earlier", [None, "postprocessing.json", "refinement.json"])
+def test_a_kill_between_a_file_and_its_seal_leaves_a_model(earlier, model, killed, tmp_path):
+    old, new = Postprocessing(temperature=2.0), Postprocessing(temperature=1.5)
+    if earlier:
+        save_postprocessing(old, model)
+        (model / "postprocessing.json").rename(model / earlier)
+        save_manifest(model)
+    for step in range(20):
+        copy = shutil.copytree(model, tmp_path / str(step))
+        cut = killed(step, lambda copy=copy: save_postprocessing(new, copy))
+        found = load_bundle(copy).postprocessing
+        assert found == new or (cut and found == (old if earlier else Postprocessing()))
+        save_postprocessing(new, copy)
+        assert load_bundle(copy).postprocessing == new
+        assert "replaced" not in json.loads((copy / "manifest.json").read_text())
+        if not cut:
+            break
+    assert step > 2
+
+
+def test_a_kill_while_an_engine_is_chosen_leaves_a_model(model, killed, tmp_path):
+    for step in range(20):
+        copy = shutil.copytree(model, tmp_path / str(step))
+        for fold in (0, 2, 10):
+            (fold_folder(copy, fold) / "model.onnx").write_text("a graph")
+        cut = killed(step, lambda copy=copy: save_execution(Execution(engine="onnxruntime"), copy))
+        assert load_bundle(copy).execution.engine in ("openvino", "onnxruntime")
+        if not cut:
+            break
+    assert load_bundle(copy).execution.engine == "onnxruntime"
+
+
+def test_a_new_seal_does_not_cover_what_was_altered_before(model):
+    (model / "fold_2" / "graph.bin").write_bytes(b"altered")
+    save_postprocessing(Postprocessing(temperature=2.0), model)
+    refused(model, "was changed")
+    save_manifest(model, changed="fold_0")
+    refused(model, "was changed")
+
+
+def test_a_fold_that_is_about_to_change_leaves_the_others_usable(model):
+    save_postprocessing(Postprocessing(temperature=2.0), model)
+    withdraw_fold(model, "fold_2")
+    bundle = load_bundle(model)
+    assert [fold.name for fold in bundle.folds] == ["fold_0", "fold_10"]
+    assert bundle.postprocessing == Postprocessing()
+    save_manifest(model, changed="fold_2")
+    assert len(load_bundle(model).folds) == 3

@@ -3,18 +3,19 @@
 from attunet.bundle.ensemble import Model, check_agreement, load_model, save_ensemble
 from attunet.bundle.execution import EXECUTION, Execution, Quantization, write_execution
 from attunet.bundle.held_out import HeldOutCase, finished_folds, fold_cases, held_out_cases
+from attunet.bundle.manifest import resealed
 from attunet.bundle.run import (
     POSTPROCESSING,
     Bundle,
     FoldFiles,
     copy_run,
-    discard_postprocessing,
     fold_folder,
     load_bundle,
     save_execution,
     save_manifest,
     save_plan,
     save_postprocessing,
+    withdraw_fold,
 )
 
 __all__ = [
@@ -28,17 +29,18 @@ __all__ = [
     "Quantization",
     "check_agreement",
     "copy_run",
-    "discard_postprocessing",
     "finished_folds",
     "fold_cases",
     "fold_folder",
     "held_out_cases",
     "load_bundle",
     "load_model",
+    "resealed",
     "save_ensemble",
     "save_execution",
     "save_manifest",
     "save_plan",
     "save_postprocessing",
+    "withdraw_fold",
     "write_execution",
 ]

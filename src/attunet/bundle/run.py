@@ -17,7 +17,16 @@ from itertools import chain
 from pathlib import Path
 
 from attunet.bundle.execution import AIR, ENGINE_FILES, EXECUTION, Execution, load_execution, write_execution
-from attunet.bundle.manifest import MANIFEST, check_sums, read_sealed, read_sums, seal, write_unsealed
+from attunet.bundle.manifest import (
+    MANIFEST,
+    check_sums,
+    read_sealed,
+    read_sums,
+    resealed,
+    seal,
+    withdraw,
+    write_unsealed,
+)
 from attunet.config import Plan, Postprocessing, load_settings
 from attunet.errors import BundleError
 
@@ -36,6 +45,7 @@ __all__ = [
     "save_manifest",
     "save_plan",
     "save_postprocessing",
+    "withdraw_fold",
     "write_postprocessing",
 ]
 
@@ -115,15 +125,22 @@ def save_plan(plan: Plan, root: Path) -> None:
 
 
 def save_postprocessing(postprocessing: Postprocessing, root: Path) -> None:
-    """Write postprocessing.json into a run's folder and update its manifest; every later prediction applies it."""
-    write_postprocessing(postprocessing, root)
-    save_manifest(root)
+    """Write postprocessing.json into a run's folder and its manifest; every later prediction applies it."""
+    with resealed(root, gone=(_EARLIER_POSTPROCESSING,)) as folder:
+        write_unsealed(postprocessing, folder / POSTPROCESSING)
 
 
 def save_execution(execution: Execution, root: Path) -> None:
-    """Write engine.json into a model folder and update its manifest; every later prediction uses it."""
-    write_execution(execution, root)
-    save_manifest(root)
+    """Write engine.json into a model folder and its manifest; every later prediction uses it.
+
+    Files that its engine needs and the manifest does not name are added to it.
+    """
+    if not (root / MANIFEST).is_file():
+        write_execution(execution, root)
+        save_manifest(root)
+        return
+    with resealed(root, unlisted=_sealable(root, _needed(execution))) as folder:
+        write_execution(execution, folder)
 
 
 def write_postprocessing(postprocessing: Postprocessing, root: Path) -> None:
@@ -143,13 +160,31 @@ def discard_postprocessing(root: Path) -> None:
         (root / name).unlink(missing_ok=True)
 
 
-def save_manifest(root: Path) -> None:
-    """Seal the finished folds: a sha256 sum of every file that a prediction depends on."""
+def save_manifest(root: Path, *, changed: str | None = None) -> None:
+    """Seal the finished folds: a sha256 sum of every file that a prediction depends on.
+
+    With the name of a `changed` fold, the sums of all other files that the manifest already names are kept.
+    """
     needed = _needed(load_settings(Execution, root / EXECUTION) if (root / EXECUTION).is_file() else None)
-    folds = [folder for folder in sorted(root.glob("fold_*")) if _finished(folder, needed)]
-    folders = (folder / name for folder in folds for name in _SEALED)
+    kept = read_sums(root) if changed and (root / MANIFEST).is_file() else {}
+    kept = {name: total for name, total in kept.items() if Path(name).parts[0] != changed}
     files = ("plan.json", POSTPROCESSING, _EARLIER_POSTPROCESSING, EXECUTION)
-    seal(root, [*(root / name for name in files), *folders])
+    seal(root, [*(root / name for name in files), *_sealable(root, needed)], kept=kept)
+
+
+def withdraw_fold(root: Path, fold: str) -> None:
+    """Remove a fold that is about to change from the manifest and delete what depends on its weights.
+
+    Until it is sealed again, the model consists of its other folds.
+    """
+    files = FoldFiles(root / fold)
+    dependent = [root / name for name in (POSTPROCESSING, _EARLIER_POSTPROCESSING, EXECUTION)]
+    dependent += [files.onnx, files.program, files.metrics, files.folder / AIR]
+    withdraw(
+        root, [*(f"{fold}/{name}" for name in _SEALED), *(file.relative_to(root).as_posix() for file in dependent)]
+    )
+    for file in dependent:
+        file.unlink(missing_ok=True)
 
 
 def load_bundle(root: Path, folds: Sequence[int] | None = None) -> Bundle:
@@ -206,6 +241,13 @@ def copy_run(source: Path, target: Path) -> None:
 def _needed(execution: Execution | None) -> tuple[str, ...]:
     """The files that a fold requires: those of its engine, or of a trained fold when no engine is named."""
     return _NEEDED if execution is None else ENGINE_FILES[execution.engine]
+
+
+def _sealable(root: Path, needed: Iterable[str]) -> list[Path]:
+    """The files of the finished folds that a manifest names."""
+    required = tuple(needed)
+    folds = [folder for folder in sorted(root.glob("fold_*")) if _finished(folder, required)]
+    return [folder / name for folder in folds for name in _SEALED]
 
 
 def _finished(folder: Path, needed: Iterable[str]) -> bool:

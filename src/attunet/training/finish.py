@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
-from attunet.bundle import EXECUTION, discard_postprocessing, load_bundle, save_manifest
-from attunet.bundle.execution import AIR, write_air
+from attunet.bundle import load_bundle, resealed, save_manifest, withdraw_fold
+from attunet.bundle.execution import write_air
 from attunet.config import Plan
 from attunet.data.cases import Case, GeometryPolicy, read_case
 from attunet.data.folds import Split
@@ -17,6 +17,7 @@ from attunet.errors import BundleError
 from attunet.evaluation.scores import scored_labels
 from attunet.evaluation.summary import Summary, summarize
 from attunet.export.formats import export_openvino
+from attunet.files import staged
 from attunet.inference.evaluation import EvaluateOptions, evaluate_cases
 from attunet.inference.segmenter import Segmenter
 from attunet.nn import AttentionUNet
@@ -77,17 +78,15 @@ def finish_fold(
     """
     network = AttentionUNet.from_config(plan.network)
     load_weights(paths.best, network)
-    save_weights(network, paths.weights)
-    export_openvino(network, plan, paths.graph)
-    paths.metrics.unlink(missing_ok=True)  # written by a shorter training
-    (paths.folder / AIR).unlink(missing_ok=True)
-    discard_postprocessing(run)  # fitted to earlier weights, like the files below
-    for stale in (run / EXECUTION, paths.onnx, paths.program):
-        stale.unlink(missing_ok=True)
-    save_manifest(run)
+    with staged(paths.graph) as graph:  # complete before the fold is withdrawn, which takes only a moment
+        save_weights(network, graph.with_name(paths.weights.name))
+        export_openvino(network, plan, graph)
+        withdraw_fold(run, paths.name)
+    save_manifest(run, changed=paths.name)
     segmenter = Segmenter.load(run, folds=[fold], device="cpu")
     air = audit_air(segmenter, cases, geometry=geometry)
-    write_air(air, paths.folder)
+    with resealed(run) as folder:
+        write_air(air, folder / paths.name)
     segmenter = with_air(segmenter, air)
     evaluated = evaluate_cases(segmenter, cases, EvaluateOptions(geometry=geometry), progress=lambda *_: advance())
     scores = tuple(map(attrgetter("scores"), evaluated))  # map keeps no case in memory while the next one is segmented
@@ -105,8 +104,8 @@ def finish_fold(
         views=_case_views(segmenter, cases, summary, geometry=geometry),
         attention_frames=paths.attention_frames,
     )
-    summary.write(paths.metrics)
-    save_manifest(run)
+    with resealed(run) as folder:
+        summary.write(folder / paths.name / paths.metrics.name)
     return FoldResult(fold=fold, folder=paths.folder, summary=summary)
 
 
