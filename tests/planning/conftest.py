@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from attunet.data.intensities import channel_values
+from attunet.data.modality import CaseChannels, ChannelModality
 from attunet.planning.case_fingerprint import CaseFingerprint, LabelPosition
 from attunet.planning.fingerprint import Fingerprint
 
@@ -14,7 +16,13 @@ def case_facts(shape, spacing, *, channels=1, raster=False, positions=None):
     intensities = np.random.default_rng(0).normal(100, 20, (channels, 400)).astype(np.float32)
     found = {value: LabelPosition(10, tuple(map(float, point))) for value, point in (positions or {}).items()}
     voxels = {0: 90, **{value: place.voxels for value, place in found.items()}}
-    return CaseFingerprint(shape, shape, spacing, raster, intensities, voxels, False, found)
+    values = tuple(map(channel_values, intensities))
+    evidence = CaseChannels("case", raster, values, (None,) * channels, (None,) * channels)
+    return CaseFingerprint(shape, shape, spacing, intensities, voxels, evidence, found)
+
+
+def all_of(kind, channels=1):
+    return (ChannelModality(kind, "made so", "declared"),) * channels
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +36,7 @@ def make_fingerprint():
         facts = case_facts(shape, spacing, channels=channels, raster=modality == "image", positions=positions)
         labels = {"background": 0, **{f"label_{value}": value for value in range(1, classes)}}
         names = tuple(f"channel {index}" for index in range(channels))
-        return Fingerprint("made", (facts,) * cases, labels, None, names, modality, regions or {})
+        return Fingerprint("made", (facts,) * cases, labels, None, names, all_of(modality, channels), regions or {})
 
     return make
 
@@ -48,6 +56,6 @@ def place_labels():
             )
             for points in zip(*centroids.values(), strict=True)
         ]
-        return Fingerprint("placed", tuple(cases), labels, None, ("channel",), modality, regions or {})
+        return Fingerprint("placed", tuple(cases), labels, None, ("channel",), all_of(modality), regions or {})
 
     return make

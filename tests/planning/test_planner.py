@@ -28,6 +28,7 @@ DECISIONS = {
     "strides",
     "batch_size",
     "network",
+    "modality",
     "normalization",
     "mirror_axes",
 }

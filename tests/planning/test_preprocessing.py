@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from attunet.data.modality import ChannelModality
 from attunet.planning.options import BUDGETS, PlanOptions
-from attunet.planning.preprocessing import plan_dims, plan_grid, plan_normalization
+from attunet.planning.preprocessing import clips, plan_dims, plan_grid, plan_normalization
 
 LARGE = BUDGETS["large"]
 
@@ -102,6 +105,19 @@ def test_pictures_can_be_coarsened_when_requested(make_fingerprint):
     grid, _ = grid_of(facts, dims=2, budget=BUDGETS["small"], options=PlanOptions(size="base", resolution="low"))
     assert grid.spacing[0] == grid.spacing[1] > 8
     assert grid.spacing[2] == 1
+
+
+def test_each_channel_has_the_normalization_of_its_modality(make_fingerprint):
+    facts = make_fingerprint(channels=2)
+    ct, mr = ChannelModality("ct", "called CT", "declared"), ChannelModality("mr", "called MR", "declared")
+    reasons: dict[str, str] = {}
+    facts = replace(facts, modalities=(ct, mr), channel_names=("CT", "MR"))
+    kinds = [entry.kind for entry in plan_normalization(facts, PlanOptions(), reasons)]
+    assert kinds == ["ct", "zscore"]
+    assert reasons["modality"] == "CT: ct, declared: called CT; MR: mr, declared: called MR"
+    assert "other channels" in reasons["normalization"]
+    assert not clips(facts, PlanOptions())
+    assert clips(replace(facts, modalities=(ct, ct)), PlanOptions())
 
 
 def test_ct_is_clipped_to_the_foreground(make_fingerprint):

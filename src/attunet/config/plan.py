@@ -92,7 +92,9 @@ class Plan(NotebookView, Settings):
     )
     channel_names: tuple[str, ...] = Field(description="One per input channel.")
     ignore_label: int | None = Field(None, description="Label value whose voxels are left out of the loss.")
-    modality: Literal["ct", "mr", "image", "other"] = Field("other", description="Kind of image.")
+    modality: Literal["ct", "mr", "pet", "image", "other"] = Field(
+        "other", description="Kind of image, of the first channel; `reasons` says how certain it is, and of all others."
+    )
     size: Literal["small", "base", "large"] = Field("base", description="Size the network was planned with.")
     preset: Literal["default", "paper", "listing"] = Field("default", description="Family of the network.")
     preprocessing: Preprocessing

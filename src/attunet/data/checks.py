@@ -17,6 +17,7 @@ from attunet.data.formats import mask_suffix, suffix_of
 from attunet.data.geometry import shear_degrees
 from attunet.data.label_checks import has_soft_edges
 from attunet.data.labels import annotated_values, background_value, declared_values
+from attunet.data.modality import case_channels
 from attunet.data.volume import Volume
 from attunet.errors import AttunetError, GeometryError, LabelError
 
@@ -95,7 +96,7 @@ def _check_case(case: Case, dataset: Dataset, geometry: GeometryPolicy) -> tuple
         image = read_case_image(case)
     except AttunetError as error:
         return None, [_from_error(case, "channels on different grids", error)]
-    facts = gather_facts(case.id, image)
+    facts = replace(gather_facts(case.id, image), modality=case_channels(case, image))
     problems = [*check_case_headers(case), *_image_problems(facts), *_shear(case, image)]
     if case.label is None:
         return facts, [*problems, Problem(case.id, "label missing", "has no label", "add its mask or leave it out")]

@@ -10,6 +10,7 @@ from attunet.data.facts import CaseFacts
 from attunet.data.formats import format_of, suffix_of
 from attunet.data.label_checks import LabelContents, check_labels
 from attunet.data.labels import values_by_label
+from attunet.data.modality import check_modalities
 
 __all__ = ["check_dataset"]
 
@@ -25,6 +26,7 @@ def check_dataset(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Problem]
         *_dimensions(facts),
         *_orientations(facts),
         *_intensities(facts),
+        *check_modalities(dataset, [case.modality for case in facts if case.modality is not None]),
         *_label_values(dataset, facts),
         *_spacing(dataset),
     ]

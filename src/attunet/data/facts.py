@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attunet.data.modality import CaseChannels
 from attunet.data.volume import Array, Spacing, Volume
 
 __all__ = ["CaseFacts", "Intensity", "count_labels", "gather_facts"]
@@ -47,6 +48,7 @@ class CaseFacts:
         content: hash of the image's values and shape, equal for equal images in any file format.
         labels: label value to voxel count; None when the label is missing or cannot be used.
         soft_edges: whether the label looks like a mask with soft edges rather than classes.
+        modality: what says which modality each channel is; None when it was not looked for.
     """
 
     id: str
@@ -60,6 +62,7 @@ class CaseFacts:
     content: str
     labels: dict[int, int] | None = None
     soft_edges: bool = False
+    modality: CaseChannels | None = None
 
 
 def gather_facts(case: str, image: Volume) -> CaseFacts:

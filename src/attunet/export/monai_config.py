@@ -59,7 +59,7 @@ def metadata(plan: Plan) -> dict[str, Any]:
     image = {
         **common,
         "format": "hounsfield" if plan.modality == "ct" else "magnitude",
-        "modality": {"ct": "CT", "mr": "MR"}.get(plan.modality, "n/a"),
+        "modality": {"ct": "CT", "mr": "MR", "pet": "PT"}.get(plan.modality, "n/a"),
         "num_channels": network.in_channels,
         "channel_def": {str(index): name for index, name in enumerate(plan.channel_names)},
     }

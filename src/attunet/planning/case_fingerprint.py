@@ -9,6 +9,7 @@ import numpy as np
 
 from attunet.data.cases import Case, GeometryPolicy, read_case
 from attunet.data.label_checks import has_soft_edges
+from attunet.data.modality import CaseChannels, case_channels
 from attunet.data.orientation import canonical, content_box
 from attunet.data.volume import Array, Volume
 from attunet.errors import DataError
@@ -39,25 +40,21 @@ class CaseFingerprint:
         shape: voxels of the content.
         clipped_shape: voxels of the content when intensities below the lower bound `CLIPPED` count as background (CT).
         spacing: voxel size in mm.
-        raster: whether it is a picture without spacing and orientation.
         intensities: (channels, samples) of the foreground, or of the whole image if nothing is labelled.
         label_voxels: number of voxels by label value.
-        integral: whether the image contains whole numbers.
+        channels: what says which modality each channel is.
         positions: by label value, without the background.
         soft: whether the label looks like a mask with soft edges.
-        id: id of the case.
     """
 
     shape: tuple[int, int, int]
     clipped_shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
-    raster: bool
     intensities: Array
     label_voxels: dict[int, int]
-    integral: bool
+    channels: CaseChannels
     positions: dict[int, LabelPosition] = field(default_factory=dict)
     soft: bool = False
-    id: str = ""
 
 
 def read_case_fingerprint(case: Case, geometry: GeometryPolicy, background: int = 0) -> CaseFingerprint:
@@ -92,16 +89,14 @@ def read_case_fingerprint(case: Case, geometry: GeometryPolicy, background: int 
         shape=upright.spatial_shape,
         clipped_shape=(i, j, k),
         spacing=upright.spacing,
-        raster=bool(np.array_equal(image.affine, np.eye(4))) and image.spatial_shape[2] == 1,
         intensities=intensities,
         label_voxels=counts,
-        integral=bool(np.issubdtype(image.array.dtype, np.integer)),
+        channels=case_channels(case, image),
         positions={
             value: LabelPosition(position.voxels, _in_mm(position, middle, content))
             for value, position in located.items()
         },
         soft=has_soft_edges(label.array[0], counts),
-        id=case.id,
     )
 
 

@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 
-from attunet.data.cases import Dataset, GeometryPolicy
+from attunet.data.cases import Dataset, GeometryPolicy, Problem
 from attunet.data.label_checks import WITHOUT_BACKGROUND, LabelContents, check_labels
 from attunet.data.labels import (
     BACKGROUND,
@@ -20,13 +19,13 @@ from attunet.data.labels import (
     name_labels,
     written_values,
 )
+from attunet.data.modality import ChannelModality, Modality, check_modalities, find_modalities
 from attunet.data.volume import Array
 from attunet.errors import DatasetError, LabelError
 from attunet.planning.case_fingerprint import CaseFingerprint, read_case_fingerprint
 
-__all__ = ["Fingerprint", "Modality", "fingerprint"]
+__all__ = ["Fingerprint", "fingerprint"]
 
-Modality = Literal["ct", "mr", "image", "other"]
 Regions = dict[str, tuple[int, ...]]
 
 
@@ -37,7 +36,8 @@ class Fingerprint:
     Args:
         name: name of the data set.
         cases: one entry per labelled case.
-        labels, regions, ignore_label, channel_names, modality: as in a `Plan`.
+        labels, regions, ignore_label, channel_names: as in a `Plan`.
+        modalities: of each channel.
         clipped: whether intensities will be clipped, as in a CT; voxels below the bound then do not count as content.
         warnings: what the owner of the data should know.
     """
@@ -47,10 +47,15 @@ class Fingerprint:
     labels: dict[str, int]
     ignore_label: int | None
     channel_names: tuple[str, ...]
-    modality: Modality
+    modalities: tuple[ChannelModality, ...]
     regions: Regions = field(default_factory=dict)
     clipped: bool = False
     warnings: tuple[str, ...] = ()
+
+    @property
+    def modality(self) -> Modality:
+        """The modality of the first channel."""
+        return self.modalities[0].kind
 
     @property
     def shapes(self) -> Array:
@@ -142,20 +147,24 @@ def fingerprint(
         labels=names,
         ignore_label=dataset.ignore_label,
         channel_names=_channel_names(dataset, facts),
-        modality=_modality(dataset, facts),
+        modalities=find_modalities(dataset.channel_names, [case.channels for case in facts]),
         regions=regions,
-        warnings=warnings,
+        warnings=(*warnings, *map(_told, check_modalities(dataset, [case.channels for case in facts]))),
     )
 
 
 def _require_plausible(dataset: Dataset, facts: list[CaseFingerprint]) -> tuple[str, ...]:
     """What is odd about the labels, when they can be learnt all the same. Raises: LabelError when they cannot."""
-    contents = [LabelContents(case.id, case.label_voxels, case.soft) for case in facts]
+    contents = [LabelContents(case.channels.case, case.label_voxels, case.soft) for case in facts]
     found = check_labels(dataset, contents)
     for problem in found:
         if problem.kind != WITHOUT_BACKGROUND:
             raise LabelError(f"{problem.kind}: {problem.message}", hint=problem.remedy)
-    return tuple(f"{problem.case or 'all cases'}: {problem.message}; {problem.remedy}" for problem in found)
+    return tuple(map(_told, found))
+
+
+def _told(problem: Problem) -> str:
+    return f"{problem.case or problem.kind}: {problem.message}; {problem.remedy}"
 
 
 def _names(
@@ -218,18 +227,3 @@ def _channel_names(dataset: Dataset, facts: list[CaseFingerprint]) -> tuple[str,
     channels = counts.pop()
     names = dataset.channel_names
     return names if len(names) == channels else tuple(f"channel {index}" for index in range(channels))
-
-
-def _modality(dataset: Dataset, facts: list[CaseFingerprint]) -> Modality:
-    names = " ".join(dataset.channel_names).lower()
-    if all(case.raster for case in facts) and _lowest(facts) >= 0:
-        return "image"
-    if "ct" in names.split() or (not names and _lowest(facts) < -200 and all(case.integral for case in facts)):
-        return "ct"
-    if any(word in names for word in ("mr", "t1", "t2", "flair", "adc")):
-        return "mr"
-    return "ct" if _lowest(facts) < -200 and all(case.integral for case in facts) else "other"
-
-
-def _lowest(facts: list[CaseFingerprint]) -> float:
-    return min(float(case.intensities.min()) for case in facts)

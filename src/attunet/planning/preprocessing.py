@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -206,20 +207,34 @@ def plan_normalization(
         reasons: receives an entry for the decision.
     Returns: one entry per channel.
     """
-    channels = len(fingerprint.channel_names)
-    if not clips(fingerprint, options):
+    kinds = [entry.kind for entry in fingerprint.modalities]
+    reasons["modality"] = "; ".join(_described(fingerprint))
+    if options.preset == "paper" or "ct" not in kinds:
         reasons["normalization"] = "each case and channel to mean 0 and standard deviation 1"
-        return (Normalization(kind="zscore"),) * channels
+        return (Normalization(kind="zscore"),) * len(kinds)
     low, high = CLIPPED
+    rest = "" if set(kinds) == {"ct"} else "; other channels: each case to mean 0 and standard deviation 1"
     reasons["normalization"] = (
-        f"CT: clipped to the {low:g}th to {high:g}th percentile of labelled voxels, then their mean and sd"
+        f"CT: clipped to the {low:g}th to {high:g}th percentile of labelled voxels, then their mean and sd{rest}"
     )
-    return tuple(_ct_window(fingerprint, channel) for channel in range(channels))
+    return tuple(
+        _ct_window(fingerprint, channel) if kind == "ct" else Normalization(kind="zscore")
+        for channel, kind in enumerate(kinds)
+    )
+
+
+def _described(fingerprint: Fingerprint) -> Iterator[str]:
+    """The modality of each channel, how certain it is and why; once if all have the same."""
+    several = len(set(fingerprint.modalities)) > 1
+    for name, entry in zip(fingerprint.channel_names, fingerprint.modalities, strict=True):
+        yield f"{f'{name}: ' if several else ''}{entry.kind}, {entry.certainty}: {entry.reason}"
+        if not several:
+            return
 
 
 def clips(fingerprint: Fingerprint, options: PlanOptions) -> bool:
-    """Whether intensities are clipped: for CT, except in the paper's set-up."""
-    return fingerprint.modality == "ct" and options.preset != "paper"
+    """Whether the intensities of all channels are clipped: for CT, except in the paper's set-up."""
+    return options.preset != "paper" and all(entry.kind == "ct" for entry in fingerprint.modalities)
 
 
 def _ct_window(fingerprint: Fingerprint, channel: int) -> Normalization:

@@ -26,6 +26,7 @@ def plan_table(plan: Plan) -> FittedTable:
     network = plan.network
     values = {
         "labels": ", ".join(f"{name} = {value}" for name, value in plan.labels.items()),
+        "modality": plan.modality,
         "size": plan.size,
         "spatial_dims": f"{network.spatial_dims}-D",
         "slice_axis": ("left-right", "front-back", "up-down")[plan.preprocessing.slice_axis],

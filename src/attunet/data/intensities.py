@@ -1,0 +1,82 @@
+"""What the values of a channel say about its units: Hounsfield units, the same shifted by 1024, or none of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from attunet.data.volume import Array
+
+__all__ = ["ChannelValues", "channel_values"]
+
+SAMPLES = 200_000
+AIR = (-1100.0, -900.0)
+"""Hounsfield units of air, and of the margin that some scanners write around the field of view."""
+LEAST_AIR = 0.005
+LEAST_AIR_OF_FRACTIONS = 0.02
+HIGHEST_CT = 32767.0
+HIGHEST_SHIFTED = 8192.0
+NEGATIVE = -200.0
+SOFT_TISSUE = (900.0, 1200.0)
+"""Fat to muscle in Hounsfield units + 1024."""
+
+
+@dataclass(frozen=True)
+class ChannelValues:
+    """The values of one channel of a whole image, from an evenly spaced sample; extremes are exact.
+
+    Args:
+        lowest, highest: extremes of the finite values; 0 when there is none.
+        whole: whether the values are whole numbers.
+        air: share of the values around -1000.
+        dense: share of the values around +1000, as common as those around -1000 where values are symmetrical.
+        dark: share of the values from 0 to 100.
+        soft_tissue: share of soft tissue in Hounsfield units + 1024 among the values above 300.
+    """
+
+    lowest: float
+    highest: float
+    whole: bool
+    air: float
+    dense: float
+    dark: float
+    soft_tissue: float
+
+    @property
+    def hounsfield(self) -> bool:
+        """Whether the values look like Hounsfield units: negative, and with air at about -1000 or whole numbers."""
+        if self.lowest > NEGATIVE or self.highest > HIGHEST_CT or self.lowest < -HIGHEST_CT - 1:
+            return False
+        air = self.air > 3 * self.dense and self.air >= (LEAST_AIR if self.whole else LEAST_AIR_OF_FRACTIONS)
+        return air or (self.whole and self.lowest >= AIR[0])
+
+    @property
+    def shifted(self) -> bool:
+        """Whether the values look like Hounsfield units + 1024: air at 0, most of the rest soft tissue at 1000."""
+        usual = self.whole and self.lowest >= 0 and SOFT_TISSUE[1] < self.highest <= HIGHEST_SHIFTED
+        return usual and self.dark >= LEAST_AIR and self.soft_tissue >= 0.5
+
+
+def channel_values(channel: Array) -> ChannelValues:
+    """Describe the values of a channel (I, J, K)."""
+    flat = channel.ravel(order="K")
+    sample = flat[:: max(1, flat.size // SAMPLES)].astype(np.float64)
+    sample = sample[np.isfinite(sample)]
+    if not sample.size:
+        return ChannelValues(0.0, 0.0, False, 0.0, 0.0, 0.0, 0.0)
+    bright = sample[sample > 300]
+    lowest, highest = float(np.fmin.reduce(flat)), float(np.fmax.reduce(flat))
+    return ChannelValues(
+        lowest=lowest if np.isfinite(lowest) else float(sample.min()),
+        highest=highest if np.isfinite(highest) else float(sample.max()),
+        whole=bool((sample == np.rint(sample)).all()),
+        air=_share(sample, *AIR),
+        dense=_share(sample, -AIR[1], -AIR[0]),
+        dark=_share(sample, 0, 100),
+        soft_tissue=_share(bright, *SOFT_TISSUE) if bright.size else 0.0,
+    )
+
+
+def _share(values: Array, low: float, high: float) -> float:
+    return round(float(((values >= low) & (values <= high)).mean()), 4)
