@@ -55,7 +55,7 @@ class Holder:
             content = json.loads(path.read_text(encoding="utf-8"))
             host, since, doing = (str(content[key]) for key in ("host", "since", "doing"))
             return cls(host=host, pid=int(content["pid"]), since=since, doing=doing)
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return None
 
     @property

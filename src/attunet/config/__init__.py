@@ -3,7 +3,7 @@
 from attunet.config.network import NetworkConfig
 from attunet.config.plan import FingerprintSummary, Normalization, Plan, Preprocessing, mirrored_order, mirrored_values
 from attunet.config.postprocessing import ComponentRules, Postprocessing, QualityCalibration, RankCorrelation
-from attunet.config.settings import Settings, describe, load_settings
+from attunet.config.settings import Settings, describe, load_settings, parse_settings
 from attunet.config.training import TrainingConfig
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "load_settings",
     "mirrored_order",
     "mirrored_values",
+    "parse_settings",
 ]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import reprlib
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from attunet.documents import parse_document, read_document, reading
 from attunet.errors import ConfigError
 
-__all__ = ["Settings", "describe", "load_settings"]
+__all__ = ["Settings", "describe", "load_settings", "parse_settings"]
+
+HINT = "correct the file, or write it again"
+MOST_ISSUES = 10  # named in a message
 
 
 class Settings(BaseModel):
@@ -28,22 +31,53 @@ def load_settings(kind: type[S], source: Path | dict[str, Any], **overrides: Any
 
     Raises: ConfigError naming the file and each offending key.
     """
-    values = source if isinstance(source, dict) else _read_mapping(source)
-    try:
-        return kind.model_validate({**values, **overrides})
-    except ValidationError as error:
-        where = "settings" if isinstance(source, dict) else str(source)
-        raise ConfigError(f"{where}: {describe(error)}", hint=_known_keys(kind, error)) from error
+    if isinstance(source, dict):
+        return _validated(kind, {**source, **overrides}, "settings")
+    with reading(source, ConfigError, HINT):
+        return _validated(kind, {**_mapping(read_document(source), source), **overrides}, str(source))
+
+
+def parse_settings(kind: type[S], content: bytes, path: Path) -> S:
+    """Settings from a YAML or JSON file that was read already, so that what was checked is what is used.
+
+    Args:
+        kind: class of the settings.
+        content: the bytes of the file.
+        path: the file, for its suffix and for messages.
+    Returns: the settings.
+    Raises: ConfigError naming the file and each offending key.
+    """
+    with reading(path, ConfigError, HINT):
+        return _validated(kind, _mapping(parse_document(content, json_text=path.suffix == ".json"), path), str(path))
 
 
 def describe(error: ValidationError) -> str:
     """A pydantic error as one line: key, given value, expected value."""
     lines = []
-    for issue in error.errors():
-        key = ".".join(str(part) for part in issue["loc"]) or "settings"
-        got = "" if issue["type"] in ("missing", "value_error") else f", got {issue['input']!r}"
+    issues = error.errors(include_url=False, include_context=False)
+    for issue in issues[:MOST_ISSUES]:
+        key = ".".join(str(part)[:100] for part in issue["loc"]) or "settings"
+        got = "" if issue["type"] in ("missing", "value_error") else f", got {_shown(issue['input'])}"
         lines.append(f"{key}: {issue['msg']}{got}"[:300])
-    return "; ".join(lines)
+    more = [f"and {len(issues) - MOST_ISSUES} more"] if len(issues) > MOST_ISSUES else []
+    return "; ".join([*lines, *more])
+
+
+def _validated(kind: type[S], values: dict[str, Any], where: str) -> S:
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {describe(error)}", hint=_known_keys(kind, error)) from error
+
+
+def _shown(value: object) -> str:
+    """A value in a message: a nested one is cut before it is written out."""
+    if isinstance(value, str):
+        return repr(value[:300])
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return f"a very large {type(value).__name__}"
 
 
 def _known_keys(kind: type[Settings], error: ValidationError) -> str:
@@ -60,16 +94,9 @@ def _types(annotation: Any) -> list[type[Settings]]:
     return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Settings)]
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
-    read = json.loads if path.suffix == ".json" else yaml.safe_load  # YAML misreads JSON's surrogate pairs
-    try:
-        values = read(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}", hint="check the path") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid YAML or JSON: {error}".replace("\n", " ")) from error
+def _mapping(values: Any, path: Path) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} contains {type(values).__name__}, expected keys and values")
+        raise ConfigError(f"{path} contains {type(values).__name__}, expected keys and values", hint=HINT)
     return values

@@ -14,7 +14,8 @@ import yaml
 
 from attunet.data.alignment import GeometryPolicy
 from attunet.data.dataset import Case, Dataset, DatasetOptions
-from attunet.errors import DatasetError, FormatError
+from attunet.documents import read_document, reading
+from attunet.errors import DatasetError
 from attunet.files import write_text
 
 __all__ = ["Fold", "Split", "assign_groups", "check_leaks", "make_folds"]
@@ -73,13 +74,11 @@ class Split:
     def read(cls, folder: Path) -> Self:
         """Read split.yaml from the folder of a fold. Raises: FormatError when it is missing or incomplete."""
         file = folder / "split.yaml"
-        try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        with reading(file, hint="train the fold again"):
+            content = read_document(file)
             train, validation = tuple(content["train"]), tuple(content["validation"])
             options = DatasetOptions.from_dict(content.get("options", {}))
             return cls(Path(content["dataset"]), content.get("geometry", "fail"), train, validation, options)
-        except (OSError, yaml.YAMLError, LookupError, TypeError) as error:
-            raise FormatError(f"{file} does not list the cases of the fold", hint="train the fold again") from error
 
 
 def assign_groups(dataset: Dataset, pattern: str | None) -> Dataset:

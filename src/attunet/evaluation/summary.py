@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from attunet.data.labels import Values
 from attunet.display import NotebookView
-from attunet.errors import FormatError
+from attunet.documents import read_document, reading
 from attunet.evaluation.bootstrap import interval, means_interval
 from attunet.evaluation.metrics import METRICS
 from attunet.evaluation.scores import CaseScores, foreground, label_values, nan_mean
@@ -120,16 +120,11 @@ class Summary(NotebookView):
 
         Raises: FormatError when the file is not a summary of attunet.
         """
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+        with reading(path, hint="pass a summary.json written by attunet evaluate"):
+            content = read_document(path)
             labels = {str(name): values_from_json(value) for name, value in content["labels"].items()}
             cases = tuple(case_from_json(entry, labels) for entry in content["metric_per_case"])
             return cls(labels, cases, tuple(content["extra_predictions"]))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise FormatError(
-                f"cannot read {path} as a summary: {error!r}",
-                hint="pass a summary.json written by attunet evaluate",
-            ) from error
 
     def _by_value(self, statistic: Callable[[str, str], object]) -> dict[str, dict[str, object]]:
         return {

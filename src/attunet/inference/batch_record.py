@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attunet.config import QualityCalibration, RankCorrelation
-from attunet.errors import FormatError
+from attunet.documents import read_document, reading
 from attunet.files import write_text
 from attunet.inference.batch import CaseResult
 from attunet.inference.segmenter import Segmenter
@@ -30,13 +30,9 @@ def write_statistics(
         extend: keep the file's entries for other cases, from an earlier part of the same batch.
     Raises: FormatError when an existing file should be extended but has other content.
     """
-    try:
-        earlier = json.loads(path.read_text(encoding="utf-8")) if extend and path.is_file() else {"cases": {}}
+    with reading(path, hint="move it away: attunet adds only to a file that it wrote"):
+        earlier = read_document(path) if extend and path.is_file() else {"cases": {}}
         volumes, dice = dict(earlier["cases"]), dict(earlier.get("predicted_dice", {}))
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise FormatError(
-            f"{path} was not written by attunet, so nothing was added to it", hint="move it away"
-        ) from error
     done = [result for result in results if result.mask]
     content: dict[str, Any] = {"unit": "ml", "cases": volumes | {result.case: result.volumes_ml for result in done}}
     if quality is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -11,6 +10,7 @@ from typing import Any
 
 from attunet.bundle import Bundle, Execution, load_model
 from attunet.config import Postprocessing
+from attunet.documents import read_document, reading
 from attunet.inference.engines.factory import available_devices
 
 __all__ = ["machine_facts", "model_facts"]
@@ -97,9 +97,10 @@ def _dice(metrics: Path) -> dict[str, float] | str:
     """Mean Dice of each label on the fold's validation cases."""
     if not metrics.is_file():
         return "no scores in this folder"
-    content = json.loads(metrics.read_text(encoding="utf-8"))
-    return {
-        name: round(content["mean"][str(value)]["Dice"], 4)
-        for name, value in content["labels"].items()
-        if content["mean"][str(value)]["Dice"] is not None
-    }
+    with reading(metrics, hint="score the fold again with `attunet evaluate`"):
+        content = read_document(metrics)
+        return {
+            name: round(content["mean"][str(value)]["Dice"], 4)
+            for name, value in content["labels"].items()
+            if content["mean"][str(value)]["Dice"] is not None
+        }

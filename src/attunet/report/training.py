@@ -8,6 +8,7 @@ from pathlib import Path
 
 from attunet.config import Plan
 from attunet.display import decimals
+from attunet.documents import reading
 from attunet.evaluation.metrics import TABULATED
 from attunet.evaluation.summary import Summary
 from attunet.report.attention_frames import read_attention_frames
@@ -87,8 +88,8 @@ def _gates(history: Sequence[dict[str, float]]) -> list[Section]:
 
 
 def read_history(log: Path) -> list[dict[str, float]]:
-    """The rows of a fold's log.csv, without the empty fields."""
-    with log.open(encoding="utf-8", newline="") as stream:
+    """The rows of a fold's log.csv, without the empty fields. Raises: FormatError when the file is damaged."""
+    with reading(log, hint="remove the lines that were cut"), log.open(encoding="utf-8", newline="") as stream:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream)]
 
 

@@ -19,7 +19,8 @@ from attunet.config import Plan
 from attunet.data.cases import output_suffix
 from attunet.data.formats import mask_suffix, write_volume
 from attunet.data.preprocess import prepare, prepare_label
-from attunet.errors import CancelledError
+from attunet.documents import read_document, reading
+from attunet.errors import CancelledError, FormatError
 from attunet.evaluation.metrics import METRICS
 from attunet.evaluation.scores import CaseScores, scored_labels
 from attunet.evaluation.summary_file import case_from_json, case_to_json, plain
@@ -256,7 +257,8 @@ def _files(case: HeldOutCase) -> list[Path]:
 def _read_json(path: Path | None) -> dict[str, Any]:
     """The content of a JSON file; empty if it is missing or damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8")) if path else {}
-    except (OSError, ValueError):
+        with reading(path or Path()):
+            content = read_document(path) if path else {}
+    except FormatError:
         return {}
     return content if isinstance(content, dict) else {}

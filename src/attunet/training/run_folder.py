@@ -17,7 +17,8 @@ from attunet.bundle import FoldFiles
 from attunet.config import Plan, TrainingConfig
 from attunet.data.cases import Case, Dataset
 from attunet.data.folds import Fold, check_leaks, make_folds
-from attunet.errors import ConfigError, FormatError
+from attunet.documents import read_document, reading
+from attunet.errors import ConfigError
 from attunet.files import write_text
 from attunet.training.processes import is_rank_zero
 
@@ -186,11 +187,9 @@ def _written(run: Path) -> tuple[Fold, ...] | None:
     """The folds in folds.yaml; None before the first fold starts."""
     if not any_started(run) or not _file(run).exists():
         return None
-    try:
-        content = yaml.safe_load(_file(run).read_text(encoding="utf-8"))
+    with reading(_file(run), hint="train into another folder"):
+        content = read_document(_file(run))
         return tuple(Fold(index, tuple(s["train"]), tuple(s["validation"])) for index, s in content.items())
-    except (yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
-        raise FormatError(f"{_file(run)} is not valid", hint="train into another folder") from error
 
 
 def _require_cases(cases: Mapping[str, Case], names: Sequence[str], run: Path) -> None:

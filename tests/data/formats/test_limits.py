@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import os
-import socket
 
 import numpy as np
 import pytest
 
 from attunet.data.formats import SUFFIXES, read_volume
-from attunet.data.formats.limits import MAX_DEFLATE_RATIO, check_size, fill, max_voxels, open_regular
+from attunet.data.formats.limits import MAX_DEFLATE_RATIO, check_size, fill, max_voxels
 from attunet.errors import ConfigError, FormatError
 
 
@@ -59,25 +58,6 @@ def test_arrays_are_filled_in_their_own_order_and_the_rest_is_read(tmp_path):
     assert not stream.read()
     with pytest.raises(FormatError, match="truncated"):
         fill(array, io.BytesIO(bytes(5)), tmp_path)
-
-
-@pytest.fixture
-def odd_files(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "folder").mkdir()
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(tmp_path / "socket"))
-        yield [tmp_path / "pipe", tmp_path / "folder", tmp_path / "socket", tmp_path / "missing"]
-
-
-def test_only_regular_files_are_opened(odd_files, tmp_path):
-    for path in odd_files:
-        with pytest.raises(FormatError) as caught:
-            open_regular(path)
-        assert caught.value.hint
-    (tmp_path / "file").write_bytes(b"abc")
-    with open_regular(tmp_path / "file") as stream:
-        assert stream.read() == b"abc"
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

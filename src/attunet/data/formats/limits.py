@@ -1,9 +1,8 @@
-"""What every reader checks before it takes memory: a regular file, and a header that its size can bear out."""
+"""What every reader of images checks before it takes memory: a header that the size of its file can bear out."""
 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable
 from math import prod
 from operator import index
@@ -16,7 +15,7 @@ import psutil
 from attunet.data.volume import Array
 from attunet.errors import ConfigError, FormatError
 
-__all__ = ["MAX_DEFLATE_RATIO", "check_size", "fill", "max_voxels", "open_regular"]
+__all__ = ["MAX_DEFLATE_RATIO", "check_size", "fill", "max_voxels"]
 
 MAX_DEFLATE_RATIO = 1100
 """Deflate (gzip, zlib, PNG) compresses at most 1032 to 1; a header that declares more than that lies."""
@@ -65,25 +64,6 @@ def check_size(path: Path, shape: Iterable[int], itemsize: int, *, stored: int, 
     if ratio > 1:
         _check_limits(path, axes, declared)
     return declared
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading, without ever waiting for a pipe or a device.
-
-    Raises: FormatError when the file is missing, cannot be opened or is not a regular file.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise FormatError(f"cannot read {path}: {reason}", hint="check the path and its permissions") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise FormatError(
-            f"{path} is not a regular file, but a folder, pipe, socket or device",
-            hint="copy its content into a file, and pass that",
-        )
-    return os.fdopen(descriptor, "rb")
 
 
 def fill(array: Array, stream: BinaryIO, path: Path, *, skip: int = 0) -> int:

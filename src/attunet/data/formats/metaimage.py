@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from attunet.data.dataset import Problem
-from attunet.data.formats.limits import open_regular
 from attunet.data.formats.stored import StoredVoxels, numbered_files, read_stored
 from attunet.data.formats.text_headers import (
     grid_volume,
@@ -27,6 +26,7 @@ from attunet.data.formats.text_headers import (
 )
 from attunet.data.geometry import Affine
 from attunet.data.volume import Volume
+from attunet.documents import open_regular
 
 __all__ = ["check_metaimage", "read_metaimage"]
 

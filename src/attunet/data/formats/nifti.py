@@ -15,11 +15,12 @@ from nibabel.nifti2 import Nifti2Header, Nifti2Image
 from nibabel.spatialimages import HeaderDataError
 
 from attunet.data.dataset import Problem
-from attunet.data.formats.limits import MAX_DEFLATE_RATIO, check_size, fill, open_regular
+from attunet.data.formats.limits import MAX_DEFLATE_RATIO, check_size, fill
 from attunet.data.formats.voxels import to_native, to_storable
 from attunet.data.geometry import MM_PER_UNIT, TOLERANCE, shear_degrees
 from attunet.data.slabs import cores, packed
 from attunet.data.volume import Affine, Array, Volume
+from attunet.documents import open_regular
 from attunet.errors import FormatError
 from attunet.files import staged
 

@@ -14,8 +14,9 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import numpy as np
 from isal import igzip, igzip_lib
 
-from attunet.data.formats.limits import MAX_DEFLATE_RATIO, check_size, fill, open_regular
+from attunet.data.formats.limits import MAX_DEFLATE_RATIO, check_size, fill
 from attunet.data.volume import Array
+from attunet.documents import open_regular
 from attunet.errors import FormatError
 
 __all__ = ["ENCODINGS", "StoredVoxels", "numbered_files", "read_stored"]

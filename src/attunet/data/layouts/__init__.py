@@ -14,6 +14,7 @@ from attunet.data.formats.dicom import CONVERT, series_in
 from attunet.data.layouts.dataset_json import is_msd, is_nnunet, read_msd, read_nnunet
 from attunet.data.layouts.paired import is_paired, read_paired
 from attunet.data.layouts.table import is_table, read_table
+from attunet.documents import reading
 from attunet.errors import DatasetError
 
 __all__ = ["LAYOUTS", "Layout", "read_dataset"]
@@ -93,9 +94,10 @@ def read_dataset(path: Path, options: DatasetOptions = _DEFAULTS) -> Dataset:
     """
     if not path.exists():
         raise DatasetError(f"there is no file or folder {path}", hint="check the path")
-    for layout in LAYOUTS:
-        if layout.detect(path):
-            return replace(layout.read(path, options), options=options)
+    with reading(path, DatasetError, "correct its description, or write a CSV file"):
+        for layout in LAYOUTS:
+            if layout.detect(path):
+                return replace(layout.read(path, options), options=options)
     raise _unrecognised(path)
 
 

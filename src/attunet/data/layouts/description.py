@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from attunet.data.dataset import Dataset
 from attunet.data.labels import BACKGROUND, background_value
+from attunet.documents import read_document, reading
 from attunet.errors import DatasetError
 
 __all__ = [
@@ -43,10 +43,8 @@ class DeclaredLabels:
 
 def load_description(path: Path) -> dict[str, Any]:
     """Read the keys and values of a dataset.json. Raises: DatasetError when it is not JSON, or no object."""
-    try:
-        description = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError) as error:
-        raise DatasetError(f"cannot read {path} as JSON: {error}", hint="correct the file") from error
+    with reading(path, DatasetError, "correct the file"):
+        description = read_document(path)
     if not isinstance(description, dict):
         raise DatasetError(
             f"{path} contains a {type(description).__name__}, expected keys and values",
