@@ -69,13 +69,14 @@ def with_tables(text: str) -> str:
             ", ".join(f"`{suffix}`" for suffix in entry.suffixes),
             entry.holds,
             "yes" if entry.geometry else "no",
-            "yes" if entry.lossless else "no: masks are written as PNG",
+            "yes" if entry.lossless else "no",
+            f"`{entry.masks}`" if entry.masks else "as the image",
         )
         for entry in FORMATS
     ]
     text = _replaced(text, "layouts", _table(("layout", "recognised by"), layouts))
     return _replaced(
-        text, "formats", _table(("format", "suffixes", "images", "spacing and position", "lossless"), formats)
+        text, "formats", _table(("format", "suffixes", "images", "spacing and position", "lossless", "masks"), formats)
     )
 
 

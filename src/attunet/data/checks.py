@@ -13,7 +13,7 @@ from attunet.data.cases import check_case_headers, read_case_image, read_own_lab
 from attunet.data.dataset import Case, Dataset, Problem
 from attunet.data.dataset_checks import check_dataset
 from attunet.data.facts import CaseFacts, count_labels, gather_facts
-from attunet.data.formats import mask_suffix, suffix_of
+from attunet.data.formats import format_of, mask_suffix, suffix_of
 from attunet.data.geometry import shear_degrees
 from attunet.data.label_checks import has_soft_edges
 from attunet.data.labels import annotated_values, background_value, declared_values
@@ -164,7 +164,7 @@ def _resolved_mismatch(case: Case, label: Volume, image: Volume, geometry: Geome
 def _label_problems(case: Case, facts: CaseFacts, dataset: Dataset) -> Iterator[Problem]:
     values = set(facts.labels or ())
     background = background_value(dataset.label_names)
-    lossy = {suffix for path in case.label_paths if (suffix := suffix_of(path)) and mask_suffix(suffix) != suffix}
+    lossy = {suffix for path in case.label_paths if (suffix := suffix_of(path)) and not format_of(suffix).lossless}
     for suffix in sorted(lossy):
         yield Problem(
             case.id,

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from attunet.data.dataset import Case, Problem
-from attunet.data.formats import stem_of, suffix_of
+from attunet.data.formats import is_image, stem_of
 from attunet.data.formats.dicom import CONVERT, series_in
 from attunet.errors import DatasetError
 
@@ -18,11 +18,7 @@ CHANNEL = re.compile(r"(.+)_(\d{4})$")
 
 def image_files(folder: Path) -> list[Path]:
     """The files of a known format in a folder, sorted, without hidden ones (such as the ._ files of a Mac)."""
-    return sorted(
-        file
-        for file in folder.iterdir()
-        if suffix_of(file) is not None and not file.name.startswith(".") and file.is_file()
-    )
+    return sorted(file for file in folder.iterdir() if not file.name.startswith(".") and is_image(file))
 
 
 def channel_of(file: Path) -> tuple[str, int] | None:
@@ -97,7 +93,7 @@ def find_cases(paths: Sequence[Path], channels: int) -> tuple[Case, ...]:
 
 
 def _image_files(path: Path) -> list[Path]:
-    if path.is_file():
+    if path.is_file() or is_image(path):
         return [path]
     if not path.is_dir():
         raise DatasetError(f"there is no file or folder {path}", hint="check the path")
