@@ -132,7 +132,16 @@ def test_classes_and_outputs_change_places_in_a_mirror_image(make_plan_of):
     regions = {"left": (1, 3), "right": (2, 4), "tumour": (3, 4, 6), "middle": (5,)}
     plan = with_regions(plan, regions, (("left", "right"),))
     assert plan.mirrored_outputs == (1, 0, 2, 3)
-    assert [plan.file_values[index] for index in plan.mirrored_classes] == [0, 2, 1, 4, 3, 5, 6]
+    assert [plan.file_classes[index][0] for index in plan.mirrored_classes] == [0, 2, 1, 4, 3, 5, 6]
+
+
+def test_values_that_mean_the_same_are_one_class_and_one_index_is_reserved(make_plan_of):
+    plan = with_regions(make_plan_of(), {"whole": (1, 2, 3, 9), "core": (2, 3)}, ())
+    assert plan.file_classes == ((0,), (1, 9), (2, 3))
+    many = make_plan_of(labels={"background": 0, **{f"l{value}": value for value in range(1, 301)}})
+    assert many.file_classes[254:257] == ((254,), (), (255,))
+    assert many.file_classes[-1] == (300,)
+    assert many.mirrored_classes == tuple(range(302))
 
 
 def test_a_region_with_a_part_that_its_counterpart_lacks_has_no_mirror_image(make_plan_of):

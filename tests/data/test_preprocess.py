@@ -219,6 +219,16 @@ def test_labels_map_by_position_unknown_to_background_and_ignore_aside():
     np.testing.assert_array_equal(result.ravel(), [0, 1, 2, 0, IGNORED])
 
 
+def test_several_values_become_one_class_and_more_than_255_fit():
+    values = np.arange(1, 401, dtype=np.int32).reshape(1, 20, 20, 1)
+    image = Volume.from_array(values.astype(np.float32))
+    record = prepare(image, plan((1, 1, 1), crop=False)).record
+    classes = ((0,), (1, 9, 400), *((value,) for value in range(2, 9)), *((value,) for value in range(10, 390)))
+    result = prepare_label(image.with_array(values), record, classes, ignore=395).ravel()
+    assert result.dtype == np.int16
+    assert [int(result[value - 1]) for value in (1, 9, 400, 2, 389, 390, 395)] == [1, 1, 1, 2, 388, 0, IGNORED]
+
+
 @pytest.mark.parametrize(
     ("label", "error"),
     [

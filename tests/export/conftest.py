@@ -28,7 +28,7 @@ def learn(plan, cases, steps=80):
     for case in cases:
         image, label = read_case(case)
         prepared = prepare(image, plan.preprocessing)
-        classes = prepare_label(label, prepared.record, plan.file_values)
+        classes = prepare_label(label, prepared.record, plan.file_classes)
         pairs.append((torch.from_numpy(prepared.array)[None], torch.from_numpy(classes.astype(np.int64))[None]))
     for step in range(steps):
         image, label = pairs[step % len(pairs)]

@@ -13,7 +13,18 @@ from attunet.display import NotebookView
 from attunet.errors import ConfigError
 from attunet.gates import level_name
 
-__all__ = ["FingerprintSummary", "Normalization", "Plan", "Preprocessing", "mirrored_order", "mirrored_values"]
+__all__ = [
+    "IGNORED",
+    "FingerprintSummary",
+    "Normalization",
+    "Plan",
+    "Preprocessing",
+    "mirrored_order",
+    "mirrored_values",
+]
+
+IGNORED = 255
+"""Class index of voxels that are left out of the loss."""
 
 Triple = tuple[int, int, int]
 Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -170,11 +181,14 @@ class Plan(NotebookView, Settings):
         return tuple(self.regions) or tuple(self.labels)
 
     @property
-    def file_values(self) -> tuple[int, ...]:
-        """The distinct values of label files, background first; a stored case holds their indices."""
+    def file_classes(self) -> tuple[tuple[int, ...], ...]:
+        """The values of label files that mean the same, background first; a stored case holds their indices.
+
+        The index `IGNORED` is reserved and has no values.
+        """
         background, *foreground = self.labels.values()
-        united = sorted({value for values in self.regions.values() for value in values} - {background})
-        return (background, *(united if self.regions else foreground))
+        classes = [(background,), *(_equivalent(self.regions, background) if self.regions else zip(foreground))]
+        return (*classes[:IGNORED], *([()] if len(classes) > IGNORED else []), *classes[IGNORED:])
 
     @property
     def left_right(self) -> int:
@@ -197,21 +211,33 @@ class Plan(NotebookView, Settings):
 
     @property
     def mirrored_classes(self) -> tuple[int, ...]:
-        """For each of `file_values`, the index of the value it becomes in a left-right mirror image.
+        """For each of `file_classes`, the index of the class it becomes in a left-right mirror image.
 
         Raises: ConfigError when a value lies in regions whose counterparts have no value in common.
         """
+        index = {value: number for number, values in enumerate(self.file_classes) for value in values}
+        values = [united[0] if united else None for united in self.file_classes]
         if not self.regions:
-            return self.mirrored_outputs
-        values = self.file_values[1:]
+            order = dict(zip(self.labels.values(), self.mirrored_outputs, strict=True))
+            written = list(self.labels.values())
+            return tuple(IGNORED if value is None else index[written[order[value]]] for value in values)
         counterparts = mirrored_values(self.regions, self.mirror_swaps)
-        if alone := [value for value in values if value not in counterparts]:
+        if alone := [value for value in values[1:] if value is not None and value not in counterparts]:
             raise ConfigError(
                 f"no value is the mirror image of {alone[0]}: the regions that hold it have no counterparts that share "
                 "one value",
                 hint="remove mirror_swaps and the left-right axis of mirror_axes from the plan",
             )
-        return (0, *(self.file_values.index(counterparts[value]) for value in values))
+        return (0, *(IGNORED if value is None else index[counterparts[value]] for value in values[1:]))
+
+
+def _equivalent(regions: Mapping[str, Collection[int]], background: int) -> list[tuple[int, ...]]:
+    """The foreground values grouped by the regions that unite them, in the order of their lowest value."""
+    groups: dict[frozenset[str], tuple[int, ...]] = {}
+    for value in sorted({value for values in regions.values() for value in values} - {background}):
+        holders = frozenset(name for name, values in regions.items() if value in values)
+        groups[holders] = (*groups.get(holders, ()), value)
+    return list(groups.values())
 
 
 def mirrored_values(regions: Mapping[str, Collection[int]], swaps: Iterable[tuple[str, str]]) -> dict[int, int]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from attunet.config import Preprocessing
+from attunet.config import IGNORED, Preprocessing
+from attunet.data.labels import Values
 from attunet.data.normalization import mean_and_std, normalize
 from attunet.data.orientation import Triple, canonical, content_box, oriented
 from attunet.data.resample import resize_into, resize_labels
@@ -18,11 +19,9 @@ from attunet.errors import DataError, GeometryError, LabelError
 
 __all__ = ["IGNORED", "Prepared", "prepare", "prepare_label"]
 
-IGNORED = 255
-"""Class index of voxels that are left out of the loss."""
-
 Image = npt.NDArray[np.float32]
 
+FEW_VALUES = 16
 _LARGEST_GRID = 2**31
 
 
@@ -65,14 +64,14 @@ def prepare(volume: Volume, preprocessing: Preprocessing) -> Prepared:
 
 
 def prepare_label(
-    label: Volume, record: PreprocessingRecord, values: Sequence[int], ignore: int | None = None
+    label: Volume, record: PreprocessingRecord, values: Sequence[Values], ignore: int | None = None
 ) -> Array:
-    """The label of a prepared image as class indices, uint8 (I, J, K) on the model grid.
+    """The label of a prepared image as class indices (I, J, K) on the model grid: uint8, or int16 beyond 255 classes.
 
     Args:
         label: on the image's own grid.
         record: of the image's preprocessing.
-        values: of each class in the file, background first; others become background.
+        values: of each class in the file, background first (`Plan.file_classes`); others become background.
         ignore: value of voxels to leave out of the loss, which become `IGNORED`; None for none.
     Returns: class indices.
     Raises: GeometryError when the grid differs from the image's, LabelError for channels or fractions.
@@ -118,14 +117,25 @@ def _model_shape(cropped: Triple, reoriented: Volume, preprocessing: Preprocessi
     return int(size[0]), int(size[1]), int(size[2])
 
 
-def _class_indices(label: Array, values: Sequence[int], ignore: int | None) -> npt.NDArray[np.uint8]:
+def _class_indices(label: Array, values: Sequence[Values], ignore: int | None) -> Array:
     if label.dtype.kind == "f" and not (label == np.rint(label)).all():
         raise LabelError(
             "the label contains fractions, expected whole numbers", hint="resample labels with nearest neighbour"
         )
-    indices = np.zeros(label.shape, dtype=np.uint8)
-    for index, value in enumerate(values[1:], start=1):
-        indices[label == value] = index
-    if ignore is not None:
-        indices[label == ignore] = IGNORED
+    index = {value: number for number, united in enumerate(values) for value in _tuple(united)}
+    index |= {} if ignore is None else {ignore: IGNORED}
+    indices = np.zeros(label.shape, np.uint8 if len(values) <= IGNORED + 1 else np.int16)
+    if len(index) <= FEW_VALUES:
+        for value, number in index.items():
+            if number:
+                indices[label == value] = number
+        return indices
+    known, numbers = np.array(sorted(index)), np.array([index[value] for value in sorted(index)], indices.dtype)
+    for source, target in zip(label, indices, strict=True):  # searching takes eight bytes a voxel
+        places = np.minimum(np.searchsorted(known, source), len(known) - 1)
+        target[...] = np.where(known[places] == source, numbers[places], 0)
     return indices
+
+
+def _tuple(values: Values) -> tuple[int, ...]:
+    return (values,) if isinstance(values, int) else values

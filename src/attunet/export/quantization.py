@@ -142,7 +142,7 @@ def calibration_patches(run: Path, fold: int, plan: Plan, patches: int) -> list[
         image, label = read_case(case, geometry=geometry)
         assert label is not None
         prepared = prepare(image, plan.preprocessing)
-        classes = prepare_label(label, prepared.record, plan.file_values)
+        classes = prepare_label(label, prepared.record, plan.file_classes)
         share = range(index, patches, len(chosen))
         selected += [_patch(prepared.array, _centre(classes, number % 2 == 1, random), plan) for number in share]
     return selected

@@ -227,7 +227,7 @@ def _save_outputs(segmenter: Segmenter, case: HeldOutCase, mask: Path, sample: P
     prepared = prepare(loaded.image, plan.preprocessing)
     output = predict_prepared(member, prepared, PredictOptions())
     seconds = time.perf_counter() - started
-    truth = prepare_label(loaded.reference, prepared.record, plan.file_values, plan.ignore_label)
+    truth = prepare_label(loaded.reference, prepared.record, plan.file_classes, plan.ignore_label)
     mask.parent.mkdir(parents=True, exist_ok=True)
     write_volume(loaded.image.with_array(output.mask[None]), mask)
     draw_sample(case.case.id, output.probabilities, truth, plan, weights).save(sample)

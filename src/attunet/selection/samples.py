@@ -109,7 +109,7 @@ def draw_sample(
     Args:
         case: its name, which seeds the draw.
         probabilities: (outputs, I, J, K) on the model grid; they are overwritten, to save memory.
-        truth: (I, J, K) indices into the plan's file values, or `IGNORED`.
+        truth: (I, J, K) indices into the plan's `file_classes`, or `IGNORED`.
         plan: plan of the model.
         origin: sha256 of the weights.
         voxels: number of voxels to draw.
@@ -163,6 +163,6 @@ def _far(random: np.random.Generator, allowed: Mask, number: int, count: int) ->
 
 
 def _one_hot(indices: Array, plan: Plan) -> Mask:
-    values = np.array(plan.file_values)[indices]
+    values = np.array([values[0] if values else plan.file_classes[0][0] for values in plan.file_classes])[indices]
     labels = plan.regions or {name: (value,) for name, value in plan.labels.items()}
     return np.stack([np.isin(values, members) for members in labels.values()])

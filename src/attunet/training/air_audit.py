@@ -65,7 +65,7 @@ def _height(segmenter: Segmenter, case: Case, geometry: GeometryPolicy) -> float
     image, label = read_case(case, geometry=geometry)
     assert label is not None
     prepared = prepare(image, plan.preprocessing)
-    classes = prepare_label(label, prepared.record, plan.file_values, plan.ignore_label)
+    classes = prepare_label(label, prepared.record, plan.file_classes, plan.ignore_label)
     return least_content_height(prepared.array, classes, Tiling.of(prepared.record.model_shape, plan.patch_size, 0.5))
 
 

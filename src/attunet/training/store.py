@@ -59,7 +59,7 @@ class StoredCase:
         return blosc2.open(str(self.folder / "image.b2nd"), mode="r")
 
     def label(self) -> Array:
-        """Uint8 (I, J, K), indices into the plan's `file_values` or IGNORED, read lazily: slice it."""
+        """Uint8 or int16 (I, J, K), indices into the plan's `file_classes` or IGNORED, read lazily: slice it."""
         return blosc2.open(str(self.folder / "label.b2nd"), mode="r")
 
     def points(self) -> dict[int, Array]:
@@ -141,7 +141,7 @@ def _key(case: Case, plan: Plan, geometry: GeometryPolicy) -> str:
         "files": [_state(file) for file in case.paths],
         **({"reading": reading} if (reading := case.reading) else {}),
         "preprocessing": plan.preprocessing.model_dump(mode="json"),
-        "values": list(plan.file_values),
+        "values": plan.file_classes,
         "ignore": plan.ignore_label,
         "geometry": geometry,
     }
@@ -164,7 +164,7 @@ def _store(case: Case, plan: Plan, geometry: GeometryPolicy, target: Path) -> No
     try:
         _write(temporary / "image.b2nd", image, plan)
         _write(temporary / "label.b2nd", classes, plan)
-        points = _points(classes, len(plan.file_values))
+        points = _points(classes, len(plan.file_classes))
         np.savez(temporary / "points.npz", allow_pickle=False, **points)
         contents = {
             "classes": [int(index) for index in points],
@@ -186,7 +186,7 @@ def _prepared(case: Case, plan: Plan, geometry: GeometryPolicy) -> tuple[Array, 
     if label is None:
         raise LabelError("there is no label", hint="add its mask, or leave the case out")
     prepared = prepare(image, plan.preprocessing)
-    classes = prepare_label(label, prepared.record, plan.file_values, plan.ignore_label)
+    classes = prepare_label(label, prepared.record, plan.file_classes, plan.ignore_label)
     return prepared.array, classes, model_affine(prepared.record)
 
 
@@ -203,10 +203,9 @@ def _write(path: Path, array: Array, plan: Plan) -> None:
 def _points(classes: Array, count: int) -> dict[str, Array]:
     rng = np.random.default_rng(0)
     points = {}
-    for index in range(1, count):
+    for index in sorted(set(range(1, count)) - {IGNORED}):
         voxels = np.flatnonzero(classes == index)
         if voxels.size:
             chosen = rng.choice(voxels, min(voxels.size, _POINTS_PER_CLASS), replace=False)
             points[str(index)] = np.stack(np.unravel_index(np.sort(chosen), classes.shape), axis=1).astype(np.int32)
-    assert count <= IGNORED
     return points

@@ -9,7 +9,7 @@ from attunet.config import TrainingConfig
 from attunet.data.preprocess import IGNORED
 from attunet.errors import ConfigError
 from attunet.training.losses.segmentation import LOSSES, SegmentationLoss
-from attunet.training.losses.targets import class_targets, output_classes
+from attunet.training.losses.targets import class_targets, marginal, output_classes
 
 KINDS = sorted(LOSSES)
 SETTINGS = {"softmax": True, "to_onehot_y": True}
@@ -234,3 +234,26 @@ def test_it_is_computed_in_32_bits(annotated, loss_of):
 
 def test_it_leaves_nothing_in_a_checkpoint(loss_of):
     assert not loss_of(class_weights={"liver": 2.0}).state_dict()
+
+
+def test_labels_beyond_255_count_as_any_other(tiny_plan):
+    plan = tiny_plan(dims=2, labels={"background": 0, **{f"l{value}": value for value in range(1, 301)}})
+    codes = torch.tensor([classes[0] for classes in output_classes(plan)])
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 301, 8, 8, generator=generator)
+    label = torch.randint(0, 301, (2, 8, 8), generator=generator)
+    label[:, :2] = 299
+    ours = SegmentationLoss(plan, TrainingConfig(include_background=True, batch_dice=True))
+    value = ours(logits, (logits[:, :, ::2, ::2],), codes[label].to(torch.int16))
+    coarse = label[:, ::2, ::2]
+    theirs = DiceCELoss(**SETTINGS, batch=True, include_background=True)
+    expected = (theirs(logits, label[:, None]) + 0.5 * theirs(logits[:, :, ::2, ::2], coarse[:, None])) / 1.5
+    torch.testing.assert_close(value, expected)
+    ignored = torch.where(label == 299, IGNORED, codes[label]).to(torch.int16)
+    assert ours(logits, (), ignored) != ours(logits, (), codes[label].to(torch.int16))
+    annotated = torch.ones(2, 301, dtype=torch.bool)
+    annotated[:, 299] = False
+    merged, stored = marginal(logits, codes[label], annotated)
+    assert (stored[label == 299] == 0).all()
+    assert torch.equal(stored[label != 299], codes[label][label != 299])
+    assert (merged.softmax(1)[:, 299] == 0).all()

@@ -23,7 +23,7 @@ def test_each_label_is_its_own_class(plan):
 
 
 def test_a_region_unites_the_indices_of_its_file_values(regions_plan):
-    assert regions_plan.file_values == (0, 1, 2, 4)
+    assert regions_plan.file_classes == ((0,), (1,), (2,), (4,))
     assert output_classes(regions_plan) == ((1, 2, 3), (2, 3), (3,))
 
 

@@ -267,9 +267,10 @@ def _write_image_and_label(probe: StoredCase, plan: Plan, image: Path, label: Pa
 
 def _file_values(classes: Array, plan: Plan) -> Array:
     """Convert stored classes to the values of the label file."""
-    table = np.zeros(IGNORED + 1, np.int32)
-    table[: len(plan.file_values)] = plan.file_values
-    table[IGNORED] = plan.file_values[0] if plan.ignore_label is None else plan.ignore_label
+    table = np.zeros(max(IGNORED + 1, len(plan.file_classes)), np.int32)
+    for index, values in enumerate(plan.file_classes):
+        table[index] = values[0] if values else 0
+    table[IGNORED] = plan.file_classes[0][0] if plan.ignore_label is None else plan.ignore_label
     return np.asarray(table[classes])
 
 

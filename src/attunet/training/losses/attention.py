@@ -54,7 +54,7 @@ class AttentionLoss(nn.Module):
         with torch.autocast(label.device.type, enabled=False):
             annotated = None if annotated is None or bool(annotated.all()) else annotated
             counted = (label != IGNORED)[:, None]
-            dilated = dilate(self._foreground(label.to(torch.uint8), annotated)[:, None].float(), self._reach)
+            dilated = dilate(self._foreground(label, annotated)[:, None].float(), self._reach)
             supervised = counted if annotated is None else counted & (_complete(annotated, label.ndim) | (dilated > 0))
             parts = [
                 self._of_gate(alpha.float(), dilated, supervised.float(), counted.float(), self._strides[name])
@@ -129,8 +129,8 @@ def _complete(annotated: Tensor, ndim: int) -> Tensor:
 
 
 def _class_table(plan: Plan) -> Tensor:
-    """(outputs, 256): whether a stored label is foreground of an output."""
-    table = torch.zeros(len(plan.outputs), IGNORED + 1)
+    """(outputs, 256 or more): whether a stored label is foreground of an output."""
+    table = torch.zeros(len(plan.outputs), max(IGNORED + 1, len(plan.file_classes)))
     for row, classes in zip(table, output_classes(plan), strict=True):
         row[list(classes)] = 1.0
     table[:, 0] = 0.0

@@ -56,6 +56,7 @@ class SegmentationLoss(nn.Module):
         self._exclusive = not plan.regions
         self._skipped = int(self._exclusive and not config.include_background)
         self._classes = output_classes(plan)
+        self._stored = torch.uint8 if len(plan.file_classes) <= IGNORED + 1 else torch.int16
         self._overlap = terms.overlap(config)
         self._entropy = _Entropy(plan, config, terms.entropy(self._exclusive, config)) if terms.entropy else None
 
@@ -72,7 +73,7 @@ class SegmentationLoss(nn.Module):
         Returns: a scalar.
         """
         annotated = None if annotated is None or bool(annotated.all()) else annotated
-        label = label.to(torch.uint8)
+        label = label.to(self._stored)
         losses = [self.at_one_resolution(logits, label, annotated)]
         losses += [self.at_one_resolution(coarse, _shrunk(label, coarse.shape[2:]), annotated) for coarse in auxiliary]
         weights = [0.5**level for level in range(len(losses))]
@@ -84,7 +85,7 @@ class SegmentationLoss(nn.Module):
 
         Args:
             logits: (B, outputs, *patch).
-            label: uint8 (B, *patch), class indices or IGNORED.
+            label: uint8 or int16 (B, *patch), class indices or IGNORED.
             annotated: as in `forward`.
         Returns: a scalar.
         """
@@ -173,4 +174,5 @@ def _check_weights(plan: Plan, config: TrainingConfig) -> None:
 
 
 def _shrunk(label: Tensor, size: torch.Size) -> Tensor:
-    return functional.interpolate(label[:, None], size=size, mode="nearest")[:, 0]
+    known = label if label.dtype == torch.uint8 else label.float()  # torch resizes no int16
+    return functional.interpolate(known[:, None], size=size, mode="nearest")[:, 0].to(label.dtype)

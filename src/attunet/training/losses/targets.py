@@ -1,6 +1,6 @@
 """Targets of a network's outputs, for fully and for partially annotated cases.
 
-Labels are stored as indices into the plan's `file_values`, or IGNORED.
+Labels are stored as indices into the plan's `file_classes`, or IGNORED.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ _IMPOSSIBLE = -1e4
 
 
 def output_classes(plan: Plan) -> tuple[tuple[int, ...], ...]:
-    """For each output, the indices into `plan.file_values` that belong to it."""
-    values = plan.file_values
-    if not plan.regions:
-        return tuple((index,) for index in range(len(values)))
-    return tuple(tuple(values.index(value) for value in region) for region in plan.regions.values())
+    """For each output, the indices into `plan.file_classes` that belong to it."""
+    united = plan.regions or {name: (value,) for name, value in plan.labels.items()}
+    classes = {value: index for index, values in enumerate(plan.file_classes) for value in values}
+    return tuple(tuple(dict.fromkeys(classes[value] for value in values)) for values in united.values())
 
 
 def annotated_outputs(plan: Plan, annotated: Collection[str] | None) -> tuple[bool, ...]:
@@ -35,7 +34,7 @@ def annotated_outputs(plan: Plan, annotated: Collection[str] | None) -> tuple[bo
 
 
 def annotated_classes(plan: Plan, annotated: Collection[str] | None) -> frozenset[int]:
-    """The indices into `plan.file_values` that belong to an annotated output."""
+    """The indices into `plan.file_classes` that belong to an annotated output."""
     outputs = zip(output_classes(plan), annotated_outputs(plan, annotated), strict=True)
     return frozenset(index for classes, known in outputs if known for index in classes)
 
@@ -65,7 +64,8 @@ def marginal(logits: Tensor, label: Tensor, annotated: Tensor) -> tuple[Tensor, 
     outside = logits.masked_fill(spread, _IMPOSSIBLE)
     background = torch.logsumexp(torch.cat([logits[:, :1], outside[:, 1:]], 1), 1, keepdim=True)
     merged = torch.cat([background, logits[:, 1:].masked_fill(~spread[:, 1:], _IMPOSSIBLE)], 1)
-    table = functional.pad(annotated, (0, IGNORED + 1 - annotated.shape[1]), value=True)
+    low, high = annotated[:, :IGNORED], annotated[:, IGNORED:]
+    table = torch.cat([functional.pad(low, (0, IGNORED + 1 - low.shape[1]), value=True), high], 1)
     return merged, torch.where(table.gather(1, label.flatten(1).long()).view_as(label), label, 0)
 
 

@@ -41,7 +41,7 @@ class Patch(NamedTuple):
 
     Args:
         image: float32 (C, *patch).
-        label: uint8 (*patch), class indices or IGNORED.
+        label: uint8 or int16 (*patch), class indices or IGNORED.
         annotated: bool (outputs,), which outputs were annotated in its case.
     """
 
@@ -124,7 +124,7 @@ class Augmentation:
         if self._sliced:
             slices = self._patch[2]
             image, label = (array.unflatten(0, (-1, slices)).movedim(1, -1) for array in (image, label))
-        return Patch(image.contiguous(), label[0].to(torch.uint8).contiguous(), patch.annotated)
+        return Patch(image.contiguous(), label[0].to(patch.label.dtype).contiguous(), patch.annotated)
 
     def _mirrored(self, patch: Patch, rng: np.random.Generator) -> Patch:
         """Flip along each allowed axis with probability 0.5; paired labels are exchanged with left and right."""
@@ -172,8 +172,10 @@ def _exchange(plan: Plan) -> torch.Tensor | None:
     """Class to its counterpart when left and right are exchanged; None when no labels are paired."""
     if not plan.mirror_swaps:
         return None
-    table = torch.arange(IGNORED + 1, dtype=torch.uint8)
-    table[: len(plan.file_values)] = torch.tensor(plan.mirrored_classes, dtype=torch.uint8)
+    classes = plan.mirrored_classes
+    stored = torch.uint8 if len(classes) <= IGNORED + 1 else torch.int16
+    table = torch.arange(max(IGNORED + 1, len(classes)), dtype=stored)
+    table[: len(classes)] = torch.tensor(classes, dtype=stored)
     return table
 
 
