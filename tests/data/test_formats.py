@@ -16,6 +16,7 @@ from attunet.data.formats import (
     mask_suffix,
     read_label,
     read_volume,
+    stem_of,
     suffix_of,
     write_volume,
 )
@@ -38,6 +39,12 @@ def test_masks_of_lossy_images_are_png():
     for suffix in map(mask_suffix, SUFFIXES):
         assert suffix in WRITABLE_SUFFIXES
         assert format_of(suffix).lossless
+
+
+def test_a_mask_made_from_an_ome_file_has_its_name():
+    assert stem_of(Path("a.ome.tif")) == stem_of(Path("a.OME.TIFF")) == stem_of(Path("a.ome.png")) == "a"
+    assert stem_of(Path("a.home.tif")) == "a.home"
+    assert suffix_of(Path("a.ome.tif")) == ".ome.tif"
 
 
 def test_maps_keep_a_suffix_that_holds_floats():
@@ -90,7 +97,7 @@ def test_missing_empty_and_folder_paths_say_so(suffix, tmp_path):
     path.mkdir()
     with pytest.raises(FormatError, match="folder"):
         read_volume(path)
-    with pytest.raises(FormatError, match="cannot write into"):
+    with pytest.raises(FormatError, match="cannot write"):
         write_volume(Volume.from_array(np.ones((2, 2), np.uint8)), path.parent / "file" / f"x{suffix}")
 
 

@@ -27,9 +27,14 @@ WHOLE_VOXEL = 1e-3  # a mapping this close to whole voxels is a flip or shift wr
 
 
 def grid_distance(first: Volume, second: Volume) -> float:
-    """Largest distance in mm between the same corner voxels of two grids; inf when their shapes differ."""
+    """Largest distance in mm between the same corner voxels of two grids; inf when their shapes differ.
+
+    A file without a spacing lies on the grid of one that declares nothing else, such as an OME-TIFF file.
+    """
     if first.spatial_shape != second.spatial_shape:
         return float("inf")
+    if first.calibrated != second.calibrated and _only_spaced(second if first.calibrated is False else first):
+        return 0.0
     apart = _corners(first) @ (first.affine - second.affine)[:3].T
     return float(np.linalg.norm(apart, axis=1).max())
 
@@ -106,6 +111,11 @@ def describe_mismatch(first: Volume, second: Volume) -> str:
     if not np.allclose(first.spacing, second.spacing, rtol=1e-3):
         return f"spacing {_numbers(first.spacing)} and {_numbers(second.spacing)} mm, {apart}"
     return apart
+
+
+def _only_spaced(volume: Volume) -> bool:
+    """Whether an affine is a spacing, without position, rotation or flip."""
+    return bool((volume.affine == np.diag([*volume.spacing, 1.0])).all())
 
 
 def _corners(volume: Volume) -> Affine:

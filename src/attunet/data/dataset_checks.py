@@ -28,7 +28,7 @@ def check_dataset(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Problem]
         *_intensities(facts),
         *check_modalities(dataset, [case.modality for case in facts if case.modality is not None]),
         *_label_values(dataset, facts),
-        *_spacing(dataset),
+        *_spacing(dataset, facts),
     ]
 
 
@@ -114,9 +114,21 @@ def _label_values(dataset: Dataset, facts: Sequence[CaseFacts]) -> Iterator[Prob
         yield _warning("label not used", f"declared, but in no label file: {names}", "remove the name or add cases")
 
 
-def _spacing(dataset: Dataset) -> Iterator[Problem]:
-    suffixes = {suffix_of(path) for case in dataset.cases for path in case.images}
-    if flat := sorted(suffix for suffix in suffixes if suffix is not None and not format_of(suffix).geometry):
+def _spacing(dataset: Dataset, facts: Sequence[CaseFacts]) -> Iterator[Problem]:
+    """Images without a spacing, and data sets in which some have one."""
+    unknown = {case.id for case in facts if not case.calibrated}
+    suffixes = {
+        suffix
+        for case in dataset.cases
+        for suffix in map(suffix_of, case.images)
+        if suffix is not None and (case.id in unknown or not format_of(suffix).geometry)
+    }
+    if unknown and len(unknown) < len(facts):
+        message = (
+            f"{len(unknown)} images declare no spacing, {len(facts) - len(unknown)} do: 1 mm is assumed for the first"
+        )
+        yield Problem("", "mixed spacing", message, "give every image its spacing, for example as OME-TIFF or NIfTI")
+    if flat := sorted(suffixes):
         kinds = " and ".join(flat)
         message = f"{kinds} files have no spacing or orientation: voxels of 1 mm and rows first are assumed"
         yield _warning("no spacing", message, "interpret distances and volumes in pixels, or convert to .nii.gz")

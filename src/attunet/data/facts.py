@@ -47,6 +47,7 @@ class CaseFacts:
         not_finite: number of values that are NaN or infinite.
         content: hash of the image's values and shape, equal for equal images in any file format.
         labels: label value to voxel count; None when the label is missing or cannot be used.
+        calibrated: whether the image declares its spacing.
         soft_edges: whether the label looks like a mask with soft edges rather than classes.
         modality: what says which modality each channel is; None when it was not looked for.
     """
@@ -61,6 +62,7 @@ class CaseFacts:
     not_finite: int
     content: str
     labels: dict[int, int] | None = None
+    calibrated: bool = True
     soft_edges: bool = False
     modality: CaseChannels | None = None
 
@@ -78,6 +80,7 @@ def gather_facts(case: str, image: Volume) -> CaseFacts:
         intensity=intensity,
         not_finite=not_finite,
         content=_content(image.array),
+        calibrated=image.calibrated,
     )
 
 

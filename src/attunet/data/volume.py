@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -22,6 +22,7 @@ class Volume(NotebookView):
         array: (C, I, J, K), any real dtype; a 2-D image has K = 1.
         affine: 4x4, voxel indices (i, j, k) to RAS+ millimetres.
         unit: unit of length of the file it came from, in which formats that declare a unit write it again.
+        calibrated: whether the file declares a spacing; otherwise the affine is an assumption.
     Raises: DataError when the array is not four-dimensional or is empty, GeometryError when the affine is not an
         invertible finite 4x4 matrix.
     """
@@ -29,6 +30,7 @@ class Volume(NotebookView):
     array: Array
     affine: Affine
     unit: str = "mm"
+    calibrated: bool = True
 
     def __post_init__(self) -> None:
         if self.array.ndim != 4 or 0 in self.array.shape:
@@ -90,7 +92,7 @@ class Volume(NotebookView):
 
     def with_array(self, array: Array) -> Volume:
         """A volume of another array (C, I, J, K) with the same affine and unit."""
-        return Volume(array, self.affine, self.unit)
+        return replace(self, array=array)
 
 
 def axis_order(directions: Affine) -> tuple[int, int, int]:

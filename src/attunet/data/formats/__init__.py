@@ -71,13 +71,15 @@ def read_label(path: Path, *, key: str | None = None, frame: int | None = None) 
     return to_label(_read(path, entry.read_label or entry.read, key, frame, optional=True), path)
 
 
-def check_header(path: Path) -> tuple[Problem, ...]:
+def check_header(path: Path, *, label: bool = False) -> tuple[Problem, ...]:
     """Warnings about what the reader of a file converts, chooses or leaves out, such as units; none if unreadable.
 
-    Only the header is read. Inspecting a data set and predicting report them with the case.
+    Only the header is read, and pixels where they decide: palettes of masks, transparency. Inspecting a data set and
+    predicting report them with the case; `label` is for masks.
     """
     suffix = suffix_of(path)
-    check = None if suffix is None else format_of(suffix).check_header
+    entry = None if suffix is None else format_of(suffix)
+    check = None if entry is None else (entry.check_label if label else None) or entry.check_header
     try:
         return () if check is None else tuple(check(path))
     except Exception:  # decoders raise any error on damaged bytes

@@ -1,55 +1,138 @@
-"""Pictures without geometry: PNG, JPEG and BMP by imageio, TIFF by tifffile; rows are the first axis."""
+"""Pictures without geometry, decoded by Pillow: PNG, JPEG, BMP, GIF, WebP, JPEG 2000; rows are the first axis."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import imageio.v3 as iio
 import numpy as np
-import tifffile
+from PIL import ExifTags, Image
 
+from attunet.data.dataset import Problem
+from attunet.data.formats.appearance import (
+    alpha_notice,
+    check_mask_alpha,
+    notice,
+    orientation_notice,
+    palette_colours,
+    palette_labels,
+    palette_notice,
+    turned,
+)
+from attunet.data.formats.jpeg2000 import read_jpeg2000
+from attunet.data.formats.limits import check_size
+from attunet.data.formats.picture_files import PictureFile, check_picture_file
+from attunet.data.formats.png import read_deep_png
+from attunet.data.formats.tiff import check_tiff, check_tiff_label, read_tiff, read_tiff_label
 from attunet.data.formats.voxels import to_native, to_storable
 from attunet.data.volume import Array, Volume
-from attunet.errors import AttunetError, FormatError, first_line
+from attunet.errors import FormatError
 from attunet.files import staged
 
-__all__ = ["read_picture", "read_picture_label", "read_tiff", "write_picture", "write_tiff"]
+__all__ = ["check_picture", "check_picture_label", "read_picture", "read_picture_label", "write_picture"]
 
+PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "JPEG2000", "TIFF")
+KINDS = {
+    ".png": ("PNG",),
+    ".jpg": ("JPEG", "MPO"),
+    ".jpeg": ("JPEG", "MPO"),
+    ".bmp": ("BMP", "DIB"),
+    ".gif": ("GIF",),
+    ".webp": ("WEBP",),
+    ".jp2": ("JPEG2000",),
+    ".j2k": ("JPEG2000",),
+    ".jpx": ("JPEG2000",),
+}
+WRITTEN = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP"}
+PALETTE = ("P", "PA")
+LOSSY_SUFFIXES = (".jpg", ".jpeg")  # masks with these are reported whatever they contain
+CONVERTED = ("CMYK", "YCbCr", "LAB", "HSV")  # modes that are read as RGB
+SCALED = {2: 85, 4: 17}  # what Pillow multiplies greys of so many bits by
 HIGHEST_VALUE = {".png": 65535, ".jpg": 255, ".jpeg": 255, ".bmp": 255}  # for one channel; for several, 255
 PICTURE_CHANNELS = (1, 3)
-TIFF_AXES = {"Y": "y", "X": "x", "S": "c", "C": "c"}  # tifffile's axis names; any other is pages
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Decoded:
+    """A decoded picture, as it is shown.
+
+    Args:
+        pixels: values (C, H, W) as stored, without transparency; indexes (1, H, W) where there is a palette.
+        kind: Pillow's name of the format.
+        palette: colours (N, 3).
+        alpha: transparency (H, W).
+    """
+
+    pixels: Array
+    kind: str
+    palette: Array | None
+    alpha: Array | None
 
 
 def read_picture(path: Path) -> Volume:
-    """Read a PNG, JPEG or BMP file as a volume (C, H, W, 1) with the identity as affine.
+    """Read a picture as a volume (C, H, W, 1) with the identity as affine, turned as it is shown.
 
-    Palettes become their colours; an alpha channel that is the same everywhere is dropped.
-    Raises: FormatError when the file cannot be read.
+    Palettes become their colours; what the file calls alpha is left out.
+    Raises: FormatError when the file is truncated, damaged or holds several pictures.
     """
-    return _read_picture(path, palette="colours")
+    with _opened(path) as (image, file):
+        if image.format == "TIFF":
+            return read_tiff(path)
+        picture = _decoded(image, file, path)
+    if picture.palette is None:
+        return _volume(picture.pixels, path)
+    return _volume(palette_colours(picture.pixels[0], picture.palette, grey=picture.kind == "GIF"), path)
 
 
 def read_picture_label(path: Path) -> Volume:
-    """Read a mask (C, H, W, 1): a palette stays index values, an alpha channel that is the same everywhere is dropped.
+    """Read a mask (C, H, W, 1), turned as it is shown; of a palette, the indexes count (see `palette_labels`).
 
-    Raises: FormatError when the file cannot be read.
+    Raises: as `read_picture`, and LabelError when only its transparency varies.
     """
-    return _read_picture(path, palette="indexes")
+    with _opened(path) as (image, file):
+        if image.format == "TIFF":
+            return read_tiff_label(path)
+        picture = _decoded(image, file, path)
+    if picture.alpha is not None:
+        check_mask_alpha(picture.pixels, picture.alpha, path)
+    if picture.palette is None:
+        return _volume(picture.pixels, path)
+    return _volume(palette_labels(picture.pixels[0], picture.palette, path, picture.kind), path)
 
 
-def read_tiff(path: Path) -> Volume:
-    """Read a TIFF file, one image or a stack of pages, as a volume (C, H, W, pages) with the identity as affine.
+def check_picture(path: Path) -> Iterator[Problem]:
+    """What `read_picture` turns, converts or leaves out. Raises: as it."""
+    with _opened(path) as (image, file):
+        if image.format == "TIFF":
+            yield from check_tiff(path)
+            return
+        yield from _header_notices(image, path)
+        if image.has_transparency_data:
+            alpha = _decoded(image, file, path).alpha
+            yield from () if alpha is None else alpha_notice(alpha, path)
 
-    Raises: FormatError when the file cannot be read, its pages differ in shape, or it has more axes than that.
-    """
-    try:
-        pixels = _tiff_pixels(path)
-    except AttunetError:
-        raise
-    except Exception as error:  # tifffile raises any error on damaged bytes
-        raise _unreadable(path, error) from error
-    return _volume(pixels, path)
+
+def check_picture_label(path: Path) -> Iterator[Problem]:
+    """What `read_picture_label` turns, decides or leaves out. Raises: as it."""
+    with _opened(path) as (image, file):
+        if image.format == "TIFF":
+            yield from check_tiff_label(path)
+            return
+        yield from _header_notices(image, path)
+        if file.lossy and path.suffix.lower() not in LOSSY_SUFFIXES:
+            yield Problem(
+                "",
+                "lossy label",
+                f"{path.name} is compressed with loss, which changes values when it is saved",
+                "save the mask as .png from its source",
+            )
+        if image.has_transparency_data or image.mode in PALETTE:
+            picture = _decoded(image, file, path)
+            yield from () if picture.alpha is None else alpha_notice(picture.alpha, path)
+            if picture.palette is not None:
+                yield from palette_notice(picture.pixels[0], picture.palette, path, picture.kind)
 
 
 def write_picture(volume: Volume, path: Path) -> None:
@@ -59,51 +142,86 @@ def write_picture(volume: Volume, path: Path) -> None:
     """
     pixels = _page(volume, path)
     with staged(path) as target:
-        iio.imwrite(target, pixels, extension=path.suffix.lower())
+        Image.fromarray(pixels).save(target, format=WRITTEN[path.suffix.lower()])
 
 
-def write_tiff(volume: Volume, path: Path) -> None:
-    """Write grey pages, or pages of C samples per pixel; the affine is not stored."""
-    array = np.moveaxis(to_storable(volume.array), (0, 3), (-1, 0))
-    many = volume.channels > 1
-    with staged(path) as target:
-        tifffile.imwrite(
-            target,
-            array if many else array[..., 0],
-            photometric="rgb" if volume.channels == 3 and array.dtype == np.uint8 else "minisblack",
-            planarconfig="contig" if many else None,
-            compression="zlib",
-        )
-
-
-def _read_picture(path: Path, *, palette: str) -> Volume:
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Image.Image, PictureFile]]:
+    """A picture whose file has been checked, and which is not decoded yet."""
+    Image.init()  # registers every format, of which only those in PILLOW_FORMATS are tried
     try:
-        pixels = np.asarray(iio.imread(path, plugin="pillow", index=0, mode=_pillow_mode(path, palette)))
-    except Exception as error:  # Pillow raises any error on damaged bytes
-        raise _unreadable(path, error) from error
-    return _volume(np.moveaxis(pixels if pixels.ndim == 3 else pixels[..., None], -1, 0)[..., None], path)
+        image = Image.open(path, formats=PILLOW_FORMATS)
+    except Image.DecompressionBombError as error:
+        raise FormatError(f"cannot read {path}: {error}", hint="cut it into tiles, or save it as TIFF") from error
+    with image:
+        yield image, check_picture_file(path, image.format or "")
 
 
-def _unreadable(path: Path, error: Exception) -> FormatError:
-    return FormatError(
-        f"cannot read {path} as an image: {first_line(error)}",
-        hint="the file may be truncated, or of another format than its suffix says: save it again",
+def _decoded(image: Image.Image, file: PictureFile, path: Path) -> _Decoded:
+    check_size(path, (image.height, image.width, len(image.getbands())), 1, stored=1, ratio=float("inf"))
+    palette = None
+    if file.png is not None and file.png.depth == 16 and file.png.samples > 1:
+        pixels = np.moveaxis(read_deep_png(path, file.png), -1, 0)
+        opacity = {len(pixels) - 1} if file.png.samples % 2 == 0 else set()
+    elif file.jpeg2000 is not None:
+        pixels, opacity = read_jpeg2000(path, file.jpeg2000, image), set(file.jpeg2000.alpha)
+    else:
+        shown = image.convert("RGB") if image.mode in CONVERTED else image
+        pixels = np.moveaxis(np.atleast_3d(np.asarray(shown)), -1, 0)
+        opacity = {len(pixels) - 1} if "A" in shown.getbands() else set()
+        if file.png is not None and image.mode == "L":
+            pixels = pixels // SCALED.get(file.png.depth, 1)
+    if image.mode in PALETTE:
+        palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    orientation = _orientation(image)
+    kept = [index for index in range(len(pixels)) if index not in opacity]
+    alpha = pixels[min(opacity)] if opacity else _keyed_alpha(image, pixels)
+    return _Decoded(
+        pixels=turned(pixels[kept] if opacity else pixels, orientation),
+        kind=image.format or "",
+        palette=palette,
+        alpha=None if alpha is None else turned(alpha, orientation),
     )
 
 
-def _pillow_mode(path: Path, palette: str) -> str | None:
-    """Pillow's pixel mode to read in; None is the file's own."""
-    metadata: dict[str, Any] = iio.immeta(path, plugin="pillow", index=0)
-    if metadata["mode"] in ("P", "PA"):
-        return "P" if palette == "indexes" else "RGBA"
-    return "RGB" if metadata["mode"] in ("CMYK", "YCbCr", "LAB", "HSV") else None
+def _keyed_alpha(image: Image.Image, pixels: Array) -> Array | None:
+    """Transparency (H, W) of a picture that declares a transparent value, or one for each entry of its palette."""
+    key = image.info.get("transparency")
+    if key is None:
+        return None
+    if isinstance(key, bytes):
+        table = np.full(256, 255, np.uint8)
+        table[: len(key)] = np.frombuffer(key, np.uint8)
+        return np.asarray(table[pixels[0]])
+    values = np.reshape(key, (-1, 1, 1))
+    return np.where((pixels == values).all(axis=0), 0, 255).astype(np.uint8)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The value of the tag Orientation; 1, upright, where the EXIF data is damaged."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # Pillow raises any error on damaged EXIF data, which is no part of the picture
+        return 1
+
+
+def _header_notices(image: Image.Image, path: Path) -> Iterator[Problem]:
+    """What can be said before decoding: another format than the suffix says, turning, conversion, further pictures."""
+    kind = image.format or ""
+    if kind not in KINDS.get(path.suffix.lower(), (kind,)):
+        yield notice("file format", f"{path.name} is a {kind} file", "give it the suffix of its format")
+    yield from orientation_notice(_orientation(image), path)
+    if image.mode in CONVERTED:
+        yield notice("colours", f"{path.name} has {image.mode} colours, read as RGB", "nothing if all images are RGB")
+    if kind == "MPO" and (count := getattr(image, "n_frames", 1)) > 1:
+        yield notice(
+            "several pictures", f"{path.name} contains {count} pictures, the first of which is read", "nothing if it is"
+        )
 
 
 def _volume(pixels: Array, path: Path) -> Volume:
-    """A volume of (C, H, W, pages), without an alpha channel that is the same everywhere."""
-    alpha = pixels[-1]
-    constant = pixels.shape[0] in (2, 4) and bool((alpha == alpha.flat[0]).all())
-    return Volume(to_native(pixels[:-1] if constant else pixels, path), np.eye(4))
+    """A volume from (C, H, W)."""
+    return Volume(to_native(np.ascontiguousarray(pixels)[..., None], path), np.eye(4), calibrated=False)
 
 
 def _page(volume: Volume, path: Path) -> Array:
@@ -122,37 +240,4 @@ def _page(volume: Volume, path: Path) -> Array:
             hint="write .tiff, .nii.gz or .npy instead",
         )
     page = array[..., 0].astype(np.uint8 if array.max() <= 255 else np.uint16)
-    return page[0] if volume.channels == 1 else np.moveaxis(page, 0, -1)
-
-
-def _tiff_pixels(path: Path) -> Array:
-    """(C, H, W, pages)."""
-    with tifffile.TiffFile(path) as file:
-        if len(file.series) != 1:
-            raise FormatError(
-                f"{path} contains {len(file.series)} images of differing shapes, expected one",
-                hint="save each image in a file of its own",
-            )
-        series = file.series[0]
-        axes = series.axes
-        try:
-            pixels = series.asarray()
-        except ValueError:  # compression without a decoder in tifffile; Pillow supports the usual ones
-            pixels = np.stack(list(iio.imiter(path, plugin="pillow"))).reshape(series.shape)
-    return _ordered(pixels, axes, path)
-
-
-def _ordered(pixels: Array, axes: str, path: Path) -> Array:
-    """(C, H, W, pages) from tifffile's named axes."""
-    used = [axis for axis, size in enumerate(pixels.shape) if size > 1 or axes[axis] in "YX"]
-    pixels = pixels.reshape([pixels.shape[axis] for axis in used])
-    names = "".join(axes[axis] for axis in used)
-    roles = "".join(TIFF_AXES.get(name, "k") for name in names)
-    if len(set(roles)) != len(roles):
-        raise FormatError(
-            f"{path} has axes {names} of shape {pixels.shape}, expected pages, rows, columns, channels",
-            hint="save each time point in a file of its own",
-        )
-    for missing in set("cyxk") - set(roles):
-        pixels, roles = pixels[..., None], roles + missing
-    return pixels.transpose([roles.index(role) for role in "cyxk"])
+    return page[0] if volume.channels == 1 else np.ascontiguousarray(np.moveaxis(page, 0, -1))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from attunet.data.dataset import Problem
 from attunet.data.formats.array import read_array, write_array
@@ -16,7 +17,14 @@ from attunet.data.formats.itk import write_itk
 from attunet.data.formats.metaimage import check_metaimage, read_metaimage
 from attunet.data.formats.nifti import check_nifti, read_nifti, write_nifti
 from attunet.data.formats.nrrd import check_nrrd, read_nrrd
-from attunet.data.formats.raster import read_picture, read_picture_label, read_tiff, write_picture, write_tiff
+from attunet.data.formats.raster import (
+    check_picture,
+    check_picture_label,
+    read_picture,
+    read_picture_label,
+    write_picture,
+)
+from attunet.data.formats.tiff import check_tiff, check_tiff_label, read_tiff, read_tiff_label, write_tiff
 from attunet.data.volume import Volume
 from attunet.errors import FormatError
 
@@ -46,12 +54,14 @@ class ImageFormat:
         read_label: reads a mask, where that differs from `read`; None where it does not.
         check_header: what the reader of a file converts, chooses or leaves out, as warnings without a case; raises
             what `read` raises. None where a header has nothing to interpret.
+        check_label: as `check_header`, for a mask, where that differs; None where it does not.
         read_part: reads the array of a key, at a time (frame), from a file that may hold several; both may be None.
             None for formats of one array, whose fourth axis holds channels or frames.
         folder: whether an image is a folder.
         beside: endings of files of the same name that belong to the image, and are no images of their own.
         holds: what an image may consist of, in a few words.
-        geometry: whether files keep spacing, orientation and position; without them voxels count as 1 mm.
+        geometry: whether files can keep spacing, and most of them orientation and position; without a spacing voxels
+            count as 1 mm.
         lossless: whether files keep every value, as a mask needs.
         masks: suffix of the masks of such images, where the format is lossy or only read; None for the image's own.
         float_suffixes: endings under which attention and probability maps are written; for the others they are
@@ -64,6 +74,7 @@ class ImageFormat:
     write: Callable[[Volume, Path], None] | None = None
     read_label: Callable[[Path], Volume] | None = None
     check_header: Callable[[Path], Iterable[Problem]] | None = None
+    check_label: Callable[[Path], Iterable[Problem]] | None = None
     read_part: Callable[[Path, str | None, int | None], Volume] | None = None
     folder: bool = False
     beside: tuple[str, ...] = ()
@@ -74,7 +85,24 @@ class ImageFormat:
     float_suffixes: tuple[str, ...] = ()
 
 
+def _picture(name: str, suffixes: tuple[str, ...], holds: str, **fields: Any) -> ImageFormat:
+    """A format that Pillow decodes."""
+    return ImageFormat(
+        name=name,
+        suffixes=suffixes,
+        holds=holds,
+        read=read_picture,
+        read_label=read_picture_label,
+        check_header=check_picture,
+        check_label=check_picture_label,
+        **fields,
+    )
+
+
+_OME = ".ome"
 _ANY = "2-D or 3-D, any number of channels"
+_EIGHT_BITS = "2-D, 8 bits in colour or grey"
+_JPEG2000 = "2-D, up to 16 bits in grey, 8 in colour (16 with `attunet[codecs]`)"
 FORMATS: tuple[ImageFormat, ...] = (
     ImageFormat(
         name="NIfTI",
@@ -106,33 +134,23 @@ FORMATS: tuple[ImageFormat, ...] = (
         geometry=True,
         float_suffixes=(".mha",),
     ),
+    _picture("PNG", (".png",), "2-D, 8 or 16 bits in colour or grey", write=write_picture),
+    _picture("JPEG", (".jpg", ".jpeg"), _EIGHT_BITS, write=write_picture, lossless=False, masks=".png"),
+    _picture("BMP", (".bmp",), _EIGHT_BITS, write=write_picture),
+    _picture("GIF", (".gif",), "2-D, one picture of up to 256 colours or greys", masks=".png"),
+    _picture("WebP", (".webp",), "2-D, one picture, 8 bits in colour", masks=".png"),
+    _picture("JPEG 2000", (".jp2", ".j2k", ".jpx"), _JPEG2000, masks=".png"),
     ImageFormat(
-        name="PNG",
-        suffixes=(".png",),
-        read=read_picture,
-        write=write_picture,
-        read_label=read_picture_label,
-        holds="2-D, 8 bits in colour, 8 or 16 bits in grey",
+        name="TIFF",
+        suffixes=(".ome.tif", ".ome.tiff", ".tif", ".tiff"),
+        read=read_tiff,
+        write=write_tiff,
+        read_label=read_tiff_label,
+        check_header=check_tiff,
+        check_label=check_tiff_label,
+        holds=_ANY,
+        geometry=True,
     ),
-    ImageFormat(
-        name="JPEG",
-        suffixes=(".jpg", ".jpeg"),
-        read=read_picture,
-        write=write_picture,
-        read_label=read_picture_label,
-        holds="2-D, 8 bits in colour or grey",
-        lossless=False,
-        masks=".png",
-    ),
-    ImageFormat(
-        name="BMP",
-        suffixes=(".bmp",),
-        read=read_picture,
-        write=write_picture,
-        read_label=read_picture_label,
-        holds="2-D, 8 bits in colour or grey",
-    ),
-    ImageFormat(name="TIFF", suffixes=(".tif", ".tiff"), read=read_tiff, write=write_tiff, holds=_ANY),
     ImageFormat(
         name="NumPy", suffixes=(".npy",), read=read_array, write=write_array, holds=_ANY, float_suffixes=(".npy",)
     ),
@@ -161,9 +179,10 @@ def format_of(suffix: str) -> ImageFormat:
 
 
 def stem_of(path: Path) -> str:
-    """The file name without its known suffix; the whole stem when the suffix is unknown."""
+    """The file name without its known suffix, and without the .ome of a file made from an OME file."""
     suffix = suffix_of(path)
-    return path.name[: -len(suffix)] if suffix else path.stem
+    stem = path.name[: -len(suffix)] if suffix else path.stem
+    return stem[: -len(_OME)] if stem.lower().endswith(_OME) and len(stem) > len(_OME) else stem
 
 
 def is_image(path: Path) -> bool:

@@ -1,0 +1,282 @@
+"""TIFF files: one image or a stack of pages, with the spacing that OME and ImageJ store; rows are the first axis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from attunet.data.dataset import Problem
+from attunet.data.formats.appearance import (
+    alpha_notice,
+    check_mask_alpha,
+    eight_bit_colours,
+    notice,
+    orientation_notice,
+    palette_colours,
+    palette_notice,
+    turned,
+)
+from attunet.data.formats.tiff_directories import check_directories
+from attunet.data.formats.tiff_spacing import ome_metadata, read_spacing
+from attunet.data.formats.voxels import to_native, to_storable
+from attunet.data.volume import Array, Volume
+from attunet.errors import FormatError
+from attunet.files import staged
+
+__all__ = ["check_tiff", "check_tiff_label", "read_tiff", "read_tiff_label", "write_tiff"]
+
+AXES = {"Y": "y", "X": "x", "S": "c", "C": "c"}  # tifffile's axis names; any other is pages
+TIME = "T"
+WHITE_IS_ZERO, PALETTE, YCBCR = 0, 3, 6
+PLAIN = (WHITE_IS_ZERO, 1, 2, PALETTE)  # colour spaces that need no mention: greys, RGB
+DECODED_TO_RGB = (6, 7, 33007, 34892, 34934)  # compressions of the JPEG family
+OPACITY = (1, 2)  # kinds of extra samples that are transparency
+ORIENTATION = "Orientation"
+SIDEWAYS = 5  # from this orientation on, rows become columns
+SCALED = {2: 85, 4: 17}  # what Pillow multiplies greys of so many bits by
+CODEC = "requires the 'imagecodecs' package"
+
+
+@dataclass(frozen=True)
+class _Tiff:
+    """An open file of one image.
+
+    Args:
+        path: the file.
+        file: tifffile's view of it.
+        series: the image.
+    """
+
+    path: Path
+    file: tifffile.TiffFile
+    series: tifffile.TiffPageSeries
+
+    @property
+    def page(self) -> tifffile.TiffPage:
+        """The page whose tags hold for all."""
+        return self.series.keyframe
+
+    @property
+    def orientation(self) -> int:
+        """The value of the tag Orientation."""
+        return int(self.page.tags.valueof(ORIENTATION, default=1))
+
+    @property
+    def palette(self) -> Array | None:
+        """The colours (N, 3) for which the values stand; None where they are values."""
+        if self.page.photometric != PALETTE or self.page.colormap is None:
+            return None
+        return eight_bit_colours(np.asarray(self.page.colormap).T)
+
+    @property
+    def opacity(self) -> list[int]:
+        """The samples of a pixel that the file calls alpha."""
+        first = self.page.samplesperpixel - len(self.page.extrasamples)
+        return [first + index for index, kind in enumerate(self.page.extrasamples) if kind in OPACITY]
+
+    def decoded(self) -> tuple[Array, Array | None]:
+        """Values (C, H, W, pages) as stored and turned as shown, without transparency; and the transparency."""
+        try:
+            pixels, orientation = self.series.asarray(), self.orientation
+        except (ValueError, NotImplementedError) as error:
+            if CODEC not in str(error) and not isinstance(error, NotImplementedError):
+                raise
+            pixels, orientation = _by_pillow(self.path, self.series, self.orientation), 1
+        ordered = _ordered(pixels, self.series.axes, self.path).transpose(0, 3, 1, 2)
+        shown = turned(ordered, orientation).transpose(0, 2, 3, 1)
+        if not self.opacity or len(shown) != self.page.samplesperpixel:
+            return shown, None
+        kept = [index for index in range(len(shown)) if index not in self.opacity]
+        return shown[kept], shown[self.opacity[0]]
+
+    def volume(self, pixels: Array) -> Volume:
+        """A volume of (C, H, W, pages) with the spacing of the file, 1 mm where it has none."""
+        declared = read_spacing(self.file, self.path, stack=pixels.shape[3] > 1)
+        rows, columns, slices = declared.spacing or (1.0, 1.0, 1.0)
+        if self.orientation >= SIDEWAYS:
+            rows, columns = columns, rows
+        array = to_native(np.ascontiguousarray(pixels), self.path)
+        known = declared.spacing is not None
+        return Volume(array, np.diag([rows, columns, slices, 1.0]), declared.unit, calibrated=known)
+
+
+def read_tiff(path: Path) -> Volume:
+    """Read a TIFF file, one image or a stack of pages, as a volume (C, H, W, pages), turned as it is shown.
+
+    The affine is the spacing that OME or ImageJ metadata declare, otherwise the identity. Palettes become their
+    colours, 0 is black even where the file stores it as white, and samples that the file calls alpha are left out.
+    Raises: FormatError when the file is truncated or damaged, its pages differ in shape, or it has more axes than that.
+    """
+    with _opened(path) as tiff:
+        pixels, _ = tiff.decoded()
+        if tiff.palette is not None:
+            pages = [palette_colours(page, tiff.palette) for page in np.moveaxis(pixels[0], -1, 0)]
+            return tiff.volume(np.stack(pages, axis=-1))
+        return tiff.volume(_inverted(pixels, tiff.page) if tiff.page.photometric == WHITE_IS_ZERO else pixels)
+
+
+def read_tiff_label(path: Path) -> Volume:
+    """Read a mask as `read_tiff` does an image, but with the indexes of a palette and with values as stored.
+
+    Only in masks of one bit, 0 becomes the value that is shown as black.
+    Raises: as `read_tiff`, and LabelError when only its transparency varies.
+    """
+    with _opened(path) as tiff:
+        pixels, alpha = tiff.decoded()
+        if alpha is not None:
+            check_mask_alpha(pixels[..., 0], alpha[..., 0], path)
+        return tiff.volume(_inverted(pixels, tiff.page) if _is_inverted_mask(tiff.page) else pixels)
+
+
+def check_tiff(path: Path) -> Iterator[Problem]:
+    """What `read_tiff` turns, converts, assumes or leaves out. Raises: as it."""
+    with _opened(path) as tiff:
+        yield from _notices(tiff)
+        if tiff.page.photometric == WHITE_IS_ZERO:
+            yield notice("inverted", f"{path.name} stores white as 0, and is read with 0 as black", "nothing")
+        if tiff.opacity:
+            _, alpha = tiff.decoded()
+            yield from () if alpha is None else alpha_notice(alpha, path)
+
+
+def check_tiff_label(path: Path) -> Iterator[Problem]:
+    """What `read_tiff_label` turns, decides or leaves out. Raises: as it."""
+    with _opened(path) as tiff:
+        yield from _notices(tiff)
+        if tiff.page.photometric == WHITE_IS_ZERO:
+            black = "as 1" if _is_inverted_mask(tiff.page) else "as stored, although it shows 0 as white"
+            message = f"{path.name} stores white as 0; its values are read " + (
+                "with 0 as black" if _is_inverted_mask(tiff.page) else black
+            )
+            yield notice("inverted", message, "check that the right voxels are labelled")
+        pixels, alpha = tiff.decoded() if tiff.opacity or tiff.palette is not None else (None, None)
+        if alpha is not None:
+            yield from alpha_notice(alpha, path)
+        if tiff.palette is not None and pixels is not None:
+            yield from palette_notice(pixels[0], tiff.palette, path, "TIFF")
+
+
+def write_tiff(volume: Volume, path: Path) -> None:
+    """Write grey pages, or pages of C samples per pixel; a known spacing as OME metadata, but no orientation."""
+    array = np.moveaxis(to_storable(volume.array), (0, 3), (-1, 0))
+    many = volume.channels > 1
+    calibrated = volume.spacing != (1.0, 1.0, 1.0)
+    metadata = {"axes": "ZYXS" if many else "ZYX", **ome_metadata(volume.spacing, volume.unit)}
+    with staged(path) as target:
+        tifffile.imwrite(
+            target,
+            array if many else array[..., 0],
+            photometric="rgb" if volume.channels == 3 and array.dtype == np.uint8 else "minisblack",
+            planarconfig="contig" if many else None,
+            compression="zlib",
+            ome=calibrated,
+            metadata=metadata if calibrated else {},
+        )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Tiff]:
+    """A file whose directories have been checked, and which holds one image. Files beside it are never read."""
+    directories = check_directories(path)
+    with tifffile.TiffFile(path, _multifile=False) as file:
+        if len(file.pages) != len(directories):
+            raise FormatError(
+                f"{path} is damaged: {len(file.pages)} of {len(directories)} pages can be read",
+                hint="copy or export it again",
+            )
+        images = [series for series in file.series if not series.keyframe.is_reduced]
+        if len(images) != 1:
+            raise FormatError(
+                f"{path} contains {len(images)} images of differing shapes, expected one",
+                hint="save each image in a file of its own",
+            )
+        _check_whole(file, images[0], path)
+        yield _Tiff(path, file, images[0])
+
+
+def _check_whole(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path) -> None:
+    """Make sure that every page that the metadata declare is there; tifffile would read the others only, or zeros."""
+    declared = {"ome": file.is_ome, "imagej": file.is_imagej, "shaped": file.is_shaped}
+    lost = [kind for kind, is_kind in declared.items() if is_kind]
+    if any(page is None for page in series.pages) or (lost and series.kind not in lost):
+        raise FormatError(
+            f"{path} does not contain all pages that its metadata declare",
+            hint="it may be truncated, or part of an image in several files: save the image whole, in one file",
+        )
+
+
+def _notices(tiff: _Tiff) -> Iterator[Problem]:
+    """What images and masks have in common: orientation, colours, axes, spacing, further images."""
+    path, page = tiff.path, tiff.page
+    yield from orientation_notice(tiff.orientation, path)
+    yield from read_spacing(tiff.file, path, stack=len(tiff.series.pages) > 1).notices
+    if page.photometric not in PLAIN and not (page.photometric == YCBCR and page.compression in DECODED_TO_RGB):
+        colours = getattr(page.photometric, "name", str(page.photometric))
+        yield notice(
+            "colours",
+            f"{path.name} has {colours} colours, whose samples are read as stored",
+            "nothing if all images are the same; otherwise convert it to grey or RGB",
+        )
+    sizes = dict(zip(tiff.series.axes, tiff.series.shape, strict=True))
+    if sizes.get(TIME, 1) > 1:
+        message = f"{path.name} is a series of {sizes[TIME]} time points, which are read as slices"
+        yield notice("time points", message, "nothing if they are slices; otherwise save each in a file of its own")
+    if len(tiff.file.series) > 1 or len(tiff.series.levels) > 1:
+        message = f"{path.name} also contains reduced images, which are left out"
+        yield notice("several pictures", message, "nothing")
+
+
+def _is_inverted_mask(page: tifffile.TiffPage) -> bool:
+    return bool(page.photometric == WHITE_IS_ZERO and page.bitspersample == 1)
+
+
+def _inverted(pixels: Array, page: tifffile.TiffPage) -> Array:
+    """Values that are shown as they are stored the other way round; floats and signed values are left."""
+    if pixels.dtype.kind == "b":
+        return ~pixels
+    if pixels.dtype.kind != "u":
+        return pixels
+    return np.asarray(pixels.dtype.type((1 << page.bitspersample) - 1) - pixels)
+
+
+def _by_pillow(path: Path, series: tifffile.TiffPageSeries, orientation: int) -> Array:
+    """The values as stored of a compression that tifffile has no decoder for, where Pillow keeps them exactly."""
+    page = series.keyframe
+    bits = page.bitspersample
+    pages = []
+    with Image.open(path, formats=["TIFF"]) as image:
+        for index in range(len(series.pages)):
+            image.seek(index)
+            frame = np.asarray(image.convert("RGB") if image.mode in ("YCbCr", "CMYK") else image)
+            exact = frame.dtype == page.dtype and frame.size == page.size and orientation == 1  # Pillow turns pixels
+            if not exact or (bits > 8 and page.samplesperpixel > 1):
+                raise FormatError(
+                    f"{path} has a compression that is not decoded with {bits} bits and {page.samplesperpixel} samples",
+                    hint="pip install 'attunet[codecs]', or save the file without compression",
+                )
+            frame = frame // SCALED[bits] if bits in SCALED and page.photometric != PALETTE else frame
+            inverted = page.photometric == WHITE_IS_ZERO and bits <= 8
+            pages.append(_inverted(frame, page) if inverted else frame)
+    return np.stack(pages).reshape(series.shape)
+
+
+def _ordered(pixels: Array, axes: str, path: Path) -> Array:
+    """(C, H, W, pages) from tifffile's named axes."""
+    used = [axis for axis, size in enumerate(pixels.shape) if size > 1 or axes[axis] in "YX"]
+    pixels = pixels.reshape([pixels.shape[axis] for axis in used])
+    names = "".join(axes[axis] for axis in used)
+    roles = "".join(AXES.get(name, "k") for name in names)
+    if len(set(roles)) != len(roles):
+        raise FormatError(
+            f"{path} has axes {names} of shape {pixels.shape}, expected pages, rows, columns, channels",
+            hint="save each time point in a file of its own",
+        )
+    for missing in set("cyxk") - set(roles):
+        pixels, roles = pixels[..., None], roles + missing
+    return pixels.transpose([roles.index(role) for role in "cyxk"])
