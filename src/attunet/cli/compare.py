@@ -8,6 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attunet.cli.console import notes, progress_bar
+from attunet.cli.dataset_options import (
+    FrameOption,
+    KeyOption,
+    LabelKeyOption,
+    MergeInstancesOption,
+    MissingLabelsOption,
+    OverlapOption,
+    dataset_options,
+)
 from attunet.cli.options import (
     DeviceOption,
     GeometryOption,
@@ -84,6 +93,12 @@ def compare(
     pattern: PatternOption = None,
     label_pattern: LabelPatternOption = None,
     rater: RaterOption = None,
+    overlap: OverlapOption = "refuse",
+    missing_labels: MissingLabelsOption = "unannotated",
+    merge_instances: MergeInstancesOption = False,
+    frame: FrameOption = None,
+    key: KeyOption = None,
+    label_key: LabelKeyOption = None,
     store: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder for preprocessed cases. [default: ~/.cache/attunet/store]"),
@@ -94,7 +109,7 @@ def compare(
     Trains every variant on the same folds, seeds, patches and budget into DIR/VARIANT, fold by fold; the same command
     resumes an interrupted comparison. Given finished runs, compares those. Each model is evaluated on held-out cases.
     """
-    from attunet.data.cases import DatasetOptions, read_dataset
+    from attunet.data.cases import read_dataset
 
     if _are_runs(sources):
         from attunet.selection.ensemble import name_runs
@@ -108,7 +123,18 @@ def compare(
     from attunet.training.train import resolve_config
     from attunet.training.variants import VariantOptions
 
-    source = read_dataset(sources[0], DatasetOptions(pattern=pattern, label_pattern=label_pattern, rater=rater))
+    reading = dataset_options(
+        pattern=pattern,
+        label_pattern=label_pattern,
+        rater=rater,
+        overlap=overlap,
+        missing_labels=missing_labels,
+        merge_instances=merge_instances,
+        frame=frame,
+        key=key,
+        label_key=label_key,
+    )
+    source = read_dataset(sources[0], reading)
     selected = parse_labels(labels, source.label_names)
     planning = plan_options(network, size, None, spatial_dims, device, labels=selected, geometry=geometry)
     options = VariantOptions(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attunet.cli.console import progress_bar, show
+from attunet.cli.dataset_options import LabelKeyOption
 from attunet.cli.options import DeviceOption, parse_labels
 from attunet.errors import ConfigError
 
@@ -35,6 +36,7 @@ def evaluate(
         str | None,
         typer.Option(help='Labels to score, such as "liver=1,spleen=2". [default: every label found]'),
     ] = None,
+    label_key: LabelKeyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON instead of a table.")] = False,
     device: DeviceOption = "auto",
 ) -> None:
@@ -65,6 +67,7 @@ def evaluate(
             reference,
             prediction,
             labels=selected,
+            key=label_key,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     if output:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from attunet.cli.console import fail, notes, progress_bar, results
+from attunet.cli.dataset_options import FrameOption, KeyOption, LabelKeyOption, dataset_options
 from attunet.cli.options import DeviceOption, parse_folds
 from attunet.errors import AttunetError, ConfigError
 
@@ -40,6 +41,9 @@ def explain(
         bool,
         typer.Option("--faithfulness", help="Delete and insert image regions in order of attention, and score again."),
     ] = False,
+    frame: FrameOption = None,
+    key: KeyOption = None,
+    label_key: LabelKeyOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Show where a model looks: attention maps on each image's grid, their scores against chance, and a report.
@@ -55,6 +59,7 @@ def explain(
     paths, folds = [*(images or []), *(more or [])], parse_folds(fold)
     if labels is not None and not paths:
         raise ConfigError("--labels was given without images", hint="pass the images of these masks with -i")
+    reading = dataset_options(frame=frame, key=key, label_key=label_key)
     failed = []
 
     def report_error(case: str, error: AttunetError) -> None:
@@ -65,7 +70,7 @@ def explain(
         task = bar.add_task("explaining", total=None)
         explanation = explain_model(
             model,
-            find_labelled_cases(model, paths, labels) if paths else None,
+            find_labelled_cases(model, paths, labels, reading) if paths else None,
             output,
             ExplainOptions(
                 folds=folds,

@@ -7,6 +7,15 @@ from typing import Annotated, Literal
 
 import typer
 
+from attunet.cli.dataset_options import (
+    FrameOption,
+    KeyOption,
+    LabelKeyOption,
+    MergeInstancesOption,
+    MissingLabelsOption,
+    OverlapOption,
+    dataset_options,
+)
 from attunet.cli.options import LabelPatternOption, PatternOption, RaterOption
 
 __all__ = ["inspect"]
@@ -21,6 +30,12 @@ def inspect(
     pattern: PatternOption = None,
     label_pattern: LabelPatternOption = None,
     rater: RaterOption = None,
+    overlap: OverlapOption = "refuse",
+    missing_labels: MissingLabelsOption = "unannotated",
+    merge_instances: MergeInstancesOption = False,
+    frame: FrameOption = None,
+    key: KeyOption = None,
+    label_key: LabelKeyOption = None,
     cases: Annotated[bool, typer.Option("--cases", help="List every case, however many there are.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
@@ -30,10 +45,21 @@ def inspect(
     """
     from attunet.cli.console import progress_bar, show
     from attunet.cli.tables.datasets import inspection_tables
-    from attunet.data.cases import DatasetOptions, read_dataset
+    from attunet.data.cases import read_dataset
     from attunet.data.checks import inspect as inspect_dataset
 
-    loaded = read_dataset(dataset, DatasetOptions(pattern=pattern, label_pattern=label_pattern, rater=rater))
+    reading = dataset_options(
+        pattern=pattern,
+        label_pattern=label_pattern,
+        rater=rater,
+        overlap=overlap,
+        missing_labels=missing_labels,
+        merge_instances=merge_instances,
+        frame=frame,
+        key=key,
+        label_key=label_key,
+    )
+    loaded = read_dataset(dataset, reading)
     with progress_bar() as progress:
         task = progress.add_task("reading", total=len(loaded.cases))
         result = inspect_dataset(loaded, geometry=geometry, advance=lambda: progress.advance(task))

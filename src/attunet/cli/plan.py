@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from attunet.cli.console import notes, progress_bar, show
+from attunet.cli.dataset_options import (
+    FrameOption,
+    KeyOption,
+    LabelKeyOption,
+    MergeInstancesOption,
+    MissingLabelsOption,
+    OverlapOption,
+    dataset_options,
+)
 from attunet.cli.options import (
     DatasetArgument,
     Device,
@@ -57,15 +66,32 @@ def plan(
     pattern: PatternOption = None,
     label_pattern: LabelPatternOption = None,
     rater: RaterOption = None,
+    overlap: OverlapOption = "refuse",
+    missing_labels: MissingLabelsOption = "unannotated",
+    merge_instances: MergeInstancesOption = False,
+    frame: FrameOption = None,
+    key: KeyOption = None,
+    label_key: LabelKeyOption = None,
     device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
     """Show what `attunet train` would do with a data set: every number with its reason. Trains nothing."""
     from attunet.cli.tables.plans import alternatives_table, plan_table
-    from attunet.data.cases import DatasetOptions, read_dataset
+    from attunet.data.cases import read_dataset
     from attunet.files import write_text
 
-    source = read_dataset(dataset, DatasetOptions(pattern=pattern, label_pattern=label_pattern, rater=rater))
+    reading = dataset_options(
+        pattern=pattern,
+        label_pattern=label_pattern,
+        rater=rater,
+        overlap=overlap,
+        missing_labels=missing_labels,
+        merge_instances=merge_instances,
+        frame=frame,
+        key=key,
+        label_key=label_key,
+    )
+    source = read_dataset(dataset, reading)
     options = plan_options(
         network,
         size,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attunet.cli.console import progress_bar
+from attunet.cli.dataset_options import FrameOption, KeyOption, dataset_options
 from attunet.cli.options import DeviceOption, parse_folds, parse_memory, parse_time
 from attunet.cli.prediction_run import (
     BatchDisplay,
@@ -85,6 +86,8 @@ def predict(
         bool,
         typer.Option("--dry-run", help="Only read and preprocess the cases, and estimate windows and peak memory."),
     ] = False,
+    frame: FrameOption = None,
+    key: KeyOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Segment images; masks have each image's format, grid and orientation, and the label values of the training data.
@@ -100,7 +103,8 @@ def predict(
 
     memory, seconds = parse_memory(max_memory, "--max-memory"), parse_time(time_limit, "--time-limit")
     segmenter = Segmenter.load(model, folds=parse_folds(fold), device=device)
-    cases = find_cases([*images, *(more or [])], segmenter.plan.network.in_channels)
+    reading = dataset_options(frame=frame, key=key)
+    cases = find_cases([*images, *(more or [])], segmenter.plan.network.in_channels, reading)
     gated = any(member.plan.network.gate_widths for member in segmenter.members)
     agreement = gated and report is not None
     if attention and not gated:

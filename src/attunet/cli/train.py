@@ -8,6 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attunet.cli.console import notes, results
+from attunet.cli.dataset_options import (
+    FrameOption,
+    KeyOption,
+    LabelKeyOption,
+    MergeInstancesOption,
+    MissingLabelsOption,
+    OverlapOption,
+    dataset_options,
+)
 from attunet.cli.options import (
     DatasetArgument,
     DeviceOption,
@@ -105,6 +114,12 @@ def train(
     pattern: PatternOption = None,
     label_pattern: LabelPatternOption = None,
     rater: RaterOption = None,
+    overlap: OverlapOption = "refuse",
+    missing_labels: MissingLabelsOption = "unannotated",
+    merge_instances: MergeInstancesOption = False,
+    frame: FrameOption = None,
+    key: KeyOption = None,
+    label_key: LabelKeyOption = None,
     store: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder for preprocessed cases. [default: ~/.cache/attunet/store]"),
@@ -119,7 +134,7 @@ def train(
     from attunet.cli.tables.scores import show_fold
     from attunet.cli.training_progress import TrainingDisplay, stoppable
     from attunet.config import Plan, load_settings
-    from attunet.data.cases import DatasetOptions, read_dataset
+    from attunet.data.cases import read_dataset
     from attunet.training.processes import is_rank_zero
     from attunet.training.train import TrainOptions, resolve_config
     from attunet.training.train import train as train_folds
@@ -140,7 +155,18 @@ def train(
         devices=devices,
         nodes=nodes,
     )
-    source = read_dataset(dataset, DatasetOptions(pattern=pattern, label_pattern=label_pattern, rater=rater))
+    reading = dataset_options(
+        pattern=pattern,
+        label_pattern=label_pattern,
+        rater=rater,
+        overlap=overlap,
+        missing_labels=missing_labels,
+        merge_instances=merge_instances,
+        frame=frame,
+        key=key,
+        label_key=label_key,
+    )
+    source = read_dataset(dataset, reading)
     planning = plan_options(
         network,
         size,

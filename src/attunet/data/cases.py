@@ -38,7 +38,7 @@ def read_case_image(case: Case) -> Volume:
 
     Raises: FormatError when a file cannot be read, GeometryError when the files are on different grids.
     """
-    volumes = [read_volume(path) for path in case.images]
+    volumes = [read_volume(path, key=case.key, frame=case.frame) for path in case.images]
     first = volumes[0]
     for path, volume in zip(case.images[1:], volumes[1:], strict=True):
         names = f"{case.images[0].name} and {path.name} of case {case.id}"
@@ -78,7 +78,14 @@ def read_own_label(case: Case) -> Volume:
     """
     if case.label is None:
         raise LabelError(f"case {case.id} has no label", hint="add its mask, or leave the case out")
-    return read_label_files(case.label) if isinstance(case.label, LabelFiles) else read_label(case.label)
+    if isinstance(case.label, LabelFiles):
+        return read_label_files(case.label, key=case.label_key, frame=case.frame)
+    if case.label in case.images and case.label_key is None:
+        raise LabelError(
+            f"{case.label} is both image and label of case {case.id}",
+            hint="name the arrays of both with --key and --label-key",
+        )
+    return read_label(case.label, key=case.label_key, frame=case.frame)
 
 
 def read_case(case: Case, *, geometry: GeometryPolicy = "fail") -> tuple[Volume, Volume | None]:

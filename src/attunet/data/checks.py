@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -10,12 +11,14 @@ from typing import Any
 
 from attunet.data.alignment import GeometryPolicy, align_label, describe_mismatch, same_grid
 from attunet.data.cases import check_case_headers, read_case_image, read_own_label
+from attunet.data.composition import with_combinations
 from attunet.data.dataset import Case, Dataset, Problem
 from attunet.data.dataset_checks import check_dataset
 from attunet.data.facts import CaseFacts, count_labels, gather_facts
 from attunet.data.formats import format_of, mask_suffix, suffix_of
 from attunet.data.geometry import shear_degrees
 from attunet.data.label_checks import has_soft_edges
+from attunet.data.label_files import REFUSALS
 from attunet.data.labels import annotated_values, background_value, declared_values
 from attunet.data.modality import case_channels
 from attunet.data.volume import Volume
@@ -86,6 +89,7 @@ def inspect(
             problems.extend(case_problems)
             if advance is not None:
                 advance()
+    dataset = with_combinations(dataset, sum((Counter(case.labels) for case in facts if case.labels), Counter()))
     problems.extend(check_dataset(dataset, facts))
     return Inspection(dataset, tuple(facts), tuple(sorted(problems, key=lambda problem: problem.severity != "problem")))
 
@@ -108,7 +112,7 @@ def _check_case(case: Case, dataset: Dataset, geometry: GeometryPolicy) -> tuple
     problems.extend(_resolved_mismatch(case, label, image, geometry))
     counts = count_labels(aligned.array)
     facts = replace(facts, labels=counts, soft_edges=has_soft_edges(aligned.array[0], counts))
-    return facts, [*problems, *_label_problems(case, facts, dataset)]
+    return facts, [*problems, *_label_problems(case, facts, with_combinations(dataset, counts))]
 
 
 def _from_error(case: Case, geometry: str, error: AttunetError) -> Problem:
@@ -119,6 +123,7 @@ def _from_error(case: Case, geometry: str, error: AttunetError) -> Problem:
         kind = geometry
     else:
         kind = "unusable label" if isinstance(error, LabelError) else "unreadable file"
+        kind = REFUSALS.get(error.hint, kind)
     return Problem(case.id, kind, error.message, error.hint)
 
 

@@ -62,6 +62,9 @@ class Case:
         group: the patient; cases of one group are never on both sides of a fold. None: a group of its own.
         split: train, val or test where the data set decides it; None: left to the folds.
         annotated: names of the labels that were annotated in this case; None: all of them.
+        frame: the time to read of 4-D series, from 0; None: every volume is a channel.
+        key: the array to read of image files that hold several; None: the only one.
+        label_key: the same of label files.
     """
 
     id: str
@@ -70,6 +73,9 @@ class Case:
     group: str | None = None
     split: str | None = None
     annotated: tuple[str, ...] | None = None
+    frame: int | None = None
+    key: str | None = None
+    label_key: str | None = None
 
     @property
     def label_paths(self) -> tuple[Path, ...]:
@@ -86,10 +92,12 @@ class Case:
     @property
     def reading(self) -> dict[str, Any]:
         """How its files are read, as JSON values for the keys of caches; empty where nothing but the files matters."""
-        if not isinstance(self.label, LabelFiles):
-            return {}
-        how = {field: getattr(self.label, field) for field in ("kind", "values", "overlap", "merge")}
-        return {**how, "parts": [part.value for part in self.label.parts]}
+        chosen = {name: getattr(self, name) for name in ("frame", "key", "label_key")}
+        how = {name: value for name, value in chosen.items() if value is not None}
+        if isinstance(self.label, LabelFiles):
+            how |= {name: getattr(self.label, name) for name in ("kind", "values", "overlap", "merge")}
+            how["parts"] = [part.value for part in self.label.parts]
+        return how
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,11 +109,24 @@ class DatasetOptions:
             names.
         label_pattern: the names of labels, such as "{id}/{id}_seg.nii.gz"; None: found from the names.
         rater: the rater whose masks are used; None: the first.
+        overlap: what becomes of voxels in several files of a label: "refuse" raises an error, "last" keeps the label of
+            the last file, "regions" makes every label a region.
+        missing_labels: whether a label without a file in a case counts as not annotated there, or as absent.
+        merge_instances: whether the files of single objects become one label.
+        frame: the time to read of 4-D series, from 0; "all": every time is a channel, on purpose; None: as "all", but
+            series are reported.
+        key, label_key: the array to read of image and label files that hold several; None: the only one.
     """
 
     pattern: str | None = None
     label_pattern: str | None = None
     rater: str | None = None
+    overlap: Overlap = "refuse"
+    missing_labels: Literal["unannotated", "absent"] = "unannotated"
+    merge_instances: bool = False
+    frame: int | Literal["all"] | None = None
+    key: str | None = None
+    label_key: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The options that differ from the defaults, as JSON values."""

@@ -104,7 +104,8 @@ def _label_values(dataset: Dataset, facts: Sequence[CaseFacts]) -> Iterator[Prob
     implausible = check_labels(dataset, contents)
     yield from implausible
     values = {value for case in contents for value in case.values} - {dataset.ignore_label}
-    if values and not implausible and sorted(values | {0}) != list(range(len(values | {0}))):
+    ours = dataset.options.overlap == "regions"  # the values of combined labels
+    if values and not implausible and not ours and sorted(values | {0}) != list(range(len(values | {0}))):
         listed = ", ".join(map(str, sorted(values)[:12])) + (" and more" if len(values) > 12 else "")
         remedy = "nothing: they are renumbered internally and written back unchanged"
         yield _warning("gaps in label values", f"label values are {listed}", remedy)

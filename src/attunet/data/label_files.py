@@ -18,18 +18,23 @@ from attunet.data.formats import read_label
 from attunet.data.volume import Array, Volume
 from attunet.errors import LabelError
 
-__all__ = ["combined_value", "read_label_files", "split_value"]
+__all__ = ["REFUSALS", "combined_value", "read_label_files", "split_value"]
 
 HIGHEST = int(np.iinfo(np.int32).max)
 OVERLAP_HINT = (
     "pass --overlap regions to learn overlapping labels, or --overlap last to keep the last file's label in each voxel"
 )
 MERGE_HINT = "pass --merge-instances to learn all objects as one label"
+REFUSALS = {OVERLAP_HINT: "overlapping labels", MERGE_HINT: "instance masks"}
+"""The kind of problem of each remedy."""
 
 
-def read_label_files(label: LabelFiles) -> Volume:
+def read_label_files(label: LabelFiles, *, key: str | None = None, frame: int | None = None) -> Volume:
     """Read the label that several files make up, one file after the other: one part at a time is in memory.
 
+    Args:
+        label: the files.
+        key, frame: of each file, as in `read_label`.
     Returns: one channel of integers, 0 where no file has a voxel; combinations of labels as `combined_value`.
     Raises: LabelError for objects that are not to be merged, for labels that overlap unless `overlap` says what to do,
         and for a part with several values; GeometryError when the parts are on different grids; FormatError when one
@@ -41,10 +46,10 @@ def read_label_files(label: LabelFiles) -> Volume:
         raise LabelError(f"{label} contains {len(label.parts)} files, one for each object", hint=MERGE_HINT)
     values = label.values or tuple(sorted({part.value for part in label.parts}))
     overlaps: Counter[tuple[int, int]] = Counter()
-    first = whole = _read_part(label.parts[0])
+    first = _read_part(label.parts[0], key, frame)
     array = np.where(first.array != 0, label.parts[0].value, 0).astype(_kind(max(values)))
     for part in label.parts[1:]:
-        volume = _read_part(part)
+        volume = _read_part(part, key, frame)
         check_same_grid(
             first,
             volume,
@@ -54,7 +59,7 @@ def read_label_files(label: LabelFiles) -> Volume:
         array = _added(array, volume.array != 0, part.value, label, values, overlaps)
     if overlaps and label.overlap == "refuse":
         raise LabelError(_describe(overlaps, label), hint=OVERLAP_HINT)
-    return whole.with_array(array)
+    return first.with_array(array)
 
 
 def combined_value(parts: Iterable[int], values: Sequence[int]) -> int:
@@ -110,9 +115,9 @@ def split_value(value: int, values: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted(places))
 
 
-def _read_part(part: LabelPart) -> Volume:
+def _read_part(part: LabelPart, key: str | None, frame: int | None) -> Volume:
     """The mask of one file, in which all voxels other than 0 have one value."""
-    volume = read_label(part.path)
+    volume = read_label(part.path, key=key, frame=frame)
     inside = volume.array[volume.array != 0]
     if inside.size and inside.min() != inside.max():
         listed = ", ".join(map(str, np.unique(inside)[:6].tolist()))

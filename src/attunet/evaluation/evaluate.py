@@ -102,6 +102,7 @@ class _Targets:
     labels: dict[str, Values] | None
     declared: DeclaredLabels
     annotated: Mapping[str, Collection[str]]
+    key: str | None = None
 
 
 def evaluate(
@@ -110,6 +111,7 @@ def evaluate(
     *,
     labels: Mapping[str, Values] | None = None,
     annotated: Mapping[str, Collection[str]] | None = None,
+    key: str | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     cancelled: Event | None = None,
 ) -> Summary:
@@ -122,6 +124,7 @@ def evaluate(
             the `dataset.json` in or next to the reference folder: its regions, or else its names for the foreground
             values in the masks. Its `ignore` label counts in no metric.
         annotated: for partially annotated cases, case name to the names of the annotated labels; None for all.
+        key: the array to read of label files that hold several, such as NPZ; None for their only one.
         progress: called with the number of finished cases and the number of all cases.
         cancelled: an event that ends the call after the current cases.
     Returns: the scores of every case, and their means.
@@ -132,7 +135,7 @@ def evaluate(
     pairs, extra = match(reference, prediction)
     declared = declared_labels(reference)
     selected = label_values(declared.regions if labels is None else foreground(labels))
-    targets = _Targets(None if labels is None and not declared.regions else selected, declared, annotated or {})
+    targets = _Targets(None if labels is None and not declared.regions else selected, declared, annotated or {}, key)
     results: list[_ScoredPair] = []
     with ThreadPoolExecutor(WORKERS) as pool:
         futures = [pool.submit(_score_pair, pair, targets) for pair in pairs]
@@ -166,10 +169,10 @@ def _require_common(labels: Mapping[str, Values], results: Iterable[_ScoredPair]
 
 
 def _score_pair(pair: Pair, targets: _Targets) -> _ScoredPair:
-    reference = formats.read_label(pair.reference)
+    reference = formats.read_label(pair.reference, key=targets.key)
     prediction = reference.with_array(np.full_like(reference.array, background_value(targets.declared.names)))
     if pair.prediction is not None:
-        prediction = formats.read_label(pair.prediction)
+        prediction = formats.read_label(pair.prediction, key=targets.key)
         check_same_grid(reference, prediction, f"reference and prediction of case {pair.case}", hint=GRID_HINT)
     ignore = targets.declared.ignore
     labels = targets.labels if targets.labels is not None else _present(reference, prediction, targets.declared)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from attunet.bundle import held_out_cases, load_model
-from attunet.data.cases import Case, GeometryPolicy, find_cases, output_suffix
+from attunet.data.cases import Case, DatasetOptions, GeometryPolicy, find_cases, output_suffix
 from attunet.data.formats import mask_suffix, stem_of
 from attunet.data.layouts.image_files import image_files
 from attunet.errors import ConfigError, DatasetError
@@ -36,18 +36,21 @@ class ExplainCase:
     geometry: GeometryPolicy = "fail"
 
 
-def find_labelled_cases(model: str | Path, images: Sequence[Path], labels: Path | None = None) -> tuple[Case, ...]:
+def find_labelled_cases(
+    model: str | Path, images: Sequence[Path], labels: Path | None = None, options: DatasetOptions | None = None
+) -> tuple[Case, ...]:
     """The cases in image files and folders, with reference masks that are named like the images.
 
     Args:
         model: model folder; its number of channels determines which files belong to one case.
         images: image files, and folders of them.
         labels: a mask, or a folder of masks; None for cases without a reference.
+        options: the frame and the arrays to read; None: the only ones.
     Returns: the cases in the order of `images`.
     Raises: DatasetError when a path is missing or a case has no mask among the labels.
     """
     plan = next(iter(load_model(Path(model)).members.values())).plan
-    cases = find_cases(images, plan.network.in_channels)
+    cases = find_cases(images, plan.network.in_channels, options)
     if labels is None:
         return cases
     if not labels.exists():

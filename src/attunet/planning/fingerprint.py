@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from attunet.data.cases import Dataset, GeometryPolicy, Problem
+from attunet.data.composition import with_combinations
 from attunet.data.label_checks import WITHOUT_BACKGROUND, LabelContents, check_labels
 from attunet.data.labels import (
     BACKGROUND,
@@ -139,6 +140,7 @@ def fingerprint(
     for case in chosen:
         facts.append(read_case_fingerprint(case, geometry, background))
         advance()
+    dataset = with_combinations(dataset, sum((Counter(case.label_voxels) for case in facts), Counter()))
     warnings = () if labels else _require_plausible(dataset, facts)
     names, regions = _names(dataset, labels, facts)
     return Fingerprint(

@@ -6,9 +6,10 @@ A new layout is a function that recognises it, a function that reads it, a row i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from attunet.data.composition import with_choices
 from attunet.data.dataset import Dataset, DatasetOptions
 from attunet.data.formats.dicom import CONVERT, series_in
 from attunet.data.layouts.dataset_json import is_msd, is_nnunet, read_msd, read_nnunet
@@ -97,7 +98,7 @@ def read_dataset(path: Path, options: DatasetOptions = _DEFAULTS) -> Dataset:
     with reading(path, DatasetError, "correct its description, or write a CSV file"):
         for layout in LAYOUTS:
             if layout.detect(path):
-                return replace(layout.read(path, options), options=options)
+                return with_choices(layout.read(path, options), options)
     raise _unrecognised(path)
 
 

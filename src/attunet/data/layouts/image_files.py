@@ -6,7 +6,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from attunet.data.dataset import Case, Problem
+from attunet.data.composition import choose_parts
+from attunet.data.dataset import Case, DatasetOptions, Problem
 from attunet.data.formats import is_image, stem_of
 from attunet.data.formats.dicom import CONVERT, series_in
 from attunet.errors import DatasetError
@@ -67,14 +68,25 @@ def orphan_labels(labels: Mapping[str, Path], cases: Collection[str]) -> list[Pr
     ]
 
 
-def find_cases(paths: Sequence[Path], channels: int) -> tuple[Case, ...]:
+def find_cases(paths: Sequence[Path], channels: int, options: DatasetOptions | None = None) -> tuple[Case, ...]:
     """Find the cases to predict in files and folders, in the order given; the files of a folder sorted by name.
 
     Files named CASE_0000, CASE_0001 are the channels of one case if the model expects several and all files are
     named so; for a model of one channel, _0000 is dropped from the id when all files end in it. A file that is
     given itself is a case whatever its suffix, so that reading it reports what is wrong with it.
-    Raises: DatasetError when a path is missing, a folder holds no image or two files would share an id.
+
+    Args:
+        paths: files and folders.
+        channels: the number of channels that the model expects.
+        options: the frame and the array to read; None: the only ones.
+    Returns: the cases.
+    Raises: DatasetError when a path is missing, a folder holds no image, two files would share an id or no file may
+        hold several arrays.
     """
+    return choose_parts(_cases_in(paths, channels), options or DatasetOptions())
+
+
+def _cases_in(paths: Sequence[Path], channels: int) -> tuple[Case, ...]:
     files = list(dict.fromkeys(file for path in paths for file in _image_files(path)))
     named = [channel_of(file) for file in files]
     if files and all(name is not None and name[1] < channels for name in named):
