@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from attunet.display import set_renderer
+from attunet.telemetry import silence
 
 if TYPE_CHECKING:
     from attunet.config import Plan, TrainingConfig
@@ -113,6 +114,7 @@ _HOMES = {
     "write_volume": "attunet.data.formats",
 }
 
+silence()
 set_renderer(lambda: import_module("attunet.report.notebook"))
 
 

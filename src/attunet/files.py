@@ -31,7 +31,8 @@ def staged(path: Path) -> Iterator[Path]:
 
     A format of two files (header and data) keeps both names, because the temporary path is in a folder next to the
     target; `path` itself moves last. Nothing is left behind when the block fails; what a killed program left is removed
-    by the next one that writes here. Missing folders are created.
+    by the next one that writes here. Missing folders are created. Files get the mode that the umask allows, whatever the
+    library that writes them prefers, because others read a model, too.
     Raises: FormatError when the folder of `path` cannot be written to, or the disk is full, whichever exception the
         writing library has for it.
     """
@@ -45,6 +46,7 @@ def staged(path: Path) -> Iterator[Path]:
         ) from error
     try:
         yield stage / path.name
+        _follow_umask(stage)
         for part in sorted(stage.iterdir(), key=lambda part: part.name == path.name):
             part.replace(path.parent / part.name)
     except (CancelledError, FormatError):
@@ -64,6 +66,17 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text. Raises: FormatError as `staged`."""
     with staged(path) as stage:
         stage.write_text(text, encoding="utf-8")
+
+
+def _follow_umask(stage: Path) -> None:
+    """Give the files of a private folder the mode of a new file; safetensors and tempfile write 0600."""
+    probe = stage / ".mode"
+    probe.touch()  # the umask itself can be read only by changing it, for all threads
+    mode = probe.stat().st_mode & 0o777
+    probe.unlink()
+    for part in stage.rglob("*"):
+        if part.is_file() and not part.is_symlink() and part.stat().st_mode & 0o777 != mode:
+            part.chmod(mode)
 
 
 def remove_abandoned(folder: Path) -> None:

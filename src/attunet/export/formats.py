@@ -7,7 +7,6 @@ gate's attention.
 from __future__ import annotations
 
 import logging
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,7 +41,6 @@ __all__ = [
     "ExportFormat",
     "Format",
     "as_program",
-    "disable_telemetry",
     "export_onnx",
     "export_openvino",
     "export_program",
@@ -101,7 +99,6 @@ def export_openvino(network: AttentionUNet, plan: Plan, path: Path, *, tolerance
     Returns: the largest difference of logits and attention from torch in fp32, relative to their scale.
     Raises: TrainingError when the graph's outputs differ from the network's; nothing is written then.
     """
-    disable_telemetry()
     network = prepare_for_export(network)
     shape = window_shape(plan)
     example = example_input(plan)
@@ -204,23 +201,6 @@ FORMATS: dict[Format, ExportFormat] = {
     ),
     "torch": ExportFormat(engine="torch program", file="model.pt2", write=export_program),
 }
-
-
-def disable_telemetry() -> None:
-    """Replace the telemetry of OpenVINO's converter and of NNCF, if they are loaded, with their own stubs.
-
-    Both would report their use over the network otherwise.
-    """
-    from openvino.tools.ovc import telemetry_stub
-
-    for name, module in list(sys.modules.items()):
-        if name.startswith("openvino.tools.ovc") and hasattr(module, "tm"):
-            module.tm = telemetry_stub  # type: ignore[attr-defined]
-    if "nncf.telemetry" in sys.modules:
-        from nncf.telemetry import telemetry
-        from nncf.telemetry.wrapper import NNCFTelemetryStub
-
-        telemetry._impl = NNCFTelemetryStub()
 
 
 @contextmanager

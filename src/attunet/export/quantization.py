@@ -24,7 +24,6 @@ from attunet.data.preprocess import prepare, prepare_label
 from attunet.data.volume import Array
 from attunet.errors import DatasetError, EngineError
 from attunet.evaluation.scores import nan_mean
-from attunet.export.formats import disable_telemetry
 from attunet.files import staged
 from attunet.inference.engines.openvino_engine import OpenVINOEngine
 from attunet.inference.engines.protocol import window_shape
@@ -109,7 +108,6 @@ def write_quantized(graph: Path, patches: Sequence[Floats], target: Path) -> Non
     import nncf
     import openvino as ov
 
-    disable_telemetry()
     nncf.set_log_level(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
         quantized = nncf.quantize(
