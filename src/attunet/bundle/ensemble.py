@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from attunet.bundle.manifest import FORMAT, MANIFEST, check_sums, read_sums, seal
+from attunet.bundle.manifest import FORMAT, MANIFEST, check_sums, read_checked, read_sums, seal
 from attunet.bundle.run import (
     ENSEMBLE,
     POSTPROCESSING,
@@ -25,6 +25,7 @@ from attunet.bundle.run import (
 from attunet.config import Plan, Postprocessing
 from attunet.errors import BundleError, ConfigError
 from attunet.files import staged, write_text
+from attunet.names import name_fault
 
 __all__ = ["Model", "check_agreement", "load_model", "save_ensemble"]
 
@@ -56,10 +57,14 @@ def load_model(root: Path, folds: Sequence[int] | None = None) -> Model:
     if not (root / ENSEMBLE).is_file():
         bundle = load_bundle(root, folds)
         return Model(root, {root.resolve().name: bundle}, bundle.postprocessing)
-    names = _member_names(root)
     sums = read_sums(root)
-    check_sums(root, sums, [ENSEMBLE, *(f"{_MEMBERS}/{name}/{MANIFEST}" for name in names)])
-    members = {name: load_bundle(root / _MEMBERS / name, folds) for name in names}
+    names = _member_names(root / ENSEMBLE, read_checked(root, ENSEMBLE, sums))
+    manifests = {name: f"{_MEMBERS}/{name}/{MANIFEST}" for name in names}
+    check_sums(root, sums, [ENSEMBLE, *manifests.values()])
+    members = {
+        name: load_bundle(root / _MEMBERS / name, folds, manifest=sums[manifest])
+        for name, manifest in manifests.items()
+    }
     check_agreement({name: bundle.plan for name, bundle in members.items()})
     return Model(root, members, load_postprocessing(root, sums))
 
@@ -105,14 +110,13 @@ def check_agreement(plans: Mapping[str, Plan]) -> None:
                 )
 
 
-def _member_names(root: Path) -> list[str]:
-    path = root / ENSEMBLE
+def _member_names(path: Path, written: bytes) -> list[str]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(written.decode("utf-8"))
         names = [str(name) for name in content["members"]]
-        if content["format"] != FORMAT or not names or any(Path(name).name != name for name in names):
+        if content["format"] != FORMAT or not names or any(name_fault(name) for name in names):
             raise KeyError("members")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleError(f"{path} is not valid: {error}", hint="copy the model folder again") from error
     return names
 

@@ -101,19 +101,21 @@ def write_air(air: Air, folder: Path) -> None:
     write_unsealed(air, folder / AIR)
 
 
-def load_air(folder: Path) -> Air | None:
-    """Read air.json; None when it does not exist. Raises: BundleError when the manifest lacks it."""
-    if not (folder / AIR).is_file():  # without the file, no manifest is needed either
+def load_air(folder: Path, sums: Mapping[str, str] | None = None) -> Air | None:
+    """Read air.json of a fold; None when it does not exist.
+
+    Args: the fold's folder; the manifest of its run, None to read it.
+    Raises: BundleError when the manifest lacks it.
+    """
+    if not (folder / AIR).is_file() and sums is None:  # without the file, no manifest is needed either
         return None
     remedy = "delete it to run every window"
-    return read_sealed(Air, folder.parent, f"{folder.name}/{AIR}", read_sums(folder.parent), remedy=remedy)
+    known = read_sums(folder.parent) if sums is None else sums
+    return read_sealed(Air, folder.parent, f"{folder.name}/{AIR}", known, remedy=remedy)
 
 
-def common_air_level(folders: Iterable[Path]) -> float | None:
-    """The threshold below which all folds agree that a window contains only air; None when a fold has no threshold.
-
-    Raises: BundleError as `load_air`.
-    """
-    known = [load_air(folder) for folder in folders]
+def common_air_level(folds: Iterable[Air | None]) -> float | None:
+    """The threshold below which all folds agree that a window contains only air; None when a fold has no threshold."""
+    known = list(folds)
     levels = [air.level for air in known if air is not None and air.used]
     return min(levels) if levels and len(levels) == len(known) else None

@@ -1,4 +1,8 @@
-"""manifest.json: a sha256 sum of every file that a prediction depends on, so that an altered model is refused."""
+"""manifest.json: a sha256 sum of every file that a prediction depends on, so that an altered model is refused.
+
+A model is checked whole when it is opened. What is used is read once into memory and checked again, so that a folder
+that is overwritten meanwhile gives the old answers or an error; a file that the manifest lacks is not used.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,10 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
-from attunet.config import Settings, load_settings
+from attunet.config import Settings, parse_settings
 from attunet.errors import BundleError
 from attunet.files import staged, write_text
 
@@ -18,6 +22,7 @@ __all__ = [
     "FORMAT",
     "MANIFEST",
     "check_sums",
+    "read_checked",
     "read_sealed",
     "read_sums",
     "resealed",
@@ -92,11 +97,12 @@ def _text(sums: Mapping[str, str], *, replaced: Mapping[str, str | None] | None 
     return json.dumps(content, indent=2) + "\n"
 
 
-def read_sums(root: Path) -> dict[str, str]:
+def read_sums(root: Path, sha256: str | None = None) -> dict[str, str]:
     """Read the manifest: file name, relative to the folder, to its expected sum.
 
     A file that was being replaced when a program was killed may have its old or its new content.
-    Raises: BundleError when there is no folder, no manifest, or one that is not valid.
+    Args: the folder; the manifest's own sum where another manifest lists it.
+    Raises: BundleError when there is no folder, no manifest, or one that is not valid or not the expected one.
     """
     path = root / MANIFEST
     if not root.is_dir():
@@ -109,15 +115,18 @@ def read_sums(root: Path) -> dict[str, str]:
             if started
             else "pass the folder written by `attunet train -o`",
         )
+    written = _read(_inside(root, MANIFEST))
+    if sha256 is not None and hashlib.sha256(written).hexdigest() != sha256:
+        raise _altered(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(written.decode("utf-8"))
         sums = content["sha256"]
         replaced = dict(content.get("replaced", {}))
         if content["format"] != FORMAT or not isinstance(sums, dict):
             raise KeyError("format")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleError(f"{path} is not valid: {error}", hint="copy the model folder again") from error
-    old = {name for name, total in replaced.items() if _sum_of(root / name) == total}
+    old = {name for name, total in replaced.items() if _sum_of(_inside(root, name)) == total}
     expected = sums | {name: replaced[name] for name in old}
     return {str(name): str(value) for name, value in expected.items() if value is not None}
 
@@ -137,16 +146,30 @@ def check_sums(root: Path, sums: Mapping[str, str], needed: Iterable[str]) -> No
             hint="copy the complete model folder again",
         )
     for name, expected in sums.items():
-        file = root / name
-        if ".." in Path(name).parts or Path(name).is_absolute():
-            raise BundleError(f"the manifest of {root} names a file outside it: {name}", hint="do not use this model")
+        file = _inside(root, name)
         if not file.is_file():
             raise BundleError(f"{file} is missing", hint="copy the complete model folder again")
         if _sha256(file) != expected:
-            raise BundleError(
-                f"{file} was changed after training (its sha256 differs from the manifest's)",
-                hint="copy the model folder again from its source, or train again",
-            )
+            raise _altered(file)
+
+
+def read_checked(root: Path, name: str, sums: Mapping[str, str]) -> bytes:
+    """Read a file of a model into memory, if it is the one that the manifest lists.
+
+    Args:
+        root: the folder.
+        name: of the file in it.
+        sums: sha256 by file name, as the model was opened with.
+    Returns: its bytes.
+    Raises: BundleError for a file that is not listed, missing, outside the folder, or not the listed one any more.
+    """
+    file = _inside(root, name)
+    if name not in sums:
+        raise BundleError(f"{file} is not in the manifest, so it may not belong to the model", hint="do not use it")
+    content = _read(file)
+    if hashlib.sha256(content).hexdigest() != sums[name]:
+        raise _altered(file)
+    return content
 
 
 def read_sealed(kind: type[S], root: Path, name: str, sums: Mapping[str, str], *, remedy: str) -> S | None:
@@ -159,14 +182,16 @@ def read_sealed(kind: type[S], root: Path, name: str, sums: Mapping[str, str], *
         sums: the folder's manifest.
         remedy: what to do when the manifest lacks the file.
     Returns: the settings; None when there is no such file.
-    Raises: BundleError with the remedy when the manifest, whose sums are given, lacks the file.
+    Raises: BundleError with the remedy when the manifest, whose sums are given, lacks the file; as `read_checked`.
     """
     path = root / name
     if not path.is_file():
+        if name in sums:
+            raise BundleError(f"{path} is missing", hint="copy the complete model folder again")
         return None
     if name not in sums:
         raise BundleError(f"{path} is not in the manifest, so it may not belong to the model", hint=remedy)
-    return load_settings(kind, path)
+    return parse_settings(kind, read_checked(root, name, sums), path)
 
 
 def write_unsealed(settings: Settings, path: Path) -> None:
@@ -178,6 +203,40 @@ def _sum_of(file: Path) -> str | None:
     return _sha256(file) if file.is_file() else None
 
 
+def _inside(root: Path, name: str) -> Path:
+    """The path of a file in a model. Raises: BundleError for a name, or a link, that leads out of the folder."""
+    if ".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor:
+        raise BundleError(f"the manifest of {root} names a file outside it: {name!r}", hint="do not use this model")
+    file = root / name
+    if "\0" in name or not file.resolve().is_relative_to(root.resolve()):
+        raise BundleError(
+            f"{file} is a link that leads out of the model folder",
+            hint="if you trust it, copy the folder with the files that its links lead to (cp -rL)",
+        )
+    return file
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"cannot read {file}: {error.strerror or error}", hint="check its permissions, or copy the model again"
+        ) from error
+
+
 def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(
+            f"cannot read {file}: {error.strerror or error}", hint="check its permissions, or copy the model again"
+        ) from error
+
+
+def _altered(file: Path) -> BundleError:
+    return BundleError(
+        f"{file} was changed after training (its sha256 differs from the manifest's)",
+        hint="copy the model folder again from its source, or train again",
+    )

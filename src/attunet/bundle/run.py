@@ -11,15 +11,25 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from attunet.bundle.execution import AIR, ENGINE_FILES, EXECUTION, Execution, load_execution, write_execution
+from attunet.bundle.execution import (
+    AIR,
+    ENGINE_FILES,
+    EXECUTION,
+    Air,
+    Execution,
+    load_air,
+    load_execution,
+    write_execution,
+)
 from attunet.bundle.manifest import (
     MANIFEST,
     check_sums,
+    read_checked,
     read_sealed,
     read_sums,
     resealed,
@@ -27,7 +37,7 @@ from attunet.bundle.manifest import (
     withdraw,
     write_unsealed,
 )
-from attunet.config import Plan, Postprocessing, load_settings
+from attunet.config import Plan, Postprocessing, load_settings, parse_settings
 from attunet.errors import BundleError
 
 __all__ = [
@@ -53,16 +63,42 @@ POSTPROCESSING = "postprocessing.json"
 _EARLIER_POSTPROCESSING = "refinement.json"
 """Earlier names of these files, read when the new one is missing."""
 ENSEMBLE = "ensemble.json"
+_IN_FOLD = re.compile(r"fold_\w+/")
 _NEEDED = ("weights.safetensors", "graph.xml", "graph.bin")
 _SEALED = (*dict.fromkeys([*_NEEDED, *chain(*ENGINE_FILES.values())]), "metrics.json", AIR)
 
 
 @dataclass(frozen=True)
 class FoldFiles:
-    """The files of a trained fold in `folder`, and its engine (`execution`)."""
+    """The files of a trained fold in `folder`, and its engine (`execution`).
+
+    Args:
+        folder: its folder.
+        execution: its engine.
+        sums: the manifest of its run; None for files that this program has written itself.
+    """
 
     folder: Path
     execution: Execution = field(default_factory=Execution)
+    sums: Mapping[str, str] | None = field(default=None, repr=False, compare=False)
+
+    def has(self, file: Path) -> bool:
+        """Whether a file of the fold is there and belongs to the model."""
+        return file.is_file() and (self.sums is None or self._name(file) in self.sums)
+
+    def read(self, file: Path) -> bytes:
+        """Read a file of the fold. Raises: BundleError when it is not the one that the manifest lists."""
+        if self.sums is None:
+            return file.read_bytes()
+        return read_checked(self.folder.parent, self._name(file), self.sums)
+
+    def _name(self, file: Path) -> str:
+        return file.relative_to(self.folder.parent).as_posix()
+
+    @property
+    def air(self) -> Air | None:
+        """Which windows of this fold contain only air. Raises: BundleError when the manifest lacks air.json."""
+        return load_air(self.folder, self.sums)
 
     @property
     def name(self) -> str:
@@ -86,7 +122,7 @@ class FoldFiles:
 
     @property
     def program(self) -> Path:
-        """The same network as a program of torch.export, in an exported folder."""
+        """The same network as a program of torch.export, in an exported folder; only its weights are read."""
         return self.folder / "model.pt2"
 
     @property
@@ -187,18 +223,22 @@ def withdraw_fold(root: Path, fold: str) -> None:
         file.unlink(missing_ok=True)
 
 
-def load_bundle(root: Path, folds: Sequence[int] | None = None) -> Bundle:
+def load_bundle(root: Path, folds: Sequence[int] | None = None, *, manifest: str | None = None) -> Bundle:
     """Open a run's folder and check it against its manifest.
 
-    Args: the folder; which folds (all finished ones by default).
+    Args:
+        root: the folder.
+        folds: which folds; None for all finished ones.
+        manifest: sha256 sum of its manifest, where an ensemble lists it.
+    Returns: the run.
     Raises: BundleError when it is no model, an ensemble, unfinished, altered, or lacks a requested fold.
     """
     if (root / ENSEMBLE).is_file():
         raise BundleError(
             f"{root} is an ensemble, expected the folder of one run", hint="pass one of the folders in its members/"
         )
-    sums = read_sums(root)
-    names = sorted({Path(name).parts[0] for name in sums if name.startswith("fold_")}, key=_fold_order)
+    sums = read_sums(root, manifest)
+    names = sorted({name.split("/")[0] for name in sums if _IN_FOLD.match(name)}, key=_fold_order)
     execution = load_execution(root, sums)
     check_sums(root, sums, ["plan.json", *(f"{fold}/{name}" for fold in names for name in _needed(execution))])
     selected = names if folds is None else [f"fold_{index}" for index in folds]
@@ -208,11 +248,10 @@ def load_bundle(root: Path, folds: Sequence[int] | None = None) -> Bundle:
             f"{root} has no finished {', '.join(absent) or 'fold'}; finished folds: {', '.join(names) or 'none'}",
             hint="choose one of these with --fold, or train the missing one",
         )
-    plan = load_settings(Plan, root / "plan.json")
+    plan = parse_settings(Plan, read_checked(root, "plan.json", sums), root / "plan.json")
     used = execution or Execution()
-    return Bundle(
-        root, plan, tuple(FoldFiles(root / name, used) for name in selected), load_postprocessing(root, sums), used
-    )
+    opened = tuple(FoldFiles(root / name, used, sums) for name in selected)
+    return Bundle(root, plan, opened, load_postprocessing(root, sums), used)
 
 
 def load_postprocessing(root: Path, sums: dict[str, str]) -> Postprocessing:

@@ -6,10 +6,7 @@ gate's attention.
 
 from __future__ import annotations
 
-import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +15,6 @@ from typing import Literal, Protocol
 import openvino as ov
 import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
 
 from attunet.config import Plan
 from attunet.errors import EngineError
@@ -29,10 +25,10 @@ from attunet.export.outputs import (
     example_input,
     prepare_for_export,
 )
+from attunet.export.program import as_program, export_program, quiet_loggers
 from attunet.files import staged
 from attunet.inference.engines.onnx_engine import ONNXEngine
 from attunet.inference.engines.openvino_engine import OpenVINOEngine
-from attunet.inference.engines.program_engine import ProgramEngine
 from attunet.inference.engines.protocol import window_shape
 from attunet.nn import AttentionUNet
 
@@ -40,12 +36,8 @@ __all__ = [
     "FORMATS",
     "ExportFormat",
     "Format",
-    "as_program",
     "export_onnx",
     "export_openvino",
-    "export_program",
-    "quiet_loggers",
-    "supports_any_size",
 ]
 
 Format = Literal["openvino", "onnx", "torch"]
@@ -143,46 +135,6 @@ def export_onnx(network: AttentionUNet, plan: Plan, path: Path, *, tolerance: fl
         return check_parity(network, plan, ONNXEngine(stage, window_shape(plan), batch=1), tolerance=tolerance)
 
 
-def export_program(network: AttentionUNet, plan: Plan, path: Path, *, tolerance: float = TOLERANCE) -> float:
-    """Write model.pt2: (B, C, *spatial) to a dictionary of logits and attention by gate. It needs only torch.
-
-    Args:
-        network: the trained network; left on the CPU, in eval mode.
-        plan: its plan.
-        path: the file.
-        tolerance: as of `check_parity`.
-    Returns: the largest difference of logits and attention from the network, relative to their scale.
-    Raises: TrainingError when the program's outputs differ from the network's; nothing is written then.
-    """
-    network = prepare_for_export(network)
-    with staged(path) as stage:
-        torch.export.save(as_program(network, plan), stage)
-        return check_parity(network, plan, ProgramEngine(stage), tolerance=tolerance)
-
-
-def as_program(network: AttentionUNet, plan: Plan) -> ExportedProgram:
-    """The network traced for any batch size, and for any image size that its strides divide if the plan's patch is one.
-
-    A patch that they do not divide is padded inside the network, which is then traced for that patch alone.
-    """
-    free: dict[int, object] = {0: Dim("batch")}
-    strides = plan.network.total_strides[-1]
-    if supports_any_size(plan):
-        # At least two voxels at the deepest level: a single one would be padded to two, which is another program.
-        free |= {axis: stride * Dim("ijk"[axis - 2], min=2) for axis, stride in enumerate(strides, start=2)}
-    with warnings.catch_warnings(), quiet_loggers("torch.export"):
-        warnings.simplefilter("ignore")
-        return torch.export.export(NamedOutputs(network), (example_input(plan, 2),), dynamic_shapes=(free,))
-
-
-def supports_any_size(plan: Plan) -> bool:
-    """Whether exported programs take any size that the strides divide."""
-    return all(
-        size % stride == 0 and size >= 2 * stride
-        for size, stride in zip(window_shape(plan)[1:], plan.network.total_strides[-1], strict=True)
-    )
-
-
 class _OutputTuple(nn.Module):
     """The network with its outputs as a tuple, whose order OpenVINO's converter keeps."""
 
@@ -201,17 +153,3 @@ FORMATS: dict[Format, ExportFormat] = {
     ),
     "torch": ExportFormat(engine="torch program", file="model.pt2", write=export_program),
 }
-
-
-@contextmanager
-def quiet_loggers(*names: str) -> Iterator[None]:
-    """Show only errors from these loggers: their warnings concern packages and layers that attunet does not use."""
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

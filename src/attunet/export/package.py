@@ -24,8 +24,9 @@ from attunet.bundle.execution import AIR
 from attunet.bundle.run import ENSEMBLE, has_postprocessing, write_postprocessing
 from attunet.config import Plan
 from attunet.errors import BundleError, ConfigError
-from attunet.export.formats import FORMATS, Format, supports_any_size
+from attunet.export.formats import FORMATS, Format
 from attunet.export.outputs import tensor_shapes
+from attunet.export.program import supports_any_size
 from attunet.export.quantization import LARGEST_LOSS, quantize, require_int8
 from attunet.files import staged
 from attunet.nn import AttentionUNet, load_weights
@@ -144,7 +145,7 @@ def load_network(fold: FoldFiles, plan: Plan) -> AttentionUNet:
             f"{fold.folder} contains no weights: it was exported itself", hint="export from the trained run instead"
         )
     network = AttentionUNet.from_config(plan.network)
-    load_weights(fold.weights, network)
+    load_weights(fold.weights, network, read=fold.read)
     return network.eval()
 
 

@@ -25,7 +25,7 @@ from attunet.data.volume import Array
 from attunet.errors import DatasetError, EngineError
 from attunet.evaluation.scores import nan_mean
 from attunet.files import staged
-from attunet.inference.engines.openvino_engine import OpenVINOEngine
+from attunet.inference.engines.openvino_engine import OpenVINOEngine, read_graph
 from attunet.inference.engines.protocol import window_shape
 from attunet.inference.evaluation import EvaluateOptions, evaluate_cases
 from attunet.inference.member import Member
@@ -111,7 +111,7 @@ def write_quantized(graph: Path, patches: Sequence[Floats], target: Path) -> Non
     nncf.set_log_level(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
         quantized = nncf.quantize(
-            openvino_core().read_model(graph),
+            read_graph(graph),
             nncf.Dataset(list(patches)),
             subset_size=len(patches),
             ignored_scope=nncf.IgnoredScope(types=["Multiply"], validate=False),

@@ -72,7 +72,7 @@ class Segmenter:
         members = []
         for name, bundle in opened.members.items():
             engines = tuple(make_engine(fold, bundle.plan, device, shuffle=shuffle) for fold in bundle.folds)
-            level = common_air_level(fold.folder for fold in bundle.folds)
+            level = common_air_level(fold.air for fold in bundle.folds)
             members.append(Member(name, bundle.plan, engines, postprocessing.temperature, level))
         return cls(tuple(members), postprocessing)
 

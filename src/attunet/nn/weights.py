@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from attunet.errors import BundleError, ConfigError, FormatError
@@ -15,7 +16,7 @@ from attunet.files import staged
 from attunet.nn.foreign import unwrap
 from attunet.nn.network import AttentionUNet
 
-__all__ = ["load_weights", "read_weights", "save_weights"]
+__all__ = ["fit_weights", "load_weights", "read_weights", "save_weights"]
 
 _CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin", ".tar")
 # our checkpoints contain the network twice; the averaged weights are used
@@ -29,12 +30,27 @@ def save_weights(network: AttentionUNet, path: Path) -> None:
         save_file(tensors, temporary)
 
 
-def load_weights(path: Path, network: AttentionUNet) -> None:
+def load_weights(path: Path, network: AttentionUNet, *, read: Callable[[Path], bytes] = Path.read_bytes) -> None:
     """Load weights written by `save_weights` into a network with the same settings.
 
+    Args:
+        path: the file.
+        network: receives the weights.
+        read: reads the file; a model's files are read through `FoldFiles.read`, which checks them.
     Raises: FormatError for a file that cannot be read, BundleError when names or shapes differ.
     """
-    weights = _read_safetensors(path)
+    fit_weights(_read_safetensors(path, read), network, path)
+
+
+def fit_weights(weights: Mapping[str, Tensor], network: AttentionUNet, path: Path) -> None:
+    """Put named weights into a network with the same settings.
+
+    Args:
+        weights: by the names of the network's state dict.
+        network: receives the weights.
+        path: their file, for the message.
+    Raises: BundleError when names or shapes differ.
+    """
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
@@ -51,7 +67,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises: FormatError for a missing, corrupted or unknown file, and for one that contains code.
     """
     if path.suffix == ".safetensors":
-        return unwrap(_read_safetensors(path))
+        return unwrap(_read_safetensors(path, Path.read_bytes))
     if path.suffix not in _CHECKPOINTS:
         known = ", ".join((".safetensors", *_CHECKPOINTS))
         raise FormatError(f"cannot read weights from {path}", hint=f"expected a file ending in one of {known}")
@@ -75,9 +91,9 @@ def _of_training(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return weights
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def _read_safetensors(path: Path, read: Callable[[Path], bytes]) -> dict[str, Tensor]:
     try:
-        return load_file(path)
+        return load(read(path))  # not mapped: a file that shrinks meanwhile would end the process
     except OSError as error:
         raise FormatError(f"cannot read {path}: {error.strerror or error}", hint="check the path") from error
     except SafetensorError as error:

@@ -13,7 +13,6 @@ from attunet.config import Plan
 from attunet.errors import ConfigError, EngineError
 from attunet.inference.engines.onnx_engine import ONNXEngine
 from attunet.inference.engines.openvino_engine import OpenVINOEngine
-from attunet.inference.engines.program_engine import ProgramEngine
 from attunet.inference.engines.protocol import Engine, window_shape
 from attunet.planning.hardware import cpu_precision
 
@@ -90,7 +89,7 @@ def make_engine(
             "no CUDA device can be used here",
             hint="use --device cpu, or install a CUDA build of torch with attunet[train]",
         )
-    weighted = fold.weights.is_file()
+    weighted = fold.has(fold.weights)
     if device == "cuda" and not weighted:
         raise EngineError(
             f"{fold.folder} was exported for {fold.execution.engine}, without weights for a GPU",
@@ -99,7 +98,9 @@ def make_engine(
     if weighted and device != "cpu" and cuda_available():
         from attunet.inference.engines.torch_engine import TorchEngine
 
-        return TorchEngine(fold.weights, plan.network, device="cuda", batch=max(batch, 4), shuffle=shuffle)
+        return TorchEngine(
+            fold.weights, plan.network, device="cuda", batch=max(batch, 4), shuffle=shuffle, read=fold.read
+        )
     return cpu_engine(fold, plan, fold.execution, batch=batch, shuffle=shuffle)
 
 
@@ -132,13 +133,13 @@ def available_engines(fold: FoldFiles, plan: Plan, onnx: Path | None = None) -> 
     """
     engines: list[AvailableEngine] = []
     for name, kind in CPU_ENGINES.items():
-        files = FoldFiles(onnx) if name == "onnxruntime" and onnx and not fold.onnx.is_file() else fold
-        if not kind.file(files).is_file() or (kind.package and find_spec(kind.package) is None):
+        files = FoldFiles(onnx) if name == "onnxruntime" and onnx and not fold.has(fold.onnx) else fold
+        if not files.has(kind.file(files)) or (kind.package and find_spec(kind.package) is None):
             continue
         for precision in kind.precisions if cpu_precision() == "bf16" else ("fp32",):
             execution = Execution.model_validate({"engine": name, "precision": precision})
             engines.append(AvailableEngine(cpu_engine(files, plan, execution), execution))
-    if fold.weights.is_file() and cuda_available():
+    if fold.has(fold.weights) and cuda_available():
         engines.append(AvailableEngine(make_engine(fold, plan, "cuda"), None))
     if not engines:
         raise EngineError(
@@ -159,32 +160,48 @@ def cuda_available() -> bool:
 
 
 def _torch(fold: FoldFiles, plan: Plan, precision: str, batch: int, shuffle: int | None) -> Engine:
-    if find_spec("torch") is None:
-        raise EngineError(
-            f"{fold.folder} needs torch, which is not installed",
-            hint="install it, or choose another engine with `attunet benchmark --write`",
-        )
+    _require_torch(fold, "choose another engine with `attunet benchmark --write`")
     from attunet.inference.engines.torch_engine import TorchEngine
 
     half = precision == "auto" and cpu_precision() == "bf16"
-    return TorchEngine(fold.weights, plan.network, device="cpu", batch=batch, low_precision=half, shuffle=shuffle)
+    return TorchEngine(
+        fold.weights, plan.network, device="cpu", batch=batch, low_precision=half, shuffle=shuffle, read=fold.read
+    )
 
 
-def _program(fold: FoldFiles, _plan: Plan, _precision: str, batch: int, shuffle: int | None) -> Engine:
-    if shuffle is not None:
-        raise EngineError("a torch program cannot shuffle its weights", hint="use the trained run")
-    return ProgramEngine(fold.program, batch=batch)
+def _program(fold: FoldFiles, plan: Plan, _precision: str, batch: int, shuffle: int | None) -> Engine:
+    """The plan's network with the weights of the program, which is never run."""
+    _require_torch(fold, "export the run with --format openvino")
+    from attunet.inference.engines.torch_engine import TorchEngine
+    from attunet.nn.network import AttentionUNet
+    from attunet.nn.program import read_program
+    from attunet.nn.weights import fit_weights
+
+    network = AttentionUNet.from_config(plan.network)
+    fit_weights(read_program(fold.read(fold.program), fold.program), network, fold.program)
+    engine = TorchEngine(None, network, device="cpu", batch=batch, low_precision=False, shuffle=shuffle)
+    engine.name = engine.name.replace("torch cpu", "torch program cpu")
+    return engine
+
+
+def _require_torch(fold: FoldFiles, otherwise: str) -> None:
+    if find_spec("torch") is None:
+        raise EngineError(f"{fold.folder} needs torch, which is not installed", hint=f"install it, or {otherwise}")
 
 
 def _openvino(fold: FoldFiles, plan: Plan, precision: str, batch: int, shuffle: int | None) -> Engine:
-    return OpenVINOEngine(fold.graph, window_shape(plan), batch=batch, precision=precision, shuffle=shuffle)
+    return OpenVINOEngine(
+        fold.graph, window_shape(plan), batch=batch, precision=precision, shuffle=shuffle, read=fold.read
+    )
 
 
 def _onnxruntime(fold: FoldFiles, plan: Plan, precision: str, batch: int, shuffle: int | None) -> Engine:
     if shuffle is None:
-        return ONNXEngine(fold.onnx, window_shape(plan), batch=batch)
+        return ONNXEngine(fold.onnx, window_shape(plan), batch=batch, read=fold.read)
     # ONNX Runtime cannot change a graph; OpenVINO reads the same file.
-    return OpenVINOEngine(fold.onnx, window_shape(plan), batch=batch, precision=precision, shuffle=shuffle)
+    return OpenVINOEngine(
+        fold.onnx, window_shape(plan), batch=batch, precision=precision, shuffle=shuffle, read=fold.read
+    )
 
 
 CPU_ENGINES: Mapping[str, EngineKind] = {

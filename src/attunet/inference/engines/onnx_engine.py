@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attunet.errors import BundleError, DataError, EngineError, first_line
+from attunet.inference.engines.graph_files import check_onnx
 from attunet.inference.engines.openvino_engine import OpenVINOEngine
 from attunet.inference.engines.protocol import EngineOutput
 
@@ -29,12 +30,22 @@ class ONNXEngine:
         shape: (C, *patch) of its input.
         batch: number of windows per call.
         threads: number of threads; 0 for one per core.
-    Raises: EngineError when onnxruntime is not installed, BundleError when the graph cannot be read.
+        read: reads the file; a model's files are read through `FoldFiles.read`, which checks them.
+    Raises: EngineError when onnxruntime is not installed, BundleError when the graph cannot be read, or would read
+        other files.
     """
 
-    def __init__(self, graph: Path, shape: tuple[int, ...], *, batch: int = 2, threads: int = 0) -> None:
-        self._graph, self._shape = graph, shape
-        self._session = _session(graph, threads)
+    def __init__(
+        self,
+        graph: Path,
+        shape: tuple[int, ...],
+        *,
+        batch: int = 2,
+        threads: int = 0,
+        read: Callable[[Path], bytes] = Path.read_bytes,
+    ) -> None:
+        self._graph, self._shape, self._read = graph, shape, read
+        self._session = _session(graph, threads, read)
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._lock = threading.Lock()
         self.batch = batch
@@ -55,10 +66,10 @@ class ONNXEngine:
     @cached_property
     def _attention_override(self) -> OpenVINOEngine:
         """Built on first use, because ordinary predictions do not need it."""
-        return OpenVINOEngine(self._graph, self._shape, batch=self.batch, precision="fp32")
+        return OpenVINOEngine(self._graph, self._shape, batch=self.batch, precision="fp32", read=self._read)
 
 
-def _session(graph: Path, threads: int) -> Any:
+def _session(graph: Path, threads: int, read: Callable[[Path], bytes]) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
@@ -71,7 +82,11 @@ def _session(graph: Path, threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        content = read(graph)  # from memory: not a file that may change meanwhile, and no other file beside it
+        check_onnx(content, graph)
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except BundleError:
+        raise
     except Exception as error:  # its errors share no base class
         raise BundleError(
             f"{graph} cannot be read by ONNX Runtime: {first_line(error)}", hint="export it again"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 from attunet.errors import BundleError, DataError, last_line
 from attunet.inference.engines.graph import accept_attention, gate_outputs, input_names, shuffle_weights
+from attunet.inference.engines.graph_files import check_onnx, check_openvino
 from attunet.inference.engines.protocol import EngineOutput
 from attunet.planning.hardware import cpu_precision, openvino_core
 
-__all__ = ["OpenVINOEngine"]
+__all__ = ["OpenVINOEngine", "read_graph"]
 
 Floats = npt.NDArray[np.float32]
 Inputs = dict[int | str, npt.NDArray[Any]]
@@ -26,12 +27,13 @@ class OpenVINOEngine:
     """The network's OpenVINO graph on the CPU, in bf16 if the CPU has it; may be called from several threads.
 
     Args:
-        graph: path of a fold's graph.xml.
+        graph: path of a fold's graph.xml, whose weights are in graph.bin, or model.onnx.
         shape: (C, *patch) of its input.
         batch: number of windows per call, each on its own share of the cores, so that they do not wait for each other.
         precision: "auto", "fp32" or "bf16"; "auto" is bf16 if the CPU has it.
         shuffle: a seed to shuffle the weights with; None leaves them as they are.
-    Raises: BundleError when the graph cannot be read.
+        read: reads the files; a model's files are read through `FoldFiles.read`, which checks them.
+    Raises: BundleError when the graph cannot be read, or would read other files.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class OpenVINOEngine:
         batch: int = 2,
         precision: str = "auto",
         shuffle: int | None = None,
+        read: Callable[[Path], bytes] = Path.read_bytes,
     ) -> None:
-        self._model = _read(graph, shape)
+        self._model = read_graph(graph, read)
+        _reshape(self._model, graph, shape)
         self.precision = cpu_precision() if precision == "auto" else precision
         self.name = f"openvino cpu {'int8' if _is_quantized(self._model) else self.precision}"
         if shuffle is not None:
@@ -131,14 +135,33 @@ class _AttentionOverride(_Compiled):
         return inputs
 
 
-def _read(graph: Path, shape: tuple[int, ...]) -> Any:
-    """The graph for one window of that shape. Raises: BundleError."""
+def read_graph(graph: Path, read: Callable[[Path], bytes] = Path.read_bytes) -> Any:
+    """The model of graph.xml and its graph.bin, or of model.onnx, from memory.
+
+    OpenVINO would map the weights otherwise: a file that shrinks meanwhile ends the process, and one that is
+    overwritten changes the network.
+
+    Args: the file; how it is read.
+    Raises: BundleError when it cannot be read, or would read other files.
+    """
     try:
-        model = openvino_core().read_model(graph)
+        if graph.suffix == ".onnx":
+            content = read(graph)
+            check_onnx(content, graph)
+            return openvino_core().read_model(content)
+        text, weights = read(graph), read(graph.with_suffix(".bin"))
+        check_openvino(text, len(weights), graph)
+        return openvino_core().read_model(text, weights)
+    except (OSError, RuntimeError) as error:
+        raise BundleError(f"{graph} cannot be read by OpenVINO: {last_line(error)}", hint="export it again") from error
+
+
+def _reshape(model: Any, graph: Path, shape: tuple[int, ...]) -> None:
+    """Fix the input to one window of that shape. Raises: BundleError."""
+    try:
         model.reshape([1, *shape])
     except RuntimeError as error:
         raise BundleError(f"{graph} cannot be read by OpenVINO: {last_line(error)}", hint="export it again") from error
-    return model
 
 
 def _is_quantized(model: Any) -> bool:

@@ -39,6 +39,7 @@ class TorchEngine:
         batch: number of windows per call.
         low_precision: compute in 16 bits (fp16 on CUDA, bf16 on the CPU); None does so on CUDA only.
         shuffle: a seed to shuffle the weights with; None leaves them as they are.
+        read: reads the weights, see `load_weights`.
     On a GPU, the network is compiled once this is likely to pay off. CUDA graphs are not used: they belong to one
     thread, and several threads predict cases.
     Raises: BundleError when the weights do not fit the network.
@@ -53,10 +54,11 @@ class TorchEngine:
         batch: int = 4,
         low_precision: bool | None = None,
         shuffle: int | None = None,
+        read: Callable[[Path], bytes] = Path.read_bytes,
     ) -> None:
         net = network if isinstance(network, AttentionUNet) else AttentionUNet.from_config(network)
         if weights is not None:
-            load_weights(weights, net)
+            load_weights(weights, net, read=read)
         if shuffle is not None:
             net = _shuffled(net, shuffle)
         layout = torch.channels_last if net.config.spatial_dims == 2 else torch.channels_last_3d
