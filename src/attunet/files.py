@@ -31,8 +31,8 @@ def staged(path: Path) -> Iterator[Path]:
 
     A format of two files (header and data) keeps both names, because the temporary path is in a folder next to the
     target; `path` itself moves last. Nothing is left behind when the block fails; what a killed program left is removed
-    by the next one that writes here. Missing folders are created. Files get the mode that the umask allows, whatever the
-    library that writes them prefers, because others read a model, too.
+    by the next one that writes here. Missing folders are created. Files get the mode that the umask allows, whatever
+    the library that writes them prefers, because others read a model, too.
     Raises: FormatError when the folder of `path` cannot be written to, or the disk is full, whichever exception the
         writing library has for it.
     """

@@ -32,13 +32,16 @@ _SENDER = "openvino_telemetry"
 _CONVERTER = "openvino.tools.ovc"
 
 
+def _ignore(*_arguments: Any, **_named: Any) -> None:
+    """Does nothing."""
+
+
 class _Silent:
-    """Accepts the calls of `openvino_telemetry.Telemetry` and does nothing."""
+    """Has the methods of `openvino_telemetry.Telemetry`, which do nothing."""
 
     def __init__(self, *_arguments: Any, **_named: Any) -> None: ...
 
-    def __getattr__(self, name: str) -> Any:
-        return _ignore
+    start_session = end_session = send_event = send_error = send_stack_trace = force_shutdown = staticmethod(_ignore)
 
 
 def silence() -> None:
@@ -69,7 +72,3 @@ def _silent_module() -> ModuleType:
     module = ModuleType("silent")
     module.Telemetry = _Silent  # type: ignore[attr-defined]
     return module
-
-
-def _ignore(*_arguments: Any, **_named: Any) -> None:
-    """Does nothing."""

@@ -9,6 +9,7 @@ import pytest
 
 from attunet.bundle import load_bundle, load_model, save_ensemble, save_manifest, save_plan, save_postprocessing
 from attunet.bundle.ensemble import check_agreement
+from attunet.bundle.manifest import seal
 from attunet.config import ComponentRules, Postprocessing, QualityCalibration
 from attunet.errors import BundleError, ConfigError
 
@@ -83,12 +84,21 @@ def test_a_changed_byte_is_found_anywhere(name, ensemble):
         load_model(ensemble)
 
 
-@pytest.mark.parametrize("members", [[], ["../2d"], 3, ["2d", "/etc"]])
+@pytest.mark.parametrize("members", [[], ["../2d"], [".."], [""], 3, ["2d", "/etc"]])
 def test_a_list_of_members_that_makes_no_sense_is_refused(members, ensemble):
     (ensemble / "ensemble.json").write_text(json.dumps({"format": 1, "members": members}))
+    seal(ensemble, [ensemble / "ensemble.json"])
     with pytest.raises(BundleError, match="is not valid") as refused:
         load_model(ensemble)
     assert refused.value.hint
+
+
+def test_a_member_that_is_replaced_whole_is_noticed(ensemble):
+    member = ensemble / "members" / "2d"
+    (member / "fold_0" / "graph.bin").write_text("another network")
+    save_manifest(member)
+    with pytest.raises(BundleError, match=r"members/2d/manifest\.json was changed"):
+        load_model(ensemble)
 
 
 def test_nothing_is_left_of_an_ensemble_that_cannot_be_made(runs, tmp_path):

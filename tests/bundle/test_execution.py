@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from attunet.bundle import Execution, fold_folder, load_bundle, save_execution, save_manifest, save_plan
 from attunet.bundle.execution import ENGINE_FILES, Air, common_air_level, load_air, write_air, write_execution
+from attunet.bundle.manifest import seal
 from attunet.errors import BundleError, ConfigError
 
 
@@ -53,6 +54,9 @@ def test_an_unknown_engine_is_named(exported):
     root, execution = exported
     save_execution(execution, root)
     (root / "engine.json").write_text('{"engine": "abacus"}')
+    with pytest.raises(BundleError, match="was changed"):
+        load_bundle(root)
+    seal(root, [root / "plan.json", root / "engine.json"])
     with pytest.raises(ConfigError, match="abacus"):
         load_bundle(root)
 
@@ -89,19 +93,9 @@ def test_a_level_below_zero_is_none():
         Air(used=True, level=-1.0, cases=1, windows=1, skipped=1, lost=0)
 
 
-def test_all_folds_must_agree(tmp_path):
-    folds = [tmp_path / f"fold_{index}" for index in range(2)]
-    for fold, used, level in zip(folds, (True, True), (0.5, 0.3), strict=True):
-        write_air(Air(used=used, level=level, cases=3, windows=10, skipped=4, lost=0), fold)
-        fold.mkdir(exist_ok=True)
-        for name in ("weights.safetensors", "graph.xml", "graph.bin"):
-            (fold / name).write_bytes(b"")
-    with pytest.raises(BundleError, match="manifest"):
-        common_air_level(folds)
-    save_manifest(tmp_path)
-    assert common_air_level(folds) == 0.3
-    assert common_air_level([*folds, tmp_path / "fold_2"]) is None
-    write_air(Air(used=False, level=0.3, cases=3, windows=10, skipped=4, lost=7), folds[1])
-    save_manifest(tmp_path)
-    assert common_air_level(folds) is None
-    assert common_air_level(folds[:1]) == 0.5
+def test_all_folds_must_agree():
+    first, second = (Air(used=True, level=level, cases=3, windows=10, skipped=4, lost=0) for level in (0.5, 0.3))
+    assert common_air_level([first, second]) == 0.3
+    assert common_air_level([first]) == 0.5
+    assert common_air_level([first, None]) is None
+    assert common_air_level([first, second.model_copy(update={"used": False})]) is None

@@ -55,6 +55,46 @@ def test_a_manifest_cannot_reach_outside(name, model, tmp_path):
     refused(model, "outside")
 
 
+@pytest.mark.parametrize("name", ["fold_0/graph.bin", "plan.json", "fold_0", "manifest.json"])
+def test_a_link_cannot_lead_outside(name, model, tmp_path):
+    (model / name).rename(tmp_path / "elsewhere")
+    (model / name).symlink_to(tmp_path / "elsewhere")
+    assert "cp -rL" in refused(model, "is a link that leads out of the model folder").hint
+
+
+def test_a_link_within_the_model_is_followed(model, tmp_path):
+    (model / "fold_2" / "graph.bin").rename(model / "shared.bin")
+    (model / "fold_2" / "graph.bin").symlink_to("../shared.bin")
+    (tmp_path / "link").symlink_to(model)
+    assert len(load_bundle(tmp_path / "link").folds) == 2
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "graph.xml", "graph.bin"])
+def test_one_changed_byte_is_noticed_in_every_file(name, model):
+    file = model / "fold_2" / name
+    content = bytearray(file.read_bytes())
+    content[3] ^= 1
+    file.write_bytes(content)
+    assert name in refused(model, "was changed").message
+
+
+def test_a_file_that_the_manifest_lacks_is_not_used(model):
+    (model / "fold_0" / "model.onnx").write_bytes(b"from somewhere else")
+    fold = load_bundle(model).folds[0]
+    assert fold.has(fold.graph)
+    assert not fold.has(fold.onnx)
+    with pytest.raises(BundleError, match="not in the manifest"):
+        fold.read(fold.onnx)
+
+
+def test_a_model_that_is_overwritten_gives_an_error_not_the_new_content(model):
+    fold = load_bundle(model).folds[0]
+    fold.graph.write_text("another")
+    save_manifest(model)
+    with pytest.raises(BundleError, match="was changed"):
+        fold.read(fold.graph)
+
+
 @pytest.mark.parametrize("name", ["plan.json", "fold_2/graph.bin"])
 def test_a_manifest_must_name_all_that_is_used(name, model):
     edit(model, lambda content: content["sha256"].pop(name))
@@ -87,7 +127,21 @@ def test_what_is_not_there_is_none(tmp_path):
 
 def test_what_the_manifest_names_is_read(tmp_path):
     write_unsealed(TAUGHT, tmp_path / "taught.json")
-    assert read(tmp_path, {"taught.json": "a sum"}) == TAUGHT
+    seal(tmp_path, [tmp_path / "taught.json"])
+    assert read(tmp_path, read_sums(tmp_path)) == TAUGHT
+
+
+def test_what_was_replaced_since_is_refused(tmp_path):
+    write_unsealed(TAUGHT, tmp_path / "taught.json")
+    seal(tmp_path, [tmp_path / "taught.json"])
+    sums = read_sums(tmp_path)
+    write_unsealed(TAUGHT.model_copy(update={"temperature": 2.0}), tmp_path / "taught.json")
+    seal(tmp_path, [tmp_path / "taught.json"])
+    with pytest.raises(BundleError, match="was changed"):
+        read(tmp_path, sums)
+    (tmp_path / "taught.json").unlink()
+    with pytest.raises(BundleError, match="is missing"):
+        read(tmp_path, sums)
 
 
 def test_what_it_does_not_name_is_refused(tmp_path):

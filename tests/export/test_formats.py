@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import subprocess
-import sys
-
 import numpy as np
 import openvino as ov
 import pytest
@@ -15,27 +11,8 @@ from attunet.bundle import load_bundle
 from attunet.bundle.execution import ENGINE_FILES
 from attunet.errors import EngineError, TrainingError
 from attunet.export import formats
-from attunet.export.formats import (
-    FORMATS,
-    as_program,
-    disable_telemetry,
-    export_onnx,
-    export_openvino,
-    export_program,
-    quiet_loggers,
-    supports_any_size,
-)
+from attunet.export.formats import FORMATS, export_onnx, export_openvino
 from attunet.export.package import load_network
-
-ALONE = """
-import sys
-import torch
-torch.set_num_threads(1)
-program = torch.export.load(sys.argv[1]).module()
-outputs = program(torch.load(sys.argv[2]))
-torch.save(outputs, sys.argv[3])
-assert not [name for name in sys.modules if name.startswith("attunet")]
-"""
 
 
 @pytest.mark.parametrize(("dims", "gate"), [(2, "additive"), (3, "grid"), (3, None)])
@@ -83,41 +60,6 @@ def test_the_network_is_left_in_evaluation_mode_on_the_cpu(make_plan_of, make_ne
     assert not network.training
 
 
-def test_nothing_is_reported_over_the_network(make_plan_of, make_network, tmp_path, monkeypatch):
-    telemetry = pytest.importorskip("openvino_telemetry.main")
-
-    def send(*_arguments, **_named):
-        raise AssertionError("OpenVINO would have sent a report")
-
-    monkeypatch.setattr(telemetry.TelemetrySender, "send", send)
-    plan = make_plan_of(2)
-    export_openvino(make_network(plan), plan, tmp_path / "graph.xml")
-
-
-def test_nncf_sends_nothing_either(monkeypatch):
-    pytest.importorskip("nncf")
-    wrapper = pytest.importorskip("nncf.telemetry.wrapper")
-    import nncf.telemetry
-
-    class Sender:
-        def send_event(self, **_named):
-            raise AssertionError("NNCF would have sent a report")
-
-    real = object.__new__(wrapper.NNCFTelemetry)
-    real._impl, real._app_name, real._app_version = Sender(), "nncf", "0"
-    monkeypatch.setattr(nncf.telemetry, "telemetry", real)
-    disable_telemetry()
-    assert not isinstance(real._impl, Sender)
-
-
-def test_loggers_get_their_level_back():
-    logger = logging.getLogger("attunet.test.noisy")
-    logger.setLevel(logging.INFO)
-    with quiet_loggers("attunet.test.noisy"):
-        assert logger.level == logging.ERROR
-    assert logger.level == logging.INFO
-
-
 def test_onnx_takes_any_batch_and_size_and_computes_what_torch_computes(exported, trained_run):
     runtime = pytest.importorskip("onnxruntime")
     made = exported("onnx")
@@ -141,38 +83,6 @@ def test_an_absent_package_is_named(monkeypatch, make_plan_of, make_network, tmp
     with pytest.raises(EngineError, match="onnxscript") as caught:
         export_onnx(make_network(make_plan_of(2)), make_plan_of(2), tmp_path / "model.onnx")
     assert "attunet[onnx]" in caught.value.hint
-    assert not list(tmp_path.iterdir())
-
-
-def test_torch_alone_runs_a_program_at_another_batch_and_size(exported, trained_run, tmp_path):
-    image = torch.randn(3, 1, 24, 8, 16)
-    torch.save(image, tmp_path / "image.pt")
-    files = [exported("torch").folder / "fold_0" / "model.pt2", tmp_path / "image.pt", tmp_path / "outputs.pt"]
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", ALONE, *map(str, files)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    outputs = torch.load(tmp_path / "outputs.pt")
-    bundle = load_bundle(trained_run)
-    with torch.no_grad():
-        expected = load_network(bundle.folds[0], bundle.plan)(image, detailed=True)
-    torch.testing.assert_close(outputs["logits"], expected.logits, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(outputs["level2"], expected.attention["level2"], atol=1e-4, rtol=1e-4)
-
-
-def test_a_patch_that_strides_do_not_divide_keeps_its_size(make_plan_of, make_network):
-    plan = make_plan_of(2).model_copy(update={"patch_size": (15, 12, 1)})
-    assert not supports_any_size(plan)
-    network = make_network(plan)
-    image = torch.randn(3, 1, 15, 12)
-    with torch.no_grad():
-        np.testing.assert_allclose(as_program(network, plan).module()(image)["logits"], network(image), atol=1e-5)
-
-
-def test_a_program_that_differs_is_not_written(make_plan_of, make_network, tmp_path):
-    plan = make_plan_of(2).model_copy(update={"patch_size": (15, 12, 1)})
-    with pytest.raises(TrainingError, match="differs from the network"):
-        export_program(make_network(plan), plan, tmp_path / "model.pt2", tolerance=-1.0)
     assert not list(tmp_path.iterdir())
 
 

@@ -30,7 +30,6 @@ from attunet.inference.engines.protocol import window_shape
 from attunet.inference.evaluation import EvaluateOptions, evaluate_cases
 from attunet.inference.member import Member
 from attunet.inference.segmenter import Segmenter
-from attunet.planning.hardware import openvino_core
 
 __all__ = [
     "CALIBRATION_PATCHES",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import pickle
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -44,8 +45,8 @@ def read_program(content: bytes, path: Path) -> dict[str, Tensor]:
             weights = _weights(archive, len(content))
         return {name.removeprefix(_MODULE): tensor for name, tensor in weights.items()}
     except (
-        *(zipfile.BadZipFile, zlib.error, NotImplementedError, OSError, EOFError, RecursionError),
-        *(ValueError, LookupError, TypeError, AttributeError, RuntimeError),
+        *(zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, NotImplementedError, RecursionError),
+        *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RuntimeError),
     ) as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise BundleError(

@@ -76,6 +76,7 @@ class Sample:
         with staged(path) as stage:
             np.savez_compressed(
                 stage,
+                allow_pickle=False,
                 logits=np.clip(self.logits, -6e4, 6e4).astype(np.float16),  # float16 ends at 65504
                 truth=self.truth,
                 weights=self.weights,

@@ -64,7 +64,7 @@ class StoredCase:
 
     def points(self) -> dict[int, Array]:
         """Voxels (n, 3) of each foreground class by its index, a sample of at most 4096."""
-        with np.load(self.folder / "points.npz") as archive:
+        with np.load(self.folder / "points.npz", allow_pickle=False) as archive:
             return {int(name): archive[name] for name in archive.files}
 
     def contents(self) -> Contents:

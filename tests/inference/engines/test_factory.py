@@ -66,12 +66,13 @@ def test_an_exported_fold_has_no_weights_for_a_gpu(tmp_path, make_plan_of, monke
 
 
 def test_a_requested_engine_must_be_possible(tmp_path, make_plan_of, monkeypatch):
-    with pytest.raises(EngineError, match="cannot shuffle"):
-        cpu_engine(FoldFiles(tmp_path), make_plan_of(), Execution(engine="torch program"), shuffle=0)
     monkeypatch.setattr(factory, "find_spec", lambda _name: None)
     with pytest.raises(EngineError, match="not installed") as caught:
         cpu_engine(FoldFiles(tmp_path), make_plan_of(), Execution(engine="torch"))
     assert "benchmark --write" in caught.value.hint
+    with pytest.raises(EngineError, match="not installed") as caught:
+        cpu_engine(FoldFiles(tmp_path), make_plan_of(), Execution(engine="torch program"))
+    assert "--format openvino" in caught.value.hint
 
 
 @pytest.fixture

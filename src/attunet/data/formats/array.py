@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
+from numpy.lib import format as npy
 
+from attunet.data.formats.limits import check_size, fill, open_regular
 from attunet.data.formats.voxels import to_native
 from attunet.data.volume import Volume
 from attunet.errors import FormatError
@@ -13,21 +16,31 @@ from attunet.files import staged
 
 __all__ = ["read_array", "write_array"]
 
+HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+HINT = "save an array of numbers with numpy.save(path, array)"
+
 
 def read_array(path: Path) -> Volume:
     """Read an array (I, J), (I, J, K) or (C, I, J, K) as a volume with the identity as affine.
 
-    Pickles are never loaded.
+    Pickles are never loaded. The file is not mapped, because it may become shorter meanwhile.
     Raises: FormatError when the file is not an array of two to four axes; whatever numpy raises on damaged bytes.
     """
-    # mapped, so that a header that lies takes no memory
-    array = np.load(path, mmap_mode="c", allow_pickle=False)
-    if not isinstance(array, np.ndarray) or not 2 <= array.ndim <= 4:
-        got = f"shape {array.shape}" if isinstance(array, np.ndarray) else "an archive"
-        raise FormatError(
-            f"{path} contains {got}, expected an array (I, J), (I, J, K) or (C, I, J, K)",
-            hint="save one image per file",
-        )
+    with open_regular(path) as stream:
+        version = npy.read_magic(stream)
+        if version not in HEADERS:
+            raise FormatError(f"{path} has version {version} of .npy, expected 1 or 2", hint=HINT)
+        shape, fortran, kind = HEADERS[version](stream)
+        if kind.hasobject:
+            raise FormatError(f"{path} contains Python objects, which are never unpickled", hint=HINT)
+        if not 2 <= len(shape) <= 4:
+            raise FormatError(
+                f"{path} contains shape {shape}, expected an array (I, J), (I, J, K) or (C, I, J, K)",
+                hint="save one image per file",
+            )
+        check_size(path, shape, kind.itemsize, stored=os.fstat(stream.fileno()).st_size - stream.tell())
+        array = np.empty(shape, kind, order="F" if fortran else "C")
+        fill(array, stream, path)
     return Volume.from_array(to_native(array, path))
 
 

@@ -40,14 +40,13 @@ def read_nifti(path: Path) -> Volume:
     """Read a volume with the affine of the header (nibabel's rule: sform, then qform, then pixdim), in mm.
 
     Intensities are scaled by slope and intercept to float32; without scaling, integers keep their type. A fourth axis
-    (or a fifth, the vector axis) becomes the channels. Uncompressed files are memory-mapped, copy on write; compressed
-    ones are decompressed directly into the array.
+    (or a fifth, the vector axis) becomes the channels. Files are read, or decompressed, directly into the array.
     Raises: FormatError when the header cannot be right, GeometryError when its affine cannot be inverted; whatever
         nibabel and isal raise on damaged bytes.
     """
     with open_regular(path) as stream:
         compressed = _compressed(stream)
-    header, voxels = _read_gzip(path) if compressed else _map_file(path)
+    header, voxels = _read_gzip(path) if compressed else _read_plain(path)
     array = _scaled(_channels_first(voxels, path), header, path)
     return Volume(array, _affine(header), unit if (unit := _unit(header)) in MM_PER_UNIT else "mm")
 
@@ -161,13 +160,16 @@ def _write(header: Any, array: Array, stream: BinaryIO) -> None:
             stream.write(packed(channel[:, :, start : start + SLICES].T).reshape(-1).view(np.uint8).data)
 
 
-def _map_file(path: Path) -> tuple[Any, Array]:
-    """The header and the memory-mapped voxels of an uncompressed file."""
+def _read_plain(path: Path) -> tuple[Any, Array]:
+    """The header and the voxels of an uncompressed file; not mapped, because it may become shorter meanwhile."""
     with open_regular(path) as stream:
         header, size = _read_header(stream), os.fstat(stream.fileno()).st_size
         offset, kind = _voxel_offset(header, path), header.get_data_dtype()
         check_size(path, header.get_data_shape(), kind.itemsize, stored=size - offset)
-        return header, np.asarray(np.memmap(stream, kind, "c", offset, header.get_data_shape(), order="F"))
+        voxels = np.empty(header.get_data_shape(), kind, order="F")
+        stream.seek(offset)
+        fill(voxels, stream, path)
+    return header, voxels
 
 
 def _read_gzip(path: Path) -> tuple[Any, Array]:

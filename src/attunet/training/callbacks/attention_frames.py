@@ -171,7 +171,7 @@ def _save(frame: AttentionFrame, file: Path) -> None:
 
 
 def _read(file: Path) -> AttentionFrame:
-    with np.load(file) as archive:
+    with np.load(file, allow_pickle=False) as archive:
         maps = {tuple(name.rsplit("/", 1)): archive[name] for name in archive.files if name not in _TIME_KEYS}
         epoch, step, minutes = (archive[name].item() for name in _TIME_KEYS)
     return AttentionFrame(epoch=epoch, step=step, minutes=minutes, maps=maps)
