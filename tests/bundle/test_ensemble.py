@@ -19,7 +19,7 @@ QUALITY = QualityCalibration(cases=9, spearman=0.7, low=0.4, high=0.9, error=0.0
 def write_run(root, plan, folds=(0,)):
     save_plan(plan, root)
     for fold in folds:
-        for name in ("weights.safetensors", "graph.xml", "graph.bin", "metrics.json", "split.yaml", "curves.png"):
+        for name in ("weights.safetensors", "graph.xml", "graph.bin", "split.yaml", "curves.png"):
             (root / f"fold_{fold}").mkdir(exist_ok=True)
             (root / f"fold_{fold}" / name).write_text(f"{root.name} {fold} {name}")
     (root / "fold_0" / "checkpoints").mkdir()
@@ -52,8 +52,8 @@ def test_an_ensemble_holds_complete_copies(ensemble, runs, make_plan_of):
     assert [fold.name for fold in model.members["3d"].folds] == ["fold_0", "fold_1"]
     assert model.postprocessing.quality == QUALITY
     kept = {str(path.relative_to(ensemble / "members/2d")) for path in (ensemble / "members/2d").rglob("*")}
-    assert {"training.yaml", "fold_0/split.yaml", "fold_0/metrics.json"} <= kept
-    assert not {"fold_0/curves.png", "fold_0/checkpoints"} & kept
+    assert {"training.yaml", "fold_0/graph.bin"} <= kept
+    assert not {"fold_0/curves.png", "fold_0/checkpoints", "fold_0/split.yaml"} & kept
 
 
 def test_a_run_is_a_model_of_one_member(runs):

@@ -10,7 +10,6 @@ import pytest
 
 from attunet.bundle import (
     Execution,
-    copy_run,
     fold_folder,
     load_bundle,
     save_execution,
@@ -119,15 +118,6 @@ def test_the_results_of_a_cross_validation_are_in_the_manifest(model):
 def test_postprocessing_of_unknown_origin_is_refused(model):
     (model / "postprocessing.json").write_text("{}")
     assert "--cross-validation" in refused(model, "not in the manifest").hint
-
-
-def test_a_copy_is_the_same_model(model, tmp_path):
-    save_postprocessing(Postprocessing(temperature=1.5), model)
-    copy_run(model, tmp_path / "copy")
-    one, other = load_bundle(model), load_bundle(tmp_path / "copy")
-    assert (one.plan, one.postprocessing) == (other.plan, other.postprocessing)
-    assert [fold.name for fold in one.folds] == [fold.name for fold in other.folds]
-    assert not list((tmp_path / "copy").rglob("curves.png"))
 
 
 EARLIER_REFINEMENT = """{

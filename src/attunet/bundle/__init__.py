@@ -8,7 +8,6 @@ from attunet.bundle.run import (
     POSTPROCESSING,
     Bundle,
     FoldFiles,
-    copy_run,
     fold_folder,
     load_bundle,
     save_execution,
@@ -17,6 +16,7 @@ from attunet.bundle.run import (
     save_postprocessing,
     withdraw_fold,
 )
+from attunet.bundle.sharing import copy_run
 
 __all__ = [
     "EXECUTION",

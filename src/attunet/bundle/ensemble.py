@@ -17,11 +17,11 @@ from attunet.bundle.run import (
     ENSEMBLE,
     POSTPROCESSING,
     Bundle,
-    copy_run,
     load_bundle,
     load_postprocessing,
     write_postprocessing,
 )
+from attunet.bundle.sharing import copy_run
 from attunet.config import Plan, Postprocessing
 from attunet.errors import BundleError, ConfigError
 from attunet.files import staged, write_text

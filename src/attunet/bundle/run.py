@@ -10,7 +10,6 @@ An exported model is such a folder, too; its folds contain only the files that t
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -45,7 +44,6 @@ __all__ = [
     "POSTPROCESSING",
     "Bundle",
     "FoldFiles",
-    "copy_run",
     "discard_postprocessing",
     "fold_folder",
     "has_postprocessing",
@@ -162,6 +160,10 @@ def save_plan(plan: Plan, root: Path) -> None:
 
 def save_postprocessing(postprocessing: Postprocessing, root: Path) -> None:
     """Write postprocessing.json into a run's folder and its manifest; every later prediction applies it."""
+    if not (root / MANIFEST).is_file():
+        write_postprocessing(postprocessing, root)
+        save_manifest(root)
+        return
     with resealed(root, gone=(_EARLIER_POSTPROCESSING,)) as folder:
         write_unsealed(postprocessing, folder / POSTPROCESSING)
 
@@ -262,19 +264,6 @@ def load_postprocessing(root: Path, sums: dict[str, str]) -> Postprocessing:
         for name in (POSTPROCESSING, _EARLIER_POSTPROCESSING)
     )
     return next((postprocessing for postprocessing in candidates if postprocessing is not None), Postprocessing())
-
-
-def copy_run(source: Path, target: Path) -> None:
-    """Copy the files of a finished run that prediction needs or that describe its origin, without checkpoints and logs.
-
-    Raises: BundleError when the run is unfinished or altered.
-    """
-    bundle = load_bundle(source)
-    origin = ["training.yaml", *(f"{fold.name}/split.yaml" for fold in bundle.folds)]
-    for name in (*read_sums(source), *origin, MANIFEST):
-        if (source / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / name, target / name)
 
 
 def _needed(execution: Execution | None) -> tuple[str, ...]:

@@ -18,6 +18,14 @@ def select(
         list[Path], typer.Argument(metavar="RUN_A RUN_B...", help="Model folders trained on one data set.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Model folder to write.")],
+    keep_cases: Annotated[
+        bool,
+        typer.Option(
+            "--keep-cases",
+            help="Copy the names of cases and the paths of data sets, too, so that explain and cross-validation of DIR "
+            "find them. [default: DIR names no case]",
+        ),
+    ] = False,
     device: DeviceOption = "auto",
 ) -> None:
     """Choose the best run or ensemble by cross-validated Dice, and write it as a model that `predict -m` takes.
@@ -35,6 +43,7 @@ def select(
             name_runs(runs),
             output,
             device=device,
+            keep_cases=keep_cases,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     show(selection_table(selection))

@@ -15,7 +15,7 @@ import yaml
 from attunet.data.alignment import GeometryPolicy
 from attunet.data.dataset import Case, Dataset, DatasetOptions
 from attunet.documents import read_document, reading
-from attunet.errors import DatasetError
+from attunet.errors import DatasetError, FormatError
 from attunet.files import write_text
 
 __all__ = ["Fold", "Split", "assign_groups", "check_leaks", "make_folds"]
@@ -74,6 +74,12 @@ class Split:
     def read(cls, folder: Path) -> Self:
         """Read split.yaml from the folder of a fold. Raises: FormatError when it is missing or incomplete."""
         file = folder / "split.yaml"
+        if not file.is_file():
+            raise FormatError(
+                f"there is no {file}, which lists the cases of the fold",
+                hint="use the run that it was copied from (copies name no case unless made with select --keep-cases), "
+                "or train the fold again",
+            )
         with reading(file, hint="train the fold again"):
             content = read_document(file)
             train, validation = tuple(content["train"]), tuple(content["validation"])

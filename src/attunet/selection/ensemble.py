@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import isnan
 from pathlib import Path
 from threading import Event
@@ -78,6 +79,7 @@ def select(
     output: Path | None = None,
     *,
     device: str = "auto",
+    keep_cases: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     cancelled: Event | None = None,
 ) -> Selection:
@@ -88,6 +90,7 @@ def select(
         output: the model folder to write; None to write nothing (see `write_selection`). Temporary files for large
             probabilities are next to it.
         device: auto, cpu or cuda.
+        keep_cases: see `write_selection`.
         progress: called with the number of finished cases and of all cases.
         cancelled: an event that ends the call.
     Returns: every candidate with its scores, and the chosen one.
@@ -113,7 +116,7 @@ def select(
         agreement=agreement,
     )
     if output is not None:
-        write_selection(selection, output)
+        write_selection(selection, output, keep_cases=keep_cases)
     return selection
 
 
@@ -132,26 +135,33 @@ def choose(candidates: Sequence[EnsembleCandidate]) -> EnsembleCandidate:
     return min(close, key=lambda candidate: (len(candidate.members), -candidate.mean_dice))
 
 
-def write_selection(selection: Selection, output: Path) -> None:
+def write_selection(selection: Selection, output: Path, *, keep_cases: bool = False) -> None:
     """Write the chosen model as a new folder with selection.json; all files are copied, so the runs may be deleted.
 
-    A single run is copied unchanged, with the results of its own cross-validation if it has any. The folder appears
-    whole or not at all.
+    A single run is copied with the results of its own cross-validation if it has any. The folder appears whole or not
+    at all.
+
+    Args:
+        selection: the chosen model.
+        output: the folder to write.
+        keep_cases: whether it keeps the names of the cases and the paths of runs and data sets (see `copy_run`).
     Raises: ConfigError when the folder exists already.
     """
     _refuse_existing(output)
     reasons = {"members": selection.conclusion}
     postprocessing = Postprocessing(quality=selection.quality, reasons=reasons)
+    put = partial(copy_run, keep_cases=keep_cases)
     with staged(output) as stage:
         members = {name: selection.runs[name] for name in selection.chosen.members}
         if len(members) > 1:
-            save_ensemble(members, postprocessing, stage)
+            save_ensemble(members, postprocessing, stage, put=put)
         else:
             (run,) = members.values()
-            copy_run(run, stage)
+            put(run, stage)
             if load_bundle(run).postprocessing.model_copy(update={"attention_agreement": None}) == Postprocessing():
                 save_postprocessing(postprocessing, stage)
-        write_text(stage / "selection.json", json.dumps(_record(selection), indent=2) + "\n")
+        content = json.dumps(_record(selection, keep_cases=keep_cases), indent=2)
+        write_text(stage / "selection.json", content + "\n")
 
 
 def _refuse_existing(output: Path) -> None:
@@ -159,22 +169,23 @@ def _refuse_existing(output: Path) -> None:
         raise ConfigError(f"{output} exists already", hint="choose another -o, or remove it")
 
 
-def _record(selection: Selection) -> dict[str, Any]:
+def _record(selection: Selection, *, keep_cases: bool) -> dict[str, Any]:
+    cases = selection.chosen.scores.items()
     return {
         "chosen": list(selection.chosen.members),
         "reason": selection.conclusion,
-        "runs": {name: str(run) for name, run in selection.runs.items()},
+        "runs": {name: str(run) for name, run in selection.runs.items()} if keep_cases else list(selection.runs),
         "folds": list(selection.folds),
         "candidates": [_row(candidate) for candidate in selection.candidates],
         "expected_dice": selection.quality and selection.quality.model_dump(),
         "agreement": selection.agreement and selection.agreement.model_dump(),
         "cases": {
-            case: {
+            case if keep_cases else f"case_{number}": {
                 "dice": _plain(score.mean_dice),
                 "expected": _plain(score.expected),
                 "agreement": _plain(score.agreement),
             }
-            for case, score in selection.chosen.scores.items()
+            for number, (case, score) in enumerate(cases, start=1)
         },
     }
 

@@ -61,8 +61,7 @@ def check_size(path: Path, shape: Iterable[int], itemsize: int, *, stored: int, 
             f"but has {stored} bytes" + (" of compressed values" if ratio > 1 else " of them"),
             hint="copy or export it again",
         )
-    if ratio > 1:
-        _check_limits(path, axes, declared)
+    _check_limits(path, axes, declared, compressed=ratio > 1)
     return declared
 
 
@@ -94,8 +93,8 @@ def fill(array: Array, stream: BinaryIO, path: Path, *, skip: int = 0) -> int:
     return more
 
 
-def _check_limits(path: Path, axes: tuple[int, ...], declared: int) -> None:
-    if prod(axes) > max_voxels():
+def _check_limits(path: Path, axes: tuple[int, ...], declared: int, *, compressed: bool) -> None:
+    if compressed and prod(axes) > max_voxels():
         raise FormatError(
             f"{path} declares {_short(axes)} values, more than {max_voxels()}, the limit for compressed files",
             hint=f"if that is right, raise the limit with the environment variable {VARIABLE}={prod(axes)}",
@@ -103,7 +102,7 @@ def _check_limits(path: Path, axes: tuple[int, ...], declared: int) -> None:
     memory = psutil.virtual_memory().total + psutil.swap_memory().total
     if declared > memory:
         raise FormatError(
-            f"{path} needs {declared / GB:.0f} GB decompressed, this machine has {memory / GB:.0f} GB of memory",
+            f"{path} needs {declared / GB:.0f} GB of memory, this machine has {memory / GB:.0f} GB",
             hint="crop or downsample it, or read it on a machine with more memory",
         )
 
