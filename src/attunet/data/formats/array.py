@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from attunet.data.formats.limits import check_size, fill, open_regular
+from attunet.data.formats.limits import check_size, fill
 from attunet.data.formats.voxels import to_native
 from attunet.data.volume import Volume
+from attunet.documents import open_regular
 from attunet.errors import FormatError
 from attunet.files import staged
 
