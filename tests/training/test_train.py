@@ -11,7 +11,7 @@ import yaml
 
 from attunet.bundle import fold_folder, save_plan
 from attunet.config import TrainingConfig
-from attunet.errors import CancelledError, ConfigError
+from attunet.errors import CancelledError, ConfigError, LabelError
 from attunet.planning.options import PlanOptions
 from attunet.training import train as train_module
 from attunet.training.callbacks.progress import TrainingCallbacks
@@ -84,7 +84,7 @@ def test_settings_come_from_the_recipe_or_from_the_run(tiny_config, tmp_path):
 def test_the_plan_is_given_or_that_of_the_run_or_made(blobs, tiny_plan, tmp_path, monkeypatch):
     run, origins, counts = tmp_path / "run", [], Counter()
 
-    def plan_dataset(dataset, options, on_case):
+    def plan_dataset(dataset, options, on_case, on_warning):
         on_case()
         return tiny_plan()
 
@@ -112,6 +112,8 @@ def test_the_plan_is_given_or_that_of_the_run_or_made(blobs, tiny_plan, tmp_path
     assert counts == {"cases": 8, "planned": 2}
     assert resolve(tiny_plan(batch_size=4)).batch_size == 4
     assert origins == ["new", "new", "run", "run", "given"]
+    with pytest.raises(LabelError, match="no case holds a label of the plan: it knows dark"):
+        resolve(tiny_plan(labels={"background": 0, "dark": 77}))
 
 
 def test_a_plan_is_made_for_the_device_and_the_geometry_of_the_training(blobs, options, tmp_path, monkeypatch):
@@ -120,7 +122,7 @@ def test_a_plan_is_made_for_the_device_and_the_geometry_of_the_training(blobs, o
     class PlannedError(Exception):
         """Ends the call."""
 
-    def plan_dataset(dataset, options, on_case):
+    def plan_dataset(dataset, options, on_case, on_warning):
         made.append(options)
         raise PlannedError
 

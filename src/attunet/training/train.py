@@ -16,6 +16,7 @@ from attunet.errors import ConfigError
 from attunet.planning.hardware import Machine
 from attunet.planning.options import PlanOptions
 from attunet.planning.plan_dataset import plan_dataset
+from attunet.planning.plan_fit import check_plan_fits
 from attunet.selection.cross_validation import CrossValidation, cross_validate
 from attunet.training.callbacks.progress import SILENT, TrainingCallbacks, raise_if_cancelled
 from attunet.training.finish import FoldResult
@@ -186,25 +187,31 @@ def resolve_plan(
     Returns:
         The plan to train.
     Raises:
-        CancelledError: when `cancelled` was set; otherwise as `plan_dataset`.
+        CancelledError: when `cancelled` was set; otherwise as `plan_dataset`, or as `check_plan_fits` for a given plan.
     """
     existing = run / "plan.json"
     if not is_rank_zero():
         wait_until(existing.exists)
         return load_settings(Plan, existing)
+    labelled = sum(case.label is not None for case in dataset.cases)
+
+    def on_case() -> None:
+        callbacks.on_case_planned()
+        raise_if_cancelled(cancelled)
+
     if isinstance(plan, Plan):
+        callbacks.on_planning_start(labelled)
+        warnings = check_plan_fits(plan, dataset, on_case=on_case)
         callbacks.on_plan(plan, "given", run)
+        for warning in warnings:
+            callbacks.on_warning(f"plan: {warning}")
         return plan
     if existing.exists() and (resume or any_started(run)):
         settled = load_settings(Plan, existing)
         callbacks.on_plan(settled, "run", run)
         return settled
 
-    def on_case() -> None:
-        callbacks.on_case_planned()
-        raise_if_cancelled(cancelled)
-
-    callbacks.on_planning_start(sum(case.label is not None for case in dataset.cases))
+    callbacks.on_planning_start(labelled)
     made = plan_dataset(dataset, plan, on_case=on_case, on_warning=callbacks.on_warning)
     callbacks.on_plan(made, "new", run)
     return made
