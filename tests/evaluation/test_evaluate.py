@@ -5,6 +5,7 @@ from threading import Event
 import nibabel
 import numpy as np
 import pytest
+import tifffile
 
 from attunet.errors import CancelledError, DatasetError, GeometryError, LabelError
 from attunet.evaluation.evaluate import declared_labels, evaluate, match
@@ -41,6 +42,18 @@ def test_labels_are_found_over_all_cases(folders: tuple[Path, Path]) -> None:
     assert summary.mean("2", "MSD") > 0
     assert summary.empty("1") == {"both": 1, "reference_only": 0, "prediction_only": 0}
     assert summary.cases[1].scores["1"].counts.tn == 8 * 8 * 6
+
+
+def test_a_file_without_a_spacing_is_measured_with_that_of_the_other(tmp_path: Path) -> None:
+    known, unknown = tmp_path / "known", tmp_path / "unknown"
+    for folder in (known, unknown):
+        folder.mkdir()
+    pages = np.moveaxis(cube(1), 2, 0)
+    sizes = {"PhysicalSizeX": 10.0, "PhysicalSizeY": 10.0, "PhysicalSizeZ": 10.0}  # micrometres
+    tifffile.imwrite(known / "a.tif", pages, ome=True, metadata={"axes": "ZYX", **sizes})
+    tifffile.imwrite(unknown / "a.tif", np.moveaxis(cube(1, 3, 6), 2, 0), photometric="minisblack")
+    one, other = evaluate(known, unknown), evaluate(unknown, known)
+    assert one.mean("1", "HD95") == other.mean("1", "HD95") == pytest.approx(0.01)
 
 
 def test_names_come_from_dataset_json(folders: tuple[Path, Path]) -> None:

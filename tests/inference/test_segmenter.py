@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+from PIL import Image
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from attunet.bundle import load_bundle, save_ensemble, save_postprocessing
 from attunet.config import ComponentRules, Postprocessing, QualityCalibration
-from attunet.data.cases import Case
+from attunet.data.cases import Case, find_cases
 from attunet.data.formats import read_label, read_volume, write_volume
 from attunet.data.preprocess import prepare
 from attunet.data.volume import Volume
 from attunet.errors import ConfigError, DataError, DatasetError, FormatError
+from attunet.inference.batch import predict_cases
 from attunet.inference.engines.openvino_engine import OpenVINOEngine
 from attunet.inference.engines.torch_engine import TorchEngine
 from attunet.inference.member import Member
@@ -92,6 +94,36 @@ def test_pictures_get_the_training_files_255(suffix, slices, tmp_path):
     mask = read_label(path)
     assert mask.spatial_shape == (23, 18, 1)
     assert set(np.unique(mask.array)) == {0, 255}
+
+
+@pytest.mark.parametrize(("suffix", "how"), [(".gif", {}), (".jp2", {}), (".webp", {"lossless": True})])
+def test_masks_of_formats_that_are_only_read_are_png(suffix, how, slices, tmp_path):
+    pixels = picture().array[0, ..., 0]
+    Image.fromarray(pixels).save(tmp_path / f"cells{suffix}", **how)
+    if suffix == ".webp":  # its pictures are always in colour
+        with pytest.raises(DataError, match="has 3 channels"):
+            slices.predict(tmp_path / f"cells{suffix}")
+        return
+    (result,) = predict_cases(slices, find_cases([tmp_path / f"cells{suffix}"], 1), tmp_path / "out")
+    assert result.error is None
+    expected = slices.predict(pixels).segmentation.array
+    np.testing.assert_array_equal(read_label(tmp_path / "out" / "cells.png").array, expected)
+
+
+def test_a_mask_of_an_ome_file_has_its_spacing(slices, tmp_path):
+    write_volume(Volume(picture().array, np.diag([0.5, 0.25, 1.0, 1.0]), "µm"), tmp_path / "cells.ome.tif")
+    (result,) = predict_cases(slices, find_cases([tmp_path / "cells.ome.tif"], 1), tmp_path / "out")
+    assert result.error is None
+    mask = read_label(tmp_path / "out" / "cells.ome.tif")
+    assert (mask.spacing[:2], mask.unit) == (pytest.approx((0.5, 0.25)), "µm")
+
+
+def test_voxels_of_another_scale_than_in_the_training_are_refused(slices, tmp_path):
+    tiny = Volume(picture().array, np.diag([5e-4, 5e-4, 1.0, 1.0]))
+    with pytest.raises(DataError, match=r"voxels of 0\.0005 mm, the images of the training 1 mm") as refused:
+        slices.predict(tiny)
+    assert "without a spacing" in refused.value.hint
+    assert slices.predict(Volume(tiny.array, np.diag([0.02, 0.02, 1.0, 1.0]))).segmentation.spatial_shape == (23, 18, 1)
 
 
 def test_volumes_are_segmented_slice_by_slice_by_a_flat_model(slices):

@@ -176,13 +176,14 @@ def _score_pair(pair: Pair, targets: _Targets) -> _ScoredPair:
         check_same_grid(reference, prediction, f"reference and prediction of case {pair.case}", hint=GRID_HINT)
     ignore = targets.declared.ignore
     labels = targets.labels if targets.labels is not None else _present(reference, prediction, targets.declared)
+    grid = reference if reference.calibrated else prediction  # either may be a file without a spacing
     scores = CaseScores(
         case=pair.case,
         scores=score_case(
             reference.array[0],
             prediction.array[0],
             labels,
-            reference.voxel,
+            grid.voxel,
             ignore=ignore,
             annotated=targets.annotated.get(pair.case),
         ),

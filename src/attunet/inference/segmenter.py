@@ -27,6 +27,7 @@ __all__ = ["Segmenter"]
 
 Image = str | Path | Volume | Array | Case
 Progress = Callable[[int, int], None]
+MAX_SCALE = 100  # largest ratio of voxel sizes of an image and of the training: beyond it, one of the two is wrong
 
 
 @dataclass(frozen=True)
@@ -178,13 +179,28 @@ class Segmenter:
             raise DataError(
                 f"{name} has {volume.channels} channels, the model expects {expected}: "
                 f"{', '.join(self.plan.channel_names)}",
-                hint="give the same channels in the same order as in training",
+                hint="give the same channels in the same order as in training; what a file calls alpha is no channel",
             )
         if min(volume.spatial_shape) == 1 and any(member.plan.network.spatial_dims == 3 for member in self.members):
             raise DataError(
                 f"{name} is a 2-D image of shape {volume.spatial_shape}, the model was trained on volumes",
                 hint="give a volume, or use a model trained with --spatial-dims 2",
             )
+        _check_scale(volume, self.plan, name)
+
+
+def _check_scale(volume: Volume, plan: Plan, name: str) -> None:
+    """Make sure that voxels are of the size that the model knows, give or take a factor of `MAX_SCALE`."""
+    steps = [step for step, size in zip(volume.spacing, volume.spatial_shape, strict=True) if size > 1]
+    edge = min(steps, default=min(volume.spacing))
+    known = min(plan.fingerprint.median_spacing)
+    if not 1 / MAX_SCALE <= edge / known <= MAX_SCALE:
+        given = "" if volume.calibrated else ", assumed because it declares none"
+        raise DataError(
+            f"{name} has voxels of {edge:g} mm{given}, the images of the training {known:g} mm",
+            hint="give the image its true spacing, for example as OME-TIFF or NIfTI; for a model that was trained on "
+            "images without a spacing, save it without one, for example as PNG",
+        )
 
 
 def _counter(total: int, progress: Progress | None, cancelled: Event | None) -> Callable[[int], None]:
