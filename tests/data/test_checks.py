@@ -216,3 +216,14 @@ def test_a_sheared_grid_is_a_warning(tmp_path):
     found = [problem for problem in inspect(read_dataset(tmp_path)).problems if problem.kind == "sheared grid"]
     assert [(problem.case, problem.severity) for problem in found] == [("a", "warning")]
     assert "11.3 degrees" in found[0].message
+
+
+def test_integers_that_float32_rounds_are_reported(tmp_path):
+    for number, top in enumerate((2**24, 2**24 + 1)):
+        image = np.random.default_rng(number).integers(0, 100, (8, 8, 4)).astype(np.int32)
+        image[0, 0, 0] = top
+        for kind, array in (("images", image), ("labels", (image > 50).astype(np.uint8))):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            write_volume(Volume.from_array(array), tmp_path / kind / f"c{number}.nii.gz")
+    (told,) = [problem for problem in inspect(read_dataset(tmp_path)).problems if problem.kind == "large values"]
+    assert (told.case, told.severity) == ("c1", "warning")

@@ -5,9 +5,9 @@ import io
 from html.parser import HTMLParser
 from math import nan
 
-import imageio.v3 as imageio
 import numpy as np
 import pytest
+from PIL import Image
 
 from attunet.data.phantom import PHANTOM_LABELS, make_phantom
 from attunet.data.volume import Volume
@@ -50,7 +50,7 @@ class Fragment(HTMLParser):
         (image,) = self.images
         kind, data = str(image["src"]).split(",")
         assert kind == "data:image/png;base64"
-        return imageio.imread(io.BytesIO(base64.b64decode(data)))
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from attunet.data.alignment import GeometryPolicy, align_label, describe_mismatch, same_grid
 from attunet.data.cases import check_case_headers, read_case_image, read_own_label
 from attunet.data.composition import with_combinations
@@ -27,6 +29,7 @@ from attunet.errors import AttunetError, GeometryError, LabelError
 __all__ = ["CaseFacts", "Inspection", "Problem", "inspect"]
 
 WORKERS = 2
+FLOAT32_WHOLE = 2**24  # float32 holds every whole number up to this one
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,16 @@ def _image_problems(facts: CaseFacts) -> Iterator[Problem]:
             "constant image",
             f"every voxel of the image is {facts.intensity.minimum:g}",
             "export the image again, or leave the case out",
+        )
+    whole, held = np.dtype(facts.dtype).kind in "iu", facts.intensity
+    if whole and held is not None and (largest := max(-held.minimum, held.maximum)) > FLOAT32_WHOLE:
+        yield Problem(
+            facts.id,
+            "large values",
+            f"the image has values up to {largest:.0f}; float32, in which networks compute, rounds whole numbers above "
+            f"{FLOAT32_WHOLE}",
+            "nothing if differences of a few units do not matter; otherwise subtract an offset",
+            "warning",
         )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import imageio.v3 as imageio
+import PIL.Image
 from matplotlib.figure import Figure
 
 from attunet.files import staged
@@ -93,8 +94,10 @@ class FigureFolder:
 
 
 def _webp(content: bytes) -> bytes:
-    pixels = imageio.imread(content, extension=".png")[..., :3]
-    return bytes(imageio.imwrite("<bytes>", pixels, extension=".webp", quality=FRAME_QUALITY, method=2))
+    stream = io.BytesIO()
+    with PIL.Image.open(io.BytesIO(content)) as picture:
+        picture.convert("RGB").save(stream, format="WEBP", quality=FRAME_QUALITY, method=2)
+    return stream.getvalue()
 
 
 def _image(figure: Figure, label: str, content: bytes, kind: str) -> Image:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import imageio.v3 as iio
 import numpy as np
 import pytest
 import tifffile
@@ -22,8 +21,8 @@ def with_alpha(alpha: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".tiff"])
 def test_grey_and_colour_are_read_rows_first(suffix, tmp_path):
-    iio.imwrite(tmp_path / f"grey{suffix}", GREY)
-    iio.imwrite(tmp_path / f"rgb{suffix}", RGB)
+    Image.fromarray(GREY).save(tmp_path / f"grey{suffix}")
+    Image.fromarray(RGB).save(tmp_path / f"rgb{suffix}")
     grey, rgb = read_volume(tmp_path / f"grey{suffix}"), read_volume(tmp_path / f"rgb{suffix}")
     np.testing.assert_array_equal(grey.array, GREY[None, ..., None])
     np.testing.assert_array_equal(rgb.array, RGB.transpose(2, 0, 1)[..., None])
@@ -31,7 +30,7 @@ def test_grey_and_colour_are_read_rows_first(suffix, tmp_path):
 
 
 def test_jpeg_is_read(tmp_path):
-    iio.imwrite(tmp_path / "x.jpg", np.full((7, 9, 3), 100, np.uint8))
+    Image.fromarray(np.full((7, 9, 3), 100, np.uint8)).save(tmp_path / "x.jpg")
     assert read_volume(tmp_path / "x.jpg").array.shape == (3, 7, 9, 1)
 
 
@@ -64,11 +63,11 @@ def test_a_palette_is_colours_in_an_image_and_indexes_in_a_mask(tmp_path):
 
 def test_a_grey_mask_saved_as_colour_collapses(tmp_path):
     mask = np.where(GREY > 100, 255, 0).astype(np.uint8)
-    iio.imwrite(tmp_path / "rgb.png", np.dstack([mask] * 3))
-    iio.imwrite(tmp_path / "rgba.png", np.dstack([mask] * 3 + [np.full_like(mask, 255)]))
+    Image.fromarray(np.dstack([mask] * 3)).save(tmp_path / "rgb.png")
+    Image.fromarray(np.dstack([mask] * 3 + [np.full_like(mask, 255)])).save(tmp_path / "rgba.png")
     for name in ("rgb.png", "rgba.png"):
         np.testing.assert_array_equal(read_label(tmp_path / name).array[0, ..., 0], mask)
-    iio.imwrite(tmp_path / "colours.png", RGB)
+    Image.fromarray(RGB).save(tmp_path / "colours.png")
     with pytest.raises(LabelError, match="3 channels"):
         read_label(tmp_path / "colours.png")
 
