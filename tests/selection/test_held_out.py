@@ -71,7 +71,7 @@ def test_a_result_without_a_new_metric_is_computed_again(evaluate, predictions, 
     assert len(predictions) == 7
 
 
-@pytest.mark.parametrize("change", ["weights", "label", "annotated", "device", "file"])
+@pytest.mark.parametrize("change", ["weights", "label", "in place", "annotated", "device", "file"])
 def test_changed_inputs_are_predicted_again(change, folded, evaluate, predictions, tmp_path):
     case = held_out_cases(folded)[0][0]
     evaluate([case])
@@ -81,6 +81,12 @@ def test_changed_inputs_are_predicted_again(change, folded, evaluate, prediction
         save_manifest(folded)
     elif change == "label":
         os.utime(case.case.label, ns=(1, 1))
+    elif change == "in place":
+        times = case.case.label.stat().st_atime_ns, case.case.label.stat().st_mtime_ns
+        content = bytearray(case.case.label.read_bytes())
+        content[8] ^= 1  # of the header of gzip
+        case.case.label.write_bytes(content)
+        os.utime(case.case.label, ns=times)
     elif change == "annotated":
         case = replace(case, case=replace(case.case, annotated=()))
     elif change == "device":
@@ -113,6 +119,17 @@ def test_saved_outputs_are_made_again_only_after_more_training(folded, evaluate)
     evaluate(outputs=True)
     again = {result.scores.case for result in others if result.sample.stat().st_mtime_ns != times[result.scores.case]}
     assert again == {"case1", "case3", "case5"}
+
+
+def test_a_changed_mask_is_made_again_and_a_touched_case_is_not(evaluate):
+    first, second, *_ = evaluate(outputs=True)
+    second.case.case.label.chmod(0o600)
+    before = first.mask.read_bytes()
+    first.mask.write_bytes(second.mask.read_bytes())
+    times = second.sample.stat().st_mtime_ns
+    evaluate(outputs=True)
+    assert first.mask.read_bytes() == before
+    assert second.sample.stat().st_mtime_ns == times
 
 
 def test_a_broken_sample_is_made_again(evaluate):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan
 from pathlib import Path
@@ -17,6 +17,7 @@ from attunet.bundle.execution import AIR
 from attunet.bundle.manifest import read_sums
 from attunet.config import Plan
 from attunet.data.cases import output_suffix
+from attunet.data.file_states import content_digest, file_states, record_files, unchanged
 from attunet.data.formats import mask_suffix, write_volume
 from attunet.data.preprocess import prepare, prepare_label
 from attunet.documents import read_document, reading
@@ -91,10 +92,14 @@ class HeldOutCache:
         Returns: None when there is no such result.
         """
         for folder in (self.records, self.earlier):
-            content = _read_json(folder and folder / f"{case.case.id}.json")
+            record = folder and folder / f"{case.case.id}.json"
+            content = _read_json(record)
             try:
                 complete = all(metrics.keys() >= METRICS.keys() for metrics in content["scores"]["metrics"].values())
                 if content["origin"] != origin or not complete or not self._whole(case):
+                    continue
+                written = record.stat().st_mtime_ns if record else 0
+                if not unchanged(content.get("files"), case.case.paths, written) or not self._intact(case, content):
                     continue
                 return self._result(
                     case,
@@ -106,20 +111,23 @@ class HeldOutCache:
                 continue
         return None
 
-    def save(self, result: HeldOutResult, origin: str, plan: Plan) -> None:
+    def save(self, result: HeldOutResult, origin: str, plan: Plan, files: Mapping[str, Any]) -> None:
         """Write the JSON file of a result whose mask and sample are saved already.
 
         Args:
             result: result of a case.
             origin: hash of everything that it depends on.
             plan: plan of the run.
+            files: `record_files` of the case before it was read.
         Raises: FormatError when the folder cannot be written to.
         """
         content = {
             "origin": origin,
+            "files": files,
             "seconds": plain(result.seconds),
             "engine": result.engine,
             "scores": case_to_json(result.scores, scored_labels(plan)),
+            "outputs": content_digest(path for path in (result.mask, result.sample) if path is not None),
         }
         path = self.records / f"{result.case.case.id}.json"
         write_text(path, json.dumps(content, allow_nan=False) + "\n")
@@ -137,7 +145,7 @@ class HeldOutCache:
         recorded = (self.records / f"{case.case.id}.json").exists()
         if recorded or mask is None or sample is None or not self._whole(case):
             return None
-        newest = max(path.stat().st_mtime_ns for path in _files(case))
+        newest = max(max(state[2:]) for state in file_states(case.case.paths))
         known = Sample.load(sample)
         if known is None or known.origin != weights or mask.stat().st_mtime_ns < newest:
             return None
@@ -146,6 +154,11 @@ class HeldOutCache:
     def _whole(self, case: HeldOutCase) -> bool:
         mask, sample = self.mask(case), self.sample(case)
         return mask is None or sample is None or (mask.is_file() and Sample.load(sample) is not None)
+
+    def _intact(self, case: HeldOutCase, content: Mapping[str, Any]) -> bool:
+        """Whether mask and sample are those that were recorded; an earlier version recorded nothing about them."""
+        saved = [path for path in (self.mask(case), self.sample(case)) if path is not None]
+        return "outputs" not in content or content["outputs"] == content_digest(saved)
 
     def _result(self, case: HeldOutCase, scores: CaseScores, seconds: float, engine: str) -> HeldOutResult:
         mask = self.mask(case)
@@ -194,13 +207,14 @@ def evaluate_held_out(
         weights, origin = sums[f"{fold}/weights.safetensors"], _origin(case, fold, sums, device, cache)
         result = cache.load(case, origin, plan)
         if result is None:
+            files = record_files(case.case.paths)
             result = cache.adopt(case, weights, plan)
             if result is None:
                 if loaded is None or loaded[0] != case.fold:
                     loaded = None  # before the next is in memory
                     loaded = case.fold, Segmenter.load(run, folds=[case.fold], device=device, raw=True)
                 result = _evaluate(loaded[1], case, cache, weights)
-            cache.save(result, origin, plan)
+            cache.save(result, origin, plan, files)
         yield result
         progress(done, len(cases))
 
@@ -238,20 +252,15 @@ def _origin(case: HeldOutCase, fold: str, sums: dict[str, str], device: str, cac
     """A hash of everything that a result depends on; files of the case by size and time, which are quick to read."""
     scores_only = cache.outputs is None
     names = ["plan.json", EXECUTION, f"{fold}/weights.safetensors"] + [f"{fold}/{AIR}"] * scores_only
-    stats = [path.stat() for path in _files(case)]
     facts = [
         [sums.get(name) for name in names],
         device if scores_only else "every window",
         case.geometry,
         case.case.annotated,
-        [(file.st_size, file.st_mtime_ns) for file in stats],
+        [(size, changed) for _, size, changed, _ in file_states(case.case.paths)],
         *([reading] if (reading := case.case.reading) else []),
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-
-
-def _files(case: HeldOutCase) -> list[Path]:
-    return list(case.case.paths)
 
 
 def _read_json(path: Path | None) -> dict[str, Any]:

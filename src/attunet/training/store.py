@@ -19,6 +19,7 @@ import numpy as np
 
 from attunet.config import Plan
 from attunet.data.cases import Case, GeometryPolicy, read_case
+from attunet.data.file_states import file_states
 from attunet.data.preprocess import IGNORED, prepare, prepare_label
 from attunet.data.restore import model_affine
 from attunet.data.volume import Affine, Array
@@ -138,7 +139,7 @@ def _key(case: Case, plan: Plan, geometry: GeometryPolicy) -> str:
     """A hash of the files (path, size, times) and of every preprocessing setting."""
     facts = {
         "format": _FORMAT,
-        "files": [_state(file) for file in case.paths],
+        "files": [(str(file.resolve()), file_states([file])) for file in case.paths],
         **({"reading": reading} if (reading := case.reading) else {}),
         "preprocessing": plan.preprocessing.model_dump(mode="json"),
         "values": plan.file_classes,
@@ -146,11 +147,6 @@ def _key(case: Case, plan: Plan, geometry: GeometryPolicy) -> str:
         "geometry": geometry,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _state(file: Path) -> tuple[str, int, int, int]:
-    stat = file.stat()
-    return str(file.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def _store(case: Case, plan: Plan, geometry: GeometryPolicy, target: Path) -> None:
