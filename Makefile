@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench clean
+.PHONY: help demo test test-slow check fuzz fuzz-short bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -30,12 +30,18 @@ check: $(READY) ## style, types, import rules, contract tests
 	$(BIN)/lint-imports
 	$(PYTEST) -n 2 tests/contracts
 
+fuzz: $(READY) ## give every reader 20,000 damaged files, takes minutes (FUZZ="--inputs 100000 --seed 1 --keep")
+	OMP_NUM_THREADS=1 $(BIN)/python fuzz/run.py $(FUZZ)
+
+fuzz-short: $(READY) ## a part of fuzz in about 20 seconds
+	OMP_NUM_THREADS=1 $(BIN)/python fuzz/run.py --inputs 3000 --seconds 20
+
 bench: $(READY) ## measure attunet, MONAI and nnU-Net, takes hours; updates docs/benchmarks.md (BENCH="--only window")
 	$(BIN)/python benchmarks/run.py $(BENCH)
 
 clean: ## remove caches, build products and the demo, but not the environment (rm -r .venv)
 	rm -rf demo build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
-	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests benchmarks fuzz -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Some systems ship Python without ensurepip; there the system's pip installs pip into the environment.
 $(READY): pyproject.toml constraints.txt

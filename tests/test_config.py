@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 
 import pytest
 import yaml
 from pydantic import ValidationError
 
-from attunet.config import NetworkConfig, Plan, TrainingConfig, load_settings
+import attunet.config
+from attunet.config import NetworkConfig, Plan, Settings, TrainingConfig, load_settings
 from attunet.errors import ConfigError
 
 
@@ -78,6 +81,58 @@ def test_a_missing_file_is_an_error_of_its_own(tmp_path):
         load_settings(TrainingConfig, tmp_path / "none.yaml")
 
 
+def every_settings_class():
+    for module in pkgutil.walk_packages(attunet.config.__path__, "attunet.config."):
+        importlib.import_module(module.name)
+    importlib.import_module("attunet.bundle.execution")
+    kinds = [Settings]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    return [kind for kind in kinds[1:] if kind.__module__.startswith("attunet")]
+
+
+def unbounded_numbers(schema):
+    """The parts of a field's schema that are numbers without a least and a largest value."""
+    bounded = {"minimum", "exclusiveMinimum"} & schema.keys() and {"maximum", "exclusiveMaximum"} & schema.keys()
+    if schema.get("type") in ("number", "integer") and not bounded and "const" not in schema and "enum" not in schema:
+        yield schema
+    inner = [schema.get(key) for key in ("items", "additionalProperties")]
+    for part in (*inner, *schema.get("anyOf", ()), *schema.get("prefixItems", ())):
+        if isinstance(part, dict):
+            yield from unbounded_numbers(part)
+
+
+def test_every_number_of_every_setting_has_a_range():
+    fields = {
+        f"{kind.__name__}.{name}": list(unbounded_numbers(schema))
+        for kind in every_settings_class()
+        for name, schema in kind.model_json_schema().get("properties", {}).items()
+    }
+    assert len(fields) > 80
+    assert not {name for name, unbounded in fields.items() if unbounded}
+
+
+@pytest.mark.parametrize("number", [".nan", ".inf", "-.inf", "1e308", "-1e308", "9" * 400, "0x" + "f" * 5000])
+def test_no_number_of_a_recipe_may_be_anything(number, tmp_path):
+    for name, default in TrainingConfig().model_dump().items():
+        if isinstance(default, int | float) and not isinstance(default, bool):
+            with pytest.raises(ConfigError, match=name):
+                load_settings(TrainingConfig, write(tmp_path / "recipe.yaml", f"{name}: {number}\n"))
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf"), 1e9, "heavy"])
+def test_class_weights_are_finite_and_not_negative(weight):
+    with pytest.raises(ConfigError, match="class_weights"):
+        load_settings(TrainingConfig, {"class_weights": {"a": weight}})
+
+
+def test_a_refusal_is_short_whatever_was_given(tmp_path):
+    wrong = {"folds": ["x" * 9999] * 9, "class_weights": {str(i): -1 for i in range(999)}}
+    with pytest.raises(ConfigError, match="and 990 more") as refused:
+        load_settings(TrainingConfig, write(tmp_path / "recipe.yaml", wrong))
+    assert len(refused.value.message) < 3000
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -87,7 +142,7 @@ def test_a_missing_file_is_an_error_of_its_own(tmp_path):
         ({"gated_levels": (3,)}, r"1\.\.2"),
         ({"gated_levels": (1, 1)}, "must differ"),
         ({"gate_channels": (1, 2, 3)}, "one number for each"),
-        ({"channels": (4, 0, 8)}, "positive"),
+        ({"channels": (4, 0, 8)}, "greater than or equal to 1"),
         ({"gate": "round"}, "gate: .*grid"),
     ],
 )

@@ -26,6 +26,8 @@ PAGES: dict[str, tuple[str, str, type[Settings]]] = {
     "normalization.md": ("Normalization", "One entry of `normalization` in `preprocessing`.", Normalization),
 }
 
+TOO_LARGE_TO_MATTER = 1e6
+
 
 def page(title: str, intro: str, settings: type[Settings]) -> str:
     """A Markdown page with a table of the fields, their defaults and descriptions.
@@ -41,8 +43,17 @@ def page(title: str, intro: str, settings: type[Settings]) -> str:
         default = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True)}`"
         choices = ", ".join(f"`{choice}`" for choice in _choices(field.annotation))
         sentences = [field.description or _kind(field.annotation), *([f"One of {choices}."] if choices else [])]
+        sentences += _range(field.metadata)
         rows.append(f"| `{name}` | {default} | {' '.join(sentences)} |")
     return "\n".join(rows) + "\n"
+
+
+def _range(metadata: Sequence[Any]) -> list[str]:
+    """A sentence about the numbers that a field accepts; none where any that makes sense is accepted."""
+    words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+    bounds = [(word, getattr(part, name, None)) for part in metadata for name, word in words.items()]
+    limits = [f"{word} {bound:,}" for word, bound in bounds if bound is not None and abs(bound) < TOO_LARGE_TO_MATTER]
+    return [" and ".join(limits).capitalize() + "."] if limits else []
 
 
 def _kind(annotation: Any) -> str:

@@ -31,6 +31,8 @@ __all__ = [
     "last_line",
 ]
 
+LONGEST_MESSAGE = 2000
+
 
 class AttunetError(Exception):
     """Base of every error a user can cause or repair.
@@ -39,9 +41,10 @@ class AttunetError(Exception):
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
+        # a name or value of a file may be of any length
+        self.message = message if len(message) <= LONGEST_MESSAGE else message[:LONGEST_MESSAGE] + " …"
         self.hint = hint
+        super().__init__(self.message)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.message, self.hint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -41,10 +41,12 @@ class Quantization(Settings):
     """The result of quantization to 8-bit integers."""
 
     kept: bool = Field(description="Whether the graphs of this folder compute in 8-bit integers.")
-    dice_before: float = Field(description="Mean Dice of the validation cases before quantization.")
-    dice_after: float = Field(description="Mean Dice of the same cases with 8-bit integers.")
-    cases: int = Field(ge=1, description="Number of validation cases, each evaluated by the fold that held it out.")
-    patches: int = Field(ge=1, description="Training patches per fold that set the ranges of the integers.")
+    dice_before: float = Field(ge=0, le=1, description="Mean Dice of the validation cases before quantization.")
+    dice_after: float = Field(ge=0, le=1, description="Mean Dice of the same cases with 8-bit integers.")
+    cases: int = Field(
+        ge=1, le=10**9, description="Number of validation cases, each evaluated by the fold that held it out."
+    )
+    patches: int = Field(ge=1, le=10**9, description="Training patches per fold that set the ranges of the integers.")
 
 
 class Execution(Settings):
@@ -57,7 +59,7 @@ class Execution(Settings):
         "auto",
         description="auto: bf16 where the CPU and the engine support it, otherwise fp32, so that models are portable.",
     )
-    tensors: dict[str, tuple[int | str, ...]] = Field(
+    tensors: dict[str, tuple[Annotated[int, Field(ge=1, le=2**31 - 1)] | str, ...]] = Field(
         default_factory=dict,
         description="Name to shape of the network's input (image) and outputs; a string means any size.",
     )
@@ -88,12 +90,17 @@ class Air(Settings):
     )
     level: float = Field(
         ge=0,
+        le=1e30,
         description="Threshold: a prepared window contains only air when no voxel exceeds the image's minimum by more.",
     )
-    cases: int = Field(ge=0, description="Labelled validation cases that were segmented with and without such windows.")
-    windows: int = Field(ge=0, description="Windows of these cases.")
-    skipped: int = Field(ge=0, description="Windows of these cases that contain only air.")
-    lost: int = Field(ge=0, description="Labelled voxels that were segmented with all windows, but not without these.")
+    cases: int = Field(
+        ge=0, le=10**9, description="Labelled validation cases that were segmented with and without such windows."
+    )
+    windows: int = Field(ge=0, le=10**12, description="Windows of these cases.")
+    skipped: int = Field(ge=0, le=10**12, description="Windows of these cases that contain only air.")
+    lost: int = Field(
+        ge=0, le=10**12, description="Labelled voxels that were segmented with all windows, but not without these."
+    )
 
 
 def write_air(air: Air, folder: Path) -> None:

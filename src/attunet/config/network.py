@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,10 @@ from attunet.gates import GATES, Gate, level_name
 
 __all__ = ["NetworkConfig"]
 
+MOST_LEVELS = 12
+Width = Annotated[int, Field(ge=1, le=4096)]
+Step = Annotated[int, Field(ge=1, le=63)]
+Level = Annotated[int, Field(ge=1, le=MOST_LEVELS)]
 _KINDS = ", ".join(f"{name} ({kind.summary})" for name, kind in GATES.items())
 
 
@@ -19,33 +23,37 @@ class NetworkConfig(Settings):
     """The arguments of `attunet.nn.AttentionUNet`, field by field."""
 
     spatial_dims: Literal[2, 3] = Field(description="2 for images and slices, 3 for volumes.")
-    in_channels: int = Field(ge=1, description="Channels of the input image.")
+    in_channels: int = Field(ge=1, le=4096, description="Channels of the input image.")
     out_channels: int = Field(
-        ge=1, description="Number of classes including background; for regions, one output per region."
+        ge=1, le=2**16, description="Number of classes including background; for regions, one output per region."
     )
-    channels: tuple[int, ...] = Field(min_length=2, description="Feature channels per level, finest first.")
-    strides: tuple[tuple[int, ...], ...] = Field(
+    channels: tuple[Width, ...] = Field(
+        min_length=2, max_length=MOST_LEVELS, description="Feature channels per level, finest first."
+    )
+    strides: tuple[tuple[Step, ...], ...] = Field(
         description="Downsampling factor per axis between level i and i+1; one entry fewer than channels."
     )
-    kernel_sizes: tuple[tuple[int, ...], ...] = Field(
+    kernel_sizes: tuple[tuple[Step, ...], ...] = Field(
         description="Kernel size per axis of each level's convolutions; as many entries as channels."
     )
-    convolutions: int = Field(2, ge=1, description="Convolutions per level, in encoder and decoder.")
+    convolutions: int = Field(2, ge=1, le=16, description="Convolutions per level, in encoder and decoder.")
     gate: Gate | None = Field(
         "grid", description=f"Kind of attention gate on the skips: {_KINDS}; null for a plain U-Net."
     )
-    gated_levels: tuple[int, ...] | None = Field(
+    gated_levels: tuple[Level, ...] | None = Field(
         None,
         description="Levels with a gated skip, 1 being the finest; null for all except level 1 and the bottleneck.",
     )
-    gate_channels: tuple[int, ...] | None = Field(
+    gate_channels: tuple[Width, ...] | None = Field(
         None,
         description="Intermediate channels of each gate, in the order of gated_levels; null for half the skip's.",
     )
     gate_projection: bool = Field(
         False, description="Apply W (1x1 convolution and norm) to the gated skip, as in the paper."
     )
-    gate_bias: float = Field(3.0, description="Initial bias of psi; with a positive value, gates start open.")
+    gate_bias: float = Field(
+        3.0, ge=-100, le=100, description="Initial bias of psi; with a positive value, gates start open."
+    )
     double_sigmoid: bool = Field(
         False,
         description="Apply the sigmoid twice, as the popular listing does by mistake: alpha in (0.5, 0.731).",
@@ -80,9 +88,6 @@ class NetworkConfig(Settings):
             raise ValueError(f"every stride and kernel size needs {self.spatial_dims} numbers")
         if len(set(self._gated) & set(range(1, levels))) < len(self._gated):
             raise ValueError(f"gated_levels must differ and lie in 1..{levels - 1}, got {self.gated_levels}")
-        per_axis = [number for entry in (*self.strides, *self.kernel_sizes) for number in entry]
-        if min(*per_axis, *self.channels, *(self.gate_channels or ())) < 1:
-            raise ValueError("channels, gate_channels, strides and kernel_sizes must be positive")
         if any(number % 2 == 0 for entry in self.kernel_sizes for number in entry):
             raise ValueError(f"kernel sizes must be odd, got {self.kernel_sizes}")
         if self.gate_channels is not None and len(self.gate_channels) != len(self._gated):

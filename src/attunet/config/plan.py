@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from math import prod
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -26,8 +27,13 @@ __all__ = [
 IGNORED = 255
 """Class index of voxels that are left out of the loss."""
 
-Triple = tuple[int, int, int]
-Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+MOST_VOXELS = 2**31  # of a patch
+Edge = Annotated[int, Field(ge=1, le=2**24)]
+Triple = tuple[Edge, Edge, Edge]
+Tally = Annotated[int, Field(ge=0, le=2**53)]
+LabelValue = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+Intensity = Annotated[float, Field(ge=-1e30, le=1e30)]
+Millimetres = Annotated[float, Field(ge=1e-9, le=1e6)]
 
 
 class Normalization(Settings):
@@ -37,10 +43,14 @@ class Normalization(Settings):
         description="zscore: by the mean and standard deviation of each image; ct: clipped, then by those given here; "
         "none: unchanged."
     )
-    lower: float = Field(0.0, description="ct: lower clip bound, the 0.5th percentile of the data set's foreground.")
-    upper: float = Field(0.0, description="ct: upper clip bound, the 99.5th percentile of the data set's foreground.")
-    mean: float = Field(0.0, description="ct: mean of the data set's foreground.")
-    std: float = Field(1.0, gt=0.0, description="ct: standard deviation of the data set's foreground.")
+    lower: Intensity = Field(
+        0.0, description="ct: lower clip bound, the 0.5th percentile of the data set's foreground."
+    )
+    upper: Intensity = Field(
+        0.0, description="ct: upper clip bound, the 99.5th percentile of the data set's foreground."
+    )
+    mean: Intensity = Field(0.0, description="ct: mean of the data set's foreground.")
+    std: float = Field(1.0, gt=0.0, le=1e30, description="ct: standard deviation of the data set's foreground.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -72,13 +82,13 @@ class Preprocessing(Settings):
 class FingerprintSummary(Settings):
     """Summary statistics of a data set."""
 
-    cases: int
-    channels: int
+    cases: Tally
+    channels: Tally
     median_shape: Triple = Field(description="Voxels, canonical axes, after cropping.")
-    median_spacing: tuple[float, float, float] = Field(description="mm, canonical axes.")
-    label_voxels: dict[str, int] = Field(description="Voxels per label over all cases.")
-    label_cases: dict[str, int] = Field(default_factory=dict, description="Cases in which each label occurs.")
-    intensities: tuple[tuple[float, ...], ...] = Field(
+    median_spacing: tuple[Millimetres, Millimetres, Millimetres] = Field(description="mm, canonical axes.")
+    label_voxels: dict[str, Tally] = Field(description="Voxels per label over all cases.")
+    label_cases: dict[str, Tally] = Field(default_factory=dict, description="Cases in which each label occurs.")
+    intensities: tuple[tuple[Intensity, ...], ...] = Field(
         (),
         description="Per channel, of labelled voxels: 0.5th percentile, mean, standard deviation, 99.5th percentile.",
     )
@@ -93,16 +103,16 @@ class Plan(NotebookView, Settings):
     """Every decision taken before training, with its reason; written as plan.json."""
 
     name: str = Field(description="Name of the data set.")
-    labels: dict[str, int] = Field(
+    labels: dict[str, LabelValue] = Field(
         min_length=2, description="Class name to the value it has in label files; background first."
     )
-    regions: dict[str, tuple[int, ...]] = Field(
+    regions: dict[str, tuple[LabelValue, ...]] = Field(
         default_factory=dict,
         description="Overlapping targets, such as an organ with its tumour: name to the file values it unites, in the "
         "order in which they are painted into a mask, with their value in labels; one sigmoid output for each.",
     )
     channel_names: tuple[str, ...] = Field(description="One per input channel.")
-    ignore_label: int | None = Field(None, description="Label value whose voxels are left out of the loss.")
+    ignore_label: LabelValue | None = Field(None, description="Label value whose voxels are left out of the loss.")
     modality: Literal["ct", "mr", "pet", "image", "other"] = Field(
         "other", description="Kind of image, of the first channel; `reasons` says how certain it is, and of all others."
     )
@@ -110,10 +120,11 @@ class Plan(NotebookView, Settings):
     preset: Literal["default", "paper", "listing"] = Field("default", description="Family of the network.")
     preprocessing: Preprocessing
     patch_size: Triple = Field(description="Voxels of the model grid; the last is 1 for a 2-D network.")
-    batch_size: int = Field(ge=1, description="Patches in one optimizer step.")
+    batch_size: int = Field(ge=1, le=2**16, description="Patches in one optimizer step.")
     accumulation: int = Field(
         1,
         ge=1,
+        le=2**16,
         description="Equal parts of a batch that are trained one after the other before each optimizer step, to save "
         "memory; batch Dice is then computed for each part.",
     )
@@ -149,8 +160,10 @@ class Plan(NotebookView, Settings):
             raise ValueError("normalization and channel_names need one entry per input channel (in_channels)")
         if self.batch_size % self.accumulation:
             raise ValueError(f"accumulation must divide batch_size, got {self.accumulation} and {self.batch_size}")
-        if min(self.patch_size) < 1 or (self.network.spatial_dims == 2 and self.patch_size[2] != 1):
-            raise ValueError(f"patch_size must be positive, and of depth 1 for a 2-D network, got {self.patch_size}")
+        if self.network.spatial_dims == 2 and self.patch_size[2] != 1:
+            raise ValueError(f"patch_size must be of depth 1 for a 2-D network, got {self.patch_size}")
+        if prod(self.patch_size) > MOST_VOXELS:
+            raise ValueError(f"patch_size may have {MOST_VOXELS} voxels, got {self.patch_size}")
         return self
 
     @model_validator(mode="after")

@@ -18,25 +18,31 @@ class ComponentRules(Settings):
     """Post-processing of one label's mask, in this order."""
 
     fill_holes: bool = Field(False, description="Fill cavities that the label encloses.")
-    minimum_ml: float = Field(0.0, ge=0, description="Remove connected components smaller than this, in millilitres.")
+    minimum_ml: float = Field(
+        0.0, ge=0, le=1e9, description="Remove connected components smaller than this, in millilitres."
+    )
     largest_component: bool = Field(False, description="Keep only the largest connected component.")
 
 
 class RankCorrelation(Settings):
     """How well a score ranks held-out cases by their Dice."""
 
-    cases: int = Field(ge=0, description="Held-out cases it was measured on.")
+    cases: int = Field(ge=0, le=10**9, description="Held-out cases it was measured on.")
     spearman: float = Field(ge=-1, le=1, description="Rank correlation (Spearman) of the score with the measured Dice.")
-    low: float = Field(description="Lower end of the 95% bootstrap confidence interval of the correlation.")
-    high: float = Field(description="Upper end of the interval.")
+    low: float = Field(
+        ge=-1, le=1, description="Lower end of the 95% bootstrap confidence interval of the correlation."
+    )
+    high: float = Field(ge=-1, le=1, description="Upper end of the interval.")
 
 
 class QualityCalibration(RankCorrelation):
     """The line from a model's expected Dice to the predicted Dice that is reported, with the rank correlation."""
 
-    slope: float = Field(1.0, description="Predicted Dice = slope * expected Dice + intercept.")
-    intercept: float = Field(0.0, description="See slope.")
-    error: float = Field(ge=0, description="Mean absolute error of the predicted Dice, leaving each case out in turn.")
+    slope: float = Field(1.0, ge=-1e6, le=1e6, description="Predicted Dice = slope * expected Dice + intercept.")
+    intercept: float = Field(0.0, ge=-1e6, le=1e6, description="See slope.")
+    error: float = Field(
+        ge=0, le=1e6, description="Mean absolute error of the predicted Dice, leaving each case out in turn."
+    )
 
 
 class Postprocessing(Settings):
@@ -45,7 +51,7 @@ class Postprocessing(Settings):
     components: dict[str, ComponentRules] = Field(
         default_factory=dict, description="Label to the rules for the connected components of its mask."
     )
-    temperature: float = Field(1.0, gt=0, description="Divides the logits before they become probabilities.")
+    temperature: float = Field(1.0, gt=0, le=1e6, description="Divides the logits before they become probabilities.")
     quality: QualityCalibration | None = Field(
         None, description="How the Dice of a case is predicted; null when not measured."
     )

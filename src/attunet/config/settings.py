@@ -18,9 +18,9 @@ MOST_ISSUES = 10  # named in a message
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, validated, unknown keys refused."""
+    """Base of all settings: frozen, validated; unknown keys, nan and infinity are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 S = TypeVar("S", bound=Settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -15,24 +15,27 @@ __all__ = ["TrainingConfig"]
 class TrainingConfig(Settings):
     """How a plan is trained; a recipe is a YAML file with any of these keys."""
 
-    epochs: int = Field(200, ge=1, description="Epochs to train when max_time is not set.")
+    epochs: int = Field(200, ge=1, le=10**7, description="Epochs to train when max_time is not set.")
     max_time: float | None = Field(
         None,
         gt=0,
+        le=1e9,
         description="Wall-clock budget of the training in seconds; the learning rate decays to zero at that time.",
     )
-    steps_per_epoch: int = Field(50, ge=1, description="Optimizer steps in one epoch.")
-    folds: int = Field(5, ge=2, description="Folds of the cross-validation.")
-    seed: int = Field(0, ge=0, description="Seed of folds, weights, patches and augmentation.")
+    steps_per_epoch: int = Field(50, ge=1, le=10**7, description="Optimizer steps in one epoch.")
+    folds: int = Field(5, ge=2, le=1000, description="Folds of the cross-validation.")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of folds, weights, patches and augmentation.")
     optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="Optimizer.")
-    learning_rate: float = Field(2e-3, gt=0, description="Learning rate after the warm-up.")
-    weight_decay: float = Field(3e-5, ge=0, description="Weight decay.")
+    learning_rate: float = Field(2e-3, gt=0, le=1e3, description="Learning rate after the warm-up.")
+    weight_decay: float = Field(3e-5, ge=0, le=1e3, description="Weight decay.")
     momentum: float = Field(0.99, ge=0, lt=1, description="Nesterov momentum (sgd).")
     schedule_power: float = Field(
-        0.9, gt=0, description="Exponent of the polynomial decay of the learning rate to zero."
+        0.9, gt=0, le=100, description="Exponent of the polynomial decay of the learning rate to zero."
     )
-    warmup_steps: int = Field(20, ge=0, description="Steps over which the learning rate rises to its full value.")
-    gradient_clip: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
+    warmup_steps: int = Field(
+        20, ge=0, le=10**9, description="Steps over which the learning rate rises to its full value."
+    )
+    gradient_clip: float = Field(1.0, gt=0, le=1e9, description="Gradients are clipped to this norm.")
     ema_decay: float = Field(
         0.99, ge=0, lt=1, description="Decay per step of the averaged (EMA) weights, which are validated and saved."
     )
@@ -48,6 +51,7 @@ class TrainingConfig(Settings):
     focal_gamma: float = Field(
         2.0,
         ge=0,
+        le=100,
         description="Exponent of the focal loss: larger values give voxels that are already correct less weight.",
     )
     tversky_beta: float = Field(
@@ -56,17 +60,20 @@ class TrainingConfig(Settings):
         le=1,
         description="Weight of false negatives in the Tversky loss; false positives have the weight 1 - tversky_beta.",
     )
-    class_weights: dict[str, float] = Field(
+    class_weights: dict[str, Annotated[float, Field(ge=0, le=1e6)]] = Field(
         default_factory=dict, description="Weight of a label in the cross-entropy, by name; 1 by default."
     )
     attention_supervision: float = Field(
-        0.0, ge=0, description="Weight of a loss that opens each gate on the dilated labels and closes it elsewhere."
+        0.0,
+        ge=0,
+        le=1e6,
+        description="Weight of a loss that opens each gate on the dilated labels and closes it elsewhere.",
     )
     attention_dilation: float = Field(
-        3.0, ge=0, description="Millimetres by which the labels are dilated for attention_supervision."
+        3.0, ge=0, le=1e6, description="Millimetres by which the labels are dilated for attention_supervision."
     )
     attention_sparsity: float = Field(
-        0.0, ge=0, description="Weight of the gates' mean coefficient in the loss, which closes gates."
+        0.0, ge=0, le=1e6, description="Weight of the gates' mean coefficient in the loss, which closes gates."
     )
     foreground_fraction: float = Field(
         0.5, ge=0, le=1, description="Share of patches centred on a labelled voxel of a random class."
@@ -90,6 +97,7 @@ class TrainingConfig(Settings):
     patience: int | None = Field(
         None,
         ge=1,
+        le=10**7,
         description="Stop after this many full-volume validations without a better Dice; null never stops early.",
     )
     group_by: str | None = Field(
@@ -98,14 +106,16 @@ class TrainingConfig(Settings):
     )
     init_weights: str | None = Field(None, description="Model folder or weights file to start from.")
     freeze_encoder: int = Field(
-        0, ge=0, description="Number of encoder levels, from the finest, whose weights are not trained."
+        0, ge=0, le=16, description="Number of encoder levels, from the finest, whose weights are not trained."
     )
     loggers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = Field(
         (), description="Loggers in addition to log.csv; all write to the fold's folder."
     )
-    devices: int = Field(1, ge=1, description="Processes per machine (GPUs, or CPU processes) that share each batch.")
-    nodes: int = Field(1, ge=1, description="Machines that share each batch.")
-    workers: int = Field(1, ge=0, description="Processes that prepare patches.")
+    devices: int = Field(
+        1, ge=1, le=4096, description="Processes per machine (GPUs, or CPU processes) that share each batch."
+    )
+    nodes: int = Field(1, ge=1, le=4096, description="Machines that share each batch.")
+    workers: int = Field(1, ge=0, le=4096, description="Processes that prepare patches.")
 
     @field_validator("group_by")
     @classmethod

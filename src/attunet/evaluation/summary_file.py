@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
-from math import isnan
+from math import isfinite, isnan
 from typing import Any
 
 from attunet.data.labels import Values
@@ -26,6 +27,9 @@ RULES: Mapping[str, str] = {
     "sample standard deviation; foreground_mean is the mean of the labels' means.",
     "ci95": "95% percentile bootstrap interval of the mean: cases drawn with replacement, 2000 times, seed 0.",
 }
+
+
+MOST_VOXELS = 2**53  # which a float holds exactly
 
 
 def key_of(value: Values) -> str:
@@ -65,17 +69,21 @@ def case_to_json(case: CaseScores, labels: Mapping[str, Values]) -> dict[str, An
 def case_from_json(entry: dict[str, Any], labels: Mapping[str, Values]) -> CaseScores:
     """The case that `case_to_json` wrote. Raises: KeyError, TypeError or ValueError for any other entry."""
     metrics, keys = entry["metrics"], {name: key_of(value) for name, value in labels.items()}
+    files = [None if entry[name] is None else str(entry[name]) for name in ("reference_file", "prediction_file")]
     return CaseScores(
-        case=entry["case"],
+        case=str(entry["case"]),
         scores={name: _label_from_json(metrics[key]) for name, key in keys.items() if key in metrics},
-        reference_file=entry["reference_file"],
-        prediction_file=entry["prediction_file"],
-        missing=entry["missing"],
+        reference_file=files[0],
+        prediction_file=files[1],
+        missing=bool(entry["missing"]),
     )
 
 
 def _label_from_json(values: dict[str, Any]) -> LabelScores:
     """A metric that an older file lacks is nan."""
-    counts = Counts(**{kind.lower(): int(values[kind]) for kind in ("TP", "FP", "FN", "TN")})
+    counts = {kind.lower(): int(values[kind]) for kind in ("TP", "FP", "FN", "TN")}
     measured = {name: values.get(name) for name, spec in METRICS.items() if spec.of_masks is not None}
-    return LabelScores(counts, {name: value for name, value in measured.items() if value is not None})
+    known = {name: float(value) for name, value in measured.items() if value is not None}
+    if not all(map(isfinite, known.values())) or not all(0 <= number <= MOST_VOXELS for number in counts.values()):
+        raise ValueError(f"{reprlib.repr(values)} are no scores of a label")
+    return LabelScores(Counts(**counts), known)

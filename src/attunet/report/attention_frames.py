@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from scipy import ndimage
 
 from attunet.config.settings import Settings, load_settings
@@ -39,8 +39,8 @@ class _Part(Settings):
 class _Epoch(_Part):
     """The epoch in which maps were recorded."""
 
-    epoch: int
-    minutes: float | None = None
+    epoch: int = Field(ge=0, le=10**9)
+    minutes: float | None = Field(None, ge=0, le=1e9)
 
     def label(self) -> str:
         """Text next to the slider."""

@@ -101,6 +101,8 @@ def test_class_weights_that_say_nothing_are_refused(loss_of):
     assert "background, liver, spleen" in caught.value.hint
     with pytest.raises(ConfigError, match="no effect on the loss dice"):
         loss_of(loss="dice", class_weights={"liver": 2.0})
+    with pytest.raises(ConfigError, match="0 for every output"):
+        loss_of(class_weights=dict.fromkeys(("background", "liver", "spleen"), 0.0))
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -171,6 +171,11 @@ def _check_weights(plan: Plan, config: TrainingConfig) -> None:
             f"class_weights names {', '.join(sorted(unknown))}, which are not outputs of the plan",
             hint=f"its outputs are {', '.join(plan.outputs)}",
         )
+    if not any(config.class_weights.get(name, 1.0) for name in plan.outputs):
+        raise ConfigError(
+            "class_weights are 0 for every output, so that the cross-entropy teaches nothing",
+            hint="give one output at least a positive weight, or choose the loss dice",
+        )
 
 
 def _shrunk(label: Tensor, size: torch.Size) -> Tensor:
