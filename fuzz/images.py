@@ -123,6 +123,7 @@ MORE_SEEDS: dict[str, tuple[Callable[[Path], None], ...]] = {
     ".webp": (_pillow("RGB", lossless=True), _pillow("RGBA")),
     ".jp2": (_pillow("RGB"), _pillow("L")),
     ".j2k": (_pillow("RGB"),),
+    ".jpx": (_pillow("RGB", format="JPEG2000"),),
     ".tif": (
         _tiff(),
         _tiff(tile=(16, 16), compression="zlib", predictor=2),
@@ -131,6 +132,8 @@ MORE_SEEDS: dict[str, tuple[Callable[[Path], None], ...]] = {
         _tiff(bigtiff=True),
     ),
     ".tiff": (_tiff(imagej=True), _tiff(ome=True, metadata={"axes": "ZYX"}), _tiff(compression="zlib", rowsperstrip=2)),
+    ".ome.tif": (_tiff(ome=True, metadata={"axes": "ZYX", "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm"}),),
+    ".ome.tiff": (_tiff(ome=True, compression="zlib", metadata={"axes": "CYX"}),),
     ".npy": (_npy(np.asfortranarray(np.arange(24.0).reshape(2, 3, 4))), _npy(np.arange(24, dtype=">i2").reshape(4, 6))),
 }
 """Valid files that the writers of ours do not make."""

@@ -81,7 +81,7 @@ def seeds_of(target: Target) -> list[Files]:
             for file in sorted(folder.rglob("*"), reverse=True):
                 file.rmdir() if file.is_dir() else file.unlink()
     if not found:
-        raise LookupError(f"there is no valid file of {target.name} to begin with: add a seed to {__file__}")
+        raise LookupError(f"there is no valid file of {target.name} to begin with: add a seed to fuzz/images.py")
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from attunet.errors import BundleError, DataError, last_line
+from attunet.errors import BundleError, DataError, EngineError, last_line
 from attunet.inference.engines.graph import accept_attention, gate_outputs, input_names, shuffle_weights
 from attunet.inference.engines.graph_files import check_onnx, check_openvino
 from attunet.inference.engines.protocol import EngineOutput
@@ -96,7 +96,13 @@ class _Compiled:
         kind = {"bf16": "bf16", "fp32": "f32"}[precision]
         # Pinned threads would queue behind other programs on their core while another core is free.
         settings = {"INFERENCE_PRECISION_HINT": kind, "NUM_STREAMS": batch, "ENABLE_CPU_PINNING": False}
-        self._compiled = openvino_core().compile_model(model, "CPU", settings)
+        try:
+            self._compiled = openvino_core().compile_model(model, "CPU", settings)
+        except RuntimeError as error:
+            raise EngineError(
+                f"OpenVINO cannot compile the graph: {last_line(error)[:300]}",
+                hint="write it again with attunet export",
+            ) from error
         self._batch = batch
         self._own = threading.local()
 
