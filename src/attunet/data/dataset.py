@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
-__all__ = ["Case", "Dataset", "DatasetOptions", "LabelFiles", "LabelPart", "Overlap", "Problem"]
+__all__ = ["Case", "Dataset", "DatasetOptions", "LabelFiles", "LabelPart", "LeftOut", "MatchRule", "Overlap", "Problem"]
 
 Overlap = Literal["refuse", "last", "regions"]
 """What becomes of voxels in several files of a label: an error, the last file's label, or overlapping regions."""
@@ -65,6 +65,7 @@ class Case:
         frame: the time to read of 4-D series, from 0; None: every volume is a channel.
         key: the array to read of image files that hold several; None: the only one.
         label_key: the same of label files.
+        raters: the masks of all raters, by name; empty when there is one.
     """
 
     id: str
@@ -76,6 +77,7 @@ class Case:
     frame: int | None = None
     key: str | None = None
     label_key: str | None = None
+    raters: tuple[tuple[str, Path], ...] = ()
 
     @property
     def label_paths(self) -> tuple[Path, ...]:
@@ -158,6 +160,50 @@ class Problem:
     severity: Literal["problem", "warning"] = "problem"
 
 
+class LeftOut(NamedTuple):
+    """Files that belong to no case.
+
+    Args:
+        reason: why they were left out, and the option that uses them, if there is one.
+        files: their paths below the data set.
+    """
+
+    reason: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchRule:
+    """How cases were found from the names of files.
+
+    Args:
+        images: the patterns of images: one, with {channel} where there are several channels.
+        labels: the patterns of labels.
+        channels: the channels in order; empty where an image is one file.
+        patients: what the patient of a case was read from; empty when each case is a patient of its own.
+        raters: the raters of the labels; empty when the names tell of none.
+        rater: the rater whose masks are used.
+        left_out: the files that are no part of a case.
+    """
+
+    images: tuple[str, ...]
+    labels: tuple[str, ...]
+    channels: tuple[str, ...] = ()
+    patients: str = ""
+    raters: tuple[str, ...] = ()
+    rater: str = ""
+    left_out: tuple[LeftOut, ...] = ()
+
+    def __str__(self) -> str:
+        """The rule in one line, with the patterns that --pattern and --label-pattern accept."""
+        parts = [f"case = {' or '.join(self.images)}"]
+        parts += [f"channels {', '.join(self.channels)}"] if self.channels else []
+        parts += [f"label = {' or '.join(self.labels)}"] if self.labels else []
+        parts += [f"rater {self.rater} of {', '.join(self.raters)}"] if self.raters else []
+        parts += [f"patient = {self.patients}"] if self.patients else []
+        return ", ".join(parts)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     """The cases of a data set and what its description declares.
@@ -173,6 +219,7 @@ class Dataset:
         regions: name to the values it unites, where the data set declares overlapping targets, in the order in
             which they are written into a mask.
         options: how it was read.
+        rule: how its cases were found from the names of files; None where a file declares them.
     """
 
     root: Path
@@ -184,6 +231,7 @@ class Dataset:
     problems: tuple[Problem, ...] = ()
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
     options: DatasetOptions = field(default_factory=DatasetOptions)
+    rule: MatchRule | None = None
 
     @property
     def name(self) -> str:

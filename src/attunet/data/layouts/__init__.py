@@ -13,7 +13,7 @@ from attunet.data.composition import with_choices
 from attunet.data.dataset import Dataset, DatasetOptions
 from attunet.data.formats.dicom import CONVERT, series_in
 from attunet.data.layouts.dataset_json import is_msd, is_nnunet, read_msd, read_nnunet
-from attunet.data.layouts.paired import is_paired, read_paired
+from attunet.data.layouts.matched import is_folder, read_matched
 from attunet.data.layouts.table import is_table, read_table
 from attunet.documents import reading
 from attunet.errors import DatasetError
@@ -32,7 +32,8 @@ class Layout:
         details: what else the documentation says about it.
         detect: whether an existing folder or file has this layout; raises DatasetError when a description in it
             cannot be read.
-        read: reads the cases, as the options say; raises DatasetError when the data set contradicts itself.
+        read: reads the cases, as the options say; None when there are none after all; raises DatasetError when the
+            data set contradicts itself.
     """
 
     name: str
@@ -40,7 +41,7 @@ class Layout:
     recognised_by: str
     details: str
     detect: Callable[[Path], bool]
-    read: Callable[[Path, DatasetOptions], Dataset]
+    read: Callable[[Path, DatasetOptions], Dataset | None]
 
 
 LAYOUTS: tuple[Layout, ...] = (
@@ -61,23 +62,22 @@ LAYOUTS: tuple[Layout, ...] = (
         read=lambda path, _options: read_msd(path),
     ),
     Layout(
-        name="plain",
-        title="paired folders",
-        recognised_by="images/ next to labels/ or masks/, or imagesTr/ next to labelsTr/, with the same file names",
-        details=(
-            "Labels may end in `_mask`, `_label`, `_seg`, `_segmentation` or `_gt`, the channels of an image in "
-            "`_0000`, `_0001`. A `dataset.json` may declare `labels`."
-        ),
-        detect=is_paired,
-        read=lambda path, _options: read_paired(path),
-    ),
-    Layout(
         name="csv",
         title="CSV file",
         recognised_by="a CSV file with the columns image and label, or a folder with one such file",
         details="Also `image_0`, `image_1`, … for channels; optional columns `id`, `group`, `split`, `labels`.",
         detect=is_table,
         read=lambda path, _options: read_table(path),
+    ),
+    Layout(
+        name="plain",
+        title="plain folders",
+        recognised_by="images and labels whose names tell which belong together, such as images/CASE.png next to "
+        "labels/CASE.png, or CASE/CASE_flair.nii.gz next to CASE/CASE_seg.nii.gz",
+        details="Any tree of folders, see [how names are matched](#how-names-are-matched). A `dataset.json` may "
+        "declare `labels`.",
+        detect=is_folder,
+        read=read_matched,
     ),
 )
 """Every layout; the first that is detected is read."""
@@ -97,8 +97,8 @@ def read_dataset(path: Path, options: DatasetOptions = _DEFAULTS) -> Dataset:
         raise DatasetError(f"there is no file or folder {path}", hint="check the path")
     with reading(path, DatasetError, "correct its description, or write a CSV file"):
         for layout in LAYOUTS:
-            if layout.detect(path):
-                return with_choices(layout.read(path, options), options)
+            if layout.detect(path) and (dataset := layout.read(path, options)) is not None:
+                return with_choices(dataset, options)
     raise _unrecognised(path)
 
 

@@ -9,7 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from attunet.data.dataset import Case, Dataset
-from attunet.data.formats import stem_of
+from attunet.data.formats import stem_of, suffix_of
 from attunet.data.layouts.annotated import read_annotated
 from attunet.data.layouts.description import DESCRIPTION
 from attunet.errors import DatasetError
@@ -64,7 +64,18 @@ def _table_of(path: Path) -> Path | None:
         return path if path.suffix.lower() == ".csv" else None
     tables = list(path.glob("*.csv"))
     described = (path / DESCRIPTION).is_file()  # do not ignore a description that fits no layout
-    return tables[0] if len(tables) == 1 and not described else None
+    return tables[0] if len(tables) == 1 and not described and _lists_files(tables[0]) else None
+
+
+def _lists_files(table: Path) -> bool:
+    """Whether a CSV file in a folder lists images and labels, rather than facts about patients."""
+    try:
+        columns, rows = _rows(table)
+    except DatasetError:
+        return False
+    images = [name for name in columns if name == "image" or name.startswith("image_")]
+    labels = [name for name in columns if name == "label" or name.startswith(("label_", "rater_"))]
+    return bool(images and labels) and any(suffix_of(Path(row[name])) for row in rows for name in labels)
 
 
 def _rows(path: Path) -> tuple[list[str], list[Row]]:

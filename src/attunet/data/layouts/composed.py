@@ -1,0 +1,132 @@
+"""Labels of several files: a file for each label (liver, spleen), or a file for each object (one nucleus)."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from attunet.data.dataset import LabelFiles, LabelPart, Problem
+from attunet.data.labels import BACKGROUND
+from attunet.data.layouts.pairing import Key
+from attunet.data.layouts.shapes import Member
+from attunet.data.layouts.tokens import fold
+from attunet.names import safe_name
+
+__all__ = ["Composition"]
+
+OBJECT = "object"
+"""The name of the only label where there is a file for each object."""
+
+LEAST_REPEATS = 1.5
+"""Names of labels are in at least so many cases on average; names of objects are in one."""
+
+_NUMBER = re.compile(r"(\D*)\d+")
+
+
+@dataclass(frozen=True)
+class Composition:
+    """How the masks of a case make up its label.
+
+    Args:
+        kind: a file for each label, for each object, or one for all.
+        names: name to value; None where there is one file.
+        problems: a warning where a file is taken to be an object.
+    """
+
+    kind: Literal["label", "object", "single"]
+    names: dict[str, int] | None = None
+    problems: tuple[Problem, ...] = ()
+
+    @classmethod
+    def of(cls, labels: Mapping[Key, Sequence[Member]], declared: Mapping[str, int] | None) -> Composition:
+        """How the masks of all cases make up their labels.
+
+        Names that are in several cases are those of labels; names that are in one case, or only numbers, are objects.
+
+        Args:
+            labels: the masks of each case.
+            declared: name to value of the labels that the data set declares; None without a declaration.
+        Returns: the composition of every case.
+        """
+        extras = Counter(fold(member.extra) for members in labels.values() for member in members if member.extra)
+        several = any(len(members) > 1 for members in labels.values())
+        plain = sum(not member.extra for members in labels.values() for member in members)
+        stated = any("label" in member.file.given for members in labels.values() for member in members)
+        if not extras or (not several and not stated and (len(extras) == 1 or plain * 2 >= len(labels))):
+            return cls("single")
+        if stated or _are_labels(extras, len(labels)):
+            return cls("label", _names(labels, declared))
+        if not several:
+            return cls("single")
+        message = "each case has several masks that are not named like labels: each is taken to be an object"
+        remedy = '--merge-instances learns them as one label; if they are labels, use --label-pattern with "{label}"'
+        problem = Problem("", "file per object", message, remedy, "warning")
+        return cls("object", {BACKGROUND: 0, OBJECT: 1}, (problem,))
+
+    def label(self, members: Sequence[Member]) -> Path | LabelFiles | None:
+        """The label of a case; None without masks."""
+        if not members:
+            return None
+        if self.kind == "single" or self.names is None:
+            return members[0].file.file.path
+        values = tuple(value for name, value in self.names.items() if name != BACKGROUND)
+        if self.kind == "object":
+            paths = sorted(member.file.file.path for member in members)
+            return LabelFiles("object", tuple(LabelPart(OBJECT, 1, path) for path in paths), values)
+        named = {_known(member.extra, self.names): member.file.file.path for member in members}
+        parts = (LabelPart(name, value, named[name]) for name, value in self.names.items() if name in named)
+        return LabelFiles("label", tuple(parts), values)
+
+    def members(self, labels: Mapping[Key, Sequence[Member]]) -> Iterator[Member]:
+        """The masks, for their patterns: where a label is one file, what is added to its name is no label."""
+        for members in labels.values():
+            yield from (member._replace(extra="") if self.kind == "single" else member for member in members)
+
+    def annotated(self, members: Sequence[Member]) -> tuple[str, ...] | None:
+        """The labels of a case that have a file; None where all have."""
+        if self.kind != "label" or not members or self.names is None:
+            return None
+        present = {_known(member.extra, self.names) for member in members}
+        absent = [name for name in self.names if name not in present and name != BACKGROUND]
+        return tuple(name for name in self.names if name in present) if absent else None
+
+
+def _are_labels(extras: Counter[str], cases: int) -> bool:
+    """Whether what masks add to their cases are names of labels, rather than numbers or codes of objects."""
+    stems = {match[1] for name in extras if (match := _NUMBER.fullmatch(name))}
+    numbered = sum(_NUMBER.fullmatch(name) is not None for name in extras)
+    if numbered == len(extras) and len(stems) == 1:
+        return False
+    if cases > 1:
+        return extras.total() >= LEAST_REPEATS * len(extras)
+    return sum(any(character.isdigit() for character in name) for name in extras) * 2 < len(extras)
+
+
+def _names(labels: Mapping[Key, Sequence[Member]], declared: Mapping[str, int] | None) -> dict[str, int]:
+    """Background and the labels: with the declared values, or numbered in the order of their names."""
+    found: dict[str, str] = {}
+    for members in labels.values():
+        for member in members:
+            found.setdefault(fold(member.extra), _as_written(member))
+    given = {fold(safe_name(name)): (name, value) for name, value in (declared or {}).items()}
+    if given and found.keys() <= given.keys():
+        return dict(sorted(((name, value) for name, value in given.values()), key=lambda item: item[1]))
+    return {BACKGROUND: 0, **{found[name]: value for value, name in enumerate(sorted(found), start=1)}}
+
+
+def _as_written(member: Member) -> str:
+    """What a mask's name adds, in the letter case of the file."""
+    for part in reversed(member.file.file.parts):
+        at = fold(part).find(fold(member.extra))
+        if at >= 0:
+            return safe_name(part[at : at + len(member.extra)])
+    return safe_name(member.extra)
+
+
+def _known(extra: str, names: Mapping[str, int]) -> str:
+    """The name of a label in the spelling of the data set."""
+    return next(name for name in names if fold(name) == fold(safe_name(extra)))

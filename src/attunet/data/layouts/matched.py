@@ -1,0 +1,118 @@
+"""Data sets without a description: folders as people download them, read by the names of their files."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from attunet.data.dataset import Dataset, DatasetOptions, LeftOut
+from attunet.data.formats.dicom import CONVERT
+from attunet.data.layouts.description import DESCRIPTION, load_description, with_description
+from attunet.data.layouts.matcher import match_files
+from attunet.data.layouts.pairing import NamedFile, name_files
+from attunet.data.layouts.patterns import with_patterns
+from attunet.data.layouts.tokens import Role, fold, tokenize
+from attunet.data.layouts.tree import ImageFile, Tree, listed, unused_problem, walk
+from attunet.errors import DatasetError
+
+__all__ = ["is_folder", "read_matched"]
+
+MOST_READINGS = 4
+NOT_STATED = "fit none of the patterns"
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder that is not empty; `read_matched` tells whether its names can be matched."""
+    return path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir())
+
+
+def read_matched(root: Path, options: DatasetOptions) -> Dataset | None:
+    """Read a folder, and all folders in it, by the names of files; a dataset.json may declare its labels.
+
+    Args:
+        root: the folder.
+        options: patterns, and the rater.
+    Returns: the data set with its rule; None when no file is named like the label of an image.
+    Raises: DatasetError when two readings are possible, a pattern fits no file, the folder contains several data sets
+        or only DICOM series, or the description cannot be used.
+    """
+    tree = walk(root)
+    dataset = Dataset(root=root, layout="plain", cases=())
+    if (root / DESCRIPTION).is_file():
+        dataset = with_description(dataset, load_description(root / DESCRIPTION))
+    elif tree.described:
+        raise DatasetError(
+            f"{root} contains {len(tree.described)} data sets with a {DESCRIPTION}: {listed(tree.described)}",
+            hint="pass one of them",
+        )
+    named = name_files(tree.images)
+    if any(file.file.series for file in named) and all(file.is_label or file.file.series for file in named):
+        raise _only_series(tree)
+    files = with_patterns(named, options)
+    match = match_files(files, options, dataset.label_names)
+    if match is None:
+        _refuse_unlabelled(files, options)
+        return None
+    others = {file.file for file in files}
+    unstated = tuple(file.file.name for file in named if file.file not in others)
+    left_out = [LeftOut(NOT_STATED, unstated)] if unstated else []
+    rule = replace(
+        match.rule,
+        images=(options.pattern,) if options.pattern else match.rule.images,
+        labels=(options.label_pattern,) if options.label_pattern else match.rule.labels,
+        left_out=(*match.rule.left_out, *left_out),
+    )
+    return replace(
+        dataset,
+        cases=match.cases,
+        label_names=dataset.label_names or match.label_names,
+        channel_names=dataset.channel_names or match.channels,
+        problems=(*tree.problems, *match.problems, *map(unused_problem, left_out)),
+        rule=rule,
+    )
+
+
+def _refuse_unlabelled(files: Sequence[NamedFile], options: DatasetOptions) -> None:
+    """Raises: DatasetError when labels and images cannot be told apart, with the pattern that chooses each kind."""
+    if options.pattern or options.label_pattern:
+        raise DatasetError(
+            "no label has the name of an image under these patterns", hint="state both --pattern and --label-pattern"
+        )
+    if any(file.is_label for file in files):
+        return
+    kinds: dict[str, set[str]] = defaultdict(set)
+    for file in files:
+        pattern, id = _guessed(file.file)
+        kinds[pattern].add(id)
+    ordered = sorted(kinds, key=lambda kind: (_is_image(kind), kind))
+    rivals = [kind for kind in ordered if any(len(kinds[kind] & kinds[other]) > 1 for other in kinds if other != kind)]
+    if rivals:
+        readings = rivals[:MOST_READINGS]
+        raise DatasetError(
+            f"several readings are possible: no name tells which of {', '.join(readings)} are the labels",
+            hint="choose with " + " or ".join(f'--label-pattern "{pattern}"' for pattern in readings),
+        )
+
+
+def _guessed(file: ImageFile) -> tuple[str, str]:
+    """The pattern of a file whose name tells nothing, and its id: the first part with a number that is no channel."""
+    numbered = [
+        any(token.role is None and any(map(str.isdigit, token.text)) for token in tokenize(part)) for part in file.parts
+    ]
+    place = numbered.index(True) if any(numbered) else len(file.parts) - 1
+    after = ("*" if varies else part for part, varies in list(zip(file.parts, numbered, strict=True))[place + 1 :])
+    return "/".join((*file.parts[:place], "{id}", *after)) + fold(file.suffix), fold(file.parts[place])
+
+
+def _is_image(pattern: str) -> bool:
+    return any(token.role in (Role.CHANNEL, Role.IMAGE) for part in pattern.split("/") for token in tokenize(part))
+
+
+def _only_series(tree: Tree) -> DatasetError:
+    """The error for a folder whose only images are DICOM series."""
+    folders = {each.folders for each in tree.series}
+    folder = tree.root.joinpath(*folders.pop()) if len(folders) == 1 else tree.root
+    counts = ", ".join(f"{each.stem}: {each.series} files" for each in tree.series[:5])
+    return DatasetError(f"{folder} contains only DICOM series ({counts}), which are not read yet", hint=CONVERT)

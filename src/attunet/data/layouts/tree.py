@@ -1,0 +1,159 @@
+"""The image files of a folder and of all folders in it, and what else lies there that could be one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from attunet.data.dataset import LeftOut, Problem
+from attunet.data.formats import SUFFIXES, stem_of, suffix_of
+from attunet.data.formats.dicom import CONVERT, series_in
+
+__all__ = ["ImageFile", "Tree", "listed", "unused_problem", "walk"]
+
+FOREIGN = (
+    ".dcm .ima .mgz .mgh .mnc .gipl .vtk .vti .nii.bz2 .nii.xz .nii.zip .nii.zst .svs .czi .lif .nd2 "
+    ".ndpi .heic .pgm .ppm .exr .psd .par .rec .img .hdr .zip .tar .tar.gz .rar .7z .h5 .hdf5 .mat "
+    ".npz .gif .webp .jp2 .zarr .avi .mp4"
+)
+"""Suffixes of images and archives; those that a reader opens are in `SUFFIXES` and count as images."""
+
+MOST_NAMES = 30
+SKIPPED_FOLDERS = ("__MACOSX",)
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image file, or a folder with a DICOM series, by its place in the data set.
+
+    Args:
+        path: the file.
+        folders: the folders below the data set that lead to it.
+        stem: its name without suffix.
+        suffix: its suffix, as written.
+        series: number of files of a DICOM series; 0 for an image file.
+    """
+
+    path: Path
+    folders: tuple[str, ...]
+    stem: str
+    suffix: str
+    series: int = 0
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The folders and the name without suffix."""
+        return (*self.folders, self.stem)
+
+    @property
+    def name(self) -> str:
+        """The path below the data set."""
+        return "/".join((*self.folders, self.path.name))
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What a folder contains.
+
+    Args:
+        root: the folder.
+        images: image files and DICOM series, sorted by path.
+        problems: broken links, and images in formats that are not read.
+        described: folders below the root that have a dataset.json of their own.
+    """
+
+    root: Path
+    images: tuple[ImageFile, ...]
+    problems: tuple[Problem, ...]
+    described: tuple[str, ...] = ()
+
+    @property
+    def series(self) -> tuple[ImageFile, ...]:
+        """The DICOM series."""
+        return tuple(image for image in self.images if image.series)
+
+
+def walk(root: Path) -> Tree:
+    """Find the images of a folder and all folders in it; links are followed, hidden files and folders are not.
+
+    Files of other kinds, such as text and tables, are no images and are passed over.
+    """
+    images: list[ImageFile] = []
+    broken: list[str] = []
+    foreign: list[str] = []
+    described: list[str] = []
+    for folder, names in _folders(root):
+        folders = folder.relative_to(root).parts
+        found = [name for name in names if suffix_of(Path(name)) is not None]
+        if folders and "dataset.json" in names:
+            described.append("/".join(folders))
+        for name in found:
+            path = folder / name
+            if path.is_symlink() and not path.exists():
+                broken.append("/".join((*folders, name)))
+            elif path.is_file() or path.is_dir():
+                stem = stem_of(path)
+                images.append(ImageFile(path, folders, stem, name[len(stem) :]))
+        count = 0 if found or not names else series_in(folder)
+        if count and folders:
+            images.append(ImageFile(folder, folders[:-1], folders[-1], "", count))
+        elif not count:
+            known = set(found)
+            foreign += ["/".join((*folders, name)) for name in names if name not in known and _is_foreign(name)]
+    links = list(_problem_of("broken link", "are links to nothing", "restore the files they point to", broken))
+    problems = (*links, *(replace(problem, severity="warning") for problem in _foreign(foreign)))
+    return Tree(root, tuple(sorted(images, key=lambda image: image.name)), problems, tuple(described))
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    shown = ", ".join(names[:MOST_NAMES])
+    return shown if len(names) <= MOST_NAMES else f"{shown} and {len(names) - MOST_NAMES} more"
+
+
+def unused_problem(left: LeftOut) -> Problem:
+    """A warning for files that belong to no case."""
+    message = f"{len(left.files)} {'file' if len(left.files) == 1 else 'files'} ({left.reason}): {listed(left.files)}"
+    remedy = "nothing, if this is right; otherwise state the names with --pattern and --label-pattern"
+    return Problem("", "left out", message, remedy, "warning")
+
+
+def _folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder once, with the sorted names of its files and of the folders that are images themselves."""
+    visited: set[str] = set()
+    for folder, below, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        images = [name for name in below if _is_image_folder(name)]
+        again = real in visited
+        visited.add(real)
+        below[:] = [] if again else sorted(name for name in below if _is_searched(name) and name not in images)
+        if not again:
+            yield Path(folder), sorted(name for name in (*files, *images) if not name.startswith("."))
+
+
+def _is_searched(folder: str) -> bool:
+    return not folder.startswith(".") and folder not in SKIPPED_FOLDERS
+
+
+def _is_image_folder(name: str) -> bool:
+    return name.lower().endswith(".zarr") and suffix_of(Path(name)) is not None
+
+
+def _is_foreign(name: str) -> bool:
+    lower = name.lower()
+    return lower.endswith(tuple(FOREIGN.split()))
+
+
+def _foreign(names: Sequence[str]) -> Iterator[Problem]:
+    dicom = [name for name in names if name.lower().endswith((".dcm", ".ima"))]
+    others = [name for name in names if name not in set(dicom)]
+    yield from _problem_of("unreadable format", "are DICOM, which is not read yet", CONVERT, dicom)
+    expected = f"convert them to one of {', '.join(SUFFIXES)}, or remove them"
+    yield from _problem_of("unreadable format", "have a format that is not read", expected, others)
+
+
+def _problem_of(kind: str, what: str, remedy: str, names: Sequence[str]) -> Iterator[Problem]:
+    if names:
+        yield Problem("", kind, f"{len(names)} files {what}: {listed(names)}", remedy)
