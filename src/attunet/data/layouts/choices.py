@@ -13,7 +13,7 @@ from pathlib import Path
 
 from attunet.data.dataset import DatasetOptions
 from attunet.data.layouts.pairing import Key, NamedFile, Pairing
-from attunet.data.layouts.shapes import Member, pattern_of, shape
+from attunet.data.layouts.shapes import MatchedFile, pattern_of, shape
 from attunet.data.layouts.tokens import DRAWN, Role, Token, fold, values
 from attunet.errors import DatasetError
 
@@ -84,7 +84,7 @@ def choose_images(pairing: Pairing, names: dict[Key, str], choice: Choice) -> di
 
 def choose_labels(
     pairing: Pairing, names: dict[Key, str], options: DatasetOptions, choice: Choice
-) -> dict[Key, list[Member]]:
+) -> dict[Key, list[MatchedFile]]:
     """The masks that make up the label of each case: one, or several of different labels or objects.
 
     Args:
@@ -97,7 +97,7 @@ def choose_labels(
         nobody of the name of the rater drew any.
     """
     labels = {
-        key: [Member(file, names[key], extra) for file, extra in _with_extras(key, entries, pairing)]
+        key: [MatchedFile(file, names[key], extra) for file, extra in _with_extras(key, entries, pairing)]
         for key, entries in pairing.labels.items()
         if key in names
     }
@@ -166,7 +166,7 @@ def _single(files: Sequence[NamedFile], pairing: Pairing, id: str, choice: Choic
     first, *rivals = preferred
     if not rivals:
         return first
-    one, other = (pattern_of([Member(file, id)], pairing.level) for file in preferred[:2])
+    one, other = (pattern_of([MatchedFile(file, id)], pairing.level) for file in preferred[:2])
     raise DatasetError(
         f"{first.file.path} and {rivals[0].file.path} are both case {id}",
         hint=f'keep one, rename one, or choose with --pattern "{one}" or --pattern "{other}"',
@@ -206,8 +206,8 @@ def _entity(file: NamedFile) -> str:
 
 
 def _without(
-    labels: dict[Key, list[Member]], unwanted: Callable[[NamedFile], bool], reason: str, choice: Choice
-) -> dict[Key, list[Member]]:
+    labels: dict[Key, list[MatchedFile]], unwanted: Callable[[NamedFile], bool], reason: str, choice: Choice
+) -> dict[Key, list[MatchedFile]]:
     """The labels without unwanted ones, where most cases have another."""
     wanted = {key: [member for member in members if not unwanted(member.file)] for key, members in labels.items()}
     if sum(map(bool, wanted.values())) * 2 < len(labels):
@@ -217,7 +217,7 @@ def _without(
     return {key: members for key, members in wanted.items() if members}
 
 
-def _shows_field(labels: dict[Key, list[Member]]) -> Callable[[NamedFile], bool]:
+def _shows_field(labels: dict[Key, list[MatchedFile]]) -> Callable[[NamedFile], bool]:
     """A test for masks of the field of view: by their words, or called masks where others are drawn by a rater."""
     drawn = any(_is_drawn(member.file) for members in labels.values() for member in members)
 
@@ -237,9 +237,11 @@ def _words(file: NamedFile, role: Role) -> list[Token]:
     return [token for part in file.file.parts for token in values(part, role)]
 
 
-def _of_rater(labels: dict[Key, list[Member]], options: DatasetOptions, choice: Choice) -> dict[Key, list[Member]]:
+def _of_rater(
+    labels: dict[Key, list[MatchedFile]], options: DatasetOptions, choice: Choice
+) -> dict[Key, list[MatchedFile]]:
     """The masks of the chosen rater, or of the first, where several drew masks of one case."""
-    by_rater: dict[Key, dict[str, list[Member]]] = {}
+    by_rater: dict[Key, dict[str, list[MatchedFile]]] = {}
     for key, members in labels.items():
         for member in members:
             by_rater.setdefault(key, {}).setdefault(_rater(member.file), []).append(member)
@@ -265,7 +267,7 @@ def _rater(file: NamedFile) -> str:
     return file.raters[0] if file.raters else ""
 
 
-def _refuse_rivals(labels: dict[Key, list[Member]], pairing: Pairing) -> None:
+def _refuse_rivals(labels: dict[Key, list[MatchedFile]], pairing: Pairing) -> None:
     """Raises: DatasetError when two masks are equally the label of a case."""
     for members in labels.values():
         exact = [member for member in members if not member.extra]
@@ -281,7 +283,7 @@ def _refuse_rivals(labels: dict[Key, list[Member]], pairing: Pairing) -> None:
             )
 
 
-def _like(member: Member, labels: dict[Key, list[Member]], pairing: Pairing) -> str:
+def _like(member: MatchedFile, labels: dict[Key, list[MatchedFile]], pairing: Pairing) -> str:
     """The pattern of all masks of the same kind."""
     kind = shape(member.file, pairing.level)
     same = [other for members in labels.values() for other in members if shape(other.file, pairing.level) == kind]

@@ -12,7 +12,7 @@ from typing import Literal
 from attunet.data.dataset import LabelFiles, LabelPart, Problem
 from attunet.data.labels import BACKGROUND
 from attunet.data.layouts.pairing import Key
-from attunet.data.layouts.shapes import Member
+from attunet.data.layouts.shapes import MatchedFile
 from attunet.data.layouts.tokens import fold
 from attunet.names import safe_name
 
@@ -42,7 +42,7 @@ class Composition:
     problems: tuple[Problem, ...] = ()
 
     @classmethod
-    def of(cls, labels: Mapping[Key, Sequence[Member]], declared: Mapping[str, int] | None) -> Composition:
+    def of(cls, labels: Mapping[Key, Sequence[MatchedFile]], declared: Mapping[str, int] | None) -> Composition:
         """How the masks of all cases make up their labels.
 
         Names that are in several cases are those of labels; names that are in one case, or only numbers, are objects.
@@ -67,7 +67,7 @@ class Composition:
         problem = Problem("", "file per object", message, remedy, "warning")
         return cls("object", {BACKGROUND: 0, OBJECT: 1}, (problem,))
 
-    def label(self, members: Sequence[Member]) -> Path | LabelFiles | None:
+    def label(self, members: Sequence[MatchedFile]) -> Path | LabelFiles | None:
         """The label of a case; None without masks."""
         if not members:
             return None
@@ -81,18 +81,10 @@ class Composition:
         parts = (LabelPart(name, value, named[name]) for name, value in self.names.items() if name in named)
         return LabelFiles("label", tuple(parts), values)
 
-    def members(self, labels: Mapping[Key, Sequence[Member]]) -> Iterator[Member]:
+    def members(self, labels: Mapping[Key, Sequence[MatchedFile]]) -> Iterator[MatchedFile]:
         """The masks, for their patterns: where a label is one file, what is added to its name is no label."""
         for members in labels.values():
             yield from (member._replace(extra="") if self.kind == "single" else member for member in members)
-
-    def annotated(self, members: Sequence[Member]) -> tuple[str, ...] | None:
-        """The labels of a case that have a file; None where all have."""
-        if self.kind != "label" or not members or self.names is None:
-            return None
-        present = {_known(member.extra, self.names) for member in members}
-        absent = [name for name in self.names if name not in present and name != BACKGROUND]
-        return tuple(name for name in self.names if name in present) if absent else None
 
 
 def _are_labels(extras: Counter[str], cases: int) -> bool:
@@ -106,7 +98,7 @@ def _are_labels(extras: Counter[str], cases: int) -> bool:
     return sum(any(character.isdigit() for character in name) for name in extras) * 2 < len(extras)
 
 
-def _names(labels: Mapping[Key, Sequence[Member]], declared: Mapping[str, int] | None) -> dict[str, int]:
+def _names(labels: Mapping[Key, Sequence[MatchedFile]], declared: Mapping[str, int] | None) -> dict[str, int]:
     """Background and the labels: with the declared values, or numbered in the order of their names."""
     found: dict[str, str] = {}
     for members in labels.values():
@@ -118,7 +110,7 @@ def _names(labels: Mapping[Key, Sequence[Member]], declared: Mapping[str, int] |
     return {BACKGROUND: 0, **{found[name]: value for value, name in enumerate(sorted(found), start=1)}}
 
 
-def _as_written(member: Member) -> str:
+def _as_written(member: MatchedFile) -> str:
     """What a mask's name adds, in the letter case of the file."""
     for part in reversed(member.file.file.parts):
         at = fold(part).find(fold(member.extra))

@@ -12,7 +12,7 @@ from attunet.data.layouts.choices import Choice, choose_images, choose_labels
 from attunet.data.layouts.composed import Composition
 from attunet.data.layouts.identity import case_ids, with_patients, with_splits
 from attunet.data.layouts.pairing import Key, NamedFile, Pairing, pair_files
-from attunet.data.layouts.shapes import Member, patterns_of
+from attunet.data.layouts.shapes import MatchedFile, patterns_of
 from attunet.data.layouts.tokens import Role, values
 from attunet.data.layouts.tree import listed, unused_problem
 
@@ -22,7 +22,7 @@ MOST_PROBLEMS = 20
 """Problems of one kind that are listed one by one; more are one problem."""
 
 Images = dict[Key, dict[str, NamedFile]]
-Labels = dict[Key, list[Member]]
+Labels = dict[Key, list[MatchedFile]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,6 @@ def _cases(reading: _Reading) -> dict[Key, Case]:
             reading.ids[key],
             tuple(file.file.path for file in found.values()),
             reading.composition.label(reading.labels.get(key, ())),
-            annotated=reading.composition.annotated(reading.labels.get(key, ())),
             raters=reading.choice.drawn.get(key, ()),
         )
         for key, found in reading.images.items()
@@ -128,11 +127,11 @@ def _without_series(files: Sequence[NamedFile], choice: Choice) -> Sequence[Name
     return [file for file in files if id(file) not in out]
 
 
-def _members(reading: _Reading) -> Iterator[Member]:
+def _members(reading: _Reading) -> Iterator[MatchedFile]:
     several = len(reading.choice.channels) > 1
     for key, found in reading.images.items():
         for name, file in found.items():
-            yield Member(file, reading.ids[key], channel=name if several else "")
+            yield MatchedFile(file, reading.ids[key], channel=name if several else "")
 
 
 def _channel_names(choice: Choice) -> tuple[str, ...]:

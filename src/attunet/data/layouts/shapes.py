@@ -9,14 +9,14 @@ from typing import NamedTuple
 from attunet.data.layouts.pairing import EDGES, Level, NamedFile
 from attunet.data.layouts.tokens import fold, tokenize
 
-__all__ = ["Member", "pattern_of", "patterns_of", "shape"]
+__all__ = ["MatchedFile", "pattern_of", "patterns_of", "shape"]
 
 
 PARTIAL = ("{group}", "{id}")
 """What a part of an id is called in a pattern."""
 
 
-class Member(NamedTuple):
+class MatchedFile(NamedTuple):
     """A file and its place in the data set.
 
     Args:
@@ -52,16 +52,16 @@ def shape(file: NamedFile, level: Level, *, suffix: bool = True) -> str:
     return text if suffix else text[: len(text) - len(fold(file.file.suffix))]
 
 
-def patterns_of(members: Iterable[Member], level: Level) -> tuple[str, ...]:
+def patterns_of(members: Iterable[MatchedFile], level: Level) -> tuple[str, ...]:
     """The patterns of files of several kinds, the most frequent first; kinds that differ by the channel have one."""
-    kinds: dict[str, list[Member]] = defaultdict(list)
+    kinds: dict[str, list[MatchedFile]] = defaultdict(list)
     for member in members:
         kinds[shape(member.file, level)].append(member)
     ordered = sorted(kinds.values(), key=len, reverse=True)
     return tuple(dict.fromkeys(pattern_of(kind, level) for kind in ordered))
 
 
-def pattern_of(members: Sequence[Member], level: Level) -> str:
+def pattern_of(members: Sequence[MatchedFile], level: Level) -> str:
     """The pattern of files of one shape, as `--pattern` and `--label-pattern` accept it.
 
     It has {id} for the case, {group} for what precedes the id, {channel}, {label} for what is added to the id, and *
@@ -101,7 +101,7 @@ def _trimmed(text: str) -> Iterator[_Segment]:
     yield from (_Segment(piece, piece == core) for piece in (before, core, after) if piece)
 
 
-def _row(segments: Sequence[_Segment], member: Member) -> list[str]:
+def _row(segments: Sequence[_Segment], member: MatchedFile) -> list[str]:
     """The pieces of a pattern: parts of an id stand for it only where the whole id occurs nowhere."""
     row = [_described(segment, member) for segment in segments]
     entire = any(segment.names and fold(segment.text).startswith(fold(member.id)) for segment in segments)
@@ -113,7 +113,7 @@ def _row(segments: Sequence[_Segment], member: Member) -> list[str]:
     return [segments[index].text if index in channels[:-1] else piece for index, piece in enumerate(row)]
 
 
-def _described(segment: _Segment, member: Member) -> str:
+def _described(segment: _Segment, member: MatchedFile) -> str:
     """A piece of a pattern."""
     text, channel = segment.text, member.channel
     if not segment.names:
