@@ -114,8 +114,8 @@ def test_damaged_and_truncated_files_are_refused(suffix, tmp_path):
         read_volume(path)
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)).save(path)
     whole = path.read_bytes()
-    for share in range(1, 20):
-        path.write_bytes(whole[: len(whole) * share // 20])
+    for size in (*(len(whole) * share // 20 for share in range(1, 20)), len(whole) - 8, len(whole) - 1):
+        path.write_bytes(whole[:size])
         with pytest.raises(FormatError):
             read_volume(path)
 

@@ -215,3 +215,23 @@ def test_a_written_spacing_is_read_again(tmp_path):
     np.testing.assert_array_equal(back.array, volume.array)
     np.testing.assert_allclose(back.affine, volume.affine, rtol=1e-6)
     assert back.unit == "µm"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "name"),
+    [
+        ({"photometric": "minisblack"}, {"photometric": "miniswhite"}, "colours"),
+        ({"extratags": [(274, 3, 1, 1, True)]}, {"extratags": [(274, 3, 1, 6, True)]}, "orientation"),
+        (
+            {"photometric": "palette", "colormap": np.zeros((3, 256), np.uint16)},
+            {"photometric": "palette", "colormap": np.ones((3, 256), np.uint16)},
+            "palettes",
+        ),
+    ],
+)
+def test_pages_that_mean_different_things_are_refused(one, other, name, tmp_path):
+    with tifffile.TiffWriter(tmp_path / "x.tif") as file:
+        for how in (one, other):
+            file.write(STACK[0].astype(np.uint8), metadata=None, **{"photometric": "minisblack", **how})
+    with pytest.raises(FormatError, match=f"pages of differing {name}"):
+        read_volume(tmp_path / "x.tif")

@@ -22,6 +22,7 @@ from attunet.errors import FormatError
 __all__ = ["Jpeg2000Header", "read_jpeg2000", "read_jpeg2000_header"]
 
 CODESTREAM = b"\xff\x4f\xff\x51"  # start of codestream, then its size marker
+END_OF_CODESTREAM = b"\xff\xd9"
 CODING_STYLE = 0xFF52
 REVERSIBLE = 1  # wavelet transformation 5-3
 FOLDERS = (b"jp2h",)  # boxes that contain boxes
@@ -121,8 +122,7 @@ def _boxes(stream: BinaryIO, path: Path) -> Iterator[tuple[bytes, bytes]]:
     """Kind and content of the boxes of a JP2 file; of a codestream, only its beginning."""
     size, end = path.stat().st_size, 0
     if stream.read(4) == CODESTREAM:
-        stream.seek(0)
-        yield b"jp2c", stream.read(2**16)
+        yield b"jp2c", _codestream(stream, 0, size, path)
         return
     for _ in range(MAX_BOXES):
         stream.seek(end)
@@ -136,9 +136,20 @@ def _boxes(stream: BinaryIO, path: Path) -> Iterator[tuple[bytes, bytes]]:
         if stop > size or stop < end + header:
             raise FormatError(f"{path} is truncated: a box ends after the file", hint=AGAIN)
         stream.seek(end + header)
-        if kind not in FOLDERS:
+        if kind == b"jp2c":
+            yield kind, _codestream(stream, end + header, stop, path)
+        elif kind not in FOLDERS:
             yield kind, stream.read(min(stop - stream.tell(), 2**16))
         end = end + header if kind in FOLDERS else stop
+
+
+def _codestream(stream: BinaryIO, start: int, stop: int, path: Path) -> bytes:
+    """The beginning of a codestream, which must end with its marker: decoders fill what is missing."""
+    stream.seek(max(start, stop - 2))
+    if stream.read(2) != END_OF_CODESTREAM:
+        raise FormatError(f"{path} is truncated: its codestream has no end", hint=AGAIN)
+    stream.seek(start)
+    return stream.read(min(stop - start, 2**16))
 
 
 def _sized(codestream: bytes, path: Path, alpha: frozenset[int], palette: bool) -> Jpeg2000Header:

@@ -114,7 +114,7 @@ def _check_webp(path: Path) -> PictureFile:
 
 
 def _check_jpeg(_: Path) -> PictureFile:
-    return PictureFile(lossy=True)
+    return PictureFile(lossy=True)  # Pillow refuses a file without its end
 
 
 CHECKS: dict[str, Callable[[Path], PictureFile]] = {

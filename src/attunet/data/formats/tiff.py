@@ -251,8 +251,8 @@ def _by_pillow(path: Path, series: tifffile.TiffPageSeries, orientation: int) ->
     bits = page.bitspersample
     pages = []
     with Image.open(path, formats=["TIFF"]) as image:
-        for index in range(len(series.pages)):
-            image.seek(index)
+        for stored in series.pages:
+            image.seek(stored.index if stored is not None and isinstance(stored.index, int) else 0)
             frame = np.asarray(image.convert("RGB") if image.mode in ("YCbCr", "CMYK") else image)
             exact = frame.dtype == page.dtype and frame.size == page.size and orientation == 1  # Pillow turns pixels
             if not exact or (bits > 8 and page.samplesperpixel > 1):

@@ -27,7 +27,14 @@ YCBCR = 6  # its colours may be subsampled
 STRIPS, TILES = (273, 279), (324, 325)  # offsets, byte counts
 TILE_WIDTH, TILE_HEIGHT, SUBDIRECTORIES = 322, 323, 330
 READ = {WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, ROWS, PLANAR, *STRIPS, *TILES}
-READ |= {TILE_WIDTH, TILE_HEIGHT, SUBDIRECTORIES}
+SUBFILE, ORIENTATION, COLOURS, EXTRA_SAMPLES = 254, 274, 320, 338
+ALIKE = {  # what every page must have in common with the first, because its tags are taken for all
+    PHOTOMETRIC: "colours",
+    ORIENTATION: "orientation",
+    COLOURS: "palettes",
+    EXTRA_SAMPLES: "extra samples",
+}
+READ |= {TILE_WIDTH, TILE_HEIGHT, SUBDIRECTORIES, SUBFILE, *ALIKE}
 SEPARATE = 2
 UNCOMPRESSED = 1
 RATIOS = {UNCOMPRESSED: 1.0, 8: MAX_DEFLATE_RATIO, 32946: MAX_DEFLATE_RATIO, 5: 4096.0, 32773: 64.0}  # LZW, PackBits
@@ -94,9 +101,17 @@ def check_directories(path: Path) -> list[Directory]:
             raise FormatError(f"{path} is truncated: a directory is beyond its end", hint=AGAIN) from error
     if not found:
         raise FormatError(f"{path} contains no image", hint=AGAIN)
+    _check_alike([directory for directory in found if directory.one(SUBFILE, 0) == 0], path)
     values = sum(directory.one(WIDTH, 1) * directory.one(HEIGHT, 1) for directory in found)
     check_size(path, (values, found[0].one(SAMPLES, 1)), 1, stored=1, ratio=float("inf"))
     return found
+
+
+def _check_alike(pages: list[Directory], path: Path) -> None:
+    """Make sure that the pages mean the same, those of reduced images and masks aside."""
+    for tag, name in ALIKE.items():
+        if len({page.tags.get(tag) for page in pages}) > 1:
+            raise FormatError(f"{path} has pages of differing {name}", hint="save each page in a file of its own")
 
 
 def _chain(data: Any, layout: _ByteLayout, start: int, path: Path, seen: set[int]) -> Iterator[Directory]:
