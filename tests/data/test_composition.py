@@ -6,7 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from attunet.data.cases import Case, Dataset, DatasetOptions, find_cases, read_case
+from attunet.data.cases import Case, Dataset, DatasetOptions, find_cases, read_case, read_dataset
 from attunet.data.checks import inspect
 from attunet.data.composition import with_choices
 from attunet.data.dataset import LabelFiles, LabelPart
@@ -126,6 +126,20 @@ def test_a_frame_is_chosen_for_every_case_and_its_cache(tmp_path):
     with pytest.raises(FormatError, match="no frame 7: it contains 7 frames") as raised:
         read_case(late)
     assert "--frame" in raised.value.hint
+
+
+def test_data_files_outside_the_folder_of_a_header_need_a_flag(tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "voxels.raw").write_bytes(bytes(range(24)))
+    text = "NDims = 3\nDimSize = 4 3 2\nElementType = MET_UCHAR\nElementDataFile = ../voxels.raw\n"
+    for name in ("image", "label"):
+        (tmp_path / "set" / f"{name}.mhd").write_text(text)
+    (tmp_path / "set" / "cases.csv").write_text("image,label\nimage.mhd,label.mhd\n")
+    with pytest.raises(FormatError, match="outside its folder") as refused:
+        read_case(read_dataset(tmp_path / "set").cases[0])
+    assert "--allow-outside" in refused.value.hint
+    image, label = read_case(read_dataset(tmp_path / "set", DatasetOptions(allow_outside=True)).cases[0])
+    assert image.array.ravel(order="F").tolist() == label.array.ravel(order="F").tolist() == list(range(24))
 
 
 def test_a_key_without_a_use_is_refused(tmp_path):

@@ -9,6 +9,7 @@ import typer
 
 from attunet.cli.console import notes, progress_bar
 from attunet.cli.dataset_options import (
+    AllowOutsideOption,
     FrameOption,
     KeyOption,
     LabelKeyOption,
@@ -97,6 +98,7 @@ def compare(
     missing_labels: MissingLabelsOption = "unannotated",
     merge_instances: MergeInstancesOption = False,
     frame: FrameOption = None,
+    allow_outside: AllowOutsideOption = False,
     key: KeyOption = None,
     label_key: LabelKeyOption = None,
     store: Annotated[
@@ -131,6 +133,7 @@ def compare(
         missing_labels=missing_labels,
         merge_instances=merge_instances,
         frame=frame,
+        allow_outside=allow_outside,
         key=key,
         label_key=label_key,
     )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from attunet.data.dataset import DatasetOptions
 
 __all__ = [
+    "AllowOutsideOption",
     "FrameOption",
     "KeyOption",
     "LabelKeyOption",
@@ -28,6 +29,10 @@ MissingLabels = Literal["unannotated", "absent"]
 Overlap = Literal["refuse", "last", "regions"]
 EVERY_FRAME = "all"
 
+AllowOutsideOption = Annotated[
+    bool,
+    typer.Option("--allow-outside", help="Let headers (.mhd, .nhdr) name data files outside their own folder."),
+]
 FrameOption = Annotated[
     str | None,
     typer.Option(

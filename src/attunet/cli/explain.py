@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from attunet.cli.console import fail, notes, progress_bar, results
-from attunet.cli.dataset_options import FrameOption, KeyOption, LabelKeyOption, dataset_options
+from attunet.cli.dataset_options import AllowOutsideOption, FrameOption, KeyOption, LabelKeyOption, dataset_options
 from attunet.cli.options import DeviceOption, parse_folds
 from attunet.errors import AttunetError, ConfigError
 
@@ -42,6 +42,7 @@ def explain(
         typer.Option("--faithfulness", help="Delete and insert image regions in order of attention, and score again."),
     ] = False,
     frame: FrameOption = None,
+    allow_outside: AllowOutsideOption = False,
     key: KeyOption = None,
     label_key: LabelKeyOption = None,
     device: DeviceOption = "auto",
@@ -59,7 +60,7 @@ def explain(
     paths, folds = [*(images or []), *(more or [])], parse_folds(fold)
     if labels is not None and not paths:
         raise ConfigError("--labels was given without images", hint="pass the images of these masks with -i")
-    reading = dataset_options(frame=frame, key=key, label_key=label_key)
+    reading = dataset_options(frame=frame, allow_outside=allow_outside, key=key, label_key=label_key)
     failed = []
 
     def report_error(case: str, error: AttunetError) -> None:

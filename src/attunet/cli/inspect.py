@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from attunet.cli.dataset_options import (
+    AllowOutsideOption,
     FrameOption,
     KeyOption,
     LabelKeyOption,
@@ -34,6 +35,7 @@ def inspect(
     missing_labels: MissingLabelsOption = "unannotated",
     merge_instances: MergeInstancesOption = False,
     frame: FrameOption = None,
+    allow_outside: AllowOutsideOption = False,
     key: KeyOption = None,
     label_key: LabelKeyOption = None,
     cases: Annotated[bool, typer.Option("--cases", help="List every case, however many there are.")] = False,
@@ -56,6 +58,7 @@ def inspect(
         missing_labels=missing_labels,
         merge_instances=merge_instances,
         frame=frame,
+        allow_outside=allow_outside,
         key=key,
         label_key=label_key,
     )

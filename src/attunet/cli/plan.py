@@ -10,6 +10,7 @@ import typer
 
 from attunet.cli.console import notes, progress_bar, show
 from attunet.cli.dataset_options import (
+    AllowOutsideOption,
     FrameOption,
     KeyOption,
     LabelKeyOption,
@@ -70,6 +71,7 @@ def plan(
     missing_labels: MissingLabelsOption = "unannotated",
     merge_instances: MergeInstancesOption = False,
     frame: FrameOption = None,
+    allow_outside: AllowOutsideOption = False,
     key: KeyOption = None,
     label_key: LabelKeyOption = None,
     device: DeviceOption = "auto",
@@ -88,6 +90,7 @@ def plan(
         missing_labels=missing_labels,
         merge_instances=merge_instances,
         frame=frame,
+        allow_outside=allow_outside,
         key=key,
         label_key=label_key,
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attunet.cli.console import progress_bar
-from attunet.cli.dataset_options import FrameOption, KeyOption, dataset_options
+from attunet.cli.dataset_options import AllowOutsideOption, FrameOption, KeyOption, dataset_options
 from attunet.cli.options import DeviceOption, parse_folds, parse_memory, parse_time
 from attunet.cli.prediction_run import (
     BatchDisplay,
@@ -87,6 +87,7 @@ def predict(
         typer.Option("--dry-run", help="Only read and preprocess the cases, and estimate windows and peak memory."),
     ] = False,
     frame: FrameOption = None,
+    allow_outside: AllowOutsideOption = False,
     key: KeyOption = None,
     device: DeviceOption = "auto",
 ) -> None:
@@ -103,7 +104,7 @@ def predict(
 
     memory, seconds = parse_memory(max_memory, "--max-memory"), parse_time(time_limit, "--time-limit")
     segmenter = Segmenter.load(model, folds=parse_folds(fold), device=device)
-    reading = dataset_options(frame=frame, key=key)
+    reading = dataset_options(frame=frame, allow_outside=allow_outside, key=key)
     cases = find_cases([*images, *(more or [])], segmenter.plan.network.in_channels, reading)
     gated = any(member.plan.network.gate_widths for member in segmenter.members)
     agreement = gated and report is not None

@@ -9,6 +9,7 @@ import typer
 
 from attunet.cli.console import notes, results
 from attunet.cli.dataset_options import (
+    AllowOutsideOption,
     FrameOption,
     KeyOption,
     LabelKeyOption,
@@ -118,6 +119,7 @@ def train(
     missing_labels: MissingLabelsOption = "unannotated",
     merge_instances: MergeInstancesOption = False,
     frame: FrameOption = None,
+    allow_outside: AllowOutsideOption = False,
     key: KeyOption = None,
     label_key: LabelKeyOption = None,
     store: Annotated[
@@ -163,6 +165,7 @@ def train(
         missing_labels=missing_labels,
         merge_instances=merge_instances,
         frame=frame,
+        allow_outside=allow_outside,
         key=key,
         label_key=label_key,
     )

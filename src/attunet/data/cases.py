@@ -8,7 +8,7 @@ import numpy as np
 
 from attunet.data.alignment import GeometryPolicy, align_label, check_same_grid
 from attunet.data.dataset import Case, Dataset, DatasetOptions, LabelFiles, Problem
-from attunet.data.formats import check_header, read_label, read_volume, suffix_of
+from attunet.data.formats import check_header, files_outside, read_label, read_volume, suffix_of
 from attunet.data.label_files import read_label_files
 from attunet.data.layouts import read_dataset
 from attunet.data.layouts.image_files import find_cases
@@ -38,7 +38,8 @@ def read_case_image(case: Case) -> Volume:
 
     Raises: FormatError when a file cannot be read, GeometryError when the files are on different grids.
     """
-    volumes = [read_volume(path, key=case.key, frame=case.frame) for path in case.images]
+    with files_outside(case.allow_outside):
+        volumes = [read_volume(path, key=case.key, frame=case.frame) for path in case.images]
     first = volumes[0]
     for path, volume in zip(case.images[1:], volumes[1:], strict=True):
         names = f"{case.images[0].name} and {path.name} of case {case.id}"
@@ -78,14 +79,15 @@ def read_own_label(case: Case) -> Volume:
     """
     if case.label is None:
         raise LabelError(f"case {case.id} has no label", hint="add its mask, or leave the case out")
-    if isinstance(case.label, LabelFiles):
-        return read_label_files(case.label, key=case.label_key, frame=case.frame)
     if case.label in case.images and case.label_key is None:
         raise LabelError(
             f"{case.label} is both image and label of case {case.id}",
             hint="name the arrays of both with --key and --label-key",
         )
-    return read_label(case.label, key=case.label_key, frame=case.frame)
+    with files_outside(case.allow_outside):
+        if isinstance(case.label, LabelFiles):
+            return read_label_files(case.label, key=case.label_key, frame=case.frame)
+        return read_label(case.label, key=case.label_key, frame=case.frame)
 
 
 def read_case(case: Case, *, geometry: GeometryPolicy = "fail") -> tuple[Volume, Volume | None]:

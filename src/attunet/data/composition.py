@@ -60,7 +60,8 @@ def choose_parts(cases: Sequence[Case], options: DatasetOptions) -> tuple[Case, 
                 hint="leave it out",
             )
     frame = None if options.frame == "all" else options.frame
-    return tuple(replace(case, frame=frame, key=options.key, label_key=options.label_key) for case in cases)
+    key, label_key, outside = options.key, options.label_key, options.allow_outside
+    return tuple(replace(case, frame=frame, key=key, label_key=label_key, allow_outside=outside) for case in cases)
 
 
 def with_combinations(dataset: Dataset, counts: Mapping[int, int]) -> Dataset:

@@ -66,6 +66,7 @@ class Case:
         key: the array to read of image files that hold several; None: the only one.
         label_key: the same of label files.
         raters: the masks of all raters, by name; empty when there is one.
+        allow_outside: whether headers (`.mhd`, `.nhdr`) may name data files outside their folder.
     """
 
     id: str
@@ -78,6 +79,7 @@ class Case:
     key: str | None = None
     label_key: str | None = None
     raters: tuple[tuple[str, Path], ...] = ()
+    allow_outside: bool = False
 
     @property
     def label_paths(self) -> tuple[Path, ...]:
@@ -118,6 +120,7 @@ class DatasetOptions:
         frame: the time to read of 4-D series, from 0; "all": every time is a channel, on purpose; None: as "all", but
             series are reported.
         key, label_key: the array to read of image and label files that hold several; None: the only one.
+        allow_outside: whether headers (`.mhd`, `.nhdr`) may name data files outside their folder.
     """
 
     pattern: str | None = None
@@ -129,6 +132,7 @@ class DatasetOptions:
     frame: int | Literal["all"] | None = None
     key: str | None = None
     label_key: str | None = None
+    allow_outside: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The options that differ from the defaults, as JSON values."""

@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 import pytest
 
-from attunet.data.formats.stored import ENCODINGS, StoredVoxels, numbered_files, read_stored
+from attunet.data.formats.stored import ENCODINGS, StoredVoxels, files_outside, numbered_files, read_stored
 from attunet.errors import FormatError
 
 VALUES = np.random.default_rng(0).integers(-1000, 1000, (40, 30, 20)).astype("<i2")
@@ -109,14 +109,14 @@ def outside(tmp_path):
     return folder, (str(tmp_path / "secret"), "../secret", "link.raw", "/proc/self/environ", "../scans/../secret")
 
 
-def test_only_files_in_the_folder_of_the_header_are_read(outside, monkeypatch):
+def test_only_files_in_the_folder_of_the_header_are_read(outside):
     folder, names = outside
     for name in names:
         with pytest.raises(FormatError, match="outside its folder") as caught:
             read_stored(stored(folder / "x", files=(name,)))
         assert "--allow-outside" in caught.value.hint
-    monkeypatch.setenv("ATTUNET_ALLOW_OUTSIDE", "1")
-    np.testing.assert_array_equal(read_stored(stored(folder / "x", files=("../secret",))), VALUES)
+    with files_outside(True):
+        np.testing.assert_array_equal(read_stored(stored(folder / "x", files=("../secret",))), VALUES)
 
 
 def test_a_header_and_its_data_may_both_be_links_into_another_folder(tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 
 from attunet.data.dataset import Problem
 from attunet.data.formats.dicom import CONVERT, is_dicom, series_in
+from attunet.data.formats.stored import files_outside
 from attunet.data.formats.table import (
     FORMATS,
     SUFFIXES,
@@ -31,6 +32,7 @@ __all__ = [
     "WRITABLE_SUFFIXES",
     "ImageFormat",
     "check_header",
+    "files_outside",
     "float_suffix",
     "format_of",
     "is_image",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import bz2
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -19,9 +21,9 @@ from attunet.data.volume import Array
 from attunet.documents import open_regular
 from attunet.errors import FormatError
 
-__all__ = ["ENCODINGS", "StoredVoxels", "numbered_files", "read_stored"]
+__all__ = ["ENCODINGS", "StoredVoxels", "files_outside", "numbered_files", "read_stored"]
 
-OUTSIDE = "ATTUNET_ALLOW_OUTSIDE"
+_OUTSIDE: ContextVar[bool] = ContextVar("_OUTSIDE", default=False)
 CHUNK = 2**18
 LONGEST_LINE = 2**16
 MAX_BZIP2_RATIO = 2**16
@@ -100,6 +102,16 @@ ENCODINGS: dict[str, Encoding] = {
     "text": Encoding(1, lambda file: file),
 }
 """The ways to store values; text is numbers separated by blanks or commas."""
+
+
+@contextmanager
+def files_outside(allowed: bool) -> Iterator[None]:
+    """Within the block, whether headers may name data files outside their own folder; by default they may not."""
+    token = _OUTSIDE.set(allowed)
+    try:
+        yield
+    finally:
+        _OUTSIDE.reset(token)
 
 
 def read_stored(stored: StoredVoxels) -> Array:
@@ -184,9 +196,9 @@ def _beside(header: Path, name: str) -> Path:
             f"cannot read {header}: its data file {name[:200]!r} is missing",
             hint="put the data file next to the header, under the name that the header gives",
         ) from error
-    if os.environ.get(OUTSIDE, "0") in ("", "0") and not any(resolved.is_relative_to(folder) for folder in folders):
+    if not _OUTSIDE.get() and not any(resolved.is_relative_to(folder) for folder in folders):
         raise FormatError(
             f"{header} names a data file outside its folder: {name[:200]!r}, which is {resolved}",
-            hint="put the data file next to the header, or pass --allow-outside if you trust the header",
+            hint="put the data file next to the header, or read the data set with --allow-outside if you trust it",
         )
     return resolved
