@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from attunet.data.dataset import Problem
 from attunet.data.formats.appearance import (
@@ -37,6 +37,8 @@ WHITE_IS_ZERO, PALETTE, YCBCR = 0, 3, 6
 PLAIN = (WHITE_IS_ZERO, 1, 2, PALETTE)  # colour spaces that need no mention: greys, RGB
 DECODED_TO_RGB = (6, 7, 33007, 34892, 34934)  # compressions of the JPEG family
 OPACITY = (1, 2)  # kinds of extra samples that are transparency
+PREMULTIPLIED = 1  # by which Pillow divides the colours
+SEPARATE = 2  # samples are stored in planes
 ORIENTATION = "Orientation"
 SIDEWAYS = 5  # from this orientation on, rows become columns
 SCALED = {2: 85, 4: 17}  # what Pillow multiplies greys of so many bits by
@@ -246,23 +248,39 @@ def _inverted(pixels: Array, page: tifffile.TiffPage) -> Array:
 
 
 def _by_pillow(path: Path, series: tifffile.TiffPageSeries, orientation: int) -> Array:
-    """The values as stored of a compression that tifffile has no decoder for, where Pillow keeps them exactly."""
+    """The values as stored of a compression that tifffile has no decoder for.
+
+    Args:
+        path: the file.
+        series: the image.
+        orientation: value of the tag Orientation, by which Pillow would turn the pixels.
+    Returns: pixels in the shape of the series.
+    Raises: FormatError where Pillow cannot decode the file, or would cut, scale or multiply the values.
+    """
     page = series.keyframe
-    bits = page.bitspersample
+    bits, samples = page.bitspersample, page.samplesperpixel
+    unsupported = FormatError(
+        f"{path} has a compression that is not decoded with {bits} bits and {samples} samples",
+        hint="pip install 'attunet[codecs]', or save the file without compression",
+    )
+    if orientation != 1 or PREMULTIPLIED in page.extrasamples or (bits > 8 and samples > 1):
+        raise unsupported
     pages = []
-    with Image.open(path, formats=["TIFF"]) as image:
-        for stored in series.pages:
-            image.seek(stored.index if stored is not None and isinstance(stored.index, int) else 0)
-            frame = np.asarray(image.convert("RGB") if image.mode in ("YCbCr", "CMYK") else image)
-            exact = frame.dtype == page.dtype and frame.size == page.size and orientation == 1  # Pillow turns pixels
-            if not exact or (bits > 8 and page.samplesperpixel > 1):
-                raise FormatError(
-                    f"{path} has a compression that is not decoded with {bits} bits and {page.samplesperpixel} samples",
-                    hint="pip install 'attunet[codecs]', or save the file without compression",
-                )
-            frame = frame // SCALED[bits] if bits in SCALED and page.photometric != PALETTE else frame
-            inverted = page.photometric == WHITE_IS_ZERO and bits <= 8
-            pages.append(_inverted(frame, page) if inverted else frame)
+    try:
+        with Image.open(path, formats=["TIFF"]) as image:
+            for stored in series.pages:
+                image.seek(stored.index if stored is not None and isinstance(stored.index, int) else 0)
+                pages.append(np.asarray(image.convert("RGB") if image.mode == "YCbCr" else image))
+    except UnidentifiedImageError as error:
+        raise unsupported from error
+    if any(frame.dtype.newbyteorder("=") != page.dtype or frame.size != page.size for frame in pages):
+        raise unsupported
+    if page.planarconfig == SEPARATE and samples > 1:
+        pages = [np.moveaxis(frame, -1, 0) for frame in pages]
+    if bits in SCALED and page.photometric != PALETTE:
+        pages = [frame // SCALED[bits] for frame in pages]
+    if page.photometric == WHITE_IS_ZERO and bits <= 8:
+        pages = [_inverted(frame, page) for frame in pages]
     return np.stack(pages).reshape(series.shape)
 
 
