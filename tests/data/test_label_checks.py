@@ -91,6 +91,20 @@ def test_classes_are_not_soft_edges(label):
     assert not soft(label)
 
 
+def test_the_remedy_of_soft_edges_covers_all_masks():
+    def remedy(*sharp):
+        edges = LabelContents("soft", {0: 900, 1: 3, 64: 9, 128: 8, 191: 9, 254: 300}, soft=True)
+        others = [LabelContents(f"sharp{value}", {0: 900, value: 40}) for value in sharp]
+        dataset = Dataset(root=Path(), layout="plain", cases=())
+        (problem,) = check_labels(dataset, [edges, *others])
+        return problem.remedy
+
+    assert '"NAME=127-254"' in remedy()
+    assert '"NAME=128-255"' in remedy(255)
+    assert "--labels" not in remedy(1)
+    assert "the others hold 1" in remedy(1)
+
+
 def test_soft_edges_are_a_problem_unless_declared():
     edges = {0: 900, 64: 9, 128: 8, 191: 9, 255: 300}
     assert found((edges, True), counted(255)) == ["soft edges"]
@@ -145,6 +159,7 @@ def test_nothing_to_learn():
 
 def test_negative_values_and_labels_everywhere():
     assert found(counted(-1, 1), counted(1)) == ["negative label value"]
+    assert found(counted(-1, 1, background=0)) == ["negative label value"]
     assert found(counted(-1, 1), counted(1), declared={"background": -1, "a": 0, "b": 1}) == []
     assert found(counted(1, 2, background=0), counted(2, 3, background=0)) == ["no background"]
     assert found(counted(1, 2), counted(1, background=0)) == ["no background"]

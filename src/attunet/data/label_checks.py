@@ -94,12 +94,9 @@ def check_labels(dataset: Dataset, contents: Sequence[LabelContents]) -> list[Pr
         return [_soft(soft, contents, background)]
     if declared is not None:
         return list(_negative(values, declared))
-    return [
-        *_negative(values, declared),
-        *_two_encodings(foreground),
-        *_instances(foreground),
-        *_no_background(contents, background),
-    ]
+    negative = list(_negative(values, declared))
+    everywhere = [] if negative else _no_background(contents, background)
+    return [*negative, *_two_encodings(foreground), *_instances(foreground), *everywhere]
 
 
 def _neighbourhood(label: Array, places: tuple[Array, ...]) -> tuple[float, float]:
@@ -140,15 +137,19 @@ def _nothing(dataset: Dataset, values: frozenset[int]) -> Problem:
 
 def _soft(soft: Sequence[str], contents: Sequence[LabelContents], background: int) -> Problem:
     values = sorted(frozenset().union(*(case.values for case in contents if case.soft)) - {background})
-    top = values[-1]
+    sharp = frozenset().union(*(case.values for case in contents if not case.soft)) - {background}
+    top = max(values[-1], *sharp, background + 1)
+    half = (top + background + 1) // 2
     message = (
-        f"{_cases(soft)} of {len(contents)} hold {len(values)} values between {background} and {top}, most of them "
-        "only at edges: an interpolated, anti-aliased or compressed mask, not classes"
+        f"{_cases(soft)} of {len(contents)} {'hold' if len(soft) > 1 else 'holds'} {len(values)} values between "
+        f"{background} and {values[-1]}, most of them only at edges: an interpolated, anti-aliased or compressed mask, "
+        "not classes"
     )
-    remedy = (
-        f'merge the upper half with --labels "NAME={(top + background + 1) // 2}-{top}", or save the masks from their '
-        "source with nearest neighbour and without losses"
-    )
+    remedy = "save the masks from their source with nearest neighbour and without losses"
+    if sharp <= frozenset(range(half, top + 1)):
+        remedy = f'merge the upper half with --labels "NAME={half}-{top}", or {remedy}'
+    else:  # the sharp masks have another encoding, whose values are edges here
+        remedy += f"; the others hold {describe_values(sharp)}, so give all the same encoding"
     return Problem("", "soft edges", message, remedy)
 
 
@@ -215,7 +216,8 @@ def _no_background(contents: Sequence[LabelContents], background: int) -> Iterat
             yield Problem(case.case, WITHOUT_BACKGROUND, f"every voxel of the label is {listed}", remedy, "warning")
     elif len(values) == 1:
         message = f"every voxel of every label file is {describe_values(values)}, so there is nothing to tell apart"
-        yield Problem("", "nothing to learn", message, "check that the label files are the masks")
+        remedy = 'check that the label files are the masks; if they are, state the label with --labels "NAME=VALUE"'
+        yield Problem("", "nothing to learn", message, remedy)
     elif full:
         message = (
             f"no label file has a voxel of background ({background}): every voxel is one of {describe_values(values)}"

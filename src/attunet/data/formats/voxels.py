@@ -88,9 +88,13 @@ def _colours(array: Array) -> str:
 def _check_whole(array: Array, path: Path) -> None:
     bad = array[~np.isfinite(array)] if not np.isfinite(array).all() else array[array != np.rint(array)]
     if bad.size:
+        probabilities = array.min() >= 0 and array.max() <= 1
         raise LabelError(
-            f"{path} has {bad.size} voxels that are not whole numbers (such as {bad.flat[0]:g})",
-            hint="save the label map with integers; after resampling use nearest neighbour, not linear",
+            f"{path} has {bad.size} voxels that are not whole numbers (such as {bad.flat[0]:g})"
+            + (", all from 0 to 1: probabilities, not labels" if probabilities else ""),
+            hint="save what is at least 0.5 as 1 and all else as 0, with integers"
+            if probabilities
+            else "save the label map with integers; after resampling use nearest neighbour, not linear",
         )
     largest = 2 ** (np.finfo(array.dtype).nmant + 1)  # of the whole numbers up to which every one can be told apart
     if array.size and np.abs(array).max() > largest:
