@@ -29,7 +29,7 @@ from attunet.training.processes import defer_interrupts
 
 __all__ = ["Contents", "StoredCase", "store_cases"]
 
-_FORMAT = 4
+_FORMAT = 5  # raised when preprocessing or the readers of images change what they return
 _POINTS_PER_CLASS = 4096
 
 

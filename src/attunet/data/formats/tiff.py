@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
-from PIL import Image, UnidentifiedImageError
 
 from attunet.data.dataset import Problem
 from attunet.data.formats.appearance import (
@@ -23,6 +22,7 @@ from attunet.data.formats.appearance import (
     turned,
 )
 from attunet.data.formats.tiff_directories import check_directories
+from attunet.data.formats.tiff_pixels import decode_tiff, inverted
 from attunet.data.formats.tiff_spacing import ome_metadata, read_spacing
 from attunet.data.formats.voxels import to_native, to_storable
 from attunet.data.volume import Array, Volume
@@ -31,18 +31,13 @@ from attunet.files import staged
 
 __all__ = ["check_tiff", "check_tiff_label", "read_tiff", "read_tiff_label", "write_tiff"]
 
-AXES = {"Y": "y", "X": "x", "S": "c", "C": "c"}  # tifffile's axis names; any other is pages
 TIME = "T"
 WHITE_IS_ZERO, PALETTE, YCBCR = 0, 3, 6
 PLAIN = (WHITE_IS_ZERO, 1, 2, PALETTE)  # colour spaces that need no mention: greys, RGB
 DECODED_TO_RGB = (6, 7, 33007, 34892, 34934)  # compressions of the JPEG family
 OPACITY = (1, 2)  # kinds of extra samples that are transparency
-PREMULTIPLIED = 1  # by which Pillow divides the colours
-SEPARATE = 2  # samples are stored in planes
 ORIENTATION = "Orientation"
 SIDEWAYS = 5  # from this orientation on, rows become columns
-SCALED = {2: 85, 4: 17}  # what Pillow multiplies greys of so many bits by
-CODEC = "requires the 'imagecodecs' package"
 
 
 @dataclass(frozen=True)
@@ -84,14 +79,8 @@ class _Tiff:
 
     def decoded(self) -> tuple[Array, Array | None]:
         """Values (C, H, W, pages) as stored and turned as shown, without transparency; and the transparency."""
-        try:
-            pixels, orientation = self.series.asarray(), self.orientation
-        except (ValueError, NotImplementedError) as error:
-            if CODEC not in str(error) and not isinstance(error, NotImplementedError):
-                raise
-            pixels, orientation = _by_pillow(self.path, self.series, self.orientation), 1
-        ordered = _ordered(pixels, self.series.axes, self.path).transpose(0, 3, 1, 2)
-        shown = turned(ordered, orientation).transpose(0, 2, 3, 1)
+        ordered = decode_tiff(self.path, self.series, self.orientation).transpose(0, 3, 1, 2)
+        shown = turned(ordered, self.orientation).transpose(0, 2, 3, 1)
         if not self.opacity or len(shown) != self.page.samplesperpixel:
             return shown, None
         kept = [index for index in range(len(shown)) if index not in self.opacity]
@@ -120,7 +109,7 @@ def read_tiff(path: Path) -> Volume:
         if tiff.palette is not None:
             pages = [palette_colours(page, tiff.palette) for page in np.moveaxis(pixels[0], -1, 0)]
             return tiff.volume(np.stack(pages, axis=-1))
-        return tiff.volume(_inverted(pixels, tiff.page) if tiff.page.photometric == WHITE_IS_ZERO else pixels)
+        return tiff.volume(inverted(pixels, tiff.page) if tiff.page.photometric == WHITE_IS_ZERO else pixels)
 
 
 def read_tiff_label(path: Path) -> Volume:
@@ -133,7 +122,7 @@ def read_tiff_label(path: Path) -> Volume:
         pixels, alpha = tiff.decoded()
         if alpha is not None:
             check_mask_alpha(pixels[..., 0], alpha[..., 0], path)
-        return tiff.volume(_inverted(pixels, tiff.page) if _is_inverted_mask(tiff.page) else pixels)
+        return tiff.volume(inverted(pixels, tiff.page) if _is_inverted_mask(tiff.page) else pixels)
 
 
 def check_tiff(path: Path) -> Iterator[Problem]:
@@ -152,10 +141,8 @@ def check_tiff_label(path: Path) -> Iterator[Problem]:
     with _opened(path) as tiff:
         yield from _notices(tiff)
         if tiff.page.photometric == WHITE_IS_ZERO:
-            black = "as 1" if _is_inverted_mask(tiff.page) else "as stored, although it shows 0 as white"
-            message = f"{path.name} stores white as 0; its values are read " + (
-                "with 0 as black" if _is_inverted_mask(tiff.page) else black
-            )
+            how = "with 0 as black" if _is_inverted_mask(tiff.page) else "as stored"
+            message = f"{path.name} stores white as 0; its values are read {how}"
             yield notice("inverted", message, "check that the right voxels are labelled")
         pixels, alpha = tiff.decoded() if tiff.opacity or tiff.palette is not None else (None, None)
         if alpha is not None:
@@ -236,65 +223,3 @@ def _notices(tiff: _Tiff) -> Iterator[Problem]:
 
 def _is_inverted_mask(page: tifffile.TiffPage) -> bool:
     return bool(page.photometric == WHITE_IS_ZERO and page.bitspersample == 1)
-
-
-def _inverted(pixels: Array, page: tifffile.TiffPage) -> Array:
-    """Values that are shown as they are stored the other way round; floats and signed values are left."""
-    if pixels.dtype.kind == "b":
-        return ~pixels
-    if pixels.dtype.kind != "u":
-        return pixels
-    return np.asarray(pixels.dtype.type((1 << page.bitspersample) - 1) - pixels)
-
-
-def _by_pillow(path: Path, series: tifffile.TiffPageSeries, orientation: int) -> Array:
-    """The values as stored of a compression that tifffile has no decoder for.
-
-    Args:
-        path: the file.
-        series: the image.
-        orientation: value of the tag Orientation, by which Pillow would turn the pixels.
-    Returns: pixels in the shape of the series.
-    Raises: FormatError where Pillow cannot decode the file, or would cut, scale or multiply the values.
-    """
-    page = series.keyframe
-    bits, samples = page.bitspersample, page.samplesperpixel
-    unsupported = FormatError(
-        f"{path} has a compression that is not decoded with {bits} bits and {samples} samples",
-        hint="pip install 'attunet[codecs]', or save the file without compression",
-    )
-    if orientation != 1 or PREMULTIPLIED in page.extrasamples or (bits > 8 and samples > 1):
-        raise unsupported
-    pages = []
-    try:
-        with Image.open(path, formats=["TIFF"]) as image:
-            for stored in series.pages:
-                image.seek(stored.index if stored is not None and isinstance(stored.index, int) else 0)
-                pages.append(np.asarray(image.convert("RGB") if image.mode == "YCbCr" else image))
-    except UnidentifiedImageError as error:
-        raise unsupported from error
-    if any(frame.dtype.newbyteorder("=") != page.dtype or frame.size != page.size for frame in pages):
-        raise unsupported
-    if page.planarconfig == SEPARATE and samples > 1:
-        pages = [np.moveaxis(frame, -1, 0) for frame in pages]
-    if bits in SCALED and page.photometric != PALETTE:
-        pages = [frame // SCALED[bits] for frame in pages]
-    if page.photometric == WHITE_IS_ZERO and bits <= 8:
-        pages = [_inverted(frame, page) for frame in pages]
-    return np.stack(pages).reshape(series.shape)
-
-
-def _ordered(pixels: Array, axes: str, path: Path) -> Array:
-    """(C, H, W, pages) from tifffile's named axes."""
-    used = [axis for axis, size in enumerate(pixels.shape) if size > 1 or axes[axis] in "YX"]
-    pixels = pixels.reshape([pixels.shape[axis] for axis in used])
-    names = "".join(axes[axis] for axis in used)
-    roles = "".join(AXES.get(name, "k") for name in names)
-    if len(set(roles)) != len(roles):
-        raise FormatError(
-            f"{path} has axes {names} of shape {pixels.shape}, expected pages, rows, columns, channels",
-            hint="save each time point in a file of its own",
-        )
-    for missing in set("cyxk") - set(roles):
-        pixels, roles = pixels[..., None], roles + missing
-    return pixels.transpose([roles.index(role) for role in "cyxk"])
