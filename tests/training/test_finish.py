@@ -72,3 +72,13 @@ def test_finishing_again_replaces_what_was_there(run, blobs, tiny_plan, tiny_con
     again = json.loads((run / "manifest.json").read_text())["sha256"]
     changed = {name for name in sums if sums[name] != again[name]}
     assert changed <= {f"fold_0/{name}" for name in ("metrics.json", "graph.xml", "air.json")}
+
+
+def test_a_report_without_pictures_of_cases(run, blobs, tiny_plan, tiny_config):
+    paths = paths_of(run)
+    history = History(Schedule(tiny_config()), paths)
+    history.rows = [{"epoch": 0.0, "step": 3.0, "minutes": 0.1, "learning_rate": 0.1, "loss": 1.0}]
+    finish_fold(tiny_plan(), run, 0, paths, history, blobs.cases[:1], case_images=False)
+    report = paths.report.read_text()
+    assert "Scores over 1 cases" in report
+    assert not [text for text in ("best case", "attention of every gate during training") if text in report]

@@ -94,6 +94,14 @@ def train(
             metavar="REGEX", help="Regular expression for the patient in a case's name: '^[^_]+' for p07_scan1."
         ),
     ] = None,
+    no_case_images: Annotated[
+        bool,
+        typer.Option(
+            "--no-case-images",
+            "--no-film",
+            help="Keep no pictures of cases in RUN: no attention frames, and no cases in its reports.",
+        ),
+    ] = False,
     logger: Annotated[
         str | None,
         typer.Option(
@@ -152,6 +160,7 @@ def train(
         init_weights=str(init_weights) if init_weights else None,
         freeze_encoder=freeze_encoder,
         group_by=group_by,
+        case_images=False if no_case_images else None,
         loggers=logger.split(",") if logger else None,
         seed=seed,
         devices=devices,

@@ -111,6 +111,11 @@ class TrainingConfig(Settings):
     loggers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = Field(
         (), description="Loggers in addition to log.csv; all write to the fold's folder."
     )
+    case_images: bool = Field(
+        True,
+        description="Keep pictures of a few cases in the run: attention frames, and cases in its reports. They "
+        "show patients; false keeps none.",
+    )
     devices: int = Field(
         1, ge=1, le=4096, description="Processes per machine (GPUs, or CPU processes) that share each batch."
     )

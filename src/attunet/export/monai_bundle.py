@@ -9,8 +9,10 @@ OUT/
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
+import zipfile
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -103,7 +105,7 @@ def write_script(network: JoinedNetworks, plan: Plan, path: Path, *, tolerance: 
     with staged(path) as stage, torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about sizes that become constants, as intended, and TorchScript's deprecation
         traced = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]
-        torch.jit.save(traced, stage)
+        _save_script(traced, stage)
         expected = network(example[:1])
         result = torch.jit.load(stage)(example[:1])  # type: ignore[no-untyped-call]
         difference = float((result - expected).abs().max() / expected.abs().max().clamp(1))
@@ -112,6 +114,16 @@ def write_script(network: JoinedNetworks, plan: Plan, path: Path, *, tolerance: 
                 f"the TorchScript differs from the network by {difference:.2g} (allowed: {tolerance})",
                 hint="report this with the plan.json; the weights are unchanged",
             )
+
+
+def _save_script(traced: torch.jit.ScriptModule, path: Path) -> None:
+    """Save a TorchScript without its debug information, which names the folders of this machine."""
+    buffer = io.BytesIO()
+    torch.jit.save(traced, buffer)
+    with zipfile.ZipFile(buffer) as archive, zipfile.ZipFile(path, "w") as target:
+        for entry in archive.infolist():
+            if not entry.filename.endswith(".debug_pkl"):
+                target.writestr(entry, archive.read(entry))
 
 
 def _readme(bundle: Bundle, limits: Sequence[str]) -> str:

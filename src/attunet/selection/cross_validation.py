@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 import numpy as np
 
 from attunet.bundle import HeldOutCase, held_out_cases, load_bundle, save_postprocessing
-from attunet.config import Plan, Postprocessing, QualityCalibration
+from attunet.config import Plan, Postprocessing, QualityCalibration, TrainingConfig, load_settings
 from attunet.errors import CancelledError, DataError
 from attunet.evaluation.scores import scored_labels
 from attunet.evaluation.summary import Summary, summarize
@@ -212,8 +212,9 @@ def _quality_reason(quality: QualityCalibration | None, cases: int) -> str:
 
 def _write_report(validated: CrossValidation, run: Path, results: Sequence[HeldOutResult], plan: Plan) -> None:
     known = {result.case.case.id: result for result in results}
-    views = []
-    for name in validated.worst(_SHOWN):
+    recipe, views = run / "training.yaml", []
+    shown = not recipe.is_file() or load_settings(TrainingConfig, recipe).case_images
+    for name in validated.worst(_SHOWN) if shown else ():
         case, mask = known[name].case, cast(Path, known[name].mask)
         title = f"{name}: mean Dice {validated.dice[name].measured:.3f}, fold {case.fold}"
         views.append(view_mask(case, mask, plan, validated.postprocessing.components, title))

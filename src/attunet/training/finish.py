@@ -59,6 +59,7 @@ def finish_fold(
     *,
     geometry: GeometryPolicy = "fail",
     precision: str = "",
+    case_images: bool = True,
     advance: Callable[[], None] = lambda: None,
 ) -> FoldResult:
     """Turn the best weights into a usable fold and evaluate it with the predictor that users will run.
@@ -72,6 +73,7 @@ def finish_fold(
         cases: the fold's validation cases.
         geometry: what to do when the grids of an image and its label differ.
         precision: precision of the training, for the report.
+        case_images: whether the report shows cases.
         advance: called after every evaluated case.
     Returns: the finished fold.
     Raises: TrainingError when the exported graph does not agree with the network.
@@ -101,8 +103,8 @@ def finish_fold(
         history=history.rows,
         precision=precision,
         summary=summary,
-        views=_case_views(segmenter, cases, summary, geometry=geometry),
-        attention_frames=paths.attention_frames,
+        views=_case_views(segmenter, cases, summary, geometry=geometry) if case_images else (),
+        attention_frames=paths.attention_frames if case_images else None,
     )
     with resealed(run) as folder:
         summary.write(folder / paths.name / paths.metrics.name)

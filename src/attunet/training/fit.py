@@ -105,7 +105,11 @@ def fit(
         evaluated = [cases[name] for name in split.validation]
         advance = _advance(callbacks.on_case_evaluated, cancelled)
         result = finish_fold(
-            plan, run, fold, paths, history, evaluated, geometry=geometry, precision=config.precision, advance=advance
+            *(plan, run, fold, paths, history, evaluated),
+            geometry=geometry,
+            precision=config.precision,
+            case_images=config.case_images,
+            advance=advance,
         )
     barrier()
     return result

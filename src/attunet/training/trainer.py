@@ -84,7 +84,8 @@ def _train(fold: FoldTraining, schedule: Schedule, options: TrainerOptions) -> H
     plan, config, paths = fold.plan, fold.config, fold.paths
     pl.seed_everything(config.seed, workers=False, verbose=False)
     history = History(schedule, paths)
-    recorder = AttentionRecorder(validated_cases(fold.validation), plan, schedule, paths)
+    shown = validated_cases(fold.validation) if config.case_images else ()
+    recorder = AttentionRecorder(shown, plan, schedule, paths)
     validation = FullVolumeValidation(fold, schedule, history, recorder)
     monitor = GateMonitor(schedule, history, options.warn)
     with warnings.catch_warnings():

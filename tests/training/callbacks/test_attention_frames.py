@@ -66,6 +66,13 @@ def test_without_gates_nothing_is_recorded(make_recorder, tiny_plan, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_frames_of_earlier_are_removed_when_none_are_kept(make_recorder, tmp_path):
+    validate(make_recorder(), 0)
+    assert list(tmp_path.rglob("*.nii.gz"))
+    make_recorder(()).on_train_start(a_trainer(), None)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
 @given(st.integers(1, 400))
 def test_at_most_sixteen_frames_evenly_spread_and_never_one_that_was_dropped(validations):
     frames = []

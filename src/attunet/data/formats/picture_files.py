@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from attunet.data.formats.jpeg2000 import Jpeg2000Header, read_jpeg2000_header
 from attunet.data.formats.png import PngHeader, read_png_header
@@ -67,14 +65,15 @@ def _check_jpeg2000(path: Path) -> PictureFile:
 
 def _check_gif(path: Path) -> PictureFile:
     """Count the pictures of a GIF file, whose blocks must be whole, to the trailer."""
-    with open_regular(path) as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        try:
-            return PictureFile(frames=_gif_frames(data, path))
-        except IndexError as error:
-            raise FormatError(f"{path} is truncated: it ends inside a block", hint=AGAIN) from error
+    with open_regular(path) as stream:
+        data = stream.read()  # not mapped: the file may become shorter meanwhile
+    try:
+        return PictureFile(frames=_gif_frames(data, path))
+    except IndexError as error:
+        raise FormatError(f"{path} is truncated: it ends inside a block", hint=AGAIN) from error
 
 
-def _gif_frames(data: Any, path: Path) -> int:
+def _gif_frames(data: bytes, path: Path) -> int:
     if data[:6] not in GIF_SIGNATURES:
         raise FormatError(f"{path} is not a GIF file", hint=AGAIN)
     frames, position = 0, 13 + _table_bytes(data[10])

@@ -62,7 +62,7 @@ class AttentionRecorder(pl.Callback):
     Source: Oktay et al. 2018, figure 4.
 
     Args:
-        cases: the validation cases used during training.
+        cases: the validation cases used during training; none to record nothing.
         plan: the plan to train.
         schedule: the schedule of the training, for its clock.
         paths: the files of the fold.
@@ -84,8 +84,12 @@ class AttentionRecorder(pl.Callback):
         return "EpochFilm"
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Drop frames later than the restored checkpoint."""
+        """Drop frames later than the restored checkpoint, and all of them when none are recorded any more."""
         if not trainer.is_global_zero:
+            return
+        if not self.probes:
+            for folder in (self._paths.recorded_frames, self._paths.attention_frames):
+                shutil.rmtree(folder, ignore_errors=True)
             return
         _rename_old(self._paths)
         files = {int(file.stem): file for file in sorted(self._paths.recorded_frames.glob("*.npz"))}
