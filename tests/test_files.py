@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 
@@ -106,3 +107,20 @@ def test_the_stage_of_a_running_program_stays(tmp_path):
         stage.write_text("slow")
         remove_abandoned(tmp_path)
     assert (tmp_path / "slow.txt").read_text() == "slow"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_files_follow_the_umask_whatever_writes_them(umask, mode, tmp_path):
+    before = os.umask(umask)
+    try:
+        with staged(tmp_path / "model") as stage:
+            stage.mkdir()
+            for name, private in (("weights", 0o600), ("graph", 0o666)):
+                os.close(os.open(stage / name, os.O_CREAT, private))
+    finally:
+        os.umask(before)
+    assert {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()} == {
+        "weights": mode,
+        "graph": mode,
+    }

@@ -7,11 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from attunet.bundle import Execution, fold_folder, load_bundle, save_ensemble, save_plan
 from attunet.config import Postprocessing
@@ -20,6 +23,7 @@ from attunet.errors import BundleError, ConfigError, TrainingError
 from attunet.evaluation.overlap import dice
 from attunet.export import package
 from attunet.export.formats import FORMATS, export_openvino
+from attunet.export.monai_bundle import export_monai
 from attunet.export.package import export_model, export_run, select_engine
 from attunet.inference.engines.factory import cpu_engine
 from attunet.inference.engines.openvino_engine import OpenVINOEngine
@@ -167,6 +171,26 @@ sys.modules.update(dict.fromkeys(("torch", "lightning", "monai", "blosc2")))
 from attunet.cli import main
 main()
 """
+
+
+def contents(folder):
+    """Every file by its name, and the parts of those that are archives."""
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        yield path.name, path.read_bytes()
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                yield from ((f"{path.name}/{part}", archive.read(part)) for part in archive.namelist())
+
+
+@pytest.mark.parametrize("format", [*FILES, "monai"])
+def test_an_export_names_no_case_and_no_folder_of_this_machine(format, exported, trained_run, blobs, tmp_path):
+    if format == "monai":
+        pytest.importorskip("monai")
+        export_monai(trained_run, tmp_path / "bundle")
+    folder = tmp_path / "bundle" if format == "monai" else exported(format).folder
+    places = (trained_run.parent, Path(torch.__file__).parents[1], Path(package.__file__).parents[1])
+    words = [str(word).encode() for word in (*(case.id for case in blobs), *places)]
+    assert not [(name, word) for name, content in contents(folder) for word in words if word in content]
 
 
 @pytest.mark.parametrize("format", ["openvino", "onnx"])

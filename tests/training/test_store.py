@@ -40,6 +40,17 @@ def test_stored_arrays_are_the_prepared_case(folder, tiny_plan, tmp_path):
     assert stored.label().dtype == np.uint8
 
 
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_stored_scans_are_private_whatever_the_umask(folder, tiny_plan, tmp_path):
+    before = os.umask(0)
+    try:
+        stored = store_cases(cases_in(folder)[:1], tiny_plan(), tmp_path / "new" / "store")
+    finally:
+        os.umask(before)
+    folders = [tmp_path / "new" / "store", *(case.folder for case in stored.values())]
+    assert [path.stat().st_mode & 0o777 for path in folders] == [0o700, 0o700]
+
+
 def test_points_lie_in_their_class_and_ignored_voxels_stay_ignored(tmp_path, write_blobs, tiny_plan):
     folder = write_blobs(tmp_path / "data", cases=1, value=255, second=7, ignored=9)
     plan = tiny_plan(labels={"background": 0, "bright": 255, "dark": 7}, ignore_label=9)

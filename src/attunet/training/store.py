@@ -106,7 +106,7 @@ def store_cases(
     missing = [case for case in cases if not stored[case.id].folder.is_dir()]
     for _ in range(len(cases) - len(missing)):
         advance()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # whole scans; a folder that exists keeps its mode
     if len(missing) < 4 or workers < 2:
         for case in missing:
             _store(case, plan, geometry, stored[case.id].folder)
