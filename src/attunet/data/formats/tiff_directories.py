@@ -6,13 +6,13 @@ here. Source: TIFF 6.0 (Adobe 1992), sections 2, 8 and 15; BigTIFF.
 
 from __future__ import annotations
 
-import mmap
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 from attunet.data.formats.limits import MAX_DEFLATE_RATIO, check_size
 from attunet.documents import open_regular
@@ -84,18 +84,36 @@ class Directory:
         return self.tags[tag][0] if self.tags.get(tag) else default
 
 
+class _Content:
+    """The bytes of an open file; not mapped, because a file that becomes shorter meanwhile would end the process.
+
+    Attributes: size, in bytes.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self.size = stream, os.fstat(stream.fileno()).st_size
+
+    def unpack(self, kind: str, place: int) -> tuple[int, ...]:
+        """The integers at an offset, as `struct` reads them. Raises: struct.error beyond the end."""
+        if place > self.size:
+            raise struct.error(f"byte {place} is beyond the end")
+        self._stream.seek(place)
+        return struct.unpack(kind, self._stream.read(struct.calcsize(kind)))
+
+
 def check_directories(path: Path) -> list[Directory]:
     """Read every directory of a TIFF file, and check that it describes pixels that the file can hold.
 
     Returns: the directories of the main chain; those of reduced images below them are checked, too.
     Raises: FormatError when the file is no TIFF file, is truncated, or its directories form a cycle.
     """
-    with open_regular(path) as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        layout = LAYOUTS.get(data[:4])
+    with open_regular(path) as stream:
+        data = _Content(stream)
+        layout = LAYOUTS.get(stream.read(4))
         if layout is None:
             raise FormatError(f"{path} is not a TIFF file", hint="give it the suffix of its format")
         try:
-            (start,) = struct.unpack_from(layout.order + layout.offset, data, 4 if layout.inline == 4 else 8)
+            (start,) = data.unpack(layout.order + layout.offset, 4 if layout.inline == 4 else 8)
             found = list(_chain(data, layout, start, path, set()))
         except struct.error as error:
             raise FormatError(f"{path} is truncated: a directory is beyond its end", hint=AGAIN) from error
@@ -114,7 +132,7 @@ def _check_alike(pages: list[Directory], path: Path) -> None:
             raise FormatError(f"{path} has pages of differing {name}", hint="save each page in a file of its own")
 
 
-def _chain(data: Any, layout: _ByteLayout, start: int, path: Path, seen: set[int]) -> Iterator[Directory]:
+def _chain(data: _Content, layout: _ByteLayout, start: int, path: Path, seen: set[int]) -> Iterator[Directory]:
     """The directories from one offset on; those below them are checked on the way."""
     while start:
         if start in seen:
@@ -124,26 +142,26 @@ def _chain(data: Any, layout: _ByteLayout, start: int, path: Path, seen: set[int
         for below in tags.get(SUBDIRECTORIES, ()):
             for _ in _chain(data, layout, below, path, seen):
                 pass
-        yield _checked(tags, len(data), path)
+        yield _checked(tags, data.size, path)
 
 
-def _tags(data: Any, layout: _ByteLayout, start: int, path: Path) -> tuple[dict[int, tuple[int, ...]], int]:
+def _tags(data: _Content, layout: _ByteLayout, start: int, path: Path) -> tuple[dict[int, tuple[int, ...]], int]:
     """The integers of the tags in `READ`, and the offset of the next directory."""
-    (count,) = struct.unpack_from(layout.order + layout.count, data, start)
+    (count,) = data.unpack(layout.order + layout.count, start)
     if count > MAX_TAGS:
         raise FormatError(f"{path} is damaged: a directory declares {count} tags", hint=AGAIN)
     entries = start + struct.calcsize(layout.order + layout.count)
     tags: dict[int, tuple[int, ...]] = {}
     for position in range(entries, entries + count * layout.entry, layout.entry):
-        tag, kind, number = struct.unpack_from(f"{layout.order}HH{layout.offset}", data, position)
+        tag, kind, number = data.unpack(f"{layout.order}HH{layout.offset}", position)
         size, place = TYPE_BYTES.get(kind, 1) * number, position + layout.entry - layout.inline
         if size > layout.inline:
-            (place,) = struct.unpack_from(layout.order + layout.offset, data, place)
-        if size > len(data) or (tag < PRIVATE and place + size > len(data)):
+            (place,) = data.unpack(layout.order + layout.offset, place)
+        if size > data.size or (tag < PRIVATE and place + size > data.size):
             raise FormatError(f"{path} is truncated or damaged: tag {tag} is beyond its end", hint=AGAIN)
         if tag in READ and kind in INTEGERS:
-            tags[tag] = struct.unpack_from(f"{layout.order}{number}{INTEGERS[kind]}", data, place)
-    (following,) = struct.unpack_from(layout.order + layout.offset, data, entries + count * layout.entry)
+            tags[tag] = data.unpack(f"{layout.order}{number}{INTEGERS[kind]}", place)
+    (following,) = data.unpack(layout.order + layout.offset, entries + count * layout.entry)
     return tags, following
 
 
