@@ -201,3 +201,29 @@ def test_pages_that_mean_different_things_are_refused(one, other, name, tmp_path
             file.write(STACK[0].astype(np.uint8), metadata=None, **{"photometric": "minisblack", **how})
     with pytest.raises(FormatError, match=f"pages of differing {name}"):
         read_volume(tmp_path / "x.tif")
+
+
+def test_masks_beside_an_image_are_left_out_and_said(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "x.tif") as file:
+        file.write(STACK[0], photometric="minisblack")
+        file.write(STACK[0] > 9000, photometric="minisblack", subfiletype=4)
+    np.testing.assert_array_equal(read_volume(tmp_path / "x.tif").array[0, ..., 0], STACK[0])
+    assert "several pictures" in kinds(tmp_path / "x.tif")
+
+
+def test_a_palette_of_two_colours(tmp_path):
+    shown = STACK[0] > 30000
+    palette = Image.fromarray(shown.astype(np.uint8), mode="P")
+    palette.putpalette([10, 20, 30, 200, 100, 0])
+    tags = [(320, 3, 6, (10 * 257, 200 * 257, 20 * 257, 100 * 257, 30 * 257, 0), True)]
+    tifffile.imwrite(tmp_path / "x.tif", shown, photometric=3, extratags=tags, metadata=None)
+    expected = np.asarray(palette.convert("RGB")).transpose(2, 0, 1)
+    np.testing.assert_array_equal(read_volume(tmp_path / "x.tif").array[..., 0], expected)
+    np.testing.assert_array_equal(read_label(tmp_path / "x.tif").array[0, ..., 0], shown)
+
+
+def test_white_as_zero_means_nothing_for_floats(tmp_path):
+    array = RANDOM.random((7, 9)).astype(np.float32)
+    tifffile.imwrite(tmp_path / "x.tif", array, photometric="miniswhite")
+    np.testing.assert_array_equal(read_volume(tmp_path / "x.tif").array[0, ..., 0], array)
+    assert kinds(tmp_path / "x.tif") == []

@@ -74,6 +74,15 @@ def test_sizes_in_pixels_are_no_spacing(unit, tmp_path):
     assert "1 mm" in told(path)[0]
 
 
+@pytest.mark.parametrize("size", ["0", "-1", "NaN", "INF", "wide"])
+def test_sizes_that_are_no_lengths_are_no_spacing(size, tmp_path):
+    path = ome(tmp_path / "x.ome.tif", PhysicalSizeX=0.25, PhysicalSizeY=0.5)
+    xml = tifffile.tiffcomment(path).replace('PhysicalSizeX="0.25"', f'PhysicalSizeX="{size}"')
+    tifffile.imwrite(path, STACK, description=xml, metadata=None, photometric="minisblack")
+    assert not read_volume(path).calibrated
+    assert "1 mm" in told(path)[0]
+
+
 def test_without_sizes_nothing_is_said_and_nothing_known(tmp_path):
     for path in (ome(tmp_path / "ome.tif"), imagej(tmp_path / "imagej.tif")):
         image = read_volume(path)

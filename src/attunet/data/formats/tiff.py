@@ -21,7 +21,7 @@ from attunet.data.formats.appearance import (
     palette_notice,
     turned,
 )
-from attunet.data.formats.tiff_directories import check_directories
+from attunet.data.formats.tiff_directories import REDUCED_OR_MASK, check_directories
 from attunet.data.formats.tiff_pixels import decode_tiff, inverted
 from attunet.data.formats.tiff_spacing import ome_metadata, read_spacing
 from attunet.data.formats.voxels import to_native, to_storable
@@ -107,9 +107,10 @@ def read_tiff(path: Path) -> Volume:
     with _opened(path) as tiff:
         pixels, _ = tiff.decoded()
         if tiff.palette is not None:
+            pixels = to_native(pixels, path)
             pages = [palette_colours(page, tiff.palette) for page in np.moveaxis(pixels[0], -1, 0)]
             return tiff.volume(np.stack(pages, axis=-1))
-        return tiff.volume(inverted(pixels, tiff.page) if tiff.page.photometric == WHITE_IS_ZERO else pixels)
+        return tiff.volume(inverted(pixels, tiff.page) if _is_inverted(tiff.page) else pixels)
 
 
 def read_tiff_label(path: Path) -> Volume:
@@ -129,7 +130,7 @@ def check_tiff(path: Path) -> Iterator[Problem]:
     """What `read_tiff` turns, converts, assumes or leaves out. Raises: as it."""
     with _opened(path) as tiff:
         yield from _notices(tiff)
-        if tiff.page.photometric == WHITE_IS_ZERO:
+        if _is_inverted(tiff.page):
             yield notice("inverted", f"{path.name} stores white as 0, and is read with 0 as black", "nothing")
         if tiff.opacity:
             _, alpha = tiff.decoded()
@@ -140,7 +141,7 @@ def check_tiff_label(path: Path) -> Iterator[Problem]:
     """What `read_tiff_label` turns, decides or leaves out. Raises: as it."""
     with _opened(path) as tiff:
         yield from _notices(tiff)
-        if tiff.page.photometric == WHITE_IS_ZERO:
+        if _is_inverted(tiff.page):
             how = "with 0 as black" if _is_inverted_mask(tiff.page) else "as stored"
             message = f"{path.name} stores white as 0; its values are read {how}"
             yield notice("inverted", message, "check that the right voxels are labelled")
@@ -148,7 +149,7 @@ def check_tiff_label(path: Path) -> Iterator[Problem]:
         if alpha is not None:
             yield from alpha_notice(alpha, path)
         if tiff.palette is not None and pixels is not None:
-            yield from palette_notice(pixels[0], tiff.palette, path, "TIFF")
+            yield from palette_notice(to_native(pixels[0], path), tiff.palette, path, "TIFF")
 
 
 def write_tiff(volume: Volume, path: Path) -> None:
@@ -179,7 +180,7 @@ def _opened(path: Path) -> Iterator[_Tiff]:
                 f"{path} is damaged: {len(file.pages)} of {len(directories)} pages can be read",
                 hint="copy or export it again",
             )
-        images = [series for series in file.series if not series.keyframe.is_reduced]
+        images = [series for series in file.series if not int(series.keyframe.subfiletype) & REDUCED_OR_MASK]
         if len(images) != 1:
             raise FormatError(
                 f"{path} contains {len(images)} images of differing shapes, expected one",
@@ -217,9 +218,14 @@ def _notices(tiff: _Tiff) -> Iterator[Problem]:
         message = f"{path.name} is a series of {sizes[TIME]} time points, which are read as slices"
         yield notice("time points", message, "nothing if they are slices; otherwise save each in a file of its own")
     if len(tiff.file.series) > 1 or len(tiff.series.levels) > 1:
-        message = f"{path.name} also contains reduced images, which are left out"
+        message = f"{path.name} also contains reduced images or masks, which are left out"
         yield notice("several pictures", message, "nothing")
 
 
 def _is_inverted_mask(page: tifffile.TiffPage) -> bool:
-    return bool(page.photometric == WHITE_IS_ZERO and page.bitspersample == 1)
+    return _is_inverted(page) and page.bitspersample == 1
+
+
+def _is_inverted(page: tifffile.TiffPage) -> bool:
+    """Whether 0 is white; for floats and signed values, nobody says what black is."""
+    return bool(page.photometric == WHITE_IS_ZERO and page.dtype is not None and page.dtype.kind in "bu")

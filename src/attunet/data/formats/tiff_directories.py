@@ -27,6 +27,7 @@ YCBCR = 6  # its colours may be subsampled
 STRIPS, TILES = (273, 279), (324, 325)  # offsets, byte counts
 TILE_WIDTH, TILE_HEIGHT, SUBDIRECTORIES = 322, 323, 330
 READ = {WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, ROWS, PLANAR, *STRIPS, *TILES}
+REDUCED_OR_MASK = 1 | 4  # bits of the kind of a subfile
 SUBFILE, ORIENTATION, COLOURS, EXTRA_SAMPLES = 254, 274, 320, 338
 ALIKE = {  # what every page must have in common with the first, because its tags are taken for all
     PHOTOMETRIC: "colours",
@@ -119,7 +120,7 @@ def check_directories(path: Path) -> list[Directory]:
             raise FormatError(f"{path} is truncated: a directory is beyond its end", hint=AGAIN) from error
     if not found:
         raise FormatError(f"{path} contains no image", hint=AGAIN)
-    _check_alike([directory for directory in found if directory.one(SUBFILE, 0) == 0], path)
+    _check_alike([directory for directory in found if not directory.one(SUBFILE, 0) & REDUCED_OR_MASK], path)
     values = sum(directory.one(WIDTH, 1) * directory.one(HEIGHT, 1) for directory in found)
     check_size(path, (values, found[0].one(SAMPLES, 1)), 1, stored=1, ratio=float("inf"))
     return found

@@ -42,12 +42,10 @@ def decode_tiff(path: Path, series: tifffile.TiffPageSeries, orientation: int) -
 
 
 def inverted(pixels: Array, page: tifffile.TiffPage) -> Array:
-    """Values that are shown as they are stored the other way round; floats and signed values are left."""
-    if pixels.dtype.kind == "b":
-        return ~pixels
-    if pixels.dtype.kind != "u":
-        return pixels
-    return np.asarray(pixels.dtype.type((1 << page.bitspersample) - 1) - pixels)
+    """Unsigned values the other way round: the highest that the bits can hold becomes 0."""
+    return (
+        ~pixels if pixels.dtype.kind == "b" else np.asarray(pixels.dtype.type((1 << page.bitspersample) - 1) - pixels)
+    )
 
 
 def _by_pillow(path: Path, series: tifffile.TiffPageSeries, orientation: int) -> Array:

@@ -97,9 +97,17 @@ def _ome_sizes(xml: str) -> list[Size | None]:
     pixels = ElementTree.fromstring(xml.encode()).find("{*}Image/{*}Pixels")
     attributes: Mapping[str, str] = {} if pixels is None else pixels.attrib
     return [
-        (float(attributes[name]), attributes.get(f"{name}Unit", OME_UNIT)) if name in attributes else None
+        (_number(attributes[name]), attributes.get(f"{name}Unit", OME_UNIT)) if name in attributes else None
         for name in OME_SIZES
     ]
+
+
+def _number(text: Any) -> float:
+    """A number in metadata; NaN for anything else, which is then reported as unusable."""
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _imagej_sizes(file: tifffile.TiffFile, metadata: Mapping[str, Any]) -> list[Size | None]:
@@ -112,7 +120,7 @@ def _imagej_sizes(file: tifffile.TiffFile, metadata: Mapping[str, Any]) -> list[
     return [
         None if rows is None else (1 / rows, _unescaped(str(metadata.get("yunit", unit)))),
         None if columns is None else (1 / columns, unit),
-        None if depth is None else (abs(float(depth)), _unescaped(str(metadata.get("zunit", unit)))),
+        None if depth is None else (abs(_number(depth)), _unescaped(str(metadata.get("zunit", unit)))),
     ]
 
 
