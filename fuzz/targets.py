@@ -7,44 +7,43 @@ left out.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 from images import image_seeds
+from models import model_seeds, open_model, open_sealed, open_weights, tiny_plan, weights_seeds
 from mutations import Files
 
-from attunet.bundle import save_manifest, save_plan
+from attunet.bundle import execution
 from attunet.bundle.execution import Execution, Quantization
-from attunet.bundle.run import fold_folder
 from attunet.config import (
     ComponentRules,
-    FingerprintSummary,
-    Normalization,
     Plan,
     Postprocessing,
-    Preprocessing,
     QualityCalibration,
     TrainingConfig,
     load_settings,
 )
 from attunet.data.cases import read_dataset
+from attunet.data.checks import inspect
 from attunet.data.folds import Split
-from attunet.data.formats import FORMATS, check_header, read_label, read_volume
+from attunet.data.formats import FORMATS, check_header, read_label, read_volume, write_volume
+from attunet.data.volume import Volume
 from attunet.errors import AttunetError
 from attunet.evaluation.overlap import Counts
 from attunet.evaluation.scores import CaseScores, LabelScores
 from attunet.evaluation.summary import Summary, summarize
 from attunet.inference.batch_record import write_statistics
-from attunet.networks import default_network
+from attunet.report.attention_frames import read_attention_frames
 from attunet.report.training import read_history
+from attunet.selection.samples import Sample
 
 __all__ = ["TARGETS", "Target", "seeds_of"]
 
@@ -91,25 +90,6 @@ def _image(path: Path) -> None:
     with contextlib.suppress(AttunetError):
         read_label(path)
     read_volume(path)
-
-
-def _plan() -> Plan:
-    network = default_network(
-        spatial_dims=2, in_channels=1, out_channels=2, channels=(2, 4), strides=((2, 2),), kernel_sizes=((3, 3),) * 2
-    )
-    return Plan(
-        name="x",
-        labels={"background": 0, "a": 1},
-        channel_names=("c",),
-        patch_size=(16, 16, 1),
-        batch_size=2,
-        preprocessing=Preprocessing(spacing=(1, 1, 1), normalization=(Normalization(kind="ct", upper=9, std=2),)),
-        network=network,
-        fingerprint=FingerprintSummary(
-            cases=1, channels=1, median_shape=(16, 16, 1), median_spacing=(1, 1, 1), label_voxels={"a": 3}
-        ),
-        reasons={"patch_size": "it fits"},
-    )
 
 
 def _settings(kind: Any, text: Callable[[], str], main: str) -> Target:
@@ -192,72 +172,69 @@ def _statistics(folder: Path) -> Iterator[None]:
     yield
 
 
-@lru_cache
-def _model() -> Files:
-    """A tiny model folder with weights and graph, made without a training."""
-    from attunet.export.formats import export_openvino
-    from attunet.nn import AttentionUNet, save_weights
-
-    with tempfile.TemporaryDirectory() as name:
-        root, plan = Path(name), _plan()
-        network = AttentionUNet.from_config(plan.network)
-        save_plan(plan, root)
-        save_weights(network, fold_folder(root, 0) / "weights.safetensors")
-        export_openvino(network, plan, fold_folder(root, 0) / "graph.xml")
-        (root / "postprocessing.json").write_text(Postprocessing(temperature=1.5).model_dump_json())
-        (root / "engine.json").write_text(Execution(engine="openvino").model_dump_json())
-        save_manifest(root)
-        return {str(file.relative_to(root)): file.read_bytes() for file in root.rglob("*") if file.is_file()}
-
-
-def _models(folder: Path) -> Iterator[None]:
-    for name, content in _model().items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
+def _frames(folder: Path) -> Iterator[None]:
+    probe = {"case": "a", "image": "a_image.nii.gz", "label": "a_label.nii.gz", "gates": ["level2"]}
+    (folder / "frames.json").write_text(json.dumps({"frames": [{"epoch": 1, "minutes": 0.5}], "probes": [probe]}))
+    volume = Volume.from_array(np.arange(120, dtype=np.uint8).reshape(6, 5, 4) % 2)
+    for name in ("image", "label", "level2"):
+        write_volume(volume, folder / f"a_{name}.nii.gz")
     yield
 
 
-def _open_model(root: Path) -> None:
-    from attunet.inference.segmenter import Segmenter
-
-    Segmenter.load(root, device="cpu").predict(np.zeros((16, 16), np.float32))
-
-
-def _open_sealed(root: Path) -> None:
-    """Open a model of a stranger, whose manifest is right."""
-    manifest = json.loads((root / "manifest.json").read_bytes())
-    for name in manifest["sha256"]:
-        manifest["sha256"][name] = hashlib.sha256((root / name).read_bytes()).hexdigest()
-    (root / "manifest.json").write_text(json.dumps(manifest))
-    _open_model(root)
+def _sample(folder: Path) -> Iterator[None]:
+    half, mask = np.ones((2, 9), np.float32), np.ones((2, 9), bool)
+    Sample(half, mask, half[0], mask[0], np.ones((15, 1), np.float32), "sum").save(folder / "x.npz")
+    yield
 
 
-def _weights(suffix: str) -> Target:
-    def seeds(folder: Path) -> Iterator[None]:
-        import torch
-        from safetensors.torch import save_file
-
-        state = {"module.a.weight": torch.zeros(2, 3), "b": torch.ones(3)}
-        if suffix == ".safetensors":
-            save_file(state, folder / "x.safetensors")
-            yield
-            return
-        for zipped in (True, False):
-            torch.save({"state_dict": state, "epoch": 3}, folder / "x.pth", _use_new_zipfile_serialization=zipped)
-            yield
-
-    def read(path: Path) -> object:
-        from attunet.nn.weights import read_weights
-
-        return read_weights(path)
-
-    return Target(f"weights{suffix}", f"x{suffix}", read, seeds)
+def _named(path: Path) -> object:
+    """Read a folder whose files have the names in a file, one a line."""
+    folder = path.with_name("set")
+    for name in path.read_bytes().split(b"\n")[:100]:
+        file = Path(os.fsdecode(os.fsencode(folder) + b"/" + name.replace(b"\0", b"")))
+        with contextlib.suppress(OSError, ValueError):  # no name for a file
+            if file.resolve().is_relative_to(folder.resolve()):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(b"x")
+    return read_dataset(folder)
 
 
-MODEL_FILES = ("plan.json", "postprocessing.json", "engine.json", "fold_0/weights.safetensors", "fold_0/graph.bin")
+def _names(folder: Path) -> Iterator[None]:
+    for names in NAMES:
+        (folder / "names.txt").write_text("\n".join(names))
+        yield
+
+
+def _inspected(folder: Path) -> Iterator[None]:
+    for suffix in (".nii.gz", ".mha", ".png"):
+        for kind, name in (("images", "a"), ("labels", "a"), ("images", "b"), ("labels", "b")):
+            array = np.arange(63, dtype=np.uint8).reshape(9, 7) % (2 if kind == "labels" else 60)
+            write_volume(Volume.from_array(array), folder / kind / f"{name}{suffix}")
+        yield
+
+
+NAMES = (
+    ("images/a.nii.gz", "images/b.nii.gz", "labels/a.nii.gz", "labels/b.nii.gz"),
+    (
+        "p1/p1_t1.nii.gz",
+        "p1/p1_t2.nii.gz",
+        "p1/p1_seg.nii.gz",
+        "p2/p2_t1.nii.gz",
+        "p2/p2_t2.nii.gz",
+        "p2/p2_seg.nii.gz",
+    ),
+    ("volume-0.nii", "volume-1.nii", "segmentation-0.nii", "segmentation-1.nii"),
+    ("s1/ct.nii.gz", "s1/segmentations/liver.nii.gz", "s1/segmentations/spleen.nii.gz", "s2/ct.nii.gz"),
+    ("images/21_training.tif", "1st_manual/21_manual1.gif", "mask/21_training_mask.gif", "images/22_training.tif"),
+    ("sub-1/anat/sub-1_T1w.nii.gz", "derivatives/labels/sub-1/anat/sub-1_dseg.nii.gz"),
+    ("imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz", "labelsTr/a.nii.gz", "imagesTs/b_0000.nii.gz"),
+)
+
+SETTINGS = ("plan.json", "postprocessing.json", "engine.json")
+ENGINE_FILES = {engine: tuple(f"fold_0/{file}" for file in files) for engine, files in execution.ENGINE_FILES.items()}
 TARGETS: tuple[Target, ...] = (
     *(Target(f"image{s}", f"x{s}", _image, image_seeds(s), share=2) for entry in FORMATS for s in entry.suffixes),
-    _settings(Plan, lambda: _plan().model_dump_json(), "plan.json"),
+    _settings(Plan, lambda: tiny_plan().model_dump_json(), "plan.json"),
     _settings(Postprocessing, _postprocessing, "postprocessing.json"),
     _settings(Execution, _execution, "engine.json"),
     _settings(TrainingConfig, _recipe, "recipe.yaml"),
@@ -267,10 +244,17 @@ TARGETS: tuple[Target, ...] = (
     Target("summary.json", "summary.json", lambda path: Summary.read(path).to_json(), _summaries),
     Target("log.csv", "log.csv", read_history, _history),
     Target("statistics.json", "statistics.json", lambda path: write_statistics([], path, extend=True), _statistics),
-    _weights(".safetensors"),
-    _weights(".pth"),
-    Target("manifest.json", "", _open_model, _models, changed=("manifest.json",), share=0.3),
-    Target("model", "", _open_sealed, _models, changed=MODEL_FILES, share=0.5),
-    Target("graph", "", _open_sealed, _models, changed=("fold_0/graph.xml",), share=0.5),
+    Target("frames.json", "", read_attention_frames, _frames),
+    Target("sample.npz", "x.npz", Sample.load, _sample, share=0.5),
+    Target("names", "names.txt", _named, _names, share=2),
+    Target("inspect", "", lambda path: inspect(read_dataset(path)).to_json(), _inspected, share=0.5),
+    *(Target(f"weights{s}", f"x{s}", open_weights, weights_seeds(s)) for s in (".safetensors", ".pth")),
+    Target("manifest.json", "", open_model, model_seeds("openvino"), changed=("manifest.json",), share=0.3),
+    Target("ensemble", "", open_model, model_seeds("ensemble"), share=0.3),
+    Target("sealed ensemble", "", open_sealed, model_seeds("ensemble"), changed=("ensemble.json",), share=0.3),
+    *(
+        Target(f"{engine} model", "", open_sealed, model_seeds(engine), changed=(*SETTINGS, *files), share=0.3)
+        for engine, files in ENGINE_FILES.items()
+    ),
 )
 """Every reader."""
