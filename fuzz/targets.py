@@ -251,9 +251,16 @@ TARGETS: tuple[Target, ...] = (
     *(Target(f"weights{s}", f"x{s}", open_weights, weights_seeds(s)) for s in (".safetensors", ".pth")),
     Target("manifest.json", "", open_model, model_seeds("openvino"), changed=("manifest.json",), share=0.3),
     Target("ensemble", "", open_model, model_seeds("ensemble"), share=0.3),
-    Target("sealed ensemble", "", open_sealed, model_seeds("ensemble"), changed=("ensemble.json",), share=0.3),
+    Target("ensemble.sealed", "", open_sealed, model_seeds("ensemble"), changed=("ensemble.json",), share=0.3),
     *(
-        Target(f"{engine} model", "", open_sealed, model_seeds(engine), changed=(*SETTINGS, *files), share=0.3)
+        Target(
+            f"model.{engine.replace(' ', '_')}",
+            "",
+            open_sealed,
+            model_seeds(engine),
+            changed=(*SETTINGS, *files),
+            share=0.3,
+        )
         for engine, files in ENGINE_FILES.items()
     ),
 )

@@ -108,3 +108,14 @@ def test_folders_of_earlier_versions_are_read(write_frames):
     folder = write_frames()
     (folder / "frames.json").rename(folder / "film.json")
     assert len(read_attention_frames(folder)) == 1
+
+
+@pytest.mark.parametrize("name", ["../a", "/etc/passwd", "a\0b", "x" * 5000])
+@pytest.mark.parametrize("field", ["case", "image", "label"])
+def test_names_in_the_index_stay_in_its_folder(field, name, write_frames):
+    folder = write_frames()
+    index = json.loads((folder / "frames.json").read_text())
+    index["probes"][0][field] = name
+    (folder / "frames.json").write_text(json.dumps(index))
+    with pytest.raises(ConfigError, match="named"):
+        read_attention_frames(folder)

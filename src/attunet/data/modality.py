@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import re
 import zlib
 from collections import Counter
@@ -18,6 +17,8 @@ from attunet.data.dataset import Case, Dataset, Problem
 from attunet.data.formats import stem_of, suffix_of
 from attunet.data.intensities import ChannelValues, channel_values
 from attunet.data.volume import Volume
+from attunet.documents import open_regular, read_document
+from attunet.errors import AttunetError
 
 __all__ = ["CaseChannels", "ChannelModality", "Modality", "case_channels", "check_modalities", "find_modalities"]
 
@@ -187,12 +188,12 @@ def _header_tag(path: Path) -> Modality | None:
     sidecar = path.with_name(f"{stem_of(path)}.json")
     try:
         if sidecar.is_file() and sidecar.stat().st_size < LARGEST_SIDECAR:
-            content = json.loads(sidecar.read_text(encoding="utf-8"))
+            content = read_document(sidecar)
             if isinstance(content, dict) and (tag := _tag(str(content.get("Modality", "")))):
                 return tag
         read = HEADERS.get(suffix)
         return read(path) if read is not None else None
-    except (OSError, EOFError, ValueError, zlib.error, RecursionError):
+    except (AttunetError, OSError, EOFError, ValueError, zlib.error, RecursionError):
         return None
 
 
@@ -202,7 +203,7 @@ def _tag(text: str) -> Modality | None:
 
 def _text_header(path: Path) -> Modality | None:
     """NRRD and MetaImage: a key modality, or the DICOM tag (0008,0060)."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         text = file.read(HEADER_BYTES).split(b"\n\n")[0].decode("latin-1")
     found = re.search(r"(?im)^(?:modality|(?:dicom_)?0008[|_]0060)\s*:?=\s*(?:MET_MOD_)?(\w+)", text)
     return _tag(found[1]) if found else None
@@ -211,7 +212,7 @@ def _text_header(path: Path) -> Modality | None:
 def _nifti_header(path: Path) -> Modality | None:
     """The description: a modality by name, or the echo time that dcm2niix writes for MR."""
     compressed = path.name.lower().endswith(".gz")
-    with path.open("rb") as raw, gzip.open(raw) if compressed else raw as file:
+    with open_regular(path) as raw, gzip.open(raw) if compressed else raw as file:
         header = file.read(NIFTI_HEADER)
     if NIFTI_HEADER.to_bytes(4, "little") != header[:4] and NIFTI_HEADER.to_bytes(4, "big") != header[:4]:
         return None

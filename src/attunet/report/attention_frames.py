@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 from scipy import ndimage
 
 from attunet.config.settings import Settings, load_settings
 from attunet.data.formats import read_label, read_volume
 from attunet.data.volume import Array, Volume
 from attunet.errors import DataError
+from attunet.names import check_name
 from attunet.report.html import Animation
 from attunet.report.overlay import draw_overlay
 from attunet.report.overlay_data import OverlayData, overlay_data
@@ -54,6 +55,11 @@ class _Probe(_Part):
     gates: tuple[str, ...]
     image: str
     label: str
+
+    @field_validator("case", "image", "label")
+    @classmethod
+    def _no_path(cls, value: str) -> str:
+        return check_name(value, "recorded case")
 
 
 class _Index(_Part):

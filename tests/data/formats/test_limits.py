@@ -65,3 +65,8 @@ def test_no_reader_waits_for_a_pipe(suffix, tmp_path):
     os.mkfifo(tmp_path / f"x{suffix}")
     with pytest.raises(FormatError):
         read_volume(tmp_path / f"x{suffix}")
+
+
+def test_a_name_that_is_too_long_is_one_error(tmp_path):
+    with pytest.raises(FormatError, match="File name too long"):
+        read_volume(tmp_path / f"{'x' * 5000}.nii")

@@ -24,6 +24,7 @@ from attunet.data.formats.table import (
 )
 from attunet.data.formats.voxels import to_image, to_label
 from attunet.data.volume import Volume
+from attunet.documents import reading
 from attunet.errors import AttunetError, FormatError, first_line
 
 __all__ = [
@@ -137,11 +138,18 @@ def _guarded(read: Callable[[Path], Volume], path: Path) -> Volume:
 
 def _checked_suffix(path: Path) -> str:
     """The suffix of a file that is there and not empty; each usual mistake has its own message."""
+    with reading(path, hint="check the path"):
+        return _suffix_if_there(path)
+
+
+def _suffix_if_there(path: Path) -> str:
     if path.is_dir() and not is_image(path):
         dicom = series_in(path) > 0
         kind = "a DICOM series, which is not read yet" if dicom else "a folder"
         raise FormatError(f"{path} is {kind}, expected an image file", hint=CONVERT if dicom else "pass a file in it")
     if not path.is_file() and not is_image(path):
+        if path.exists():
+            raise FormatError(f"{path} is a pipe, socket or device", hint="copy its content into a file, and pass that")
         raise FormatError(f"there is no file {path}", hint="check the path")
     if path.is_file() and path.stat().st_size == 0:
         raise FormatError(f"{path} is empty (0 bytes)", hint="copy the file again")
