@@ -33,19 +33,19 @@ def reading(path: Path, kind: type[AttunetError] = FormatError, hint: str = "cop
         hint: what to do about it.
     Yields: nothing.
     """
+    name = str(path) if len(str(path)) <= LONGEST_REASON else f"…{str(path)[-100:]}"
     try:
         yield
     except AttunetError as error:
         raise error if isinstance(error, kind) else kind(error.message, hint=error.hint or hint) from error
     except KeyError as error:
-        raise kind(f"cannot read {path}: it has no {first_line(error)[:LONGEST_REASON]}", hint=hint) from error
+        raise kind(f"cannot read {name}: it has no {first_line(error)[:LONGEST_REASON]}", hint=hint) from error
     except OSError as error:
-        raise kind(
-            f"cannot read {path}: {error.strerror or error}", hint="check the path and its permissions"
-        ) from error
+        reason = error.strerror or str(error)
+        raise kind(f"cannot read {name}: {reason}", hint="check the path and its permissions") from error
     except Exception as error:  # a file may hold anything: wrong types, too large numbers, endless nesting
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else first_line(error)
-        raise kind(f"cannot read {path}: {reason[:LONGEST_REASON]}", hint=hint) from error
+        raise kind(f"cannot read {name}: {reason[:LONGEST_REASON]}", hint=hint) from error
 
 
 def read_document(path: Path) -> Any:
