@@ -7,7 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
+import tifffile
 
 from attunet.data.cases import read_dataset
 from attunet.data.checks import Inspection, inspect
@@ -227,3 +229,33 @@ def test_integers_that_float32_rounds_are_reported(tmp_path):
             write_volume(Volume.from_array(array), tmp_path / kind / f"c{number}.nii.gz")
     (told,) = [problem for problem in inspect(read_dataset(tmp_path)).problems if problem.kind == "large values"]
     assert (told.case, told.severity) == ("c1", "warning")
+
+
+def test_what_readers_of_pictures_decide_is_reported_with_the_case(tmp_path):
+    exif = PIL.Image.Exif()
+    exif[274] = 3
+    for kind in ("images", "labels"):
+        (tmp_path / kind).mkdir()
+    pixels = np.random.default_rng(0).integers(0, 255, (16, 20, 3), dtype=np.uint8)
+    PIL.Image.fromarray(pixels).save(tmp_path / "images" / "a.png", exif=exif)
+    mask = PIL.Image.fromarray((pixels[..., 0] > 99).astype(np.uint8), mode="P")
+    mask.putpalette([0, 0, 0, 200, 0, 0])
+    mask.save(tmp_path / "labels" / "a.png")
+    found = inspect(read_dataset(tmp_path))
+    told = {(problem.case, problem.kind, problem.severity) for problem in found.problems}
+    assert {("a", "orientation tag", "warning"), ("a", "palette mask", "warning")} <= told
+    assert found.facts[0].labels == {0: int((pixels[..., 0] <= 99).sum()), 1: int((pixels[..., 0] > 99).sum())}
+
+
+def test_some_images_with_a_spacing_and_some_without_are_a_problem(tmp_path):
+    for kind in ("images", "labels"):
+        (tmp_path / kind).mkdir()
+    for number, ome in enumerate((True, False)):
+        pixels = np.random.default_rng(number).integers(0, 255, (16, 20), dtype=np.uint8)
+        sizes = {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5} if ome else {}
+        tifffile.imwrite(tmp_path / "images" / f"c{number}.tif", pixels, ome=ome, metadata={"axes": "YX", **sizes})
+        tifffile.imwrite(tmp_path / "labels" / f"c{number}.tif", pixels // 128)
+    found = inspect(read_dataset(tmp_path))
+    (told,) = [problem for problem in found.problems if problem.kind == "mixed spacing"]
+    assert "1 images declare no spacing" in told.message
+    assert [facts.calibrated for facts in found.facts] == [True, False]

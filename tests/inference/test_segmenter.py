@@ -110,6 +110,15 @@ def test_masks_of_formats_that_are_only_read_are_png(suffix, how, slices, tmp_pa
     np.testing.assert_array_equal(read_label(tmp_path / "out" / "cells.png").array, expected)
 
 
+def test_what_the_reader_turned_is_a_warning_of_the_prediction(slices, tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(picture().array[0, ..., 0]).save(tmp_path / "cells.png", exif=exif)
+    result = slices.predict(tmp_path / "cells.png")
+    assert result.segmentation.spatial_shape == (18, 23, 1)
+    assert "turned by 90 degrees clockwise" in " ".join(result.warnings)
+
+
 def test_a_mask_of_an_ome_file_has_its_spacing(slices, tmp_path):
     write_volume(Volume(picture().array, np.diag([0.5, 0.25, 1.0, 1.0]), "µm"), tmp_path / "cells.ome.tif")
     (result,) = predict_cases(slices, find_cases([tmp_path / "cells.ome.tif"], 1), tmp_path / "out")

@@ -53,7 +53,7 @@ def test_samples_called_alpha_are_left_out_wherever_they_stand(tmp_path):
     np.testing.assert_array_equal(
         read_volume(tmp_path / "x.tif").array[..., 0], np.moveaxis(array[..., [0, 1, 2, 4]], -1, 0)
     )
-    assert kinds(tmp_path / "x.tif") == ["transparency"]
+    assert kinds(tmp_path / "x.tif") == ["extra samples", "transparency"]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

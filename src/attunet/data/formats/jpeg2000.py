@@ -23,6 +23,7 @@ __all__ = ["Jpeg2000Header", "read_jpeg2000", "read_jpeg2000_header"]
 
 CODESTREAM = b"\xff\x4f\xff\x51"  # start of codestream, then its size marker
 END_OF_CODESTREAM = b"\xff\xd9"
+PADDING = 16  # zeros that may follow it, for example from DICOM
 CODING_STYLE = 0xFF52
 REVERSIBLE = 1  # wavelet transformation 5-3
 FOLDERS = (b"jp2h",)  # boxes that contain boxes
@@ -145,8 +146,8 @@ def _boxes(stream: BinaryIO, path: Path) -> Iterator[tuple[bytes, bytes]]:
 
 def _codestream(stream: BinaryIO, start: int, stop: int, path: Path) -> bytes:
     """The beginning of a codestream, which must end with its marker: decoders fill what is missing."""
-    stream.seek(max(start, stop - 2))
-    if stream.read(2) != END_OF_CODESTREAM:
+    stream.seek(max(start, stop - PADDING))
+    if not stream.read(stop - stream.tell()).rstrip(b"\0").endswith(END_OF_CODESTREAM):
         raise FormatError(f"{path} is truncated: its codestream has no end", hint=AGAIN)
     stream.seek(start)
     return stream.read(min(stop - start, 2**16))

@@ -32,8 +32,8 @@ from attunet.files import staged
 __all__ = ["check_tiff", "check_tiff_label", "read_tiff", "read_tiff_label", "write_tiff"]
 
 TIME = "T"
-WHITE_IS_ZERO, PALETTE, YCBCR = 0, 3, 6
-PLAIN = (WHITE_IS_ZERO, 1, 2, PALETTE)  # colour spaces that need no mention: greys, RGB
+WHITE_IS_ZERO, RGB, PALETTE, YCBCR = 0, 2, 3, 6
+PLAIN = (WHITE_IS_ZERO, 1, RGB, PALETTE)  # colour spaces that need no mention: greys, RGB
 DECODED_TO_RGB = (6, 7, 33007, 34892, 34934)  # compressions of the JPEG family
 OPACITY = (1, 2)  # kinds of extra samples that are transparency
 ORIENTATION = "Orientation"
@@ -213,6 +213,10 @@ def _notices(tiff: _Tiff) -> Iterator[Problem]:
             f"{path.name} has {colours} colours, whose samples are read as stored",
             "nothing if all images are the same; otherwise convert it to grey or RGB",
         )
+    unspecified = page.samplesperpixel - 3 - len(tiff.opacity)
+    if page.photometric == RGB and unspecified > 0:
+        message = f"{path.name} has {unspecified} samples beside RGB that are not called alpha; they are channels"
+        yield notice("extra samples", message, "nothing if they are measured; otherwise save it as RGB")
     sizes = dict(zip(tiff.series.axes, tiff.series.shape, strict=True))
     if sizes.get(TIME, 1) > 1:
         message = f"{path.name} is a series of {sizes[TIME]} time points, which are read as slices"
