@@ -37,7 +37,10 @@ def reading(path: Path, kind: type[AttunetError] = FormatError, hint: str = "cop
     try:
         yield
     except AttunetError as error:
-        raise error if isinstance(error, kind) else kind(error.message, hint=error.hint or hint) from error
+        if isinstance(error, kind):
+            raise
+        message = error.message if str(path) in error.message else f"{name}: {error.message}"
+        raise kind(message, hint=error.hint or hint) from error
     except KeyError as error:
         raise kind(f"cannot read {name}: it has no {first_line(error)[:LONGEST_REASON]}", hint=hint) from error
     except OSError as error:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attunet.data.dataset import Case, Dataset
-from attunet.data.folds import make_folds
-from attunet.errors import DatasetError
+from attunet.data.folds import Split, make_folds
+from attunet.errors import DatasetError, FormatError
 
 
 def dataset(*cases: Case) -> Dataset:
@@ -67,3 +67,11 @@ def test_nothing_to_train_on_is_refused():
     for cases in ([case("a", labelled=False)], [case("a", split="val")], [case("a", split="test")]):
         with pytest.raises(DatasetError, match="no labelled training case"):
             make_folds(dataset(*cases), 5, 0)
+
+
+@pytest.mark.parametrize("train", ["[[1]]", "[3]", "5", "[a, {b: c}]"])
+def test_a_split_names_cases_and_nothing_else(train, tmp_path):
+    (tmp_path / "split.yaml").write_text(f"dataset: x\ntrain: {train}\nvalidation: []\n")
+    with pytest.raises(FormatError, match=r"split\.yaml") as refused:
+        Split.read(tmp_path)
+    assert refused.value.hint == "train the fold again"

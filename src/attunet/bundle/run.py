@@ -283,5 +283,6 @@ def _finished(folder: Path, needed: Iterable[str]) -> bool:
 
 
 def _fold_order(name: str) -> tuple[int, str]:
-    digits = re.sub(r"\D", "", name)
-    return int(digits) if digits else -1, name
+    """By number, however many digits it has, and folds without a number first."""
+    digits = re.sub(r"\D", "", name).lstrip("0")
+    return len(digits), digits or name

@@ -82,7 +82,9 @@ class Split:
             )
         with reading(file, hint="train the fold again"):
             content = read_document(file)
-            train, validation = tuple(content["train"]), tuple(content["validation"])
+            train, validation = (tuple(content[side]) for side in ("train", "validation"))
+            if not all(isinstance(name, str) for name in (*train, *validation)):
+                raise TypeError("train and validation have entries that are no names of cases")
             options = DatasetOptions.from_dict(content.get("options", {}))
             return cls(Path(content["dataset"]), content.get("geometry", "fail"), train, validation, options)
 

@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from attunet.errors import BundleError, ConfigError, FormatError
+from attunet.documents import reading
+from attunet.errors import BundleError, FormatError
 from attunet.files import staged
 from attunet.nn.foreign import unwrap
 from attunet.nn.network import AttentionUNet
@@ -77,10 +78,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"{path} contains {type(checkpoint).__name__}, expected named weights",
             hint="save model.state_dict() instead",
         )
-    try:
+    with reading(path, hint="save model.state_dict() instead"):
         return _of_training(unwrap(checkpoint))
-    except ConfigError as error:
-        raise FormatError(f"{path}: {error.message}", hint="save model.state_dict() instead") from error
 
 
 def _of_training(weights: dict[str, Tensor]) -> dict[str, Tensor]:

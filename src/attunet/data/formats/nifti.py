@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from itertools import product
@@ -31,6 +32,8 @@ GZIP_LEVEL = 1  # on masks, higher levels save little and take twice the time
 MAX_THREADS = 4  # more would wait for the slices to be copied
 SLICES = 64  # copied at once, so that whole cache lines are read
 NIFTI1_LONGEST_AXIS = 32767
+_SILENT = logging.getLogger(f"{__name__}.silent")
+_SILENT.disabled = True
 HINT = "the file may be truncated or not NIfTI: copy or convert it again"
 UNITS = {0: "unknown", 1: "m", 2: "mm", 3: "µm"}
 NAMES = {"m": "meter", "mm": "mm", "µm": "micron"}  # as nibabel calls them
@@ -189,7 +192,9 @@ def _read_header(stream: BinaryIO) -> Any:
     field = stream.read(4)
     sizes = {int.from_bytes(field, "little"), int.from_bytes(field, "big")}
     kind = Nifti2Header if 540 in sizes else Nifti1Header
-    return kind(field + stream.read(kind.template_dtype.itemsize - len(field)))
+    header = kind(field + stream.read(kind.template_dtype.itemsize - len(field)), check=False)
+    header.check_fix(logger=_SILENT)  # raises what cannot be right; `check_nifti` reports the rest in our words
+    return header
 
 
 def _voxel_offset(header: Any, path: Path) -> int:
