@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from attunet.data import formats
+from attunet.data.volume import Volume
 from attunet.errors import CancelledError, DatasetError, GeometryError, LabelError
 from attunet.evaluation.evaluate import declared_labels, evaluate, match
 
@@ -103,7 +105,25 @@ def test_progress_is_reported_case_by_case(folders: tuple[Path, Path]) -> None:
 def test_other_shape_names_the_case(folders: tuple[Path, Path]) -> None:
     write(folders[1] / "a.nii.gz", cube(1)[:7])
     with pytest.raises(GeometryError, match=r"case a.*shape"):
-        evaluate(*folders)
+        evaluate(*(folder / "a.nii.gz" for folder in folders))
+
+
+def test_a_case_that_cannot_be_scored_is_listed_and_the_others_are_scored(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = formats.read_label
+
+    def broken(path: Path, **how: str | None) -> Volume:
+        if path.name == "a.nii.gz":
+            raise KeyError("a reader's own mistake")
+        return read(path, **how)
+
+    monkeypatch.setattr(formats, "read_label", broken)
+    summary = evaluate(*folders)
+    assert [case.case for case in summary.cases] == ["b"]
+    assert summary.failed.keys() == {"a"}
+    assert "KeyError" in summary.failed["a"]
+    assert summary.to_dict()["failed"] == summary.failed
 
 
 def test_other_place_names_the_case(folders: tuple[Path, Path]) -> None:
@@ -111,7 +131,7 @@ def test_other_place_names_the_case(folders: tuple[Path, Path]) -> None:
     turned[0, 0] = -1.05
     write(folders[1] / "a.nii.gz", cube(1), turned)
     with pytest.raises(GeometryError, match=r"case a .* 0.35 mm apart"):
-        evaluate(*folders)
+        evaluate(*(folder / "a.nii.gz" for folder in folders))
 
 
 def test_rounding_of_the_header_is_tolerated(folders: tuple[Path, Path]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attunet.cli.console import progress_bar, show
+from attunet.cli.console import fail, progress_bar, show
 from attunet.cli.dataset_options import LabelKeyOption
 from attunet.cli.options import DeviceOption, parse_labels
 from attunet.errors import ConfigError
@@ -42,7 +42,8 @@ def evaluate(
 ) -> None:
     """Score predictions: Dice, precision, recall, surface distances and volume error, per label and case.
 
-    Empty and missing predictions are penalised, never dropped. The exit code is 1 if predictions are missing.
+    Empty and missing predictions are penalised, never dropped. A case that cannot be scored is listed, and the others
+    are scored. The exit code is 1 if predictions are missing, or cases could not be scored.
     With --cross-validation, every fold of RUN segments its held-out cases. From these masks,
     post-processing, the temperature of the probabilities and the rank correlation of the expected Dice are
     determined; `attunet predict` applies them. Scores, masks and a report are written to RUN/cross_validation.
@@ -79,7 +80,9 @@ def evaluate(
         for line in (*worst_cases(summary), *skeleton_recalls(summary)):
             show(Text(line))
     show(*score_warnings(summary), stderr=True)
-    if summary.missing_predictions:
+    for case, reason in summary.failed.items():
+        fail(f"{case} could not be scored, and is in no mean: {reason}")
+    if summary.missing_predictions or summary.failed:
         raise typer.Exit(1)
 
 

@@ -25,6 +25,7 @@ from attunet.data.labels import annotated_values, background_value, declared_val
 from attunet.data.modality import case_channels
 from attunet.data.volume import Volume
 from attunet.errors import AttunetError, GeometryError, LabelError
+from attunet.failures import one_case
 
 __all__ = ["CaseFacts", "Inspection", "Problem", "inspect"]
 
@@ -100,21 +101,24 @@ def inspect(
 def _check_case(case: Case, dataset: Dataset, geometry: GeometryPolicy) -> tuple[CaseFacts | None, list[Problem]]:
     """The facts and problems of a single case; no facts when its image cannot be read."""
     try:
-        image = read_case_image(case)
+        with one_case():
+            image = read_case_image(case)
+            facts = replace(gather_facts(case.id, image), modality=case_channels(case, image))
     except AttunetError as error:
         return None, [_from_error(case, "channels on different grids", error)]
-    facts = replace(gather_facts(case.id, image), modality=case_channels(case, image))
     problems = [*check_case_headers(case), *_image_problems(facts), *_shear(case, image)]
     if case.label is None:
         return facts, [*problems, Problem(case.id, "label missing", "has no label", "add its mask or leave it out")]
     try:
-        label = read_own_label(case)
-        aligned = align_label(label, image, case.id, geometry=geometry)
+        with one_case():
+            label = read_own_label(case)
+            aligned = align_label(label, image, case.id, geometry=geometry)
+            counts = count_labels(aligned.array)
+            soft = has_soft_edges(aligned.array[0], counts)
     except AttunetError as error:
         return facts, [*problems, _from_error(case, "grid mismatch", error)]
     problems.extend(_resolved_mismatch(case, label, image, geometry))
-    counts = count_labels(aligned.array)
-    facts = replace(facts, labels=counts, soft_edges=has_soft_edges(aligned.array[0], counts))
+    facts = replace(facts, labels=counts, soft_edges=soft)
     return facts, [*problems, *_label_problems(case, facts, with_combinations(dataset, counts))]
 
 

@@ -19,6 +19,7 @@ from attunet.data.volume import Volume
 from attunet.errors import CancelledError, DatasetError, LabelError
 from attunet.evaluation.scores import CaseScores, LabelScores, foreground, label_values, score_case
 from attunet.evaluation.summary import Summary
+from attunet.failures import Failures
 
 __all__ = ["Pair", "declared_labels", "evaluate", "match"]
 
@@ -127,31 +128,41 @@ def evaluate(
         key: the array to read of label files that hold several, such as NPZ; None for their only one.
         progress: called with the number of finished cases and the number of all cases.
         cancelled: an event that ends the call after the current cases.
-    Returns: the scores of every case, and their means.
+    Returns: the scores of every case, and their means; `Summary.failed` names the cases that could not be scored.
     Raises: DatasetError when there is nothing to compare, LabelError when the masks have no label in common and
-        none are declared or given, GeometryError naming the case whose grids differ, FormatError or LabelError for
-        a file that cannot be used, CancelledError once `cancelled` is set.
+        none are declared or given; when no case can be scored, the error of the first one, such as GeometryError or
+        FormatError; CancelledError once `cancelled` is set.
     """
     pairs, extra = match(reference, prediction)
     declared = declared_labels(reference)
     selected = label_values(declared.regions if labels is None else foreground(labels))
     targets = _Targets(None if labels is None and not declared.regions else selected, declared, annotated or {}, key)
     results: list[_ScoredPair] = []
+    failures = Failures()
+
+    def score(pair: Pair) -> _ScoredPair | None:
+        with failures.of(pair.case):
+            return _score_pair(pair, targets)
+        return None
+
     with ThreadPoolExecutor(WORKERS) as pool:
-        futures = [pool.submit(_score_pair, pair, targets) for pair in pairs]
+        futures = [pool.submit(score, pair) for pair in pairs]
         try:
-            for future in futures:
-                results.append(future.result())
-                progress(len(results), len(pairs))
+            for done, future in enumerate(futures, start=1):
+                scored_pair = future.result()
+                results.extend([] if scored_pair is None else [scored_pair])
+                progress(done, len(pairs))
                 if cancelled is not None and cancelled.is_set():
                     raise CancelledError("the evaluation was cancelled")
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    failures.raise_if_all(len(results))
     scored = targets.labels if targets.labels is not None else _union(result.labels for result in results)
     if targets.labels is None:
         _require_common(scored, results)
-    return Summary(scored, tuple(_completed(result, scored, targets) for result in results), tuple(extra))
+    cases = tuple(_completed(result, scored, targets) for result in results)
+    return Summary(scored, cases, tuple(extra), failures.messages)
 
 
 def _require_common(labels: Mapping[str, Values], results: Iterable[_ScoredPair]) -> None:

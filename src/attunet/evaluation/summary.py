@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isnan, nan
 from pathlib import Path
 from statistics import stdev
@@ -30,11 +30,13 @@ class Summary(NotebookView):
         labels: name to value of the labels scored, or to the values of a region; background left out.
         cases: one entry per reference.
         extra_predictions: predictions without a reference.
+        failed: cases that could not be scored, and why; they count nowhere.
     """
 
     labels: Mapping[str, Values]
     cases: tuple[CaseScores, ...]
     extra_predictions: tuple[str, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def missing_predictions(self) -> tuple[str, ...]:
@@ -101,6 +103,7 @@ class Summary(NotebookView):
             "labels": dict(self.labels),
             "missing_predictions": list(self.missing_predictions),
             "extra_predictions": list(self.extra_predictions),
+            "failed": dict(self.failed),
             "empty": {key_of(value): self.empty(name) for name, value in self.labels.items()},
             "metrics": {name: spec.description for name, spec in METRICS.items()},
             "rules": dict(RULES),
@@ -124,7 +127,8 @@ class Summary(NotebookView):
             content = read_document(path)
             labels = {str(name): values_from_json(value) for name, value in content["labels"].items()}
             cases = tuple(case_from_json(entry, labels) for entry in content["metric_per_case"])
-            return cls(labels, cases, tuple(content["extra_predictions"]))
+            failed = {str(case): str(reason) for case, reason in content.get("failed", {}).items()}
+            return cls(labels, cases, tuple(content["extra_predictions"]), failed)
 
     def _by_value(self, statistic: Callable[[str, str], object]) -> dict[str, dict[str, object]]:
         return {

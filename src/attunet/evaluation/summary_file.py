@@ -20,6 +20,7 @@ RULES: Mapping[str, str] = {
     "one_empty": "Exactly one of the two is empty: Dice, IoU, precision and both recalls are 0, MSD and HD95 are "
     "the image diagonal in mm, the relative volume error is +1 (empty reference) or -1 (empty prediction).",
     "missing_predictions": "A reference without a prediction file is scored as an empty prediction.",
+    "failed": "A case whose files could not be read or compared is listed with the reason, and counts nowhere.",
     "extra_predictions": "A prediction without a reference is listed and not scored.",
     "not_annotated": "A label that is not annotated in a case has no scores in it and counts nowhere.",
     "regions": "A region is the union of its values in the reference and in the prediction.",

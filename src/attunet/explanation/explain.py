@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +14,7 @@ from typing import TypeVar
 
 from attunet.data.cases import Case, output_suffix
 from attunet.data.volume import Volume
-from attunet.errors import AttunetError, CancelledError, ConfigError
+from attunet.errors import AttunetError, CancelledError, ConfigError, FormatError
 from attunet.explanation.agreement import attention_agreement
 from attunet.explanation.cases import ExplainCase, check_overwrites, select_held_out, spread_evenly
 from attunet.explanation.explanation import CaseExplanation, Explanation, organs_of_case
@@ -24,9 +25,11 @@ from attunet.explanation.interventions.faithfulness_summary import Faithfulness
 from attunet.explanation.report import write_explanation
 from attunet.explanation.scoring.case_maps import CaseMaps, MapGrid, case_scores, other_case_scores
 from attunet.explanation.scoring.summary import SHUFFLED, TRAINED, AttentionScores, AttentionSummary
+from attunet.failures import Failures, as_attunet_error
 from attunet.inference.evaluation import EvaluateOptions, LoadedCase, evaluate_case
 from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
+from attunet.locks import exclusive
 
 __all__ = ["ExplainOptions", "explain"]
 
@@ -103,11 +106,29 @@ def explain(
         options,
         _Monitor(progress or _ignore, on_error or _log_error, cancelled or Event()),
     )
-    explanation = replace(study.run(), warnings=warnings)
-    write_explanation(explanation, output)
+    with exclusive(output, "attunet explain"):
+        explanation = replace(study.run(), warnings=warnings)
+        write_explanation(explanation, output)
     if cases is None and options.max_cases is None and options.folds is None:
-        explanation.save_correlation(model)
+        explanation = _with_correlation_saved(explanation, model, output)
     return explanation
+
+
+def _with_correlation_saved(explanation: Explanation, model: Path, output: Path) -> Explanation:
+    """Store the correlation in the model folder; where that is read-only, say where it is instead."""
+    if not os.access(model, os.W_OK):
+        reason = f"{model} cannot be written to"
+    else:
+        try:
+            explanation.save_correlation(model)
+            return explanation
+        except (FormatError, OSError) as error:
+            reason = as_attunet_error(error).message
+    warning = (
+        f"{reason}, so its predictions will not report how far the agreement of attention and mask can be trusted; "
+        f"the rank correlation is in {output / 'summary.json'}"
+    )
+    return replace(explanation, warnings=(*explanation.warnings, warning))
 
 
 def _ignore(_done: int, _total: int) -> None:
@@ -134,18 +155,32 @@ class _Monitor:
             raise CancelledError("the explanation was cancelled")
         self.progress(self.done * _SUBSTEPS + done * _SUBSTEPS // total, self.steps * _SUBSTEPS)
 
-    def each(self, work: Callable[[T], R], things: Sequence[T], name: Callable[[T], str]) -> Iterator[R]:
-        """The results of a step for each item; an item that cannot be used is reported and left out."""
+    def each(
+        self, work: Callable[[T], R], things: Sequence[T], name: Callable[[T], str], test: str = ""
+    ) -> Iterator[R]:
+        """The results of a step for each item; an item that cannot be used is reported and left out.
+
+        Args:
+            work: the step.
+            things: its items.
+            name: the case of an item.
+            test: name of a test without which the case is still explained; empty for the explanation itself.
+        Returns: the results.
+        """
         for thing in things:
             self.within(0, 1)
-            try:
-                yield work(thing)
-            except CancelledError:
-                raise
-            except AttunetError as error:
-                self.on_error(name(thing), error)
+            results: list[R] = []
+            with Failures(partial(self._report, test)).of(name(thing)):
+                results.append(work(thing))
+            yield from results
             self.done += 1
         self.within(0, 1)
+
+    def _report(self, test: str, case: str, error: AttunetError) -> None:
+        if test:
+            message = f"its attention was explained, but the {test} failed: {error.message}"
+            error = type(error)(message, hint=error.hint)
+        self.on_error(case, error)
 
 
 class _Study:
@@ -173,10 +208,10 @@ class _Study:
         summary = AttentionSummary((*scores, *other_case_scores([self._maps(case) for case in cases])))
         ablation, faithfulness = None, None
         if self._options.ablation:
-            rows = each(partial(self._ablate, _map_means(scores)), cases, lambda case: case.name)
+            rows = each(partial(self._ablate, _map_means(scores)), cases, lambda case: case.name, "ablation")
             ablation = Ablation(tuple(row for case_rows in rows for row in case_rows))
         if self._options.faithfulness:
-            curves = each(self._delete_and_insert, cases, lambda case: case.name)
+            curves = each(self._delete_and_insert, cases, lambda case: case.name, "test of faithfulness")
             faithfulness = Faithfulness(tuple(curve for case_curves in curves for curve in case_curves))
         return Explanation(
             model=self._model.resolve().name,

@@ -16,9 +16,11 @@ from attunet.data.cases import Case, image_warnings, output_suffix
 from attunet.data.formats import mask_suffix
 from attunet.data.geometry import rounded
 from attunet.errors import AttunetError, CancelledError, ConfigError
+from attunet.failures import one_case
 from attunet.inference.case import warm_up
 from attunet.inference.prediction import Prediction, PredictOptions
 from attunet.inference.segmenter import Segmenter
+from attunet.locks import exclusive
 
 __all__ = ["CaseEstimate", "CaseResult", "estimate_cases", "mask_path", "predict_cases"]
 
@@ -117,10 +119,9 @@ def predict_cases(
         progress: called with a case, the number of its finished windows and of all its windows, from several threads.
         cancelled: an event that stops running predictions before their next windows.
     Returns: results in the order of the cases; when cancelled, those of the finished cases.
-    Raises: ConfigError when a mask would overwrite an image.
+    Raises: ConfigError when a mask would overwrite an image, BusyError when another program writes into the folder.
     """
     _refuse_overwriting(cases, output)
-    output.mkdir(parents=True, exist_ok=True)
     options = options or PredictOptions()
     worker = _Worker(
         segmenter,
@@ -142,7 +143,8 @@ def predict_cases(
 
     # Two cases run at any time, and a few more are queued. With a memory limit there is only one, because the memory
     # that a case needs is known only after reading it.
-    with ThreadPoolExecutor(_THREADS if options.max_memory is None else 1) as pool:
+    threads = _THREADS if options.max_memory is None else 1
+    with exclusive(output, "attunet predict"), ThreadPoolExecutor(threads) as pool:
         try:
             for case in _missing(cases, output) if skip_existing else cases:
                 pending.append(pool.submit(worker, case))
@@ -179,8 +181,9 @@ def estimate_cases(
     warm_up(segmenter.members)
     for case in cases:
         try:
-            _, volume = segmenter.read(case)
-            plan = segmenter.plan_case(volume, options)
+            with one_case():
+                _, volume = segmenter.read(case)
+                plan = segmenter.plan_case(volume, options)
         except AttunetError as error:
             yield CaseEstimate(case=case.id, error=error.message, hint=error.hint)
             continue
@@ -255,8 +258,8 @@ class _Worker:
             raise CancelledError("the prediction was cancelled")
         started = time.perf_counter()
         try:
-            volume = self._segmenter.read(case)[1]
-            with ExitStack() as turn:
+            with one_case(), ExitStack() as turn:
+                volume = self._segmenter.read(case)[1]
                 if volume.array[0].size * len(self._segmenter.plan.outputs) > self._large:
                     queued = time.perf_counter()
                     turn.enter_context(self._alone)
@@ -279,9 +282,8 @@ class _Worker:
         except CancelledError:
             raise
         except AttunetError as error:
-            return _failed(case, started, error.message, error.hint)
-        except MemoryError:
-            return _failed(case, started, "there is not enough memory for it", "set --max-memory, or free memory")
+            spent = round(time.perf_counter() - started, 3)
+            return CaseResult(case=case.id, seconds=spent, error=error.message, hint=error.hint)
         return CaseResult(
             case=case.id,
             mask=str(mask),
@@ -294,7 +296,3 @@ class _Worker:
             warnings=(*image_warnings(case), *prediction.warnings),
             extra=dict(extra),
         )
-
-
-def _failed(case: Case, started: float, error: str, hint: str) -> CaseResult:
-    return CaseResult(case=case.id, seconds=round(time.perf_counter() - started, 3), error=error, hint=hint)

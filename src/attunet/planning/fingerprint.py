@@ -23,6 +23,7 @@ from attunet.data.labels import (
 from attunet.data.modality import ChannelModality, Modality, check_modalities, find_modalities
 from attunet.data.volume import Array
 from attunet.errors import DatasetError, LabelError
+from attunet.failures import one_case
 from attunet.planning.case_fingerprint import CaseFingerprint, read_case_fingerprint
 
 __all__ = ["Fingerprint", "fingerprint"]
@@ -138,7 +139,8 @@ def fingerprint(
     background = background_value(_single_values(labels) if labels else dataset.label_names)
     facts = []
     for case in chosen:
-        facts.append(read_case_fingerprint(case, geometry, background))
+        with one_case(case.id):
+            facts.append(read_case_fingerprint(case, geometry, background))
         advance()
     dataset = with_combinations(dataset, sum((Counter(case.label_voxels) for case in facts), Counter()))
     warnings = () if labels else _require_plausible(dataset, facts)

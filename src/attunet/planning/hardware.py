@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import psutil
+
+from attunet.forks import PerProcess
 
 __all__ = [
     "Machine",
@@ -75,15 +77,25 @@ def cpu_precision() -> Precision:
     return "bf16" if "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
 
 
-@cache
 def openvino_core() -> Any:
     """The only core of the process.
 
     A core installs a signal stack and frees it when destroyed, so after a second one Ctrl-C may run on freed memory.
     """
+    return _CORE.get()
+
+
+def _make_core() -> Any:
+    """A core. What OpenVINO sets up when it first sees an array is set up here, before threads begin: of two that get
+    there together, one holds the interpreter's lock and waits for the other, which waits for that lock."""
     import openvino as ov
 
+    ov.Type.f32.to_dtype()
+    np.asarray(ov.Tensor(np.zeros(1, np.float32)).data)
     return ov.Core()
+
+
+_CORE = PerProcess(_make_core)
 
 
 def memory_limit(device: Machine, asked_gb: float | None = None) -> MemoryLimit:

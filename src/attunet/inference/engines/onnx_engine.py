@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attunet.errors import BundleError, DataError, EngineError, first_line
+from attunet.forks import PerProcess, forked
 from attunet.inference.engines.graph_files import check_onnx
 from attunet.inference.engines.openvino_engine import OpenVINOEngine
 from attunet.inference.engines.protocol import EngineOutput
@@ -44,29 +43,30 @@ class ONNXEngine:
         threads: int = 0,
         read: Callable[[Path], bytes] = Path.read_bytes,
     ) -> None:
-        self._graph, self._shape, self._read = graph, shape, read
-        self._session = _session(graph, threads, read)
-        self._outputs = [output.name for output in self._session.get_outputs()]
-        self._lock = threading.Lock()
+        self._shape = shape
+        self._session = PerProcess(lambda: _started(_session(graph, threads, read), (batch, *shape)))
+        # Built on first use, because ordinary predictions do not need it.
+        self._steered = PerProcess(lambda: OpenVINOEngine(graph, shape, batch=batch, precision="fp32", read=read))
+        self._outputs = [output.name for output in self._session.get().get_outputs()]
         self.batch = batch
         self.name = "onnxruntime cpu fp32"
 
     def __call__(self, patches: Floats, attention: Mapping[str, Floats] | None = None) -> EngineOutput:
         """See `Engine`."""
         if attention:
-            with self._lock:
-                steered = self._attention_override
-            return steered(patches, attention)
+            return self._steered.get()(patches, attention)
         if patches.shape[1:] != self._shape:
             raise DataError(f"patches have shape {patches.shape[1:]}, expected {self._shape}")
         image = np.ascontiguousarray(patches, np.float32)
-        outputs = dict(zip(self._outputs, self._session.run(self._outputs, {"image": image}), strict=True))
+        outputs = dict(zip(self._outputs, self._session.get().run(self._outputs, {"image": image}), strict=True))
         return EngineOutput(outputs.pop("logits"), outputs)
 
-    @cached_property
-    def _attention_override(self) -> OpenVINOEngine:
-        """Built on first use, because ordinary predictions do not need it."""
-        return OpenVINOEngine(self._graph, self._shape, batch=self.batch, precision="fp32", read=self._read)
+
+def _started(session: Any, shape: tuple[int, ...]) -> Any:
+    """The session; in a forked process it has run once, which shows whether it answers."""
+    if forked():
+        session.run(None, {"image": np.zeros(shape, np.float32)})
+    return session
 
 
 def _session(graph: Path, threads: int, read: Callable[[Path], bytes]) -> Any:

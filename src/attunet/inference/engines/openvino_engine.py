@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from attunet.errors import BundleError, DataError, EngineError, last_line
+from attunet.forks import PerProcess, forked
 from attunet.inference.engines.graph import accept_attention, gate_outputs, input_names, shuffle_weights
 from attunet.inference.engines.graph_files import check_onnx, check_openvino
 from attunet.inference.engines.protocol import EngineOutput
@@ -55,28 +55,24 @@ class OpenVINOEngine:
             self.name += f", weights shuffled with seed {shuffle}"
         self.batch = batch
         self._gates = {gate: tuple(port.get_shape())[1:] for gate, port in gate_outputs(self._model).items()}
-        self._plain = _Compiled(self._model, self.precision, batch)
-        self._lock = threading.Lock()
+        self._plain = PerProcess(lambda: _Compiled(self._model, self.precision, batch).started(shape))
+        # Compiled on first use, because ordinary predictions do not need it.
+        self._steered = PerProcess(lambda: _AttentionOverride(self._model.clone(), self.precision, batch))
+        self._plain.get()
 
     def __call__(self, patches: Floats, attention: Mapping[str, Floats] | None = None) -> EngineOutput:
         """See `Engine`."""
         given = self._checked(attention or {}, len(patches))
         # Kept by name until the end: the requests read from them while they run.
         inputs: list[Inputs] = [{0: np.ascontiguousarray(patch[None])} for patch in patches]
-        compiled = self._plain
+        compiled = self._plain.get()
         if given:
-            with self._lock:
-                compiled = steered = self._attention_override
+            compiled = steered = self._steered.get()
             for index, window in enumerate(inputs):
                 window |= steered.inputs({gate: alpha[index] for gate, alpha in given.items()})
         requests = compiled.run(inputs)
         alphas = {gate: given[gate] if gate in given else _gathered(requests, gate) for gate in self._gates}
         return EngineOutput(_gathered(requests, "logits"), alphas)
-
-    @cached_property
-    def _attention_override(self) -> _AttentionOverride:
-        """Compiled on first use, because ordinary predictions do not need it."""
-        return _AttentionOverride(self._model.clone(), self.precision, self.batch)
 
     def _checked(self, attention: Mapping[str, Floats], count: int) -> dict[str, Floats]:
         for gate, alpha in attention.items():
@@ -105,6 +101,12 @@ class _Compiled:
             ) from error
         self._batch = batch
         self._own = threading.local()
+
+    def started(self, shape: tuple[int, ...]) -> Self:
+        """This graph; in a forked process it has run once, which shows whether it answers."""
+        if forked():
+            self.run([{0: np.zeros((1, *shape), np.float32)}] * self._batch)
+        return self
 
     def run(self, inputs: Sequence[Inputs]) -> list[Any]:
         """The requests with the outputs of these windows, valid until the thread's next call."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from attunet.config import NetworkConfig
+from attunet.forks import refuse_fork
 from attunet.inference.engines.protocol import EngineOutput
 from attunet.nn import AttentionUNet, in_layout
 from attunet.nn.weights import load_weights
@@ -42,7 +43,8 @@ class TorchEngine:
         read: reads the weights, see `load_weights`.
     On a GPU, the network is compiled once this is likely to pay off. CUDA graphs are not used: they belong to one
     thread, and several threads predict cases.
-    Raises: BundleError when the weights do not fit the network.
+    Raises: BundleError when the weights do not fit the network, EngineError in a process that was forked after its
+        parent had used torch.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class TorchEngine:
         shuffle: int | None = None,
         read: Callable[[Path], bytes] = Path.read_bytes,
     ) -> None:
+        refuse_fork("torch")
         net = network if isinstance(network, AttentionUNet) else AttentionUNet.from_config(network)
         if weights is not None:
             load_weights(weights, net, read=read)
@@ -76,6 +79,7 @@ class TorchEngine:
     @torch.inference_mode()
     def __call__(self, patches: Floats, attention: Mapping[str, Floats] | None = None) -> EngineOutput:
         """See `Engine`."""
+        refuse_fork("torch")
         given = {gate: self._tensor(alpha) for gate, alpha in (attention or {}).items()}
         started = time.perf_counter()
         net = self._net if self._deferred is None or given or len(patches) < self.batch else self._deferred.network
