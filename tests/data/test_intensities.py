@@ -26,6 +26,7 @@ def body(*, air=-1000.0, tissue=40.0, share=0.5, spread=30.0):
         np.rint(body(share=0.05)).astype(np.int16),
         np.where(np.indices(SHAPE)[1] == 0, -3024, np.rint(body())).astype(np.int32),
         np.rint(body(tissue=-700, share=0)).astype(np.int16),  # nothing but lung
+        np.where(np.indices(SHAPE)[1] < 3, -2000, np.rint(body(tissue=-300, share=0, spread=100))).astype(np.int16),
     ],
 )
 def test_hounsfield_units(channel):

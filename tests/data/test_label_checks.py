@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.ndimage import gaussian_filter, zoom
 
 from attunet.data.dataset import Dataset
@@ -22,6 +24,13 @@ def disc(size=64, radius=20, value=255.0):
 
 def ball(size=32, radius=9, value=1):
     return np.where(np.sqrt(((np.indices((size,) * 3) - size / 2) ** 2).sum(0)) < radius, value, 0)
+
+
+def compressed(label):
+    """As a JPEG file."""
+    file = io.BytesIO()
+    Image.fromarray(label.astype(np.uint8)).save(file, "jpeg", quality=75)
+    return np.asarray(Image.open(file))
 
 
 def soft(label):
@@ -53,6 +62,8 @@ def counted(*values, background=900):
         gaussian_filter(ball(value=255).astype(float), 1),
         gaussian_filter(ball(value=100).astype(float), 0.8),
         zoom(ball(radius=6, value=65535).astype(float), 1.5, order=1),
+        gaussian_filter(disc(value=85) + disc(radius=14, value=85) + disc(radius=8, value=85), 0.8),
+        compressed(disc()),
     ],
 )
 def test_soft_edges_are_seen(label):
@@ -103,6 +114,10 @@ def test_the_remedy_of_soft_edges_covers_all_masks():
     assert '"NAME=128-255"' in remedy(255)
     assert "--labels" not in remedy(1)
     assert "the others hold 1" in remedy(1)
+    counts = {0: 900, 42: 9, 85: 300, 120: 8, 150: 8, 170: 250, 200: 7, 254: 90, 255: 200}
+    levels = LabelContents("soft", counts, soft=True)
+    (problem,) = check_labels(Dataset(root=Path(), layout="plain", cases=()), [levels])
+    assert "the classes seem to be 85, 170, 255" in problem.remedy
 
 
 def test_soft_edges_are_a_problem_unless_declared():

@@ -81,6 +81,15 @@ def test_masks_without_a_common_label_are_refused_and_can_be_merged(tmp_path: Pa
     assert evaluate(tmp_path / "a", tmp_path / "b").mean("1") == 0.0
 
 
+def test_labels_that_no_mask_holds_are_refused(folders: tuple[Path, Path]) -> None:
+    with pytest.raises(LabelError, match=r"no mask holds a label to score, tumour \(9\); they hold 1, 2"):
+        evaluate(*folders, labels={"tumour": 9})
+    for folder, suffix in zip(folders, (".nii.gz", ".nii"), strict=True):
+        write(folder / "a.nii.gz", cube(0))
+        write(folder / f"b{suffix}", cube(0))
+    assert evaluate(*folders, labels={"tumour": 9}).empty("tumour")["both"] == 2
+
+
 def test_missing_and_surplus_predictions_are_named(folders: tuple[Path, Path]) -> None:
     truth, guess = folders
     (guess / "b.nii").rename(guess / "c.nii")

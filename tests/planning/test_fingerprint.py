@@ -113,6 +113,19 @@ def test_several_values_become_one_label(tmp_path):
     assert facts.label_voxels.tolist() == [[8], [8]]
 
 
+def test_a_wide_range_is_listed_as_far_as_it_occurs(tmp_path):
+    image, label = scan()
+    write_case(tmp_path, "a", image, label.astype(np.uint16) * 15000)
+    write_case(tmp_path, "b", image[::-1], label.astype(np.uint16) * 20000)
+    facts = fingerprint(read_dataset(tmp_path), labels={"liver": tuple(range(32768, 65536))})
+    assert (facts.labels, facts.regions) == ({"background": 0, "liver": 60000}, {"liver": (45000, 60000)})
+    facts = fingerprint(read_dataset(tmp_path), labels={"liver": tuple(range(50000, 65536))})
+    assert (facts.labels, facts.regions) == ({"background": 0, "liver": 60000}, {})
+    assert facts.warnings == ("only one case holds liver (b): the fold that holds it out cannot learn it",)
+    with pytest.raises(LabelError, match="occur in no case"):
+        fingerprint(read_dataset(tmp_path), labels={"liver": tuple(range(10000, 20000))})
+
+
 @pytest.mark.parametrize(
     ("value", "labels", "message"),
     [
@@ -153,9 +166,9 @@ def test_a_value_of_no_region_is_refused(nested):
 
 def test_nothing_labelled_is_refused(tmp_path):
     write_case(tmp_path, "a", *scan())
-    (tmp_path / "labels" / "a.nii.gz").unlink()
+    dataset = read_dataset(tmp_path)
     with pytest.raises(DatasetError, match="no labelled case"):
-        fingerprint(read_dataset(tmp_path))
+        fingerprint(replace(dataset, cases=(replace(dataset.cases[0], label=None),)))
 
 
 def test_different_numbers_of_channels_are_refused(tmp_path):

@@ -28,6 +28,7 @@ class ChannelValues:
 
     Args:
         lowest, highest: extremes of the finite values; 0 when there is none.
+        floor: the lowest value, except for a margin of a single value below -1100.
         whole: whether the values are whole numbers.
         air: share of the values around -1000.
         dense: share of the values around +1000, as common as those around -1000 where values are symmetrical.
@@ -37,6 +38,7 @@ class ChannelValues:
 
     lowest: float
     highest: float
+    floor: float
     whole: bool
     air: float
     dense: float
@@ -49,7 +51,7 @@ class ChannelValues:
         if self.lowest > NEGATIVE or self.highest > HIGHEST_CT or self.lowest < -HIGHEST_CT - 1:
             return False
         air = self.air > 3 * self.dense and self.air >= (LEAST_AIR if self.whole else LEAST_AIR_OF_FRACTIONS)
-        return air or (self.whole and self.lowest >= AIR[0])
+        return air or (self.whole and AIR[0] <= self.floor <= NEGATIVE)
 
     @property
     def shifted(self) -> bool:
@@ -64,12 +66,15 @@ def channel_values(channel: Array) -> ChannelValues:
     sample = flat[:: max(1, flat.size // SAMPLES)].astype(np.float64)
     sample = sample[np.isfinite(sample)]
     if not sample.size:
-        return ChannelValues(0.0, 0.0, False, 0.0, 0.0, 0.0, 0.0)
+        return ChannelValues(0.0, 0.0, 0.0, False, 0.0, 0.0, 0.0, 0.0)
     bright = sample[sample > 300]
     lowest, highest = float(np.fmin.reduce(flat)), float(np.fmax.reduce(flat))
+    lowest, highest = (lowest, highest) if np.isfinite([lowest, highest]).all() else (sample.min(), sample.max())
+    inside = sample[sample > lowest] if lowest < AIR[0] else sample[:0]
     return ChannelValues(
-        lowest=lowest if np.isfinite(lowest) else float(sample.min()),
-        highest=highest if np.isfinite(highest) else float(sample.max()),
+        lowest=float(lowest),
+        highest=float(highest),
+        floor=float(inside.min()) if inside.size else float(lowest),
         whole=bool((sample == np.rint(sample)).all()),
         air=_share(sample, *AIR),
         dense=_share(sample, -AIR[1], -AIR[0]),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from attunet.data.dataset import Dataset, Problem
-from attunet.data.labels import background_value, declared_values, describe_values
+from attunet.data.labels import MOST_UNITED, background_value, declared_values, describe_values
 from attunet.data.volume import Array
 
 __all__ = ["WITHOUT_BACKGROUND", "LabelContents", "check_labels", "has_soft_edges"]
@@ -19,6 +20,8 @@ EDGE_BAND = 0.05
 """Share of the range of values at both ends that counts as the end: compression moves 255 to 254."""
 MOST_INTERIOR = 0.1
 LEAST_SLOPE = 0.6
+FEWEST_PER_AREA = 3
+FEWEST_RARE = 6
 SCATTERED = 4.0
 PEAKED = 10.0
 FULL_SCALE = frozenset({100, 127, 128, 200, 254, 255, 32767, 32768, 65535})
@@ -50,24 +53,33 @@ class LabelContents:
 def has_soft_edges(label: Array, counts: Mapping[int, int]) -> bool:
     """Whether a label (I, J, K) is a mask with soft edges: interpolated, anti-aliased or compressed with losses.
 
-    Values between the lowest and the highest then form no areas of their own: they lie on the slope between the two,
-    and each is scattered along the whole edge, or rare next to the highest.
+    Many values then form no areas of their own: they lie on the slope between values that do, and each is scattered
+    along the whole edge, or rare next to those.
     """
     values = sorted(value for value, count in counts.items() if count)
     if len(values) < FEWEST_BETWEEN + 2 or label.size < 2:
         return False
     low, top = values[0], values[-1]
     band = EDGE_BAND * (top - low)
-    between = [value for value in values[1:-1] if low + band <= value <= top - band]
-    wide = top - low >= 4 * len(values)  # such as 0, 64, 128, 191, 255; classes are usually numbered one by one
-    if len(between) < (FEWEST_BETWEEN if wide else MANY_BETWEEN):
-        return False
+    if _rings(label, counts, band):
+        return True
     places = np.nonzero((label > low) & (label < top) & (label >= low + band) & (label <= top - band))
-    interior, slope = _neighbourhood(label, places)
-    if interior > MOST_INTERIOR or slope < LEAST_SLOPE:
+    between, index = np.unique(label[places], return_inverse=True)
+    wide = top - low >= 4 * len(values)  # such as 0, 64, 128, 191, 255; classes are usually numbered one by one
+    fewest = FEWEST_BETWEEN if wide else MANY_BETWEEN
+    if len(between) < fewest:
         return False
-    highest = sum(count for value, count in counts.items() if value > top - band or value == top)
-    peaked = highest > PEAKED * len(places[0]) / len(between) and 2 * highest > len(places[0])
+    interior, slope = _neighbourhood(label, places)
+    numbers = np.bincount(index)
+    areas = np.bincount(index, interior) > MOST_INTERIOR * numbers
+    edges = ~areas[index]
+    thin = len(between) - int(areas.sum())
+    if thin < fewest or thin < FEWEST_PER_AREA * (1 + areas.sum()) or slope[edges].mean() < LEAST_SLOPE:
+        return False
+    filled = sum(counts[value] for value in values[1:] if value > top - band or value == top)
+    filled += int(numbers[areas].sum())
+    places = tuple(axis[edges] for axis in places)
+    peaked = filled > PEAKED * len(places[0]) / thin and 2 * filled > len(places[0])
     return peaked or _scatter(label, places) > SCATTERED
 
 
@@ -99,8 +111,23 @@ def check_labels(dataset: Dataset, contents: Sequence[LabelContents]) -> list[Pr
     return [*negative, *_two_encodings(foreground), *_instances(foreground), *everywhere]
 
 
-def _neighbourhood(label: Array, places: tuple[Array, ...]) -> tuple[float, float]:
-    """Of some voxels, the share whose neighbours all have their value, and of those between two neighbours."""
+def _rings(label: Array, counts: Mapping[int, int], band: float) -> bool:
+    """Whether a mask of two values has the traces of JPEG: rare values without areas, close to each of the two."""
+    values = sorted(value for value, count in counts.items() if count)
+    ends = [[value for value in values if abs(value - end) <= band] for end in (values[0], values[-1])]
+    common = [max(end, key=lambda value: counts[value]) for end in ends]
+    rare = sorted({value for end in ends for value in end} - {*common})
+    rarest = sum(counts[value] for value in rare)
+    if len(rare) < FEWEST_RARE or min(len(end) for end in ends) < FEWEST_BETWEEN:
+        return False
+    if min(counts[value] for value in common) < PEAKED * rarest / len(rare):
+        return False
+    same, _ = _neighbourhood(label, np.nonzero(np.isin(label, rare)))
+    return bool(same.mean() <= MOST_INTERIOR)
+
+
+def _neighbourhood(label: Array, places: tuple[Array, ...]) -> tuple[Array, Array]:
+    """Of some voxels, which have only neighbours of their own value, and which lie between two neighbours."""
     here = label[places]
     same, slope = np.ones(len(here), bool), np.zeros(len(here), bool)
     for axis, size in enumerate(label.shape):
@@ -111,7 +138,7 @@ def _neighbourhood(label: Array, places: tuple[Array, ...]) -> tuple[float, floa
         )
         same &= (before == here) & (after == here)
         slope |= ((before < here) & (here < after)) | ((before > here) & (here > after))
-    return float(same.mean()), float(slope.mean())
+    return same, slope
 
 
 def _scatter(label: Array, places: tuple[Array, ...]) -> float:
@@ -146,11 +173,25 @@ def _soft(soft: Sequence[str], contents: Sequence[LabelContents], background: in
         "not classes"
     )
     remedy = "save the masks from their source with nearest neighbour and without losses"
-    if sharp <= frozenset(range(half, top + 1)):
+    if len(levels := _levels(contents, background)) > 1:
+        remedy += f"; the classes seem to be {describe_values(levels)}"
+    elif sharp <= frozenset(range(half, top + 1)):
         remedy = f'merge the upper half with --labels "NAME={half}-{top}", or {remedy}'
     else:  # the sharp masks have another encoding, whose values are edges here
         remedy += f"; the others hold {describe_values(sharp)}, so give all the same encoding"
     return Problem("", "soft edges", message, remedy)
+
+
+def _levels(contents: Sequence[LabelContents], background: int) -> list[int]:
+    """The values that are far more frequent than the others of soft masks."""
+    total: Counter[int] = Counter()
+    for case in contents:
+        total.update(case.counts if case.soft else {})
+    del total[background]
+    usual = float(np.percentile(list(total.values()), 25))
+    common = sorted(value for value, count in total.items() if count > PEAKED * usual)
+    apart = EDGE_BAND * max(total)
+    return [value for value, after in zip(common, [*common, np.inf][1:], strict=True) if after - value > apart]
 
 
 def _negative(values: frozenset[int], declared: frozenset[int] | None) -> Iterator[Problem]:
@@ -198,10 +239,9 @@ def _instances(foreground: Mapping[str, frozenset[int]]) -> Iterator[Problem]:
         return
     how = "counted from 1 in every case" if counted else "hardly any of which occur in two cases"
     message = f"the label files hold up to {max(map(len, cases))} values a case, {how}: numbers of objects, not classes"
-    remedy = (
-        f'to learn what all of them are, merge them with --labels "NAME={max(1, min(every))}-{max(every)}"; if they '
-        "are classes, name them in dataset.json"
-    )
+    merge = f'merge them with --labels "NAME={max(1, min(every))}-{max(every)}"'
+    merge = merge if max(every) < MOST_UNITED else "save all of them as 1"
+    remedy = f"to learn what all of them are, {merge}; if they are classes, name them in dataset.json"
     yield Problem("", "instance numbers", message, remedy)
 
 

@@ -12,6 +12,8 @@ from attunet.errors import LabelError
 __all__ = [
     "BACKGROUND",
     "LABEL_PREFIX",
+    "MOST_LABELS",
+    "MOST_UNITED",
     "Values",
     "annotated_values",
     "background_value",
@@ -29,8 +31,10 @@ Values = int | tuple[int, ...]
 
 BACKGROUND = "background"
 LABEL_PREFIX = "label_"
-MOST_UNITED = 4096
-"""The largest number of values that --labels can unite: more are a grey image."""
+MOST_UNITED = 2**20
+"""The largest number of values that --labels can unite."""
+MOST_LABELS = 4096
+"""The largest number of labels, and of values of a region in a plan."""
 LISTED = 8
 _PART = re.compile(r"(\d+)(?:-(\d+))?")
 
@@ -145,7 +149,7 @@ def name_labels(
         regions: region to the values it unites; None or empty when the data set has none.
     Returns: name to value in masks, background first, then by value, regions in their declared order; undeclared
         values are called label_1, label_255 and so on.
-    Raises: LabelError when a value is not declared, or there is no foreground.
+    Raises: LabelError when a value is not declared, or there is no foreground, or too much of it.
     """
     values = sorted(set(present))
     background = background_value(declared)
@@ -157,6 +161,11 @@ def name_labels(
         raise _undeclared(unknown, sorted(names))
     names = {background: BACKGROUND} | {value: f"{LABEL_PREFIX}{value}" for value in unknown} | names
     foreground = sorted(set(names) - {background})
+    if len(foreground) > MOST_LABELS:
+        raise LabelError(
+            f"there are {len(foreground)} labels, at most {MOST_LABELS} can be learnt",
+            hint='merge them with --labels "NAME=1-9999", or choose some of them',
+        )
     if not foreground:
         raise LabelError(
             f"the label files contain only the background value {background}",

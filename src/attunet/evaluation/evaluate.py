@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 
 from attunet.data import formats
 from attunet.data.alignment import check_same_grid
-from attunet.data.labels import Values, background_value
+from attunet.data.labels import Values, background_value, describe_values
 from attunet.data.layouts.description import DeclaredLabels, load_description, read_declared_labels
 from attunet.data.layouts.image_files import by_stem, image_files
 from attunet.data.volume import Volume
@@ -89,11 +89,12 @@ def declared_labels(reference: Path) -> DeclaredLabels:
 
 @dataclass(frozen=True)
 class _ScoredPair:
-    """Scores of a case, the labels that were scored, and how many voxels are not ignored."""
+    """Scores of a case, the labels that were scored, how many voxels are not ignored, and values that are no label."""
 
     scores: CaseScores
     labels: dict[str, Values]
     voxels: int
+    others: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,8 @@ def evaluate(
     scored = targets.labels if targets.labels is not None else _union(result.labels for result in results)
     if targets.labels is None:
         _require_common(scored, results)
+    else:
+        _require_scored(scored, results)
     cases = tuple(_completed(result, scored, targets) for result in results)
     return Summary(scored, cases, tuple(extra), failures.messages)
 
@@ -176,6 +179,18 @@ def _require_common(labels: Mapping[str, Values], results: Iterable[_ScoredPair]
             f"references and predictions have no label in common: the references hold {held}, the predictions {found}",
             hint='if these are the same labels in another encoding, score them with --labels "NAME=1+255"; otherwise '
             "check that the two folders belong together",
+        )
+
+
+def _require_scored(labels: Mapping[str, Values], results: Sequence[_ScoredPair]) -> None:
+    """Raises: LabelError when no mask holds any of the labels to score, but they hold others."""
+    counts = [entry.counts for result in results for entry in result.scores.scores.values()]
+    others = frozenset().union(*(result.others for result in results))
+    if others and not any(count.tp + count.fp + count.fn for count in counts):
+        named = ", ".join(f"{name} ({value})" for name, value in labels.items())
+        raise LabelError(
+            f"no mask holds a label to score, {named}; they hold {describe_values(others)}",
+            hint="correct --labels, or the labels in dataset.json",
         )
 
 
@@ -203,7 +218,9 @@ def _score_pair(pair: Pair, targets: _Targets) -> _ScoredPair:
         missing=pair.prediction is None,
     )
     voxels = reference.array.size if ignore is None else np.count_nonzero(reference.array != ignore)
-    return _ScoredPair(scores, labels, int(voxels))
+    empty = not any(entry.counts.tp + entry.counts.fp + entry.counts.fn for entry in scores.scores.values())
+    others = _present(reference, prediction, targets.declared).values() if empty and targets.labels is not None else ()
+    return _ScoredPair(scores, labels, int(voxels), frozenset(value for value in others if isinstance(value, int)))
 
 
 def _present(reference: Volume, prediction: Volume, declared: DeclaredLabels) -> dict[str, Values]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +14,7 @@ from attunet.data.composition import with_combinations
 from attunet.data.label_checks import WITHOUT_BACKGROUND, LabelContents, check_labels
 from attunet.data.labels import (
     BACKGROUND,
+    MOST_LABELS,
     Values,
     background_value,
     describe_values,
@@ -27,6 +28,8 @@ from attunet.failures import one_case
 from attunet.planning.case_fingerprint import CaseFingerprint, read_case_fingerprint
 
 __all__ = ["Fingerprint", "fingerprint"]
+
+LISTED = 8
 
 Regions = dict[str, tuple[int, ...]]
 
@@ -145,7 +148,7 @@ def fingerprint(
     dataset = with_combinations(dataset, sum((Counter(case.label_voxels) for case in facts), Counter()))
     warnings = () if labels else _require_plausible(dataset, facts)
     names, regions = _names(dataset, labels, facts)
-    return Fingerprint(
+    found = Fingerprint(
         name=dataset.name,
         cases=tuple(facts),
         labels=names,
@@ -155,6 +158,20 @@ def fingerprint(
         regions=regions,
         warnings=(*warnings, *map(_told, check_modalities(dataset, [case.channels for case in facts]))),
     )
+    return replace(found, warnings=(*found.warnings, *_rare(found)))
+
+
+def _rare(facts: Fingerprint) -> Iterator[str]:
+    """A label of a single case cannot be learnt in the fold that holds this case out."""
+    alone = {}
+    for name, column in zip(facts.foreground, facts.label_voxels.T, strict=True):
+        (holders,) = np.nonzero(column)
+        if len(holders) == 1 < len(facts.cases):
+            alone[name] = facts.cases[int(holders[0])].channels.case
+    if alone:
+        listed = ", ".join(f"{name} ({case})" for name, case in list(alone.items())[:LISTED])
+        more = f" and {len(alone) - LISTED} more" if len(alone) > LISTED else ""
+        yield f"only one case holds {listed}{more}: the fold that holds it out cannot learn it"
 
 
 def _require_plausible(dataset: Dataset, facts: list[CaseFingerprint]) -> tuple[str, ...]:
@@ -183,7 +200,8 @@ def _names(
 
 
 def _chosen_labels(labels: Mapping[str, Values], values: list[int]) -> tuple[dict[str, int], Regions]:
-    written, regions = written_values({name: value for name, value in labels.items() if name != BACKGROUND})
+    named = {name: value for name, value in labels.items() if name != BACKGROUND}
+    written, regions = written_values({name: _held(value, values) for name, value in named.items()})
     united = regions or {name: (value,) for name, value in written.items()}
     held = {*values, 0}  # a data set may be annotated everywhere
     absent = [f"{name} ({describe_values(file)})" for name, file in united.items() if held.isdisjoint(file)]
@@ -193,6 +211,14 @@ def _chosen_labels(labels: Mapping[str, Values], values: list[int]) -> tuple[dic
             hint="correct --labels",
         )
     return {BACKGROUND: background_value(_single_values(labels)), **written}, regions
+
+
+def _held(chosen: Values, values: list[int]) -> Values:
+    """The values of a wide range that occur, so that a plan does not list all of it."""
+    if isinstance(chosen, int) or len(chosen) <= MOST_LABELS:
+        return chosen
+    held = tuple(sorted(set(chosen).intersection(values)))
+    return held if len(held) > 1 else (held or chosen)[0]
 
 
 def _single_values(labels: Mapping[str, Values]) -> dict[str, int]:
