@@ -96,10 +96,14 @@ class _Content:
 
     def unpack(self, kind: str, place: int) -> tuple[int, ...]:
         """The integers at an offset, as `struct` reads them. Raises: struct.error beyond the end."""
-        if place > self.size:
-            raise struct.error(f"byte {place} is beyond the end")
+        return struct.unpack(kind, self.read(place, struct.calcsize(kind)))
+
+    def read(self, place: int, size: int) -> bytes:
+        """The bytes at an offset. Raises: struct.error beyond the end."""
+        if place + size > self.size:
+            raise struct.error(f"byte {place + size} is beyond the end")
         self._stream.seek(place)
-        return struct.unpack(kind, self._stream.read(struct.calcsize(kind)))
+        return self._stream.read(size)
 
 
 def check_directories(path: Path) -> list[Directory]:
@@ -152,17 +156,18 @@ def _tags(data: _Content, layout: _ByteLayout, start: int, path: Path) -> tuple[
     if count > MAX_TAGS:
         raise FormatError(f"{path} is damaged: a directory declares {count} tags", hint=AGAIN)
     entries = start + struct.calcsize(layout.order + layout.count)
+    block = data.read(entries, count * layout.entry + layout.inline)
     tags: dict[int, tuple[int, ...]] = {}
-    for position in range(entries, entries + count * layout.entry, layout.entry):
-        tag, kind, number = data.unpack(f"{layout.order}HH{layout.offset}", position)
-        size, place = TYPE_BYTES.get(kind, 1) * number, position + layout.entry - layout.inline
-        if size > layout.inline:
-            (place,) = data.unpack(layout.order + layout.offset, place)
-        if size > data.size or (tag < PRIVATE and place + size > data.size):
+    for position in range(0, count * layout.entry, layout.entry):
+        tag, kind, number = struct.unpack_from(f"{layout.order}HH{layout.offset}", block, position)
+        size, value = TYPE_BYTES.get(kind, 1) * number, position + layout.entry - layout.inline
+        (place,) = struct.unpack_from(layout.order + layout.offset, block, value)
+        if size > data.size or (tag < PRIVATE and size > layout.inline and place + size > data.size):
             raise FormatError(f"{path} is truncated or damaged: tag {tag} is beyond its end", hint=AGAIN)
         if tag in READ and kind in INTEGERS:
-            tags[tag] = data.unpack(f"{layout.order}{number}{INTEGERS[kind]}", place)
-    (following,) = data.unpack(layout.order + layout.offset, entries + count * layout.entry)
+            content = data.read(place, size) if size > layout.inline else block[value : value + size]
+            tags[tag] = struct.unpack(f"{layout.order}{number}{INTEGERS[kind]}", content)
+    (following,) = struct.unpack_from(layout.order + layout.offset, block, count * layout.entry)
     return tags, following
 
 
