@@ -110,6 +110,17 @@ def test_masks_of_formats_that_are_only_read_are_png(suffix, how, slices, tmp_pa
     np.testing.assert_array_equal(read_label(tmp_path / "out" / "cells.png").array, expected)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_a_model_of_an_earlier_version_gets_the_alpha_channel_that_it_was_trained_on(suffix, make_model, tmp_path):
+    segmenter = Segmenter.load(make_model(2, in_channels=4), device="cpu")
+    pixels = picture(channels=4).array
+    Image.fromarray(np.moveaxis(pixels[..., 0], 0, -1)).save(tmp_path / f"cells{suffix}")
+    _, volume = segmenter.read(tmp_path / f"cells{suffix}")
+    np.testing.assert_array_equal(volume.array, pixels)
+    with pytest.raises(DataError, match="has 3 channels, the model expects 2"):
+        Segmenter.load(make_model(2, in_channels=2), device="cpu").read(tmp_path / f"cells{suffix}")
+
+
 def test_what_the_reader_turned_is_a_warning_of_the_prediction(slices, tmp_path):
     exif = Image.Exif()
     exif[274] = 6

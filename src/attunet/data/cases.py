@@ -33,14 +33,15 @@ __all__ = [
 ]
 
 
-def read_case_image(case: Case) -> Volume:
+def read_case_image(case: Case, *, alpha: bool = False) -> Volume:
     """Read the image of a case, the channels of its files in order, on the grid of the first file.
 
+    What pictures call alpha is left out, unless `alpha` is set.
     Raises: FormatError when a file cannot be read, GeometryError when the files are on different grids.
     """
     with files_outside(case.allow_outside):
-        volumes = [read_volume(path, key=case.key, frame=case.frame) for path in case.images]
-    first = volumes[0]
+        volumes = [read_volume(path, key=case.key, frame=case.frame, alpha=alpha) for path in case.images]
+    first = next((volume for volume in volumes if volume.calibrated), volumes[0])
     for path, volume in zip(case.images[1:], volumes[1:], strict=True):
         names = f"{case.images[0].name} and {path.name} of case {case.id}"
         hint = "resample the channels of a case onto one grid"

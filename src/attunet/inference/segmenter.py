@@ -156,7 +156,7 @@ class Segmenter:
 
     def _read(self, image: Image, spacing: tuple[float, ...] | None) -> tuple[str, Volume]:
         if isinstance(image, Case):
-            return image.id, read_case_image(image)
+            return image.id, self._read_case(image)
         if isinstance(image, Volume):
             return "volume", image
         if isinstance(image, np.ndarray):
@@ -166,7 +166,14 @@ class Segmenter:
             raise DataError(
                 f"{image} contains {len(cases)} images, expected one", hint="predict them one after the other"
             )
-        return cases[0].id, read_case_image(cases[0])
+        return cases[0].id, self._read_case(cases[0])
+
+    def _read_case(self, case: Case) -> Volume:
+        """Read a case; with alpha if only this gives the channels of the model, as models of earlier versions need."""
+        volume, expected = read_case_image(case), self.plan.network.in_channels
+        if volume.channels < expected and (whole := read_case_image(case, alpha=True)).channels == expected:
+            return whole
+        return volume
 
     def _file_warnings(self, image: Image) -> tuple[str, ...]:
         if isinstance(image, str | Path):

@@ -46,18 +46,20 @@ __all__ = [
 ]
 
 
-def read_volume(path: Path, *, key: str | None = None, frame: int | None = None) -> Volume:
+def read_volume(path: Path, *, key: str | None = None, frame: int | None = None, alpha: bool = False) -> Volume:
     """Read an image file.
 
     Args:
         path: the file.
         key: name of the array in a file that holds several; None for its only one. Other formats need none.
         frame: index in time, from 0, of a series; None: all times are channels, where the format has no other axis.
+        alpha: whether what a picture calls alpha is its last channel, as before; otherwise it is left out.
     Returns: the image.
     Raises: FormatError when the file is missing, damaged, of an unknown format or without this key or frame,
         GeometryError when its affine cannot be inverted.
     """
-    return to_image(_read(path, format_of(_checked_suffix(path)).read, key, frame))
+    entry = format_of(_checked_suffix(path))
+    return to_image(_read(path, (entry.read_alpha if alpha else None) or entry.read, key, frame))
 
 
 def read_label(path: Path, *, key: str | None = None, frame: int | None = None) -> Volume:

@@ -66,7 +66,8 @@ def alpha_notice(alpha: Array, path: Path) -> Iterator[Problem]:
     if alpha.min() != alpha.max():
         yield notice(
             "transparency",
-            f"{path.name} has an alpha channel of {alpha.min():g} to {alpha.max():g}, which is left out",
+            f"{path.name} has an alpha channel of {alpha.min():g} to {alpha.max():g}, "
+            "left out unless a model needs it as a channel",
             "nothing if it only hides parts of the picture; to use it as a channel, save it as TIFF or NPY without "
             "calling it alpha",
         )

@@ -25,13 +25,20 @@ from attunet.data.formats.jpeg2000 import read_jpeg2000
 from attunet.data.formats.limits import check_size
 from attunet.data.formats.picture_files import PictureFile, check_picture_file
 from attunet.data.formats.png import read_deep_png
-from attunet.data.formats.tiff import check_tiff, check_tiff_label, read_tiff, read_tiff_label
+from attunet.data.formats.tiff import check_tiff, check_tiff_label, read_tiff, read_tiff_alpha, read_tiff_label
 from attunet.data.formats.voxels import to_native, to_storable
 from attunet.data.volume import Array, Volume
 from attunet.errors import FormatError
 from attunet.files import staged
 
-__all__ = ["check_picture", "check_picture_label", "read_picture", "read_picture_label", "write_picture"]
+__all__ = [
+    "check_picture",
+    "check_picture_label",
+    "read_picture",
+    "read_picture_alpha",
+    "read_picture_label",
+    "write_picture",
+]
 
 PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "JPEG2000", "TIFF")
 KINDS = {
@@ -70,6 +77,13 @@ class _Decoded:
     palette: Array | None
     alpha: Array | None
 
+    @property
+    def colours(self) -> Array:
+        """Values (C, H, W), those of the palette where there is one."""
+        if self.palette is None:
+            return self.pixels
+        return palette_colours(self.pixels[0], self.palette, grey=self.kind == "GIF")
+
 
 def read_picture(path: Path) -> Volume:
     """Read a picture as a volume (C, H, W, 1) with the identity as affine, turned as it is shown.
@@ -80,10 +94,17 @@ def read_picture(path: Path) -> Volume:
     with _opened(path) as (image, file):
         if image.format == "TIFF":
             return read_tiff(path)
+        return _volume(_decoded(image, file, path).colours, path)
+
+
+def read_picture_alpha(path: Path) -> Volume:
+    """Read a picture as `read_picture` does, with its transparency as the last channel. Raises: as it."""
+    with _opened(path) as (image, file):
+        if image.format == "TIFF":
+            return read_tiff_alpha(path)
         picture = _decoded(image, file, path)
-    if picture.palette is None:
-        return _volume(picture.pixels, path)
-    return _volume(palette_colours(picture.pixels[0], picture.palette, grey=picture.kind == "GIF"), path)
+    shown = picture.colours
+    return _volume(shown if picture.alpha is None else np.concatenate([shown, picture.alpha[None]]), path)
 
 
 def read_picture_label(path: Path) -> Volume:

@@ -21,10 +21,18 @@ from attunet.data.formats.raster import (
     check_picture,
     check_picture_label,
     read_picture,
+    read_picture_alpha,
     read_picture_label,
     write_picture,
 )
-from attunet.data.formats.tiff import check_tiff, check_tiff_label, read_tiff, read_tiff_label, write_tiff
+from attunet.data.formats.tiff import (
+    check_tiff,
+    check_tiff_label,
+    read_tiff,
+    read_tiff_alpha,
+    read_tiff_label,
+    write_tiff,
+)
 from attunet.data.volume import Volume
 from attunet.errors import FormatError
 
@@ -52,6 +60,7 @@ class ImageFormat:
         read: reads a file as a volume; whatever it raises about damaged bytes becomes a FormatError.
         write: writes a volume; raises FormatError when the format cannot hold it. None for formats that are only read.
         read_label: reads a mask, where that differs from `read`; None where it does not.
+        read_alpha: reads an image with what the file calls alpha as its last channel; None where there is no alpha.
         check_header: what the reader of a file converts, chooses or leaves out, as warnings without a case; raises
             what `read` raises. None where a header has nothing to interpret.
         check_label: as `check_header`, for a mask, where that differs; None where it does not.
@@ -73,6 +82,7 @@ class ImageFormat:
     read: Callable[[Path], Volume]
     write: Callable[[Volume, Path], None] | None = None
     read_label: Callable[[Path], Volume] | None = None
+    read_alpha: Callable[[Path], Volume] | None = None
     check_header: Callable[[Path], Iterable[Problem]] | None = None
     check_label: Callable[[Path], Iterable[Problem]] | None = None
     read_part: Callable[[Path, str | None, int | None], Volume] | None = None
@@ -93,6 +103,7 @@ def _picture(name: str, suffixes: tuple[str, ...], holds: str, **fields: Any) ->
         holds=holds,
         read=read_picture,
         read_label=read_picture_label,
+        read_alpha=read_picture_alpha,
         check_header=check_picture,
         check_label=check_picture_label,
         **fields,
@@ -146,6 +157,7 @@ FORMATS: tuple[ImageFormat, ...] = (
         read=read_tiff,
         write=write_tiff,
         read_label=read_tiff_label,
+        read_alpha=read_tiff_alpha,
         check_header=check_tiff,
         check_label=check_tiff_label,
         holds=_ANY,

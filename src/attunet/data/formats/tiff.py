@@ -29,7 +29,7 @@ from attunet.data.volume import Array, Volume
 from attunet.errors import FormatError
 from attunet.files import staged
 
-__all__ = ["check_tiff", "check_tiff_label", "read_tiff", "read_tiff_label", "write_tiff"]
+__all__ = ["check_tiff", "check_tiff_label", "read_tiff", "read_tiff_alpha", "read_tiff_label", "write_tiff"]
 
 TIME = "T"
 WHITE_IS_ZERO, RGB, PALETTE, YCBCR = 0, 2, 3, 6
@@ -111,6 +111,14 @@ def read_tiff(path: Path) -> Volume:
             pages = [palette_colours(page, tiff.palette) for page in np.moveaxis(pixels[0], -1, 0)]
             return tiff.volume(np.stack(pages, axis=-1))
         return tiff.volume(inverted(pixels, tiff.page) if _is_inverted(tiff.page) else pixels)
+
+
+def read_tiff_alpha(path: Path) -> Volume:
+    """Read a TIFF file as `read_tiff` does, with its transparency as the last channel. Raises: as it."""
+    image = read_tiff(path)
+    with _opened(path) as tiff:
+        alpha = tiff.decoded()[1] if tiff.opacity else None
+    return image if alpha is None else image.with_array(np.concatenate([image.array, alpha[None]]))
 
 
 def read_tiff_label(path: Path) -> Volume:
