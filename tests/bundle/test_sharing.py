@@ -90,6 +90,15 @@ def test_the_cases_are_kept_on_request(run, tmp_path):
     load_bundle(tmp_path / "copy")
 
 
+@pytest.mark.parametrize("name", ["training.yaml", "fold_0/split.yaml"])
+def test_a_link_to_another_file_is_not_copied(name, run, tmp_path):
+    (tmp_path / "key").write_text("a: secret of the user")
+    (run / name).unlink()
+    (run / name).symlink_to(tmp_path / "key")
+    with pytest.raises(BundleError, match="leads out of the model folder"):
+        copy_run(run, tmp_path / "copy", keep_cases=True)
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"metric_per_case": [{}]}'])
 def test_scores_that_cannot_be_read_are_named(content, run, tmp_path):
     (fold_folder(run, 0) / "metrics.json").write_text(content)

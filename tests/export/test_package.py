@@ -148,8 +148,10 @@ def test_a_run_changes_its_engine_and_stays_valid(trained_run, tmp_path, monkeyp
     run = shutil.copytree(trained_run, tmp_path / "run")
     fake = replace(FORMATS["onnx"], write=lambda _network, _plan, path: path.write_bytes(b"graph"))
     monkeypatch.setitem(FORMATS, "onnx", fake)
+    (fold_folder(run, 0) / "model.onnx").write_bytes(b"not of this model: the manifest lacks it")
     select_engine(run, Execution(engine="onnxruntime", precision="fp32"))
     bundle = load_bundle(run)
+    assert bundle.folds[0].read(bundle.folds[0].onnx) == b"graph"
     assert bundle.folds[0].execution.engine == "onnxruntime"
     (fold_folder(run, 0) / "model.onnx").write_bytes(b"another")
     with pytest.raises(BundleError, match="differs"):

@@ -22,6 +22,7 @@ __all__ = [
     "FORMAT",
     "MANIFEST",
     "check_sums",
+    "path_inside",
     "read_checked",
     "read_sealed",
     "read_sums",
@@ -115,7 +116,7 @@ def read_sums(root: Path, sha256: str | None = None) -> dict[str, str]:
             if started
             else "pass the folder written by `attunet train -o`",
         )
-    written = _read(_inside(root, MANIFEST))
+    written = _read(path_inside(root, MANIFEST))
     if sha256 is not None and hashlib.sha256(written).hexdigest() != sha256:
         raise _altered(path)
     try:
@@ -126,7 +127,7 @@ def read_sums(root: Path, sha256: str | None = None) -> dict[str, str]:
             raise KeyError("format")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleError(f"{path} is not valid: {error}", hint="copy the model folder again") from error
-    old = {name for name, total in replaced.items() if _sum_of(_inside(root, name)) == total}
+    old = {name for name, total in replaced.items() if _sum_of(path_inside(root, name)) == total}
     expected = sums | {name: replaced[name] for name in old}
     return {str(name): str(value) for name, value in expected.items() if value is not None}
 
@@ -146,7 +147,7 @@ def check_sums(root: Path, sums: Mapping[str, str], needed: Iterable[str]) -> No
             hint="copy the complete model folder again",
         )
     for name, expected in sums.items():
-        file = _inside(root, name)
+        file = path_inside(root, name)
         if not file.is_file():
             raise BundleError(f"{file} is missing", hint="copy the complete model folder again")
         if _sha256(file) != expected:
@@ -163,7 +164,7 @@ def read_checked(root: Path, name: str, sums: Mapping[str, str]) -> bytes:
     Returns: its bytes.
     Raises: BundleError for a file that is not listed, missing, outside the folder, or not the listed one any more.
     """
-    file = _inside(root, name)
+    file = path_inside(root, name)
     if name not in sums:
         raise BundleError(f"{file} is not in the manifest, so it may not belong to the model", hint="do not use it")
     content = _read(file)
@@ -203,7 +204,7 @@ def _sum_of(file: Path) -> str | None:
     return _sha256(file) if file.is_file() else None
 
 
-def _inside(root: Path, name: str) -> Path:
+def path_inside(root: Path, name: str) -> Path:
     """The path of a file in a model. Raises: BundleError for a name, or a link, that leads out of the folder."""
     if ".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor:
         raise BundleError(f"the manifest of {root} names a file outside it: {name!r}", hint="do not use this model")

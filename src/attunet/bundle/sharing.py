@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from attunet.bundle.manifest import read_checked, read_sums, seal
+from attunet.bundle.manifest import path_inside, read_checked, read_sums, seal
 from attunet.bundle.run import load_bundle
 from attunet.documents import parse_document, reading
 from attunet.errors import BundleError
@@ -43,12 +43,12 @@ def copy_run(source: Path, target: Path, *, keep_cases: bool = False) -> None:
         if not keep_cases and (anonymous := _ANONYMOUS.get(Path(name).name)) is not None:
             content = anonymous(content, source / name)
         _write(target / name, content)
-    if (source / _RECIPE).is_file():
-        recipe = (source / _RECIPE).read_bytes()
-        _write(target / _RECIPE, recipe if keep_cases else _anonymous_recipe(recipe, source / _RECIPE))
+    if (recipe := path_inside(source, _RECIPE)).is_file():
+        content = recipe.read_bytes()
+        _write(target / _RECIPE, content if keep_cases else _anonymous_recipe(content, recipe))
     for fold in bundle.folds if keep_cases else ():
-        if (fold.folder / _ORIGIN).is_file():
-            _write(target / fold.name / _ORIGIN, (fold.folder / _ORIGIN).read_bytes())
+        if (origin := path_inside(source, f"{fold.name}/{_ORIGIN}")).is_file():
+            _write(target / fold.name / _ORIGIN, origin.read_bytes())
     seal(target, [target / name for name in sums])
 
 

@@ -109,7 +109,7 @@ def use_fastest(benchmark: ModelBenchmark) -> Execution:
             "reasons": {**bundle.execution.reasons, "benchmark": reason},
         }
     )
-    if execution.engine == "onnxruntime" and not all(fold.onnx.is_file() for fold in bundle.folds):
+    if execution.engine == "onnxruntime" and not all(fold.has(fold.onnx) for fold in bundle.folds):
         from attunet.export.package import select_engine  # needs torch, which the other engines do not
 
         select_engine(bundle.root, execution)
@@ -129,7 +129,7 @@ def _export_onnx(bundle: Bundle, folder: Path) -> Path | None:
     """A temporary folder with model.onnx; None if the fold has one already, or none can be exported."""
     fold = bundle.folds[0]
     absent = any(importlib.util.find_spec(name) is None for name in _ONNX_PACKAGES)
-    if absent or fold.onnx.is_file() or not fold.weights.is_file():
+    if absent or fold.has(fold.onnx) or not fold.has(fold.weights):
         return None
     from attunet.export.formats import export_onnx
     from attunet.export.package import load_network

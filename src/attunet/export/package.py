@@ -133,14 +133,14 @@ def select_engine(run: Path, execution: Execution) -> None:
     bundle = load_bundle(run)
     for format in FORMATS.values():
         for fold in bundle.folds if format.engine == execution.engine else ():
-            if not (file := fold.folder / format.file).is_file():
+            if not fold.has(file := fold.folder / format.file):  # one that the manifest lacks is not trusted
                 format.write(load_network(fold, bundle.plan), bundle.plan, file)
     save_execution(execution, run)
 
 
 def load_network(fold: FoldFiles, plan: Plan) -> AttentionUNet:
     """The trained network of a fold. Raises: BundleError when the folder has no weights, or weights that do not fit."""
-    if not fold.weights.is_file():
+    if not fold.has(fold.weights):
         raise BundleError(
             f"{fold.folder} contains no weights: it was exported itself", hint="export from the trained run instead"
         )

@@ -8,9 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from attunet.bundle import Bundle, Execution, load_model
+from attunet.bundle import Bundle, Execution, FoldFiles, load_model
 from attunet.config import Postprocessing
-from attunet.documents import read_document, reading
+from attunet.documents import parse_document, reading
+from attunet.errors import BundleError
 from attunet.inference.engines.factory import available_devices
 
 __all__ = ["machine_facts", "model_facts"]
@@ -64,7 +65,7 @@ def _run_facts(bundle: Bundle) -> dict[str, Any]:
         "patch size": list(plan.patch_size),
         "spacing mm": list(plan.preprocessing.spacing),
         "computed by": _engine(bundle.execution),
-        "folds": {fold.name: _dice(fold.metrics) for fold in bundle.folds},
+        "folds": {fold.name: _dice(fold) for fold in bundle.folds},
     }
 
 
@@ -93,12 +94,12 @@ def _postprocessing_facts(postprocessing: Postprocessing) -> dict[str, Any]:
     return facts
 
 
-def _dice(metrics: Path) -> dict[str, float] | str:
+def _dice(fold: FoldFiles) -> dict[str, float] | str:
     """Mean Dice of each label on the fold's validation cases."""
-    if not metrics.is_file():
+    if not fold.has(fold.metrics):
         return "no scores in this folder"
-    with reading(metrics, hint="score the fold again with `attunet evaluate`"):
-        content = read_document(metrics)
+    with reading(fold.metrics, BundleError, "delete it, or evaluate the fold again"):
+        content = parse_document(fold.read(fold.metrics))
         return {
             name: round(content["mean"][str(value)]["Dice"], 4)
             for name, value in content["labels"].items()
