@@ -114,7 +114,7 @@ def test_nnunet_1_lists_images_without_their_channel_number(tmp_path):
         ({"labels": {"b": 0}, "file_ending": ".xyz"}, "type .xyz"),
         ({"labels": {"b": 0}, "file_ending": ".nii.gz"}, "CASE_0000"),
         ({"training": [{"label": "x"}]}, "pairs"),
-        ({"training": [{"image": "a.nii"}, {"image": "b/a.nii"}]}, "twice"),
+        ({"training": [{"image": "b/a.nii"}, {"image": "b/a.nii"}]}, "twice"),
         ({"dataset": {"a": {}}, "channel_names": {"0": "x"}}, "'images' is missing"),
     ],
 )

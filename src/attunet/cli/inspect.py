@@ -23,7 +23,7 @@ __all__ = ["inspect"]
 
 
 def inspect(
-    dataset: Annotated[Path, typer.Argument(help="Data set folder (MSD, nnU-Net, images/ + labels/) or CSV file.")],
+    dataset: Annotated[Path, typer.Argument(help="Folder of images and labels in any layout, or a CSV file.")],
     geometry: Annotated[
         Literal["fail", "copy-affine", "resample"],
         typer.Option(help="What to do when the grid of a label differs from that of its image."),
@@ -38,6 +38,10 @@ def inspect(
     allow_outside: AllowOutsideOption = False,
     key: KeyOption = None,
     label_key: LabelKeyOption = None,
+    write_csv: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the cases to a CSV file, to edit it and use it as the data set."),
+    ] = None,
     cases: Annotated[bool, typer.Option("--cases", help="List every case, however many there are.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
@@ -49,6 +53,7 @@ def inspect(
     from attunet.cli.tables.datasets import inspection_tables
     from attunet.data.cases import read_dataset
     from attunet.data.checks import inspect as inspect_dataset
+    from attunet.data.layouts.table import write_table
 
     reading = dataset_options(
         pattern=pattern,
@@ -63,6 +68,8 @@ def inspect(
         label_key=label_key,
     )
     loaded = read_dataset(dataset, reading)
+    if write_csv is not None:
+        write_table(loaded, write_csv)
     with progress_bar() as progress:
         task = progress.add_task("reading", total=len(loaded.cases))
         result = inspect_dataset(loaded, geometry=geometry, advance=lambda: progress.advance(task))

@@ -46,7 +46,7 @@ Geometry = Literal["fail", "copy-affine", "resample"]
 
 DatasetArgument = Annotated[
     Path,
-    typer.Argument(help="Folder of labelled images (MSD, nnU-Net raw, images/ + labels/) or a CSV of paths."),
+    typer.Argument(help="Folder of images and labels in any layout, or a CSV file of paths."),
 ]
 DeviceOption = Annotated[Device, typer.Option(help="Device; auto uses a GPU if there is one.")]
 GateOption = Annotated[

@@ -13,10 +13,11 @@ import typer
 
 from attunet.cli.console import progress_bar
 from attunet.cli.dataset_options import AllowOutsideOption, FrameOption, KeyOption, dataset_options
-from attunet.cli.options import DeviceOption, parse_folds, parse_memory, parse_time
+from attunet.cli.options import DeviceOption, PatternOption, parse_folds, parse_memory, parse_time
 from attunet.cli.prediction_run import (
     BatchDisplay,
     show_estimates,
+    show_left_out,
     show_statistics,
     show_summary,
 )
@@ -86,6 +87,7 @@ def predict(
         bool,
         typer.Option("--dry-run", help="Only read and preprocess the cases, and estimate windows and peak memory."),
     ] = False,
+    pattern: PatternOption = None,
     frame: FrameOption = None,
     allow_outside: AllowOutsideOption = False,
     key: KeyOption = None,
@@ -104,8 +106,13 @@ def predict(
 
     memory, seconds = parse_memory(max_memory, "--max-memory"), parse_time(time_limit, "--time-limit")
     segmenter = Segmenter.load(model, folds=parse_folds(fold), device=device)
-    reading = dataset_options(frame=frame, allow_outside=allow_outside, key=key)
-    cases = find_cases([*images, *(more or [])], segmenter.plan.network.in_channels, reading)
+    cases = find_cases(
+        [*images, *(more or [])],
+        segmenter.plan.network.in_channels,
+        dataset_options(pattern=pattern, frame=frame, allow_outside=allow_outside, key=key),
+        names=segmenter.plan.channel_names,
+        on_left_out=show_left_out,
+    )
     gated = any(member.plan.network.gate_widths for member in segmenter.members)
     agreement = gated and report is not None
     if attention and not gated:

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from attunet.inference.prediction import PredictOptions
     from attunet.inference.segmenter import Segmenter
 
-__all__ = ["BatchDisplay", "show_case", "show_estimates", "show_statistics", "show_summary"]
+__all__ = ["BatchDisplay", "show_case", "show_estimates", "show_left_out", "show_statistics", "show_summary"]
+
+
+MOST_FILES = 5
 
 
 class BatchDisplay:
@@ -71,6 +74,13 @@ def show_estimates(segmenter: Segmenter, cases: Sequence[Case], options: Predict
     failed = [estimate for estimate in estimates if estimate.error]
     show(estimate_table([estimate for estimate in estimates if not estimate.error]))
     return len(failed)
+
+
+def show_left_out(files: Sequence[Path], reason: str) -> None:
+    """Print which files of a folder are not predicted, and why."""
+    named = ", ".join(str(file) for file in files[:MOST_FILES])
+    more = f" and {len(files) - MOST_FILES} more" if len(files) > MOST_FILES else ""
+    notes().print(f"left out {len(files)} files, which {reason}: {named}{more}", markup=False, soft_wrap=True)
 
 
 def show_summary(cases: Sequence[CaseResult], output: Path, seconds: float) -> None:

@@ -11,7 +11,7 @@ from attunet.data.dataset import Case, Dataset, DatasetOptions, LabelFiles, Prob
 from attunet.data.formats import check_header, files_outside, read_label, read_volume, suffix_of
 from attunet.data.label_files import read_label_files
 from attunet.data.layouts import read_dataset
-from attunet.data.layouts.image_files import find_cases
+from attunet.data.layouts.find import find_cases
 from attunet.data.volume import Volume
 from attunet.errors import LabelError
 

@@ -63,6 +63,7 @@ class Inspection:
             "regions": dataset.regions,
             "ignore_label": dataset.ignore_label,
             "cases_found": len(dataset.cases),
+            "rule": None if dataset.rule is None else dataset.rule.to_dict(),
             "partly_labelled": {case.id: case.annotated for case in dataset.cases if case.annotated is not None},
             "clean": self.clean,
             "cases": [asdict(facts) for facts in self.facts],

@@ -198,6 +198,11 @@ class MatchRule:
     rater: str = ""
     left_out: tuple[LeftOut, ...] = ()
 
+    def to_dict(self) -> dict[str, Any]:
+        """The rule as JSON values, with its text."""
+        left_out = [{"reason": left.reason, "files": list(left.files)} for left in self.left_out]
+        return {"text": str(self), **asdict(self), "left_out": left_out}
+
     def __str__(self) -> str:
         """The rule in one line, with the patterns that --pattern and --label-pattern accept."""
         parts = [f"case = {' or '.join(self.images)}"]

@@ -161,7 +161,7 @@ class Segmenter:
             return "volume", image
         if isinstance(image, np.ndarray):
             return "array", Volume.from_array(image, spacing or (1.0, 1.0, 1.0))
-        cases = find_cases([Path(image)], self.plan.network.in_channels)
+        cases = find_cases([Path(image)], self.plan.network.in_channels, names=self.plan.channel_names)
         if len(cases) != 1:
             raise DataError(
                 f"{image} contains {len(cases)} images, expected one", hint="predict them one after the other"
@@ -177,7 +177,8 @@ class Segmenter:
 
     def _file_warnings(self, image: Image) -> tuple[str, ...]:
         if isinstance(image, str | Path):
-            image = find_cases([Path(image)], self.plan.network.in_channels)[0]
+            channels = self.plan.network.in_channels
+            image = find_cases([Path(image)], channels, names=self.plan.channel_names)[0]
         return image_warnings(image) if isinstance(image, Case) else ()
 
     def _check(self, volume: Volume, name: str) -> None:

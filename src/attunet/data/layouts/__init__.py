@@ -65,9 +65,10 @@ LAYOUTS: tuple[Layout, ...] = (
         name="csv",
         title="CSV file",
         recognised_by="a CSV file with the columns image and label, or a folder with one such file",
-        details="Also `image_0`, `image_1`, … for channels; optional columns `id`, `group`, `split`, `labels`.",
+        details="Also `image_t1`, … for channels, `label_liver`, … for a file per label, `rater_a`, … for a "
+        "mask per rater; optional columns `id`, `group`, `split`, `labels`.",
         detect=is_table,
-        read=lambda path, _options: read_table(path),
+        read=read_table,
     ),
     Layout(
         name="plain",

@@ -1,18 +1,30 @@
-"""Image files by their names: which files of a folder are images, and which cases they make up."""
+"""Image files by their names: which files of a folder are images, their numbers of channels, and names for cases."""
 
 from __future__ import annotations
 
+import os
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from attunet.data.composition import choose_parts
-from attunet.data.dataset import Case, DatasetOptions, Problem
+from attunet.data.dataset import Problem
 from attunet.data.formats import is_image, stem_of
-from attunet.data.formats.dicom import CONVERT, series_in
+from attunet.data.layouts.tokens import fold
 from attunet.errors import DatasetError
+from attunet.names import safe_name
 
-__all__ = ["by_channel", "by_stem", "channel_of", "find_cases", "image_files", "in_order", "orphan_labels"]
+__all__ = [
+    "by_channel",
+    "by_stem",
+    "channel_of",
+    "distinct_names",
+    "image_files",
+    "in_order",
+    "nfc",
+    "orphan_labels",
+    "present_file",
+]
 
 CHANNEL = re.compile(r"(.+)_(\d{4})$")
 
@@ -24,7 +36,7 @@ def image_files(folder: Path) -> list[Path]:
 
 def channel_of(file: Path) -> tuple[str, int] | None:
     """Case and channel number of a file name such as CASE_0000.nii.gz; None for names of another form."""
-    match = CHANNEL.match(stem_of(file))
+    match = CHANNEL.match(nfc(stem_of(file)))
     return (match[1], int(match[2])) if match else None
 
 
@@ -54,8 +66,9 @@ def by_stem(files: Iterable[Path]) -> dict[str, Path]:
     """
     stems: dict[str, Path] = {}
     for file in files:
-        _check_single(stems.get(stem_of(file)), file, stem_of(file))
-        stems[stem_of(file)] = file
+        stem = nfc(stem_of(file))
+        _check_single(stems.get(stem), file, stem)
+        stems[stem] = file
     return stems
 
 
@@ -68,52 +81,29 @@ def orphan_labels(labels: Mapping[str, Path], cases: Collection[str]) -> list[Pr
     ]
 
 
-def find_cases(paths: Sequence[Path], channels: int, options: DatasetOptions | None = None) -> tuple[Case, ...]:
-    """Find the cases to predict in files and folders, in the order given; the files of a folder sorted by name.
-
-    Files named CASE_0000, CASE_0001 are the channels of one case if the model expects several and all files are
-    named so; for a model of one channel, _0000 is dropped from the id when all files end in it. A file that is
-    given itself is a case whatever its suffix, so that reading it reports what is wrong with it.
-
-    Args:
-        paths: files and folders.
-        channels: the number of channels that the model expects.
-        options: the frame and the array to read; None: the only ones.
-    Returns: the cases.
-    Raises: DatasetError when a path is missing, a folder holds no image, two files would share an id or no file may
-        hold several arrays.
-    """
-    return choose_parts(_cases_in(paths, channels), options or DatasetOptions())
+def distinct_names(files: Sequence[Path]) -> list[str]:
+    """A name for each file: without suffix, and with the folders in which they differ where names repeat (p01_ct)."""
+    stems = [nfc(stem_of(file)) for file in files]
+    if len({fold(stem) for stem in stems}) == len(stems):
+        return [safe_name(stem) for stem in stems]
+    common = Path(os.path.commonpath([file.absolute().parent for file in files]))
+    return [
+        safe_name("_".join((*map(nfc, file.absolute().parent.relative_to(common).parts), stem)))
+        for file, stem in zip(files, stems, strict=True)
+    ]
 
 
-def _cases_in(paths: Sequence[Path], channels: int) -> tuple[Case, ...]:
-    files = list(dict.fromkeys(file for path in paths for file in _image_files(path)))
-    named = [channel_of(file) for file in files]
-    if files and all(name is not None and name[1] < channels for name in named):
-        numbered = by_channel(files)
-        return tuple(Case(id, in_order(numbered[id]), None) for id in numbered)
-    cases: dict[str, Case] = {}
-    for file in files:
-        id = stem_of(file)
-        if id in cases:
-            raise DatasetError(
-                f"{cases[id].images[0]} and {file} would both be written as {id}",
-                hint="predict them into two folders, or rename one",
-            )
-        cases[id] = Case(id, (file,), None)
-    return tuple(cases.values())
+def present_file(path: Path) -> Path:
+    """The file that a path names, or the only one whose name differs in letter case or Unicode form."""
+    if path.exists() or path.is_symlink() or not path.parent.is_dir():
+        return path
+    found = [entry for entry in path.parent.iterdir() if fold(entry.name) == fold(path.name)]
+    return found[0] if len(found) == 1 else path
 
 
-def _image_files(path: Path) -> list[Path]:
-    if path.is_file() or is_image(path):
-        return [path]
-    if not path.is_dir():
-        raise DatasetError(f"there is no file or folder {path}", hint="check the path")
-    if files := image_files(path):
-        return files
-    if series_in(path) or any(series_in(entry) for entry in path.iterdir() if entry.is_dir()):
-        raise DatasetError(f"{path} contains DICOM files, which are not read yet", hint=CONVERT)
-    raise DatasetError(f"the folder {path} contains no image of a known format", hint="give a folder with image files")
+def nfc(text: str) -> str:
+    """The text in the composed Unicode form, which ids have whatever form the names of files have."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _check_single(other: Path | None, file: Path, case: str) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from attunet.data.layouts.tokens import Role, Token, fold, residue, tokenize, values
 from attunet.data.layouts.tree import ImageFile
 
-__all__ = ["Key", "Level", "NamedFile", "Pairing", "name_files", "pair_files"]
+__all__ = ["Key", "Level", "NamedFile", "Pairing", "name_files", "pair_files", "repeats"]
 
 Key = tuple[str, ...]
 """What names a case: the split of its folder, and the folded texts that are left of its folders and its name."""
@@ -104,7 +104,7 @@ class NamedFile:
     def key(self, level: Level) -> Key:
         """What names the case at a level: parts that a later part repeats count once."""
         texts = [fold(text) for text in self.texts(level) if text]
-        kept = [text for index, text in enumerate(texts) if not any(_repeats(text, one) for one in texts[index + 1 :])]
+        kept = [text for index, text in enumerate(texts) if not any(repeats(text, one) for one in texts[index + 1 :])]
         return (self.split, *kept)
 
     def channel(self, level: Level) -> str:
@@ -258,7 +258,7 @@ def _without_number(stem: str) -> str:
     return rest if rest and len(number) == 4 and number.isdecimal() else stem
 
 
-def _repeats(text: str, other: str) -> bool:
+def repeats(text: str, other: str) -> bool:
     """Whether a text is one or more whole words of another."""
     at = other.find(text)
     while at >= 0:

@@ -1,62 +1,207 @@
-"""Data sets in a CSV file: columns image (or image_0, image_1, ...), label, and optionally id, group, split, labels."""
+"""Data sets in a CSV file, read and written: a row for each case, columns for its files, patient and split.
+
+Columns are image, or image_NAME for each channel; label, or label_NAME for each label, or rater_NAME for each rater;
+and optionally id, group, split, labels. A cell of label may hold several files, separated by `|`: one for each object.
+"""
 
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-from attunet.data.dataset import Case, Dataset
-from attunet.data.formats import stem_of, suffix_of
+from attunet.data.dataset import Case, Dataset, DatasetOptions, LabelFiles, LabelPart, Problem
+from attunet.data.formats import suffix_of
+from attunet.data.labels import BACKGROUND
 from attunet.data.layouts.annotated import read_annotated
 from attunet.data.layouts.description import DESCRIPTION
+from attunet.data.layouts.image_files import distinct_names, present_file
+from attunet.data.layouts.tokens import fold
 from attunet.errors import DatasetError
+from attunet.files import write_text
+from attunet.names import check_name
 
-__all__ = ["is_table", "read_table"]
+__all__ = ["is_table", "read_table", "write_table"]
 
 SPLITS = ("train", "val", "test")
+IMAGE, LABEL, RATER = "image_", "label_", "rater_"
+SEVERAL = "|"
+OBJECT = "object"
 Row = dict[str, str]
 
 
 def is_table(path: Path) -> bool:
-    """Whether a path is a CSV file, or a folder with exactly one."""
+    """Whether a path is a CSV file, or a folder with exactly one that lists images and labels."""
     return _table_of(path) is not None
 
 
-def read_table(path: Path) -> Dataset:
+def read_table(path: Path, options: DatasetOptions) -> Dataset:
     """Read the cases of a CSV file, or of the only one in a folder: one per row.
 
     Paths are relative to the file; comma, semicolon or tab separate the columns. Without a column id, a case is
     named after its first image, and after its folders too where those names repeat.
+
+    Args:
+        path: the file or folder.
+        options: the rater.
+    Returns: the data set.
     Raises: DatasetError naming the column or line that cannot be used.
     """
     path = _table_of(path) or path
     columns, rows = _rows(path)
     channels = _image_columns(columns, path)
-    images = [tuple(path.parent / row[name] for name in channels if row[name]) for row in rows]
+    images = [tuple(present_file(path.parent / row[name]) for name in channels if row[name]) for row in rows]
     ids = _ids(rows, images, path)
-    label_names, annotated = read_annotated([row.get("labels", "") for row in rows], path)
+    named, annotated = read_annotated([row.get("labels", "") for row in rows], path)
+    whole = "label" in columns
+    values = {} if whole else _label_values(columns, path)
+    raters = [] if whole else [name for name in columns if name.startswith(RATER)]
+    rater = _rater(raters, options, path)
     cases = [
         Case(
             ids[index],
             images[index],
-            path.parent / row["label"] if row.get("label") else None,
+            _label(row, values, rater, path),
             row.get("group") or row.get("patient") or None,
             _split(row, index, path),
             annotated[index],
+            raters=tuple((name.removeprefix(RATER), path.parent / row[name]) for name in raters if row[name]),
         )
         for index, row in enumerate(rows)
     ]
-    names = tuple(name.removeprefix("image_") for name in channels)
+    if values:
+        named = {BACKGROUND: 0, **{column.removeprefix(LABEL).partition("=")[0]: values[column] for column in values}}
+    elif any(isinstance(case.label, LabelFiles) for case in cases):
+        named = {BACKGROUND: 0, OBJECT: 1}
+    names = tuple(name.removeprefix(IMAGE) for name in channels)
     return Dataset(
         root=path,
         layout="csv",
         cases=tuple(sorted(cases, key=lambda case: case.id)),
-        label_names=label_names,
-        channel_names=names if len(names) > 1 and not names[0].isdigit() else (),
+        label_names=named,
+        channel_names=names if names != ("image",) and not names[0].isdigit() else (),
+        problems=(*_gaps(cases, channels), *_several(raters, rater)),
     )
+
+
+def write_table(dataset: Dataset, path: Path) -> None:
+    """Write the cases of a data set as a CSV file that `read_table` reads, with paths relative to the file.
+
+    Raises: DatasetError for regions and an ignore label, which only a dataset.json declares; FormatError when the file
+        cannot be written.
+    """
+    if dataset.ignore_label is not None or (dataset.regions and not any(_parts(case) for case in dataset.cases)):
+        raise DatasetError(
+            f"a CSV file cannot hold the regions or the ignore label of {dataset.root}", hint="keep its dataset.json"
+        )
+    rows = [_written(case, dataset, path.parent, first=index == 0) for index, case in enumerate(dataset.cases)]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    used = [name for name in columns if name in ("id", "image") or any(row.get(name) for row in rows)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, used, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def _written(case: Case, dataset: Dataset, folder: Path, *, first: bool) -> Row:
+    """The cells of a case; the first row also declares the values of labels, where a file per label does not."""
+    names = dataset.channel_names if len(dataset.channel_names) == len(case.images) else ()
+    numbers = names or tuple(map(str, range(len(case.images))))
+    single = len(case.images) == 1 and not names
+    images = dict(zip(["image"] if single else [f"{IMAGE}{name}" for name in numbers], case.images, strict=True))
+    row = {"id": case.id, **{name: _relative(image, folder) for name, image in images.items()}}
+    values = {name: value for name, value in (dataset.label_names or {}).items() if value != 0}
+    numbered = list(values.values()) == list(range(1, len(values) + 1))
+    parts = _parts(case)
+    if isinstance(case.label, LabelFiles) and case.label.kind == "object":
+        row["label"] = SEVERAL.join(_relative(part.path, folder) for part in parts)
+    elif parts:
+        known = {part.name: part for part in parts}
+        for name, value in values.items():
+            column = f"{LABEL}{name}" if numbered else f"{LABEL}{name}={value}"
+            row[column] = _relative(known[name].path, folder) if name in known else ""
+    elif case.raters:
+        row |= {f"{RATER}{name or 'unnamed'}": _relative(mask, folder) for name, mask in case.raters}
+    elif isinstance(case.label, Path):
+        row["label"] = _relative(case.label, folder)
+    row |= {"group": case.group or "", "split": case.split or "", "labels": ""}
+    if not parts and dataset.label_names and (first or case.annotated):
+        listed = dataset.label_names if first and case.annotated is None else case.annotated or ()
+        row["labels"] = ";".join(f"{name}={dataset.label_names[name]}" for name in listed)
+    return row
+
+
+def _parts(case: Case) -> tuple[LabelPart, ...]:
+    return case.label.parts if isinstance(case.label, LabelFiles) else ()
+
+
+def _relative(file: Path, folder: Path) -> str:
+    return Path(os.path.relpath(file, folder)).as_posix()
+
+
+def _label_values(columns: Sequence[str], path: Path) -> dict[str, int]:
+    """The column of each label with its value: label_liver=5, or numbered in the order of the columns."""
+    values: dict[str, int] = {}
+    for column in columns:
+        if column.startswith(LABEL):
+            name, equals, value = column.removeprefix(LABEL).partition("=")
+            if not name or (equals and not (value.isascii() and value.isdecimal() and int(value) > 0)):
+                raise DatasetError(
+                    f"{path} has the column {column}, expected label_NAME or label_NAME=VALUE", hint="rename the column"
+                )
+            values[column] = int(value) if equals else len(values) + 1
+    if len(set(values.values())) != len(values):
+        raise DatasetError(f"the label columns of {path} use a value twice", hint="write label_NAME=VALUE in each")
+    return values
+
+
+def _label(row: Row, values: Mapping[str, int], rater: str, path: Path) -> Path | LabelFiles | None:
+    """The label of a row: a file, a file for each label, or several files of objects in one cell."""
+    parts = [
+        LabelPart(column.removeprefix(LABEL).partition("=")[0], value, present_file(path.parent / row[column]))
+        for column, value in values.items()
+        if row[column]
+    ]
+    if parts:
+        return LabelFiles("label", tuple(parts), tuple(values.values()))
+    cell = row.get(rater or "label", "")
+    if SEVERAL in cell:
+        files = [path.parent / name.strip() for name in cell.split(SEVERAL) if name.strip()]
+        return LabelFiles("object", tuple(LabelPart(OBJECT, 1, file) for file in files), (1,))
+    return present_file(path.parent / cell) if cell else None
+
+
+def _rater(raters: Sequence[str], options: DatasetOptions, path: Path) -> str:
+    """The column of the chosen rater, or of the first; empty without raters."""
+    if options.rater is None or not raters:
+        return raters[0] if raters else ""
+    found = [name for name in raters if fold(name.removeprefix(RATER)) == fold(options.rater)]
+    if not found:
+        known = ", ".join(name.removeprefix(RATER) for name in raters)
+        raise DatasetError(f"{path} has no column of rater {options.rater}, only of {known}", hint="choose one of them")
+    return found[0]
+
+
+def _several(raters: Sequence[str], rater: str) -> list[Problem]:
+    if len(raters) < 2:
+        return []
+    names = ", ".join(name.removeprefix(RATER) for name in raters)
+    message = f"masks are of several raters ({names}); those of {rater.removeprefix(RATER)} are used"
+    return [Problem("", "several raters", message, "choose another with --rater NAME", "warning")]
+
+
+def _gaps(cases: Sequence[Case], channels: Sequence[str]) -> list[Problem]:
+    remedy = "fill in the path, or leave the case out"
+    return [
+        Problem(case.id, "channel missing", f"has {len(case.images)} of {len(channels)} images in its row", remedy)
+        for case in cases
+        if len(case.images) != len(channels)
+    ]
 
 
 def _table_of(path: Path) -> Path | None:
@@ -86,12 +231,18 @@ def _rows(path: Path) -> tuple[list[str], list[Row]]:
     header = lines[0] if lines else ""
     delimiter = max(",;\t", key=header.count)
     reader = csv.reader(lines, delimiter=delimiter)
-    columns = [name.strip().lower() for name in next(reader, [])]
+    columns = [_column(name.strip()) for name in next(reader, [])]
     rows = [_row(columns, list(map(str.strip, cells)), line, path) for line, cells in enumerate(reader, start=2)]
     rows = [row for row in rows if any(row.values())]
     if not rows:
         raise DatasetError(f"{path} has no rows", hint="write one row per case below the column names")
     return columns, rows
+
+
+def _column(name: str) -> str:
+    """The name of a column in lower case; of image_NAME, label_NAME and rater_NAME only the beginning."""
+    prefix = next((prefix for prefix in (IMAGE, LABEL, RATER) if name.lower().startswith(prefix)), "")
+    return prefix + name[len(prefix) :] if prefix else name.lower()
 
 
 def _row(columns: list[str], cells: list[str], line: int, path: Path) -> Row:
@@ -120,20 +271,15 @@ def _ids(rows: list[Row], images: list[tuple[Path, ...]], path: Path) -> list[st
     for line, files in enumerate(images, start=2):
         if not files:
             raise DatasetError(f"line {line} of {path} names no image", hint="fill in the path or remove the line")
-    stems = [stem_of(files[0]) for files in images]
-    if len(set(stems)) != len(stems):
-        stems = _with_folders([files[0] for files in images])
-    ids = [row.get("id") or stem for row, stem in zip(rows, stems, strict=True)]
-    repeated = [id for id, count in Counter(ids).items() if count > 1]
+    stems = distinct_names([files[0] for files in images])
+    given = [row.get("id", "").replace("/", "_").replace(os.sep, "_") for row in rows]
+    for id in filter(None, given):
+        check_name(id, f"case in {path}", hint="correct the column id")
+    ids = [id or stem for id, stem in zip(given, stems, strict=True)]
+    repeated = [id for id, count in Counter(map(fold, ids)).items() if count > 1]
     if repeated:
         raise DatasetError(f"{path} has more than one case {repeated[0]}", hint="give each row its own id")
-    return [id.replace("/", "_").replace(os.sep, "_") for id in ids]
-
-
-def _with_folders(files: list[Path]) -> list[str]:
-    """Names from the part of the paths in which they differ, such as p01_ct and p02_ct."""
-    common = Path(os.path.commonpath([file.absolute().parent for file in files]))
-    return ["_".join((*file.absolute().parent.relative_to(common).parts, stem_of(file))) for file in files]
+    return ids
 
 
 def _split(row: Row, index: int, path: Path) -> str | None:

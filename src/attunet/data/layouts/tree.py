@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from attunet.data.dataset import LeftOut, Problem
-from attunet.data.formats import SUFFIXES, stem_of, suffix_of
+from attunet.data.formats import SUFFIXES, is_image, stem_of, suffix_of
 from attunet.data.formats.dicom import CONVERT, series_in
 
 __all__ = ["ImageFile", "Tree", "listed", "unused_problem", "walk"]
@@ -93,7 +93,7 @@ def walk(root: Path) -> Tree:
             path = folder / name
             if path.is_symlink() and not path.exists():
                 broken.append("/".join((*folders, name)))
-            elif path.is_file() or path.is_dir():
+            elif is_image(path):
                 stem = stem_of(path)
                 images.append(ImageFile(path, folders, stem, name[len(stem) :]))
         count = 0 if found or not names else series_in(folder)
@@ -125,7 +125,7 @@ def _folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
     visited: set[str] = set()
     for folder, below, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        images = [name for name in below if _is_image_folder(name)]
+        images = [name for name in below if is_image(Path(folder, name))]
         again = real in visited
         visited.add(real)
         below[:] = [] if again else sorted(name for name in below if _is_searched(name) and name not in images)
@@ -135,10 +135,6 @@ def _folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
 
 def _is_searched(folder: str) -> bool:
     return not folder.startswith(".") and folder not in SKIPPED_FOLDERS
-
-
-def _is_image_folder(name: str) -> bool:
-    return name.lower().endswith(".zarr") and suffix_of(Path(name)) is not None
 
 
 def _is_foreign(name: str) -> bool:
