@@ -259,3 +259,18 @@ def test_some_images_with_a_spacing_and_some_without_are_a_problem(tmp_path):
     (told,) = [problem for problem in found.problems if problem.kind == "mixed spacing"]
     assert "1 images declare no spacing" in told.message
     assert [facts.calibrated for facts in found.facts] == [True, False]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_palettes_that_number_colours_differently_are_a_problem(suffix, tmp_path):
+    for kind in ("images", "labels"):
+        (tmp_path / kind).mkdir()
+    for number, palette in enumerate(([0, 0, 0, 200, 0, 0, 0, 90, 0], [0, 0, 0, 0, 90, 0, 200, 0, 0])):
+        pixels = np.random.default_rng(number).integers(0, 3, (16, 20), dtype=np.uint8)
+        write_volume(Volume.from_array(pixels * 90), tmp_path / "images" / f"c{number}.png")
+        mask = PIL.Image.fromarray(pixels, mode="P")
+        mask.putpalette(palette)
+        mask.save(tmp_path / "labels" / f"c{number}{suffix}")
+    (told,) = [problem for problem in inspect(read_dataset(tmp_path)).problems if problem.kind == "palettes differ"]
+    assert "1 is (200, 0, 0) in c0, (0, 90, 0) in c1" in told.message
+    assert told.severity == "problem"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from attunet.data.dataset import Dataset, Problem
 from attunet.data.facts import CaseFacts
-from attunet.data.formats import format_of, suffix_of
+from attunet.data.formats import format_of, read_palette, suffix_of
 from attunet.data.label_checks import LabelContents, check_labels
 from attunet.data.labels import values_by_label
 from attunet.data.modality import check_modalities
@@ -28,6 +28,7 @@ def check_dataset(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Problem]
         *_intensities(facts),
         *check_modalities(dataset, [case.modality for case in facts if case.modality is not None]),
         *_label_values(dataset, facts),
+        *_palettes(dataset),
         *_spacing(dataset, facts),
     ]
 
@@ -113,6 +114,19 @@ def _label_values(dataset: Dataset, facts: Sequence[CaseFacts]) -> Iterator[Prob
     if values and absent:
         names = ", ".join(f"{name} ({', '.join(map(str, united))})" for name, united in absent.items())
         yield _warning("label not used", f"declared, but in no label file: {names}", "remove the name or add cases")
+
+
+def _palettes(dataset: Dataset) -> Iterator[Problem]:
+    """Masks with palettes that give one number different colours, as programs write that number colours anew."""
+    first: dict[int, tuple[tuple[int, ...], str]] = {}
+    files = [(each.id, path) for each in dataset.cases for path in each.label_paths]
+    for case, path in files:
+        for index, colour in read_palette(path).items():
+            known, other = first.setdefault(index, (colour, case))
+            if known != colour:
+                message = f"the palettes of masks differ: {index} is {known} in {other}, {colour} in {case}"
+                yield Problem("", "palettes differ", message, "save the masks with one palette, or as grey values")
+                return
 
 
 def _spacing(dataset: Dataset, facts: Sequence[CaseFacts]) -> Iterator[Problem]:

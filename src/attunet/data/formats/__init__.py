@@ -39,6 +39,7 @@ __all__ = [
     "is_image",
     "mask_suffix",
     "read_label",
+    "read_palette",
     "read_volume",
     "stem_of",
     "suffix_of",
@@ -89,6 +90,16 @@ def check_header(path: Path, *, label: bool = False) -> tuple[Problem, ...]:
         return () if check is None else tuple(check(path))
     except Exception:  # decoders raise any error on damaged bytes
         return ()  # reading the file reports them
+
+
+def read_palette(path: Path) -> dict[int, tuple[int, ...]]:
+    """The colours of the indexes in a mask with a palette; empty for any other file, and where it is unreadable."""
+    suffix = suffix_of(path)
+    read = None if suffix is None else format_of(suffix).read_palette
+    try:
+        return {} if read is None else read(path)
+    except Exception:  # decoders raise any error on damaged bytes
+        return {}  # reading the mask reports them
 
 
 def write_volume(volume: Volume, path: Path) -> None:

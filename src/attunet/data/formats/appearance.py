@@ -25,6 +25,7 @@ __all__ = [
     "palette_labels",
     "palette_notice",
     "turned",
+    "used_colours",
 ]
 
 SHOWN = 8
@@ -153,6 +154,13 @@ def palette_labels(indexes: Array, palette: Array, path: Path, format_name: str)
     return values
 
 
+def used_colours(indexes: Array, palette: Array) -> dict[int, tuple[int, ...]]:
+    """The colour of each index that occurs."""
+    used = np.unique(indexes)
+    colours = palette_colours(used[None], palette)[:, 0].T
+    return dict(zip(used.tolist(), map(tuple, colours.tolist()), strict=True))
+
+
 def palette_notice(indexes: Array, palette: Array, path: Path, format_name: str) -> Iterator[Problem]:
     """What `palette_labels` decided.
 
@@ -163,13 +171,11 @@ def palette_notice(indexes: Array, palette: Array, path: Path, format_name: str)
         format_name: Pillow's name of its format.
     Returns: a warning, or none where the indexes and the greys of the palette are the same numbers.
     """
-    used = np.unique(indexes)
-    colours = palette_colours(used[None], palette)[:, 0].T
-    if (colours == used[:, None]).all():
+    used = used_colours(indexes, palette)
+    if all(set(colour) == {index} for index, colour in used.items()):
         return
     shown = ", ".join(
-        f"{index} = {colour[0] if len(set(colour)) == 1 else tuple(colour)}"
-        for index, colour in zip(used[:SHOWN].tolist(), colours[:SHOWN].tolist(), strict=True)
+        f"{index} = {colour[0] if len(set(colour)) == 1 else colour}" for index, colour in list(used.items())[:SHOWN]
     )
     taken = "its grey values are" if format_name in FORCED else "its indexes are"
     yield notice(

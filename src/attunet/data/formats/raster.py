@@ -20,12 +20,20 @@ from attunet.data.formats.appearance import (
     palette_labels,
     palette_notice,
     turned,
+    used_colours,
 )
 from attunet.data.formats.jpeg2000 import read_jpeg2000
 from attunet.data.formats.limits import check_size
 from attunet.data.formats.picture_files import PictureFile, check_picture_file
 from attunet.data.formats.png import read_deep_png
-from attunet.data.formats.tiff import check_tiff, check_tiff_label, read_tiff, read_tiff_alpha, read_tiff_label
+from attunet.data.formats.tiff import (
+    check_tiff,
+    check_tiff_label,
+    read_tiff,
+    read_tiff_alpha,
+    read_tiff_label,
+    read_tiff_palette,
+)
 from attunet.data.formats.voxels import to_native, to_storable
 from attunet.data.volume import Array, Volume
 from attunet.errors import FormatError
@@ -37,6 +45,7 @@ __all__ = [
     "read_picture",
     "read_picture_alpha",
     "read_picture_label",
+    "read_picture_palette",
     "write_picture",
 ]
 
@@ -154,6 +163,15 @@ def check_picture_label(path: Path) -> Iterator[Problem]:
             yield from () if picture.alpha is None else alpha_notice(picture.alpha, path)
             if picture.palette is not None:
                 yield from palette_notice(picture.pixels[0], picture.palette, path, picture.kind)
+
+
+def read_picture_palette(path: Path) -> dict[int, tuple[int, ...]]:
+    """The colours of the indexes in a mask with a palette; empty where its values are its greys. Raises: as above."""
+    with _opened(path) as (image, file):
+        if image.mode not in PALETTE or image.format == "GIF":
+            return read_tiff_palette(path) if image.format == "TIFF" else {}
+        picture = _decoded(image, file, path)
+    return {} if picture.palette is None else used_colours(picture.pixels[0], picture.palette)
 
 
 def write_picture(volume: Volume, path: Path) -> None:

@@ -23,6 +23,7 @@ from attunet.data.formats.raster import (
     read_picture,
     read_picture_alpha,
     read_picture_label,
+    read_picture_palette,
     write_picture,
 )
 from attunet.data.formats.tiff import (
@@ -31,6 +32,7 @@ from attunet.data.formats.tiff import (
     read_tiff,
     read_tiff_alpha,
     read_tiff_label,
+    read_tiff_palette,
     write_tiff,
 )
 from attunet.data.volume import Volume
@@ -61,6 +63,7 @@ class ImageFormat:
         write: writes a volume; raises FormatError when the format cannot hold it. None for formats that are only read.
         read_label: reads a mask, where that differs from `read`; None where it does not.
         read_alpha: reads an image with what the file calls alpha as its last channel; None where there is no alpha.
+        read_palette: the colours of the indexes in a mask with a palette; None where there are no palettes.
         check_header: what the reader of a file converts, chooses or leaves out, as warnings without a case; raises
             what `read` raises. None where a header has nothing to interpret.
         check_label: as `check_header`, for a mask, where that differs; None where it does not.
@@ -83,6 +86,7 @@ class ImageFormat:
     write: Callable[[Volume, Path], None] | None = None
     read_label: Callable[[Path], Volume] | None = None
     read_alpha: Callable[[Path], Volume] | None = None
+    read_palette: Callable[[Path], dict[int, tuple[int, ...]]] | None = None
     check_header: Callable[[Path], Iterable[Problem]] | None = None
     check_label: Callable[[Path], Iterable[Problem]] | None = None
     read_part: Callable[[Path, str | None, int | None], Volume] | None = None
@@ -104,6 +108,7 @@ def _picture(name: str, suffixes: tuple[str, ...], holds: str, **fields: Any) ->
         read=read_picture,
         read_label=read_picture_label,
         read_alpha=read_picture_alpha,
+        read_palette=read_picture_palette,
         check_header=check_picture,
         check_label=check_picture_label,
         **fields,
@@ -158,6 +163,7 @@ FORMATS: tuple[ImageFormat, ...] = (
         write=write_tiff,
         read_label=read_tiff_label,
         read_alpha=read_tiff_alpha,
+        read_palette=read_tiff_palette,
         check_header=check_tiff,
         check_label=check_tiff_label,
         holds=_ANY,

@@ -20,6 +20,7 @@ from attunet.data.formats.appearance import (
     palette_colours,
     palette_notice,
     turned,
+    used_colours,
 )
 from attunet.data.formats.tiff_directories import REDUCED_OR_MASK, check_directories
 from attunet.data.formats.tiff_pixels import decode_tiff, inverted
@@ -29,7 +30,15 @@ from attunet.data.volume import Array, Volume
 from attunet.errors import FormatError
 from attunet.files import staged
 
-__all__ = ["check_tiff", "check_tiff_label", "read_tiff", "read_tiff_alpha", "read_tiff_label", "write_tiff"]
+__all__ = [
+    "check_tiff",
+    "check_tiff_label",
+    "read_tiff",
+    "read_tiff_alpha",
+    "read_tiff_label",
+    "read_tiff_palette",
+    "write_tiff",
+]
 
 TIME = "T"
 WHITE_IS_ZERO, RGB, PALETTE, YCBCR = 0, 2, 3, 6
@@ -158,6 +167,13 @@ def check_tiff_label(path: Path) -> Iterator[Problem]:
             yield from alpha_notice(alpha, path)
         if tiff.palette is not None and pixels is not None:
             yield from palette_notice(to_native(pixels[0], path), tiff.palette, path, "TIFF")
+
+
+def read_tiff_palette(path: Path) -> dict[int, tuple[int, ...]]:
+    """The colours of the indexes in a mask with a palette; empty where it has none. Raises: as `read_tiff`."""
+    with _opened(path) as tiff:
+        palette = tiff.palette
+        return {} if palette is None else used_colours(to_native(tiff.decoded()[0], path), palette)
 
 
 def write_tiff(volume: Volume, path: Path) -> None:
