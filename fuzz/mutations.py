@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import random
 import re
 import struct
+import warnings
+import zipfile
 import zlib
 from collections.abc import Callable
 from typing import Any
 
+PNG = b"\x89PNG\r\n\x1a\n"
+Mutation = Callable[[bytes, random.Random], bytes]
 Files = dict[str, bytes]
 """The files of one input: name relative to its folder, and content."""
 
@@ -34,60 +39,11 @@ NUMBERS = [
     ),
 ]
 VALUES: list[Any] = [
-    *(
-        None,
-        True,
-        False,
-        0,
-        -1,
-        1,
-        2,
-        255,
-        256,
-        2**31,
-        -(2**31),
-        2**63,
-        2**64,
-        10**30,
-        10**400,
-        0.5,
-        -0.5,
-        1e308,
-        -1e308,
-    ),
-    *(
-        1e-308,
-        float("nan"),
-        float("inf"),
-        float("-inf"),
-        "",
-        "x",
-        "0",
-        "1",
-        "-1",
-        "²",
-        "nan",
-        "x" * 5000,
-        "\0",
-        "\u202e",
-    ),
-    *(
-        "../x",
-        "/etc/passwd",
-        "con",
-        "a/b",
-        "=1+1",
-        "<b>",
-        "\ud800",
-        [],
-        {},
-        [[]],
-        [None],
-        [0],
-        [1, 2, 3],
-        {"": 0},
-        {"x": []},
-    ),
+    *(None, True, False, 0, -1, 1, 2, 255, 256, 2**31, -(2**31), 2**63, 2**64, 10**30, 10**400),
+    *(0.5, -0.5, 1e308, -1e308, 1e-308, float("nan"), float("inf"), float("-inf")),
+    *("", "x", "0", "1", "-1", "²", "nan", "x" * 5000, "\0", "\u202e", "\ud800"),
+    *("../x", "/etc/passwd", "con", "a/b", "=1+1", "<b>"),
+    *([], {}, [[]], [None], [0], [1, 2, 3], {"": 0}, {"x": []}),
 ]
 FIELDS = [
     *(("<h", value) for value in (-1, 0, 1, -32768, 32767)),
@@ -108,12 +64,14 @@ def mutate(files: Files, generator: random.Random) -> Files:
     return {**files, name: content}
 
 
-def _choose(content: bytes, generator: random.Random) -> Callable[[bytes, random.Random], bytes]:
-    kinds: list[Callable[[bytes, random.Random], bytes]] = [*BYTES]
-    if content[:1] in (b"{", b"["):
-        kinds += [_change_json] * 12
-    if content[:2] == b"\x1f\x8b":
-        kinds += [_within_gzip] * 6
+def _choose(content: bytes, generator: random.Random, *, nested: bool = False) -> Mutation:
+    """A change that suits the content: those of its structure are more frequent."""
+    kinds: list[Mutation] = [*BYTES]
+    for begin, change, times in WITHIN:
+        if content.startswith(begin) and not (nested and change is _within_zip):
+            kinds += [change] * times
+    if b"MET_" in content[:2000]:
+        kinds += [_within_zlib] * 6
     if NUMBER.search(content[:2000]):
         kinds += [_replace_number] * 6
     return generator.choice(kinds)
@@ -182,8 +140,60 @@ def _within_gzip(content: bytes, generator: random.Random) -> bytes:
         inner = gzip.decompress(content)
     except (OSError, EOFError, zlib.error):
         return content
-    kinds = [kind for kind in BYTES if kind is not _swap_lines]
-    return gzip.compress(generator.choice(kinds)(inner, generator), 1, mtime=0)
+    return gzip.compress(_changed_bytes(inner, generator), 1, mtime=0)
+
+
+def _within_zlib(content: bytes, generator: random.Random) -> bytes:
+    """Change what is compressed behind a header, such as that of MetaImage."""
+    at = content.find(b"\x78", max(0, content.rfind(b"\n", 0, 2000)))
+    try:
+        inner = zlib.decompress(content[at:])
+    except zlib.error:
+        return content
+    return content[:at] + zlib.compress(_changed_bytes(inner, generator), 1)
+
+
+def _within_png(content: bytes, generator: random.Random) -> bytes:
+    """Change the content of a chunk, whose checksum is made right again."""
+    chunks, at = [], len(PNG)
+    while at + 12 <= len(content):
+        length = int.from_bytes(content[at : at + 4], "big")
+        chunks.append((content[at + 4 : at + 8], content[at + 8 : at + 8 + length]))
+        at += 12 + length
+    if not chunks:
+        return content
+    place = generator.randrange(len(chunks))
+    kind, data = chunks[place]
+    if kind == b"IDAT" and generator.random() < 0.5:
+        data = _within_zlib(data, generator)
+    else:
+        data = _changed_bytes(data, generator)
+    chunks[place] = generator.choice((kind, kind, kind, b"tRNS", b"PLTE", b"acTL", b"IHDR")), data
+    parts = [len(d).to_bytes(4, "big") + k + d + zlib.crc32(k + d).to_bytes(4, "big") for k, d in chunks]
+    return content[: len(PNG)] + b"".join(parts)
+
+
+def _within_zip(content: bytes, generator: random.Random) -> bytes:
+    """Change a member of an archive, whose checksum is made right again."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError, zlib.error, NotImplementedError, RuntimeError):
+        return content
+    if not members:
+        return content
+    name = generator.choice(sorted(members))
+    members[name] = _choose(members[name], generator, nested=True)(members[name], generator)
+    with io.BytesIO() as stream:
+        with warnings.catch_warnings(), zipfile.ZipFile(stream, "w") as archive:
+            warnings.simplefilter("ignore")
+            for member, inner in members.items():
+                archive.writestr(zipfile.ZipInfo(member), inner)
+        return stream.getvalue()
+
+
+def _changed_bytes(content: bytes, generator: random.Random) -> bytes:
+    return generator.choice(BYTES)(content, generator)
 
 
 def _change_json(content: bytes, generator: random.Random) -> bytes:
@@ -229,6 +239,13 @@ def _place(content: bytes, generator: random.Random) -> int:
 
 
 BYTES = [_flip, _overwrite, _field, _truncate, _delete, _repeat, _insert, _swap_lines]
+WITHIN: list[tuple[bytes, Mutation, int]] = [
+    (b"{", _change_json, 16),
+    (b"[", _change_json, 16),
+    (b"\x1f\x8b", _within_gzip, 10),
+    (PNG, _within_png, 10),
+    (b"PK", _within_zip, 10),
+]
 DEEP = "[" * 50_000
 INSERTED = [
     b"\0",

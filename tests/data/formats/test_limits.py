@@ -44,6 +44,16 @@ def test_the_limit_on_voxels_says_how_to_raise_it(tmp_path, monkeypatch):
         max_voxels()
 
 
+def test_a_ratio_that_no_image_reaches_is_refused_unless_the_limit_is_set(tmp_path, monkeypatch):
+    shape, unbounded = (2**14, 2**14), float("inf")
+    with pytest.raises(FormatError, match="in one byte") as caught:
+        check_size(tmp_path, shape, 1, stored=1000, ratio=unbounded)
+    assert check_size(tmp_path, (2**13, 2**13), 1, stored=1000, ratio=unbounded) == 2**26  # little is always taken
+    assert check_size(tmp_path, shape, 1, stored=2**20, ratio=unbounded) == 2**28
+    monkeypatch.setenv(*caught.value.hint.split()[-1].split("="))
+    assert check_size(tmp_path, shape, 1, stored=1000, ratio=unbounded) == 2**28
+
+
 def test_more_than_the_memory_of_the_machine_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("ATTUNET_MAX_VOXELS", str(10**17))
     with pytest.raises(FormatError, match="GB of memory"):

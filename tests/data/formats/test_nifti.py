@@ -316,3 +316,42 @@ def test_a_mask_of_an_image_is_written_in_the_unit_of_its_file(tmp_path, unit):
     assert mask.header.get_xyzt_units()[0] == unit
     np.testing.assert_allclose(mask.affine, image.affine, rtol=1e-6)
     np.testing.assert_allclose(read_nifti(tmp_path / "mask.nii.gz").affine, read.affine, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(np.inf, 0), (-np.inf, 0), (1, np.inf), (0, np.inf), (2, np.nan)])
+def test_a_scale_that_is_none_is_refused(slope, intercept, tmp_path):
+    path = save(tmp_path / "x.nii", np.ones((2, 3, 4), np.int16))
+    content = bytearray(path.read_bytes())
+    content[112:120] = np.array([slope, intercept], "<f4").tobytes()
+    path.write_bytes(content)
+    with pytest.raises(FormatError):
+        read_volume(path)
+
+
+@pytest.mark.parametrize(
+    ("at", "kind", "value"),
+    [
+        (40, "<i2", -1),  # dim[0]
+        (40, "<i2", 8),
+        (42, "<i2", -32768),  # dim[1]
+        (42, "<i2", 0),
+        (44, "<i2", 32767),
+        (70, "<i2", 9999),  # datatype
+        (108, "<f4", 1e30),  # vox_offset
+        (108, "<f4", -352),
+        (108, "<f4", np.nan),
+        (108, "<f4", np.inf),
+        (108, "<f4", 100),
+        (280, "<f4", np.nan),  # srow_x
+        (344, "<i4", 0),  # magic
+    ],
+)
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_damaged_field_is_one_error(at, kind, value, suffix, tmp_path):
+    content = bytearray(save(tmp_path / "x.nii", np.ones((2, 3, 4), np.int16)).read_bytes())
+    content[at : at + np.dtype(kind).itemsize] = np.array([value], kind).tobytes()
+    path = tmp_path / f"y{suffix}"
+    path.write_bytes(gzip.compress(content) if suffix == ".nii.gz" else content)
+    with pytest.raises((FormatError, GeometryError)) as refused:
+        read_volume(path)
+    assert refused.value.hint

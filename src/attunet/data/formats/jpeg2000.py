@@ -172,5 +172,6 @@ def _sized(codestream: bytes, path: Path, alpha: frozenset[int], palette: bool) 
     if len(components) != count:
         raise FormatError(f"{path} is truncated: it declares {count} components", hint=AGAIN)
     wide = max(header.depths, default=8) > 8
-    check_size(path, (header.height, header.width, count), 2 if wide else 1, stored=1, ratio=float("inf"))
+    size = path.stat().st_size
+    check_size(path, (header.height, header.width, count), 2 if wide else 1, stored=size, ratio=float("inf"))
     return header

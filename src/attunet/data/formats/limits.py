@@ -21,6 +21,10 @@ MAX_DEFLATE_RATIO = 1100
 """Deflate (gzip, zlib, PNG) compresses at most 1032 to 1; a header that declares more than that lies."""
 DEFAULT_MAX_VOXELS = 2**32
 VARIABLE = "ATTUNET_MAX_VOXELS"
+SUSPICIOUS_RATIO = 2**14
+"""More than any format compresses a mask in which something is; formats without a bound of their own reach millions."""
+SMALL = 2**27
+"""Bytes of values that any file may declare."""
 CHUNK = 2**20
 GB = 1e9
 
@@ -47,7 +51,7 @@ def check_size(path: Path, shape: Iterable[int], itemsize: int, *, stored: int, 
         ratio: largest ratio of compression; 1 for values that are stored as they are.
     Returns: bytes of all values, decompressed.
     Raises: FormatError when an axis is not positive, when the file is too small for its header, or when the
-        decompressed values exceed `max_voxels` or the memory of this machine.
+        decompressed values exceed `max_voxels`, a plausible ratio or the memory of this machine.
     """
     axes = tuple(index(size) for size in shape)
     if not axes or min(axes) < 1:
@@ -61,7 +65,7 @@ def check_size(path: Path, shape: Iterable[int], itemsize: int, *, stored: int, 
             f"but has {stored} bytes" + (" of compressed values" if ratio > 1 else " of them"),
             hint="copy or export it again",
         )
-    _check_limits(path, axes, declared, compressed=ratio > 1)
+    _check_limits(path, axes, declared, stored=stored if ratio > 1 else declared)
     return declared
 
 
@@ -93,11 +97,17 @@ def fill(array: Array, stream: BinaryIO, path: Path, *, skip: int = 0) -> int:
     return more
 
 
-def _check_limits(path: Path, axes: tuple[int, ...], declared: int, *, compressed: bool) -> None:
-    if compressed and prod(axes) > max_voxels():
+def _check_limits(path: Path, axes: tuple[int, ...], declared: int, *, stored: int) -> None:
+    raised = f"if that is right, raise the limit with the environment variable {VARIABLE}={prod(axes)}"
+    if stored < declared and prod(axes) > max_voxels():
         raise FormatError(
             f"{path} declares {_short(axes)} values, more than {max_voxels()}, the limit for compressed files",
-            hint=f"if that is right, raise the limit with the environment variable {VARIABLE}={prod(axes)}",
+            hint=raised,
+        )
+    if declared > max(SMALL, stored * SUSPICIOUS_RATIO) and VARIABLE not in os.environ:
+        raise FormatError(
+            f"{path} declares {_short(axes)} values in {stored} bytes, more than {SUSPICIOUS_RATIO} in one byte",
+            hint=raised,
         )
     memory = psutil.virtual_memory().total + psutil.swap_memory().total
     if declared > memory:

@@ -207,6 +207,8 @@ def _voxel_offset(header: Any, path: Path) -> int:
 
 def _scaled(array: Array, header: Any, path: Path) -> Array:
     """Scale voxels (C, I, J, K) by slope and intercept, slice by slice, because this needs float64."""
+    if np.isinf(header["scl_slope"]) or np.isinf(header["scl_inter"]):  # nan means that nothing is scaled
+        raise FormatError(f"{path} declares an infinite slope or intercept of its values", hint=HINT)
     slope, intercept = header.get_slope_inter()
     slope, intercept = np.float64(1 if slope is None else slope), np.float64(intercept or 0)
     if slope == 1 and intercept == 0:

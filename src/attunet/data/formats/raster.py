@@ -197,7 +197,9 @@ def _opened(path: Path) -> Iterator[tuple[Image.Image, PictureFile]]:
 
 
 def _decoded(image: Image.Image, file: PictureFile, path: Path) -> _Decoded:
-    check_size(path, (image.height, image.width, len(image.getbands())), 1, stored=1, ratio=float("inf"))
+    check_size(
+        path, (image.height, image.width, len(image.getbands())), 1, stored=path.stat().st_size, ratio=float("inf")
+    )
     palette = None
     if file.png is not None and file.png.depth == 16 and file.png.samples > 1:
         pixels = np.moveaxis(read_deep_png(path, file.png), -1, 0)

@@ -126,7 +126,7 @@ def check_directories(path: Path) -> list[Directory]:
         raise FormatError(f"{path} contains no image", hint=AGAIN)
     _check_alike([directory for directory in found if not directory.one(SUBFILE, 0) & REDUCED_OR_MASK], path)
     values = sum(directory.one(WIDTH, 1) * directory.one(HEIGHT, 1) for directory in found)
-    check_size(path, (values, found[0].one(SAMPLES, 1)), 1, stored=1, ratio=float("inf"))
+    check_size(path, (values, found[0].one(SAMPLES, 1)), 1, stored=data.size, ratio=float("inf"))
     return found
 
 
