@@ -74,7 +74,7 @@ def attempts(tmp_path):
             cwd=tmp_path,
         )
         assert done.returncode == 0, done.stderr[-2000:]
-        found = {" ".join(map(str, words[:4])): [] for words in commands}
+        found = {f"{number}: {' '.join(map(str, words[:4]))}": [] for number, words in enumerate(commands)}
         names, current = list(found), []
         for line in log.read_text(errors="replace").splitlines():
             if MARK in line:
@@ -92,7 +92,7 @@ def test_the_watch_notices_an_attempt(attempts, tmp_path, monkeypatch):
     plugin.write_text("import atexit, socket\natexit.register(lambda: socket.socket().connect_ex(('1.1.1.1', 9)))\n")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     found, _ = attempts(["info"])
-    assert found["info"]
+    assert found["0: info"]
 
 
 def test_commands_of_the_runtime_ask_nothing(attempts, tiny_run, tmp_path):

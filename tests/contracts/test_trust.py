@@ -55,6 +55,9 @@ REQUIRED = {
 }
 """Arguments that a call must have."""
 
+MAPPING = {"np.memmap", "mmap.mmap", "open_memmap", "tifffile.memmap", "safe_open", "nibabel.load", "torch.from_file"}
+"""Calls that map a file, or may."""
+
 MAPPED = {"attunet.inference.buffers"}
 """Modules that may map files: buffers are unnamed, allocated files that no other program can shorten."""
 
@@ -133,7 +136,8 @@ def test_no_file_of_others_is_mapped(modules):
     """A file that becomes shorter while it is mapped ends the process with SIGBUS."""
     for module, tree in trees(modules).items():
         for called, node in calls(tree):
-            mapping = called in ("np.memmap", "mmap.mmap", "np.lib.format.open_memmap") or any(
-                word.arg == "mmap_mode" for word in node.keywords
-            )
+            named = {word.arg for word in node.keywords} & {"mmap", "mmap_mode"}
+            opened = [ast.unparse(argument) for argument in node.args[:1]]
+            by_name = called.endswith("Image.open") and opened == ["path"]  # Pillow maps a file that it opens itself
+            mapping = called in MAPPING or named or by_name
             assert not mapping or module in MAPPED, f"{module}:{node.lineno}: {called}"

@@ -36,6 +36,7 @@ from attunet.data.formats.tiff import (
 )
 from attunet.data.formats.voxels import to_native, to_storable
 from attunet.data.volume import Array, Volume
+from attunet.documents import open_regular
 from attunet.errors import FormatError
 from attunet.files import staged
 
@@ -188,12 +189,13 @@ def write_picture(volume: Volume, path: Path) -> None:
 def _opened(path: Path) -> Iterator[tuple[Image.Image, PictureFile]]:
     """A picture whose file has been checked, and which is not decoded yet."""
     Image.init()  # registers every format, of which only those in PILLOW_FORMATS are tried
-    try:
-        image = Image.open(path, formats=PILLOW_FORMATS)
-    except Image.DecompressionBombError as error:
-        raise FormatError(f"cannot read {path}: {error}", hint="cut it into tiles, or save it as TIFF") from error
-    with image:
-        yield image, check_picture_file(path, image.format or "")
+    with open_regular(path) as stream:  # not the path: Pillow maps plain pixels of a named file
+        try:
+            image = Image.open(stream, formats=PILLOW_FORMATS)
+        except Image.DecompressionBombError as error:
+            raise FormatError(f"cannot read {path}: {error}", hint="cut it into tiles, or save it as TIFF") from error
+        with image:
+            yield image, check_picture_file(path, image.format or "")
 
 
 def _decoded(image: Image.Image, file: PictureFile, path: Path) -> _Decoded:

@@ -9,6 +9,7 @@ import tifffile
 from PIL import Image, UnidentifiedImageError
 
 from attunet.data.volume import Array
+from attunet.documents import open_regular
 from attunet.errors import FormatError
 
 __all__ = ["decode_tiff", "inverted"]
@@ -60,7 +61,7 @@ def _by_pillow(path: Path, series: tifffile.TiffPageSeries, orientation: int) ->
         raise unsupported
     pages = []
     try:
-        with Image.open(path, formats=["TIFF"]) as image:
+        with open_regular(path) as stream, Image.open(stream, formats=["TIFF"]) as image:
             for stored in series.pages:
                 image.seek(stored.index if stored is not None and isinstance(stored.index, int) else 0)
                 pages.append(np.asarray(image.convert("RGB") if image.mode == "YCbCr" else image))
