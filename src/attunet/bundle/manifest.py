@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
 from attunet.config import Settings, parse_settings
+from attunet.documents import reading
 from attunet.errors import BundleError
 from attunet.files import staged, write_text
 
@@ -146,12 +147,13 @@ def check_sums(root: Path, sums: Mapping[str, str], needed: Iterable[str]) -> No
             f"the manifest of {root} does not list {', '.join(sorted(unsealed))}",
             hint="copy the complete model folder again",
         )
-    for name, expected in sums.items():
-        file = path_inside(root, name)
-        if not file.is_file():
-            raise BundleError(f"{file} is missing", hint="copy the complete model folder again")
-        if _sha256(file) != expected:
-            raise _altered(file)
+    with reading(root / MANIFEST, BundleError, "copy the complete model folder again"):  # a name may be too long
+        for name, expected in sums.items():
+            file = path_inside(root, name)
+            if not file.is_file():
+                raise BundleError(f"{file} is missing", hint="copy the complete model folder again")
+            if _sha256(file) != expected:
+                raise _altered(file)
 
 
 def read_checked(root: Path, name: str, sums: Mapping[str, str]) -> bytes:
