@@ -13,7 +13,7 @@ import numpy as np
 
 from attunet.data.alignment import GeometryPolicy, align_label, describe_mismatch, same_grid
 from attunet.data.cases import check_case_headers, read_case_image, read_own_label
-from attunet.data.composition import with_combinations
+from attunet.data.composition import check_series, with_combinations
 from attunet.data.dataset import Case, Dataset, Problem
 from attunet.data.dataset_checks import check_dataset
 from attunet.data.facts import CaseFacts, count_labels, gather_facts
@@ -31,6 +31,7 @@ __all__ = ["CaseFacts", "Inspection", "Problem", "inspect"]
 
 WORKERS = 2
 FLOAT32_WHOLE = 2**24  # float32 holds every whole number up to this one
+COLOURS = (3, 4)
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ def _check_case(case: Case, dataset: Dataset, geometry: GeometryPolicy) -> tuple
             facts = replace(gather_facts(case.id, image), modality=case_channels(case, image))
     except AttunetError as error:
         return None, [_from_error(case, "channels on different grids", error)]
-    problems = [*check_case_headers(case), *_image_problems(facts), *_shear(case, image)]
+    problems = [*check_case_headers(case), *check_series(case, dataset), *_image_problems(facts), *_shear(case, image)]
+    problems += _colours_as_slices(case, image)
     if case.label is None:
         return facts, [*problems, Problem(case.id, "label missing", "has no label", "add its mask or leave it out")]
     try:
@@ -142,6 +144,21 @@ def _shear(case: Case, image: Volume) -> Iterator[Problem]:
             "sheared grid",
             f"its axes are {angle:.1f} degrees off a right angle, as in a CT with a tilted gantry",
             "nothing: volumes and distances account for it; the network sees the voxels as they are stored",
+            "warning",
+        )
+
+
+def _colours_as_slices(case: Case, image: Volume) -> Iterator[Problem]:
+    """An array without spacing whose last axis looks like the colours of a picture, and is taken as slices."""
+    rows, columns, last = image.spatial_shape
+    if image.calibrated or image.channels > 1 or last not in COLOURS or min(rows, columns) <= 2 * max(COLOURS):
+        return
+    if image.array.dtype == np.uint8:
+        yield Problem(
+            case.id,
+            "colours as slices",
+            f"the image has the shape {image.spatial_shape}: its last axis is taken as {last} slices",
+            f"if these are colours, save it as ({last}, {rows}, {columns}, 1)",
             "warning",
         )
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from attunet.data.dataset import Case, Dataset, DatasetOptions, LabelFiles, Problem
-from attunet.data.formats import format_of, suffix_of
+from attunet.data.formats import format_of, series_of, suffix_of
 from attunet.data.label_files import split_value
 from attunet.data.labels import BACKGROUND, background_value
 from attunet.errors import DatasetError
 
-__all__ = ["choose_parts", "with_choices", "with_combinations"]
+__all__ = ["check_series", "choose_parts", "with_choices", "with_combinations"]
 
 SHOWN = 3
 
@@ -62,6 +62,20 @@ def choose_parts(cases: Sequence[Case], options: DatasetOptions) -> tuple[Case, 
     frame = None if options.frame == "all" else options.frame
     key, label_key, outside = options.key, options.label_key, options.allow_outside
     return tuple(replace(case, frame=frame, key=key, label_key=label_key, allow_outside=outside) for case in cases)
+
+
+def check_series(case: Case, dataset: Dataset) -> Iterator[Problem]:
+    """A problem when an image is a series in time of which no frame was chosen; none when its channels are declared."""
+    if case.frame is not None or dataset.options.frame == "all" or len(case.images) > 1:
+        return
+    found = series_of(case.images[0]) if case.images else None
+    if found is not None and len(dataset.channel_names) != found.frames:
+        yield Problem(
+            case.id,
+            "time series",
+            f"{case.images[0].name} is a series in time: {found}",
+            f"choose a time with --frame, 0 to {found.frames - 1}; --frame all takes every time as a channel",
+        )
 
 
 def with_combinations(dataset: Dataset, counts: Mapping[int, int]) -> Dataset:

@@ -15,12 +15,16 @@ HEADERS = frozenset({".mhd", ".nhdr", ".hdr"})
 """Suffixes of headers whose voxels lie in other files."""
 DATA_SUFFIXES = (".img", ".img.gz", ".raw", ".raw.gz", ".zraw", ".bin")
 
+PARTNERS = {".img": (".hdr", ".mat"), ".img.gz": (".hdr.gz", ".hdr", ".mat")}
+"""Files of the same name that say how the voxels of a pair are read: the header, and SPM's matrix."""
+
 
 def with_data_files(paths: Iterable[Path]) -> list[Path]:
     """The files, each followed by those that its data lie in.
 
     A folder (OME-Zarr) stands for every file in it, a header (`.mhd`, `.nhdr`, `.hdr`) also for the files in its
-    folder that it names, and for those of the same name with a suffix of raw data.
+    folder that it names, and for those of the same name with a suffix of raw data. Voxels (`.img`) stand also for their
+    header and matrix.
     """
     return list(dict.fromkeys(file for path in paths for file in _expanded(path)))
 
@@ -74,6 +78,10 @@ def _expanded(path: Path) -> Iterator[Path]:
         yield from sorted(file for file in path.rglob("*") if file.is_file())
         return
     yield path
+    ending = next((ending for ending in PARTNERS if path.name.lower().endswith(ending)), None)
+    if ending is not None:
+        others = (path.with_name(f"{path.name[: -len(ending)]}{partner}") for partner in PARTNERS[ending])
+        yield from (other for other in others if other.is_file())
     if path.suffix.lower() in HEADERS and path.is_file():
         yield from _named(path)
 

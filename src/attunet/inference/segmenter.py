@@ -187,7 +187,8 @@ class Segmenter:
             raise DataError(
                 f"{name} has {volume.channels} channels, the model expects {expected}: "
                 f"{', '.join(self.plan.channel_names)}",
-                hint="give the same channels in the same order as in training; what a file calls alpha is no channel",
+                hint="give the same channels in the same order as in training; what a file calls alpha is no channel; "
+                "of a series, choose a time with --frame",
             )
         if min(volume.spatial_shape) == 1 and any(member.plan.network.spatial_dims == 3 for member in self.members):
             raise DataError(

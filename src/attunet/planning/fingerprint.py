@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from attunet.data.cases import Dataset, GeometryPolicy, Problem
-from attunet.data.composition import with_combinations
+from attunet.data.composition import check_series, with_combinations
 from attunet.data.label_checks import WITHOUT_BACKGROUND, LabelContents, check_labels
 from attunet.data.labels import (
     BACKGROUND,
@@ -142,6 +142,8 @@ def fingerprint(
     background = background_value(_single_values(labels) if labels else dataset.label_names)
     facts = []
     for case in chosen:
+        for problem in check_series(case, dataset):
+            raise DatasetError(f"case {case.id}: {problem.message}", hint=problem.remedy)
         with one_case(case.id):
             facts.append(read_case_fingerprint(case, geometry, background))
         advance()

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from attunet.data.dataset import Problem
 from attunet.data.formats.dicom import CONVERT, is_dicom, series_in
+from attunet.data.formats.series import Part, Series, pick_frame
 from attunet.data.formats.stored import files_outside
 from attunet.data.formats.table import (
     FORMATS,
@@ -17,6 +16,7 @@ from attunet.data.formats.table import (
     ImageFormat,
     float_suffix,
     format_of,
+    is_companion,
     is_image,
     mask_suffix,
     stem_of,
@@ -36,11 +36,13 @@ __all__ = [
     "files_outside",
     "float_suffix",
     "format_of",
+    "is_companion",
     "is_image",
     "mask_suffix",
     "read_label",
     "read_palette",
     "read_volume",
+    "series_of",
     "stem_of",
     "suffix_of",
     "write_volume",
@@ -60,7 +62,7 @@ def read_volume(path: Path, *, key: str | None = None, frame: int | None = None,
         GeometryError when its affine cannot be inverted.
     """
     entry = format_of(_checked_suffix(path))
-    return to_image(_read(path, (entry.read_alpha if alpha else None) or entry.read, key, frame))
+    return to_image(_read(path, (entry.read_alpha if alpha else None) or entry.read, Part(key, frame)))
 
 
 def read_label(path: Path, *, key: str | None = None, frame: int | None = None) -> Volume:
@@ -74,7 +76,7 @@ def read_label(path: Path, *, key: str | None = None, frame: int | None = None) 
     Raises: as `read_volume`, and LabelError when the values are not whole numbers of one channel.
     """
     entry = format_of(_checked_suffix(path))
-    return to_label(_read(path, entry.read_label or entry.read, key, frame, optional=True), path)
+    return to_label(_read(path, entry.read_label or entry.read, Part(key, frame, optional=True)), path)
 
 
 def check_header(path: Path, *, label: bool = False) -> tuple[Problem, ...]:
@@ -102,6 +104,16 @@ def read_palette(path: Path) -> dict[int, tuple[int, ...]]:
         return {}  # reading the mask reports them
 
 
+def series_of(path: Path) -> Series | None:
+    """The times of a file whose header speaks for them; None for other images, and for files that cannot be read."""
+    suffix = suffix_of(path)
+    series = None if suffix is None else format_of(suffix).series
+    try:
+        return None if series is None else series(path)
+    except Exception:  # reading the file reports what is wrong with it
+        return None
+
+
 def write_volume(volume: Volume, path: Path) -> None:
     """Write a volume in the format of the path's suffix; the file appears whole or not at all.
 
@@ -116,20 +128,11 @@ def write_volume(volume: Volume, path: Path) -> None:
     write(volume, path)
 
 
-def _read(
-    path: Path, read: Callable[[Path], Volume], key: str | None, frame: int | None, *, optional: bool = False
-) -> Volume:
-    """Read a file with its reader; with `optional`, one image has every frame."""
+def _read(path: Path, read: Callable[[Path], Volume], part: Part) -> Volume:
     read_part = format_of(suffix_of(path) or "").read_part
     if read_part is not None:
-        return _guarded(lambda path: read_part(path, key, frame), path)
-    volume = _guarded(read, path)
-    if frame is None or (optional and volume.channels == 1):
-        return volume
-    if not 0 <= frame < volume.channels:
-        count = "one image" if volume.channels == 1 else f"{volume.channels} frames, numbered from 0"
-        raise FormatError(f"{path} has no frame {frame}: it contains {count}", hint="correct --frame, or leave it out")
-    return volume.with_array(np.ascontiguousarray(volume.array[frame : frame + 1]))
+        return _guarded(lambda path: read_part(path, part), path)
+    return pick_frame(_guarded(read, path), part, path)
 
 
 def _guarded(read: Callable[[Path], Volume], path: Path) -> Volume:

@@ -17,6 +17,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from attunet.data.dataset import Problem
 from attunet.data.formats.limits import MAX_DEFLATE_RATIO, check_size, fill
+from attunet.data.formats.series import Series, header_series
 from attunet.data.formats.voxels import to_native, to_storable
 from attunet.data.geometry import MM_PER_UNIT, TOLERANCE, shear_degrees
 from attunet.data.slabs import cores, packed
@@ -25,7 +26,7 @@ from attunet.documents import open_regular
 from attunet.errors import FormatError
 from attunet.files import staged
 
-__all__ = ["check_nifti", "read_nifti", "write_nifti"]
+__all__ = ["check_nifti", "nifti_series", "read_nifti", "write_nifti"]
 
 GZIP = b"\x1f\x8b"
 GZIP_LEVEL = 1  # on masks, higher levels save little and take twice the time
@@ -56,8 +57,7 @@ def read_nifti(path: Path) -> Volume:
 
 def check_nifti(path: Path) -> Iterator[Problem]:
     """Warnings about units that are converted, and about affines in one header that differ. Raises: as `read_nifti`."""
-    with open_regular(path) as file, igzip.open(file, "rb") if _compressed(file) else file as stream:
-        header = _read_header(stream)
+    header = _header_of(path)
     used, unit = _affine(header), _unit(header)
     qform = header.get_qform() if header["qform_code"] > 0 else None
     if unit not in ("mm", "unknown"):
@@ -80,6 +80,16 @@ def check_nifti(path: Path) -> Iterator[Problem]:
         sizes, edges = (" x ".join(f"{size:.4g}" for size in numbers) for numbers in (sizes, edges))
         message = f"{path.name}: the voxel size is {sizes} mm by pixdim, {edges} mm by the {name}"
         yield _header_warning("pixdim differs", message, remedy)
+
+
+def nifti_series(path: Path) -> Series | None:
+    """The series in a file whose fourth axis is time. Raises: as `read_nifti`."""
+    return header_series(_header_of(path))
+
+
+def _header_of(path: Path) -> Any:
+    with open_regular(path) as file, igzip.open(file, "rb") if _compressed(file) else file as stream:
+        return _read_header(stream)
 
 
 def _header_warning(kind: str, message: str, remedy: str) -> Problem:

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from attunet.data.dataset import Problem
+from attunet.data.formats.analyze import check_pair, pair_series, read_pair
 from attunet.data.formats.array import read_array, write_array
+from attunet.data.formats.arrays import read_hdf5, read_matlab, read_npz
 from attunet.data.formats.itk import write_itk
 from attunet.data.formats.metaimage import check_metaimage, read_metaimage
-from attunet.data.formats.nifti import check_nifti, read_nifti, write_nifti
+from attunet.data.formats.nifti import check_nifti, nifti_series, read_nifti, write_nifti
 from attunet.data.formats.nrrd import check_nrrd, read_nrrd
+from attunet.data.formats.ome_zarr import check_ome_zarr, ome_zarr_series, read_ome_zarr
 from attunet.data.formats.raster import (
     check_picture,
     check_picture_label,
@@ -26,6 +29,7 @@ from attunet.data.formats.raster import (
     read_picture_palette,
     write_picture,
 )
+from attunet.data.formats.series import Part, Series
 from attunet.data.formats.tiff import (
     check_tiff,
     check_tiff_label,
@@ -45,6 +49,7 @@ __all__ = [
     "ImageFormat",
     "float_suffix",
     "format_of",
+    "is_companion",
     "is_image",
     "mask_suffix",
     "stem_of",
@@ -67,8 +72,9 @@ class ImageFormat:
         check_header: what the reader of a file converts, chooses or leaves out, as warnings without a case; raises
             what `read` raises. None where a header has nothing to interpret.
         check_label: as `check_header`, for a mask, where that differs; None where it does not.
-        read_part: reads the array of a key, at a time (frame), from a file that may hold several; both may be None.
-            None for formats of one array, whose fourth axis holds channels or frames.
+        read_part: reads one of several arrays or times of a file. None for formats of one array, whose fourth axis
+            holds channels or times.
+        series: the times of a file whose header speaks for them; None for formats without times.
         folder: whether an image is a folder.
         beside: endings of files of the same name that belong to the image, and are no images of their own.
         holds: what an image may consist of, in a few words.
@@ -89,7 +95,8 @@ class ImageFormat:
     read_palette: Callable[[Path], dict[int, tuple[int, ...]]] | None = None
     check_header: Callable[[Path], Iterable[Problem]] | None = None
     check_label: Callable[[Path], Iterable[Problem]] | None = None
-    read_part: Callable[[Path, str | None, int | None], Volume] | None = None
+    read_part: Callable[[Path, Part], Volume] | None = None
+    series: Callable[[Path], Series | None] | None = None
     folder: bool = False
     beside: tuple[str, ...] = ()
     holds: str
@@ -115,6 +122,14 @@ def _picture(name: str, suffixes: tuple[str, ...], holds: str, **fields: Any) ->
     )
 
 
+def _container(name: str, suffixes: tuple[str, ...], read: Callable[..., Volume]) -> ImageFormat:
+    """A format of several arrays with names, which is only read."""
+    holds = "2-D or 3-D, any number of channels; several arrays, chosen by `--key`"
+    extra = "; needs `attunet[hdf5]`" if read is read_hdf5 else "; version 7.3 needs `attunet[hdf5]`"
+    holds += "" if read is read_npz else extra
+    return ImageFormat(name=name, suffixes=suffixes, holds=holds, read=read, read_part=read, masks=".nii.gz")
+
+
 _OME = ".ome"
 _ANY = "2-D or 3-D, any number of channels"
 _EIGHT_BITS = "2-D, 8 bits in colour or grey"
@@ -125,6 +140,8 @@ FORMATS: tuple[ImageFormat, ...] = (
         suffixes=(".nii.gz", ".nii"),
         read=read_nifti,
         check_header=check_nifti,
+        series=nifti_series,
+        beside=(".mat",),
         write=write_nifti,
         holds=_ANY,
         geometry=True,
@@ -134,6 +151,7 @@ FORMATS: tuple[ImageFormat, ...] = (
         name="NRRD",
         suffixes=(".nrrd", ".nhdr"),
         read=read_nrrd,
+        beside=(".raw", ".raw.gz"),
         check_header=check_nrrd,
         write=write_itk,
         holds=_ANY,
@@ -144,6 +162,7 @@ FORMATS: tuple[ImageFormat, ...] = (
         name="MetaImage",
         suffixes=(".mha", ".mhd"),
         read=read_metaimage,
+        beside=(".raw", ".zraw"),
         check_header=check_metaimage,
         write=write_itk,
         holds=_ANY,
@@ -171,6 +190,32 @@ FORMATS: tuple[ImageFormat, ...] = (
     ),
     ImageFormat(
         name="NumPy", suffixes=(".npy",), read=read_array, write=write_array, holds=_ANY, float_suffixes=(".npy",)
+    ),
+    ImageFormat(
+        name="NIfTI pair, Analyze 7.5",
+        suffixes=(".img.gz", ".img", ".hdr.gz", ".hdr"),
+        beside=(".hdr.gz", ".hdr", ".mat"),
+        read=read_pair,
+        check_header=check_pair,
+        series=pair_series,
+        holds=_ANY,
+        geometry=True,
+        masks=".nii.gz",
+    ),
+    _container("NumPy archive", (".npz",), read_npz),
+    _container("MATLAB", (".mat",), read_matlab),
+    _container("HDF5", (".h5", ".hdf5"), read_hdf5),
+    ImageFormat(
+        name="OME-Zarr",
+        suffixes=(".ome.zarr", ".zarr"),
+        folder=True,
+        read=read_ome_zarr,
+        read_part=read_ome_zarr,
+        check_header=check_ome_zarr,
+        series=ome_zarr_series,
+        holds="a folder: 2-D or 3-D, any number of channels or times; needs `attunet[zarr]`",
+        geometry=True,
+        masks=".nii.gz",
     ),
 )
 """Every format; those without a writer are only read."""
@@ -209,6 +254,18 @@ def is_image(path: Path) -> bool:
     if suffix is None:
         return False
     return path.is_dir() if format_of(suffix).folder else path.is_file()
+
+
+def is_companion(path: Path) -> bool:
+    """Whether a file belongs to an image of the same name beside it, such as the header of a pair."""
+    name = path.name.lower()
+    for entry in FORMATS:
+        for ending in entry.beside:
+            stem = path.name[: -len(ending)]
+            others = (suffix for suffix in entry.suffixes if suffix not in entry.beside)
+            if name.endswith(ending) and any(path.with_name(f"{stem}{suffix}").is_file() for suffix in others):
+                return True
+    return False
 
 
 def mask_suffix(suffix: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from attunet.data.dataset import Problem
-from attunet.data.formats import is_image, stem_of
+from attunet.data.formats import is_companion, is_image, stem_of
 from attunet.data.layouts.tokens import fold
 from attunet.errors import DatasetError
 from attunet.names import safe_name
@@ -31,7 +31,8 @@ CHANNEL = re.compile(r"(.+)_(\d{4})$")
 
 def image_files(folder: Path) -> list[Path]:
     """The files of a known format in a folder, sorted, without hidden ones (such as the ._ files of a Mac)."""
-    return sorted(file for file in folder.iterdir() if not file.name.startswith(".") and is_image(file))
+    found = (file for file in folder.iterdir() if not file.name.startswith(".") and is_image(file))
+    return sorted(file for file in found if not is_companion(file))
 
 
 def channel_of(file: Path) -> tuple[str, int] | None:
