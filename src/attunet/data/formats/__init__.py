@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attunet.data.dataset import Problem
 from attunet.data.formats.dicom import CONVERT, is_dicom, series_in
-from attunet.data.formats.series import Part, Series, pick_frame
+from attunet.data.formats.series import Series, WhatToRead, pick_frame
 from attunet.data.formats.stored import files_outside
 from attunet.data.formats.table import (
     FORMATS,
@@ -62,7 +62,7 @@ def read_volume(path: Path, *, key: str | None = None, frame: int | None = None,
         GeometryError when its affine cannot be inverted.
     """
     entry = format_of(_checked_suffix(path))
-    return to_image(_read(path, (entry.read_alpha if alpha else None) or entry.read, Part(key, frame)))
+    return to_image(_read(path, (entry.read_alpha if alpha else None) or entry.read, WhatToRead(key, frame)))
 
 
 def read_label(path: Path, *, key: str | None = None, frame: int | None = None) -> Volume:
@@ -76,7 +76,7 @@ def read_label(path: Path, *, key: str | None = None, frame: int | None = None) 
     Raises: as `read_volume`, and LabelError when the values are not whole numbers of one channel.
     """
     entry = format_of(_checked_suffix(path))
-    return to_label(_read(path, entry.read_label or entry.read, Part(key, frame, optional=True)), path)
+    return to_label(_read(path, entry.read_label or entry.read, WhatToRead(key, frame, optional=True)), path)
 
 
 def check_header(path: Path, *, label: bool = False) -> tuple[Problem, ...]:
@@ -128,7 +128,7 @@ def write_volume(volume: Volume, path: Path) -> None:
     write(volume, path)
 
 
-def _read(path: Path, read: Callable[[Path], Volume], part: Part) -> Volume:
+def _read(path: Path, read: Callable[[Path], Volume], part: WhatToRead) -> Volume:
     read_part = format_of(suffix_of(path) or "").read_part
     if read_part is not None:
         return _guarded(lambda path: read_part(path, part), path)

@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from attunet.data.formats.limits import MAX_DEFLATE_RATIO, check_size
-from attunet.data.formats.series import WHOLE, Part, pick_frame
+from attunet.data.formats.series import WHOLE, WhatToRead, pick_frame
 from attunet.data.formats.voxels import to_native
 from attunet.data.volume import Array, Volume
 from attunet.documents import open_regular
@@ -47,7 +47,7 @@ class Stored:
     last: bool = False
 
 
-def read_npz(path: Path, part: Part = WHOLE) -> Volume:
+def read_npz(path: Path, part: WhatToRead = WHOLE) -> Volume:
     """Read an array (I, J), (I, J, K) or (C, I, J, K) of an NPZ file; pickles are never loaded.
 
     Returns: the array with the identity as affine.
@@ -57,7 +57,7 @@ def read_npz(path: Path, part: Part = WHOLE) -> Volume:
         return _volume(dict(_npz_arrays(archive, path)), path, part)
 
 
-def read_matlab(path: Path, part: Part = WHOLE) -> Volume:
+def read_matlab(path: Path, part: WhatToRead = WHOLE) -> Volume:
     """Read a matrix (I, J), (I, J, K) or (I, J, K, C) of a MATLAB file of version 4, 5 or 7.3; nothing is executed.
 
     Returns: the matrix with the identity as affine, rows first.
@@ -71,7 +71,7 @@ def read_matlab(path: Path, part: Part = WHOLE) -> Volume:
     return read_hdf5(path, part)
 
 
-def read_hdf5(path: Path, part: Part = WHOLE) -> Volume:
+def read_hdf5(path: Path, part: WhatToRead = WHOLE) -> Volume:
     """Read a data set (I, J), (I, J, K) or (C, I, J, K) of an HDF5 file; links into other files are not followed.
 
     Returns: the array with the identity as affine. A matrix of MATLAB has its rows first, its fourth axis last.
@@ -93,7 +93,7 @@ def require_reader(package: str, path: Path) -> None:
         )
 
 
-def _volume(arrays: Mapping[str, Stored], path: Path, part: Part) -> Volume:
+def _volume(arrays: Mapping[str, Stored], path: Path, part: WhatToRead) -> Volume:
     """The array of a key, or the only one, as a volume."""
     key = part.key
     listed = ", ".join(f"{name} {stored.shape}" for name, stored in list(arrays.items())[:8])

@@ -19,7 +19,7 @@ import numpy as np
 from attunet.data.dataset import Problem
 from attunet.data.formats.arrays import require_reader
 from attunet.data.formats.limits import check_size
-from attunet.data.formats.series import WHOLE, Part, Series, pick_frame, require_frame
+from attunet.data.formats.series import WHOLE, Series, WhatToRead, pick_frame, require_frame
 from attunet.data.formats.voxels import to_native
 from attunet.data.geometry import MM_PER_UNIT, length_unit
 from attunet.data.volume import Array, Volume
@@ -43,7 +43,7 @@ KINDS = {"c": "channel", "t": "time"}
 
 
 @dataclass(frozen=True)
-class Image:
+class ZarrImage:
     """An image in a Zarr folder.
 
     Args:
@@ -62,7 +62,7 @@ class Image:
     calibrated: bool
 
 
-def read_ome_zarr(path: Path, part: Part = WHOLE) -> Volume:
+def read_ome_zarr(path: Path, part: WhatToRead = WHOLE) -> Volume:
     """Read the finest level of an image as a volume (C, rows, columns, slices), with its spacing in mm.
 
     The key of `part` is the image below the folder, such as 0 or labels/nuclei, or an array without metadata; its
@@ -107,7 +107,7 @@ def ome_zarr_series(path: Path) -> Series | None:
     return Series(times) if times > 1 else None
 
 
-def _open(path: Path, key: str | None) -> tuple[Image, Any]:
+def _open(path: Path, key: str | None) -> tuple[ZarrImage, Any]:
     import zarr
 
     image = _find(path, key)
@@ -125,14 +125,14 @@ def _open(path: Path, key: str | None) -> tuple[Image, Any]:
     return image, array
 
 
-def _find(path: Path, key: str | None) -> Image:
+def _find(path: Path, key: str | None) -> ZarrImage:
     """The image of a key below the folder; of None, the only one."""
     folder = path / _inside(key or ".", path)
     attributes = _attributes(folder)
     if isinstance(attributes.get("multiscales"), list) and attributes["multiscales"]:
         return _multiscale(attributes["multiscales"][0], _inside(key or ".", path), path)
     if _is_array(folder):
-        return Image(_inside(key or ".", path), (), (), (), (), calibrated=False)
+        return ZarrImage(_inside(key or ".", path), (), (), (), (), calibrated=False)
     entries = sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
     names = [entry.name for entry in entries if _is_array(entry) or _attributes(entry).get("multiscales")]
     wells = attributes.get("plate", {}).get("wells", []) if isinstance(attributes.get("plate"), dict) else []
@@ -150,7 +150,7 @@ def _find(path: Path, key: str | None) -> Image:
     )
 
 
-def _multiscale(entry: Any, below: str, path: Path) -> Image:
+def _multiscale(entry: Any, below: str, path: Path) -> ZarrImage:
     datasets = entry["datasets"]
     level = datasets[0]
     array = _inside(level["path"], path)
@@ -165,7 +165,7 @@ def _multiscale(entry: Any, below: str, path: Path) -> Image:
             scale, offset, calibrated = scale * factors, offset * factors, True
         elif transform.get("type") == "translation":
             offset = offset + np.asarray(transform["translation"], float)
-    return Image(
+    return ZarrImage(
         array=str(PurePosixPath(below) / array),
         axes=tuple(zip(names, kinds, strict=True)),
         scale=tuple(map(float, scale)),
@@ -175,15 +175,15 @@ def _multiscale(entry: Any, below: str, path: Path) -> Image:
     )
 
 
-def _plain(array: str, axes: int, path: Path) -> Image:
+def _plain(array: str, axes: int, path: Path) -> ZarrImage:
     """An array without metadata: rows, columns, slices, and channels first, as in a .npy file."""
     if axes not in PLAIN_AXES:
         raise FormatError(f"{path} has {axes} axes and no OME metadata, expected 2 to 4", hint="add the metadata")
     kinds = tuple((name, KINDS.get(name, SPACE)) for name in PLAIN_AXES[axes])
-    return Image(array, kinds, (1.0,) * axes, (0.0,) * axes, (None,) * axes, calibrated=False)
+    return ZarrImage(array, kinds, (1.0,) * axes, (0.0,) * axes, (None,) * axes, calibrated=False)
 
 
-def _order(image: Image, shape: tuple[int, ...], path: Path) -> tuple[list[int], int]:
+def _order(image: ZarrImage, shape: tuple[int, ...], path: Path) -> tuple[list[int], int]:
     """The axes that become rows, columns and slices (-1 without slices), and the number of times."""
     space = [axis for axis, (_, kind) in enumerate(image.axes) if kind == SPACE]
     other = [axis for axis, (_, kind) in enumerate(image.axes) if kind not in (SPACE, "channel", "time")]
@@ -199,7 +199,7 @@ def _order(image: Image, shape: tuple[int, ...], path: Path) -> tuple[list[int],
     return [*space[-2:], space[0] if len(space) == 3 else -1], _size(image, shape, "time")
 
 
-def _volume(values: Array, places: list[int], image: Image, order: list[int]) -> Volume:
+def _volume(values: Array, places: list[int], image: ZarrImage, order: list[int]) -> Volume:
     """`places`: for each axis of the values its place among rows, columns, slices; -1 for channels and times."""
     spatial = [places.index(place) for place in range(3) if place in places]
     rest = [axis for axis, place in enumerate(places) if place == -1]
@@ -218,7 +218,7 @@ def _volume(values: Array, places: list[int], image: Image, order: list[int]) ->
     return Volume(array, affine, units[0], calibrated=image.calibrated)
 
 
-def _size(image: Image, shape: tuple[int, ...], kind: str) -> int:
+def _size(image: ZarrImage, shape: tuple[int, ...], kind: str) -> int:
     return int(np.prod([size for size, (_, this) in zip(shape, image.axes, strict=True) if this == kind], initial=1))
 
 

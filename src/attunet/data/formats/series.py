@@ -11,7 +11,7 @@ import numpy as np
 from attunet.data.volume import Volume
 from attunet.errors import FormatError
 
-__all__ = ["WHOLE", "Part", "Series", "header_series", "pick_frame", "require_frame"]
+__all__ = ["WHOLE", "Series", "WhatToRead", "header_series", "pick_frame", "require_frame"]
 
 SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}
 """Seconds of the units of time of NIfTI, by the code in xyzt_units."""
@@ -23,7 +23,7 @@ NO_STEP = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
-class Part:
+class WhatToRead:
     """What is read of a file.
 
     Args:
@@ -37,7 +37,7 @@ class Part:
     optional: bool = False
 
 
-WHOLE = Part()
+WHOLE = WhatToRead()
 """The only array of a file, with all its frames."""
 
 
@@ -74,9 +74,14 @@ def header_series(header: Any) -> Series | None:
     return Series(frames, step * unit if timed and unit is not None else None)
 
 
-def pick_frame(volume: Volume, part: Part, path: Path) -> Volume:
-    """One of the channels of a series, which are its frames, or all of them; `path` is the file, for the message.
+def pick_frame(volume: Volume, part: WhatToRead, path: Path) -> Volume:
+    """One of the channels of a series, which are its frames, or all of them.
 
+    Args:
+        volume: the whole series.
+        part: the frame to pick.
+        path: the file, for the message.
+    Returns: the volume of that time.
     Raises: FormatError when there is no such frame.
     """
     frame = part.frame
@@ -87,7 +92,14 @@ def pick_frame(volume: Volume, part: Part, path: Path) -> Volume:
 
 
 def require_frame(frame: int, frames: int, path: Path) -> None:
-    """Raises: FormatError when an image with this number of frames, in the file `path`, has no such frame."""
+    """Make sure that an image has a frame.
+
+    Args:
+        frame: its index, from 0.
+        frames: the number of frames of the image.
+        path: its file, for the message.
+    Raises: FormatError when there is no such frame.
+    """
     if frames == 1 or not 0 <= frame < frames:
         count = "one image" if frames == 1 else f"{frames} frames, numbered from 0"
         raise FormatError(f"{path} has no frame {frame}: it contains {count}", hint="correct --frame, or leave it out")

@@ -29,7 +29,7 @@ from attunet.data.formats.raster import (
     read_picture_palette,
     write_picture,
 )
-from attunet.data.formats.series import Part, Series
+from attunet.data.formats.series import Series, WhatToRead
 from attunet.data.formats.tiff import (
     check_tiff,
     check_tiff_label,
@@ -95,7 +95,7 @@ class ImageFormat:
     read_palette: Callable[[Path], dict[int, tuple[int, ...]]] | None = None
     check_header: Callable[[Path], Iterable[Problem]] | None = None
     check_label: Callable[[Path], Iterable[Problem]] | None = None
-    read_part: Callable[[Path, Part], Volume] | None = None
+    read_part: Callable[[Path, WhatToRead], Volume] | None = None
     series: Callable[[Path], Series | None] | None = None
     folder: bool = False
     beside: tuple[str, ...] = ()
