@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from attunet.data.cases import read_dataset
 from attunet.data.formats import write_volume
@@ -111,6 +112,17 @@ def test_several_values_become_one_label(tmp_path):
     facts = fingerprint(read_dataset(tmp_path), labels={"liver": (3, 255)})
     assert (facts.labels, facts.regions) == ({"background": 0, "liver": 255}, {"liver": (3, 255)})
     assert facts.label_voxels.tolist() == [[8], [8]]
+
+
+def test_a_value_of_soft_masks_leaves_their_edges_out(tmp_path):
+    image, _ = scan((24, 24, 8))
+    label = np.zeros(image.shape)
+    label[6:18, 6:18] = 255
+    for name, step in (("a", 1), ("b", -1)):
+        write_case(tmp_path, name, image[::step], gaussian_filter(label, 1.2).astype(np.uint8))
+    facts = fingerprint(read_dataset(tmp_path), labels={"x": 254})
+    assert "2 masks have soft edges, and the chosen labels leave out 1" in facts.warnings[0]
+    assert fingerprint(read_dataset(tmp_path), labels={"x": tuple(range(128, 256))}).warnings == ()
 
 
 def test_a_wide_range_is_listed_as_far_as_it_occurs(tmp_path):

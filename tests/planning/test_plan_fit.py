@@ -88,6 +88,15 @@ def test_other_spacing_is_said(plan, make_data):
     assert "1 x 1 x 1 mm, these have 1 x 1 x 5 mm" in warning
 
 
+def test_another_modality_is_said(plan, make_data):
+    for_ct = with_channels(plan, "x", kind="ct", upper=200).model_copy(update={"modality": "ct"})
+    (warning,) = check_plan_fits(for_ct, make_data())
+    assert "normalizes the channel x as CT, but the images do not look like it" in warning
+    for_ct = with_channels(plan, "MR").model_copy(update={"modality": "ct"})
+    (warning,) = check_plan_fits(for_ct, make_data(channel_names=("MR",)))
+    assert warning == "the plan was made for ct, the images are mr: the channel is called MR"
+
+
 @pytest.mark.parametrize(
     ("changed", "data", "message"),
     [

@@ -160,7 +160,20 @@ def fingerprint(
         regions=regions,
         warnings=(*warnings, *map(_told, check_modalities(dataset, [case.channels for case in facts]))),
     )
-    return replace(found, warnings=(*found.warnings, *_rare(found)))
+    return replace(found, warnings=(*found.warnings, *_cut_edges(found), *_rare(found)))
+
+
+def _cut_edges(facts: Fingerprint) -> Iterator[str]:
+    """A single value chosen from masks with soft edges leaves their edges to the background."""
+    soft = [case for case in facts.cases if case.soft]
+    known = {facts.labels[next(iter(facts.labels))], facts.ignore_label}.union(*map(facts._values, facts.foreground))
+    left = {value for case in soft for value in case.label_voxels} - known
+    top = max((value for case in soft for value in case.label_voxels), default=0)
+    if over := {value for value in left if 2 * value > top}:
+        yield (
+            f"{len(soft)} masks have soft edges, and the chosen labels leave out {describe_values(over)}: these voxels "
+            "are learnt as background"
+        )
 
 
 def _rare(facts: Fingerprint) -> Iterator[str]:

@@ -127,6 +127,8 @@ def _channels(plan: Plan, dataset: Dataset, evidence: Sequence[CaseChannels]) ->
     if len(declared) == len(plan.channel_names) and declared != plan.channel_names:
         yield f"the plan has the channels {', '.join(plan.channel_names)}, the data set {', '.join(declared)}"
     found = find_modalities(declared, evidence) if evidence else ()
+    if found and len({plan.modality, found[0].kind} - {"other"}) > 1:
+        yield f"the plan was made for {plan.modality}, the images are {found[0].kind}: {found[0].reason}"
     for index, entry in enumerate(found):
         name, normalization = plan.channel_names[index], plan.preprocessing.normalization[index]
         if normalization.kind == "ct" and entry.kind not in ("ct", "other"):
@@ -135,6 +137,8 @@ def _channels(plan: Plan, dataset: Dataset, evidence: Sequence[CaseChannels]) ->
                 hint=f"{OTHER_DATA}; or correct normalization in the plan",
             )
         values = [case.values[index] for case in evidence]
+        if normalization.kind == "ct" and entry.kind == "other" and plan.modality == "ct":
+            yield f"the plan normalizes the channel {name} as CT, but the images do not look like it: {entry.reason}"
         inside = any(each.highest > normalization.lower and each.lowest < normalization.upper for each in values)
         if normalization.kind == "ct" and not inside:
             raise ConfigError(
