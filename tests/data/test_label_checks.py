@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter, zoom
 
+from attunet.data import label_checks
 from attunet.data.dataset import Dataset
 from attunet.data.facts import count_labels
 from attunet.data.label_checks import LabelContents, check_labels, has_soft_edges
@@ -68,6 +69,15 @@ def counted(*values, background=900):
 )
 def test_soft_edges_are_seen(label):
     assert soft(label)
+
+
+@pytest.mark.parametrize("repeats", [(1, 1, 100), (60, 60, 1)])
+def test_large_labels_are_sampled(repeats, monkeypatch):
+    monkeypatch.setattr(label_checks, "MOST_VOXELS", 60_000)
+    edges = np.tile(np.rint(gaussian_filter(disc(40, 12), 1.2)).astype(np.uint8)[..., None], repeats)
+    assert soft(edges)
+    classes = np.tile(np.kron(np.arange(1, 17).reshape(4, 4), np.ones((10, 10), int))[..., None], repeats)
+    assert not soft(classes)
 
 
 def parcellation(count, size):
