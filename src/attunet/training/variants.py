@@ -28,7 +28,7 @@ from attunet.training.train import plan_for_training, resolve_plan, select_folds
 
 __all__ = ["VariantCallbacks", "VariantOptions", "compare_variants", "train_variants"]
 
-_WITHOUT_EFFECT = ("workers", "loggers")
+_WITHOUT_EFFECT = ("workers", "loggers", "case_images")
 """Settings that may differ between the runs of one comparison, because they do not affect the result."""
 
 

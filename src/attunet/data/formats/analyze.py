@@ -93,7 +93,7 @@ def _load(path: Path) -> Any:
     matrix = voxels.with_name(f"{voxels.name[: -len(_ending(voxels))]}.mat")
     if kind is Spm99AnalyzeImage:
         files["mat"].filename = str(matrix)  # which may be missing
-    return kind.from_file_map(files, mmap="c")
+    return kind.from_file_map(files, mmap=False)  # a mapped file that becomes shorter would end the process
 
 
 def _partner(path: Path, endings: tuple[str, ...]) -> Path:
