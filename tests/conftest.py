@@ -1,7 +1,9 @@
 """Fixtures for tests of several packages: tiny data sets that are learnt in seconds, plans, random models."""
 
+import os
 import shutil
 import signal
+import traceback
 from pathlib import Path
 
 import nibabel
@@ -280,5 +282,25 @@ def restore():
         for target, channel in zip(upright, array, strict=True):
             target[record.box] = resize(channel, record.cropped_shape)
         return result
+
+    return run
+
+
+@pytest.fixture
+def in_child():
+    """Runs a function in a forked process, and fails if it does: for limits that cannot be lifted again."""
+
+    def run(action):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                action()
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
     return run

@@ -11,7 +11,7 @@ import pytest
 
 from attunet import locks
 from attunet.errors import BusyError, FormatError
-from attunet.locks import LOCK, Holder, exclusive
+from attunet.locks import LOCK, Holder, exclusive, exclusive_if_writable
 
 HOLD = """
 import sys, time
@@ -119,3 +119,29 @@ def test_a_read_only_folder_is_reported(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(FormatError, match="cannot write into"), exclusive(tmp_path):
         pass
+
+
+def test_a_folder_in_use_is_refused_and_others_are_not(tmp_path):
+    refusals = []
+
+    def use(name):
+        try:
+            with exclusive_if_writable([tmp_path / name], "attunet train"):
+                pass
+        except BusyError as error:
+            refusals.append(error.message)
+
+    with exclusive_if_writable([tmp_path / "fold_0"], "attunet train"):
+        for name in ("fold_0", "fold_2"):
+            other = threading.Thread(target=use, args=(name,))
+            other.start()
+            other.join()
+    assert len(refusals) == 1
+    assert "fold_0 is in use by attunet train" in refusals[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_folders_that_a_refused_program_made_are_removed(tmp_path):
+    with pytest.raises(ValueError, match="refused"), exclusive_if_writable([tmp_path / "run" / "fold_0"]):
+        raise ValueError("refused")
+    assert not list(tmp_path.iterdir())

@@ -11,14 +11,14 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from attunet.errors import BusyError, FormatError
 
-__all__ = ["LOCK", "Holder", "exclusive", "lock_descriptor", "lock_stage"]
+__all__ = ["LOCK", "Holder", "exclusive", "exclusive_if_writable", "lock_descriptor", "lock_stage"]
 
 LOCK = ".attunet.lock"
 """Name of the lock file in a folder; it exists only while a program uses the folder, or after a kill."""
@@ -94,6 +94,31 @@ def exclusive(folder: Path, doing: str = "attunet") -> Iterator[None]:
         if descriptor is not None:
             del _depths[key]
             _release(folder / LOCK, descriptor)
+
+
+@contextmanager
+def exclusive_if_writable(folders: Sequence[Path], doing: str = "attunet") -> Iterator[None]:
+    """Be the only program that uses these folders, as `exclusive`; for programs that work without writing, too.
+
+    Nobody can write into a folder that is read-only, so that it is used without a lock. Folders that were made for
+    their lock only, and their empty parents, are removed.
+
+    Args:
+        folders: the folders.
+        doing: what the program does, which another one is told that finds a folder in use.
+    Raises: BusyError when another program uses one of the folders.
+    """
+    made = [folder for folder in (*folders, *(folder.parent for folder in folders)) if not folder.exists()]
+    try:
+        with ExitStack() as stack:
+            for folder in folders:
+                with suppress(FormatError):
+                    stack.enter_context(exclusive(folder, doing))
+            yield
+    finally:
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()  # only if it is empty
 
 
 def lock_descriptor(descriptor: int) -> bool | None:

@@ -1,4 +1,6 @@
 import os
+import shutil
+import stat
 from dataclasses import replace
 
 import nibabel
@@ -9,7 +11,7 @@ from attunet.config import Normalization, Preprocessing
 from attunet.data.cases import read_case, read_dataset
 from attunet.data.preprocess import IGNORED, prepare
 from attunet.data.restore import model_affine
-from attunet.errors import DataError, TrainingError
+from attunet.errors import DataError, FormatError, TrainingError
 from attunet.training import store
 from attunet.training.store import store_cases
 
@@ -168,3 +170,91 @@ def test_a_process_ended_by_the_system_is_reported(tmp_path, write_blobs, tiny_p
     with pytest.raises(TrainingError, match="killed by the system") as caught:
         store_cases(cases, tiny_plan(), tmp_path / "store", workers=2)
     assert "stored so far are reused" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["image.b2nd", "label.b2nd", "points.npz", "contents.json"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: file.unlink(),
+        lambda file: file.write_bytes(b""),
+        lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]),
+        lambda file: file.write_bytes(bytes(byte ^ (index == 90) for index, byte in enumerate(file.read_bytes()))),
+    ],
+    ids=["missing", "empty", "truncated", "one bit"],
+)
+def test_a_damaged_entry_costs_one_preparation(name, damage, folder, tiny_plan, tmp_path):
+    cases, target = cases_in(folder), tmp_path / "store"
+    first = store_cases(cases, tiny_plan(), target)
+    before = {case.id: case.image()[:] for case in first.values()}
+    damage(first[cases[0].id].folder / name)
+    others = written(first[cases[1].id].folder)
+    again = store_cases(cases, tiny_plan(), target)
+    assert all(np.array_equal(again[case.id].image()[:], before[case.id]) for case in cases)
+    assert again[cases[0].id].contents() == again[cases[0].id].contents()
+    assert written(first[cases[1].id].folder) == others
+
+
+def test_a_copied_store_is_still_good(folder, tiny_plan, tmp_path):
+    store_cases(cases_in(folder), tiny_plan(), tmp_path / "store")
+    shutil.copytree(tmp_path / "store", tmp_path / "copy", copy_function=shutil.copyfile)
+    before = written(tmp_path / "copy")
+    store_cases(cases_in(folder), tiny_plan(), tmp_path / "copy")
+    assert written(tmp_path / "copy") == before
+
+
+def test_what_is_damaged_during_training_is_one_error(folder, tiny_plan, tmp_path):
+    (stored, *_) = store_cases(cases_in(folder), tiny_plan(), tmp_path / "store").values()
+    (stored.folder / "image.b2nd").write_bytes(b"damaged")
+    with pytest.raises(TrainingError, match="damaged") as error:
+        stored.image()
+    assert "--resume" in error.value.hint
+
+
+def test_only_the_owner_reads_the_store(folder, tiny_plan, tmp_path):
+    earlier = os.umask(0o022)
+    try:
+        store_cases(cases_in(folder), tiny_plan(), tmp_path / "store")
+    finally:
+        os.umask(earlier)
+    for path in (tmp_path / "store", *(tmp_path / "store").rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
+
+
+def test_a_store_that_cannot_be_written_names_its_option(folder, tiny_plan, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FormatError, match="store of preprocessed cases") as error:
+        store_cases(cases_in(folder), tiny_plan(), tmp_path / "file" / "store")
+    assert "--store" in error.value.hint
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="limits of a process")
+def test_a_full_disk_is_one_error_and_leaves_no_case(folder, tiny_plan, tmp_path, in_child):
+    def store_it():
+        resource = pytest.importorskip("resource")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+        with pytest.raises(FormatError, match="store of preprocessed cases") as error:
+            store_cases(cases_in(folder), tiny_plan(), tmp_path / "store")
+        assert "--store" in error.value.hint
+
+    in_child(store_it)
+    assert not list((tmp_path / "store").iterdir())
+
+
+def test_a_daemonic_process_stores_by_itself(tmp_path, write_blobs, tiny_plan, monkeypatch):
+    monkeypatch.setattr(store, "can_start_processes", lambda: False)
+    monkeypatch.setattr(store, "ProcessPoolExecutor", None)
+    folder = write_blobs(tmp_path / "data", cases=5)
+    assert len(store_cases(cases_in(folder), tiny_plan(), tmp_path / "store")) == 5
+
+
+def test_the_data_file_of_a_header_belongs_to_the_key(tmp_path, write_blobs, tiny_plan):
+    folder = write_blobs(tmp_path / "data", cases=1)
+    (case,) = cases_in(folder)
+    header, raw = tmp_path / "data" / "scan.mhd", tmp_path / "data" / "scan.raw"
+    header.write_text("ElementDataFile = scan.raw")
+    keys = []
+    for content in (b"1", b"22"):
+        raw.write_bytes(content)
+        keys.append(store._key(replace(case, images=(header,)), tiny_plan(), "fail"))
+    assert keys[0] != keys[1]

@@ -9,19 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
 from attunet.config import Settings, parse_settings
 from attunet.documents import reading
-from attunet.errors import BundleError
+from attunet.errors import BundleError, BusyError
 from attunet.files import staged, write_text
+from attunet.locks import exclusive
 
 __all__ = [
     "FORMAT",
     "MANIFEST",
+    "alone",
     "check_sums",
     "path_inside",
     "read_checked",
@@ -36,6 +39,8 @@ __all__ = [
 S = TypeVar("S", bound=Settings)
 
 MANIFEST = "manifest.json"
+_PATIENCE = 60.0
+"""Seconds to wait for another program that updates the manifest, which takes it moments."""
 FORMAT = 1
 
 
@@ -66,14 +71,14 @@ def resealed(root: Path, *, unlisted: Iterable[Path] = (), gone: Iterable[str] =
     Returns: the folder, in which files have their names relative to `root`.
     Raises: BundleError when the model has no valid manifest, FormatError when it cannot be written.
     """
-    with staged(root / MANIFEST) as manifest:
+    with alone(root), staged(root / MANIFEST) as manifest:
         folder = manifest.parent / "new"
         folder.mkdir()
         yield folder
         new = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
         before = read_sums(root)
         added = {path.relative_to(root).as_posix(): path for path in unlisted if path.is_file()}
-        after = {name: _sha256(file) for name, file in added.items()} | before
+        after = before | {name: _sha256(file) for name, file in added.items() if name not in before}
         after |= {name: _sha256(file) for name, file in new.items()}
         deleted = set(gone)
         after = {name: total for name, total in after.items() if name not in deleted}
@@ -84,6 +89,25 @@ def resealed(root: Path, *, unlisted: Iterable[Path] = (), gone: Iterable[str] =
         shutil.rmtree(folder)
     for name in deleted:
         (root / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """Be the only program that updates the manifest of a model folder: folds of one run may be trained at once.
+
+    Raises: BusyError when another program uses the folder for longer than a minute.
+    """
+    with ExitStack() as stack:
+        last = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                stack.enter_context(exclusive(root, "attunet, which seals the model"))
+                break
+            except BusyError:
+                if time.monotonic() > last:
+                    raise
+                time.sleep(0.05)
+        yield
 
 
 def withdraw(root: Path, names: Iterable[str]) -> None:

@@ -27,6 +27,7 @@ from attunet.bundle.execution import (
 )
 from attunet.bundle.manifest import (
     MANIFEST,
+    alone,
     check_sums,
     read_checked,
     read_sealed,
@@ -203,11 +204,12 @@ def save_manifest(root: Path, *, changed: str | None = None) -> None:
 
     With the name of a `changed` fold, the sums of all other files that the manifest already names are kept.
     """
-    needed = _needed(load_settings(Execution, root / EXECUTION) if (root / EXECUTION).is_file() else None)
-    kept = read_sums(root) if changed and (root / MANIFEST).is_file() else {}
-    kept = {name: total for name, total in kept.items() if Path(name).parts[0] != changed}
-    files = ("plan.json", POSTPROCESSING, _EARLIER_POSTPROCESSING, EXECUTION)
-    seal(root, [*(root / name for name in files), *_sealable(root, needed)], kept=kept)
+    with alone(root):
+        needed = _needed(load_settings(Execution, root / EXECUTION) if (root / EXECUTION).is_file() else None)
+        kept = read_sums(root) if changed and (root / MANIFEST).is_file() else {}
+        kept = {name: total for name, total in kept.items() if Path(name).parts[0] != changed}
+        files = ("plan.json", POSTPROCESSING, _EARLIER_POSTPROCESSING, EXECUTION)
+        seal(root, [*(root / name for name in files), *_sealable(root, needed)], kept=kept)
 
 
 def withdraw_fold(root: Path, fold: str) -> None:
@@ -218,11 +220,11 @@ def withdraw_fold(root: Path, fold: str) -> None:
     files = FoldFiles(root / fold)
     dependent = [root / name for name in (POSTPROCESSING, _EARLIER_POSTPROCESSING, EXECUTION)]
     dependent += [files.onnx, files.program, files.metrics, files.folder / AIR]
-    withdraw(
-        root, [*(f"{fold}/{name}" for name in _SEALED), *(file.relative_to(root).as_posix() for file in dependent)]
-    )
-    for file in dependent:
-        file.unlink(missing_ok=True)
+    changing = [*(files.folder / name for name in _SEALED), *dependent]
+    with alone(root):
+        withdraw(root, [file.relative_to(root).as_posix() for file in changing])
+        for file in dependent:
+            file.unlink(missing_ok=True)
 
 
 def load_bundle(root: Path, folds: Sequence[int] | None = None, *, manifest: str | None = None) -> Bundle:

@@ -85,7 +85,7 @@ def compare(
     plan: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The plan.json with a gate from which the variants are made.")
     ] = None,
-    network: NetworkOption = "default",
+    network: NetworkOption = None,
     size: SizeOption = "auto",
     spatial_dims: SpatialDimsOption = None,
     labels: LabelsOption = None,
@@ -122,6 +122,7 @@ def compare(
     require_training()
     from attunet.config import Plan, load_settings
     from attunet.planning.variants import parse_variants
+    from attunet.training.resume import check_planning
     from attunet.training.train import resolve_config
     from attunet.training.variants import VariantOptions
 
@@ -140,8 +141,11 @@ def compare(
     source = read_dataset(sources[0], reading)
     selected = parse_labels(labels, source.label_names)
     planning = plan_options(network, size, None, spatial_dims, device, labels=selected, geometry=geometry)
+    given = load_settings(Plan, plan) if plan else None
+    if plan and given:
+        check_planning(given, planning, plan)
     options = VariantOptions(
-        plan=load_settings(Plan, plan) if plan else planning,
+        plan=given or planning,
         variants=parse_variants(variants),
         config=resolve_config(output, recipe, resume=True, epochs=epochs, max_time=parse_time(max_time), seed=seed),
         folds=parse_folds(fold),

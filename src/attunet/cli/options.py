@@ -75,8 +75,10 @@ MemoryOption = Annotated[
     ),
 ]
 NetworkOption = Annotated[
-    Literal["default", "paper", "listing"],
-    typer.Option(help="Network: our default, the paper's, or that of the popular 2-D tutorial (listing)."),
+    Literal["default", "paper", "listing"] | None,
+    typer.Option(
+        help="Network: our default, the paper's, or that of the popular 2-D tutorial (listing). [default: default]"
+    ),
 ]
 PatternOption = Annotated[
     str | None,

@@ -56,7 +56,7 @@ def plan(
         Path | None,
         typer.Option("-o", "--output", help="Write the plan to this file, to edit it and train with --plan."),
     ] = None,
-    network: NetworkOption = "default",
+    network: NetworkOption = None,
     size: SizeOption = "auto",
     memory: MemoryOption = None,
     resolution: ResolutionOption = "auto",
@@ -105,7 +105,7 @@ def plan(
         resolution=resolution,
         labels=parse_labels(labels, source.label_names),
         geometry=geometry,
-    )
+    ).resolved()
     facts, made = _plan(source, options)
     text = made.model_dump_json(indent=2)
     if output is not None:
@@ -117,7 +117,7 @@ def plan(
 
 
 def plan_options(
-    network: str,
+    network: str | None,
     size: str,
     gate: str | None,
     spatial_dims: int | None,
@@ -134,14 +134,14 @@ def plan_options(
     return PlanOptions(
         size=cast(Size | Literal["auto"], size),
         spatial_dims=cast(Literal[2, 3] | None, spatial_dims),
-        preset=cast(Preset, network),
+        preset=cast(Preset | Literal["auto"], network or "auto"),
         gate=cast(Gate | Literal["none"] | None, gate),
         resolution=cast(Resolution, resolution),
         labels=labels,
         geometry=geometry,
         device=cast(Device, device),
         memory_gb=parse_memory(memory),
-    ).resolved()
+    )
 
 
 def _plan(dataset: Dataset, options: PlanOptions) -> tuple[Fingerprint, Plan]:

@@ -55,7 +55,7 @@ def train(
             "then evaluated together."
         ),
     ] = "0",
-    network: NetworkOption = "default",
+    network: NetworkOption = None,
     size: SizeOption = "auto",
     memory: MemoryOption = None,
     gate: GateOption = None,
@@ -146,6 +146,7 @@ def train(
     from attunet.config import Plan, load_settings
     from attunet.data.cases import read_dataset
     from attunet.training.processes import is_rank_zero
+    from attunet.training.resume import check_planning
     from attunet.training.train import TrainOptions, resolve_config
     from attunet.training.train import train as train_folds
 
@@ -190,8 +191,11 @@ def train(
         labels=parse_labels(labels, source.label_names),
         geometry=geometry,
     )
+    given = load_settings(Plan, plan) if plan else None
+    if plan and given:
+        check_planning(given, planning, plan)
     options = TrainOptions(
-        plan=load_settings(Plan, plan) if plan else planning,
+        plan=given or planning,
         config=config,
         folds=parse_folds(fold),
         device=device,

@@ -64,7 +64,7 @@ class PlanOptions:
     Args:
         size: width of the network, patch and batch; "auto" follows the device.
         spatial_dims: 2 or 3; None follows the data.
-        preset: family of the network.
+        preset: family of the network; "auto" is "default".
         gate: kind of attention gate, or "none"; None uses the preset's.
         resolution: "full" keeps the data's spacing, "low" coarsens it, "auto" coarsens it only as far as the size
             requires.
@@ -78,7 +78,7 @@ class PlanOptions:
 
     size: Size | Literal["auto"] = "auto"
     spatial_dims: Literal[2, 3] | None = None
-    preset: Preset = "default"
+    preset: Preset | Literal["auto"] = "auto"
     gate: Gate | Literal["none"] | None = None
     resolution: Resolution = "auto"
     labels: Mapping[str, Values] | None = None
@@ -96,6 +96,11 @@ class PlanOptions:
     def chosen_size(self) -> tuple[Size, str]:
         """The size, and why it was chosen."""
         return auto_size(self.device) if self.size == "auto" else (self.size, self.size_reason)
+
+    @property
+    def family(self) -> Preset:
+        """The family of the network."""
+        return "default" if self.preset == "auto" else self.preset
 
     @property
     def machine(self) -> Machine:

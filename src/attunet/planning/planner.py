@@ -62,7 +62,7 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, voxels: int | None
         ignore_label=fingerprint.ignore_label,
         modality=fingerprint.modality,
         size=size,
-        preset=options.preset,
+        preset=options.family,
         preprocessing=Preprocessing(
             spacing=_floats(grid.spacing),
             slice_axis=grid.slice_axis,
@@ -82,7 +82,7 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, voxels: int | None
 def _topology(
     grid: Grid, dims: Literal[2, 3], budget: Budget, options: PlanOptions, reasons: dict[str, str], *, published: bool
 ) -> Topology:
-    levels = None if options.preset == "default" else _PUBLISHED_LEVELS
+    levels = None if options.family == "default" else _PUBLISHED_LEVELS
     topology = plan_topology(
         grid.shape, grid.spacing, dims, budget.voxels[dims], len(budget.channels), fixed_levels=levels
     )
@@ -122,10 +122,10 @@ def _network(
     reasons: dict[str, str],
 ) -> NetworkConfig:
     inputs, outputs = len(fingerprint.channel_names), len(fingerprint.regions or fingerprint.labels)
-    if options.preset == "listing":
+    if options.family == "listing":
         return _listing(inputs, outputs, budget, options, reasons)
     gate: Gate | None = None if options.gate == "none" else (options.gate or "grid")
-    if options.preset == "paper":
+    if options.family == "paper":
         return _paper(inputs, outputs, dims, gate, reasons)
     network = default_network(
         spatial_dims=dims,
@@ -159,7 +159,7 @@ def _paper(inputs: int, outputs: int, dims: Literal[2, 3], gate: Gate | None, re
 
 def _mirroring(fingerprint: Fingerprint, grid: Grid, dims: Literal[2, 3], options: PlanOptions) -> Mirroring:
     mirroring = plan_mirroring(fingerprint, grid.slice_axis, dims)
-    if options.preset != "paper":
+    if options.family != "paper":
         return mirroring
     return replace(mirroring, axes=(0, 1), swaps=(), reason="flips within the plane of the slices, as in the paper")
 

@@ -53,7 +53,7 @@ def plan_dims(fingerprint: Fingerprint, options: PlanOptions, reasons: dict[str,
     Raises: ConfigError when the options request 3-D for 2-D images, or a 3-D listing.
     """
     flat = bool((fingerprint.shapes.min(axis=1) == 1).all())
-    if options.preset == "listing":
+    if options.family == "listing":
         if options.spatial_dims == 3:
             raise ConfigError("the listing is a 2-D network", hint="leave out --spatial-dims, or --network listing")
         reasons["spatial_dims"] = "the listing is a 2-D network; volumes are trained and predicted slice by slice"
@@ -162,7 +162,7 @@ def _native(
 
 def follows_paper(fingerprint: Fingerprint, options: PlanOptions) -> bool:
     """Whether data and options match the paper, so that its grid (and in 3-D its patch and batch) are used."""
-    return options.preset == "paper" and fingerprint.modality == "ct"
+    return options.family == "paper" and fingerprint.modality == "ct"
 
 
 def _coarsened(target: Floats, extent: Floats, dims: int, limit: int) -> Floats:
@@ -209,7 +209,7 @@ def plan_normalization(
     """
     kinds = [entry.kind for entry in fingerprint.modalities]
     reasons["modality"] = "; ".join(_described(fingerprint))
-    if options.preset == "paper" or "ct" not in kinds:
+    if options.family == "paper" or "ct" not in kinds:
         reasons["normalization"] = "each case and channel to mean 0 and standard deviation 1"
         return (Normalization(kind="zscore"),) * len(kinds)
     low, high = CLIPPED
@@ -234,7 +234,7 @@ def _described(fingerprint: Fingerprint) -> Iterator[str]:
 
 def clips(fingerprint: Fingerprint, options: PlanOptions) -> bool:
     """Whether the intensities of all channels are clipped: for CT, except in the paper's set-up."""
-    return options.preset != "paper" and all(entry.kind == "ct" for entry in fingerprint.modalities)
+    return options.family != "paper" and all(entry.kind == "ct" for entry in fingerprint.modalities)
 
 
 def _ct_window(fingerprint: Fingerprint, channel: int) -> Normalization:

@@ -15,6 +15,7 @@ from attunet.config import Plan, Postprocessing, QualityCalibration, TrainingCon
 from attunet.errors import CancelledError, DataError
 from attunet.evaluation.scores import scored_labels
 from attunet.evaluation.summary import Summary, summarize
+from attunet.locks import exclusive_if_writable
 from attunet.report.calibration import DicePair
 from attunet.report.cross_validation import write_cross_validation_report
 from attunet.selection.calibration import Calibration, calibrate, voxels_per_case
@@ -90,6 +91,11 @@ def cross_validate(
     Raises: BundleError for a folder that is not a finished run, DatasetError when no case was held out, DataError and
         its subclasses for a case that cannot be read, CancelledError once `cancelled` is set.
     """
+    with exclusive_if_writable([fold.folder for fold in load_bundle(run).folds], "attunet, which cross-validates"):
+        return _cross_validate(run, device, progress, cancelled)
+
+
+def _cross_validate(run: Path, device: str, progress: Progress, cancelled: Event | None) -> CrossValidation:
     cases, warnings = held_out_cases(run)
     bundle = load_bundle(run)
     plan, folder = bundle.plan, run / "cross_validation"

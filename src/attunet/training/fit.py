@@ -16,15 +16,19 @@ from attunet.data.folds import Split, assign_groups
 from attunet.data.labels import rename_annotated
 from attunet.errors import ConfigError, EngineError
 from attunet.files import write_text
+from attunet.locks import exclusive_if_writable
 from attunet.training.callbacks.progress import SILENT, ProgressReporter, TrainingCallbacks, raise_if_cancelled
 from attunet.training.finish import FoldResult, finish_fold, finished_fold
 from attunet.training.processes import barrier, cpu_contention, is_rank_zero
+from attunet.training.resume import check_data, continued_settings, record_data
 from attunet.training.run_folder import FoldPaths, FoldTraining, any_started, default_store, fix_folds, require_fold
 from attunet.training.start import emulates_bf16, settle_precision
 from attunet.training.store import StoredCase, store_cases
 from attunet.training.trainer import TrainerOptions, train_network
 
 __all__ = ["fit", "training_device"]
+
+_SHOWN = 5
 
 
 def fit(
@@ -62,13 +66,37 @@ def fit(
             with another plan.
         DatasetError: when cases of one patient or equal images are on both sides of the fold.
         TrainingError: when training diverges twice or memory runs out.
+        BusyError: when another program trains this fold.
         CancelledError: when `cancelled` was set.
     """
     accelerator = training_device(device)
-    config = settle_precision(config, accelerator)
+    config = settle_precision(continued_settings(run, config), accelerator)
+    paths = FoldPaths(fold_folder(run, fold))
+    with exclusive_if_writable([paths.folder] if is_rank_zero() else [], "attunet train"):
+        return _fit(
+            dataset, plan, config, run, paths,
+            fold=fold, accelerator=accelerator, resume=resume, geometry=geometry, store=store,
+            callbacks=callbacks, cancelled=cancelled,
+        )  # fmt: skip
+
+
+def _fit(
+    dataset: Dataset,
+    plan: Plan,
+    config: TrainingConfig,
+    run: Path,
+    paths: FoldPaths,
+    *,
+    fold: int,
+    accelerator: str,
+    resume: bool,
+    geometry: GeometryPolicy,
+    store: Path | None,
+    callbacks: TrainingCallbacks,
+    cancelled: Event | None,
+) -> FoldResult:
     dataset = rename_annotated(assign_groups(dataset, config.group_by), plan.labels)
     require_fold(dataset, config, run, fold)
-    paths = FoldPaths(fold_folder(run, fold))
     if is_rank_zero():
         _check_run(run, plan, paths, resume)
     if not paths.last.exists() and (sealed := finished_fold(run, fold, paths)):
@@ -76,7 +104,12 @@ def fit(
     cases = {case.id: case for case in dataset.labelled if case.split != "test"}
     stored = _store(list(cases.values()), plan, store, geometry, callbacks, cancelled)
     split = fix_folds(dataset, config, run, stored)[fold]
+    contents = {name: stored[name].contents() for name in (*split.train, *split.validation)}
+    check_data(run, contents)
+    if added := sorted(set(stored) - set(contents)):
+        callbacks.on_warning(_left_out(added, run))
     if is_rank_zero():
+        record_data(paths, contents)
         described = Split(dataset.root.resolve(), geometry, split.train, split.validation, dataset.options)
         _describe(run, plan, config, described, paths)
     if is_rank_zero():
@@ -113,6 +146,14 @@ def fit(
         )
     barrier()
     return result
+
+
+def _left_out(added: Sequence[str], run: Path) -> str:
+    more = ", …" if len(added) > _SHOWN else ""
+    return (
+        f"{len(added)} cases were added since {run} was started, and are not part of its folds: "
+        f"{', '.join(added[:_SHOWN])}{more}; train into another -o to use them"
+    )
 
 
 def _warn(config: TrainingConfig, accelerator: str, callbacks: TrainingCallbacks) -> None:

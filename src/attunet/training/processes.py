@@ -10,12 +10,14 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import current_process
 from threading import current_thread, main_thread
 from typing import TypeVar
 
 __all__ = [
     "all_gather",
     "barrier",
+    "can_start_processes",
     "cpu_contention",
     "defer_interrupts",
     "is_rank_zero",
@@ -37,6 +39,11 @@ _CONTENDED_CORES = 0.5
 def is_rank_zero() -> bool:
     """Whether this process writes files and messages: the first one, or the only one."""
     return all(os.environ.get(name, "0") == "0" for name in _RANKS)
+
+
+def can_start_processes() -> bool:
+    """Whether this process may start others; a daemonic one, as task queues use them, may not."""
+    return not current_process().daemon
 
 
 def wait_until(done: Callable[[], bool]) -> None:

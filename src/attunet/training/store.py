@@ -1,14 +1,18 @@
-"""The store of preprocessed cases: compressed arrays on disk, keyed by a hash of their inputs so that none is stale."""
+"""The store of preprocessed cases: compressed arrays on disk, keyed by a hash of their inputs so that none is stale.
+
+It holds images of patients, so that only its owner may read it: folders are 0700, files 0600.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
-import tempfile
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,22 +27,25 @@ from attunet.data.file_states import file_states
 from attunet.data.preprocess import IGNORED, prepare, prepare_label
 from attunet.data.restore import model_affine
 from attunet.data.volume import Affine, Array
-from attunet.errors import AttunetError, LabelError, TrainingError
-from attunet.files import write_text
-from attunet.training.processes import defer_interrupts
+from attunet.errors import AttunetError, FormatError, LabelError, TrainingError, first_line
+from attunet.files import staged
+from attunet.training.processes import can_start_processes, defer_interrupts
 
 __all__ = ["Contents", "StoredCase", "store_cases"]
 
-_FORMAT = 5  # raised when preprocessing or the readers of images change what they return
+_FORMAT = 6  # raised when preprocessing or the readers of images change what they return
 _POINTS_PER_CLASS = 4096
+_CONTENTS = "contents.json"
+_FILES = 3
 
 
 @dataclass(frozen=True)
 class Contents:
-    """The indices of a case's foreground classes, and a hash of its preprocessed image."""
+    """The indices of a case's foreground classes, and hashes of its preprocessed image and label."""
 
     classes: tuple[int, ...]
     digest: str
+    label_digest: str
 
 
 @dataclass(frozen=True)
@@ -56,12 +63,15 @@ class StoredCase:
     annotated: tuple[str, ...] | None = None
 
     def image(self) -> Array:
-        """Float32 (C, I, J, K), read lazily: slice it."""
-        return blosc2.open(str(self.folder / "image.b2nd"), mode="r")
+        """Float32 (C, I, J, K), read lazily: slice it. Raises: TrainingError when it is damaged."""
+        return self._open("image.b2nd")
 
     def label(self) -> Array:
-        """Uint8 or int16 (I, J, K), indices into the plan's `file_classes` or IGNORED, read lazily: slice it."""
-        return blosc2.open(str(self.folder / "label.b2nd"), mode="r")
+        """Uint8 or int16 (I, J, K), indices into the plan's `file_classes` or IGNORED, read lazily: slice it.
+
+        Raises: TrainingError when it is damaged.
+        """
+        return self._open("label.b2nd")
 
     def points(self) -> dict[int, Array]:
         """Voxels (n, 3) of each foreground class by its index, a sample of at most 4096."""
@@ -71,14 +81,23 @@ class StoredCase:
     def contents(self) -> Contents:
         """Its classes and hash, without reading the arrays."""
         content = self._content()
-        return Contents(tuple(content["classes"]), content["digest"])
+        return Contents(tuple(content["classes"]), content["digest"], content["label_digest"])
 
     def affine(self) -> Affine:
         """4x4, from voxel indices of the arrays to RAS+ millimetres."""
         return np.array(self._content()["affine"], np.float64)
 
+    def _open(self, name: str) -> Array:
+        try:
+            return blosc2.open(str(self.folder / name), mode="r")
+        except (OSError, RuntimeError, ValueError) as error:
+            raise TrainingError(
+                f"case {self.id} is damaged in the store of preprocessed cases ({first_line(error)})",
+                hint="continue with --resume, which preprocesses it again",
+            ) from error
+
     def _content(self) -> dict[str, Any]:
-        return dict(json.loads((self.folder / "contents.json").read_text(encoding="utf-8")))
+        return dict(json.loads((self.folder / _CONTENTS).read_text(encoding="utf-8")))
 
 
 def store_cases(
@@ -99,15 +118,21 @@ def store_cases(
         geometry: what to do when the grids of an image and its label differ.
         workers: number of processes.
         advance: called after every case.
-    Returns: the stored cases by id.
-    Raises: the errors of reading and preprocessing an unusable case, with its name.
+    Returns: the stored cases by id; a damaged one is preprocessed again.
+    Raises: FormatError when the store cannot be written; the errors of reading and preprocessing an unusable case, with
+        its name; TrainingError when a process was killed.
     """
     stored = {case.id: StoredCase(case.id, folder / _key(case, plan, geometry), case.annotated) for case in cases}
-    missing = [case for case in cases if not stored[case.id].folder.is_dir()]
-    for _ in range(len(cases) - len(missing)):
-        advance()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # whole scans; a folder that exists keeps its mode
-    if len(missing) < 4 or workers < 2:
+    missing = []
+    with _writing(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for case in cases:
+            if _is_intact(stored[case.id].folder):
+                advance()
+                continue
+            missing.append(case)
+            shutil.rmtree(stored[case.id].folder, ignore_errors=True)
+    if len(missing) < 4 or workers < 2 or not can_start_processes():
         for case in missing:
             _store(case, plan, geometry, stored[case.id].folder)
             advance()
@@ -156,24 +181,73 @@ def _store(case: Case, plan: Plan, geometry: GeometryPolicy, target: Path) -> No
         if case.id in error.message:
             raise
         raise type(error)(f"case {case.id}: {error.message}", hint=error.hint) from error
-    temporary = Path(tempfile.mkdtemp(prefix=".storing-", dir=target.parent))
+    points = _points(classes, len(plan.file_classes))
+    contents = {
+        "classes": [int(index) for index in points],
+        "digest": hashlib.sha256(image.tobytes()).hexdigest(),
+        "label_digest": hashlib.sha256(classes.tobytes()).hexdigest(),
+        "affine": affine.tolist(),
+    }
     try:
-        _write(temporary / "image.b2nd", image, plan)
-        _write(temporary / "label.b2nd", classes, plan)
-        points = _points(classes, len(plan.file_classes))
-        np.savez(temporary / "points.npz", allow_pickle=False, **points)
-        contents = {
-            "classes": [int(index) for index in points],
-            "digest": hashlib.sha256(image.tobytes()).hexdigest(),
-            "affine": affine.tolist(),
-        }
-        write_text(temporary / "contents.json", json.dumps(contents))
-        temporary.replace(target)
-    except OSError:
-        if not target.is_dir():  # another process may have stored the same case meanwhile
+        with _writing(target.parent), staged(target) as folder:
+            folder.mkdir(mode=0o700)
+            _write(folder / "image.b2nd", image, plan)
+            _write(folder / "label.b2nd", classes, plan)
+            np.savez(folder / "points.npz", allow_pickle=False, **points)
+            files = {part.name: [*_size_and_time(part), _checksum(part)] for part in folder.iterdir()}
+            (folder / _CONTENTS).write_text(_described(contents | {"files": files}), encoding="utf-8")
+            for part in folder.iterdir():
+                part.chmod(0o600)
+    except FormatError:
+        if not _is_intact(target):  # another process may have stored the same case meanwhile
             raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _writing(store: Path) -> Iterator[None]:
+    """Name the store, and the option to choose another one, in errors of writing to it."""
+    try:
+        yield
+    except (OSError, FormatError) as error:
+        reason = (error.strerror or str(error)) if isinstance(error, OSError) else error.message
+        raise FormatError(
+            f"the store of preprocessed cases, {store}, cannot be used: {reason}",
+            hint="free space there, or choose another folder with --store DIR; cases stored so far are kept",
+        ) from error
+
+
+def _is_intact(folder: Path) -> bool:
+    """Whether a stored case is complete and unchanged; the content of a file is read only if its time has changed.
+
+    Raises: PermissionError when it belongs to somebody else.
+    """
+    try:
+        content = json.loads((folder / _CONTENTS).read_text(encoding="utf-8"))
+        if _described({key: value for key, value in content.items() if key != "check"}) != json.dumps(content):
+            return False
+        files = {folder / name: facts for name, facts in content["files"].items()}
+        return len(files) == _FILES and all(
+            _size_and_time(file) == (size, time) or (file.stat().st_size == size and _checksum(file) == checksum)
+            for file, (size, time, checksum) in files.items()
+        )
+    except PermissionError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return False
+
+
+def _described(contents: dict[str, Any]) -> str:
+    """The text of contents.json, with a checksum of itself."""
+    return json.dumps(contents | {"check": zlib.crc32(json.dumps(contents).encode())})
+
+
+def _size_and_time(file: Path) -> tuple[int, int]:
+    stat = file.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _checksum(file: Path) -> int:
+    return zlib.crc32(file.read_bytes())
 
 
 def _prepared(case: Case, plan: Plan, geometry: GeometryPolicy) -> tuple[Array, Array, Affine]:
@@ -193,7 +267,8 @@ def _write(path: Path, array: Array, plan: Plan) -> None:
     blocks = [min(block, size) for block, size in zip(blocks, array.shape, strict=True)]
     chunks = [min(size, block * 4) for block, size in zip(blocks, array.shape, strict=True)]
     settings = {"codec": blosc2.Codec.ZSTD, "clevel": 3, "nthreads": 1}
-    blosc2.asarray(np.ascontiguousarray(array), urlpath=str(path), chunks=chunks, blocks=blocks, cparams=settings)
+    stored = blosc2.asarray(np.ascontiguousarray(array), chunks=chunks, blocks=blocks, cparams=settings)
+    path.write_bytes(stored.to_cframe())  # blosc2's own writer does not notice a full disk
 
 
 def _points(classes: Array, count: int) -> dict[str, Array]:

@@ -13,6 +13,7 @@ from attunet.config import Plan, TrainingConfig, load_settings
 from attunet.data.cases import Dataset, GeometryPolicy
 from attunet.data.folds import assign_groups
 from attunet.errors import ConfigError
+from attunet.locks import exclusive_if_writable
 from attunet.planning.hardware import Machine
 from attunet.planning.options import PlanOptions
 from attunet.planning.plan_dataset import plan_dataset
@@ -22,6 +23,7 @@ from attunet.training.callbacks.progress import SILENT, TrainingCallbacks, raise
 from attunet.training.finish import FoldResult
 from attunet.training.fit import fit
 from attunet.training.processes import is_rank_zero, wait_until
+from attunet.training.resume import check_planning, continued_settings
 from attunet.training.run_folder import FoldPaths, any_started, require_fold, run_folds
 from attunet.training.start import check_start
 
@@ -103,11 +105,27 @@ def train(
     Raises:
         ConfigError: when a fold does not exist, or was already started and `resume` is not set, the run has another
             plan, or the settings conflict.
+        BusyError: when another program trains one of the folds.
         CancelledError: when `cancelled` was set; otherwise as `fit` and `cross_validate`.
     """
-    config = options.config or resolve_config(run, resume=options.resume)
+    config = continued_settings(run, options.config or resolve_config(run, resume=options.resume))
     folds = select_folds(dataset, config, run, options.folds)
     _require_resume(run, folds, options.resume)
+    folders = [fold_folder(run, fold) for fold in folds] if is_rank_zero() else []
+    with exclusive_if_writable(folders, "attunet train"):
+        return _train(dataset, run, options, config, folds, callbacks=callbacks, cancelled=cancelled)
+
+
+def _train(
+    dataset: Dataset,
+    run: Path,
+    options: TrainOptions,
+    config: TrainingConfig,
+    folds: Sequence[int],
+    *,
+    callbacks: TrainingCallbacks,
+    cancelled: Event | None,
+) -> TrainResult:
     planned = plan_for_training(options.plan, config, device=options.device, geometry=options.geometry)
     plan = resolve_plan(dataset, run, planned, resume=options.resume, callbacks=callbacks, cancelled=cancelled)
     if transfer := check_start(plan, config, transfer=not options.resume):
@@ -142,7 +160,7 @@ def plan_for_training(
 
 
 def resolve_config(run: Path, recipe: Path | None = None, *, resume: bool = False, **changes: Any) -> TrainingConfig:
-    """The settings of a recipe or, when resuming without one, those of the run.
+    """The settings of a recipe or, without one, those of the run, if it was started or is resumed.
 
     Args:
         run: the model folder.
@@ -160,7 +178,8 @@ def resolve_config(run: Path, recipe: Path | None = None, *, resume: bool = Fals
     if "epochs" in given:
         given["max_time"] = None
     earlier = run / "training.yaml"
-    source = earlier if resume and recipe is None and earlier.exists() else recipe
+    continued = recipe is None and earlier.exists() and (resume or any_started(run))
+    source = earlier if continued else recipe
     return load_settings(TrainingConfig, source or {}, **given)
 
 
@@ -187,6 +206,7 @@ def resolve_plan(
     Returns:
         The plan to train.
     Raises:
+        ConfigError: when the options contradict the plan of the run.
         CancelledError: when `cancelled` was set; otherwise as `plan_dataset`, or as `check_plan_fits` for a given plan.
     """
     existing = run / "plan.json"
@@ -208,6 +228,7 @@ def resolve_plan(
         return plan
     if existing.exists() and (resume or any_started(run)):
         settled = load_settings(Plan, existing)
+        check_planning(settled, plan, existing)
         callbacks.on_plan(settled, "run", run)
         return settled
 

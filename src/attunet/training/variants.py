@@ -22,6 +22,7 @@ from attunet.selection.comparison import compare_runs, write_comparison
 from attunet.training.callbacks.progress import TrainingCallbacks, raise_if_cancelled
 from attunet.training.finish import finished_fold
 from attunet.training.fit import fit, training_device
+from attunet.training.resume import changed_settings
 from attunet.training.run_folder import FoldPaths, any_started, run_folds
 from attunet.training.start import check_start, settle_precision
 from attunet.training.train import plan_for_training, resolve_plan, select_folds
@@ -130,7 +131,7 @@ def train_variants(
         DatasetError: when the data set has changed since, or has too few cases to hold any out.
         CancelledError: when `cancelled` was set; otherwise as `fit`.
     """
-    config = settle_precision(options.config, training_device(options.device))
+    config = settle_precision(_as_started(output, options.config), training_device(options.device))
     _check_settings(output, config)
     planned = plan_for_training(options.plan, options.config, device=options.device, geometry=options.geometry)
     plan = resolve_plan(dataset, output, planned, resume=True, callbacks=callbacks, cancelled=cancelled)
@@ -190,8 +191,18 @@ def _check_settings(output: Path, config: TrainingConfig) -> None:
     if config.devices * config.nodes > 1:
         raise ConfigError("a comparison trains on one device", hint="set devices and nodes to 1 in the recipe")
     written = output / "training.yaml"
-    if written.exists() and (changed := _changed(load_settings(TrainingConfig, written), config)):
+    if written.exists() and (
+        changed := changed_settings(load_settings(TrainingConfig, written), config, may_change=_WITHOUT_EFFECT)
+    ):
         raise ConfigError(f"{output} was started with another {changed}", hint="choose another -o")
+
+
+def _as_started(output: Path, config: TrainingConfig) -> TrainingConfig:
+    """The recipe with the precision in which an earlier call trained, instead of auto."""
+    written = output / "training.yaml"
+    if config.precision != "auto" or not written.exists():
+        return config
+    return config.model_copy(update={"precision": load_settings(TrainingConfig, written).precision})
 
 
 def _check_plan(output: Path, plan: Plan) -> None:
@@ -204,7 +215,7 @@ def _check_training(run: Path, variant: Variant) -> None:
     if not any_started(run):
         return
     same_plan = load_settings(Plan, run / "plan.json") == variant.plan
-    changed = _changed(load_settings(TrainingConfig, run / "training.yaml"), variant.config)
+    changed = _changed(run / "training.yaml", variant.config)
     if changed or not same_plan:
         raise ConfigError(
             f"{run} was trained with another {changed or 'plan'}, so it cannot be part of this comparison",
@@ -212,11 +223,8 @@ def _check_training(run: Path, variant: Variant) -> None:
         )
 
 
-def _changed(before: TrainingConfig, now: TrainingConfig) -> str:
-    """The relevant settings that differ, in words; empty when none does."""
-    fields = [name for name in type(now).model_fields if name not in _WITHOUT_EFFECT]
-    differing = [name for name in fields if getattr(before, name) != getattr(now, name)]
-    return ", ".join(f"{name} ({getattr(before, name)}, not {getattr(now, name)})" for name in differing)
+def _changed(written: Path, config: TrainingConfig) -> str:
+    return changed_settings(load_settings(TrainingConfig, written), config, may_change=_WITHOUT_EFFECT)
 
 
 def _check_cases(run: Path, dataset: Dataset, config: TrainingConfig, folds: Sequence[int]) -> None:

@@ -21,6 +21,7 @@ from attunet.data.volume import Array
 from attunet.errors import ConfigError
 from attunet.training.losses.targets import annotated_classes, annotated_outputs
 from attunet.training.patches.augmentation import Augmentation, Patch
+from attunet.training.processes import can_start_processes
 from attunet.training.store import StoredCase
 
 __all__ = ["PatchDataset", "PatchOrder", "patch_loader", "require_divisible_batch"]
@@ -124,7 +125,7 @@ def patch_loader(
     Raises: ConfigError when the processes cannot share a batch evenly.
     """
     require_divisible_batch(plan, config)
-    workers = config.workers
+    workers = config.workers if can_start_processes() else 0  # the patches are the same
     return DataLoader(
         PatchDataset(cases, plan, config),
         batch_size=plan.micro_batch_size // (config.devices * config.nodes),
