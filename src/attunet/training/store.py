@@ -41,7 +41,13 @@ _FILES = 3
 
 @dataclass(frozen=True)
 class Contents:
-    """The indices of a case's foreground classes, and hashes of its preprocessed image and label."""
+    """What a stored case holds.
+
+    Args:
+        classes: the indices of its foreground classes.
+        digest: hash of its preprocessed image.
+        label_digest: hash of its preprocessed label.
+    """
 
     classes: tuple[int, ...]
     digest: str
