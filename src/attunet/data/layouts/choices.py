@@ -140,14 +140,17 @@ def _of_labelled_kind(images: Found, pairing: Pairing, choice: Choice) -> Found:
         for files in channels.values()
         for file in files
     }
+    splits = {key[0] for key in images if key in pairing.labels}
     kept: Found = {}
     for key, channels in images.items():
+        untested = key[0] == "test" and "test" not in splits
         found = [file for files in channels.values() for file in files]
-        if key in pairing.labels or any(shape(file, pairing.level, suffix=False) in kinds for file in found):
+        known = not untested and any(shape(file, pairing.level, suffix=False) in kinds for file in found)
+        if key in pairing.labels or known:
             kept[key] = channels
         else:
-            test = all(file.split == "test" for file in found)
-            choice.left_out["test images without a label" if test else "images of a kind without labels"] += found
+            reason = "test images without a label" if key[0] == "test" else "images of a kind without labels"
+            choice.left_out[reason] += found
     return kept
 
 

@@ -16,11 +16,10 @@ from attunet.data.layouts.image_files import (
     distinct_names,
     image_files,
     in_order,
-    nfc,
     orphan_labels,
     present_file,
 )
-from attunet.data.layouts.tokens import fold
+from attunet.data.layouts.tokens import fold, nfc
 from attunet.data.layouts.tree import unused_problem, walk
 from attunet.errors import DatasetError
 from attunet.names import check_name, safe_name

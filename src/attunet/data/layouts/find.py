@@ -12,10 +12,10 @@ from attunet.data.dataset import Case, DatasetOptions
 from attunet.data.formats import is_image, stem_of
 from attunet.data.formats.dicom import CONVERT, series_in
 from attunet.data.layouts.identity import case_ids
-from attunet.data.layouts.image_files import channel_of, image_files, nfc
+from attunet.data.layouts.image_files import channel_of, image_files
 from attunet.data.layouts.pairing import EDGES, LEVELS, Key, NamedFile, name_files, repeats
 from attunet.data.layouts.patterns import match_pattern
-from attunet.data.layouts.tokens import fold
+from attunet.data.layouts.tokens import fold, nfc
 from attunet.data.layouts.tree import ImageFile, walk
 from attunet.errors import DatasetError
 from attunet.names import safe_name
@@ -201,7 +201,7 @@ def _images_of(path: Path, on_left_out: LeftOutHook) -> Iterable[ImageFile]:
 
 def _image_file(path: Path) -> ImageFile:
     stem = stem_of(path)
-    return ImageFile(path, (), stem, path.name[len(stem) :])
+    return ImageFile(path, (), nfc(stem), path.name[len(stem) :])
 
 
 def _no_image(path: Path) -> DatasetError:

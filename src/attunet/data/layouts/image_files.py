@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from attunet.data.dataset import Problem
 from attunet.data.formats import is_companion, is_image, stem_of
-from attunet.data.layouts.tokens import fold
+from attunet.data.layouts.tokens import fold, nfc
 from attunet.errors import DatasetError
 from attunet.names import safe_name
 
@@ -21,7 +20,6 @@ __all__ = [
     "distinct_names",
     "image_files",
     "in_order",
-    "nfc",
     "orphan_labels",
     "present_file",
 ]
@@ -100,11 +98,6 @@ def present_file(path: Path) -> Path:
         return path
     found = [entry for entry in path.parent.iterdir() if fold(entry.name) == fold(path.name)]
     return found[0] if len(found) == 1 else path
-
-
-def nfc(text: str) -> str:
-    """The text in the composed Unicode form, which ids have whatever form the names of files have."""
-    return unicodedata.normalize("NFC", text)
 
 
 def _check_single(other: Path | None, file: Path, case: str) -> None:

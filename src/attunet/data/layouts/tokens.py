@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
-__all__ = ["DRAWN", "Role", "Token", "fold", "residue", "runs", "subject", "tokenize", "values"]
+__all__ = ["DRAWN", "Role", "Token", "fold", "nfc", "residue", "runs", "subject", "tokenize", "values"]
 
 
 class Role(StrEnum):
@@ -112,9 +112,14 @@ _DATE = re.compile(r"(?:19|20)\d\d[01]\d[0-3]\d")
 _SIDE = re.compile(r"(.*\d)[lr]", re.IGNORECASE)
 
 
+def nfc(text: str) -> str:
+    """The text in the composed Unicode form, which ids have whatever form the names of files have."""
+    return unicodedata.normalize("NFC", text)
+
+
 def fold(text: str) -> str:
     """The text by which names are compared: one Unicode form, without letter case."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    return nfc(nfc(text).casefold())
 
 
 @lru_cache(maxsize=2**17)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from attunet.data.dataset import LeftOut, Problem
-from attunet.data.formats import SUFFIXES, is_image, stem_of, suffix_of
+from attunet.data.formats import SUFFIXES, is_companion, is_image, stem_of, suffix_of
 from attunet.data.formats.dicom import CONVERT, series_in
+from attunet.data.layouts.tokens import nfc
 
 __all__ = ["ImageFile", "Tree", "listed", "unused_problem", "walk"]
 
@@ -85,7 +86,7 @@ def walk(root: Path) -> Tree:
     foreign: list[str] = []
     described: list[str] = []
     for folder, names in _folders(root):
-        folders = folder.relative_to(root).parts
+        folders = tuple(map(nfc, folder.relative_to(root).parts))
         found = [name for name in names if suffix_of(Path(name)) is not None]
         if folders and "dataset.json" in names:
             described.append("/".join(folders))
@@ -93,9 +94,9 @@ def walk(root: Path) -> Tree:
             path = folder / name
             if path.is_symlink() and not path.exists():
                 broken.append("/".join((*folders, name)))
-            elif is_image(path):
+            elif is_image(path) and not is_companion(path):
                 stem = stem_of(path)
-                images.append(ImageFile(path, folders, stem, name[len(stem) :]))
+                images.append(ImageFile(path, folders, nfc(stem), name[len(stem) :]))
         count = 0 if found or not names else series_in(folder)
         if count and folders:
             images.append(ImageFile(folder, folders[:-1], folders[-1], "", count))
