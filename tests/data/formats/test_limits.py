@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 
-from attunet.data.formats import SUFFIXES, read_volume
+from attunet.data.formats import SUFFIXES, limits, read_volume
 from attunet.data.formats.limits import MAX_DEFLATE_RATIO, check_size, fill, max_voxels
 from attunet.errors import ConfigError, FormatError
 
@@ -68,6 +68,23 @@ def test_arrays_are_filled_in_their_own_order_and_the_rest_is_read(tmp_path):
     assert not stream.read()
     with pytest.raises(FormatError, match="truncated"):
         fill(array, io.BytesIO(bytes(5)), tmp_path)
+
+
+def test_a_stream_that_does_not_end_is_given_up(tmp_path, monkeypatch):
+    class Endless(io.RawIOBase):
+        def readable(self):
+            return True
+
+        def readinto(self, into):
+            into[:] = bytes(len(into))
+            return len(into)
+
+    monkeypatch.setattr(limits, "LONGEST_REST", 2**22)
+    array = np.empty((2, 3), np.uint8)
+    with pytest.raises(FormatError, match="goes on"):
+        fill(array, io.BufferedReader(Endless()), tmp_path)
+    with pytest.raises(FormatError, match="before its voxels"):
+        fill(array, io.BufferedReader(Endless()), tmp_path, skip=2**40)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -15,7 +15,7 @@ import psutil
 from attunet.data.volume import Array
 from attunet.errors import ConfigError, FormatError
 
-__all__ = ["MAX_DEFLATE_RATIO", "check_size", "fill", "max_voxels"]
+__all__ = ["LONGEST_REST", "MAX_DEFLATE_RATIO", "check_size", "fill", "max_voxels"]
 
 MAX_DEFLATE_RATIO = 1100
 """Deflate (gzip, zlib, PNG) compresses at most 1032 to 1; a header that declares more than that lies."""
@@ -25,6 +25,8 @@ SUSPICIOUS_RATIO = 2**14
 """More than any format compresses a mask in which something is; formats without a bound of their own reach millions."""
 SMALL = 2**27
 """Bytes of values that any file may declare."""
+LONGEST_REST = 2**30
+"""Bytes before and behind the values of a compressed stream, which would be decompressed for nothing."""
 CHUNK = 2**20
 GB = 1e9
 
@@ -78,8 +80,11 @@ def fill(array: Array, stream: BinaryIO, path: Path, *, skip: int = 0) -> int:
         path: the file, for the message.
         skip: bytes to pass over first.
     Returns: how many bytes follow the array's.
-    Raises: FormatError when the stream ends early.
+    Raises: FormatError when the stream ends early, or does not seem to end; so it may not pass over more than
+        `LONGEST_REST` bytes first, either.
     """
+    if skip > LONGEST_REST:
+        raise FormatError(f"{path} declares {skip} bytes before its voxels", hint="copy or export it again")
     while skip and (passed := stream.read(min(skip, CHUNK))):
         skip -= len(passed)
     into = array.reshape(-1, order="A").view(np.uint8).data
@@ -94,6 +99,11 @@ def fill(array: Array, stream: BinaryIO, path: Path, *, skip: int = 0) -> int:
     more = 0
     while rest := stream.read(CHUNK):
         more += len(rest)
+        if more > LONGEST_REST:
+            raise FormatError(
+                f"{path} goes on for more than {LONGEST_REST} bytes behind the {array.nbytes} bytes of its voxels",
+                hint="copy or export it again",
+            )
     return more
 
 

@@ -149,8 +149,10 @@ def _read_part(part: Array, stored: StoredVoxels, file: BinaryIO, path: Path) ->
     if stored.encoding == "text":
         part[:] = _numbers(file.read(), part, path)
         return
+    if raw := stored.encoding == "raw":
+        file.seek(stored.skip, io.SEEK_CUR)
     with ENCODINGS[stored.encoding].open(file) as stream:
-        more = fill(part, stream, path, skip=stored.skip)
+        more = fill(part, stream, path, skip=0 if raw else stored.skip)
     if more and part.size < prod(stored.shape):
         raise FormatError(
             f"{path} has {more} bytes more than one of {prod(stored.shape) // part.size} parts of {stored.header}",
