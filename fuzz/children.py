@@ -91,7 +91,10 @@ def serve() -> None:
     os.dup2(nothing, 1)
     from targets import TARGETS, Target
 
+    from attunet.data.formats import isolation
+
     targets: dict[str, Target] = {target.name: target for target in TARGETS}
+    isolation.SECONDS = 5
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     print("ready", file=answers, flush=True)

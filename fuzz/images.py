@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from attunet.data.formats import write_volume
+from attunet.data.formats import WRITABLE_SUFFIXES, write_volume
 from attunet.data.volume import Volume
 from attunet.errors import AttunetError
 
@@ -31,7 +31,7 @@ def image_seeds(suffix: str) -> Callable[[Path], Iterator[None]]:
     """Makes valid images of a suffix in a folder, one after the other."""
 
     def seeds(folder: Path) -> Iterator[None]:
-        for volume in _volumes():
+        for volume in _volumes() if suffix in WRITABLE_SUFFIXES else ():
             try:
                 write_volume(volume, folder / f"x{suffix}")
             except AttunetError:  # the format does not hold such images
@@ -93,6 +93,60 @@ def _npy(array: np.ndarray) -> Callable[[Path], None]:
     return lambda path: np.save(path, array)
 
 
+def _pair(kind: str) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        import nibabel
+
+        image = getattr(nibabel, kind)(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.diag([-2, 2, 3, 1]))
+        nibabel.save(image, path)
+
+    return make
+
+
+def _npz(path: Path) -> None:
+    np.savez_compressed(path, image=np.arange(24, dtype=np.int16).reshape(2, 3, 4))
+
+
+def _matlab(**how: Any) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        from scipy import io
+
+        io.savemat(path, {"image": np.arange(24.0).reshape(2, 3, 4)[0] if how else np.ones((2, 3, 4))}, **how)
+
+    return make
+
+
+def _hdf5(path: Path, **how: Any) -> None:
+    import h5py
+
+    with h5py.File(path, "w", **how) as file:
+        array = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+        file.create_dataset("scan/image", data=array, compression="gzip", chunks=(1, 3, 4), fletcher32=True)
+
+
+def _hdf5_plain(path: Path) -> None:
+    import h5py
+
+    with h5py.File(path, "w", libver="latest") as file:
+        file["image"] = np.arange(24.0).reshape(4, 6)
+        file["image"].attrs["MATLAB_class"] = np.bytes_("double")
+
+
+def _zarr(version: int) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        import zarr
+
+        group = zarr.open_group(store=str(path), mode="w", zarr_format=version)
+        array = group.create_array("0", shape=(2, 4, 6), chunks=(1, 4, 6), dtype="uint16")
+        array[:] = np.arange(48, dtype=np.uint16).reshape(2, 4, 6)
+        axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"]
+        step = {"type": "scale", "scale": [2.0, 0.5, 0.5]}
+        entry = {"multiscales": [{"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": [step]}]}]}
+        group.attrs.update({"ome": {"version": "0.5", **entry}} if version == 3 else entry)
+
+    return make
+
+
 _META = "ObjectType = Image\nNDims = 3\nBinaryData = {}\nDimSize = 4 3 2\nElementSpacing = 1 2 3\nOffset = 1 2 3\n"
 _META += "TransformMatrix = 0 1 0 -1 0 0 0 0 1\nElementType = MET_UCHAR\nElementDataFile = {}\n"
 _NRRD = "NRRD0005\n# a comment\ntype: uchar\ndimension: 4\nsizes: 2 4 3 1\nkinds: vector domain domain domain\n"
@@ -134,6 +188,11 @@ MORE_SEEDS: dict[str, tuple[Callable[[Path], None], ...]] = {
     ".tiff": (_tiff(imagej=True), _tiff(ome=True, metadata={"axes": "ZYX"}), _tiff(compression="zlib", rowsperstrip=2)),
     ".ome.tif": (_tiff(ome=True, metadata={"axes": "ZYX", "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm"}),),
     ".ome.tiff": (_tiff(ome=True, compression="zlib", metadata={"axes": "CYX"}),),
+    **dict.fromkeys((".img", ".hdr", ".img.gz", ".hdr.gz"), (_pair("Nifti1Pair"), _pair("Spm99AnalyzeImage"))),
+    ".npz": (_npz,),
+    ".mat": (_matlab(), _matlab(do_compression=True), _matlab(format="4")),
+    **dict.fromkeys((".h5", ".hdf5"), (_hdf5, _hdf5_plain)),
+    **dict.fromkeys((".ome.zarr", ".zarr"), (_zarr(2), _zarr(3))),
     ".npy": (_npy(np.asfortranarray(np.arange(24.0).reshape(2, 3, 4))), _npy(np.arange(24, dtype=">i2").reshape(4, 6))),
 }
 """Valid files that the writers of ours do not make."""

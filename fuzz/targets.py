@@ -230,10 +230,16 @@ NAMES = (
     ("imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz", "labelsTr/a.nii.gz", "imagesTs/b_0000.nii.gz"),
 )
 
+APART = {entry.read for entry in FORMATS if "in_own_process" in entry.read.__qualname__}
+"""Readers that start a process for each file, half a second."""
 SETTINGS = ("plan.json", "postprocessing.json", "engine.json")
 ENGINE_FILES = {engine: tuple(f"fold_0/{file}" for file in files) for engine, files in execution.ENGINE_FILES.items()}
 TARGETS: tuple[Target, ...] = (
-    *(Target(f"image{s}", f"x{s}", _image, image_seeds(s), share=2) for entry in FORMATS for s in entry.suffixes),
+    *(
+        Target(f"image{suffix}", f"x{suffix}", _image, image_seeds(suffix), share=0.1 if entry.read in APART else 2)
+        for entry in FORMATS
+        for suffix in entry.suffixes
+    ),
     _settings(Plan, lambda: tiny_plan().model_dump_json(), "plan.json"),
     _settings(Postprocessing, _postprocessing, "postprocessing.json"),
     _settings(Execution, _execution, "engine.json"),

@@ -154,7 +154,7 @@ def test_without_h5py_the_error_says_what_to_install(tmp_path, monkeypatch):
     path = write(tmp_path / "a.h5", image=IMAGE)
     monkeypatch.setattr(arrays, "find_spec", lambda _: None)
     with pytest.raises(FormatError, match="needs the package h5py") as raised:
-        read_volume(path)
+        arrays.read_hdf5(path)
     assert raised.value.hint == 'install it with: pip install "attunet[hdf5]"'
 
 

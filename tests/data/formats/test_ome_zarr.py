@@ -171,7 +171,7 @@ def test_without_zarr_the_error_says_what_to_install(tmp_path, monkeypatch):
     path = write(tmp_path / "a.zarr", IMAGE)
     monkeypatch.setattr("attunet.data.formats.arrays.find_spec", lambda _: None)
     with pytest.raises(FormatError, match="needs the package zarr") as raised:
-        read_volume(path)
+        ome_zarr.read_ome_zarr(path)
     assert "attunet[zarr]" in raised.value.hint
     assert ome_zarr.CODECS.isdisjoint({"pickle", "json2", "msgpack2", "vlen-array", "categorize"})
 

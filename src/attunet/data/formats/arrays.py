@@ -190,7 +190,6 @@ def _load_dataset(item: Any, matrix: bool, path: Path) -> Array:
             f"{item.name} of {path} keeps its values in other files, which are not read",
             hint="copy it into one file, for example with h5repack",
         )
-    whole = item.chunks is None  # chunks that were never written hold the fill value and take no room
-    stored = item.id.get_storage_size() if whole else 1
-    check_size(path, item.shape, item.dtype.itemsize, stored=stored, ratio=1 if whole else inf)
+    ratio = 1 if item.chunks is None else inf  # chunks that were never written hold the fill value and take no room
+    check_size(path, item.shape, item.dtype.itemsize, stored=item.id.get_storage_size() or 1, ratio=ratio)
     return np.asarray(item[()].T if matrix else item[()])

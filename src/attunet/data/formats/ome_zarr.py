@@ -115,7 +115,8 @@ def _open(path: Path, key: str | None) -> tuple[ZarrImage, Any]:
     _check_files(folder, path)
     _check_codecs(folder, path)
     array = zarr.open_array(store=str(folder), mode="r")
-    check_size(path, array.shape, array.dtype.itemsize, stored=1, ratio=inf)
+    stored = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    check_size(path, array.shape, array.dtype.itemsize, stored=stored, ratio=inf)
     if not image.axes:
         image = _plain(image.array, array.ndim, path)
     if len(image.axes) != array.ndim:

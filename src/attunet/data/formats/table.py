@@ -15,6 +15,7 @@ from attunet.data.dataset import Problem
 from attunet.data.formats.analyze import check_pair, pair_series, read_pair
 from attunet.data.formats.array import read_array, write_array
 from attunet.data.formats.arrays import read_hdf5, read_matlab, read_npz
+from attunet.data.formats.isolation import in_own_process
 from attunet.data.formats.itk import write_itk
 from attunet.data.formats.metaimage import check_metaimage, read_metaimage
 from attunet.data.formats.nifti import check_nifti, nifti_series, read_nifti, write_nifti
@@ -125,11 +126,14 @@ def _picture(name: str, suffixes: tuple[str, ...], holds: str, **fields: Any) ->
 def _container(name: str, suffixes: tuple[str, ...], read: Callable[..., Volume]) -> ImageFormat:
     """A format of several arrays with names, which is only read."""
     holds = "2-D or 3-D, any number of channels; several arrays, chosen by `--key`"
+    # damaged files crash or stop the libraries of both
+    apart = read if read is read_npz else in_own_process(read)
     extra = "; needs `attunet[hdf5]`" if read is read_hdf5 else "; version 7.3 needs `attunet[hdf5]`"
     holds += "" if read is read_npz else extra
-    return ImageFormat(name=name, suffixes=suffixes, holds=holds, read=read, read_part=read, masks=".nii.gz")
+    return ImageFormat(name=name, suffixes=suffixes, holds=holds, read=apart, read_part=apart, masks=".nii.gz")
 
 
+_READ_OME_ZARR = in_own_process(read_ome_zarr)
 _OME = ".ome"
 _ANY = "2-D or 3-D, any number of channels"
 _EIGHT_BITS = "2-D, 8 bits in colour or grey"
@@ -209,8 +213,8 @@ FORMATS: tuple[ImageFormat, ...] = (
         name="OME-Zarr",
         suffixes=(".ome.zarr", ".zarr"),
         folder=True,
-        read=read_ome_zarr,
-        read_part=read_ome_zarr,
+        read=_READ_OME_ZARR,
+        read_part=_READ_OME_ZARR,
         check_header=check_ome_zarr,
         series=ome_zarr_series,
         holds="a folder: 2-D or 3-D, any number of channels or times; needs `attunet[zarr]`",
