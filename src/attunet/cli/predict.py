@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -48,6 +48,10 @@ def predict(
     step_size: Annotated[
         float, typer.Option(min=0.05, max=1.0, help="Step between windows, as a fraction of the patch.")
     ] = 0.5,
+    output_layout: Annotated[
+        Literal["flat", "bids"],
+        typer.Option(help="flat: a mask per case; bids: a BIDS derivative, with dseg and probseg files and sidecars."),
+    ] = "flat",
     save_probabilities: Annotated[
         bool, typer.Option("--save-probabilities", help="Write DIR/probabilities: one channel per label or region.")
     ] = False,
@@ -99,8 +103,9 @@ def predict(
     unusable.
     """
     from attunet.data.cases import find_cases
-    from attunet.inference.batch import mask_path, predict_cases
+    from attunet.inference.batch import predict_cases
     from attunet.inference.batch_record import describe_correlation
+    from attunet.inference.destination import mask_path
     from attunet.inference.prediction import PredictOptions
     from attunet.inference.segmenter import Segmenter
 
@@ -138,7 +143,7 @@ def predict(
         segmenter=segmenter,
         settings={**asdict(options), "attention": attention, "preview": preview, "agreement": agreement},
     )
-    existing = [case.id for case in cases if continue_prediction and mask_path(case, output).exists()]
+    existing = [case.id for case in cases if continue_prediction and mask_path(case, output, output_layout).exists()]
     hook = None
     if preview or agreement:
         from attunet.explanation.prediction_hook import PredictionHook  # with matplotlib, half a second
@@ -153,6 +158,7 @@ def predict(
                 cases,
                 output,
                 options,
+                layout=output_layout,
                 skip_existing=continue_prediction,
                 save_attention=attention,
                 on_prediction=hook,

@@ -12,17 +12,17 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
-from attunet.data.cases import Case, image_warnings, output_suffix
-from attunet.data.formats import mask_suffix
+from attunet.data.cases import Case, image_warnings
 from attunet.data.geometry import rounded
-from attunet.errors import AttunetError, CancelledError, ConfigError
+from attunet.errors import AttunetError, CancelledError
 from attunet.failures import one_case
 from attunet.inference.case import warm_up
+from attunet.inference.destination import OutputLayout, begin_output, mask_path, save_outputs, written_as
 from attunet.inference.prediction import Prediction, PredictOptions
 from attunet.inference.segmenter import Segmenter
 from attunet.locks import exclusive
 
-__all__ = ["CaseEstimate", "CaseResult", "estimate_cases", "mask_path", "predict_cases"]
+__all__ = ["CaseEstimate", "CaseResult", "estimate_cases", "predict_cases"]
 
 LARGE = 2**24
 """Size of a case (voxels × classes) from which it keeps every core busy by itself."""
@@ -95,6 +95,7 @@ def predict_cases(
     output: Path,
     options: PredictOptions | None = None,
     *,
+    layout: OutputLayout = "flat",
     skip_existing: bool = False,
     save_attention: bool = True,
     large: int = LARGE,
@@ -110,6 +111,7 @@ def predict_cases(
         cases: their images; labels are not needed.
         output: folder for the masks, and for attention/ and probabilities/.
         options: options of every prediction; scratch files go to `output` by default; None for the default options.
+        layout: how the masks are named: by case, or as a BIDS derivative.
         skip_existing: skip cases that already have a mask.
         save_attention: write the attention requested in `options`; False computes it only for `on_prediction`.
         large: size of a case (voxels × classes) from which it is predicted alone.
@@ -121,7 +123,7 @@ def predict_cases(
     Returns: results in the order of the cases; when cancelled, those of the finished cases.
     Raises: ConfigError when a mask would overwrite an image, BusyError when another program writes into the folder.
     """
-    _refuse_overwriting(cases, output)
+    begin_output(cases, output, layout)
     options = options or PredictOptions()
     worker = _Worker(
         segmenter,
@@ -131,6 +133,7 @@ def predict_cases(
         progress=progress,
         save_attention=save_attention,
         large=large,
+        layout=layout,
         cancelled=_Stop(cancelled),
     )
     results: list[CaseResult] = []
@@ -146,7 +149,7 @@ def predict_cases(
     threads = _THREADS if options.max_memory is None else 1
     with exclusive(output, "attunet predict"), ThreadPoolExecutor(threads) as pool:
         try:
-            for case in _missing(cases, output) if skip_existing else cases:
+            for case in _missing(cases, output, layout) if skip_existing else cases:
                 pending.append(pool.submit(worker, case))
                 if len(pending) > 2 * _THREADS:
                     pending[0].result()  # a case is pending until it is finished, even if this wait is interrupted
@@ -200,21 +203,8 @@ def estimate_cases(
         yield estimate
 
 
-def _refuse_overwriting(cases: Sequence[Case], output: Path) -> None:
-    overwritten = [case.id for case in cases if mask_path(case, output).resolve() in map(Path.resolve, case.images)]
-    if overwritten:
-        raise ConfigError(
-            f"the masks of {', '.join(overwritten[:5])} would overwrite their images", hint="choose another -o"
-        )
-
-
-def _missing(cases: Sequence[Case], output: Path) -> list[Case]:
-    return [case for case in cases if not mask_path(case, output).exists()]
-
-
-def mask_path(case: Case, output: Path) -> Path:
-    """The path of a case's mask."""
-    return output / f"{case.id}{mask_suffix(output_suffix(case))}"
+def _missing(cases: Sequence[Case], output: Path, layout: OutputLayout) -> list[Case]:
+    return [case for case in cases if not mask_path(case, output, layout).exists()]
 
 
 class _Stop(Event):
@@ -245,11 +235,12 @@ class _Worker:
         progress: Progress | None,
         save_attention: bool,
         large: int,
+        layout: OutputLayout,
         cancelled: Event,
     ) -> None:
         self.options = options
         self.cancelled = cancelled
-        self._segmenter, self._output = segmenter, output
+        self._segmenter, self._output, self._layout = segmenter, output, layout
         self._on_prediction, self._progress = on_prediction, progress
         self._save_attention, self._large, self._alone = save_attention, large, Lock()
 
@@ -278,7 +269,7 @@ class _Worker:
                     turn.close()  # the remaining outputs are small
                 extra = (self._on_prediction(prediction) if self._on_prediction else None) or {}
                 written = prediction if self._save_attention else replace(prediction, attention={})
-                mask = written.save(self._output, suffix=output_suffix(case))  # last: the mask marks the case as done
+                mask = save_outputs(written, case, self._output, self._layout)
         except CancelledError:
             raise
         except AttunetError as error:
@@ -293,6 +284,6 @@ class _Worker:
                 name: dice if dice is None else round(dice, 4) for name, dice in prediction.expected_dice.items()
             },
             predicted_dice=None if prediction.predicted_dice is None else round(prediction.predicted_dice, 4),
-            warnings=(*image_warnings(case), *prediction.warnings),
+            warnings=(*image_warnings(case), *written_as(case, self._layout), *prediction.warnings),
             extra=dict(extra),
         )
