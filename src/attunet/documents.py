@@ -48,6 +48,8 @@ def reading(path: Path, kind: type[AttunetError] = FormatError, hint: str = "cop
         raise kind(f"cannot read {name}: {reason}", hint="check the path and its permissions") from error
     except Exception as error:  # a file may hold anything: wrong types, too large numbers, endless nesting
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else first_line(error)
+        if isinstance(error, TypeError | AttributeError | IndexError):
+            reason = f"its content is of another kind than this file has ({reason})"
         raise kind(f"cannot read {name}: {reason[:LONGEST_REASON]}", hint=hint) from error
 
 

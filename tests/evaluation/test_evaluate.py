@@ -266,5 +266,5 @@ def test_names_are_optional_but_not_broken(tmp_path: Path) -> None:
     reference = folder(tmp_path / "labelsTr", "a.nii.gz")
     assert declared_labels(reference).names == {}
     (reference / "dataset.json").write_text("{")
-    with pytest.raises(DatasetError, match="as JSON"):
+    with pytest.raises(DatasetError, match="not valid JSON"):
         declared_labels(reference)

@@ -80,5 +80,5 @@ def test_a_case_that_is_gone_is_named(blobs, kept, tiny_config, tmp_path):
 def test_folds_that_cannot_be_read_are_not_guessed(blobs, kept, tiny_config, tmp_path):
     begin(tmp_path)
     (tmp_path / "folds.yaml").write_text("0: [case1]")
-    with pytest.raises(FormatError, match="is not valid"):
+    with pytest.raises(FormatError, match="of another kind than this file has"):
         fix_folds(blobs, tiny_config(), tmp_path, kept)
