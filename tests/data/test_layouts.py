@@ -129,6 +129,54 @@ def test_a_description_that_is_no_json(tmp_path):
         read_dataset(tmp_path)
 
 
+def test_a_list_that_names_one_of_several_channels_reads_all(tmp_path):
+    touch(
+        tmp_path,
+        *(f"imagesTr/{c}_000{n}.nii.gz" for c in "ab" for n in range(2)),
+        *(f"labelsTr/{c}.nii.gz" for c in "ab"),
+    )
+    pairs = [{"image": f"imagesTr/{c}_0000.nii.gz", "label": f"labelsTr/{c}.nii.gz"} for c in "ab"]
+    description = {"labels": {"0": "background", "1": "x"}, "training": pairs, "numTraining": 2}
+    dataset = read_dataset(describe(tmp_path, modality={"0": "T1", "1": "T2"}, **description))
+    assert [(case.id, len(case.images)) for case in dataset.cases] == [("a", 2), ("b", 2)]
+    assert not dataset.problems
+    dataset = read_dataset(describe(tmp_path, modality={"0": "T1"}, **description))
+    assert [(case.id, len(case.images)) for case in dataset.cases] == [("a_0000", 1), ("b_0000", 1)]
+    assert "imagesTr/a_0001.nii.gz" in dataset.problems[0].message
+
+
+def test_listed_images_of_one_name_in_several_folders(tmp_path):
+    touch(tmp_path, *(f"p{n}/{kind}.nii.gz" for n in range(3) for kind in ("ct", "seg")))
+    pairs = [{"image": f"p{n}/ct.nii.gz", "label": f"p{n}/seg.nii.gz"} for n in range(3)]
+    assert ids(describe(tmp_path, labels={"0": "background", "1": "x"}, training=pairs)) == ["p0_ct", "p1_ct", "p2_ct"]
+
+
+def test_nnunet_says_what_its_description_leaves_out(tmp_path):
+    touch(tmp_path, "imagesTr/a_0000.NII.GZ", "labelsTr/a.nii.gz", "imagesTr/odd.nii.gz", "imagesTs/t_0000.nii.gz")
+    (tmp_path / "imagesTr/b_0000.nii.gz").symlink_to("/nowhere/b.nii.gz")
+    describe(tmp_path, channel_names={"0": "CT"}, labels={"bg": 0, "x": 1}, file_ending=".nii.gz", numTraining=2)
+    dataset = read_dataset(tmp_path)
+    assert [case.id for case in dataset.cases] == ["a"]
+    said = {problem.kind: problem.message for problem in dataset.problems if problem.kind != "left out"}
+    assert said.keys() == {"broken link", "number of cases"}
+    assert "b_0000" in said["broken link"]
+    left = [problem.message for problem in dataset.problems if problem.kind == "left out"]
+    assert ["t_0000" in left[0], "odd.nii.gz" in left[1]] == [True, True]
+
+
+def test_nnunet_numbers_of_patients_are_not_channels(tmp_path):
+    touch(tmp_path, *(f"{folder}/patient_000{n}.nii.gz" for folder in ("imagesTr", "labelsTr") for n in range(1, 4)))
+    describe(tmp_path, channel_names={"0": "CT"}, labels={"bg": 0, "x": 1}, file_ending=".nii.gz")
+    assert ids(tmp_path) == ["patient_0001", "patient_0002", "patient_0003"]
+
+
+@pytest.mark.parametrize("id", ["../../../escaped", "/absolute", "..", "a\0b", "NUL", "x" * 300])
+def test_ids_that_could_lead_outside_are_refused(id, tmp_path):
+    files = {id: {"images": ["i.nii.gz"], "label": "l.nii.gz"}}
+    with pytest.raises(DatasetError, match="the case in"):
+        read_dataset(describe(tmp_path, channel_names={"0": "x"}, labels={"bg": 0, "x": 1}, dataset=files))
+
+
 @pytest.mark.parametrize(
     "folders", [("images", "labels"), ("images", "masks"), ("imagesTr", "labelsTr"), ("Images", "Labels")]
 )

@@ -14,7 +14,7 @@ from attunet.data.layouts.matcher import match_files
 from attunet.data.layouts.pairing import NamedFile, name_files
 from attunet.data.layouts.patterns import with_patterns
 from attunet.data.layouts.tokens import Role, fold, tokenize
-from attunet.data.layouts.tree import ImageFile, Tree, listed, unused_problem, walk
+from attunet.data.layouts.tree import ImageFile, listed, unused_problem, walk
 from attunet.errors import DatasetError
 
 __all__ = ["is_folder", "read_matched"]
@@ -48,8 +48,9 @@ def read_matched(root: Path, options: DatasetOptions) -> Dataset | None:
             hint="pass one of them",
         )
     named = name_files(tree.images)
-    if any(file.file.series for file in named) and all(file.is_label or file.file.series for file in named):
-        raise _only_series(tree)
+    series = [file.file for file in named if file.file.series and not file.is_label]
+    if series and all(file.is_label or file.file.series for file in named):
+        raise _only_series(root, series)
     files = with_patterns(named, options)
     match = match_files(files, options, dataset.label_names)
     if match is None:
@@ -110,9 +111,9 @@ def _is_image(pattern: str) -> bool:
     return any(token.role in (Role.CHANNEL, Role.IMAGE) for part in pattern.split("/") for token in tokenize(part))
 
 
-def _only_series(tree: Tree) -> DatasetError:
+def _only_series(root: Path, series: Sequence[ImageFile]) -> DatasetError:
     """The error for a folder whose only images are DICOM series."""
-    folders = {each.folders for each in tree.series}
-    folder = tree.root.joinpath(*folders.pop()) if len(folders) == 1 else tree.root
-    counts = ", ".join(f"{each.stem}: {each.series} files" for each in tree.series[:5])
+    folders = {each.folders for each in series}
+    folder = root.joinpath(*folders.pop()) if len(folders) == 1 else root
+    counts = ", ".join(f"{each.stem}: {each.series} files" for each in series[:5])
     return DatasetError(f"{folder} contains only DICOM series ({counts}), which are not read yet", hint=CONVERT)

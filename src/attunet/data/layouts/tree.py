@@ -70,11 +70,6 @@ class Tree:
     problems: tuple[Problem, ...]
     described: tuple[str, ...] = ()
 
-    @property
-    def series(self) -> tuple[ImageFile, ...]:
-        """The DICOM series."""
-        return tuple(image for image in self.images if image.series)
-
 
 def walk(root: Path) -> Tree:
     """Find the images of a folder and all folders in it; links are followed, hidden files and folders are not.

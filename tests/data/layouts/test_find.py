@@ -1,0 +1,60 @@
+"""The cases to predict in trees of folders; flat folders are tested with the cases."""
+
+import pytest
+
+from attunet.data.cases import find_cases
+from attunet.data.dataset import DatasetOptions
+from attunet.errors import DatasetError
+
+BRATS = ("flair", "t1", "t1ce", "t2")
+
+
+def build(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    return root
+
+
+def found(cases, root):
+    return [(case.id, [image.relative_to(root).as_posix() for image in case.images]) for case in cases]
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_channels_are_found_by_the_names_of_the_model_in_its_order(flat, tmp_path):
+    names = ("t1", "t1ce", "T2", "flair", "seg")
+    build(tmp_path, *(f"{'' if flat else f'B_{n}/'}B_{n}_{name}.nii.gz" for n in (1, 2) for name in names))
+    left = []
+    cases = find_cases([tmp_path], 4, names=BRATS, on_left_out=lambda files, _: left.extend(files))
+    assert [case.id for case in cases] == ["B_1", "B_2"]
+    assert [image.name.split("_")[2] for image in cases[0].images] == [
+        f"{n}.nii.gz" for n in ("flair", "t1", "t1ce", "T2")
+    ]
+    assert sorted(path.name for path in left) == ["B_1_seg.nii.gz", "B_2_seg.nii.gz"]
+
+
+def test_cases_of_one_channel_in_a_tree_leave_labels_out(tmp_path):
+    build(tmp_path, *(f"case_{n}/{name}.nii.gz" for n in (1, 2) for name in ("imaging", "segmentation")))
+    left = []
+    cases = find_cases([tmp_path], 1, on_left_out=lambda files, reason: left.append((len(files), reason)))
+    assert found(cases, tmp_path) == [("case_1", ["case_1/imaging.nii.gz"]), ("case_2", ["case_2/imaging.nii.gz"])]
+    assert left == [(2, "are named like labels")]
+
+
+def test_names_that_repeat_in_folders_are_told_apart(tmp_path):
+    build(tmp_path, "a/x1.png", "b/x1.png", "b/x2.png")
+    assert [case.id for case in find_cases([tmp_path], 1)] == ["a_x1", "b_x1", "x2"]
+
+
+def test_numbers_of_patients_are_not_channels(tmp_path):
+    build(tmp_path, *(f"patient_000{n}.nii.gz" for n in (1, 2, 3)))
+    assert [case.id for case in find_cases([tmp_path], 4)] == ["patient_0001", "patient_0002", "patient_0003"]
+
+
+def test_a_pattern_states_the_names(tmp_path):
+    build(tmp_path, *(f"x{n}/{c}/img.png" for n in (1, 2) for c in "BA"))
+    options = DatasetOptions(pattern="{id}/{channel}/img.png")
+    cases = find_cases([tmp_path], 2, options, names=("B", "A"))
+    assert found(cases, tmp_path) == [(f"x{n}", [f"x{n}/B/img.png", f"x{n}/A/img.png"]) for n in (1, 2)]
+    with pytest.raises(DatasetError, match="both"):
+        find_cases([tmp_path], 2, DatasetOptions(pattern="{id}/*/img.png"))
