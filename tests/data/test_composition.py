@@ -10,6 +10,8 @@ from attunet.data.cases import Case, Dataset, DatasetOptions, find_cases, read_c
 from attunet.data.checks import inspect
 from attunet.data.composition import with_choices
 from attunet.data.dataset import LabelFiles, LabelPart
+from attunet.data.formats import write_volume
+from attunet.data.volume import Volume
 from attunet.errors import DatasetError, FormatError, LabelError
 from attunet.planning.fingerprint import fingerprint
 
@@ -159,3 +161,40 @@ def test_options_are_recorded_where_they_differ(tmp_path):
     options = DatasetOptions(overlap="regions", frame="all", key="image")
     assert options.to_dict() == {"overlap": "regions", "frame": "all", "key": "image"}
     assert DatasetOptions.from_dict(options.to_dict()) == options
+
+
+def test_a_folder_as_of_totalsegmentator_is_planned_with_its_regions(abdomen):
+    options = DatasetOptions(overlap="regions")
+    dataset = read_dataset(abdomen.root, options)
+    assert [case.id for case in dataset.cases] == ["s0", "s1", "s2"]
+    assert all(isinstance(case.label, LabelFiles) and case.label.overlap == "regions" for case in dataset.cases)
+    assert dataset.cases[2].annotated == ("liver", "spleen")
+    found = fingerprint(dataset)
+    assert set(found.regions["tumour"]) & set(found.regions["liver"])
+    assert dataset.options.to_dict() == {"overlap": "regions"}
+
+
+def test_a_folder_of_nuclei_is_read_when_they_are_merged(tmp_path):
+    for index in range(2):
+        random = np.random.default_rng(index)
+        folder = tmp_path / f"{random.bytes(16).hex()}"
+        picture = random.integers(0, 255, (3, 16, 16, 1), np.uint8)
+        write_volume(Volume(picture, np.eye(4)), folder / "images" / f"{folder.name}.png")
+        for nucleus in range(3):
+            mask = np.zeros((1, 16, 16, 1), np.uint8)
+            mask[0, 5 * nucleus : 5 * nucleus + 4, 3:9] = 255
+            write_volume(Volume(mask, np.eye(4)), folder / "masks" / f"{random.bytes(16).hex()}.png")
+    refused = inspect(read_dataset(tmp_path))
+    assert "instance masks" in {problem.kind for problem in refused.problems}
+    merged = read_dataset(tmp_path, DatasetOptions(merge_instances=True))
+    assert [read_case(case)[1].array.sum() for case in merged.cases] == [3 * 4 * 6] * 2
+
+
+def test_image_and_label_of_a_csv_file_may_be_arrays_of_one_archive(tmp_path):
+    image = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+    np.savez(tmp_path / "case1.npz", image=image, label=(image > 1).astype(np.uint8))
+    (tmp_path / "cases.csv").write_text("image,label\ncase1.npz,case1.npz\n")
+    dataset = read_dataset(tmp_path / "cases.csv", DatasetOptions(key="image", label_key="label"))
+    volume, label = read_case(dataset.cases[0])
+    np.testing.assert_array_equal(label.array, volume.array > 1)
+    assert dataset.cases[0].reading == {"key": "image", "label_key": "label"}
