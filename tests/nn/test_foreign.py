@@ -103,6 +103,36 @@ def test_wrappers_and_prefixes_are_removed():
     rebuild(wrapped)
 
 
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda weights: {"net": weights, "acc": 90, "epoch": 3},
+        lambda weights: {"model_state_dict": {f"module.{key}": value for key, value in weights.items()}},
+        lambda weights: {"state_dict": {f"model._orig_mod.{key}": value for key, value in weights.items()}},
+        lambda weights: {"state_dict": {f"model.{key}": value for key, value in weights.items()} | EXTRA},
+        lambda weights: weights | {"total_ops": torch.zeros(1), "conv1.total_params": torch.zeros(1)} | EXTRA,
+    ],
+    ids=["net", "module", "compiled", "loss beside a prefix", "loss and counters"],
+)
+@pytest.mark.filterwarnings("ignore:left out")
+def test_checkpoints_as_people_have_them(wrap):
+    weights = weights_of("oktay_unet")
+    x = torch.randn(1, 1, 16, 16, 16)
+    with torch.no_grad():
+        assert rebuild(wrap(weights))(x).equal(rebuild(weights)(x))
+
+
+EXTRA = {"loss.weight": torch.ones(2), "criterion.pos_weight": torch.ones(1), "val_acc.tp": torch.zeros(1)}
+
+
+def test_what_is_left_out_is_said_and_an_additional_layer_is_refused():
+    weights = weights_of("oktay_unet")
+    with pytest.warns(UserWarning, match=r"left out, not part of the network: loss\.weight, criterion\.pos_weight"):
+        AttentionUNet.from_foreign(weights | EXTRA)
+    with pytest.raises(ConfigError, match="do not fit"):
+        rebuild(weights | {"attention.fc.weight": torch.zeros(2, 2)})
+
+
 def test_old_checkpoints_without_batch_counters_load():
     rebuild({key: value for key, value in weights_of("oktay_single").items() if "num_batches" not in key})
 

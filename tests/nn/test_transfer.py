@@ -184,7 +184,7 @@ def test_values_that_are_not_numbers_are_refused(tmp_path):
     with torch.no_grad():
         broken.heads["level1"].weight[0] = math.nan
     save_weights(broken, tmp_path / FILE)
-    with pytest.raises(ConfigError, match=r"heads\.level1\.weight"):
+    with pytest.raises(FormatError, match=r"heads\.level1\.weight"):
         transfer_weights(tmp_path / FILE, network(seed=1))
 
 

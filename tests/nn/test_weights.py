@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,53 @@ def test_a_checkpoint_of_our_training_gives_its_averaged_weights(tmp_path):
     found = read_weights(tmp_path / "last.ckpt")
     assert found.keys() == averaged.keys()
     assert all(value.equal(averaged[key]) for key, value in found.items())
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors", "w.bin"])
+@pytest.mark.parametrize(
+    ("content", "words", "remedy"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html><body>Sign in</body></html>", "a web page", "download"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "XML", "download"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(90), "HDF5", "PyTorch"),
+        (b"\x1f\x8b\x08" + bytes(90), "gzip", "unpack"),
+    ],
+    ids=["pointer", "web page", "XML", "HDF5", "gzip"],
+)
+def test_what_is_often_taken_for_weights_is_named(name, content, words, remedy, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FormatError, match=words) as refused:
+        read_weights(tmp_path / name)
+    assert remedy in refused.value.hint
+
+
+def test_a_truncated_file_a_program_and_another_archive_are_named(tmp_path):
+    torch.save(small().state_dict(), tmp_path / "whole.pth")
+    (tmp_path / "cut.pth").write_bytes((tmp_path / "whole.pth").read_bytes()[:3000])
+    torch.save(small().state_dict(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    (tmp_path / "old_cut.pth").write_bytes((tmp_path / "old.pth").read_bytes()[:900])
+    torch.jit.save(torch.jit.script(torch.nn.Conv2d(1, 1, 3)), tmp_path / "script.pt")
+    with zipfile.ZipFile(tmp_path / "other.pth", "w") as archive:
+        archive.writestr("weights.txt", "none")
+    for name, words in {"cut": "truncated", "old_cut": "truncated", "other": "zip archive"}.items():
+        with pytest.raises(FormatError, match=words):
+            read_weights(tmp_path / f"{name}.pth")
+    with pytest.raises(FormatError, match="TorchScript") as refused:
+        read_weights(tmp_path / "script.pt")
+    assert "state_dict" in refused.value.hint
+    assert read_weights(tmp_path / "old.pth").keys() == small().state_dict().keys()
+
+
+def test_the_content_decides_the_format(tmp_path):
+    save_weights(small(), tmp_path / "pytorch_model.bin")
+    assert read_weights(tmp_path / "pytorch_model.bin").keys() == small().state_dict().keys()
+
+
+def test_weights_that_are_not_numbers_are_refused(tmp_path):
+    weights = small().state_dict()
+    next(iter(weights.values()))[0] = float("nan")
+    torch.save(weights, tmp_path / "w.pth")
+    with pytest.raises(FormatError, match="not numbers") as refused:
+        read_weights(tmp_path / "w.pth")
+    assert "earlier checkpoint" in refused.value.hint

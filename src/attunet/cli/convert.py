@@ -19,7 +19,7 @@ __all__ = ["convert"]
 
 
 def convert(
-    weights: Annotated[Path, typer.Argument(help="A .safetensors file, or a .pth/.pt file of plain weights.")],
+    weights: Annotated[Path, typer.Argument(help="A .safetensors file, or a .pth, .pt or .pkl file of plain weights.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL", help="Model folder to write.")],
     labels: Annotated[
         str | None,
@@ -66,7 +66,7 @@ def convert(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         plan = convert_weights(weights, output, given, double_sigmoid=double_sigmoid)
-    for text in sorted({str(entry.message) for entry in caught if "sigmoid" in str(entry.message)}):
+    for text in sorted({str(entry.message) for entry in caught if entry.category is UserWarning}):
         notes().print(text, style="yellow", soft_wrap=True)
     if assumed := _assumed(plan, labels=labels, spacing=spacing, patch=patch):
         text = f"assumed, because weights do not contain it: {assumed}; with wrong values the masks are wrong"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,8 +20,22 @@ __all__ = ["FAMILIES", "Family", "ForeignNetwork", "Weights", "misfit", "read_fo
 Weights = dict[str, Tensor]
 
 _LEVELS = 5
-_PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
-_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights")
+_PREFIXES = ("module.", "_orig_mod.", "_forward_module.", "model.", "net.")
+_WRAPPERS = (
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model_dict",
+    "model",
+    "net",
+    "network",
+    "weights",
+    "params",
+)
+_COUNTED = ("total_ops", "total_params")
+"""Buffers that thop's counting leaves in every module."""
+_BESIDE = re.compile(r"(?i)(\w+_)?(loss|criterion|metric|acc|accuracy|dice|iou|f1|auroc|confmat|bce|ce)(_\w+|fn|s)?")
+"""Names of modules that a training keeps beside its network: losses and metrics."""
 
 
 @dataclass(frozen=True)
@@ -185,12 +201,16 @@ def read_foreign(state_dict: Mapping[str, object], *, double_sigmoid: bool | Non
     """Settings and weights, under our names, of another project's network.
 
     Args:
-        state_dict: the weights, or a checkpoint that contains them; `module.` and similar prefixes are removed.
+        state_dict: the weights, or a checkpoint that contains them; `module.` and similar prefixes are removed, losses,
+            metrics and counters beside the network left out with a warning.
         double_sigmoid: whether the gates apply the sigmoid twice; None does what the original does.
     Raises: ConfigError when the weights belong to no known family, or only partly.
     """
     weights = unwrap(state_dict)
     family = recognize(weights)
+    if beside := [key for key in weights if _is_beside(key, family)]:
+        warnings.warn(f"left out, not part of the network: {_listed(beside)}", UserWarning, stacklevel=2)
+    weights = {key: value for key, value in weights.items() if key not in beside}
     twice = family.double_sigmoid if double_sigmoid is None else double_sigmoid
     translated = {family.translate(key): value for key, value in weights.items()}
     return ForeignNetwork(family=family, config=_settings(family, weights, twice), weights=translated)
@@ -221,9 +241,24 @@ def unwrap(checkpoint: Mapping[str, object]) -> Weights:
     if not weights:
         raise ConfigError(f"no weights found under the keys: {', '.join(map(str, list(checkpoint)[:6])) or 'none'}")
     for prefix in _PREFIXES:
-        if all(key.startswith(prefix) for key in weights):
-            return unwrap({key.removeprefix(prefix): value for key, value in weights.items()})
+        inside = [key for key in weights if key.startswith(prefix)]
+        # What a training keeps beside its network, such as the weights of a loss, has no prefix and no convolution.
+        beside = {key: value for key, value in weights.items() if not key.startswith(prefix)}
+        if inside and all(value.ndim <= 2 for value in beside.values()):
+            return unwrap({key.removeprefix(prefix): weights[key] for key in inside} | beside)
     return weights
+
+
+def _is_beside(key: str, family: Family) -> bool:
+    """Whether a tensor belongs to no module of the network but to the training: a loss, a metric, a counter."""
+    module, _, parameter = key.rpartition(".")
+    if module in family.names:
+        return parameter in _COUNTED
+    return parameter in _COUNTED or _BESIDE.fullmatch(key.split(".")[0]) is not None
+
+
+def _listed(keys: list[str]) -> str:
+    return ", ".join(keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
 
 
 def _settings(family: Family, weights: Weights, double_sigmoid: bool) -> NetworkConfig:

@@ -91,7 +91,7 @@ def transfer_weights(
         outputs, source_outputs: what the channels of its logits stand for (Plan.outputs), and those of the file's. The
             heads' rows go by these names; when one is None, the heads must have equally many.
     Returns: which tensors were loaded, adapted and left as initialized.
-    Raises: FormatError for a file that cannot be read, ConfigError when no convolution fits or the file contains nan,
+    Raises: FormatError for a file that cannot be read or contains nan, ConfigError when no convolution fits,
         BundleError when the number of its outputs is not that of source_outputs. The network is unchanged then.
     """
     loaded, origin = _in_our_names(read_weights(weights))
@@ -161,9 +161,6 @@ def _check(path: Path, loaded: Weights, source_outputs: Sequence[str] | None) ->
             f"{path} has {len(head)} outputs, its plan {len(source_outputs)} ({', '.join(source_outputs)})",
             hint="use the weights and the plan of one and the same model",
         )
-    for key, value in loaded.items():
-        if value.is_floating_point() and not value.isfinite().all():
-            raise ConfigError(f"{key} in {path} contains values that are not numbers", hint="start from other weights")
 
 
 def _nothing_fits(path: Path, ours: Weights, loaded: Weights) -> ConfigError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from attunet.documents import reading
+from attunet.documents import open_regular, reading
 from attunet.errors import BundleError, FormatError
 from attunet.files import staged
 from attunet.nn.foreign import unwrap
@@ -19,7 +20,18 @@ from attunet.nn.network import AttentionUNet
 
 __all__ = ["fit_weights", "load_weights", "read_weights", "save_weights"]
 
-_CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin", ".tar")
+_SAFETENSORS = ".safetensors"
+_CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl", ".pickle", ".th", ".model")
+_DOWNLOAD = "download it again, from the link to the file itself"
+_OTHERS = {
+    b"version https://git-lfs": ("a pointer of Git LFS", "fetch the file itself with: git lfs pull"),
+    b"<!doctype html": ("a web page", _DOWNLOAD),
+    b"<html": ("a web page", _DOWNLOAD),
+    b"<?xml": ("an XML document, such as an error of a server", _DOWNLOAD),
+    b"\x89hdf": ("an HDF5 file, such as weights of Keras", "give weights of PyTorch or safetensors"),
+    b"\x1f\x8b": ("a gzip archive", "unpack it, and give the file of weights in it"),
+}
+"""The first bytes of files that are often taken for weights, what they are, and what to do."""
 # our checkpoints contain the network twice; the averaged weights are used
 _TRAINING = ("averaged.module.", "network.")
 
@@ -65,21 +77,61 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Any network's weights from .safetensors or a PyTorch checkpoint, without its wrappers and prefixes.
 
     A checkpoint of our own training gives the averaged weights.
-    Raises: FormatError for a missing, corrupted or unknown file, and for one that contains code.
+    Raises: FormatError for a missing, corrupted or unknown file, one that contains code, and weights that are not
+        numbers.
     """
-    if path.suffix == ".safetensors":
-        return unwrap(_read_safetensors(path, Path.read_bytes))
-    if path.suffix not in _CHECKPOINTS:
-        known = ", ".join((".safetensors", *_CHECKPOINTS))
+    if path.suffix.lower() not in (_SAFETENSORS, *_CHECKPOINTS):
+        known = ", ".join((_SAFETENSORS, *_CHECKPOINTS))
         raise FormatError(f"cannot read weights from {path}", hint=f"expected a file ending in one of {known}")
-    checkpoint = _read_checkpoint(path)
+    kind = _kind(path)
+    checkpoint = _read_safetensors(path, Path.read_bytes) if kind == _SAFETENSORS else _read_checkpoint(path)
     if not isinstance(checkpoint, dict):
         raise FormatError(
             f"{path} contains {type(checkpoint).__name__}, expected named weights",
             hint="save model.state_dict() instead",
         )
     with reading(path, hint="save model.state_dict() instead"):
-        return _of_training(unwrap(checkpoint))
+        weights = _of_training(unwrap(checkpoint))
+        for key, value in weights.items():
+            if value.is_floating_point() and not value.float().isfinite().all():
+                raise FormatError(
+                    f"{key} in {path} contains values that are not numbers: its training diverged",
+                    hint="use an earlier checkpoint of that training, or other weights",
+                )
+        return weights
+
+
+def _kind(path: Path) -> str:
+    """What a file holds, by its content: the suffix of a format, for files that hold weights.
+
+    Raises: FormatError that says what it is, for the files that are often taken for weights.
+    """
+    with reading(path), open_regular(path) as stream:
+        start = stream.read(512)
+    for mark, (what, remedy) in _OTHERS.items():
+        if start.lstrip()[: len(mark)].lower() == mark:
+            raise FormatError(f"{path} is {what}, not weights", hint=remedy)
+    if start[:2] == b"PK":
+        _check_archive(path)
+        return ".pth"
+    length = int.from_bytes(start[:8], "little")
+    is_safetensors = start[8:9] == b"{" and length > 0
+    return _SAFETENSORS if is_safetensors or path.suffix.lower() == _SAFETENSORS else ".pth"
+
+
+def _check_archive(path: Path) -> None:
+    """Check that a zip archive is a checkpoint. Raises: FormatError for a truncated one, TorchScript and others."""
+    if not zipfile.is_zipfile(path):
+        raise FormatError(f"{path} is truncated or damaged: its end is missing", hint="download or copy it again")
+    with zipfile.ZipFile(path) as archive:
+        names = [name.split("/", 1)[-1] for name in archive.namelist()]
+    if any(name == "constants.pkl" or name.startswith("code/") for name in names):
+        raise FormatError(
+            f"{path} is a TorchScript program, whose code is never run; expected plain weights",
+            hint="load it with torch.jit.load where you trust it, and save model.state_dict()",
+        )
+    if "data.pkl" not in names:
+        raise FormatError(f"{path} is a zip archive, not weights", hint="unpack it, and give the file of weights in it")
 
 
 def _of_training(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -105,9 +157,11 @@ def _read_checkpoint(path: Path) -> object:
     except OSError as error:
         raise FormatError(f"cannot read {path}: {error.strerror or error}", hint="check the path") from error
     except pickle.UnpicklingError as error:
+        if "truncated" in str(error) or path.stat().st_size == 0:
+            raise FormatError(f"{path} is truncated or damaged", hint="download or copy it again") from error
         raise FormatError(
             f"{path} is damaged or contains pickled code, which is never run; expected plain weights",
-            hint="copy the file again, or load it where you trust it and save model.state_dict() instead",
+            hint="download or copy it again, or load it where you trust it and save model.state_dict() instead",
         ) from error
     except Exception as error:  # torch raises any error on damaged bytes, assertions among them
         reason = " ".join(str(error).split())[:160] or type(error).__name__
