@@ -13,7 +13,7 @@ from attunet.telemetry import silence
 
 if TYPE_CHECKING:
     from attunet.config import Plan, TrainingConfig
-    from attunet.data.cases import find_cases, read_dataset
+    from attunet.data.cases import DatasetOptions, find_cases, read_dataset
     from attunet.data.checks import inspect
     from attunet.data.formats import read_volume, write_volume
     from attunet.data.volume import Volume
@@ -43,6 +43,7 @@ __all__ = [
     "AttunetError",
     "CancelledError",
     "CaseResult",
+    "DatasetOptions",
     "EvaluateOptions",
     "ExplainOptions",
     "Plan",
@@ -81,6 +82,7 @@ _HOMES = {
     "AttunetError": "attunet.errors",
     "CancelledError": "attunet.errors",
     "CaseResult": "attunet.inference.batch",
+    "DatasetOptions": "attunet.data.dataset",
     "EvaluateOptions": "attunet.inference.evaluation",
     "ExplainOptions": "attunet.explanation.explain",
     "Plan": "attunet.config",
