@@ -104,3 +104,26 @@ def test_problems_of_one_kind_are_one_row_unless_requested(tmp_path):
     assert output.count("label missing") == 1
     assert "--cases lists every one" in output
     assert RUNNER.invoke(APP, [str(tmp_path), "--cases"]).output.count("label missing") == 4
+
+
+def test_the_rule_is_shown_and_written_as_csv(tmp_path):
+    (tmp_path / "data").mkdir()
+    make(tmp_path / "data", 2)
+    (tmp_path / "data/extra").mkdir()
+    np.save(tmp_path / "data/extra/note.npy", np.ones((5, 6, 7)))
+    table = tmp_path / "cases.csv"
+    result = RUNNER.invoke(APP, [str(tmp_path / "data"), "--write-csv", str(table)])
+    assert "case = images/{id}.npy, label = labels/{id}.npy" in result.output
+    assert "extra/note.npy" in result.output
+    rule = json.loads(RUNNER.invoke(APP, [str(tmp_path / "data"), "--json"]).output)["rule"]
+    assert rule["left_out"][0]["files"] == ["extra/note.npy"]
+    again = json.loads(RUNNER.invoke(APP, [str(table), "--json"]).output)
+    assert [case["id"] for case in again["cases"]] == ["case00", "case01"]
+
+
+def test_patterns_state_the_names(tmp_path):
+    make(tmp_path, 2)
+    result = RUNNER.invoke(
+        APP, [str(tmp_path), "--pattern", "images/case{id}", "--label-pattern", "labels/case{id}", "--json"]
+    )
+    assert [case["id"] for case in json.loads(result.output)["cases"]] == ["00", "01"]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from attunet.data.checks import inspect
 from attunet.data.dataset import DatasetOptions, LabelFiles
+from attunet.data.formats import write_volume
 from attunet.data.layouts import read_dataset
 from attunet.data.layouts.table import write_table
+from attunet.data.volume import Volume
 from attunet.errors import DatasetError
 
 
@@ -363,6 +368,38 @@ def resolved(case):
         label = label.resolve()
     raters = tuple((name, path.resolve()) for name, path in case.raters)
     return replace(case, images=tuple(path.resolve() for path in case.images), label=label, raters=raters)
+
+
+SCANNED = ("brats 2020", "brats 2023, two time points", "kits", "lits", "btcv", "totalsegmentator", "drive", "isic")
+SCANNED += ("bids, two sessions", "acdc", "numbers of patients", "numbered channels")
+
+
+@pytest.mark.parametrize("name", SCANNED)
+def test_small_scans_in_public_layouts_are_read(name, tmp_path):
+    files = [file for file in LAYOUTS[name].files if not file.endswith(".csv")]
+    for number, file in enumerate(files):
+        write_volume(scan(number, is_label=bool(LABELLING.search(file)), file=file), tmp_path / file)
+    result = inspect(read_dataset(tmp_path))
+    assert not [problem for problem in result.problems if problem.severity == "problem"]
+    assert len(result.facts) == LAYOUTS[name].cases
+    assert {facts.channels for facts in result.facts} == {3 if name == "isic" else LAYOUTS[name].images}
+    assert all(facts.labels and len(facts.labels) > 1 for facts in result.facts)
+
+
+LABELLING = re.compile("seg|label|manual|mask|truth|_gt", re.IGNORECASE)
+
+
+def scan(number, *, is_label, file):
+    """A scan of a few voxels; a label has one block, in another place for each organ."""
+    random = np.random.default_rng(number)
+    flat = file.endswith((".png", ".jpg", ".tif"))
+    shape = (3 if file.endswith(".jpg") else 1, 12, 10, 1 if flat else 6)
+    array = random.integers(0, 200, shape).astype(np.uint8)
+    if is_label:
+        row = 3 * next((index for index, organ in enumerate(("liver", "spleen", "vertebrae")) if organ in file), 0)
+        array = np.zeros(shape, np.uint8)
+        array[:, row : row + 3, 2:6] = 1
+    return Volume(array, np.eye(4))
 
 
 def test_a_rater_is_chosen_by_name(tmp_path):

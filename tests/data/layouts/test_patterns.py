@@ -57,3 +57,23 @@ def test_patterns_that_cannot_be_used(pattern, message, tmp_path):
     build(tmp_path, "images/a.png", "labels/a.png")
     with pytest.raises(DatasetError, match=message):
         read_dataset(tmp_path, DatasetOptions(pattern=pattern))
+
+
+def test_patterns_take_precedence_over_a_list_of_files(tmp_path):
+    build(tmp_path, "imagesTr/a.png", "labelsTr/a.png", "other/b.png", "truth/b.png")
+    (tmp_path / "dataset.json").write_text(
+        '{"labels": {"0": "bg", "1": "x"}, "training": [{"image": "imagesTr/a.png", "label": "labelsTr/a.png"}]}'
+    )
+    dataset = read_dataset(tmp_path, DatasetOptions(pattern="other/{id}", label_pattern="truth/{id}"))
+    assert ([case.id for case in dataset.cases], dataset.label_names) == (["b"], {"bg": 0, "x": 1})
+
+
+def test_options_without_effect_are_refused(tmp_path):
+    build(tmp_path, "images/a.png", "labels/a.png")
+    with pytest.raises(DatasetError, match="rater B"):
+        read_dataset(tmp_path, DatasetOptions(rater="B"))
+    (tmp_path / "c.csv").write_text("image,label\na.png,b.png\n")
+    with pytest.raises(DatasetError, match="patterns describe"):
+        read_dataset(tmp_path / "c.csv", DatasetOptions(pattern="{id}"))
+    with pytest.raises(DatasetError, match="--rater B has no effect"):
+        read_dataset(tmp_path / "c.csv", DatasetOptions(rater="B"))

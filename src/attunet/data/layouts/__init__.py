@@ -81,7 +81,7 @@ LAYOUTS: tuple[Layout, ...] = (
         read=read_matched,
     ),
 )
-"""Every layout; the first that is detected is read."""
+"""Every layout; the first that is detected is read. The last one reads any folder, and what patterns describe."""
 
 _DEFAULTS = DatasetOptions()
 EXPECTED = "expected " + "; or ".join(layout.recognised_by for layout in LAYOUTS)
@@ -91,16 +91,30 @@ def read_dataset(path: Path, options: DatasetOptions = _DEFAULTS) -> Dataset:
     """Read the cases of a data set, a folder or a CSV file, whose layout is detected; `options` settle what is open.
 
     Only file names and descriptions are read. Problems that they reveal (labels without an image, DICOM series) are in
-    `problems`.
-    Raises: DatasetError when the path does not exist, no layout is detected or a description contradicts itself.
+    `problems`. Patterns take precedence over a description of the files.
+    Raises: DatasetError when the path does not exist, no layout is detected, a description contradicts itself or an
+        option fits nothing.
     """
     if not path.exists():
         raise DatasetError(f"there is no file or folder {path}", hint="check the path")
+    stated = options.pattern is not None or options.label_pattern is not None
+    if stated and not path.is_dir():
+        raise DatasetError(f"patterns describe the files of a folder, but {path} is a file", hint="leave them out")
     with reading(path, DatasetError, "correct its description, or write a CSV file"):
-        for layout in LAYOUTS:
+        for layout in LAYOUTS[-1:] if stated else LAYOUTS:
             if layout.detect(path) and (dataset := layout.read(path, options)) is not None:
-                return with_choices(dataset, options)
+                return with_choices(_with_rater(dataset, options), options)
     raise _unrecognised(path)
+
+
+def _with_rater(dataset: Dataset, options: DatasetOptions) -> Dataset:
+    """The data set. Raises: DatasetError for a rater where no mask is known to be of any."""
+    if options.rater is not None and not any(case.raters for case in dataset.cases):
+        raise DatasetError(
+            f"--rater {options.rater} has no effect: {dataset.root} does not tell who drew its masks",
+            hint="leave it out, or write a CSV file with a column rater_NAME for each",
+        )
+    return dataset
 
 
 def _unrecognised(path: Path) -> DatasetError:
