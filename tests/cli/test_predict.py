@@ -6,6 +6,8 @@ import json
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,8 +17,9 @@ from attunet.cli.predict import predict
 from attunet.config import Postprocessing, QualityCalibration
 from attunet.data.formats import read_label, read_volume, write_volume
 from attunet.data.volume import Volume
-from attunet.errors import BundleError, ConfigError, DatasetError, FormatError
+from attunet.errors import BundleError, BusyError, ConfigError, DatasetError, FormatError
 from attunet.inference.batch import predict_cases
+from attunet.locks import exclusive
 
 
 def write_scan(path, seed=0, shape=(20, 16, 10)):
@@ -227,3 +230,42 @@ def test_the_user_sees_one_line_and_exit_code_2(flaw, tiny_run, scans, tmp_path)
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
     assert not (tmp_path / "masks").exists()
+
+
+def test_records_grow_with_each_case_and_a_kill_loses_none(segment, scans, tmp_path, monkeypatch):
+    """A kill after the second mask, before its record is written."""
+    records = ("--statistics", "--report", tmp_path / "run.json")
+    segment("-i", scans / "a.nii.gz", *records)
+    segment("-i", scans / "b.mha")
+    done = segment("-i", scans, *records, "--continue-prediction")
+    assert "a: skipped" in done.stderr
+    assert "b: segmented again, because the requested statistics or report lack it" in done.stderr
+    assert json.loads((tmp_path / "masks" / "statistics.json").read_text())["cases"].keys() == {"a", "b", "c"}
+    cases = json.loads((tmp_path / "run.json").read_text())["cases"]
+    assert sorted(case["case"] for case in cases) == ["a", "b", "c"]
+
+
+def test_sigterm_stops_in_order_and_tells_what_is_done(tiny_run, tmp_path):
+    for seed in range(30):
+        write_scan(tmp_path / "scans" / f"c{seed:02}.nii", seed, (40, 40, 20))
+    masks = tmp_path / "masks"
+    words = ["predict", "-m", tiny_run, "-i", tmp_path / "scans", "-o", masks, "--statistics"]
+    with subprocess.Popen([sys.executable, "-m", "attunet", *words], stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not list(masks.glob("*.nii")):
+            time.sleep(0.01)
+        process.terminate()
+        told = process.communicate()[1]
+    assert process.returncode == 143
+    assert "--continue-prediction segments the other cases" in told
+    assert "Traceback" not in told
+    assert not list(masks.rglob(".attunet*"))
+    written = {mask.stem for mask in masks.glob("*.nii")}
+    assert set(json.loads((masks / "statistics.json").read_text())["cases"]) == written
+
+
+def test_a_second_program_on_one_folder_is_refused(segment, scans, tmp_path):
+    with exclusive(tmp_path / "masks", "attunet predict"), ThreadPoolExecutor(1) as another:
+        done = another.submit(segment, "-i", scans).result()
+    assert isinstance(done.exception, BusyError)
+    assert "attunet predict, process" in str(done.exception)
+    assert not list((tmp_path / "masks").iterdir())

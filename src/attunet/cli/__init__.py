@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from typing import NoReturn
 
 import typer
@@ -44,11 +46,38 @@ def register() -> None:
         app.command()(command)
 
 
+_INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+
+
+def _stop_in_order() -> list[int]:
+    """Let SIGTERM and the end of the terminal stop a command as Ctrl-C does; returns a list that will name the signal.
+
+    A signal that is ignored already (nohup) stays so, and a second one does not disturb the first.
+    """
+    received: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        received.append(number)
+        for name in signals:
+            signal.signal(name, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signals = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    signals = [number for number in signals if signal.getsignal(number) is signal.SIG_DFL]
+    for number in signals if threading.current_thread() is threading.main_thread() else ():
+        signal.signal(number, stop)
+    return received
+
+
 def main() -> NoReturn:
-    """Entry point: 0 done, 1 done with problems, 2 bad usage or input, 130 interrupted."""
+    """Entry point: 0 done, 1 done with problems, 2 bad usage or input, 130 interrupted, 143 ended by SIGTERM."""
     register()
+    received = _stop_in_order()
     try:
         app()
+    except SystemExit as done:
+        sys.exit(128 + received[0] if received and done.code == _INTERRUPTED else done.code)
     except AttunetError as error:
         fail(error.message, error.hint)
     except MemoryError:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,14 +17,11 @@ from attunet.cli.prediction_run import (
     BatchDisplay,
     show_estimates,
     show_left_out,
+    show_resume,
     show_statistics,
     show_summary,
 )
-from attunet.errors import ConfigError
-
-if TYPE_CHECKING:
-    from attunet.inference.batch import CaseResult
-    from attunet.inference.segmenter import Segmenter
+from attunet.errors import AttunetError, ConfigError
 
 __all__ = ["predict"]
 
@@ -100,11 +96,12 @@ def predict(
     """Segment images; masks have each image's format, grid and orientation, and the label values of the training data.
 
     One unusable file does not stop the others: it is listed at the end, and the exit code is 1, or 2 if all files are
-    unusable.
+    unusable. Masks, statistics and the report are written case by case, so that a stop (Ctrl-C, SIGTERM, even a kill)
+    loses none that is finished: --continue-prediction goes on from there.
     """
     from attunet.data.cases import find_cases
     from attunet.inference.batch import predict_cases
-    from attunet.inference.batch_record import describe_correlation
+    from attunet.inference.batch_record import RecordFiles, describe_correlation
     from attunet.inference.destination import mask_path
     from attunet.inference.prediction import PredictOptions
     from attunet.inference.segmenter import Segmenter
@@ -134,16 +131,17 @@ def predict(
     if dry_run:
         raise typer.Exit(2 if show_estimates(segmenter, cases, options) else 0)
     started = time.perf_counter()
-    save = partial(
-        _save,
+    record = RecordFiles(
+        model,
+        segmenter,
+        {**asdict(options), "attention": attention, "preview": preview, "agreement": agreement},
         statistics=output / "statistics.json" if statistics else None,
-        extend=continue_prediction,
         report=report,
-        model=model,
-        segmenter=segmenter,
-        settings={**asdict(options), "attention": attention, "preview": preview, "agreement": agreement},
+        extend=continue_prediction,
     )
-    existing = [case.id for case in cases if continue_prediction and mask_path(case, output, output_layout).exists()]
+    masked = [case for case in cases if continue_prediction and mask_path(case, output, output_layout).exists()]
+    existing = [case.id for case in masked if record.has(case.id)]
+    again = [case.id for case in masked if not record.has(case.id)]
     hook = None
     if preview or agreement:
         from attunet.explanation.prediction_hook import PredictionHook  # with matplotlib, half a second
@@ -151,47 +149,30 @@ def predict(
         folder = output / "preview" if preview else None
         hook = PredictionHook(folder, agreement=agreement, attention=attention, modality=segmenter.plan.modality)
     with progress_bar() as progress:
-        display = BatchDisplay(progress, cases, existing)
+        display = BatchDisplay(progress, cases, existing, again, record.add)
         try:
             predict_cases(
                 segmenter,
-                cases,
+                [case for case in cases if case.id not in existing],
                 output,
                 options,
                 layout=output_layout,
-                skip_existing=continue_prediction,
                 save_attention=attention,
                 on_prediction=hook,
                 on_result=display.on_result,
                 progress=display.on_windows,
             )
         except BaseException:
-            if display.results:  # record the finished cases even when interrupted
-                save(display.results)
+            with suppress(AttunetError):
+                record.write()
+            if display.results:
+                show_summary(display.results, output, time.perf_counter() - started)
+                show_resume()
             raise
-    save(display.results)
+    record.write()
     if statistics:
         show_statistics(display.results, describe_correlation(segmenter.postprocessing.quality))
     show_summary(display.results, output, time.perf_counter() - started)
     failed = [result for result in display.results if result.error]
     if failed:
         raise typer.Exit(2 if len(failed) == len(cases) else 1)
-
-
-def _save(
-    cases: Sequence[CaseResult],
-    *,
-    statistics: Path | None,
-    extend: bool,
-    report: Path | None,
-    model: Path,
-    segmenter: Segmenter,
-    settings: dict[str, Any],
-) -> None:
-    """Write the requested statistics and report of these cases."""
-    from attunet.inference.batch_record import write_batch_record, write_statistics
-
-    if statistics:
-        write_statistics(cases, statistics, segmenter.postprocessing.quality, extend=extend)
-    if report:
-        write_batch_record(report, model, segmenter, cases, settings)

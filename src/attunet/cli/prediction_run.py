@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from attunet.inference.prediction import PredictOptions
     from attunet.inference.segmenter import Segmenter
 
-__all__ = ["BatchDisplay", "show_case", "show_estimates", "show_left_out", "show_statistics", "show_summary"]
+__all__ = [
+    "BatchDisplay",
+    "show_case",
+    "show_estimates",
+    "show_left_out",
+    "show_resume",
+    "show_statistics",
+    "show_summary",
+]
 
 
 MOST_FILES = 5
@@ -28,9 +36,21 @@ class BatchDisplay:
     Attributes: results, of the finished cases.
     """
 
-    def __init__(self, progress: Progress, cases: Sequence[Case], existing: Sequence[str]) -> None:
+    def __init__(
+        self,
+        progress: Progress,
+        cases: Sequence[Case],
+        existing: Sequence[str],
+        again: Sequence[str] = (),
+        record: Callable[[CaseResult], None] = lambda _: None,
+    ) -> None:
+        """`again` are cases with a mask and without the requested record; `record` is called with each result."""
+        self._record = record
         for name in sorted(existing):
             notes().print(f"{name}: skipped, its mask exists already", markup=False, highlight=False)
+        for name in sorted(again):
+            text = f"{name}: segmented again, because the requested statistics or report lack it"
+            notes().print(text, markup=False, highlight=False, soft_wrap=True)
         self._progress = progress
         self._overall = progress.add_task("predict", total=len(cases), completed=len(existing))
         self._bars: dict[str, TaskID] = {}
@@ -49,6 +69,7 @@ class BatchDisplay:
         if result.case in self._bars:
             self._progress.remove_task(self._bars.pop(result.case))
         self._progress.advance(self._overall)
+        self._record(result)
 
 
 def show_case(case: CaseResult | CaseEstimate) -> None:
@@ -91,6 +112,11 @@ def show_summary(cases: Sequence[CaseResult], output: Path, seconds: float) -> N
     notes().print(text, markup=False, soft_wrap=True)
     if failed:
         notes().print(f"not segmented: {', '.join(failed)}", style="red", markup=False, soft_wrap=True)
+
+
+def show_resume() -> None:
+    """Print how to go on after a stop."""
+    notes().print("stopped early; --continue-prediction segments the other cases", markup=False, soft_wrap=True)
 
 
 def show_statistics(cases: Sequence[CaseResult], reliability: str | None) -> None:

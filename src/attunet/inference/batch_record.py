@@ -3,57 +3,120 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from attunet.config import QualityCalibration, RankCorrelation
-from attunet.documents import read_document, reading
+from attunet.errors import FormatError
 from attunet.files import write_text
 from attunet.inference.batch import CaseResult
 from attunet.inference.segmenter import Segmenter
 
-__all__ = ["batch_record", "describe_correlation", "write_batch_record", "write_statistics"]
+__all__ = ["RecordFiles", "batch_record", "describe_correlation"]
+
+_LEAST_PAUSE = 20
+"""Files are written again when this many times the duration of writing has passed, so that it takes 5% of the time."""
 
 
-def write_statistics(
-    results: Sequence[CaseResult], path: Path, quality: QualityCalibration | None = None, *, extend: bool = False
-) -> None:
-    """Write volumes and predicted Dice by case as JSON.
+class RecordFiles:
+    """statistics.json and the report of a batch, which grow with each finished case, so that a kill loses none.
 
-    Args:
-        results: results of a batch; failed cases are left out.
-        path: the file, usually statistics.json next to the masks.
-        quality: how reliable the predicted Dice is; None leaves it out.
-        extend: keep the file's entries for other cases, from an earlier part of the same batch.
-    Raises: FormatError when an existing file should be extended but has other content.
+    A case that was segmented shortly before a kill may have a mask and no record; a continued batch segments it again.
     """
-    with reading(path, hint="move it away: attunet adds only to a file that it wrote"):
-        earlier = read_document(path) if extend and path.is_file() else {"cases": {}}
-        volumes, dice = dict(earlier["cases"]), dict(earlier.get("predicted_dice", {}))
-    done = [result for result in results if result.mask]
-    content: dict[str, Any] = {"unit": "ml", "cases": volumes | {result.case: result.volumes_ml for result in done}}
-    if quality is not None:
-        content["predicted_dice"] = dice | {result.case: result.predicted_dice for result in done}
-        content["predicted_dice_reliability"] = describe_correlation(quality)
-    write_text(path, json.dumps(content, indent=2) + "\n")
+
+    def __init__(
+        self,
+        model: Path,
+        segmenter: Segmenter,
+        settings: Mapping[str, Any],
+        *,
+        statistics: Path | None = None,
+        report: Path | None = None,
+        extend: bool = False,
+    ) -> None:
+        """Read what an earlier part of the batch wrote.
+
+        Args:
+            model: the model folder.
+            segmenter: the model that was loaded from it.
+            settings: settings of the batch.
+            statistics: the file of volumes and predicted Dice; None for none.
+            report: the file of `batch_record`; None for none.
+            extend: keep the files' entries for other cases, from an earlier part of the same batch.
+        Raises: FormatError when an existing file should be extended but has other content.
+        """
+        self._model, self._segmenter, self._settings = model, segmenter, settings
+        self._statistics, self._report = statistics, report
+        self._volumes, self._dice = _earlier_statistics(statistics) if extend and statistics else ({}, {})
+        self._cases = _earlier_cases(report) if extend and report else {}
+        self._written, self._duration, self._once = 0.0, 0.0, False
+
+    def has(self, case: str) -> bool:
+        """Whether the requested files have an entry for a case."""
+        known = (self._statistics is None or case in self._volumes, self._report is None or case in self._cases)
+        return all(known)
+
+    def add(self, result: CaseResult) -> None:
+        """Add a finished case and write the files, unless that was done so recently that it would cost much time.
+
+        Raises: FormatError when the files could not be written even once.
+        """
+        self._cases[result.case] = _case_record(result)
+        if result.mask:
+            self._volumes[result.case] = result.volumes_ml
+            self._dice[result.case] = result.predicted_dice
+        if time.monotonic() - self._written < _LEAST_PAUSE * self._duration:
+            return
+        try:
+            self.write()
+        except FormatError:
+            if not self._once:
+                raise
+
+    def write(self) -> None:
+        """Write the requested files. Raises: FormatError when that is not possible."""
+        started = time.monotonic()
+        if self._statistics:
+            quality = self._segmenter.postprocessing.quality
+            content: dict[str, Any] = {"unit": "ml", "cases": self._volumes}
+            if quality is not None:
+                content["predicted_dice"] = self._dice
+                content["predicted_dice_reliability"] = describe_correlation(quality)
+            write_text(self._statistics, json.dumps(content, indent=2) + "\n")
+        if self._report:
+            record = batch_record(self._model, self._segmenter, (), self._settings)
+            record["cases"] = list(self._cases.values())
+            write_text(self._report, json.dumps(record, indent=2) + "\n")
+        self._written, self._once = time.monotonic(), True
+        self._duration = self._written - started
 
 
-def write_batch_record(
-    path: Path, model: Path, segmenter: Segmenter, results: Sequence[CaseResult], settings: Mapping[str, Any]
-) -> None:
-    """Write `batch_record` as JSON.
+def _earlier_statistics(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    with _extending(path):
+        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"cases": {}}
+        return dict(content["cases"]), dict(content.get("predicted_dice", {}))
 
-    Args:
-        path: the file.
-        model: the model folder.
-        segmenter: the model that was loaded from it.
-        results: results of the batch.
-        settings: settings of the batch.
-    """
-    write_text(path, json.dumps(batch_record(model, segmenter, results, settings), indent=2) + "\n")
+
+def _earlier_cases(path: Path) -> dict[str, Any]:
+    """Entries of the cases that were segmented."""
+    with _extending(path):
+        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"cases": []}
+        return {str(case["case"]): case for case in content["cases"] if case["error"] is None}
+
+
+@contextmanager
+def _extending(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise FormatError(
+            f"{path} was not written by attunet, so nothing was added to it", hint="move it away"
+        ) from error
 
 
 def batch_record(

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
 from threading import Event
 from typing import Any, Self
-
-import numpy as np
 
 from attunet.bundle import check_agreement, load_model
 from attunet.bundle.execution import common_air_level
 from attunet.config import Plan, Postprocessing
 from attunet.data.cases import Case, find_cases, image_warnings, read_case_image
+from attunet.data.in_memory import volume_in_memory
 from attunet.data.volume import Array, Volume
 from attunet.errors import CancelledError, DataError
 from attunet.inference.case import CasePlan, plan_case, segment
@@ -25,7 +25,9 @@ from attunet.inference.prediction import Prediction, PredictOptions
 
 __all__ = ["Segmenter"]
 
-Image = str | Path | Volume | Array | Case
+Image = str | PathLike[str] | Volume | Array | Case | Any
+"""A file, a case, or what `volume_in_memory` takes."""
+
 Progress = Callable[[int, int], None]
 MAX_SCALE = 100  # largest ratio of voxel sizes of an image and of the training: beyond it, one of the two is wrong
 
@@ -110,7 +112,8 @@ class Segmenter:
         """Segment one image; the result is on the image's own grid.
 
         Args:
-            image: a file, a `Case` of several files, a `Volume`, or an array (I, J), (I, J, K) or (C, I, J, K).
+            image: a file, a `Case` of several files, a `Volume`, an array or list (I, J), (I, J, K) or (C, I, J, K), a
+                torch tensor, or an image of nibabel or SimpleITK, whose geometry is kept.
             options: what to compute, and the limits; None for the defaults.
             spacing: voxel size of an array in mm; None for 1 mm.
             name: name of the case in the result; None for the name of its file.
@@ -157,10 +160,8 @@ class Segmenter:
     def _read(self, image: Image, spacing: tuple[float, ...] | None) -> tuple[str, Volume]:
         if isinstance(image, Case):
             return image.id, self._read_case(image)
-        if isinstance(image, Volume):
-            return "volume", image
-        if isinstance(image, np.ndarray):
-            return "array", Volume.from_array(image, spacing or (1.0, 1.0, 1.0))
+        if not isinstance(image, str | PathLike):
+            return volume_in_memory(image, spacing)
         cases = find_cases([Path(image)], self.plan.network.in_channels, names=self.plan.channel_names)
         if len(cases) != 1:
             raise DataError(
@@ -176,7 +177,7 @@ class Segmenter:
         return volume
 
     def _file_warnings(self, image: Image) -> tuple[str, ...]:
-        if isinstance(image, str | Path):
+        if isinstance(image, str | PathLike):
             channels = self.plan.network.in_channels
             image = find_cases([Path(image)], channels, names=self.plan.channel_names)[0]
         return image_warnings(image) if isinstance(image, Case) else ()
