@@ -27,6 +27,15 @@ class RecordFiles:
     """statistics.json and the report of a batch, which grow with each finished case, so that a kill loses none.
 
     A case that was segmented shortly before a kill may have a mask and no record; a continued batch segments it again.
+
+    Args:
+        model: the model folder.
+        segmenter: the model that was loaded from it.
+        settings: settings of the batch.
+        statistics: the file of volumes and predicted Dice; None for none.
+        report: the file of `batch_record`; None for none.
+        extend: keep the files' entries for other cases, from an earlier part of the same batch.
+    Raises: FormatError when an existing file should be extended but has other content.
     """
 
     def __init__(
@@ -39,17 +48,6 @@ class RecordFiles:
         report: Path | None = None,
         extend: bool = False,
     ) -> None:
-        """Read what an earlier part of the batch wrote.
-
-        Args:
-            model: the model folder.
-            segmenter: the model that was loaded from it.
-            settings: settings of the batch.
-            statistics: the file of volumes and predicted Dice; None for none.
-            report: the file of `batch_record`; None for none.
-            extend: keep the files' entries for other cases, from an earlier part of the same batch.
-        Raises: FormatError when an existing file should be extended but has other content.
-        """
         self._model, self._segmenter, self._settings = model, segmenter, settings
         self._statistics, self._report = statistics, report
         self._volumes, self._dice = _earlier_statistics(statistics) if extend and statistics else ({}, {})
