@@ -8,8 +8,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 # Tests are many small jobs: two workers with one thread each are faster than two threads that wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
+KILLS := 50
+SEED := 0
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check fuzz fuzz-short bench clean
+.PHONY: help demo test test-slow check fuzz fuzz-short chaos bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -36,12 +39,15 @@ fuzz: $(READY) ## give every reader 20,000 damaged files, takes minutes (FUZZ="-
 fuzz-short: $(READY) ## a part of fuzz in about 20 seconds
 	OMP_NUM_THREADS=1 $(BIN)/python fuzz/run.py --inputs 3000 --seconds 20
 
+chaos: $(READY) ## kill train, predict, select and export 50 times at random moments, takes minutes (KILLS=200 SEED=1)
+	OMP_NUM_THREADS=1 $(BIN)/python chaos/run.py --kills $(KILLS) --seed $(SEED)
+
 bench: $(READY) ## measure attunet, MONAI and nnU-Net, takes hours; updates docs/benchmarks.md (BENCH="--only window")
 	$(BIN)/python benchmarks/run.py $(BENCH)
 
 clean: ## remove caches, build products and the demo, but not the environment (rm -r .venv)
 	rm -rf demo build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
-	find src tests benchmarks fuzz -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests benchmarks fuzz chaos -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Some systems ship Python without ensurepip; there the system's pip installs pip into the environment.
 $(READY): pyproject.toml constraints.txt

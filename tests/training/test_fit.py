@@ -23,7 +23,8 @@ from attunet.training.run_folder import FoldPaths
 
 
 def states(run):
-    return {file: file.stat().st_mtime_ns for file in run.rglob("*") if file.suffix not in (".yaml", ".0", ".1")}
+    files = [file for file in run.rglob("*") if file.is_file() and file.suffix != ".yaml"]
+    return {file: file.stat().st_mtime_ns for file in files}
 
 
 def test_a_training_leaves_a_model_that_describes_itself(trained, tiny_plan, tiny_config, blobs):

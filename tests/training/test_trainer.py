@@ -14,6 +14,7 @@ import yaml
 from attunet.bundle import load_bundle, save_plan
 from attunet.errors import BundleError, TrainingError
 from attunet.training.callbacks.progress import TrainingCallbacks
+from attunet.training.processes import terminate_as_interrupt
 from attunet.training.run_folder import FoldPaths
 from attunet.training.trainer import AtomicCheckpointIO
 
@@ -130,6 +131,31 @@ def test_an_interrupt_comes_back_as_one_and_the_next_is_heard_too(train, tmp_pat
     assert signal.getsignal(signal.SIGINT) is handler
     assert train(resume=True).trained
     assert len(log_of(tmp_path / "run")) == 2
+
+
+def test_a_terminated_training_resumes_and_other_signals_are_left_alone(train, tmp_path, log_of, monkeypatch):
+    for name, value in {"SLURM_NTASKS": "1", "SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "training"}.items():
+        monkeypatch.setenv(name, value)
+    heard = []
+
+    class Terminate(pl.Callback):
+        def on_train_epoch_start(self, trainer, _module):
+            if trainer.current_epoch == 1:
+                signal.raise_signal(signal.SIGUSR1)
+                signal.raise_signal(signal.SIGTERM)
+
+    user = signal.signal(signal.SIGUSR1, lambda number, _frame: heard.append(number))
+    try:
+        with pytest.raises(KeyboardInterrupt), terminate_as_interrupt():
+            train(callbacks=With(Terminate()))
+    finally:
+        signal.signal(signal.SIGUSR1, user)
+    assert heard == [signal.SIGUSR1]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert train(resume=True).trained
+    assert len(log_of(tmp_path / "run")) == 2
+    assert not list(tmp_path.rglob(".attunet*"))
+    assert not list(tmp_path.rglob("hpc_ckpt*"))
 
 
 def test_an_error_in_a_worker_is_not_taken_for_want_of_memory(train):

@@ -16,6 +16,7 @@ from attunet.data.folds import Split, assign_groups
 from attunet.data.labels import rename_annotated
 from attunet.errors import ConfigError, EngineError
 from attunet.files import write_text
+from attunet.forks import refuse_fork
 from attunet.locks import exclusive_if_writable
 from attunet.training.callbacks.progress import SILENT, ProgressReporter, TrainingCallbacks, raise_if_cancelled
 from attunet.training.finish import FoldResult, finish_fold, finished_fold
@@ -67,8 +68,10 @@ def fit(
         DatasetError: when cases of one patient or equal images are on both sides of the fold.
         TrainingError: when training diverges twice or memory runs out.
         BusyError: when another program trains this fold.
+        EngineError: in a process that was forked from one that has trained or predicted with torch.
         CancelledError: when `cancelled` was set.
     """
+    refuse_fork("torch")
     accelerator = training_device(device)
     config = settle_precision(continued_settings(run, config), accelerator)
     paths = FoldPaths(fold_folder(run, fold))

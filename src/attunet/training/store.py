@@ -202,8 +202,8 @@ def _store(case: Case, plan: Plan, geometry: GeometryPolicy, target: Path) -> No
             np.savez(folder / "points.npz", allow_pickle=False, **points)
             files = {part.name: [*_size_and_time(part), _checksum(part)] for part in folder.iterdir()}
             (folder / _CONTENTS).write_text(_described(contents | {"files": files}), encoding="utf-8")
-            for part in folder.iterdir():
-                part.chmod(0o600)
+        for part in target.iterdir():
+            part.chmod(0o600)
     except FormatError:
         if not _is_intact(target):  # another process may have stored the same case meanwhile
             raise

@@ -9,11 +9,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy
 from torch._dynamo.exc import TorchDynamoException
@@ -123,7 +125,7 @@ def _trainer(fold: FoldTraining, accelerator: str, callbacks: Sequence[pl.Callba
         accumulate_grad_batches=plan.accumulation,
         logger=make_loggers(config, paths, plan.name) if is_rank_zero() else False,
         callbacks=[*callbacks, checkpoint],
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *_environment()],
         enable_progress_bar=False,
         enable_model_summary=False,
         log_every_n_steps=config.steps_per_epoch,
@@ -136,13 +138,20 @@ def _strategy(config: TrainingConfig, accelerator: str) -> str | DDPStrategy:
     return DDPStrategy(process_group_backend="nccl" if accelerator == "cuda" else "gloo")
 
 
+def _environment() -> list[SLURMEnvironment]:
+    """Under SLURM: without lightning's requeueing, which would take SIGUSR1 and write checkpoints of its own."""
+    in_slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
+    return [SLURMEnvironment(auto_requeue=False)] if in_slurm else []
+
+
 def _fit(trainer: pl.Trainer, module: TrainingModule, loader: object, checkpoint: Path | None) -> None:
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, loader, ckpt_path=checkpoint)
     except SystemExit:
         # Lightning turns Ctrl-C and SIGTERM into SystemExit, and leaves Ctrl-C ignored from then on.
-        signal.signal(signal.SIGINT, on_interrupt)
+        if current_thread() is main_thread():
+            signal.signal(signal.SIGINT, on_interrupt)
         raise KeyboardInterrupt from None
     except TorchDynamoException as error:
         hint = "leave `compile: true` out of the recipe and add --resume, or install a C++ compiler"
