@@ -1,6 +1,7 @@
 """Files of several arrays: NPZ, MATLAB, HDF5."""
 
 import pickle
+import sys
 import zipfile
 
 import h5py
@@ -15,6 +16,12 @@ from attunet.errors import FormatError
 
 IMAGE = np.arange(5 * 6 * 7, dtype=np.int16).reshape(5, 6, 7)
 LABEL = (IMAGE % 3).astype(np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch):
+    """The readers themselves: `test_isolation.py` tests the process that they usually run in, which takes its time."""
+    monkeypatch.setattr(sys, "executable", "")
 
 
 def write(path, **content):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -16,6 +17,12 @@ from attunet.errors import FormatError
 
 SHAPE = (3, 4, 5)  # z, y, x
 IMAGE = np.arange(60, dtype=np.uint16).reshape(SHAPE)
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch):
+    """The readers themselves: `test_isolation.py` tests the process that they usually run in, which takes its time."""
+    monkeypatch.setattr(sys, "executable", "")
 
 
 def write(path, array, axes="zyx", *, scale=(2.0, 0.5, 0.4), unit="micrometer", three=False, name="0"):
