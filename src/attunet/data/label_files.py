@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from math import comb
+from typing import Literal
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from attunet.errors import LabelError
 
 __all__ = ["REFUSALS", "combined_value", "read_label_files", "split_value"]
 
+Order = Literal["C", "F"]
 HIGHEST = int(np.iinfo(np.int32).max)
 OVERLAP_HINT = (
     "pass --overlap regions to learn overlapping labels, or --overlap last to keep the last file's label in each voxel"
@@ -46,20 +48,25 @@ def read_label_files(label: LabelFiles, *, key: str | None = None, frame: int | 
         raise LabelError(f"{label} contains {len(label.parts)} files, one for each object", hint=MERGE_HINT)
     values = label.values or tuple(sorted({part.value for part in label.parts}))
     overlaps: Counter[tuple[int, int]] = Counter()
-    first = _read_part(label.parts[0], key, frame)
-    array = np.where(first.array != 0, label.parts[0].value, 0).astype(_kind(max(values)))
-    for part in label.parts[1:]:
-        volume = _read_part(part, key, frame)
+    order: Order = "C"
+    first: Volume | None = None
+    whole = np.zeros(0, _kind(max(values)))
+    for part in label.parts:
+        volume = read_label(part.path, key=key, frame=frame)
+        if first is None:
+            first, order = volume, "F" if volume.array.flags.f_contiguous else "C"
+            whole = np.zeros(volume.array.size, whole.dtype)
         check_same_grid(
             first,
             volume,
             f"{label.parts[0].path.name} and {part.path.name} in {label}",
             hint="write all files of a label on the grid of the image",
         )
-        array = _added(array, volume.array != 0, part.value, label, values, overlaps)
+        whole = _added(whole, _inside(volume, part, order), part.value, label, values, overlaps)
     if overlaps and label.overlap == "refuse":
         raise LabelError(_describe(overlaps, label), hint=OVERLAP_HINT)
-    return first.with_array(array)
+    assert first is not None
+    return first.with_array(whole.reshape(first.array.shape, order=order))
 
 
 def combined_value(parts: Iterable[int], values: Sequence[int]) -> int:
@@ -115,39 +122,45 @@ def split_value(value: int, values: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted(places))
 
 
-def _read_part(part: LabelPart, key: str | None, frame: int | None) -> Volume:
-    """The mask of one file, in which all voxels other than 0 have one value."""
-    volume = read_label(part.path, key=key, frame=frame)
-    inside = volume.array[volume.array != 0]
+def _inside(volume: Volume, part: LabelPart, order: Order) -> Array:
+    """The places of one file's voxels other than 0, which have one value, in the flat array of this order."""
+    flat = volume.array.ravel(order=order)
+    places = np.flatnonzero(flat)
+    inside = flat[places]
     if inside.size and inside.min() != inside.max():
         listed = ", ".join(map(str, np.unique(inside)[:6].tolist()))
         raise LabelError(
             f"{part.path} contains the values {listed}, expected 0 and one other value in the mask of a single label",
             hint="write one label per file, or all labels into one file",
         )
-    return volume
+    return places
 
 
 def _added(
-    array: Array, mask: Array, value: int, label: LabelFiles, values: Sequence[int], overlaps: Counter[tuple[int, int]]
+    whole: Array,
+    places: Array,
+    value: int,
+    label: LabelFiles,
+    values: Sequence[int],
+    overlaps: Counter[tuple[int, int]],
 ) -> Array:
-    """The label with the voxels of one more file; `overlaps` counts voxels by earlier and later value."""
-    earlier = array[mask]
+    """The flat label with the voxels of one more file; `overlaps` counts voxels by earlier and later value."""
+    earlier = whole[places]
     taken = earlier[(earlier != 0) & (earlier != value)]
     if not taken.size or label.kind == "object":
-        array[mask] = value
-        return array
+        whole[places] = value
+        return whole
     counts = {int(other): int(number) for other, number in zip(*np.unique(taken, return_counts=True), strict=True)}
     for other, number in counts.items():
         for single in split_value(other, values):
             overlaps[single, value] += number
     if label.overlap != "regions":
-        array[mask] = value
-        return array
+        whole[places] = value
+        return whole
     united = {other: combined_value({*split_value(other, values), value}, values) for other in counts}
-    array = array.astype(np.promote_types(array.dtype, _kind(max(united.values()))), copy=False)
-    array[mask] = _replaced(earlier.astype(array.dtype), {0: value, **united})
-    return array
+    whole = whole.astype(np.promote_types(whole.dtype, _kind(max(united.values()))), copy=False)
+    whole[places] = _replaced(earlier.astype(whole.dtype), {0: value, **united})
+    return whole
 
 
 def _replaced(array: Array, table: Mapping[int, int]) -> Array:
