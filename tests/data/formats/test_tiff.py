@@ -67,11 +67,17 @@ def test_white_as_zero_is_turned_round_in_images_only(dtype, tmp_path):
 
 def test_a_mask_of_one_bit_is_1_where_it_is_shown_as_white(tmp_path):
     shown = RANDOM.integers(0, 2, (7, 9)).astype(bool)
-    tifffile.imwrite(tmp_path / "white.tif", ~shown, photometric="miniswhite")
+    tifffile.imwrite(tmp_path / "white.tif", ~shown, photometric="miniswhite", software="scanner")
     tifffile.imwrite(tmp_path / "black.tif", shown, photometric="minisblack")
     for name in ("white", "black"):
         np.testing.assert_array_equal(read_label(tmp_path / f"{name}.tif").array[0, ..., 0], shown)
         np.testing.assert_array_equal(read_volume(tmp_path / f"{name}.tif").array[0, ..., 0], shown)
+
+
+def test_true_is_1_in_masks_of_one_bit_by_tifffile_which_calls_it_black(tmp_path):
+    mask = RANDOM.integers(0, 2, (7, 9)).astype(bool)
+    tifffile.imwrite(tmp_path / "x.tif", mask)
+    np.testing.assert_array_equal(read_label(tmp_path / "x.tif").array[0, ..., 0], mask)
 
 
 @pytest.mark.parametrize("photometric", ["separated", "cielab"])

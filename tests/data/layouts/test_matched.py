@@ -323,6 +323,87 @@ LAYOUTS = {
     "overlays": Expected(
         each(3, *names("@/{i}.png", "images masks overlay")), 3, "1", "masks/1.png", left_out=("without labels",)
     ),
+    "wmh": Expected(
+        each(3, *names("Utrecht/{i}/@.nii.gz", "orig/FLAIR orig/T1 pre/FLAIR pre/T1 wmh")),
+        3,
+        "1",
+        "Utrecht/1/wmh.nii.gz",
+        ("FLAIR", "T1"),
+        2,
+        left_out=("without labels",),
+    ),
+    "lesions of several visits, two raters": Expected(
+        [
+            f"training/training0{p}/{name}.nii"
+            for p in (1, 2)
+            for v in (1, 2)
+            for name in (
+                *names(f"preprocessed/training0{p}_0{v}_@_pp", "flair mprage pd t2"),
+                *names(f"masks/training0{p}_0{v}_@", "mask1 mask2"),
+            )
+        ],
+        4,
+        "training01_01",
+        "training/training01/masks/training01_01_mask1.nii",
+        ("flair", "mprage", "pd", "t2"),
+        4,
+        left_out=("other raters",),
+    ),
+    "seven raters and a mask of the brain": Expected(
+        each(
+            2,
+            *names("Patient_{i2}/Raw_Data/@.nii.gz", "DP FLAIR GADO"),
+            *names("Patient_{i2}/Masks/@.nii.gz", "ManualSegmentation_1 ManualSegmentation_2 Consensus Brain_Mask"),
+        ),
+        2,
+        "Patient_01",
+        "Patient_01/Masks/ManualSegmentation_1.nii.gz",
+        ("DP", "FLAIR", "GADO"),
+        3,
+        left_out=("of the brain", "other raters"),
+    ),
+    "a folder that is called after lesions": Expected(
+        each(2, *names("PET-CT-Lesions/P_{i5}/@.nii.gz", "CT PET SEG")),
+        2,
+        "P_00001",
+        "PET-CT-Lesions/P_00001/SEG.nii.gz",
+        ("CT", "PET"),
+        2,
+    ),
+    "images in a folder that is called after segmentation": Expected(
+        each(2, "COVID-CT-Seg_20/c_{i3}.nii", *names("@_Mask/c_{i3}.nii", "Lung Infection")),
+        2,
+        "c_001",
+        ("Infection", "Lung"),
+    ),
+    "masks of a program besides those of people": Expected(
+        each(3, "images/{i5}_t2w.mha", *names("labels/@/{i5}.nii.gz", "human_expert/resampled AI/model")),
+        3,
+        "00001",
+        "labels/human_expert/resampled/00001.nii.gz",
+        ("t2w",),
+        left_out=("by a program",),
+    ),
+    "labels with derived copies": Expected(
+        each(3, *names("@/c{i}.nii.gz", "images labels"), "labels/c{i}_resampled.nii.gz"),
+        3,
+        "c1",
+        "labels/c1.nii.gz",
+        left_out=("besides the label",),
+    ),
+    "a file per label, one of which is the lesion": Expected(
+        each(3, "Images/P-{i4}_t2.nii.gz", *names("Masks/P-{i4}_@.nii.gz", "zones lesion")),
+        3,
+        "P-0001",
+        ("lesion", "zones"),
+        ("t2",),
+    ),
+    "numbered masks besides the first": Expected(
+        [*each(3, "benign/benign ({i}).png", "benign/benign ({i})_mask.png"), "benign/benign (2)_mask_1.png"],
+        3,
+        "benign (1)",
+        ("object",),
+    ),
     "one case": Expected(["image.nii.gz", "label.nii.gz"], 1, "data", "label.nii.gz"),
 }
 
@@ -444,6 +525,21 @@ def test_names_without_any_word_for_labels_are_refused_with_the_flags(tmp_path):
         read_dataset(root)
     assert '--label-pattern "B/{id}.png"' in caught.value.hint
     assert read_dataset(root, DatasetOptions(label_pattern="B/{id}.png")).cases[0].images == (root / "A/1.png",)
+
+
+def test_names_of_images_and_labels_that_differ_are_refused_with_patterns_that_read_them(tmp_path):
+    root = build(tmp_path, each(3, "CT/PANCREAS_{i4}.nii.gz", "labels-2017/label{i4}.nii.gz"))
+    with pytest.raises(DatasetError, match="no label has the name of an image") as caught:
+        read_dataset(root)
+    assert '--pattern "CT/PANCREAS_{id}.nii.gz" --label-pattern "labels-*/label{id}.nii.gz"' in caught.value.hint
+    stated = DatasetOptions(pattern="CT/PANCREAS_{id}.nii.gz", label_pattern="labels-*/label{id}.nii.gz")
+    assert [case.id for case in read_dataset(root, stated).labelled] == ["0001", "0002", "0003"]
+
+
+def test_a_folder_of_foreign_formats_names_those_that_are_read(tmp_path):
+    with pytest.raises(DatasetError, match=r"format that is not read: images/1\.heic") as caught:
+        read_dataset(build(tmp_path, each(1, "images/{i}.heic", "labels/{i}.heic")))
+    assert ".nii.gz" in caught.value.hint
 
 
 def test_a_missing_channel_and_a_lost_label_are_problems(tmp_path):

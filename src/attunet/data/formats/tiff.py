@@ -43,6 +43,7 @@ __all__ = [
 TIME = "T"
 WHITE_IS_ZERO, RGB, PALETTE, YCBCR = 0, 2, 3, 6
 PLAIN = (WHITE_IS_ZERO, 1, RGB, PALETTE)  # colour spaces that need no mention: greys, RGB
+BLACK_IS_TRUE = "tifffile"  # the software whose files of Booleans show True as black
 DECODED_TO_RGB = (6, 7, 33007, 34892, 34934)  # compressions of the JPEG family
 OPACITY = (1, 2)  # kinds of extra samples that are transparency
 ORIENTATION = "Orientation"
@@ -133,7 +134,8 @@ def read_tiff_alpha(path: Path) -> Volume:
 def read_tiff_label(path: Path) -> Volume:
     """Read a mask as `read_tiff` does an image, but with the indexes of a palette and with values as stored.
 
-    Only in masks of one bit, 0 becomes the value that is shown as black.
+    Only in masks of one bit, 0 becomes the value that is shown as black; but tifffile (and scikit-image) stores True
+    as 1 and calls it black, whatever it means.
     Raises: as `read_tiff`, and LabelError when only its transparency varies.
     """
     with _opened(path) as tiff:
@@ -251,7 +253,7 @@ def _notices(tiff: _Tiff) -> Iterator[Problem]:
 
 
 def _is_inverted_mask(page: tifffile.TiffPage) -> bool:
-    return _is_inverted(page) and page.bitspersample == 1
+    return _is_inverted(page) and page.bitspersample == 1 and not page.software.startswith(BLACK_IS_TRUE)
 
 
 def _is_inverted(page: tifffile.TiffPage) -> bool:

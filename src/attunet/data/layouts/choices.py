@@ -12,20 +12,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from attunet.data.dataset import DatasetOptions
+from attunet.data.layouts.composed import with_extras
 from attunet.data.layouts.pairing import Key, NamedFile, Pairing
 from attunet.data.layouts.shapes import MatchedFile, pattern_of, shape
-from attunet.data.layouts.tokens import DRAWN, Role, Token, fold, values
+from attunet.data.layouts.tokens import DRAWN, Role, Token, fold, tokenize, values
 from attunet.errors import DatasetError
 
 __all__ = ["Choice", "choose_images", "choose_labels"]
 
-Entry = tuple[NamedFile, str]
 Found = dict[Key, dict[str, list[NamedFile]]]
 """The images of each case by channel, with the files that claim to be it."""
 
 DATATYPES = ("anat", "dwi", "func", "perf")
 """Folders of BIDS: a mask lies in the folder of the images that it was drawn on."""
 
+PROGRAMS = {"ai", "automated", "automatic", "auto", "predicted", "prediction", "predictions"}
 MASKS = {"mask", "masks", "msk", "msks"}
 DRAWN_BY = frozenset(DRAWN.split())
 
@@ -61,7 +62,12 @@ def choose_images(pairing: Pairing, names: dict[Key, str], choice: Choice) -> di
     """
     found = _of_labelled_kind(_same_datatype(pairing, choice), pairing, choice)
     images = {
-        key: {name: _single(files, pairing, names[key], choice) for name, files in channels.items()}
+        key: {
+            name: _single(
+                files, pairing, MatchedFile(files[0], names[key], "", name if len(channels) > 1 else ""), choice
+            )
+            for name, files in channels.items()
+        }
         for key, channels in found.items()
     }
     labelled = [key for key in images if key in pairing.labels]
@@ -97,7 +103,7 @@ def choose_labels(
         nobody of the name of the rater drew any.
     """
     labels = {
-        key: [MatchedFile(file, names[key], extra) for file, extra in _with_extras(key, entries, pairing)]
+        key: [MatchedFile(file, names[key], extra) for file, extra in with_extras(key, entries, pairing)]
         for key, entries in pairing.labels.items()
         if key in names
     }
@@ -110,6 +116,8 @@ def choose_labels(
             others = [member.file for member in labels[key] if member.extra]
             choice.left_out["masks besides the label of the case; --label-pattern uses them"] += others
             labels[key] = [member for member in labels[key] if not member.extra]
+    if options.rater is None:
+        labels = _without(labels, _by_program, "masks by a program; --label-pattern uses them", choice)
     labels = _of_rater(labels, options, choice)
     _refuse_rivals(labels, pairing)
     return labels
@@ -158,7 +166,7 @@ def _datatype(file: NamedFile) -> str:
     return next((folder for folder in map(fold, reversed(file.file.folders)) if folder in DATATYPES), "")
 
 
-def _single(files: Sequence[NamedFile], pairing: Pairing, id: str, choice: Choice) -> NamedFile:
+def _single(files: Sequence[NamedFile], pairing: Pairing, place: MatchedFile, choice: Choice) -> NamedFile:
     """The file of a channel: in a folder of images rather than elsewhere, and as acquired rather than derived."""
     preferred = list(files)
     for wanted in (_in_image_folder, _is_acquired):
@@ -169,9 +177,9 @@ def _single(files: Sequence[NamedFile], pairing: Pairing, id: str, choice: Choic
     first, *rivals = preferred
     if not rivals:
         return first
-    one, other = (pattern_of([MatchedFile(file, id)], pairing.level) for file in preferred[:2])
+    one, other = (pattern_of([place._replace(file=file)], pairing.level) for file in preferred[:2])
     raise DatasetError(
-        f"{first.file.path} and {rivals[0].file.path} are both case {id}",
+        f"{first.file.path} and {rivals[0].file.path} are both case {place.id}",
         hint=f'keep one, rename one, or choose with --pattern "{one}" or --pattern "{other}"',
     )
 
@@ -182,30 +190,6 @@ def _in_image_folder(file: NamedFile) -> bool:
 
 def _is_acquired(file: NamedFile) -> bool:
     return not any(fold(folder) == "derivatives" for folder in file.file.folders)
-
-
-def _with_extras(key: Key, entries: Sequence[Entry], pairing: Pairing) -> Sequence[Entry]:
-    """The masks of a case with what each adds to its name: after the name, as an entity of BIDS, or as a folder.
-
-    A mask whose words are all those of labels, such as lesion.nii.gz among other organs, is called by its name.
-    """
-    if len(entries) < 2:
-        return entries
-    found = []
-    for file, extra in entries:
-        siblings = any(more and other.file.folders == file.file.folders for other, more in entries)
-        found.append((file, extra or _entity(file) or (file.file.stem if siblings else "")))
-    if any(extra for _, extra in found):
-        return found
-    outside = ["_".join(part for part in file.key(pairing.level)[1:] if part not in key) for file, _ in entries]
-    folders = [(file, folder) for (file, _), folder in zip(entries, outside, strict=True)]
-    return folders if all(outside) and len(set(outside)) == len(outside) else found
-
-
-def _entity(file: NamedFile) -> str:
-    """The value of the entity label of a BIDS name, such as lesion in label-lesion."""
-    tokens = [token.text.partition("-") for token in values(file.file.stem, Role.LABEL)]
-    return next((value for name, _, value in tokens if fold(name) == "label" and value), "")
 
 
 def _without(
@@ -230,6 +214,10 @@ def _shows_field(labels: dict[Key, list[MatchedFile]]) -> Callable[[NamedFile], 
         return brain or bool(_words(file, Role.FIELD)) or (drawn and not _is_drawn(file) and words <= MASKS)
 
     return shows_field
+
+
+def _by_program(file: NamedFile) -> bool:
+    return any(token.value in PROGRAMS for part in file.file.parts for token in tokenize(part))
 
 
 def _is_drawn(file: NamedFile) -> bool:

@@ -11,15 +11,18 @@ from typing import Literal
 
 from attunet.data.dataset import LabelFiles, LabelPart, Problem
 from attunet.data.labels import BACKGROUND
-from attunet.data.layouts.pairing import Key
+from attunet.data.layouts.pairing import OF_LABELS, Key, NamedFile, Pairing
 from attunet.data.layouts.shapes import MatchedFile
-from attunet.data.layouts.tokens import fold
+from attunet.data.layouts.tokens import Role, fold, tokenize, values
 from attunet.names import safe_name
 
-__all__ = ["Composition"]
+__all__ = ["Composition", "with_extras"]
 
 OBJECT = "object"
 """The name of the only label where there is a file for each object."""
+
+Entry = tuple[NamedFile, str]
+LESIONS = {"lesion", "lesions"}
 
 LEAST_REPEATS = 1.5
 """Names of labels are in at least so many cases on average; names of objects are in one."""
@@ -63,7 +66,10 @@ class Composition:
         if not several:
             return cls("single")
         message = "each case has several masks that are not named like labels: each is taken to be an object"
-        remedy = '--merge-instances learns them as one label; if they are labels, use --label-pattern with "{label}"'
+        remedy = (
+            "--merge-instances learns them as one label; if they are labels or of several raters, "
+            'use --label-pattern with "{label}" or "{rater}"'
+        )
         problem = Problem("", "file per object", message, remedy, "warning")
         return cls("object", {BACKGROUND: 0, OBJECT: 1}, (problem,))
 
@@ -85,6 +91,44 @@ class Composition:
         """The masks, for their patterns: where a label is one file, what is added to its name is no label."""
         for members in labels.values():
             yield from (member._replace(extra="") if self.kind == "single" else member for member in members)
+
+
+def with_extras(key: Key, entries: Sequence[Entry], pairing: Pairing) -> Sequence[Entry]:
+    """The masks of a case with what each adds to its name: after the name, as an entity of BIDS, or as a folder.
+
+    A mask that is called lesion, among other organs, is called that; one of words for labels alone, by its name.
+
+    Args:
+        key: what names the case.
+        entries: its masks, each with what its name adds after that of the case.
+        pairing: the reading of the data set.
+    Returns: the masks, each with what its name adds.
+    """
+    if len(entries) < 2:
+        return entries
+    found = []
+    for file, extra in entries:
+        siblings = any(more and other.file.folders == file.file.folders for other, more in entries)
+        found.append((file, extra or _entity(file) or (_label_words(file, entries) if siblings else "")))
+    if any(extra for _, extra in found):
+        return found
+    outside = ["_".join(part for part in file.key(pairing.level)[1:] if part not in key) for file, _ in entries]
+    folders = [(file, folder) for (file, _), folder in zip(entries, outside, strict=True)]
+    return folders if all(outside) and len(set(outside)) == len(outside) else found
+
+
+def _label_words(file: NamedFile, entries: Sequence[Entry]) -> str:
+    """What the words for labels say, if one of them is a name; the whole name next to numbers, as in mask, mask_1."""
+    tokens = tokenize(file.file.stem)
+    if all(token.role in OF_LABELS for token in tokens) or any(extra.isdigit() for _, extra in entries):
+        return file.file.stem
+    return next((token.text for token in tokens if token.value in LESIONS), "")
+
+
+def _entity(file: NamedFile) -> str:
+    """The value of the entity label of a BIDS name, such as lesion in label-lesion."""
+    tokens = [token.text.partition("-") for token in values(file.file.stem, Role.LABEL)]
+    return next((value for name, _, value in tokens if fold(name) == "label" and value), "")
 
 
 def _are_labels(extras: Counter[str], cases: int) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +48,10 @@ def read_matched(root: Path, options: DatasetOptions) -> Dataset | None:
             f"{root} contains {len(tree.described)} data sets with a {DESCRIPTION}: {listed(tree.described)}",
             hint="pass one of them",
         )
+    if not tree.images and tree.problems:
+        raise DatasetError(
+            f"{root} contains no image that can be read: {tree.problems[0].message}", hint=tree.problems[0].remedy
+        )
     named = name_files(tree.images)
     series = [file.file for file in named if file.file.series and not file.is_label]
     if series and all(file.is_label or file.file.series for file in named):
@@ -82,7 +87,7 @@ def _refuse_unlabelled(files: Sequence[NamedFile], options: DatasetOptions) -> N
             "no label has the name of an image under these patterns", hint="state both --pattern and --label-pattern"
         )
     if any(file.is_label for file in files):
-        return
+        raise _unmatched(files)
     kinds: dict[str, set[str]] = defaultdict(set)
     for file in files:
         pattern, id = _guessed(file.file)
@@ -95,6 +100,26 @@ def _refuse_unlabelled(files: Sequence[NamedFile], options: DatasetOptions) -> N
             f"several readings are possible: no name tells which of {', '.join(readings)} are the labels",
             hint="choose with " + " or ".join(f'--label-pattern "{pattern}"' for pattern in readings),
         )
+
+
+def _unmatched(files: Sequence[NamedFile]) -> DatasetError:
+    """The error for images and labels of which no name tells that they belong together, with the kinds of names."""
+    kinds = [Counter(_numbered(file.file) for file in files if file.is_label is label) for label in (False, True)]
+    images, labels = ([f'"{name}"' for name, _ in kind.most_common(MOST_READINGS)] for kind in kinds)
+    return DatasetError(
+        f"no label has the name of an image: images are {' and '.join(images) or 'none'}, "
+        f"labels {' and '.join(labels)}",
+        hint="state the names with --pattern and --label-pattern, such as "
+        f"--pattern {(images or labels[-1:])[0]} --label-pattern {labels[0]}, with the same {{id}} for one case; "
+        "or pass a CSV file with the columns image and label",
+    )
+
+
+def _numbered(file: ImageFile) -> str:
+    """The name of a file with {id} for its last number, and * for the others."""
+    pieces = re.split(r"\d+", "/".join(file.parts))
+    ends = ["*"] * (len(pieces) - 2) + ["{id}"] if len(pieces) > 1 else []
+    return "".join(piece + end for piece, end in zip(pieces, [*ends, ""], strict=True)) + fold(file.suffix)
 
 
 def _guessed(file: ImageFile) -> tuple[str, str]:

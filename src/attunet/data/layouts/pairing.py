@@ -8,7 +8,7 @@ labels have an image is the reading of the data set.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from attunet.data.layouts.tokens import Role, Token, fold, residue, tokenize, values
@@ -140,11 +140,18 @@ class Pairing:
 def name_files(files: Sequence[ImageFile]) -> list[NamedFile]:
     """Tell labels from images: by a word in the name, or else by the innermost folder that has one.
 
-    A word that is in the name of every file, such as lesion in lesion_01_mask and lesion_01_image, tells nothing.
+    What is in the path of every file tells nothing: a word, such as lesion in lesion_01_mask and lesion_01_image, or a
+    folder with a name of its own, such as Kvasir-SEG. A folder such as CT-Seg holds images if no other does.
     """
     words = Counter(word for file in files for word in {token.value for token in _labelling(file.stem)})
     common = {word for word, count in words.items() if count == len(files)}
-    return [_named(file, common) for file in files]
+    outer = [folders[0] for folders in zip(*(file.folders for file in files), strict=False) if len({*folders}) == 1]
+    places = frozenset(name for name in outer if any(token.role not in OF_LABELS for token in tokenize(name)))
+    named = [_named(file, common, places) for file in files]
+    if all(file.is_label for file in named):
+        places |= {folder for file in files for folder in file.folders if values(folder, Role.CHANNEL)}
+        named = [_named(file, common, places) for file in files]
+    return named
 
 
 def pair_files(files: Sequence[NamedFile]) -> Pairing:
@@ -154,9 +161,10 @@ def pair_files(files: Sequence[NamedFile]) -> Pairing:
     return max(readings, key=lambda reading: (_matched(reading), _exact(reading)))
 
 
-def _named(file: ImageFile, common: Iterable[str]) -> NamedFile:
+def _named(file: ImageFile, common: Collection[str], outer: Collection[str]) -> NamedFile:
     own = [token for token in _labelling(file.stem) if token.value not in common]
-    places = [token.role for folder in file.folders for token in tokenize(folder) if token.role in _DECISIVE]
+    folders = [folder for folder in file.folders if folder not in outer]
+    places = [token.role for folder in folders for token in tokenize(folder) if token.role in _DECISIVE]
     is_label = bool(own) or bool(places and places[-1] is not Role.IMAGE)
     splits = [token.value for folder in file.folders for token in tokenize(folder) if token.value in _SPLITS]
     raters = [token.text for part in file.parts for token in values(part, Role.RATER)] if is_label else []

@@ -1,7 +1,8 @@
 """Data sets in a CSV file, read and written: a row for each case, columns for its files, patient and split.
 
 Columns are image, or image_NAME for each channel; label, or label_NAME for each label, or rater_NAME for each rater;
-and optionally id, group, split, labels. A cell of label may hold several files, separated by `|`: one for each object.
+and optionally id, group, split, labels. A cell of label may hold several files, separated by `|`: one for each object
+(a single object ends in `|`).
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def _written(case: Case, dataset: Dataset, folder: Path, *, first: bool) -> Row:
     numbered = list(values.values()) == list(range(1, len(values) + 1))
     parts = _parts(case)
     if isinstance(case.label, LabelFiles) and case.label.kind == "object":
-        row["label"] = SEVERAL.join(_relative(part.path, folder) for part in parts)
+        row["label"] = SEVERAL.join(_relative(part.path, folder) for part in parts) + SEVERAL * (len(parts) == 1)
     elif parts:
         known = {part.name: part for part in parts}
         for name, value in values.items():

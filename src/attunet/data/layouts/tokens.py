@@ -56,14 +56,15 @@ class Token(NamedTuple):
 
 WORDS: dict[Role, str] = {
     Role.IMAGE: "images image imgs img im imaging imagestr imagesva imagests volumes volume vol scans scan originals "
-    "original orig inputs input raw jpegimages pictures picture photos photo source data",
+    "original orig inputs input raw jpegimages pictures picture photos photo source data "
+    "preprocessed pp",
     Role.LABEL: "labels label labelstr labelsva labelsts masks mask msks msk segs seg segm segmentations segmentation "
     "segmented gts gt groundtruths groundtruth ground truths truth manuals manual annotations annotation annotated "
     "annot anno dseg rois roi lesions lesion contours contour delineations delineation targets target references "
-    "reference voi labelmap segmentationclass segmentationobject",
+    "reference voi labelmap segmentationclass segmentationobject wmh structures",
     Role.CHANNEL: "flair t1 t1ce t1gd t1c t1n t1w t1p t1post t1km t2 t2w t2f t2star t2s pd pdw pdt2 dwi adc swi asl "
     "cbf cbv mtt tmax ttp ct cta ncct cect pet pt suv mr mri mra dce fa md trace b0 b1000 hbv inplanet1 inplanet2 "
-    "mp2rage unit1 phase magnitude inphase outphase red green blue rgb",
+    "mp2rage mprage dp gado gad gd tof lge unit1 phase magnitude inphase outphase red green blue rgb",
     Role.RATER: "rater raters reader readers annotator annotators observer observers expert experts 1st 2nd 3rd 4th "
     "5th 1stho 2ndho consensus staple",
     Role.SPLIT: "train training val valid validation dev test testing",
@@ -102,6 +103,8 @@ DRAWN = "manual manuals annotation annotations annot anno " + WORDS[Role.RATER]
 _ROLES = {word: role for role in reversed(WORDS) for word in WORDS[role].split()}
 _SPLIT_OF = {word: split for split, words in SPLITS.items() for word in words.split()}
 _DRAWN = frozenset(DRAWN.split())
+_FIELDS = frozenset(["brain", "body"])
+_MASKS = frozenset(["mask", "masks"])
 _RUN = re.compile(r"[^\s_\-.,;()\[\]{}+&'=~@!]+")
 _NUMBERED = re.compile(r"(\D+)(\d+)")
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\WA-Z]+")
@@ -213,8 +216,12 @@ def _attached(tokens: list[Token], index: int) -> bool:
 def _of_rater(tokens: list[Token], index: int, named: bool) -> Token:
     """The token, with the role of a rater if it numbers the label of a case that is named by other tokens."""
     token, before = tokens[index], tokens[index - 1] if index else tokens[index]
+    if token.value in _FIELDS and tokens[index + 1 :] and tokens[index + 1].value in _MASKS:
+        return token._replace(role=Role.FIELD)  # brain_mask
     if index == 0 or token.role is not None:
         return token
+    if before.role is Role.LABEL and index > 1 and tokens[index - 2].value in _DRAWN:
+        before = tokens[index - 2]  # ManualSegmentation_1
     numbers_label = before.role is Role.LABEL and _attached(tokens, index) and named
     short = token.text.isdigit() or len(token.text) == 1
     return token._replace(role=Role.RATER) if numbers_label or (before.value in _DRAWN and short) else token
