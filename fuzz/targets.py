@@ -40,7 +40,7 @@ from attunet.errors import AttunetError
 from attunet.evaluation.overlap import Counts
 from attunet.evaluation.scores import CaseScores, LabelScores
 from attunet.evaluation.summary import Summary, summarize
-from attunet.inference.batch_record import write_statistics
+from attunet.inference.batch_record import RecordFiles
 from attunet.report.attention_frames import read_attention_frames
 from attunet.report.training import read_history
 from attunet.selection.samples import Sample
@@ -166,6 +166,11 @@ def _history(folder: Path) -> Iterator[None]:
     yield
 
 
+def _continued(path: Path) -> object:
+    """Continue a batch that wrote statistics, without its model."""
+    return RecordFiles(path.parent, None, {}, statistics=path, extend=True)  # type: ignore[arg-type]
+
+
 def _statistics(folder: Path) -> Iterator[None]:
     content = {"unit": "ml", "cases": {"a": {"liver": 1.5}}, "predicted_dice": {"a": {"liver": 0.9}}}
     (folder / "statistics.json").write_text(json.dumps(content))
@@ -249,7 +254,7 @@ TARGETS: tuple[Target, ...] = (
     Target("split.yaml", "", Split.read, _split),
     Target("summary.json", "summary.json", lambda path: Summary.read(path).to_json(), _summaries),
     Target("log.csv", "log.csv", read_history, _history),
-    Target("statistics.json", "statistics.json", lambda path: write_statistics([], path, extend=True), _statistics),
+    Target("statistics.json", "statistics.json", _continued, _statistics),
     Target("frames.json", "", read_attention_frames, _frames),
     Target("sample.npz", "x.npz", Sample.load, _sample, share=0.5),
     Target("names", "names.txt", _named, _names, share=2),

@@ -123,7 +123,7 @@ def _check_archive(path: Path) -> None:
     """Check that a zip archive is a checkpoint. Raises: FormatError for a truncated one, TorchScript and others."""
     if not zipfile.is_zipfile(path):
         raise FormatError(f"{path} is truncated or damaged: its end is missing", hint="download or copy it again")
-    with zipfile.ZipFile(path) as archive:
+    with reading(path, hint="download or copy it again"), zipfile.ZipFile(path) as archive:
         names = [name.split("/", 1)[-1] for name in archive.namelist()]
     if any(name == "constants.pkl" or name.startswith("code/") for name in names):
         raise FormatError(
