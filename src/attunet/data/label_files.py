@@ -54,7 +54,8 @@ def read_label_files(label: LabelFiles, *, key: str | None = None, frame: int | 
     for part in label.parts:
         volume = read_label(part.path, key=key, frame=frame)
         if first is None:
-            first, order = volume, "F" if volume.array.flags.f_contiguous else "C"
+            order = "F" if volume.array.flags.f_contiguous else "C"
+            first = volume.with_array(np.broadcast_to(np.uint8(0), volume.array.shape))  # its grid alone
             whole = np.zeros(volume.array.size, whole.dtype)
         check_same_grid(
             first,

@@ -62,7 +62,9 @@ def match(reference: Path, prediction: Path) -> tuple[list[Pair], list[str]]:
     references, predictions = (by_stem(image_files(folder)) for folder in (reference, prediction))
     if not references:
         raise DatasetError(
-            f"no label file was found in {reference}", hint="pass the folder that contains the label files"
+            f"no label file was found in {reference}",
+            hint="pass the folder that contains the label files; where each label has a file of its own, evaluate the "
+            "run with --cross-validation RUN, which knows their values",
         )
     if not references.keys() & predictions.keys():
         raise DatasetError(
