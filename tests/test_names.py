@@ -3,7 +3,7 @@
 import pytest
 
 from attunet.errors import DatasetError
-from attunet.names import check_name, name_fault, safe_name
+from attunet.names import check_name, name_fault, printable, safe_name
 
 UNUSABLE = {
     "": "empty",
@@ -43,3 +43,18 @@ def test_any_name_has_a_safe_form(name):
 
 def test_long_names_that_differ_at_the_end_stay_different():
     assert safe_name("x" * 300 + "a") != safe_name("x" * 300 + "b")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("liver [red] $x_1$ <b>", "liver [red] $x_1$ <b>"),
+        ("Häuser 肝", "Häuser 肝"),
+        ("\x1b[31mred", r"\x1b[31mred"),
+        ("scan\u202egz.iin", r"scan\u202egz.iin"),
+        ("a\rb\x00", r"a\rb\x00"),
+    ],
+)
+def test_what_steers_a_terminal_or_reorders_a_line_is_spelled_out(name, shown):
+    assert printable(name) == shown
+    assert printable(shown) == shown

@@ -8,13 +8,16 @@ from hashlib import blake2b
 
 from attunet.errors import DatasetError
 
-__all__ = ["check_name", "name_fault", "safe_name"]
+__all__ = ["check_name", "name_fault", "printable", "safe_name"]
 
 LONGEST_NAME = 200
 """Bytes of a name in UTF-8: file systems allow 255, of which endings such as _probabilities.nii.gz take some."""
 
 UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
 """Unicode categories of control characters, undecodable bytes, and separators of lines and paragraphs."""
+
+REORDERING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+"""Unicode's controls of the direction of text, which can make a name look like another."""
 
 SEPARATORS = "/\\"
 RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
@@ -67,6 +70,23 @@ def safe_name(name: str) -> str:
         return safe
     digest = blake2b(encoded, digest_size=4).hexdigest()
     return f"{encoded[: LONGEST_NAME - len(digest) - 1].decode(errors='ignore')}_{digest}"
+
+
+def printable(text: str) -> str:
+    """Text as it may be shown: what would steer a terminal or reorder a line is spelled out, such as \\x1b."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_spelled(character) if _steers(character) else character for character in text)
+
+
+def _steers(character: str) -> bool:
+    if character in "\n\t":
+        return False
+    return unicodedata.category(character) in UNPRINTABLE or unicodedata.bidirectional(character) in REORDERING
+
+
+def _spelled(character: str) -> str:
+    return character.encode("ascii", "backslashreplace").decode() if not character.isascii() else repr(character)[1:-1]
 
 
 def _unprintable(text: str) -> bool:

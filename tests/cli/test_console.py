@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from rich.text import Text
 
-from attunet.cli.console import fail, notes, progress_bar
+from attunet.cli.console import fail, notes, progress_bar, results, show
 
 
 @pytest.fixture(autouse=True)
@@ -29,3 +30,10 @@ def test_progress_is_silent_where_there_is_no_terminal(capsys):
         progress.advance(progress.add_task("work", total=2))
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "")
+
+
+def test_control_characters_of_a_name_never_reach_the_terminal(capsys):
+    results.cache_clear()
+    show(Text("scan \x1b]0;title\x07 \u202e"))
+    results.cache_clear()
+    assert capsys.readouterr().out == "scan \\x1b]0;title \\u202e\n"  # rich itself leaves the bell out

@@ -92,3 +92,11 @@ def test_a_legend_lies_below_and_names_what_there_is() -> None:
     legend_below(figure, [line])
     figure.canvas.draw()
     assert figure.legends[0].get_window_extent().y1 < figure.axes[0].get_window_extent().y0
+
+
+@pytest.mark.parametrize("title", ["case $1_2$ and $", r"\frac{", "a\x1b[31m", "50% <b>_x"])
+def test_names_are_drawn_as_they_are(title):
+    figure = Figure()
+    figure.add_subplot().set_title(title)
+    assert png(figure)
+    assert title.replace("\x1b", r"\x1b").replace("<", "&lt;").replace(">", "&gt;") in svg(figure).decode()

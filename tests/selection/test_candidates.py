@@ -16,6 +16,7 @@ from attunet.data.cases import read_case
 from attunet.data.folds import Split
 from attunet.errors import CancelledError, ConfigError
 from attunet.evaluation.scores import score_case
+from attunet.failures import Failures
 from attunet.inference.segmenter import Segmenter
 from attunet.selection.candidates import CandidateScore, EnsembleCandidate, candidates_of, evaluate_candidates
 
@@ -111,3 +112,12 @@ def test_the_evaluation_can_be_cancelled(runs):
 def test_runs_of_other_labels_are_refused(runs, tiny_run):
     with pytest.raises(ConfigError, match="differ in their labels"):
         evaluate_candidates({**runs, "other": tiny_run}, device="cpu")
+
+
+def test_a_case_that_cannot_be_used_is_left_out_of_every_candidate(folded, tmp_path):
+    other = shutil.copytree(folded, tmp_path / "other")
+    (tmp_path / "blobs" / "images" / "case0.nii").write_bytes(b"damaged")
+    failures = Failures()
+    candidates = evaluate_candidates({"a": folded, "b": other}, failures=failures)
+    assert failures.errors.keys() == {"case0"}
+    assert all(candidate.scores.keys() == {f"case{number}" for number in range(1, 6)} for candidate in candidates)

@@ -17,17 +17,28 @@ __all__ = ["fail", "notes", "progress_bar", "results", "show"]
 @cache
 def results() -> Console:
     """The console for requested results (stdout)."""
-    from rich.console import Console
-
-    return Console()
+    return _console()
 
 
 @cache
 def notes() -> Console:
     """The console for progress, warnings and errors (stderr)."""
-    from rich.console import Console
+    return _console(stderr=True)
 
-    return Console(stderr=True)
+
+def _console(*, stderr: bool = False) -> Console:
+    """A console that spells out control characters of names instead of obeying them."""
+    from rich.console import Console, ConsoleOptions
+    from rich.segment import Segment
+
+    from attunet.names import printable
+
+    class PlainConsole(Console):
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+    return PlainConsole(stderr=stderr)
 
 
 def show(*parts: RenderableType, stderr: bool = False) -> None:

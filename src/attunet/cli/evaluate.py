@@ -102,6 +102,10 @@ def _cross_validate(run: Path, given: tuple[object, ...], output: Path | None, a
         typer.echo(validated.summary.to_json(), nl=False)
     else:
         show_cross_validation(validated)
+    for case, reason in validated.failed.items():
+        fail(f"{case} could not be used, and counts nowhere: {reason}")
+    if validated.failed:
+        raise typer.Exit(1)
 
 
 def cross_validate_run(run: Path, device: str = "auto") -> CrossValidation:

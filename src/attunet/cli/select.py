@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from attunet.cli.console import notes, progress_bar, results, show
+from attunet.cli.console import fail, notes, progress_bar, results, show
 from attunet.cli.options import DeviceOption
 
 __all__ = ["select"]
@@ -50,3 +50,7 @@ def select(
     for line in selection_sentences(selection):
         results().print(line, markup=False, highlight=False, soft_wrap=True)
     notes().print(f"written to {output}", markup=False, highlight=False, soft_wrap=True)
+    for case, reason in selection.failed.items():
+        fail(f"{case} could not be used, and counts for no candidate: {reason}")
+    if selection.failed:
+        raise typer.Exit(1)

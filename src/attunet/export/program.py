@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -39,7 +40,9 @@ def export_program(network: AttentionUNet, plan: Plan, path: Path, *, tolerance:
     """
     network = prepare_for_export(network)
     with staged(path) as stage:
-        torch.export.save(as_program(network, plan), stage)
+        content = io.BytesIO()  # torch aborts the process when the disk is full
+        torch.export.save(as_program(network, plan), content)
+        stage.write_bytes(content.getvalue())
         return check_parity(network, plan, _Program(stage), tolerance=tolerance)
 
 

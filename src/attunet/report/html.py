@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
 
 from attunet.files import write_text
+from attunet.names import printable
 from attunet.report.images import FigureFolder, Image
 
 __all__ = ["Animation", "Picture", "Section", "Table", "write_report"]
@@ -131,6 +132,7 @@ def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("attunet.report"),
         autoescape=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

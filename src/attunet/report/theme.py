@@ -15,8 +15,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 
 from attunet.files import staged
+from attunet.names import printable
 
 __all__ = [
     "CHART_WIDTH",
@@ -165,10 +167,20 @@ def is_dark(figure: Figure) -> bool:
     return sum(to_rgb(figure.get_facecolor())) < 1.5
 
 
+def _with_plain_text(figure: Figure) -> Figure:
+    """The figure, whose texts are drawn as they are: names of cases and labels are no formulas, whatever they hold."""
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_parse_math(False)
+        if (shown := printable(text.get_text())) != text.get_text():
+            text.set_text(shown)
+    return figure
+
+
 def png(figure: Figure, dpi: int = DPI) -> bytes:
     """The content of a figure's PNG file."""
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=dpi)
+    _with_plain_text(figure).savefig(stream, format="png", dpi=dpi)
     return stream.getvalue()
 
 
@@ -179,7 +191,7 @@ def svg(figure: Figure, dpi: int = DPI) -> bytes:
     """
     stream = io.BytesIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "attunet"}):
-        figure.savefig(stream, format="svg", dpi=dpi, metadata={"Date": None})
+        _with_plain_text(figure).savefig(stream, format="svg", dpi=dpi, metadata={"Date": None})
     return stream.getvalue()
 
 

@@ -15,11 +15,13 @@ import numpy.typing as npt
 
 from attunet.bundle import check_agreement, fold_cases, fold_folder, load_bundle
 from attunet.config import Plan
+from attunet.data.cases import Case, GeometryPolicy
 from attunet.data.folds import Split
 from attunet.data.slabs import row_chunks
 from attunet.data.volume import Array
 from attunet.evaluation.bootstrap import means_interval
 from attunet.evaluation.scores import dice_case, nan_mean, scored_labels
+from attunet.failures import Failures
 from attunet.inference.evaluation import EvaluatedCase, EvaluateOptions, LoadedCase, evaluate_case
 from attunet.inference.outputs import DiceSums, class_indices
 from attunet.inference.prediction import PredictOptions
@@ -108,6 +110,7 @@ def evaluate_candidates(
     scratch: Path | None = None,
     progress: Progress = lambda _done, _total: None,
     cancelled: Event | None = None,
+    failures: Failures | None = None,
 ) -> tuple[EnsembleCandidate, ...]:
     """Let every fold segment its held-out cases, and score each run, each pair and all runs together.
 
@@ -120,6 +123,7 @@ def evaluate_candidates(
         scratch: folder for probabilities too large for memory; None for the system's.
         progress: called with the number of finished cases and of all cases.
         cancelled: an event that ends the call.
+        failures: receives the cases that cannot be used, which are left out of every candidate.
     Returns: the candidates, single runs first.
     Raises: ConfigError when the runs differ in task, data set or folds; DatasetError, DataError and their subclasses
         for cases that are missing or cannot be read; CancelledError once `cancelled` is set.
@@ -129,23 +133,35 @@ def evaluate_candidates(
     folds = {fold: fold_cases(first, fold) for fold in common_folds(runs)}
     total = sum(map(len, folds.values()))
     scores: dict[Members, dict[str, CandidateScore]] = {members: {} for members in candidates_of(list(runs))}
-    done = 0
+    done, failures = 0, Failures() if failures is None else failures
     for fold, cases in folds.items():
         segmenters = {name: Segmenter.load(run, folds=[fold], device=device, raw=True) for name, run in runs.items()}
         geometry = Split.read(fold_folder(first, fold)).geometry
         options = EvaluateOptions(prediction=PredictOptions(probabilities=True, scratch=scratch))
         for case in cases:
-            loaded = LoadedCase.read(case, next(iter(segmenters.values())), geometry)
-            evaluated = {
-                name: evaluate_case(segmenter, loaded, options, cancelled=cancelled)
-                for name, segmenter in segmenters.items()
-            }
-            for members, score in _scores(evaluated, list(scores)):
-                scores[members][case.id] = score
-            del loaded, evaluated  # before the next case is in memory
+            with failures.of(case.id):
+                for members, score in _score_case(segmenters, case, geometry, options, list(scores), cancelled):
+                    scores[members][case.id] = score
             done += 1
             progress(done, total)
+    failures.raise_if_all(done - len(failures.errors))
     return tuple(EnsembleCandidate(members, entries) for members, entries in scores.items())
+
+
+def _score_case(
+    segmenters: Mapping[str, Segmenter],
+    case: Case,
+    geometry: GeometryPolicy,
+    options: EvaluateOptions,
+    candidates: Sequence[Members],
+    cancelled: Event | None,
+) -> list[tuple[Members, CandidateScore]]:
+    """The scores of every candidate on a case, all or none, with nothing of the case left in memory."""
+    loaded = LoadedCase.read(case, next(iter(segmenters.values())), geometry)
+    evaluated = {
+        name: evaluate_case(segmenter, loaded, options, cancelled=cancelled) for name, segmenter in segmenters.items()
+    }
+    return [*_scores(evaluated, candidates)]
 
 
 def _scores(

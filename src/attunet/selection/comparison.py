@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from threading import Event
 
@@ -15,6 +16,7 @@ from attunet.evaluation.comparison import ComparedModel, ModelComparison
 from attunet.evaluation.comparison_file import comparison_to_json
 from attunet.evaluation.scores import scored_labels
 from attunet.evaluation.summary import summarize
+from attunet.failures import Failures
 from attunet.files import write_text
 from attunet.planning.layers import count_flops, count_parameters
 from attunet.report.comparison import write_comparison_report
@@ -56,26 +58,37 @@ def compare_runs(
     plans = {name: load_bundle(run).plan for name, run in runs.items()}
     check_agreement(plans)
     shared = shared_cases(runs, folds)
+    failures = Failures()
     evaluations = {
         name: evaluate_held_out(
-            run, [cases[name] for cases in shared], _cache(folder, name), device=device, cancelled=cancelled
+            run,
+            [cases[name] for cases in shared],
+            _cache(folder, name),
+            device=device,
+            cancelled=cancelled,
+            failures=failures,
         )
         for name, run in runs.items()
     }
     results: dict[str, list[HeldOutResult]] = {name: [] for name in runs}
     done, total = 0, len(shared) * len(runs)
-    for _ in shared:
-        for name, evaluation in evaluations.items():
-            results[name].append(next(evaluation))
+    for row in zip_longest(*evaluations.values()):
+        for name, result in zip(runs, row, strict=True):
+            results[name] += [] if result is None else [result]
             done += 1
             progress(done, total)
+    kept = set.intersection(*({each.case.case.id for each in entries} for entries in results.values()))
+    failures.raise_if_all(len(kept))
+    results = {name: [each for each in entries if each.case.case.id in kept] for name, entries in results.items()}
+    shared = tuple(cases for cases in shared if next(iter(cases.values())).case.id in kept)
     used = {name: tuple(sorted({cases[name].fold for cases in shared})) for name in runs}
     models = tuple(
         _compared_model(name, (descriptions or {}).get(name, ""), run, plans[name], results[name])
         for name, run in runs.items()
     )
     first = next(iter(runs))
-    return ModelComparison(plans[first].name, used[first], models, _notes(runs, used, models))
+    left_out = tuple(f"{case} is in no score: {reason}" for case, reason in failures.messages.items())
+    return ModelComparison(plans[first].name, used[first], models, (*left_out, *_notes(runs, used, models)))
 
 
 def shared_cases(runs: Mapping[str, Path], folds: Collection[int] | None = None) -> tuple[Shared, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import TypeVar, cast
@@ -15,6 +15,7 @@ from attunet.config import Plan, Postprocessing, QualityCalibration, TrainingCon
 from attunet.errors import CancelledError, DataError
 from attunet.evaluation.scores import scored_labels
 from attunet.evaluation.summary import Summary, summarize
+from attunet.failures import Failures
 from attunet.locks import exclusive_if_writable
 from attunet.report.calibration import DicePair
 from attunet.report.cross_validation import write_cross_validation_report
@@ -48,6 +49,7 @@ class CrossValidation:
         calibration: the temperature and its effect; None if there are too few fully annotated cases.
         dice: case to the mean Dice expected by the calibrated model, and the measured one.
         warnings: folds that were left out, and why.
+        failed: cases that could not be used, and why; they count nowhere.
     """
 
     folder: Path
@@ -58,6 +60,7 @@ class CrossValidation:
     calibration: Calibration | None
     dice: Mapping[str, DicePair]
     warnings: tuple[str, ...]
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def report(self) -> Path:
@@ -88,8 +91,8 @@ def cross_validate(
         progress: called with the number of finished steps and of all steps, three for each case.
         cancelled: an event that ends the call after its current step; the next call reuses finished results.
     Returns: the scores, and the accepted post-processing and calibration with reasons.
-    Raises: BundleError for a folder that is not a finished run, DatasetError when no case was held out, DataError and
-        its subclasses for a case that cannot be read, CancelledError once `cancelled` is set.
+    Raises: BundleError for a folder that is not a finished run, DatasetError when no case was held out, an error
+        of the first case when none can be used, CancelledError once `cancelled` is set.
     """
     with exclusive_if_writable([fold.folder for fold in load_bundle(run).folds], "attunet, which cross-validates"):
         return _cross_validate(run, device, progress, cancelled)
@@ -101,7 +104,11 @@ def _cross_validate(run: Path, device: str, progress: Progress, cancelled: Event
     plan, folder = bundle.plan, run / "cross_validation"
     step = _counter(_STEPS * len(cases), progress, cancelled)
     cache = HeldOutCache(records=folder / "cases", outputs=folder)
-    results = [*_each(evaluate_held_out(run, cases, cache, device=device, cancelled=cancelled), step)]
+    failures = Failures()
+    evaluated = evaluate_held_out(run, cases, cache, device=device, cancelled=cancelled, failures=failures)
+    results = [*_each(evaluated, step)]
+    failures.raise_if_all(len(results))
+    cases = tuple(result.case for result in results)
     masks = [(result.case, cast(Path, result.mask)) for result in results]
     components = [mask_components(*saved, plan) for saved in _each(masks, step)]
     trials = decide_rules(components, plan.foreground)
@@ -123,6 +130,7 @@ def _cross_validate(run: Path, device: str, progress: Progress, cancelled: Event
         calibration=calibration,
         dice=dice,
         warnings=warnings,
+        failed=failures.messages,
     )
     summary.write(folder / "summary.json")
     postprocessed.write(folder / "summary_postprocessed.json")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import isnan
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 from attunet.bundle import copy_run, load_bundle, save_ensemble, save_postprocessing
 from attunet.config import Postprocessing, QualityCalibration
 from attunet.errors import ConfigError
+from attunet.failures import Failures
 from attunet.files import staged, write_text
 from attunet.selection.candidates import EnsembleCandidate, evaluate_candidates
 from attunet.selection.comparison import common_folds
@@ -36,6 +37,7 @@ class Selection:
         chosen: the chosen candidate.
         quality: how well its expected Dice predicts the measured one; None when there are too few cases.
         agreement: how well the agreement of its members predicts it; None also for a single member.
+        failed: cases that could not be used, and why; they count for no candidate.
     """
 
     runs: Mapping[str, Path]
@@ -44,6 +46,7 @@ class Selection:
     chosen: EnsembleCandidate
     quality: QualityCalibration | None
     agreement: QualityCalibration | None
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def conclusion(self) -> str:
@@ -101,7 +104,10 @@ def select(
         _refuse_existing(output)
         scratch = output.resolve().parent
         scratch.mkdir(parents=True, exist_ok=True)
-    candidates = evaluate_candidates(runs, device=device, scratch=scratch, progress=progress, cancelled=cancelled)
+    failures = Failures()
+    candidates = evaluate_candidates(
+        runs, device=device, scratch=scratch, progress=progress, cancelled=cancelled, failures=failures
+    )
     chosen = choose(candidates)
     scores = chosen.scores.values()
     measured = [score.mean_dice for score in scores]
@@ -114,6 +120,7 @@ def select(
         chosen=chosen,
         quality=quality,
         agreement=agreement,
+        failed=failures.messages,
     )
     if output is not None:
         write_selection(selection, output, keep_cases=keep_cases)

@@ -25,6 +25,7 @@ from attunet.errors import CancelledError, FormatError
 from attunet.evaluation.metrics import METRICS
 from attunet.evaluation.scores import CaseScores, scored_labels
 from attunet.evaluation.summary_file import case_from_json, case_to_json, plain
+from attunet.failures import Failures, one_case
 from attunet.files import write_text
 from attunet.inference.case import predict_prepared
 from attunet.inference.evaluation import EvaluateOptions, LoadedCase, evaluate_cases
@@ -181,6 +182,7 @@ def evaluate_held_out(
     device: str = "auto",
     progress: Progress = lambda _done, _total: None,
     cancelled: Event | None = None,
+    failures: Failures | None = None,
 ) -> Iterator[HeldOutResult]:
     """Let each fold segment its held-out cases, without post-processing, and score the masks.
 
@@ -194,6 +196,7 @@ def evaluate_held_out(
         device: auto, cpu or cuda.
         progress: called with the number of finished cases and of all cases, when the next case is requested.
         cancelled: an event that ends the call; the next call uses the cache.
+        failures: receives the cases that cannot be used, which yield nothing; None raises the first failure.
     Yields: a result for each case, in order.
     Raises: BundleError for a folder that is not a finished run, EngineError when the device is not available, DataError
         and its subclasses for a case that cannot be read, CancelledError once `cancelled` is set.
@@ -204,18 +207,21 @@ def evaluate_held_out(
         if cancelled is not None and cancelled.is_set():
             raise CancelledError("the evaluation was cancelled", hint="start it again to resume")
         fold = fold_folder(run, case.fold).name
-        weights, origin = sums[f"{fold}/weights.safetensors"], _origin(case, fold, sums, device, cache)
-        result = cache.load(case, origin, plan)
-        if result is None:
-            files = record_files(case.case.paths)
-            result = cache.adopt(case, weights, plan)
+        results: list[HeldOutResult] = []
+        with failures.of(case.case.id) if failures is not None else one_case(case.case.id):
+            weights, origin = sums[f"{fold}/weights.safetensors"], _origin(case, fold, sums, device, cache)
+            result = cache.load(case, origin, plan)
             if result is None:
-                if loaded is None or loaded[0] != case.fold:
-                    loaded = None  # before the next is in memory
-                    loaded = case.fold, Segmenter.load(run, folds=[case.fold], device=device, raw=True)
-                result = _evaluate(loaded[1], case, cache, weights)
-            cache.save(result, origin, plan, files)
-        yield result
+                files = record_files(case.case.paths)
+                result = cache.adopt(case, weights, plan)
+                if result is None:
+                    if loaded is None or loaded[0] != case.fold:
+                        loaded = None  # before the next is in memory
+                        loaded = case.fold, Segmenter.load(run, folds=[case.fold], device=device, raw=True)
+                    result = _evaluate(loaded[1], case, cache, weights)
+                cache.save(result, origin, plan, files)
+            results.append(result)
+        yield from results
         progress(done, len(cases))
 
 
