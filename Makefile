@@ -37,7 +37,7 @@ fuzz: $(READY) ## give every reader 20,000 damaged files, takes minutes (FUZZ="-
 	OMP_NUM_THREADS=1 $(BIN)/python fuzz/run.py $(FUZZ)
 
 fuzz-short: $(READY) ## a part of fuzz in about 20 seconds
-	OMP_NUM_THREADS=1 $(BIN)/python fuzz/run.py --inputs 3000 --seconds 20
+	OMP_NUM_THREADS=1 $(BIN)/python fuzz/run.py --inputs 2000 --seconds 20
 
 chaos: $(READY) ## kill train, predict, select and export 50 times at random moments, takes minutes (KILLS=200 SEED=1)
 	OMP_NUM_THREADS=1 $(BIN)/python chaos/run.py --kills $(KILLS) --seed $(SEED)
