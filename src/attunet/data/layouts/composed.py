@@ -83,8 +83,9 @@ class Composition:
         if self.kind == "object":
             paths = sorted(member.file.file.path for member in members)
             return LabelFiles("object", tuple(LabelPart(OBJECT, 1, path) for path in paths), values)
-        named = {_known(member.extra, self.names): member.file.file.path for member in members}
-        parts = (LabelPart(name, value, named[name]) for name, value in self.names.items() if name in named)
+        named = {fold(safe_name(member.extra)): member.file.file.path for member in members}
+        known = {name: named.get(fold(name)) for name in self.names}
+        parts = (LabelPart(name, self.names[name], path) for name, path in known.items() if path is not None)
         return LabelFiles("label", tuple(parts), values)
 
     def members(self, labels: Mapping[Key, Sequence[MatchedFile]]) -> Iterator[MatchedFile]:
@@ -161,8 +162,3 @@ def _as_written(member: MatchedFile) -> str:
         if at >= 0:
             return safe_name(part[at : at + len(member.extra)])
     return safe_name(member.extra)
-
-
-def _known(extra: str, names: Mapping[str, int]) -> str:
-    """The name of a label in the spelling of the data set."""
-    return next(name for name in names if fold(name) == fold(safe_name(extra)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from attunet.data.layouts.tokens import Role, Token, fold, residue, tokenize, values
 from attunet.data.layouts.tree import ImageFile
@@ -86,9 +87,7 @@ class NamedFile:
 
     def dropped_in(self, folder: str, level: Level) -> frozenset[Role]:
         """The roles whose words do not name the case, in the name of a folder."""
-        dropped = IN_FOLDERS | (level.dropped & {Role.ENTITY}) | ({Role.CHANNEL} if level.channels else frozenset())
-        named = any(token.role is None for token in tokenize(folder))
-        return dropped - {Role.SPLIT} if named and Role.SPLIT not in level.dropped else dropped
+        return _dropped_in(folder, level)
 
     def stem(self, level: Level) -> str:
         """The name without suffix, and without the number of the channel where that is a number."""
@@ -156,7 +155,7 @@ def name_files(files: Sequence[ImageFile]) -> list[NamedFile]:
 
 def pair_files(files: Sequence[NamedFile]) -> Pairing:
     """The reading in which most labels belong to an image; the first one where several are equally good."""
-    readings = [reading for level in LEVELS for reading in _readings(files, level)]
+    readings = list(_readings(files))
     readings += [reading for level in EXTENDING for reading in _extending(files, level)]
     return max(readings, key=lambda reading: (_matched(reading), _exact(reading)))
 
@@ -179,25 +178,35 @@ def _labelling(stem: str) -> list[Token]:
     return [token for token in tokenize(stem) if token.role in OF_LABELS]
 
 
-def _readings(files: Sequence[NamedFile], level: Level) -> Iterator[Pairing]:
+def _readings(files: Sequence[NamedFile]) -> Iterator[Pairing]:
+    """The data set at each level at which its files have other keys than before."""
+    before: set[tuple[tuple[Key, str], ...]] = set()
+    for level in LEVELS:
+        keys = tuple((file.key(level), "" if file.is_label else file.channel(level)) for file in files)
+        if keys not in before:
+            yield from _at_level(files, level, keys)
+        before.add(keys)
+
+
+def _at_level(files: Sequence[NamedFile], level: Level, keys: Sequence[tuple[Key, str]]) -> Iterator[Pairing]:
     """The data set with keys of whole paths, and with keys of the innermost part alone where it names each case."""
     images: dict[Key, dict[str, list[NamedFile]]] = defaultdict(lambda: defaultdict(list))
-    for file in files:
+    for file, (key, channel) in zip(files, keys, strict=True):
         if not file.is_label:
-            images[file.key(level)][file.channel(level)].append(file)
-    labels = [file for file in files if file.is_label]
+            images[key][channel].append(file)
     innermost = Counter(key[-1] for key in images)
     inner = {key[-1:]: key for key in images if innermost[key[-1]] == 1}
     whole = {key: key for key in images}
     for index, parts in ((whole, slice(None)), (inner, slice(1, None))):
         paired: dict[Key, list[tuple[NamedFile, str]]] = defaultdict(list)
         lost = []
-        for label in labels:
-            key, remainder = _find(label.key(level)[parts], index, whole=index is whole)
-            if key is None:
-                lost.append(label)
-            else:
-                paired[key].append((label, label.given.get("label", remainder)))
+        for file, (key, _) in zip(files, keys, strict=True):
+            if file.is_label:
+                found, remainder = _find(key[parts], index, whole=index is whole)
+                if found is None:
+                    lost.append(file)
+                else:
+                    paired[found].append((file, file.given.get("label", remainder)))
         yield Pairing(level, images, paired, tuple(lost))
 
 
@@ -220,6 +229,13 @@ def _extending(files: Sequence[NamedFile], level: Level) -> Iterator[Pairing]:
         elif file.is_label:
             lost.append(file)
     yield Pairing(level, images, paired, tuple(lost))
+
+
+@lru_cache(maxsize=2**17)
+def _dropped_in(folder: str, level: Level) -> frozenset[Role]:
+    dropped = IN_FOLDERS | (level.dropped & {Role.ENTITY}) | ({Role.CHANNEL} if level.channels else frozenset())
+    named = any(token.role is None for token in tokenize(folder))
+    return dropped - {Role.SPLIT} if named and Role.SPLIT not in level.dropped else dropped
 
 
 def _find(key: Key, index: Mapping[Key, Key], *, whole: bool) -> tuple[Key | None, str]:

@@ -120,6 +120,7 @@ def nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+@lru_cache(maxsize=2**17)
 def fold(text: str) -> str:
     """The text by which names are compared: one Unicode form, without letter case."""
     return nfc(nfc(text).casefold())
@@ -139,7 +140,8 @@ def tokenize(part: str) -> tuple[Token, ...]:
     return tuple(_of_rater(tokens, index, named) for index in range(len(tokens)))
 
 
-def residue(part: str, dropped: Collection[Role]) -> str:
+@lru_cache(maxsize=2**17)
+def residue(part: str, dropped: frozenset[Role]) -> str:
     """What is left of a part without the tokens of some roles: the name of a case; empty when nothing is left."""
     return "_".join(text for text in runs(part, dropped) if text)
 
