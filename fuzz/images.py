@@ -175,6 +175,8 @@ MORE_SEEDS: dict[str, tuple[Callable[[Path], None], ...]] = {
     ".bmp": (_pillow("P"), _pillow("1")),
     ".gif": (_pillow("P"),),
     ".webp": (_pillow("RGB", lossless=True), _pillow("RGBA")),
+    ".ppm": (_pillow("RGB"),),
+    ".pgm": (_pillow("L"), _pillow("I;16")),
     ".jp2": (_pillow("RGB"), _pillow("L")),
     ".j2k": (_pillow("RGB"),),
     ".jpx": (_pillow("RGB", format="JPEG2000"),),

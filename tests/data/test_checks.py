@@ -220,6 +220,11 @@ def test_a_sheared_grid_is_a_warning(tmp_path):
     assert "11.3 degrees" in found[0].message
 
 
+def test_an_image_of_another_scale_is_a_problem(folder):
+    folder.add("metres", spacing=(0.001, 0.001, 0.001)).add("coarse", spacing=(5, 5, 9))
+    assert kinds(folder.inspect()) == {("metres", "another scale")}
+
+
 def test_integers_that_float32_rounds_are_reported(tmp_path):
     for number, top in enumerate((2**24, 2**24 + 1)):
         image = np.random.default_rng(number).integers(0, 100, (8, 8, 4)).astype(np.int32)

@@ -171,6 +171,12 @@ def test_labels_without_background_are_a_warning(tmp_path):
     assert "no label file has a voxel of background" in facts.warnings[0]
 
 
+def test_an_image_of_another_scale_is_a_warning(tmp_path):
+    for name, edge in (("a", 1), ("b", 1.5), ("c", 0.001)):
+        write_case(tmp_path, name, *scan(), affine=np.diag([edge, edge, edge, 1]))
+    assert any("c: its voxels are 0.001 mm" in warning for warning in fingerprint(read_dataset(tmp_path)).warnings)
+
+
 def test_a_value_of_no_region_is_refused(nested):
     with pytest.raises(LabelError, match="contain 2, which belong to no region"):
         fingerprint(replace(nested, regions={"whole": (1,)}))

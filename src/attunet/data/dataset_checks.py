@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from attunet.data.dataset import Dataset, Problem
 from attunet.data.facts import CaseFacts
@@ -12,9 +12,11 @@ from attunet.data.label_checks import LabelContents, check_labels
 from attunet.data.labels import values_by_label
 from attunet.data.modality import check_modalities
 
-__all__ = ["check_dataset"]
+__all__ = ["check_dataset", "check_scale"]
 
 SPREAD = 1000.0
+MAX_SCALE = 100.0
+"""The largest ratio of a voxel's edge to that of the other images; beyond it, one of the units is wrong."""
 
 
 def check_dataset(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Problem]:
@@ -25,6 +27,7 @@ def check_dataset(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Problem]
         *_channels(facts),
         *_dimensions(facts),
         *_orientations(facts),
+        *check_scale({case.id: min(case.spacing) for case in facts if case.calibrated}),
         *_intensities(facts),
         *check_modalities(dataset, [case.modality for case in facts if case.modality is not None]),
         *_label_values(dataset, facts),
@@ -98,6 +101,20 @@ def _intensities(facts: Sequence[CaseFacts]) -> Iterator[Problem]:
         yield _warning(
             "intensity range", message, "nothing for MR, which is normalized per case; for CT, check the units"
         )
+
+
+def check_scale(edges: Mapping[str, float]) -> Iterator[Problem]:
+    """Images whose voxels are far smaller or larger than those of the others, as where a header says m for mm.
+
+    `edges` is the shortest edge of a voxel in mm, by case.
+    """
+    usual = sorted(edges.values())[len(edges) // 2] if edges else 1.0
+    for case, edge in edges.items():
+        if not 1 / MAX_SCALE <= edge / usual <= MAX_SCALE:
+            message = f"its voxels are {edge:g} mm, those of most images {usual:g} mm"
+            yield Problem(
+                case, "another scale", message, "correct the spacing, or its unit, in the header of its files"
+            )
 
 
 def _label_values(dataset: Dataset, facts: Sequence[CaseFacts]) -> Iterator[Problem]:

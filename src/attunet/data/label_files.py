@@ -25,6 +25,7 @@ Order = Literal["C", "F"]
 HIGHEST = int(np.iinfo(np.int32).max)
 OVERLAP_HINT = (
     "pass --overlap regions to learn overlapping labels, or --overlap last to keep the last file's label in each voxel"
+    '; if the files are of several raters, state their names with --label-pattern and "{rater}"'
 )
 MERGE_HINT = "pass --merge-instances to learn all objects as one label"
 REFUSALS = {OVERLAP_HINT: "overlapping labels", MERGE_HINT: "instance masks"}

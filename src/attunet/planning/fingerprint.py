@@ -11,6 +11,7 @@ import numpy as np
 
 from attunet.data.cases import Dataset, GeometryPolicy, Problem
 from attunet.data.composition import check_series, with_combinations
+from attunet.data.dataset_checks import check_scale
 from attunet.data.label_checks import WITHOUT_BACKGROUND, LabelContents, check_labels
 from attunet.data.labels import (
     BACKGROUND,
@@ -150,6 +151,10 @@ def fingerprint(
     dataset = with_combinations(dataset, sum((Counter(case.label_voxels) for case in facts), Counter()))
     warnings = () if labels else _require_plausible(dataset, facts)
     names, regions = _names(dataset, labels, facts)
+    odd = [
+        *check_modalities(dataset, [case.channels for case in facts]),
+        *check_scale({case.channels.case: min(case.spacing) for case in facts}),
+    ]
     found = Fingerprint(
         name=dataset.name,
         cases=tuple(facts),
@@ -158,7 +163,7 @@ def fingerprint(
         channel_names=_channel_names(dataset, facts),
         modalities=find_modalities(dataset.channel_names, [case.channels for case in facts]),
         regions=regions,
-        warnings=(*warnings, *map(_told, check_modalities(dataset, [case.channels for case in facts]))),
+        warnings=(*warnings, *map(_told, odd)),
     )
     return replace(found, warnings=(*found.warnings, *_cut_edges(found), *_rare(found)))
 

@@ -29,6 +29,25 @@ def test_grey_and_colour_are_read_rows_first(suffix, tmp_path):
     np.testing.assert_array_equal(rgb.affine, np.eye(4))
 
 
+def test_netpbm_is_read_whole_or_not_at_all(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "rgb.ppm")
+    np.testing.assert_array_equal(read_volume(tmp_path / "rgb.ppm").array, RGB.transpose(2, 0, 1)[..., None])
+    grey = GREY * np.uint16(250)
+    (tmp_path / "grey.pgm").write_bytes(b"P5\n# 7 rows\n9 7\n65535\n" + grey.astype(">u2").tobytes())
+    np.testing.assert_array_equal(read_volume(tmp_path / "grey.pgm").array[0, ..., 0], grey)
+    Image.fromarray(GREY).save(tmp_path / "mask.pgm")
+    np.testing.assert_array_equal(read_label(tmp_path / "mask.pgm").array[0, ..., 0], GREY)
+
+
+@pytest.mark.parametrize(
+    "content", [b"P5 3 2 3\n\0\1\2\3\0\1", b"P4 8 1\n\x0f", b"P6 1 1 65535\n123456", b"P5 3 2 255\n\0"]
+)
+def test_netpbm_that_would_lose_values_is_refused(content, tmp_path):
+    (tmp_path / "x.pgm").write_bytes(content)
+    with pytest.raises(FormatError):
+        read_label(tmp_path / "x.pgm")
+
+
 def test_jpeg_is_read(tmp_path):
     Image.fromarray(np.full((7, 9, 3), 100, np.uint8)).save(tmp_path / "x.jpg")
     assert read_volume(tmp_path / "x.jpg").array.shape == (3, 7, 9, 1)
@@ -106,7 +125,7 @@ def test_pages_of_differing_shapes_are_refused(tmp_path):
         read_volume(tmp_path / "x.tif")
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".gif", ".webp", ".jp2"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".gif", ".webp", ".jp2", ".pgm"])
 def test_damaged_and_truncated_files_are_refused(suffix, tmp_path):
     path = tmp_path / f"x{suffix}"
     path.write_bytes(b"this is no picture at all")

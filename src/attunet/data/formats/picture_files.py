@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ GIF_TRAILER, GIF_EXTENSION, GIF_PICTURE, GIF_PADDING = 0x3B, 0x21, 0x2C, 0x00
 GIF_SIGNATURES = (b"GIF87a", b"GIF89a")
 COLOUR_TABLE = 0x80
 LOSSY_WEBP = b"VP8 "
+NETPBM = {b"P2": (b"255", b"65535"), b"P5": (b"255", b"65535"), b"P3": (b"255",), b"P6": (b"255",)}
+HEADER = 2**12
 AGAIN = "copy or export it again"
 FRAMES = "save the slices as pages of a TIFF file or as NIfTI, or each picture in a file of its own"
 
@@ -112,6 +115,19 @@ def _check_webp(path: Path) -> PictureFile:
     return PictureFile(frames=max(1, frames), lossy=lossy)
 
 
+def _check_ppm(path: Path) -> PictureFile:
+    """Refuse what Pillow changes: values of another maximum, 16 bits in colour, single bits (1 is black)."""
+    with open_regular(path) as stream:
+        head = re.sub(rb"#[^\n]*\n", b" ", stream.read(HEADER)).split()
+    if head[3] not in NETPBM.get(head[0], ()):
+        raise FormatError(
+            f"{path} is {head[0].decode('latin-1')[:4]} with values to {head[3].decode('latin-1')[:9]}, "
+            "expected values to 255, or to 65535 in grey",
+            hint="save it as PNG",
+        )
+    return PictureFile()
+
+
 def _check_jpeg(_: Path) -> PictureFile:
     return PictureFile(lossy=True)  # Pillow refuses a file without its end
 
@@ -121,6 +137,7 @@ CHECKS: dict[str, Callable[[Path], PictureFile]] = {
     "JPEG2000": _check_jpeg2000,
     "GIF": _check_gif,
     "WEBP": _check_webp,
+    "PPM": _check_ppm,
     "JPEG": _check_jpeg,
     "MPO": _check_jpeg,
 }

@@ -1,4 +1,4 @@
-"""Pictures without geometry, decoded by Pillow: PNG, JPEG, BMP, GIF, WebP, JPEG 2000; rows are the first axis."""
+"""Pictures without geometry, read by Pillow: PNG, JPEG, BMP, GIF, WebP, Netpbm, JPEG 2000; rows are the first axis."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ __all__ = [
     "write_picture",
 ]
 
-PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "JPEG2000", "TIFF")
+PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "JPEG2000", "PPM", "TIFF")
 KINDS = {
     ".png": ("PNG",),
     ".jpg": ("JPEG", "MPO"),
@@ -61,6 +61,8 @@ KINDS = {
     ".jp2": ("JPEG2000",),
     ".j2k": ("JPEG2000",),
     ".jpx": ("JPEG2000",),
+    ".pgm": ("PPM",),
+    ".ppm": ("PPM",),
 }
 WRITTEN = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP"}
 PALETTE = ("P", "PA")

@@ -178,6 +178,7 @@ FORMATS: tuple[ImageFormat, ...] = (
     _picture("BMP", (".bmp",), _EIGHT_BITS, write=write_picture),
     _picture("GIF", (".gif",), "2-D, one picture of up to 256 colours or greys", masks=".png"),
     _picture("WebP", (".webp",), "2-D, one picture, 8 bits in colour", masks=".png"),
+    _picture("Netpbm", (".ppm", ".pgm"), "2-D, 8 or 16 bits in grey, 8 in colour", masks=".png"),
     _picture("JPEG 2000", (".jp2", ".j2k", ".jpx"), _JPEG2000, masks=".png"),
     ImageFormat(
         name="TIFF",

@@ -16,7 +16,7 @@ __all__ = ["ImageFile", "Tree", "listed", "unused_problem", "walk"]
 
 FOREIGN = (
     ".dcm .ima .mgz .mgh .mnc .gipl .vtk .vti .nii.bz2 .nii.xz .nii.zip .nii.zst .svs .czi .lif .nd2 "
-    ".ndpi .heic .pgm .ppm .exr .psd .par .rec .img .hdr .zip .tar .tar.gz .rar .7z .h5 .hdf5 .mat "
+    ".ndpi .heic .pbm .pnm .exr .psd .par .rec .img .hdr .zip .tar .tar.gz .rar .7z .h5 .hdf5 .mat "
     ".npz .gif .webp .jp2 .zarr .avi .mp4"
 )
 """Suffixes of images and archives; those that a reader opens are in `SUFFIXES` and count as images."""
