@@ -97,7 +97,8 @@ def run(folder: Path, kills: int, moments: random.Random, seconds: float) -> int
         if failure:
             counts[name, "harm"] += 1
             harm.append(f"{name}, kill {number} after {after:.2f} s: {failure}")
-        shutil.rmtree(target, ignore_errors=True)
+        for made in folder.glob(f"{target.name}*"):
+            shutil.rmtree(made, ignore_errors=True)
     print(f"{'program':10}{'kills':>8}{'too late':>10}{'harm':>8}   seconds without a kill")
     for name in acts:
         row = [counts[name, what] for what in ("kills", "finished before", "harm")]

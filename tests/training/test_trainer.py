@@ -14,7 +14,6 @@ import yaml
 from attunet.bundle import load_bundle, save_plan
 from attunet.errors import BundleError, TrainingError
 from attunet.training.callbacks.progress import TrainingCallbacks
-from attunet.training.processes import terminate_as_interrupt
 from attunet.training.run_folder import FoldPaths
 from attunet.training.trainer import AtomicCheckpointIO
 
@@ -146,7 +145,7 @@ def test_a_terminated_training_resumes_and_other_signals_are_left_alone(train, t
 
     user = signal.signal(signal.SIGUSR1, lambda number, _frame: heard.append(number))
     try:
-        with pytest.raises(KeyboardInterrupt), terminate_as_interrupt():
+        with pytest.raises(KeyboardInterrupt):
             train(callbacks=With(Terminate()))
     finally:
         signal.signal(signal.SIGUSR1, user)

@@ -17,7 +17,6 @@ from attunet.cli.tables.plans import plan_table, transfer_table
 from attunet.planning.layers import count_parameters
 from attunet.training.callbacks.progress import TrainingCallbacks, TrainingState
 from attunet.training.demo import DemoCallbacks
-from attunet.training.processes import terminate_as_interrupt
 from attunet.training.variants import VariantCallbacks
 
 if TYPE_CHECKING:
@@ -195,10 +194,9 @@ class DemoDisplay(TrainingDisplay, DemoCallbacks):
 
 @contextmanager
 def stoppable(how_to_resume: str) -> Iterator[None]:
-    """Ctrl-C or SIGTERM in this block ends the command with exit code 130 and a line on how to resume."""
+    """Ctrl-C in this block ends the command with exit code 130 and a line on how to resume."""
     try:
-        with terminate_as_interrupt():
-            yield
+        yield
     except KeyboardInterrupt:
         notes().print(f"stopped: resume with {how_to_resume}", style="yellow", markup=False, soft_wrap=True)
         raise typer.Exit(130) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Event
 
@@ -10,6 +11,7 @@ import torch
 import yaml
 
 from attunet.bundle import fold_folder, save_plan
+from attunet.bundle.manifest import alone
 from attunet.config import Plan, TrainingConfig, load_settings
 from attunet.data.cases import Case, Dataset, GeometryPolicy
 from attunet.data.folds import Split, assign_groups
@@ -106,17 +108,16 @@ def _fit(
         return sealed  # without its checkpoint it cannot be trained further
     cases = {case.id: case for case in dataset.labelled if case.split != "test"}
     stored = _store(list(cases.values()), plan, store, geometry, callbacks, cancelled)
-    split = fix_folds(dataset, config, run, stored)[fold]
-    contents = {name: stored[name].contents() for name in (*split.train, *split.validation)}
-    check_data(run, contents)
-    if added := sorted(set(stored) - set(contents)):
-        callbacks.on_warning(_left_out(added, run))
+    with alone(run) if is_rank_zero() else nullcontext():
+        split = fix_folds(dataset, config, run, stored)[fold]
+        contents = {name: stored[name].contents() for name in (*split.train, *split.validation)}
+        check_data(run, contents)
+        if is_rank_zero():
+            record_data(paths, contents)
+            described = Split(dataset.root.resolve(), geometry, split.train, split.validation, dataset.options)
+            _describe(run, plan, config, described, paths)
     if is_rank_zero():
-        record_data(paths, contents)
-        described = Split(dataset.root.resolve(), geometry, split.train, split.validation, dataset.options)
-        _describe(run, plan, config, described, paths)
-    if is_rank_zero():
-        _warn(config, accelerator, callbacks)
+        _warn(run, sorted(set(stored) - set(contents)), config, accelerator, callbacks)
     training = FoldTraining(
         train=[stored[name] for name in split.train],
         validation=[stored[name] for name in split.validation],
@@ -151,17 +152,17 @@ def _fit(
     return result
 
 
-def _left_out(added: Sequence[str], run: Path) -> str:
-    more = ", …" if len(added) > _SHOWN else ""
-    return (
-        f"{len(added)} cases were added since {run} was started, and are not part of its folds: "
-        f"{', '.join(added[:_SHOWN])}{more}; train into another -o to use them"
+def _warn(
+    run: Path, added: Sequence[str], config: TrainingConfig, accelerator: str, callbacks: TrainingCallbacks
+) -> None:
+    """Warn of cases that are not in the run's folds, of a busy CPU and of emulated bf16."""
+    names = ", ".join(added[:_SHOWN]) + (", …" if len(added) > _SHOWN else "")
+    left_out = (
+        f"{len(added)} cases were added since {run} was started, and are not part of its folds: {names}; "
+        "train into another -o to use them"
     )
-
-
-def _warn(config: TrainingConfig, accelerator: str, callbacks: TrainingCallbacks) -> None:
     contention = cpu_contention(torch.get_num_threads()) if accelerator == "cpu" else ""
-    for warning in filter(None, (contention, emulates_bf16(config, accelerator))):
+    for warning in filter(None, (left_out if added else "", contention, emulates_bf16(config, accelerator))):
         callbacks.on_warning(warning)
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import current_process
 from threading import current_thread, main_thread
-from types import FrameType
 from typing import TypeVar
 
 __all__ = [
@@ -23,7 +22,6 @@ __all__ = [
     "defer_interrupts",
     "is_rank_zero",
     "rank_and_world_size",
-    "terminate_as_interrupt",
     "used_cores",
     "wait_until",
 ]
@@ -106,28 +104,6 @@ def defer_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
     if received:
         signal.raise_signal(signal.SIGINT)
-
-
-@contextmanager
-def terminate_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM, as schedulers send it before a kill, end the block like Ctrl-C.
-
-    Programs that handle it themselves keep their handler.
-
-    Other signals are left alone, as are those of programs that call the library in another thread.
-    """
-    own = current_thread() is main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if own:
-        signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    finally:
-        if own:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def cpu_contention(threads: int, used: Callable[[float], float] | None = None) -> str:
