@@ -209,6 +209,14 @@ def test_files_are_matched_by_name_whatever_their_suffix(tmp_path: Path) -> None
     assert extra == ["z"]
 
 
+def test_references_are_the_labels_of_a_data_set_where_names_differ(tmp_path: Path) -> None:
+    for case in ("p1", "p2"):
+        write(tmp_path / f"data/{case}/{case}_flair.nii.gz", cube())
+        write(tmp_path / f"data/{case}/{case}_seg.nii.gz", cube())
+    write(tmp_path / "guess/p1.nii.gz", cube())
+    assert evaluate(tmp_path / "data", tmp_path / "guess").values("1") == {"p1": 1.0, "p2": 0.0}
+
+
 def test_missing_predictions_keep_their_place(tmp_path: Path) -> None:
     reference = folder(tmp_path / "truth", "a.nii.gz", "b.nii.gz")
     pairs, _ = match(reference, folder(tmp_path / "guess", "b.nii.gz"))

@@ -13,6 +13,7 @@ import numpy as np
 from attunet.data import formats
 from attunet.data.alignment import check_same_grid
 from attunet.data.labels import Values, background_value, describe_values
+from attunet.data.layouts import read_dataset
 from attunet.data.layouts.description import DeclaredLabels, load_description, read_declared_labels
 from attunet.data.layouts.image_files import by_stem, image_files
 from attunet.data.volume import Volume
@@ -45,6 +46,8 @@ class Pair:
 def match(reference: Path, prediction: Path) -> tuple[list[Pair], list[str]]:
     """Pair two files, or the files of two folders by their name without suffix.
 
+    Where no names are the same, the references are the labels of a data set of any layout, by the ids of its cases.
+
     Returns: one pair per reference, in order of name, and the names of predictions without a reference.
     Raises: DatasetError when a path is missing, the two are not of one kind, no reference is found, no
         prediction belongs to any reference, or two files of a folder are the same case.
@@ -60,6 +63,8 @@ def match(reference: Path, prediction: Path) -> tuple[list[Pair], list[str]]:
     if reference.is_file():
         return [Pair(formats.stem_of(reference), reference, prediction)], []
     references, predictions = (by_stem(image_files(folder)) for folder in (reference, prediction))
+    if not references.keys() & predictions.keys():
+        references = _of_cases(reference) or references
     if not references:
         raise DatasetError(
             f"no label file was found in {reference}",
@@ -74,6 +79,14 @@ def match(reference: Path, prediction: Path) -> tuple[list[Pair], list[str]]:
         )
     pairs = [Pair(case, path, predictions.get(case)) for case, path in references.items()]
     return pairs, [case for case in predictions if case not in references]
+
+
+def _of_cases(folder: Path) -> dict[str, Path]:
+    """The label file of each case of a data set, by id; empty where the folder is none, or a label is several files."""
+    try:
+        return {case.id: case.label for case in read_dataset(folder).labelled if isinstance(case.label, Path)}
+    except DatasetError:
+        return {}
 
 
 def declared_labels(reference: Path) -> DeclaredLabels:

@@ -404,6 +404,12 @@ LAYOUTS = {
         "benign (1)",
         ("object",),
     ),
+    "folders of folds are no patients": Expected(
+        [f"fold{k}/{d}/{i}.png" for k in (1, 2) for i in (1, 2) for d in ("images", "masks")],
+        4,
+        "fold1_1",
+        "fold1/masks/1.png",
+    ),
     "one case": Expected(["image.nii.gz", "label.nii.gz"], 1, "data", "label.nii.gz"),
 }
 

@@ -180,7 +180,9 @@ def _single(files: Sequence[NamedFile], pairing: Pairing, place: MatchedFile, ch
     one, other = (pattern_of([place._replace(file=file)], pairing.level) for file in preferred[:2])
     raise DatasetError(
         f"{first.file.path} and {rivals[0].file.path} are both case {place.id}",
-        hint=f'keep one, rename one, or choose with --pattern "{one}" or --pattern "{other}"',
+        hint=f'keep one, rename one, or choose with --pattern "{one}" or --pattern "{other}"'
+        if one != other
+        else "rename one, or pass a CSV file with a column id",
     )
 
 

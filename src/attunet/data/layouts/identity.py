@@ -16,6 +16,7 @@ __all__ = ["case_ids", "with_patients", "with_splits"]
 
 REMEDY = "nothing, if this is meant; otherwise edit the column split of --write-csv"
 
+_PART = re.compile(r"(fold|set|split|cohort|hospital|vendor|scanner|group|class|category)s?[-_ ]?\d+", re.IGNORECASE)
 _NUMBERED_FOLDER = re.compile(r"(patient|subject|sub|pat|person|case|participant|[a-z])?[-_ ]?\d+", re.IGNORECASE)
 
 
@@ -86,7 +87,11 @@ def _patient_folder(id: str, file: NamedFile) -> str | None:
     """The patient that a folder names: it begins the id of its cases (without a date), or is numbered like patients."""
     for folder in file.file.folders:
         roles = {token.role for token in tokenize(folder)}
-        if roles & {Role.SPLIT, Role.PLACE} or not any(character.isdigit() for character in folder):
+        if (
+            roles & {Role.SPLIT, Role.PLACE}
+            or _PART.fullmatch(folder)
+            or not any(character.isdigit() for character in folder)
+        ):
             continue
         if fold(id) != fold(folder) and fold(id).startswith(fold(folder)) and not fold(id)[len(fold(folder))].isalnum():
             return subject(folder) or folder

@@ -106,11 +106,16 @@ def _unmatched(files: Sequence[NamedFile]) -> DatasetError:
     """The error for images and labels of which no name tells that they belong together, with the kinds of names."""
     kinds = [Counter(_numbered(file.file) for file in files if file.is_label is label) for label in (False, True)]
     images, labels = ([f'"{name}"' for name, _ in kind.most_common(MOST_READINGS)] for kind in kinds)
+    if not images:
+        return DatasetError(
+            f"all images are named like labels: {' and '.join(labels)}",
+            hint="give the folder that also holds the images; if some of these are images, state their names with "
+            "--pattern",
+        )
     return DatasetError(
-        f"no label has the name of an image: images are {' and '.join(images) or 'none'}, "
-        f"labels {' and '.join(labels)}",
+        f"no label has the name of an image: images are {' and '.join(images)}, labels {' and '.join(labels)}",
         hint="state the names with --pattern and --label-pattern, such as "
-        f"--pattern {(images or labels[-1:])[0]} --label-pattern {labels[0]}, with the same {{id}} for one case; "
+        f"--pattern {images[0]} --label-pattern {labels[0]}, with the same {{id}} for one case; "
         "or pass a CSV file with the columns image and label",
     )
 
