@@ -112,7 +112,8 @@ def _kind(path: Path) -> str:
         if start.lstrip()[: len(mark)].lower() == mark:
             raise FormatError(f"{path} is {what}, not weights", hint=remedy)
     if start[:2] == b"PK":
-        _check_archive(path)
+        with reading(path, hint="download or copy it again"):  # zipfile raises more than it says on damaged bytes
+            _check_archive(path)
         return ".pth"
     length = int.from_bytes(start[:8], "little")
     is_safetensors = start[8:9] == b"{" and length > 0
@@ -123,7 +124,7 @@ def _check_archive(path: Path) -> None:
     """Check that a zip archive is a checkpoint. Raises: FormatError for a truncated one, TorchScript and others."""
     if not zipfile.is_zipfile(path):
         raise FormatError(f"{path} is truncated or damaged: its end is missing", hint="download or copy it again")
-    with reading(path, hint="download or copy it again"), zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(path) as archive:
         names = [name.split("/", 1)[-1] for name in archive.namelist()]
     if any(name == "constants.pkl" or name.startswith("code/") for name in names):
         raise FormatError(
