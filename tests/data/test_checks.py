@@ -220,6 +220,19 @@ def test_a_sheared_grid_is_a_warning(tmp_path):
     assert "11.3 degrees" in found[0].message
 
 
+def test_a_label_that_covers_most_of_every_case_may_be_the_background(tmp_path):
+    folder = Folder(tmp_path)
+    for name in "abc":
+        folder.add(name, label=1 - mask())
+    assert ("", "large label") in kinds(folder.inspect(), "warning")
+    assert ("", "large label") not in kinds(folder.add("d").inspect(), "warning")
+
+
+def test_channels_that_are_declared_but_not_there_are_a_problem(folder):
+    (folder.root / "dataset.json").write_text('{"channel_names": {"0": "CT", "1": "PET"}, "labels": {"a": 1}}')
+    assert kinds(folder.inspect()) == {("", "declared channels")}
+
+
 def test_an_image_of_another_scale_is_a_problem(folder):
     folder.add("metres", spacing=(0.001, 0.001, 0.001)).add("coarse", spacing=(5, 5, 9))
     assert kinds(folder.inspect()) == {("metres", "another scale")}

@@ -9,12 +9,13 @@ from attunet.data.dataset import Dataset, Problem
 from attunet.data.facts import CaseFacts
 from attunet.data.formats import format_of, read_palette, suffix_of
 from attunet.data.label_checks import LabelContents, check_labels
-from attunet.data.labels import values_by_label
+from attunet.data.labels import background_value, values_by_label
 from attunet.data.modality import check_modalities
 
-__all__ = ["check_dataset", "check_scale"]
+__all__ = ["check_background", "check_channel_names", "check_dataset", "check_scale"]
 
 SPREAD = 1000.0
+FEWEST_CASES, MOSTLY = 3, 0.6
 MAX_SCALE = 100.0
 """The largest ratio of a voxel's edge to that of the other images; beyond it, one of the units is wrong."""
 
@@ -25,6 +26,7 @@ def check_dataset(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Problem]
         *_duplicates(dataset, facts),
         *_groups(dataset),
         *_channels(facts),
+        *check_channel_names(dataset, [case.channels for case in facts]),
         *_dimensions(facts),
         *_orientations(facts),
         *check_scale({case.id: min(case.spacing) for case in facts if case.calibrated}),
@@ -74,6 +76,14 @@ def _channels(facts: Sequence[CaseFacts]) -> Iterator[Problem]:
         if case.channels != usual:
             message = f"the image has {case.channels} channels, most have {usual}"
             yield Problem(case.id, "channel count", message, "export all images with the same channels")
+
+
+def check_channel_names(dataset: Dataset, counts: Sequence[int]) -> Iterator[Problem]:
+    """Declared channels that the images do not have; `counts` are the channels of each image."""
+    usual, names = _most_common([*counts]), dataset.channel_names
+    if names and usual not in (None, len(names)):
+        message = f"the data set declares the channels {', '.join(names)}, but most images have {usual}"
+        yield Problem("", "declared channels", message, "correct the declaration, or give a file for each channel")
 
 
 def _dimensions(facts: Sequence[CaseFacts]) -> Iterator[Problem]:
@@ -127,10 +137,26 @@ def _label_values(dataset: Dataset, facts: Sequence[CaseFacts]) -> Iterator[Prob
         listed = ", ".join(map(str, sorted(values)[:12])) + (" and more" if len(values) > 12 else "")
         remedy = "nothing: they are renumbered internally and written back unchanged"
         yield _warning("gaps in label values", f"label values are {listed}", remedy)
+    yield from check_background(contents, background_value(dataset.label_names))
     absent = {name: united for name, united in values_by_label(dataset).items() if not values.intersection(united)}
     if values and absent:
         names = ", ".join(f"{name} ({', '.join(map(str, united))})" for name, united in absent.items())
         yield _warning("label not used", f"declared, but in no label file: {names}", "remove the name or add cases")
+
+
+def check_background(contents: Sequence[LabelContents], background: int) -> Iterator[Problem]:
+    """A value that covers most of every label, and more than the background: it may be the background itself."""
+    most = {max(case.counts, key=lambda value: case.counts[value]) for case in contents if case.counts}
+    share = min((max(case.counts.values()) / sum(case.counts.values()) for case in contents if case.counts), default=0)
+    if len(contents) < FEWEST_CASES or len(most) > 1 or share <= MOSTLY or background in most:
+        return
+    value = most.pop()
+    if any(background in case.values for case in contents):
+        message = f"at least {share:.0%} of every label file is {value}, and less is the background ({background})"
+        remedy = (
+            f'nothing, if this is right; if {value} is the background, declare "background": {value} in dataset.json'
+        )
+        yield _warning("large label", message, remedy)
 
 
 def _palettes(dataset: Dataset) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from attunet.data.cases import Dataset, GeometryPolicy, Problem
 from attunet.data.composition import check_series, with_combinations
-from attunet.data.dataset_checks import check_scale
+from attunet.data.dataset_checks import check_background, check_channel_names, check_scale
 from attunet.data.label_checks import WITHOUT_BACKGROUND, LabelContents, check_labels
 from attunet.data.labels import (
     BACKGROUND,
@@ -153,6 +153,11 @@ def fingerprint(
     names, regions = _names(dataset, labels, facts)
     odd = [
         *check_modalities(dataset, [case.channels for case in facts]),
+        *check_background(
+            [LabelContents(case.channels.case, case.label_voxels) for case in facts],
+            background,
+        ),
+        *check_channel_names(dataset, [len(case.channels.values) for case in facts]),
         *check_scale({case.channels.case: min(case.spacing) for case in facts}),
     ]
     found = Fingerprint(

@@ -548,6 +548,14 @@ def test_a_folder_of_foreign_formats_names_those_that_are_read(tmp_path):
     assert ".nii.gz" in caught.value.hint
 
 
+def test_a_file_that_holds_an_image_and_its_label_is_both_with_the_keys_of_each(tmp_path):
+    root = build(tmp_path, each(2, "data/c{i}.npz"))
+    cases = read_dataset(root, DatasetOptions(key="image", label_key="mask")).cases
+    assert [(case.id, case.images, case.label) for case in cases] == [
+        (f"c{i}", (root / f"data/c{i}.npz",), root / f"data/c{i}.npz") for i in (1, 2)
+    ]
+
+
 def test_a_missing_channel_and_a_lost_label_are_problems(tmp_path):
     files = [name for name in LAYOUTS["brats 2020"].files if name != "B20_Training_002/B20_Training_002_t1ce.nii.gz"]
     problems = read_dataset(build(tmp_path, [*files, "B20_Training_009/B20_Training_009_seg.nii.gz"])).problems
@@ -573,3 +581,10 @@ def test_a_folder_of_several_data_sets_is_refused(tmp_path):
     build(tmp_path, ["A/dataset.json", "A/imagesTr/a_0000.nii", "A/labelsTr/a.nii", "B/dataset.json"])
     with pytest.raises(DatasetError, match="2 data sets"):
         read_dataset(tmp_path)
+
+
+def test_paths_of_a_table_may_have_the_separators_of_windows(tmp_path):
+    root = build(tmp_path, ["images/a.png", "masks/a.png"])
+    (root / "cases.csv").write_text("image,label\nimages\\a.png,masks\\a.png\n")
+    (case,) = read_dataset(root / "cases.csv").cases
+    assert (case.id, case.images, case.label) == ("a", (root / "images/a.png",), root / "masks/a.png")

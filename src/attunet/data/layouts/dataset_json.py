@@ -30,8 +30,14 @@ PAIRS = 'write each case as {"image": "imagesTr/CASE.nii.gz", "label": "labelsTr
 
 
 def is_nnunet(root: Path) -> bool:
-    """Whether a folder holds the dataset.json of nnU-Net 2. Raises: DatasetError when it cannot be read."""
-    return not {"channel_names", "file_ending"}.isdisjoint(_description(root))
+    """Whether a folder holds the dataset.json of nnU-Net 2 and its images. Raises: DatasetError if it cannot be read.
+
+    Beside images in other folders, one that names no files only declares labels and channels.
+    """
+    description = _description(root)
+    if (root / "imagesTr").exists() or "dataset" in description:
+        return not {"channel_names", "file_ending"}.isdisjoint(description)
+    return "file_ending" in description
 
 
 def is_msd(root: Path) -> bool:
@@ -145,7 +151,7 @@ def _numbered_cases(
     if not images:
         raise DatasetError(
             f"{folder} contains no image named CASE_0000{ending or '.nii.gz'}",
-            hint="name each image by case and channel number, as nnU-Net does",
+            hint=f"correct file_ending in {DESCRIPTION}, or name images by case and channel number, as nnU-Net does",
         )
     cases = [Case(safe_name(id), in_order(found), masks.get(fold(id))) for id, found in images.items()]
     names = set(map(fold, images))

@@ -93,7 +93,11 @@ def distinct_names(files: Sequence[Path]) -> list[str]:
 
 
 def present_file(path: Path) -> Path:
-    """The file that a path names, or the only one whose name differs in letter case or Unicode form."""
+    """The file that a path names, also with the separators of Windows, or the only one that differs in letter case or
+    Unicode form.
+    """
+    if "\\" in str(path) and not path.exists():
+        path = Path(str(path).replace("\\", "/"))
     if path.exists() or path.is_symlink() or not path.parent.is_dir():
         return path
     found = [entry for entry in path.parent.iterdir() if fold(entry.name) == fold(path.name)]

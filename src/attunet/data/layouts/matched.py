@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from attunet.data.dataset import Dataset, DatasetOptions, LeftOut
+from attunet.data.dataset import Case, Dataset, DatasetOptions, LeftOut
 from attunet.data.formats.dicom import CONVERT
 from attunet.data.layouts.description import DESCRIPTION, load_description, with_description
+from attunet.data.layouts.find import find_cases
 from attunet.data.layouts.matcher import match_files
 from attunet.data.layouts.pairing import NamedFile, name_files
 from attunet.data.layouts.patterns import with_patterns
@@ -59,6 +60,8 @@ def read_matched(root: Path, options: DatasetOptions) -> Dataset | None:
     files = with_patterns(named, options)
     match = match_files(files, options, dataset.label_names)
     if match is None:
+        if options.key is not None and options.label_key is not None and not any(file.is_label for file in files):
+            return replace(dataset, cases=_own_labels(root, options))
         _refuse_unlabelled(files, options)
         return None
     others = {file.file for file in files}
@@ -78,6 +81,11 @@ def read_matched(root: Path, options: DatasetOptions) -> Dataset | None:
         problems=(*tree.problems, *match.problems, *map(unused_problem, left_out)),
         rule=rule,
     )
+
+
+def _own_labels(root: Path, options: DatasetOptions) -> tuple[Case, ...]:
+    """The cases of files that hold an image and its label, each under a name of its own."""
+    return tuple(replace(case, label=case.images[0]) for case in find_cases([root], 1, options))
 
 
 def _refuse_unlabelled(files: Sequence[NamedFile], options: DatasetOptions) -> None:

@@ -70,7 +70,9 @@ def read_table(path: Path, options: DatasetOptions) -> Dataset:
             row.get("group") or row.get("patient") or None,
             _split(row, index, path),
             annotated[index],
-            raters=tuple((name.removeprefix(RATER), path.parent / row[name]) for name in raters if row[name]),
+            raters=tuple(
+                (name.removeprefix(RATER), present_file(path.parent / row[name])) for name in raters if row[name]
+            ),
         )
         for index, row in enumerate(rows)
     ]
@@ -172,7 +174,7 @@ def _label(row: Row, values: Mapping[str, int], rater: str, path: Path) -> Path 
         return LabelFiles("label", tuple(parts), tuple(values.values()))
     cell = row.get(rater or "label", "")
     if SEVERAL in cell:
-        files = [path.parent / name.strip() for name in cell.split(SEVERAL) if name.strip()]
+        files = [present_file(path.parent / name.strip()) for name in cell.split(SEVERAL) if name.strip()]
         return LabelFiles("object", tuple(LabelPart(OBJECT, 1, file) for file in files), (1,))
     return present_file(path.parent / cell) if cell else None
 
