@@ -9,6 +9,7 @@ import pytest
 
 from attunet.data.volume import Volume
 from attunet.errors import ConfigError
+from attunet.inference.budget import peak_resident_bytes, resident_bytes
 from attunet.inference.case import plan_case
 from attunet.inference.engines.protocol import EngineOutput
 from attunet.inference.member import Member
@@ -80,3 +81,11 @@ def test_a_limit_warms_the_engines_up_and_is_kept_or_refused(member):
     assert [engine.calls for engine in member.engines] == [1, 1]
     with pytest.raises(ConfigError, match="this case needs"):
         plan_case([member], volume, PredictOptions(max_memory=2**20))
+
+
+def test_what_exceeds_the_limit_is_refused_before_it_is_preprocessed(member):
+    coarse = Volume.from_array(IMAGE, tuple(12 * step for step in member.plan.preprocessing.spacing))
+    before = peak_resident_bytes()
+    with pytest.raises(ConfigError, match="preprocessing this case needs"):
+        plan_case([member], coarse, PredictOptions(max_memory=resident_bytes() + 2**24))
+    assert peak_resident_bytes() < before + 2**24

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -33,9 +34,16 @@ class Prepared:
     record: PreprocessingRecord
 
 
-def prepare(volume: Volume, preprocessing: Preprocessing) -> Prepared:
+def prepare(
+    volume: Volume, preprocessing: Preprocessing, allow: Callable[[int], None] = lambda _bytes: None
+) -> Prepared:
     """Canonical axes, crop to content, resample to the plan's spacing, normalize.
 
+    Args:
+        volume: the image.
+        preprocessing: the plan's settings.
+        allow: called with the bytes of the result before they are taken; it raises an error to refuse them.
+    Returns: the network's input and the record of the steps.
     Raises: DataError when the channels differ from the plan's or the values are complex, NaN or infinite;
         GeometryError when the volume's spacing asks for an impossibly large grid.
     """
@@ -54,6 +62,7 @@ def prepare(volume: Volume, preprocessing: Preprocessing) -> Prepared:
         model_shape=_model_shape(cropped_shape, reoriented, preprocessing),
         preprocessing=preprocessing,
     )
+    allow(4 * volume.channels * prod(record.model_shape))
     array = np.empty((volume.channels, *record.model_shape), dtype=np.float32)
     for target, channel, normalization in zip(array, reoriented.array, preprocessing.normalization, strict=True):
         cropped = channel[record.box]

@@ -118,7 +118,7 @@ def plan_case(
     Raises: DataError, GeometryError as `prepare`; ConfigError when the case does not fit into the memory limit.
     """
     started, before = time.perf_counter(), peak_resident_bytes()
-    prepared = _prepared(members, volume)
+    prepared = _prepared(members, volume, options.max_memory)
     preparing = peak_resident_bytes() if peak_resident_bytes() > before else 0  # otherwise an earlier case needed more
     cases, warning = _member_cases(members, prepared, options), None
     if options.max_memory is not None:
@@ -213,14 +213,23 @@ def predict_prepared(member: Member, prepared: Prepared, options: PredictOptions
     return ModelGridOutput(mask=buffers.mask[0], probabilities=probabilities, attention=dict(sorted(grid.items())))
 
 
-def _prepared(members: Sequence[Member], volume: Volume) -> list[Prepared]:
-    """Members with the same preprocessing share its result."""
+def _prepared(members: Sequence[Member], volume: Volume, limit: int | None) -> list[Prepared]:
+    """Members with the same preprocessing share its result; what would exceed the limit is refused before it begins."""
     results: list[Prepared] = []
+
+    def allow(size: int) -> None:
+        if limit is not None and resident_bytes() + size > limit:
+            raise ConfigError(
+                f"preprocessing this case needs {gigabytes(size)}, but only {gigabytes(limit)} are allowed (the "
+                f"process already uses {gigabytes(resident_bytes())})",
+                hint="allow more with --max-memory; check the voxel size in the image's header",
+            )
+
     for index, member in enumerate(members):
         settings = member.plan.preprocessing
         earlier = zip(results, members[:index], strict=False)
         same = (result for result, other in earlier if other.plan.preprocessing == settings)
-        results.append(next(same, None) or prepare(volume, settings))
+        results.append(next(same, None) or prepare(volume, settings, allow))
     return results
 
 
