@@ -111,6 +111,12 @@ def test_pickles_are_never_loaded(tmp_path):
         read_volume(path)
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_numbers_and_vectors_beside_the_image_are_no_images(name, tmp_path):
+    path = write(tmp_path / name, image=IMAGE, spacing=np.array([[1.0, 1.0, 2.0]]), scale=np.ones((1, 1)))
+    np.testing.assert_array_equal(read_volume(path).array[0], IMAGE)
+
+
 def test_cells_structures_and_text_are_no_images(tmp_path):
     path = tmp_path / "a.mat"
     cells = np.empty((2, 2), object)

@@ -41,6 +41,15 @@ def test_cases_of_one_channel_in_a_tree_leave_labels_out(tmp_path):
     assert left == [(2, "are named like labels")]
 
 
+def test_other_channels_are_left_out_for_a_model_of_one_channel(tmp_path):
+    build(tmp_path, "p1/p1_t1.nii", "p1/p1_t1ce.nii", "p1/p1_seg.nii", "p2/p2_t1.nii")
+    left = {}
+    cases = find_cases([tmp_path], 1, names=("t1",), on_left_out=lambda files, why: left.update({why: files}))
+    assert [path.name for case in cases for path in case.images] == ["p1_t1.nii", "p2_t1.nii"]
+    assert [path.name for path in left["name another channel than t1"]] == ["p1_t1ce.nii"]
+    assert len(find_cases([tmp_path], 1, names=("dwi",))) == 3
+
+
 def test_names_that_repeat_in_folders_are_told_apart(tmp_path):
     build(tmp_path, "a/x1.png", "b/x1.png", "b/x2.png")
     assert [case.id for case in find_cases([tmp_path], 1)] == ["a_x1", "b_x1", "x2"]

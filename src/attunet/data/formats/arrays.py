@@ -94,13 +94,16 @@ def require_reader(package: str, path: Path) -> None:
 
 
 def _volume(arrays: Mapping[str, Stored], path: Path, part: WhatToRead) -> Volume:
-    """The array of a key, or the only one, as a volume."""
+    """The array of a key, or the only one that is no number or vector, as a volume."""
     key = part.key
     listed = ", ".join(f"{name} {stored.shape}" for name, stored in list(arrays.items())[:8])
     if not arrays:
         raise FormatError(
             f"{path} contains no array of numbers with two to four axes", hint="save the image as one such array"
         )
+    images = {name: stored for name, stored in arrays.items() if sum(size > 1 for size in stored.shape) > 1}
+    if key is None and len(images) == 1:
+        arrays = images  # the others are single numbers and vectors, such as a spacing
     if key is None and len(arrays) > 1:
         raise FormatError(
             f"{path} contains {len(arrays)} arrays: {listed}",

@@ -15,7 +15,7 @@ from attunet.data.layouts.identity import case_ids
 from attunet.data.layouts.image_files import channel_of, image_files
 from attunet.data.layouts.pairing import EDGES, LEVELS, Key, NamedFile, name_files, repeats
 from attunet.data.layouts.patterns import match_pattern
-from attunet.data.layouts.tokens import fold, nfc
+from attunet.data.layouts.tokens import Role, fold, nfc, values
 from attunet.data.layouts.tree import ImageFile, walk
 from attunet.errors import DatasetError
 from attunet.names import safe_name
@@ -39,8 +39,9 @@ def find_cases(
 
     A file is a case, unless the model expects several channels and files name them: by number (CASE_0000, CASE_0001)
     or by the model's own names (CASE_t1, CASE_flair). For a model of one channel, _0000 is dropped from the id when all
-    files end in it. Folders without images are searched with all folders in them; labels in there are left out. A file
-    that is given itself is a case whatever its suffix, so that reading it reports what is wrong with it.
+    files end in it, and files that name other channels are left out where some name its own. Folders without images are
+    searched with all folders in them; labels in there are left out. A file that is given itself is a case whatever its
+    suffix, so that reading it reports what is wrong with it.
 
     Args:
         paths: files and folders.
@@ -70,7 +71,17 @@ def _grouped(files: Sequence[ImageFile], channels: int, names: Sequence[str], on
             if others:
                 on_left_out([file.path for file in others], f"name none of the channels {', '.join(names)}")
             return named
-    return _one_each(files)
+    return _one_each(_of_channel(files, names[0], on_left_out) if channels == len(names) == 1 else files)
+
+
+def _of_channel(files: Sequence[ImageFile], name: str, on_left_out: LeftOutHook) -> Sequence[ImageFile]:
+    """The files without those of other channels, for a model of one channel that some of the files name."""
+    told = {file for file in files if _channel(file, (name,)) is not None}
+    others = [file for file in files if file not in told and any(values(part, Role.CHANNEL) for part in file.parts)]
+    if not told or not others:
+        return files
+    on_left_out([file.path for file in others], f"name another channel than {name}")
+    return [file for file in files if file not in set(others)]
 
 
 def _complete(groups: Groups, channels: int) -> bool:
