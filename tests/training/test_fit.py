@@ -19,6 +19,7 @@ from attunet.training import start
 from attunet.training.callbacks import validation
 from attunet.training.callbacks.progress import TrainingCallbacks
 from attunet.training.fit import training_device
+from attunet.training.patches import dataset as patches
 from attunet.training.run_folder import FoldPaths
 
 
@@ -209,3 +210,9 @@ def test_the_precision_is_recorded_as_it_was(native, train, tmp_path, monkeypatc
     assert yaml.safe_load((tmp_path / "run" / "training.yaml").read_text())["precision"] == native
     assert f"1 steps, {native}" in (tmp_path / "run" / "fold_0" / "report.html").read_text()
     assert engines == [native == "bf16"]
+
+
+def test_a_daemonic_process_prepares_patches_by_itself(train, tmp_path, monkeypatch):
+    monkeypatch.setattr(patches, "can_start_processes", lambda: False)
+    monkeypatch.setattr(torch.utils.data.dataloader, "_MultiProcessingDataLoaderIter", None)
+    assert train(workers=2, epochs=1, steps_per_epoch=1).trained
