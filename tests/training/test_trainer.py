@@ -1,3 +1,4 @@
+import errno
 import json
 import pickle
 import random
@@ -12,7 +13,7 @@ import torch
 import yaml
 
 from attunet.bundle import load_bundle, save_plan
-from attunet.errors import BundleError, TrainingError
+from attunet.errors import BundleError, FormatError, TrainingError
 from attunet.training.callbacks.progress import TrainingCallbacks
 from attunet.training.run_folder import FoldPaths
 from attunet.training.trainer import AtomicCheckpointIO
@@ -155,6 +156,23 @@ def test_a_terminated_training_resumes_and_other_signals_are_left_alone(train, t
     assert len(log_of(tmp_path / "run")) == 2
     assert not list(tmp_path.rglob(".attunet*"))
     assert not list(tmp_path.rglob("hpc_ckpt*"))
+
+
+def test_a_full_disk_keeps_the_last_checkpoint_and_says_how_to_continue(train, tmp_path, monkeypatch, last_of):
+    save = torch.save
+
+    def full(content, path):
+        if content["epoch"] == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(content, path)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(FormatError, match="No space left") as error:
+        train()
+    assert "--resume" in error.value.hint
+    assert last_of(tmp_path / "run")["epoch"] == 0
+    monkeypatch.undo()
+    assert train(resume=True).trained
 
 
 def test_an_error_in_a_worker_is_not_taken_for_want_of_memory(train):

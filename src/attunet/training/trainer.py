@@ -21,7 +21,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch._dynamo.exc import TorchDynamoException
 
 from attunet.config import TrainingConfig
-from attunet.errors import TrainingError, first_line
+from attunet.errors import FormatError, TrainingError, first_line
 from attunet.files import staged
 from attunet.training.callbacks.attention_frames import AttentionRecorder
 from attunet.training.callbacks.gates import GateMonitor
@@ -153,6 +153,9 @@ def _fit(trainer: pl.Trainer, module: TrainingModule, loader: object, checkpoint
         if current_thread() is main_thread():
             signal.signal(signal.SIGINT, on_interrupt)
         raise KeyboardInterrupt from None
+    except FormatError as error:  # a checkpoint, weights or the log could not be written
+        hint = "make room, or the folder writable, and continue with --resume: the last checkpoint is kept"
+        raise FormatError(error.message, hint=hint) from error
     except TorchDynamoException as error:
         hint = "leave `compile: true` out of the recipe and add --resume, or install a C++ compiler"
         raise TrainingError(f"torch.compile failed here: {first_line(error)}", hint=hint) from error
