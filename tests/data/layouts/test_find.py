@@ -50,6 +50,12 @@ def test_other_channels_are_left_out_for_a_model_of_one_channel(tmp_path):
     assert len(find_cases([tmp_path], 1, names=("dwi",))) == 3
 
 
+def test_a_pattern_gives_the_channels_of_the_model_and_no_masks(tmp_path):
+    build(tmp_path, *(f"p1/{name}.nii" for name in (*BRATS, "seg")))
+    (case,) = find_cases([tmp_path], 2, DatasetOptions(pattern="{id}/{channel}.nii"), names=("t2", "flair"))
+    assert [path.name for path in case.images] == ["t2.nii", "flair.nii"]
+
+
 def test_names_that_repeat_in_folders_are_told_apart(tmp_path):
     build(tmp_path, "a/x1.png", "b/x1.png", "b/x2.png")
     assert [case.id for case in find_cases([tmp_path], 1)] == ["a_x1", "b_x1", "x2"]

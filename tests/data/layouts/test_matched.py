@@ -525,6 +525,14 @@ def test_two_readings_are_refused_with_the_flag_that_chooses_each(tmp_path):
     assert [left.files for left in dataset.rule.left_out] == [tuple(each(3, "contours/{i}.png"))]
 
 
+def test_a_pattern_of_channels_makes_no_mask_a_channel(tmp_path):
+    root = build(tmp_path, each(2, *names("{i}/@.nii", "flair t1 brainmask ground_truth ground_truth_expert1")))
+    stated = DatasetOptions(pattern="{id}/{channel}.nii", label_pattern="{id}/ground_truth.nii")
+    dataset = read_dataset(root, stated)
+    assert dataset.channel_names == ("flair", "t1")
+    assert len(dataset.rule.left_out[0].files) == 4
+
+
 def test_names_without_any_word_for_labels_are_refused_with_the_flags(tmp_path):
     root = build(tmp_path, each(3, "A/{i}.png", "B/{i}.png"))
     with pytest.raises(DatasetError, match="several readings") as caught:

@@ -14,7 +14,7 @@ from attunet.data.formats.dicom import CONVERT, series_in
 from attunet.data.layouts.identity import case_ids
 from attunet.data.layouts.image_files import channel_of, image_files
 from attunet.data.layouts.pairing import EDGES, LEVELS, Key, NamedFile, name_files, repeats
-from attunet.data.layouts.patterns import match_pattern
+from attunet.data.layouts.patterns import match_pattern, without_labels
 from attunet.data.layouts.tokens import Role, fold, nfc, values
 from attunet.data.layouts.tree import ImageFile, walk
 from attunet.errors import DatasetError
@@ -55,7 +55,7 @@ def find_cases(
     """
     options = options or DatasetOptions()
     if options.pattern is not None:
-        cases = _cases(_by_pattern(paths, options.pattern, names))
+        cases = _cases(_by_pattern(paths, options.pattern, names, on_left_out))
         return choose_parts(cases, options)
     files = list(dict.fromkeys(file for path in paths for file in _images_of(path, on_left_out)))
     return choose_parts(_cases(_grouped(files, channels, names, on_left_out)), options)
@@ -172,14 +172,16 @@ def _ids_in_tree(files: Sequence[ImageFile]) -> list[str]:
     return [ids[key] for key in keys]
 
 
-def _by_pattern(paths: Sequence[Path], pattern: str, names: Sequence[str]) -> Groups:
+def _by_pattern(paths: Sequence[Path], pattern: str, names: Sequence[str], on_left_out: LeftOutHook) -> Groups:
     """The files that a pattern fits, by id and channel: the model's channels in its order, others by name."""
     order = {fold(name): index for index, name in enumerate(names)}
     found: dict[str, dict[str, ImageFile]] = defaultdict(dict)
     for path in paths:
         if not path.is_dir():
             raise DatasetError(f"--pattern searches folders, but {path} is none", hint="give the folder of the images")
-        for file, given in match_pattern(pattern, walk(path).images).items():
+        files = walk(path).images
+        named = {file.file: file for file in name_files(files)}
+        for file, given in without_labels(match_pattern(pattern, files), named).items():
             channel = fold(given.get("channel", ""))
             if other := found[given["id"]].get(channel):
                 raise DatasetError(
@@ -187,6 +189,9 @@ def _by_pattern(paths: Sequence[Path], pattern: str, names: Sequence[str]) -> Gr
                     hint="state more of the names in --pattern",
                 )
             found[given["id"]][channel] = file
+    for one in found.values():
+        if order and one.keys() > order.keys():
+            on_left_out([one.pop(name).path for name in one.keys() - order.keys()], f"are none of {', '.join(names)}")
     return {
         id: dict(enumerate(one[name] for name in sorted(one, key=lambda name: (order.get(name, len(order)), name))))
         for id, one in sorted(found.items())

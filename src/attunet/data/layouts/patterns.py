@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from attunet.data.layouts.tree import ImageFile
 from attunet.errors import DatasetError
 from attunet.names import safe_name
 
-__all__ = ["PLACEHOLDERS", "match_pattern", "with_patterns"]
+__all__ = ["PLACEHOLDERS", "match_pattern", "with_patterns", "without_labels"]
 
 PLACEHOLDERS = {
     "id": "the case",
@@ -79,6 +79,7 @@ def with_patterns(files: Sequence[NamedFile], options: DatasetOptions) -> list[N
     named = {file.file: file for file in files}
     labels = _given(named, options.label_pattern, "--label-pattern")
     images = _given({file: one for file, one in named.items() if file not in labels}, options.pattern, "--pattern")
+    images = without_labels(images, named)
     kept = [replace(named[file], is_label=True, given=given, raters=_raters(given)) for file, given in labels.items()]
     kept += [replace(named[file], is_label=False, given=given, raters=()) for file, given in images.items()]
     if options.label_pattern is None:
@@ -86,6 +87,15 @@ def with_patterns(files: Sequence[NamedFile], options: DatasetOptions) -> list[N
     if options.pattern is None:
         kept += [file for file in files if not file.is_label and file.file not in labels]
     return _unique(kept)
+
+
+def without_labels(images: Mapping[ImageFile, Given], named: Mapping[ImageFile, NamedFile]) -> dict[ImageFile, Given]:
+    """The files that a pattern of images fits, without those that are named like labels, unless all are.
+
+    So `{id}/{channel}.nii.gz` never makes a mask a channel.
+    """
+    told = {file: given for file, given in images.items() if not named[file].is_label}
+    return told or dict(images)
 
 
 def _given(named: dict[ImageFile, NamedFile], pattern: str | None, option: str) -> dict[ImageFile, Given]:

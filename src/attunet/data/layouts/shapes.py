@@ -126,7 +126,8 @@ def _described(segment: _Segment, member: MatchedFile) -> str:
     if channel and folded == fold(channel):
         return "{channel}"
     if folded.startswith(id) and not folded[len(id)].isalnum():
-        return "{id}" + _ending(text[len(id) :], member.extra, "{label}")
+        added, place = (member.extra, "{label}") if member.extra else (channel, "{channel}")
+        return "{id}" + _ending(text[len(id) :], added, place)
     if extra and folded.startswith(extra) and folded.endswith(id):
         return f"{{label}}{text[len(extra) : len(text) - len(id)]}{{id}}"
     if id.startswith(folded + "_"):
