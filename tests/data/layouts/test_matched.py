@@ -447,6 +447,15 @@ def test_the_csv_file_of_a_data_set_reads_as_the_same_cases(name, tmp_path):
     assert list(map(resolved, again.cases)) == list(map(resolved, dataset.cases))
 
 
+def test_a_case_that_lacks_a_channel_keeps_the_others_in_their_columns(tmp_path):
+    files = [name for name in LAYOUTS["brats 2020"].files if "002_t1ce" not in name]
+    write_table(read_dataset(build(tmp_path / "data", files)), tmp_path / "cases.csv")
+    header, _, second, _ = (tmp_path / "cases.csv").read_text().splitlines()
+    cells = dict(zip(header.split(","), second.split(","), strict=True))
+    assert cells["image_t2"].endswith("002_t2.nii.gz")
+    assert (cells["image_t1ce"], "image_0" in cells) == ("", False)
+
+
 def resolved(case):
     label = case.label
     if isinstance(label, LabelFiles):

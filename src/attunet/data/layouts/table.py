@@ -1,8 +1,7 @@
 """Data sets in a CSV file, read and written: a row for each case, columns for its files, patient and split.
 
 Columns are image, or image_NAME for each channel; label, or label_NAME for each label, or rater_NAME for each rater;
-and optionally id, group, split, labels. A cell of label may hold several files, separated by `|`: one for each object
-(a single object ends in `|`).
+and optionally id, group, split, labels. A cell of label may hold several files, one for each object, after each a `|`.
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ from itertools import zip_longest
 from pathlib import Path
 
 from attunet.data.dataset import Case, Dataset, DatasetOptions, LabelFiles, LabelPart, Problem
-from attunet.data.formats import suffix_of
+from attunet.data.formats import stem_of, suffix_of
 from attunet.data.labels import BACKGROUND
 from attunet.data.layouts.annotated import read_annotated
 from attunet.data.layouts.description import DESCRIPTION
 from attunet.data.layouts.image_files import distinct_names, present_file
+from attunet.data.layouts.pairing import repeats
 from attunet.data.layouts.tokens import fold
 from attunet.errors import DatasetError
 from attunet.files import write_text
@@ -111,9 +111,16 @@ def write_table(dataset: Dataset, path: Path) -> None:
     write_text(path, text.getvalue())
 
 
+def _channels_of(case: Case, names: Sequence[str]) -> Sequence[str]:
+    """The channel of each image of a case, by what files are called where some are missing; empty without names."""
+    stems = [fold(stem_of(path)) for path in case.images]
+    found = [max((name for name in names if repeats(fold(name), stem)), key=len, default="") for stem in stems]
+    return names if len(names) == len(stems) else found if all(found) and len({*found}) == len(found) else ()
+
+
 def _written(case: Case, dataset: Dataset, folder: Path, *, first: bool) -> Row:
     """The cells of a case; the first row also declares the values of labels, where a file per label does not."""
-    names = dataset.channel_names if len(dataset.channel_names) == len(case.images) else ()
+    names = _channels_of(case, dataset.channel_names)
     numbers = names or tuple(map(str, range(len(case.images))))
     single = len(case.images) == 1 and not names
     images = dict(zip(["image"] if single else [f"{IMAGE}{name}" for name in numbers], case.images, strict=True))
