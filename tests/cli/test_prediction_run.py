@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ import pytest
 from attunet.bundle import save_manifest
 from attunet.bundle.execution import Air, write_air
 from attunet.cli.predict import predict
+from attunet.cli.prediction_run import show_case
 from attunet.data.formats import read_label, write_volume
 from attunet.data.volume import Volume
+from attunet.inference.batch import CaseResult
 
 
 @pytest.fixture
@@ -87,3 +90,14 @@ def test_a_time_limit_is_met_with_a_warning(segment, tiny_run):
 def test_amounts_that_are_none_are_refused(typed, segment, tiny_run):
     done = segment(tiny_run, *typed)
     assert typed[0] in str(done.exception)
+
+
+def test_messages_that_repeat_are_shown_for_a_few_cases(capsys):
+    seen = Counter()
+    for number in range(50):
+        show_case(
+            CaseResult(case=f"x{number:02d}", error=f"x{number:02d} has 3 channels", warnings=("odd units",)), seen
+        )
+    shown = capsys.readouterr().err
+    assert (shown.count("has 3 channels"), shown.count("odd units")) == (4, 4)
+    assert shown.count("more cases like this are not shown") == 2

@@ -296,3 +296,11 @@ def test_nothing_recognised_lists_the_layouts(tmp_path):
     table(tmp_path, "image", "a.npy", name="2.csv")
     with pytest.raises(DatasetError, match="2 CSV files"):
         read_dataset(tmp_path)
+
+
+def test_the_folder_of_images_alone_names_the_folder_above(tmp_path):
+    touch(tmp_path, "images/a.npy", "labels/a.npy")
+    for one in ("images", "labels"):
+        with pytest.raises(DatasetError) as caught:
+            read_dataset(tmp_path / one)
+        assert f"pass the folder above, {tmp_path.resolve()}" in caught.value.hint

@@ -49,7 +49,7 @@ def inspect(
 
     Exit code: 0 without problems, 1 with problems, 2 when no data set is found. Warnings need no action.
     """
-    from attunet.cli.console import progress_bar, show
+    from attunet.cli.console import notes, progress_bar, show
     from attunet.cli.tables.datasets import inspection_tables
     from attunet.data.cases import read_dataset
     from attunet.data.checks import inspect as inspect_dataset
@@ -70,6 +70,7 @@ def inspect(
     loaded = read_dataset(dataset, reading)
     if write_csv is not None:
         write_table(loaded, write_csv)
+        notes().print(f"cases: {write_csv}", markup=False, highlight=False, soft_wrap=True)
     with progress_bar() as progress:
         task = progress.add_task("reading", total=len(loaded.cases))
         result = inspect_dataset(loaded, geometry=geometry, advance=lambda: progress.advance(task))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ __all__ = [
 
 
 MOST_FILES = 5
+MOST_ALIKE = 3
+"""Cases with the same message that are shown one by one."""
 
 
 class BatchDisplay:
@@ -46,8 +49,10 @@ class BatchDisplay:
     ) -> None:
         """`again` are cases with a mask and without the requested record; `record` is called with each result."""
         self._record = record
-        for name in sorted(existing):
-            notes().print(f"{name}: skipped, its mask exists already", markup=False, highlight=False)
+        self._seen: Counter[str] = Counter()
+        if existing:
+            text = f"{_few(sorted(existing))}: skipped, {'its mask' if len(existing) == 1 else 'their masks'} exist"
+            notes().print(f"{text}{'s' * (len(existing) == 1)} already", markup=False, highlight=False, soft_wrap=True)
         for name in sorted(again):
             text = f"{name}: segmented again, because the requested statistics or report lack it"
             notes().print(text, markup=False, highlight=False, soft_wrap=True)
@@ -65,19 +70,34 @@ class BatchDisplay:
     def on_result(self, result: CaseResult) -> None:
         """Show a finished case."""
         self.results.append(result)
-        show_case(result)
+        show_case(result, self._seen)
         if result.case in self._bars:
             self._progress.remove_task(self._bars.pop(result.case))
         self._progress.advance(self._overall)
         self._record(result)
 
 
-def show_case(case: CaseResult | CaseEstimate) -> None:
-    """Print why a case failed, and its warnings."""
-    if case.error:
-        fail(f"{case.case}: {case.error}", case.hint)
-    for warning in case.warnings:
-        notes().print(f"{case.case}: {warning}", style="yellow", markup=False, soft_wrap=True)
+def show_case(case: CaseResult | CaseEstimate, seen: Counter[str] | None = None) -> None:
+    """Print why a case failed, and its warnings; of messages that `seen` has counted often enough, only the first."""
+    for text in filter(None, (case.error, *case.warnings)):
+        named = text if text.startswith(f"{case.case} ") else f"{case.case}: {text}"
+        alike = text.replace(case.case, "")
+        count = 0 if seen is None else seen[alike]
+        if seen is not None:
+            seen[alike] += 1
+        if count == MOST_ALIKE:
+            notes().print(f"{named} (more cases like this are not shown)", style="yellow", markup=False, soft_wrap=True)
+        elif count > MOST_ALIKE:
+            continue
+        elif text == case.error:
+            fail(named, case.hint)
+        else:
+            notes().print(named, style="yellow", markup=False, soft_wrap=True)
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_FILES} more" if len(names) > MOST_FILES else ""
+    return ", ".join(names[:MOST_FILES]) + more
 
 
 def show_estimates(segmenter: Segmenter, cases: Sequence[Case], options: PredictOptions) -> int:
@@ -86,10 +106,11 @@ def show_estimates(segmenter: Segmenter, cases: Sequence[Case], options: Predict
     from attunet.inference.batch import estimate_cases
 
     estimates = []
+    seen: Counter[str] = Counter()
     with progress_bar() as progress:
         reading = progress.add_task("reading", total=len(cases))
         for estimate in estimate_cases(segmenter, cases, options):
-            show_case(estimate)
+            show_case(estimate, seen)
             estimates.append(estimate)
             progress.advance(reading)
     failed = [estimate for estimate in estimates if estimate.error]
@@ -99,9 +120,8 @@ def show_estimates(segmenter: Segmenter, cases: Sequence[Case], options: Predict
 
 def show_left_out(files: Sequence[Path], reason: str) -> None:
     """Print which files of a folder are not predicted, and why."""
-    named = ", ".join(str(file) for file in files[:MOST_FILES])
-    more = f" and {len(files) - MOST_FILES} more" if len(files) > MOST_FILES else ""
-    notes().print(f"left out {len(files)} files, which {reason}: {named}{more}", markup=False, soft_wrap=True)
+    text = f"left out {len(files)} files, which {reason}: {_few([str(file) for file in files])}"
+    notes().print(text, markup=False, soft_wrap=True)
 
 
 def show_summary(cases: Sequence[CaseResult], output: Path, seconds: float) -> None:
@@ -111,7 +131,8 @@ def show_summary(cases: Sequence[CaseResult], output: Path, seconds: float) -> N
     text = f"{len(cases) - len(failed)} of {len(cases)} cases written to {output}, {each:.1f} s each"
     notes().print(text, markup=False, soft_wrap=True)
     if failed:
-        notes().print(f"not segmented: {', '.join(failed)}", style="red", markup=False, soft_wrap=True)
+        every = "; --report lists every one" if len(failed) > MOST_FILES else ""
+        notes().print(f"not segmented: {_few(failed)}{every}", style="red", markup=False, soft_wrap=True)
 
 
 def show_resume() -> None:

@@ -206,9 +206,10 @@ class MatchRule:
     def __str__(self) -> str:
         """The rule in one line, with the patterns that --pattern and --label-pattern accept."""
         parts = [f"case = {' or '.join(self.images)}"]
-        parts += [f"channels {', '.join(self.channels)}"] if self.channels else []
+        parts += [f"channel{'s' * (len(self.channels) > 1)} {', '.join(self.channels)}"] if self.channels else []
         parts += [f"label = {' or '.join(self.labels)}"] if self.labels else []
-        parts += [f"rater {self.rater} of {', '.join(self.raters)}"] if self.raters else []
+        raters = [name or "unnamed" for name in self.raters]
+        parts += [f"rater {self.rater or 'unnamed'} of {', '.join(raters)}"] if raters else []
         parts += [f"patient = {self.patients}"] if self.patients else []
         return ", ".join(parts)
 

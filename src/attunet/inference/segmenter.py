@@ -188,8 +188,8 @@ class Segmenter:
             raise DataError(
                 f"{name} has {volume.channels} channels, the model expects {expected}: "
                 f"{', '.join(self.plan.channel_names)}",
-                hint="give the same channels in the same order as in training; what a file calls alpha is no channel; "
-                "of a series, choose a time with --frame",
+                hint="give the same channels in the same order as in training; alpha is no channel; "
+                "--frame chooses one time of a series",
             )
         if min(volume.spatial_shape) == 1 and any(member.plan.network.spatial_dims == 3 for member in self.members):
             raise DataError(

@@ -73,3 +73,15 @@ def test_a_pattern_states_the_names(tmp_path):
     assert found(cases, tmp_path) == [(f"x{n}", [f"x{n}/B/img.png", f"x{n}/A/img.png"]) for n in (1, 2)]
     with pytest.raises(DatasetError, match="both"):
         find_cases([tmp_path], 2, DatasetOptions(pattern="{id}/*/img.png"))
+
+
+def test_a_path_that_is_no_data_is_refused_with_what_was_meant(tmp_path):
+    (tmp_path / "scans").mkdir()
+    for wrong in ("scasn", "scans "):
+        with pytest.raises(DatasetError) as raised:
+            find_cases([tmp_path / wrong], 1)
+        assert raised.value.hint == f"did you mean {tmp_path / 'scans'}?"
+    for name in ("manifest.json", "plan.json"):
+        (tmp_path / "scans" / name).write_text("{}")
+    with pytest.raises(DatasetError, match="is a model folder"):
+        find_cases([tmp_path / "scans"], 1)

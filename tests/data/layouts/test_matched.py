@@ -148,7 +148,7 @@ LAYOUTS = {
         "s0001",
         ("liver", "spleen", "vertebrae_L1"),
         ("ct",),
-        rule="case = {id}/ct.nii.gz, channels ct, label = {id}/segmentations/{label}.nii.gz",
+        rule="case = {id}/ct.nii.gz, channel ct, label = {id}/segmentations/{label}.nii.gz",
     ),
     "drive": Expected(
         each(3, "images/2{i}_training.tif", "1st_manual/2{i}_manual1.png", "mask/2{i}_training_mask.png"),
@@ -605,3 +605,13 @@ def test_paths_of_a_table_may_have_the_separators_of_windows(tmp_path):
     (root / "cases.csv").write_text("image,label\nimages\\a.png,masks\\a.png\n")
     (case,) = read_dataset(root / "cases.csv").cases
     assert (case.id, case.images, case.label) == ("a", (root / "images/a.png",), root / "masks/a.png")
+
+
+def test_a_csv_file_that_was_edited_is_kept(tmp_path):
+    dataset = read_dataset(build(tmp_path / "data", LAYOUTS["brats 2020"].files))
+    table = tmp_path / "cases.csv"
+    write_table(dataset, table)
+    write_table(dataset, table)
+    table.write_text(table.read_text() + "\n# edited")
+    with pytest.raises(DatasetError, match="exists already, with other contents"):
+        write_table(dataset, table)

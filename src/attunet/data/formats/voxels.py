@@ -94,7 +94,8 @@ def _check_whole(array: Array, path: Path) -> None:
             + (", all from 0 to 1: probabilities, not labels" if probabilities else ""),
             hint="save what is at least 0.5 as 1 and all else as 0, with integers"
             if probabilities
-            else "save the label map with integers; after resampling use nearest neighbour, not linear",
+            else "save the label map with integers; after resampling use nearest neighbour, not linear; "
+            "exchange the two if this is the image",
         )
     largest = 2 ** (np.finfo(array.dtype).nmant + 1)  # of the whole numbers up to which every one can be told apart
     if array.size and np.abs(array).max() > largest:

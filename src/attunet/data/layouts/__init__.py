@@ -13,6 +13,9 @@ from attunet.data.composition import with_choices
 from attunet.data.dataset import Dataset, DatasetOptions
 from attunet.data.formats.dicom import CONVERT, series_in
 from attunet.data.layouts.dataset_json import is_msd, is_nnunet, read_msd, read_nnunet
+from attunet.data.layouts.description import DESCRIPTION
+from attunet.data.layouts.find import check_source
+from attunet.data.layouts.image_files import image_files
 from attunet.data.layouts.matched import is_folder, read_matched
 from attunet.data.layouts.table import is_table, read_table
 from attunet.documents import reading
@@ -95,8 +98,7 @@ def read_dataset(path: Path, options: DatasetOptions = _DEFAULTS) -> Dataset:
     Raises: DatasetError when the path does not exist, no layout is detected, a description contradicts itself or an
         option fits nothing.
     """
-    if not path.exists():
-        raise DatasetError(f"there is no file or folder {path}", hint="check the path")
+    check_source(path)
     stated = options.pattern is not None or options.label_pattern is not None
     if stated and not path.is_dir():
         raise DatasetError(f"patterns describe the files of a folder, but {path} is a file", hint="leave them out")
@@ -129,5 +131,10 @@ def _unrecognised(path: Path) -> DatasetError:
     tables = len(list(path.glob("*.csv")))
     if tables > 1:
         return DatasetError(f"{path} contains {tables} CSV files, expected one", hint="pass the CSV file itself")
+    above = path.resolve().parent
+    beside = [above / DESCRIPTION, *(found / names[0] for found in above.iterdir() if not found.samefile(path))]
+    if image_files(path) and any(file.is_file() for file in beside):
+        hint = f"pass the folder above, {above}, if its folders hold images and labels, or write a CSV file of paths"
+        return DatasetError(f"{path} contains images, and no labels that belong to them", hint=hint)
     entries = ", ".join(names[:6]) + (" and more" if len(names) > 6 else "")
     return DatasetError(f"no data set recognised in {path} (found {entries})", hint=EXPECTED)

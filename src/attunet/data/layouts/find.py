@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from attunet.data.composition import choose_parts
@@ -20,7 +21,7 @@ from attunet.data.layouts.tree import ImageFile, walk
 from attunet.errors import DatasetError
 from attunet.names import safe_name
 
-__all__ = ["find_cases"]
+__all__ = ["check_source", "find_cases"]
 
 LeftOutHook = Callable[[Sequence[Path], str], None]
 Groups = dict[str, dict[int, ImageFile]]
@@ -202,8 +203,7 @@ def _images_of(path: Path, on_left_out: LeftOutHook) -> Iterable[ImageFile]:
     """The images of a path: itself, those in the folder, or those of the whole tree."""
     if path.is_file() or is_image(path):
         return [_image_file(path)]
-    if not path.is_dir():
-        raise DatasetError(f"there is no file or folder {path}", hint="check the path")
+    check_source(path)
     if files := image_files(path):
         return map(_image_file, files)
     named = name_files([file for file in walk(path).images if not file.series])
@@ -213,6 +213,19 @@ def _images_of(path: Path, on_left_out: LeftOutHook) -> Iterable[ImageFile]:
     if labels:
         on_left_out(labels, "are named like labels")
     return [file.file for file in named if not file.is_label]
+
+
+def check_source(path: Path) -> None:
+    """Raises: DatasetError when there is no file or folder, with the name probably meant, or when a model is there."""
+    if path.exists():
+        if (path / "manifest.json").is_file() and (path / "plan.json").is_file():
+            raise DatasetError(f"{path} is a model folder, it holds no data set", hint="pass the folder of the images")
+        return
+    shown = f'"{path}"' if str(path) != str(path).strip() else str(path)
+    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = get_close_matches(path.name, names, n=1, cutoff=0.75)
+    hint = f"did you mean {path.parent / near[0]}?" if near else "check the path"
+    raise DatasetError(f"there is no file or folder {shown}", hint=hint)
 
 
 def _image_file(path: Path) -> ImageFile:

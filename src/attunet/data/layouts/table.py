@@ -94,13 +94,12 @@ def read_table(path: Path, options: DatasetOptions) -> Dataset:
 def write_table(dataset: Dataset, path: Path) -> None:
     """Write the cases of a data set as a CSV file that `read_table` reads, with paths relative to the file.
 
-    Raises: DatasetError for regions and an ignore label, which only a dataset.json declares; FormatError when the file
-        cannot be written.
+    Raises: DatasetError for regions and an ignore label, which only a dataset.json declares, and for a file with other
+        contents, which may have been edited; FormatError when the file cannot be written.
     """
     if dataset.ignore_label is not None or (dataset.regions and not any(_parts(case) for case in dataset.cases)):
-        raise DatasetError(
-            f"a CSV file cannot hold the regions or the ignore label of {dataset.root}", hint="keep its dataset.json"
-        )
+        what = f"a CSV file cannot hold the regions or the ignore label of {dataset.root}"
+        raise DatasetError(what, hint="keep its dataset.json")
     rows = [_written(case, dataset, path.parent, first=index == 0) for index, case in enumerate(dataset.cases)]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     used = [name for name in columns if name in ("id", "image") or any(row.get(name) for row in rows)]
@@ -108,6 +107,8 @@ def write_table(dataset: Dataset, path: Path) -> None:
     writer = csv.DictWriter(text, used, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
+    if path.is_file() and path.stat().st_size and path.read_bytes() != text.getvalue().encode():
+        raise DatasetError(f"{path} exists already, with other contents", hint="delete it, or choose another file")
     write_text(path, text.getvalue())
 
 

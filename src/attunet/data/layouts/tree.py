@@ -21,7 +21,7 @@ FOREIGN = (
 )
 """Suffixes of images and archives; those that a reader opens are in `SUFFIXES` and count as images."""
 
-MOST_NAMES = 30
+MOST_NAMES = 8
 SKIPPED_FOLDERS = ("__MACOSX",)
 
 
