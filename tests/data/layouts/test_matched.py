@@ -404,6 +404,9 @@ LAYOUTS = {
         "benign (1)",
         ("object",),
     ),
+    "numbers after words of labels that are no raters": Expected(
+        each(3, "liver-orig{i3}.mhd", "liver-seg{i3}.mhd"), 3, "liver_001", "liver-seg001.mhd"
+    ),
     "folders of folds are no patients": Expected(
         [f"fold{k}/{d}/{i}.png" for k in (1, 2) for i in (1, 2) for d in ("images", "masks")],
         4,
@@ -557,6 +560,12 @@ def test_names_of_images_and_labels_that_differ_are_refused_with_patterns_that_r
     assert '--pattern "CT/PANCREAS_{id}.nii.gz" --label-pattern "labels-*/label{id}.nii.gz"' in caught.value.hint
     stated = DatasetOptions(pattern="CT/PANCREAS_{id}.nii.gz", label_pattern="labels-*/label{id}.nii.gz")
     assert [case.id for case in read_dataset(root, stated).labelled] == ["0001", "0002", "0003"]
+
+
+def test_names_that_tell_no_label_are_listed_as_patterns(tmp_path):
+    with pytest.raises(DatasetError, match="no image is named like a label") as caught:
+        read_dataset(build(tmp_path, each(3, "stack1/membranes/{i}.png", "stack1/raw/{i}.tif")))
+    assert '--label-pattern "stack*/membranes/{id}.png"' in caught.value.hint
 
 
 def test_a_folder_of_foreign_formats_names_those_that_are_read(tmp_path):

@@ -108,6 +108,14 @@ def _refuse_unlabelled(files: Sequence[NamedFile], options: DatasetOptions) -> N
             f"several readings are possible: no name tells which of {', '.join(readings)} are the labels",
             hint="choose with " + " or ".join(f'--label-pattern "{pattern}"' for pattern in readings),
         )
+    found = list(dict.fromkeys(_numbered(file.file) for file in files))
+    if len(found) > 1:
+        shown = [f'"{name}"' for name in found[:MOST_READINGS]]
+        raise DatasetError(
+            f"no image is named like a label: {' and '.join(shown)}",
+            hint="add the folder of labels; if they are among these, state their names with {id} for the case, such as "
+            f"--label-pattern {shown[0]}; or pass a CSV file with the columns image and label",
+        )
 
 
 def _unmatched(files: Sequence[NamedFile]) -> DatasetError:

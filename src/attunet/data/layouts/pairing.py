@@ -55,6 +55,7 @@ LEVELS = (
     Level(OF_LABELS | {_I, _S}),
     Level(OF_LABELS | {_I, _S}, channels=True),
     Level(OF_LABELS | {_I, _S, _E}, channels=True, strict=True),
+    Level((OF_LABELS | {_I}) - {Role.RATER}),  # liver-orig001 and liver-seg001, where 001 is no rater
 )
 
 

@@ -57,14 +57,15 @@ class Token(NamedTuple):
 WORDS: dict[Role, str] = {
     Role.IMAGE: "images image imgs img im imaging imagestr imagesva imagests volumes volume vol scans scan originals "
     "original orig inputs input raw jpegimages pictures picture photos photo source data "
-    "preprocessed pp",
+    "preprocessed pp reg",
     Role.LABEL: "labels label labelstr labelsva labelsts masks mask msks msk segs seg segm segmentations segmentation "
     "segmented gts gt groundtruths groundtruth ground truths truth manuals manual annotations annotation annotated "
     "annot anno dseg rois roi lesions lesion contours contour delineations delineation targets target references "
-    "reference voi labelmap segmentationclass segmentationobject wmh structures",
+    "reference voi labelmap segmentationclass segmentationobject wmh structures aseg "
+    "aparc wmparc",
     Role.CHANNEL: "flair t1 t1ce t1gd t1c t1n t1w t1p t1post t1km t2 t2w t2f t2star t2s pd pdw pdt2 dwi adc swi asl "
     "cbf cbv mtt tmax ttp ct cta ncct cect pet pt suv mr mri mra dce fa md trace b0 b1000 hbv inplanet1 inplanet2 "
-    "mp2rage mprage dp gado gad gd tof lge unit1 phase magnitude inphase outphase red green blue rgb",
+    "ir mp2rage mprage dp gado gad gd tof lge unit1 phase magnitude inphase outphase red green blue rgb",
     Role.RATER: "rater raters reader readers annotator annotators observer observers expert experts 1st 2nd 3rd 4th "
     "5th 1stho 2ndho consensus staple",
     Role.SPLIT: "train training val valid validation dev test testing",
