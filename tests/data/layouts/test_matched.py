@@ -510,6 +510,20 @@ def test_a_rater_is_chosen_by_name(tmp_path):
         read_dataset(root, DatasetOptions(rater="third"))
 
 
+@pytest.mark.parametrize(
+    ("masks", "rater"),
+    [
+        (names("@/{i}.png", "expert1 expert2"), "expert2"),
+        (names("annotator_@/{i}.png", "A B"), "annotator_b"),
+        (names("masks/{i}_reader@.png", "1 2"), "reader2"),
+    ],
+)
+def test_raters_with_a_number_or_letter_are_told_apart(masks, rater, tmp_path):
+    root = build(tmp_path, each(3, "images/{i}.png", *masks))
+    first, second = (read_dataset(root, DatasetOptions(rater=name)).labelled for name in (None, rater))
+    assert [case.label for case in (first[0], second[0])] == [root / mask.format(i=1) for mask in masks]
+
+
 def test_folders_of_splits_are_kept_and_said(tmp_path):
     files = [f"{s}/{kind}/{n}.png" for s in ("train", "test") for kind in ("images", "masks") for n in range(3)]
     dataset = read_dataset(build(tmp_path, files))

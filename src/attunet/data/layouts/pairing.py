@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from attunet.data.layouts.tokens import Role, Token, fold, residue, tokenize, values
+from attunet.data.layouts.tokens import Role, Token, fold, raters_of, residue, tokenize, values
 from attunet.data.layouts.tree import ImageFile
 
 __all__ = ["Key", "Level", "NamedFile", "Pairing", "name_files", "pair_files", "repeats"]
@@ -167,7 +167,7 @@ def _named(file: ImageFile, common: Collection[str], outer: Collection[str]) -> 
     places = [token.role for folder in folders for token in tokenize(folder) if token.role in _DECISIVE]
     is_label = bool(own) or bool(places and places[-1] is not Role.IMAGE)
     splits = [token.value for folder in file.folders for token in tokenize(folder) if token.value in _SPLITS]
-    raters = [token.text for part in file.parts for token in values(part, Role.RATER)] if is_label else []
+    raters = [name for part in file.parts for name in raters_of(part)] if is_label else []
     return NamedFile(file, is_label, splits[-1] if splits else "", tuple(raters))
 
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
-__all__ = ["DRAWN", "Role", "Token", "fold", "nfc", "residue", "runs", "subject", "tokenize", "values"]
+__all__ = ["DRAWN", "Role", "Token", "fold", "nfc", "raters_of", "residue", "runs", "subject", "tokenize", "values"]
 
 
 class Role(StrEnum):
@@ -162,6 +162,18 @@ def runs(part: str, dropped: Collection[Role]) -> list[str]:
 def values(part: str, role: Role) -> list[Token]:
     """The tokens of a part with a role."""
     return [token for token in tokenize(part) if token.role is role]
+
+
+def raters_of(part: str) -> list[str]:
+    """The raters that a part names: each a word, with the number or letter after it, as in expert1."""
+    found: list[tuple[int, int]] = []
+    tokens = tokenize(part)
+    for before, token in zip((None, *tokens), tokens, strict=False):
+        if token.role is Role.RATER and before is not None and before.role is Role.RATER:
+            found[-1] = (found[-1][0], token.stop)
+        elif token.role is Role.RATER:
+            found.append((token.start, token.stop))
+    return [part[start:stop] for start, stop in found]
 
 
 def subject(id: str) -> str | None:
