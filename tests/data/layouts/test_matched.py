@@ -407,6 +407,9 @@ LAYOUTS = {
     "numbers after words of labels that are no raters": Expected(
         each(3, "liver-orig{i3}.mhd", "liver-seg{i3}.mhd"), 3, "liver_001", "liver-seg001.mhd"
     ),
+    "masks of the brain as labels": Expected(
+        each(3, "imgs/brain_{i}.png", "masks/brain_mask_{i}.png"), 3, "brain_1", "masks/brain_mask_1.png"
+    ),
     "folders of folds are no patients": Expected(
         [f"fold{k}/{d}/{i}.png" for k in (1, 2) for i in (1, 2) for d in ("images", "masks")],
         4,

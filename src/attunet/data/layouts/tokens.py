@@ -231,8 +231,8 @@ def _attached(tokens: list[Token], index: int) -> bool:
 def _of_rater(tokens: list[Token], index: int, named: bool) -> Token:
     """The token, with the role of a rater if it numbers the label of a case that is named by other tokens."""
     token, before = tokens[index], tokens[index - 1] if index else tokens[index]
-    if token.value in _FIELDS and tokens[index + 1 :] and tokens[index + 1].value in _MASKS:
-        return token._replace(role=Role.FIELD)  # brain_mask
+    if token.value in _FIELDS and len(tokens) == index + 2 and tokens[-1].value in _MASKS:
+        return token._replace(role=Role.FIELD)  # brain_mask, but not brain_mask_1
     if index == 0 or token.role is not None:
         return token
     if before.role is Role.LABEL and index > 1 and tokens[index - 2].value in _DRAWN:
