@@ -11,7 +11,7 @@ import pytest
 from attunet.bundle import save_manifest
 from attunet.bundle.execution import Air, write_air
 from attunet.cli.predict import predict
-from attunet.cli.prediction_run import show_case
+from attunet.cli.prediction_run import show_case, show_summary
 from attunet.data.formats import read_label, write_volume
 from attunet.data.volume import Volume
 from attunet.inference.batch import CaseResult
@@ -101,3 +101,8 @@ def test_messages_that_repeat_are_shown_for_a_few_cases(capsys):
     shown = capsys.readouterr().err
     assert (shown.count("has 3 channels"), shown.count("odd units")) == (4, 4)
     assert shown.count("more cases like this are not shown") == 2
+
+
+def test_a_prediction_that_stopped_early_says_how_many_cases_there_were(capsys, tmp_path):
+    show_summary([CaseResult(case="a"), CaseResult(case="b", error="b is empty")], tmp_path, 1.0, 200)
+    assert "1 of 200 cases written" in capsys.readouterr().err

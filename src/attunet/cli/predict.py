@@ -166,7 +166,8 @@ def predict(
             with suppress(AttunetError):
                 record.write()
             if display.results:
-                show_summary(display.results, output, time.perf_counter() - started)
+                remaining = len(cases) - len(existing)
+                show_summary(display.results, output, time.perf_counter() - started, remaining)
                 show_resume()
             raise
     record.write()

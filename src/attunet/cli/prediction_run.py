@@ -124,11 +124,12 @@ def show_left_out(files: Sequence[Path], reason: str) -> None:
     notes().print(text, markup=False, soft_wrap=True)
 
 
-def show_summary(cases: Sequence[CaseResult], output: Path, seconds: float) -> None:
-    """Print how many cases were written, and which failed."""
+def show_summary(cases: Sequence[CaseResult], output: Path, seconds: float, total: int | None = None) -> None:
+    """Print how many cases were written, of `total` when it stopped early, and which failed."""
     failed = [case.case for case in cases if case.error]
     each = seconds / max(1, len(cases))
-    text = f"{len(cases) - len(failed)} of {len(cases)} cases written to {output}, {each:.1f} s each"
+    expected = len(cases) if total is None else total
+    text = f"{len(cases) - len(failed)} of {expected} cases written to {output}, {each:.1f} s each"
     notes().print(text, markup=False, soft_wrap=True)
     if failed:
         every = "; --report lists every one" if len(failed) > MOST_FILES else ""
