@@ -3,7 +3,7 @@
 import pytest
 
 from attunet.errors import DatasetError
-from attunet.names import check_name, name_fault, printable, safe_name
+from attunet.names import cell_of, check_name, name_fault, name_in, printable, safe_name
 
 UNUSABLE = {
     "": "empty",
@@ -58,3 +58,17 @@ def test_long_names_that_differ_at_the_end_stay_different():
 def test_what_steers_a_terminal_or_reorders_a_line_is_spelled_out(name, shown):
     assert printable(name) == shown
     assert printable(shown) == shown
+
+
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1", "'=1", "''-x"]
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_no_spreadsheet_runs_a_name(name):
+    assert cell_of(name) == f"'{name}"
+    assert name_in(cell_of(name)) == name
+
+
+@pytest.mark.parametrize("name", ["", "liver", "'liver'", "a=1", "patient-1", "'", "3.5"])
+def test_other_names_are_cells_as_they_are(name):
+    assert cell_of(name) == name_in(name) == name

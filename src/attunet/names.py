@@ -1,4 +1,7 @@
-"""Names that become paths: ids of cases and names of labels, checked once, where they enter the program."""
+"""Names that become paths: ids of cases and names of labels, checked once, where they enter the program.
+
+And names that are shown, in a terminal or in a cell of a spreadsheet, where they must not act.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from hashlib import blake2b
 
 from attunet.errors import DatasetError
 
-__all__ = ["check_name", "name_fault", "printable", "safe_name"]
+__all__ = ["cell_of", "check_name", "name_fault", "name_in", "printable", "safe_name"]
 
 LONGEST_NAME = 200
 """Bytes of a name in UTF-8: file systems allow 255, of which endings such as _probabilities.nii.gz take some."""
@@ -18,6 +21,9 @@ UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
 
 REORDERING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 """Unicode's controls of the direction of text, which can make a name look like another."""
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+"""How a cell begins that a spreadsheet would run, with the quotes that `cell_of` may have written before."""
 
 SEPARATORS = "/\\"
 RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
@@ -77,6 +83,16 @@ def printable(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(_spelled(character) if _steers(character) else character for character in text)
+
+
+def cell_of(text: str) -> str:
+    """Text as the cell of a CSV or TSV file: a spreadsheet shows one that begins with ' and does not run it."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def name_in(cell: str) -> str:
+    """The text of a cell that `cell_of` made, or that people wrote themselves."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def _steers(character: str) -> bool:

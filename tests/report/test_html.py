@@ -145,3 +145,18 @@ def parsed(page: str) -> list[tuple[str, dict[str, str | None]]]:
     outline = Outline()
     outline.feed(page)
     return outline.seen
+
+
+def test_names_are_text_in_every_place(tmp_path: Path) -> None:
+    name, shown = "<b>&\"'\u202egpj", "<b>&\"'\\u202egpj"
+    figure = chart(1.0, 1.0)
+    figure.suptitle(name)
+    path = tmp_path / "report.html"
+    sections = [Table(name, [name, "Dice"], [[name, 0.5]]), Picture(name, figure, "chart")]
+    write_report(path, title=name, subtitle=name, facts={name: name}, sections=sections, notes=[name])
+    page, outline = path.read_text(encoding="utf-8"), Outline()
+    outline.feed(page)
+    assert not outline.open
+    assert "b" not in {tag for tag, _ in outline.seen}
+    assert outline.text.count(shown) >= 8
+    assert "\u202e" not in page

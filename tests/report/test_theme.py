@@ -94,6 +94,16 @@ def test_a_legend_lies_below_and_names_what_there_is() -> None:
     assert figure.legends[0].get_window_extent().y1 < figure.axes[0].get_window_extent().y0
 
 
+@pytest.mark.parametrize("name", ["_hidden", "$a_1$", "_$", "=1+1"])
+def test_names_appear_in_legends_and_on_axes_as_they_are(name):
+    figure = chart(3.0, 3.0)
+    axes = figure.subplots()
+    axes.plot([0, 1], label=name)
+    axes.set_yticks([0, 1], ["other", name])
+    legend_below(figure, axes.lines)
+    assert svg(figure).decode().count(f">{name}</text>") == 2
+
+
 @pytest.mark.parametrize("title", ["case $1_2$ and $", r"\frac{", "a\x1b[31m", "50% <b>_x"])
 def test_names_are_drawn_as_they_are(title):
     figure = Figure()

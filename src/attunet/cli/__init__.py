@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import signal
 import sys
 import threading
@@ -10,7 +9,7 @@ from typing import NoReturn
 
 import typer
 
-from attunet.cli.console import fail
+from attunet.cli.console import fail, prepare_streams
 from attunet.errors import AttunetError
 
 __all__ = ["app", "main"]
@@ -74,9 +73,7 @@ def _stop_in_order() -> list[int]:
 def main() -> NoReturn:
     """Entry point: 0 done, 1 done with problems, 2 bad usage or input, 130 interrupted, 143 ended by SIGTERM."""
     register()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # what a terminal's or a file's encoding lacks is spelled out
-            stream.reconfigure(errors="backslashreplace")
+    prepare_streams()
     received = _stop_in_order()
     try:
         app()

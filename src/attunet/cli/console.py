@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import os
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.progress import Progress
 
-__all__ = ["fail", "notes", "progress_bar", "results", "show"]
+__all__ = ["fail", "notes", "prepare_streams", "progress_bar", "results", "show"]
 
 
 @cache
@@ -54,6 +58,45 @@ def fail(message: str, hint: str = "") -> None:
     text = f"{message}; {hint}" if hint else message
     line = Text.assemble(("error: ", "bold red"), (" ".join(text.splitlines()), "red"))
     notes().print(line, soft_wrap=True)
+
+
+def prepare_streams() -> None:
+    """Let output end nowhere, be closed early (`| head -1`) or have a narrow encoding without disturbing the work.
+
+    What an encoding lacks is spelled out; what nobody reads is dropped, and files are written and exit codes given as
+    otherwise.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # closed: the next file opened would get its number, and what libraries print would go into it
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if stream is None or (isinstance(stream, io.TextIOWrapper) and stream.fileno() == number):
+            encoding = "utf-8" if stream is None else stream.encoding
+            raw = _UnmindfulFile(number, "w", closefd=False)
+            text = io.TextIOWrapper(
+                io.BufferedWriter(raw), encoding=encoding, errors="backslashreplace", line_buffering=True
+            )
+            setattr(sys, name, text)
+    warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the name is right in tables and SVG
+
+
+class _UnmindfulFile(io.FileIO):
+    """A file that does not mind when its reader has gone, and that reports a full disk once."""
+
+    _useless = False
+
+    def write(self, data: Any, /) -> int | None:
+        """See `io.FileIO.write`. Raises: OSError, the first time that something cannot be written to a file."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError) and not self._useless:
+                self._useless = True
+                raise
+            return memoryview(data).nbytes
 
 
 @contextmanager

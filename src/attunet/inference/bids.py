@@ -19,6 +19,7 @@ from attunet.documents import read_document, reading
 from attunet.errors import ConfigError
 from attunet.files import write_text
 from attunet.inference.prediction import Prediction
+from attunet.names import cell_of
 
 __all__ = ["BidsName", "bids_mask", "bids_name", "describe_derivative", "save_bids"]
 
@@ -106,7 +107,7 @@ def save_bids(prediction: Prediction, case: Case, output: Path) -> Path:
         file = mask.with_name(name.file("probseg.nii.gz"))
         write_volume(prediction.probabilities, file)
         _write_json(mask.with_name(name.file("probseg.json")), {**sidecar, "LabelMap": labels})
-    rows = [f"{value}\t{_cell(label)}" for label, value in prediction.labels.items()]
+    rows = [f"{value}\t{cell_of(_cell(label))}" for label, value in prediction.labels.items()]
     write_text(mask.with_name(name.file("dseg.tsv")), "\n".join(["index\tname", *rows]) + "\n")
     _write_json(mask.with_name(name.file("dseg.json")), sidecar)
     write_volume(prediction.segmentation, mask)

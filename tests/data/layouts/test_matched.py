@@ -462,6 +462,16 @@ def test_a_case_that_lacks_a_channel_keeps_the_others_in_their_columns(tmp_path)
     assert (cells["image_t1ce"], "image_0" in cells) == ("", False)
 
 
+def test_names_that_a_spreadsheet_would_run_are_written_as_text_and_read_back(tmp_path):
+    files = [f"{folder}/{case}.nii.gz" for folder in ("images", "labels") for case in ("=1+1", "@SUM(A1)", "-2")]
+    dataset = replace(read_dataset(build(tmp_path / "data", files)), label_names={"background": 0, "@cmd": 1})
+    write_table(dataset, tmp_path / "cases.csv")
+    cells = [cell for line in (tmp_path / "cases.csv").read_text().splitlines() for cell in line.split(",")]
+    assert not [cell for cell in cells if cell.startswith(tuple("=+-@"))]
+    again = read_dataset(tmp_path / "cases.csv")
+    assert list(map(resolved, again.cases)) == list(map(resolved, dataset.cases))
+
+
 def resolved(case):
     label = case.label
     if isinstance(label, LabelFiles):

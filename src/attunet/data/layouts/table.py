@@ -24,7 +24,7 @@ from attunet.data.layouts.pairing import repeats
 from attunet.data.layouts.tokens import fold
 from attunet.errors import DatasetError
 from attunet.files import write_text
-from attunet.names import check_name
+from attunet.names import cell_of, check_name, name_in
 
 __all__ = ["is_table", "read_table", "write_table"]
 
@@ -94,6 +94,7 @@ def read_table(path: Path, options: DatasetOptions) -> Dataset:
 def write_table(dataset: Dataset, path: Path) -> None:
     """Write the cases of a data set as a CSV file that `read_table` reads, with paths relative to the file.
 
+    A cell that a spreadsheet would run as a formula begins with a quote ('), which `read_table` removes.
     Raises: DatasetError for regions and an ignore label, which only a dataset.json declares, and for a file with other
         contents, which may have been edited; FormatError when the file cannot be written.
     """
@@ -106,7 +107,7 @@ def write_table(dataset: Dataset, path: Path) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, used, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows([{column: cell_of(cell) for column, cell in row.items()} for row in rows])
     if path.is_file() and path.stat().st_size and path.read_bytes() != text.getvalue().encode():
         raise DatasetError(f"{path} exists already, with other contents", hint="delete it, or choose another file")
     write_text(path, text.getvalue())
@@ -262,7 +263,7 @@ def _row(columns: list[str], cells: list[str], line: int, path: Path) -> Row:
             f"line {line} of {path} has {len(cells)} cells, expected {len(columns)}",
             hint='put quotes around a cell that contains the separator, such as "liver,spleen"',
         )
-    return dict(zip_longest(columns, cells[: len(columns)], fillvalue=""))
+    return dict(zip_longest(columns, map(name_in, cells[: len(columns)]), fillvalue=""))
 
 
 def _image_columns(columns: list[str], path: Path) -> list[str]:
