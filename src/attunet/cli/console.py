@@ -88,7 +88,7 @@ class _UnmindfulFile(io.FileIO):
 
     _useless = False
 
-    def write(self, data: Any, /) -> int | None:
+    def write(self, data: Any, /) -> int:
         """See `io.FileIO.write`. Raises: OSError, the first time that something cannot be written to a file."""
         try:
             return super().write(data)
