@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Protocol
 
+import numpy as np
 import openvino as ov
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ from attunet.export.outputs import (
     example_input,
     prepare_for_export,
 )
-from attunet.export.program import as_program, export_program, quiet_loggers
+from attunet.export.program import as_program, export_program, quiet_loggers, supports_any_size
 from attunet.files import staged
 from attunet.inference.engines.onnx_engine import ONNXEngine
 from attunet.inference.engines.openvino_engine import OpenVINOEngine
@@ -132,7 +133,46 @@ def export_onnx(network: AttentionUNet, plan: Plan, path: Path, *, tolerance: fl
                 external_data=False,  # networks here are far below the 2 GiB that one file can hold
                 verbose=False,
             )
+        if supports_any_size(plan):
+            _refuse_other_sizes(stage, plan)
         return check_parity(network, plan, ONNXEngine(stage, window_shape(plan), batch=1), tolerance=tolerance)
+
+
+def _refuse_other_sizes(path: Path, plan: Plan) -> None:
+    """Let a graph fail for sizes at which it is not the network, which ONNX itself cannot state.
+
+    A shape with a negative edge is made of what is too much or too little, and an empty one otherwise, whose sum is 0.
+    """
+    import onnx
+    from onnx import helper, numpy_helper
+
+    model = onnx.load(path)
+    graph, strides = model.graph, plan.network.total_strides[-1]
+    name = f"edges_are_multiples_of_{'x'.join(map(str, strides))}_and_at_least_twice_that"
+    constants = {"strides": strides, "least": [2 * stride for stride in strides], "zero": [0] * len(strides)}
+    graph.initializer.extend(
+        numpy_helper.from_array(np.array(value, np.int64), f"{name}/{key}") for key, value in constants.items()
+    )
+    steps = [
+        ("Shape", ["image"], "edges", {"start": 2}),
+        ("Mod", ["edges", "strides"], "rest", {}),
+        ("Sub", ["edges", "least"], "more", {}),
+        ("Min", ["more", "zero"], "missing", {}),
+        ("Sub", ["missing", "rest"], "shape", {}),
+        ("ConstantOfShape", ["shape"], "nothing", {}),
+        ("ReduceSum", ["nothing"], "sum", {"keepdims": 0}),
+        ("Add", ["image", "sum"], "sized", {}),
+    ]
+    for node in graph.node:
+        for place, source in enumerate(node.input):
+            if source == "image":
+                node.input[place] = f"{name}/sized"
+    for place, (kind, inputs, output, settings) in enumerate(steps):
+        sources = [source if source == "image" else f"{name}/{source}" for source in inputs]
+        graph.node.insert(
+            place, helper.make_node(kind, sources, [f"{name}/{output}"], name=f"{name}/{output}", **settings)
+        )
+    onnx.save(model, path)
 
 
 class _OutputTuple(nn.Module):

@@ -27,7 +27,9 @@ from attunet.errors import ConfigError, EngineError, TrainingError
 from attunet.export.monai_config import differences, inference_config, metadata
 from attunet.export.outputs import example_input, prepare_for_export
 from attunet.export.package import load_network
+from attunet.export.program import supports_any_size
 from attunet.files import staged, write_text
+from attunet.inference.engines.protocol import window_shape
 from attunet.nn import AttentionUNet
 
 __all__ = ["JoinedNetworks", "export_monai", "write_script"]
@@ -92,7 +94,7 @@ def export_monai(run: Path, output: Path, *, folds: Sequence[int] | None = None)
 
 
 def write_script(network: JoinedNetworks, plan: Plan, path: Path, *, tolerance: float = _TOLERANCE) -> None:
-    """Write a TorchScript for patches of the plan's size, any batch size.
+    """Write a TorchScript for patches of the plan's size, any batch size, and of the sizes that `as_program` takes.
 
     Args:
         network: the networks to write.
@@ -105,7 +107,7 @@ def write_script(network: JoinedNetworks, plan: Plan, path: Path, *, tolerance: 
     with staged(path) as stage, torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about sizes that become constants, as intended, and TorchScript's deprecation
         traced = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]
-        _save_script(traced, stage)
+        _save_script(torch.jit.script(_Sized(traced, plan)), stage)
         expected = network(example[:1])
         result = torch.jit.load(stage)(example[:1])  # type: ignore[no-untyped-call]
         difference = float((result - expected).abs().max() / expected.abs().max().clamp(1))
@@ -114,6 +116,28 @@ def write_script(network: JoinedNetworks, plan: Plan, path: Path, *, tolerance: 
                 f"the TorchScript differs from the network by {difference:.2g} (allowed: {tolerance})",
                 hint="report this with the plan.json; the weights are unchanged",
             )
+
+
+class _Sized(nn.Module):
+    """A traced network that refuses sizes for which the trace is not the network."""
+
+    def __init__(self, traced: torch.jit.ScriptModule, plan: Plan) -> None:
+        super().__init__()
+        self.traced = traced
+        self.free: bool = supports_any_size(plan)
+        self.patch: list[int] = list(window_shape(plan)[1:])
+        self.strides: list[int] = list(plan.network.total_strides[-1])
+
+    def forward(self, image: Tensor) -> Tensor:
+        """As the network."""
+        size = image.shape[2:]
+        for axis, edge in enumerate(size):
+            stride = self.strides[axis]
+            if not (self.free and edge % stride == 0 and edge >= 2 * stride) and edge != self.patch[axis]:
+                rule = f"multiples of {self.strides}, at least twice that" if self.free else "nothing else"
+                raise ValueError(f"got an image of {size} voxels, expected {self.patch} or {rule}")
+        result: Tensor = self.traced(image)
+        return result
 
 
 def _save_script(traced: torch.jit.ScriptModule, path: Path) -> None:

@@ -92,7 +92,7 @@ def read_table(path: Path, options: DatasetOptions) -> Dataset:
 
 
 def write_table(dataset: Dataset, path: Path) -> None:
-    """Write the cases of a data set as a CSV file that `read_table` reads; paths are relative to it, cells as `cell_of`.
+    """Write the cases of a data set as a CSV file that `read_table` reads: paths are relative, cells as `cell_of`.
 
     Raises: DatasetError for regions and an ignore label, which only a dataset.json declares, and for a file with other
         contents, which may have been edited; FormatError when the file cannot be written.
