@@ -81,6 +81,15 @@ def test_missing_predictions_are_reported_and_exit_with_one(folders: tuple[Path,
     assert content["mean"]["1"]["Dice"] == pytest.approx(0.5)
 
 
+def test_cases_that_cannot_be_scored_are_counted_where_the_means_are(folders: tuple[Path, Path]) -> None:
+    (folders[1] / "a.nii.gz").write_bytes(b"no image")
+    result = run(*folders, "--labels", "liver=1")
+    assert result.exit_code == 1
+    assert "1 of 2 cases (1 could not be scored and are in no mean)" in " ".join(result.stdout.split())
+    assert "1 of 2 cases could not be scored; every mean is without them: a" in " ".join(result.stderr.split())
+    assert run(*folders, "--labels", "liver=1", "--json").exit_code == 1
+
+
 def test_json_is_all_there_is_on_stdout(folders: tuple[Path, Path]) -> None:
     result = run(*folders, "--json")
     assert json.loads(result.stdout)["foreground_mean"]["Dice"] == pytest.approx(5 / 6)

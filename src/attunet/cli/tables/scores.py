@@ -43,12 +43,16 @@ def score_table(summary: Summary) -> FittedTable:
     """Mean and standard deviation over the cases of each label, and the interval of the mean Dice."""
     from attunet.evaluation.metrics import TABULATED
 
-    count = len(summary.cases)
+    count, left_out = len(summary.cases), len(summary.failed)
+    cases = f"{count} cases" if count != 1 else "1 case"
+    if left_out:
+        cases = f"{count} of {count + left_out} cases ({left_out} could not be scored and are in no mean)"
+    means_of = f"{cases}: mean ± standard deviation, 95% interval of the mean Dice"
     headings = [Column(heading=spec.column, kind="number", rank=spec.rank) for spec in TABULATED]
     table = FittedTable(
         Column(heading="Label"),
         *headings,
-        title=f"{count} cases: mean ± standard deviation, 95% interval of the mean Dice" if count != 1 else "1 case",
+        title=means_of if count + left_out != 1 else cases,
         elsewhere="--json",
     )
     for label in summary.labels:
@@ -89,6 +93,11 @@ def score_warnings(summary: Summary) -> list[Text]:
             lines.append(Text(text, "yellow"))
     if summary.missing_predictions:
         lines.append(Text(f"no prediction, scored as empty: {_listed(summary.missing_predictions)}", "red"))
+    if summary.failed:
+        text = (
+            f"{len(summary.failed)} of {len(summary.failed) + len(summary.cases)} cases could not be scored; every mean"
+        )
+        lines.append(Text(f"{text} is without them: {_listed(tuple(summary.failed))}", "red"))
     if summary.extra_predictions:
         lines.append(Text(f"no reference, not scored: {_listed(summary.extra_predictions)}", "yellow"))
     return lines
