@@ -10,8 +10,8 @@ import threading
 import pytest
 
 from attunet import locks
-from attunet.errors import BusyError, FormatError
-from attunet.locks import LOCK, Holder, exclusive, exclusive_if_writable
+from attunet.errors import BusyError, CancelledError, FormatError
+from attunet.locks import LOCK, Holder, claimed, exclusive, exclusive_if_writable
 
 HOLD = """
 import sys, time
@@ -144,4 +144,34 @@ def test_a_folder_in_use_is_refused_and_others_are_not(tmp_path):
 def test_folders_that_a_refused_program_made_are_removed(tmp_path):
     with pytest.raises(ValueError, match="refused"), exclusive_if_writable([tmp_path / "run" / "fold_0"]):
         raise ValueError("refused")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_made_is_made_by_one_program(tmp_path):
+    output = tmp_path / "new" / "model"
+    with claimed(output, "attunet export"):
+        told = []
+
+        def make():
+            try:
+                claimed(output, "attunet select").__enter__()
+            except BusyError as error:
+                told.append(error.message)
+
+        thread = threading.Thread(target=make)
+        thread.start()
+        thread.join()
+        assert told[0].startswith(f"{output} is in use by attunet export")
+        output.mkdir()
+    assert list(output.parent.iterdir()) == [output]
+    with pytest.raises(CancelledError), claimed(tmp_path / "other" / "model"):
+        raise CancelledError("stopped")
+    assert not (tmp_path / "other").exists()
+
+
+def test_what_was_claimed_by_a_killed_program_is_free(tmp_path):
+    (tmp_path / ".model.attunet-claim").mkdir()
+    (tmp_path / ".model.attunet-claim" / LOCK).write_text("{}")
+    with claimed(tmp_path / "model"):
+        pass
     assert not list(tmp_path.iterdir())

@@ -126,5 +126,5 @@ def start_engine(make: Callable[[], T]) -> T:
 def _no_answer(what: str = "the engine does not answer") -> EngineError:
     return EngineError(
         f"{what} in a process that was forked after its parent had used an engine",
-        hint='start processes with multiprocessing.get_context("spawn"), or load models only in the child processes',
+        hint='start the processes before a model is used, or with multiprocessing.get_context("spawn")',
     )

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from attunet.errors import BusyError, FormatError
 
-__all__ = ["LOCK", "Holder", "exclusive", "exclusive_if_writable", "lock_descriptor", "lock_stage"]
+__all__ = ["LOCK", "Holder", "claimed", "exclusive", "exclusive_if_writable", "lock_descriptor", "lock_stage"]
 
 LOCK = ".attunet.lock"
 """Name of the lock file in a folder; it exists only while a program uses the folder, or after a kill."""
@@ -117,6 +117,35 @@ def exclusive_if_writable(folders: Sequence[Path], doing: str = "attunet") -> It
             yield
     finally:
         for folder in made:
+            with suppress(OSError):
+                folder.rmdir()  # only if it is empty
+
+
+@contextmanager
+def claimed(output: Path, doing: str = "attunet") -> Iterator[None]:
+    """Be the only program that makes a file or folder, which does not exist before it is complete.
+
+    The lock is in a hidden folder beside it, which is removed at the end, and by the next program after a kill.
+
+    Args:
+        output: what is made.
+        doing: what the program does, which another one is told that would make the same.
+    Raises: BusyError when another program makes it, FormatError when nobody may write there.
+    """
+    sign = output.with_name(f".{output.name}.attunet-claim")
+    made = [] if output.parent.exists() else [output.parent]
+    try:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(exclusive(sign, doing))
+            except BusyError as error:
+                raise BusyError(error.message.replace(str(sign), str(output), 1), hint=error.hint) from None
+            except FormatError as error:
+                message = error.message.replace(str(sign), str(output.parent), 1)
+                raise FormatError(message, hint=error.hint) from None
+            yield
+    finally:
+        for folder in (sign, *made):
             with suppress(OSError):
                 folder.rmdir()  # only if it is empty
 

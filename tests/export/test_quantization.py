@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -63,3 +65,17 @@ def test_integers_that_lose_are_refused_and_reported(trained_run, tmp_path, monk
     assert execution.reasons["int8"].startswith("not used: mean Dice")
     engine = OpenVINOEngine(made.folder / "fold_0" / "graph.xml", (1, *load_bundle(made.folder).plan.patch_size))
     assert "int8" not in engine.name
+
+
+def test_a_case_that_cannot_be_read_costs_no_export(trained_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(quantization, "LARGEST_LOSS", 0.5)
+    original = quantization.fold_cases
+
+    def damaged(run, fold, part="validation"):
+        first, *others = original(run, fold, part)
+        return [replace(first, id="lost", images=(tmp_path / "gone.nii",)), first, *others]
+
+    monkeypatch.setattr(quantization, "fold_cases", damaged)
+    made = export_run(trained_run, tmp_path / "out", "openvino", int8=True)
+    assert made.quantization.cases == 2
+    assert made.failed.keys() == {"lost"}

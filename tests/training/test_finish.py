@@ -1,11 +1,12 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from attunet.bundle import load_bundle
-from attunet.errors import BundleError
+from attunet.errors import AttunetError, BundleError
 from attunet.evaluation.summary import Summary
 from attunet.inference.segmenter import Segmenter
 from attunet.training.callbacks.history import History
@@ -82,3 +83,15 @@ def test_a_report_without_pictures_of_cases(run, blobs, tiny_plan, tiny_config):
     report = paths.report.read_text()
     assert "Scores over 1 cases" in report
     assert not [text for text in ("best case", "attention of every gate during training") if text in report]
+
+
+def test_a_validation_case_that_was_lost_is_named_and_in_no_score(run, blobs, tiny_plan, tiny_config):
+    paths = paths_of(run)
+    history = History(Schedule(tiny_config()), paths)
+    history.rows = [{"epoch": 0.0, "step": 3.0, "minutes": 0.1, "learning_rate": 0.1, "loss": 1.0}]
+    lost = replace(blobs.cases[1], images=(run / "gone.nii",))
+    result = finish_fold(tiny_plan(), run, 0, paths, history, [lost, blobs.cases[0]], case_images=False)
+    assert [scores.case for scores in result.summary.cases] == ["case0"]
+    assert Summary.read(paths.metrics).failed.keys() == {"case1"}
+    with pytest.raises(AttunetError, match="gone"):
+        finish_fold(tiny_plan(), run, 0, paths, history, [lost], case_images=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from attunet.cli.console import notes, progress_bar
+from attunet.cli.console import fail, notes, progress_bar
 from attunet.cli.options import parse_folds, require_packages
 from attunet.errors import ConfigError
 
@@ -45,7 +45,7 @@ def export(
     """Write the networks with their plan for another runtime; `attunet predict -m DIR` runs all but the MONAI Bundle.
 
     Every graph is first compared with torch in fp32; one that differs is not written. Exit code 1 when 8-bit integers
-    were requested and rejected.
+    were requested and rejected, or a case could not be used to evaluate them.
     """
     require_packages("exporting", "torch")
     if format == "monai":
@@ -62,7 +62,9 @@ def export(
     for member, exported in made.items():
         _print_exported(f"{member}: " if member else "", exported)
     _print(f"exported: {output}")
-    if any(exported.quantization and not exported.quantization.kept for exported in made.values()):
+    for case, reason in {case: why for exported in made.values() for case, why in exported.failed.items()}.items():
+        fail(f"{case} could not be used, and counts nowhere: {reason}")
+    if any(exported.failed or (exported.quantization and not exported.quantization.kept) for exported in made.values()):
         raise typer.Exit(1)
 
 

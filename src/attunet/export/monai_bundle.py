@@ -30,6 +30,7 @@ from attunet.export.package import load_network
 from attunet.export.program import supports_any_size
 from attunet.files import staged, write_text
 from attunet.inference.engines.protocol import window_shape
+from attunet.locks import claimed
 from attunet.nn import AttentionUNet
 
 __all__ = ["JoinedNetworks", "export_monai", "write_script"]
@@ -73,8 +74,7 @@ def export_monai(run: Path, output: Path, *, folds: Sequence[int] | None = None)
     Raises: BundleError when `run` is not a trained run; ConfigError when the folder exists; EngineError without MONAI;
         TrainingError when the script's outputs differ from the networks'.
     """
-    if output.exists():
-        raise ConfigError(f"{output} exists already", hint="choose another -o")
+    _refuse_existing(output)
     if find_spec("monai") is None:
         raise EngineError("a MONAI Bundle needs monai", hint='install it with: pip install "attunet[train]"')
     bundle = load_bundle(run, folds)
@@ -82,7 +82,8 @@ def export_monai(run: Path, output: Path, *, folds: Sequence[int] | None = None)
     networks = [prepare_for_export(load_network(fold, plan)) for fold in bundle.folds]
     joined = JoinedNetworks(networks, temperature=postprocessing.temperature, regions=bool(plan.regions)).eval()
     limits = differences(plan, postprocessing, len(networks))
-    with staged(output) as stage:
+    with claimed(output, "attunet export"), staged(output) as stage:
+        _refuse_existing(output)
         write_script(joined, plan, stage / "models" / "model.ts")
         for name, content in (("metadata", metadata(plan)), ("inference", inference_config(plan, postprocessing))):
             write_text(stage / "configs" / f"{name}.json", json.dumps(content, indent=2) + "\n")
@@ -91,6 +92,11 @@ def export_monai(run: Path, output: Path, *, folds: Sequence[int] | None = None)
         if has_postprocessing(bundle.root):
             write_postprocessing(bundle.postprocessing, stage)
     return limits
+
+
+def _refuse_existing(output: Path) -> None:
+    if output.exists():
+        raise ConfigError(f"{output} exists already", hint="choose another -o")
 
 
 def write_script(network: JoinedNetworks, plan: Plan, path: Path, *, tolerance: float = _TOLERANCE) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,7 +28,9 @@ from attunet.export.formats import FORMATS, Format
 from attunet.export.outputs import tensor_shapes
 from attunet.export.program import supports_any_size
 from attunet.export.quantization import LARGEST_LOSS, quantize, require_int8
+from attunet.failures import Failures
 from attunet.files import staged
+from attunet.locks import claimed
 from attunet.nn import AttentionUNet, load_weights
 
 __all__ = ["Exported", "export_model", "export_run", "load_network", "select_engine"]
@@ -42,11 +44,13 @@ class Exported:
         folder: its path.
         differences: by fold, the largest difference of its graph from torch in fp32.
         quantization: the result of quantizing to 8-bit integers; None when that was not requested.
+        failed: cases that could not be used for it, and why.
     """
 
     folder: Path
     differences: dict[str, float]
     quantization: Quantization | None = None
+    failed: Mapping[str, str] = field(default_factory=dict)
 
 
 def export_model(
@@ -80,7 +84,9 @@ def export_model(
         made[folder.name] = replace(done, folder=output / folder.relative_to(folder.parents[1]))
 
     runs = {name: bundle.root for name, bundle in opened.members.items()}
-    save_ensemble(runs, opened.postprocessing, output, put=put)
+    with claimed(output, "attunet export"):
+        _refuse_existing(output)
+        save_ensemble(runs, opened.postprocessing, output, put=put)
     return made
 
 
@@ -103,26 +109,29 @@ def export_run(
         int8: whether to quantize to 8-bit integers (openvino only).
         advance: called after every fold, and with int8 after every evaluated case.
     Returns: the exported folder.
-    Raises: BundleError when `run` is not a trained run; ConfigError when the folder exists or int8 is combined with
-        another format than openvino; EngineError for a missing package; TrainingError when a graph's outputs differ
-        from its network's.
+    Raises: BundleError when `run` is not a trained run; BusyError when another program writes it; ConfigError when
+        the folder exists or int8 is combined with another format than openvino; EngineError for a missing package;
+        TrainingError when a graph's outputs differ from its network's.
     """
     _check(output, format, int8)
     bundle = load_bundle(run, folds)
-    differences = {}
-    with staged(output) as stage:
+    differences, failures = {}, Failures()
+    with claimed(output, "attunet export"), staged(output) as stage:
+        _refuse_existing(output)
         for fold in bundle.folds:
             path = fold_folder(stage, fold.name.removeprefix("fold_")) / FORMATS[format].file
             differences[fold.name] = FORMATS[format].write(load_network(fold, bundle.plan), bundle.plan, path)
             if (fold.folder / AIR).is_file():
                 shutil.copyfile(fold.folder / AIR, path.parent / AIR)
             advance()
-        quantization = quantize(run, bundle.folds, bundle.plan, stage, advance=advance) if int8 else None
+        quantization = None
+        if int8:
+            quantization = quantize(run, bundle.folds, bundle.plan, stage, advance=advance, failures=failures)
         save_plan(bundle.plan, stage)
         if has_postprocessing(bundle.root):
             write_postprocessing(bundle.postprocessing, stage)
         save_execution(_execution(bundle, format, differences, quantization), stage)
-    return Exported(folder=output, differences=differences, quantization=quantization)
+    return Exported(folder=output, differences=differences, quantization=quantization, failed=failures.messages)
 
 
 def select_engine(run: Path, execution: Execution) -> None:
@@ -151,13 +160,17 @@ def load_network(fold: FoldFiles, plan: Plan) -> AttentionUNet:
 
 def _check(output: Path, format: Format, int8: bool) -> None:
     """The checks that need no computation."""
-    if output.exists():
-        raise ConfigError(f"{output} exists already", hint="choose another -o")
+    _refuse_existing(output)
     if int8 and not FORMATS[format].int8:
         raise ConfigError(f"8-bit integers are available for openvino, not for {format}", hint="add --format openvino")
     FORMATS[format].require()
     if int8:
         require_int8()
+
+
+def _refuse_existing(output: Path) -> None:
+    if output.exists():
+        raise ConfigError(f"{output} exists already", hint="choose another -o")
 
 
 def _execution(

@@ -8,7 +8,6 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,10 +23,11 @@ from attunet.data.preprocess import prepare, prepare_label
 from attunet.data.volume import Array
 from attunet.errors import DatasetError, EngineError
 from attunet.evaluation.scores import nan_mean
+from attunet.failures import Failures
 from attunet.files import staged
 from attunet.inference.engines.openvino_engine import OpenVINOEngine, read_graph
 from attunet.inference.engines.protocol import window_shape
-from attunet.inference.evaluation import EvaluateOptions, evaluate_cases
+from attunet.inference.evaluation import EvaluatedCase, EvaluateOptions, evaluate_cases
 from attunet.inference.member import Member
 from attunet.inference.segmenter import Segmenter
 
@@ -52,7 +52,13 @@ _CASES = 32
 
 
 def quantize(
-    run: Path, folds: Sequence[FoldFiles], plan: Plan, stage: Path, *, advance: Callable[[], None] = lambda: None
+    run: Path,
+    folds: Sequence[FoldFiles],
+    plan: Plan,
+    stage: Path,
+    *,
+    advance: Callable[[], None] = lambda: None,
+    failures: Failures | None = None,
 ) -> Quantization:
     """Replace the graphs of an exported folder with 8-bit ones if the mean Dice drops by less than `LARGEST_LOSS`.
 
@@ -62,6 +68,7 @@ def quantize(
         plan: its plan.
         stage: the folder with their graphs.
         advance: called after every evaluated case.
+        failures: receives the cases that cannot be used, which count nowhere.
     Returns: both scores and the decision.
     Raises: EngineError without nncf; DatasetError and FormatError when the data set is missing, or no validation case
         has a label.
@@ -69,13 +76,18 @@ def quantize(
     require_int8()
     before: list[float] = []
     after: list[float] = []
+    failures = Failures() if failures is None else failures
     with TemporaryDirectory() as folder:
         made = {stage / fold.name / "graph.xml": Path(folder) / fold.name / "graph.xml" for fold in folds}
         for source, target in made.items():
             index = int(source.parent.name.removeprefix("fold_"))
-            write_quantized(source, calibration_patches(run, index, plan, CALIBRATION_PATCHES), target)
-            before += case_dice(_segmenter(source, plan), run, index, advance)
-            after += case_dice(_segmenter(target, plan), run, index, advance)
+            write_quantized(source, calibration_patches(run, index, plan, CALIBRATION_PATCHES, failures), target)
+            original, integers = (
+                case_dice(_segmenter(graph, plan), run, index, advance, failures) for graph in (source, target)
+            )
+            before += [original[case] for case in integers if case in original]
+            after += [integers[case] for case in integers if case in original]
+        failures.raise_if_all(len(before))
         if np.isnan(before).all():
             raise DatasetError(f"no validation case of {run} has a label to evaluate 8-bit integers with")
         score, quantized = float(np.nanmean(before)), float(np.nanmean(after))
@@ -119,7 +131,9 @@ def write_quantized(graph: Path, patches: Sequence[Floats], target: Path) -> Non
         ov.save_model(quantized, path, compress_to_fp16=False)
 
 
-def calibration_patches(run: Path, fold: int, plan: Plan, patches: int) -> list[Floats]:
+def calibration_patches(
+    run: Path, fold: int, plan: Plan, patches: int, failures: Failures | None = None
+) -> list[Floats]:
     """Patches (1, C, *patch) of cases that a fold was trained on, every second one centred on a labelled voxel.
 
     Args:
@@ -127,25 +141,35 @@ def calibration_patches(run: Path, fold: int, plan: Plan, patches: int) -> list[
         fold: index of the fold.
         plan: its plan.
         patches: number of patches.
+        failures: receives the cases that cannot be used; None for none of the caller's.
     Returns: the patches; the same on every call.
-    Raises: DatasetError, FormatError as `fold_cases`.
+    Raises: DatasetError, FormatError as `fold_cases`; the first failure when no case can be used.
     """
     cases = fold_cases(run, fold, "train")
     chosen = cases[:: -(-len(cases) // _CASES)]
     geometry = Split.read(fold_folder(run, fold)).geometry
     random = np.random.default_rng(0)
     selected: list[Floats] = []
+    failures = Failures() if failures is None else failures
     for index, case in enumerate(chosen):
-        image, label = read_case(case, geometry=geometry)
-        assert label is not None
-        prepared = prepare(image, plan.preprocessing)
-        classes = prepare_label(label, prepared.record, plan.file_classes)
-        share = range(index, patches, len(chosen))
-        selected += [_patch(prepared.array, _centre(classes, number % 2 == 1, random), plan) for number in share]
+        with failures.of(case.id):
+            image, label = read_case(case, geometry=geometry)
+            assert label is not None
+            prepared = prepare(image, plan.preprocessing)
+            classes = prepare_label(label, prepared.record, plan.file_classes)
+            share = range(index, patches, len(chosen))
+            selected += [_patch(prepared.array, _centre(classes, number % 2 == 1, random), plan) for number in share]
+    failures.raise_if_all(len(selected))
     return selected
 
 
-def case_dice(segmenter: Segmenter, run: Path, fold: int, advance: Callable[[], None] = lambda: None) -> list[float]:
+def case_dice(
+    segmenter: Segmenter,
+    run: Path,
+    fold: int,
+    advance: Callable[[], None] = lambda: None,
+    failures: Failures | None = None,
+) -> dict[str, float]:
     """The mean Dice of each case that a fold was validated on.
 
     Args:
@@ -153,11 +177,17 @@ def case_dice(segmenter: Segmenter, run: Path, fold: int, advance: Callable[[], 
         run: the trained run.
         fold: index of the fold.
         advance: called after every case.
-    Returns: a value for each case; nan for a case without labels.
+        failures: receives the cases that cannot be used, which have no value; None raises the first failure.
+    Returns: a value for each case by its name; nan for a case without labels.
     """
     options = EvaluateOptions(geometry=Split.read(fold_folder(run, fold)).geometry)
-    evaluated = evaluate_cases(segmenter, fold_cases(run, fold), options, progress=lambda *_: advance())
-    return [nan_mean(dice.values()) for dice in map(attrgetter("dice"), evaluated)]
+    cases = fold_cases(run, fold)
+    evaluated = evaluate_cases(segmenter, cases, options, progress=lambda *_: advance(), failures=failures)
+    return dict(map(_mean_dice, evaluated))  # map keeps no case in memory while the next one is segmented
+
+
+def _mean_dice(case: EvaluatedCase) -> tuple[str, float]:
+    return case.name, nan_mean(case.dice.values())
 
 
 def _segmenter(graph: Path, plan: Plan) -> Segmenter:

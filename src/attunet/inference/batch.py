@@ -123,7 +123,6 @@ def predict_cases(
     Returns: results in the order of the cases; when cancelled, those of the finished cases.
     Raises: ConfigError when a mask would overwrite an image, BusyError when another program writes into the folder.
     """
-    begin_output(cases, output, layout)
     options = options or PredictOptions()
     worker = _Worker(
         segmenter,
@@ -148,6 +147,7 @@ def predict_cases(
     # that a case needs is known only after reading it.
     threads = _THREADS if options.max_memory is None else 1
     with exclusive(output, "attunet predict"), ThreadPoolExecutor(threads) as pool:
+        begin_output(cases, output, layout)
         try:
             for case in _missing(cases, output, layout) if skip_existing else cases:
                 pending.append(pool.submit(worker, case))

@@ -13,6 +13,7 @@ from attunet.config import Plan
 from attunet.data.cases import Case, GeometryPolicy, read_case_label
 from attunet.data.volume import Volume
 from attunet.evaluation.scores import CaseScores, dice_case, score_case, scored_labels
+from attunet.failures import Failures, one_case
 from attunet.inference.prediction import Prediction, PredictOptions
 from attunet.inference.segmenter import Segmenter
 
@@ -124,6 +125,7 @@ def evaluate_cases(
     *,
     progress: Progress = lambda _done, _total: None,
     cancelled: Event | None = None,
+    failures: Failures | None = None,
 ) -> Iterator[EvaluatedCase]:
     """Segment cases one after the other; one at a time is held in memory.
 
@@ -133,15 +135,21 @@ def evaluate_cases(
         options: None for the defaults.
         progress: called with the number of finished cases and of all cases, when the next case is requested.
         cancelled: an event that ends a prediction before its next windows.
+        failures: receives the cases that cannot be used, which yield nothing; None raises the first failure.
     Yields: the cases in order.
     Raises: DataError and its subclasses for a case that cannot be read or does not suit the model, CancelledError once
         `cancelled` is set.
     """
     options = options or EvaluateOptions()
     for done, case in enumerate(cases, start=1):
-        loaded = LoadedCase.read(case, segmenter, options.geometry)
-        yield evaluate_case(segmenter, loaded, options, cancelled=cancelled)
-        del loaded  # before the next is read
+        evaluated = None
+        with failures.of(case.id) if failures is not None else one_case(case.id):
+            loaded = LoadedCase.read(case, segmenter, options.geometry)
+            evaluated = evaluate_case(segmenter, loaded, options, cancelled=cancelled)
+            del loaded
+        if evaluated is not None:
+            yield evaluated
+        del evaluated  # before the next is read
         progress(done, len(cases))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from typing import TypeVar, cast
@@ -113,9 +113,9 @@ def _cross_validate(run: Path, device: str, progress: Progress, cancelled: Event
     components = [mask_components(*saved, plan) for saved in _each(masks, step)]
     trials = decide_rules(components, plan.foreground)
     rules = accepted_rules(trials)
-    summary = summarize([result.scores for result in results], scored_labels(plan))
+    summary = replace(summarize([result.scores for result in results], scored_labels(plan)), failed=failures.messages)
     cleaned = [score_mask(*saved, plan, rules) for saved in _each(masks if rules else (), step)]
-    postprocessed = summarize(cleaned, scored_labels(plan)) if rules else summary
+    postprocessed = replace(summary, cases=summarize(cleaned, scored_labels(plan)).cases) if rules else summary
     samples = _load_samples(results, plan)
     calibration = _calibrate(cases, samples, plan)
     dice = _dice_pairs(cases, samples, plan, postprocessed, calibration.temperature if calibration else 1.0)

@@ -16,6 +16,7 @@ from attunet.config import Postprocessing, QualityCalibration
 from attunet.errors import ConfigError
 from attunet.failures import Failures
 from attunet.files import staged, write_text
+from attunet.locks import claimed
 from attunet.selection.candidates import EnsembleCandidate, evaluate_candidates
 from attunet.selection.comparison import common_folds
 from attunet.selection.quality import fit_quality
@@ -97,13 +98,29 @@ def select(
         progress: called with the number of finished cases and of all cases.
         cancelled: an event that ends the call.
     Returns: every candidate with its scores, and the chosen one.
-    Raises: as `evaluate_candidates`; ConfigError when `output` exists already, before anything is computed.
+    Raises: as `evaluate_candidates`; BusyError when another program writes `output`; ConfigError when it exists
+        already, before anything is computed.
     """
-    scratch = None
-    if output is not None:
-        _refuse_existing(output)
-        scratch = output.resolve().parent
-        scratch.mkdir(parents=True, exist_ok=True)
+    if output is None:
+        return _select(runs, device=device, progress=progress, cancelled=cancelled)
+    _refuse_existing(output)
+    with claimed(output, "attunet select"):
+        selection = _select(
+            runs, device=device, scratch=output.resolve().parent, progress=progress, cancelled=cancelled
+        )
+        write_selection(selection, output, keep_cases=keep_cases)
+    return selection
+
+
+def _select(
+    runs: Mapping[str, Path],
+    *,
+    device: str,
+    scratch: Path | None = None,
+    progress: Callable[[int, int], None],
+    cancelled: Event | None,
+) -> Selection:
+    """As `select`, without writing."""
     failures = Failures()
     candidates = evaluate_candidates(
         runs, device=device, scratch=scratch, progress=progress, cancelled=cancelled, failures=failures
@@ -113,7 +130,7 @@ def select(
     measured = [score.mean_dice for score in scores]
     quality = fit_quality([score.expected for score in scores], measured)
     agreement = fit_quality([score.agreement for score in scores], measured)
-    selection = Selection(
+    return Selection(
         runs=runs,
         folds=common_folds(runs),
         candidates=candidates,
@@ -122,9 +139,6 @@ def select(
         agreement=agreement,
         failed=failures.messages,
     )
-    if output is not None:
-        write_selection(selection, output, keep_cases=keep_cases)
-    return selection
 
 
 def choose(candidates: Sequence[EnsembleCandidate]) -> EnsembleCandidate:

@@ -12,6 +12,7 @@ from attunet.bundle.execution import Air
 from attunet.data.cases import Case, GeometryPolicy, read_case
 from attunet.data.preprocess import prepare, prepare_label
 from attunet.data.volume import Volume
+from attunet.failures import Failures
 from attunet.inference.segmenter import Segmenter
 from attunet.inference.windows.tiling import Tiling, least_content_height, without_air
 
@@ -35,10 +36,14 @@ def audit_air(
         cases: its validation cases.
         geometry: what to do when the grids of an image and its label differ.
         safety: the threshold as a fraction of that height.
-    Returns: the threshold, whether to use it, and the counts.
+    Returns: the threshold, whether to use it, and the counts; cases that cannot be used count nowhere.
     """
     chosen = list(cases)[:: max(1, -(-len(cases) // _MAX_CASES))]
-    heights = [_height(segmenter, case, geometry) for case in chosen]
+    failures, heights = Failures(), []
+    for case in chosen:
+        with failures.of(case.id):
+            heights.append(_height(segmenter, case, geometry))
+    chosen = [case for case in chosen if case.id not in failures.errors]
     level = safety * min(heights, default=0.0)
     if not isfinite(level) or level <= 0:
         return Air(used=False, level=0.0, cases=len(chosen), windows=0, skipped=0, lost=0)

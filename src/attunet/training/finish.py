@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import filecmp
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from attunet.errors import BundleError
 from attunet.evaluation.scores import scored_labels
 from attunet.evaluation.summary import Summary, summarize
 from attunet.export.formats import export_openvino
+from attunet.failures import Failures
 from attunet.files import staged
 from attunet.inference.evaluation import EvaluateOptions, evaluate_cases
 from attunet.inference.segmenter import Segmenter
@@ -32,6 +34,9 @@ from attunet.training.run_folder import FoldPaths
 __all__ = ["FoldResult", "finish_fold", "finished_fold", "validated_held_out"]
 
 
+_log = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True, kw_only=True)
 class FoldResult:
     """A finished fold.
@@ -39,7 +44,7 @@ class FoldResult:
     Args:
         fold: its index.
         folder: its folder.
-        summary: scores of its validation cases, on their own grid.
+        summary: scores of its validation cases, on their own grid, and those that could not be used.
         trained: False when it was already finished.
     """
 
@@ -76,7 +81,8 @@ def finish_fold(
         case_images: whether the report shows cases.
         advance: called after every evaluated case.
     Returns: the finished fold.
-    Raises: TrainingError when the exported graph does not agree with the network.
+    Raises: TrainingError when the exported graph does not agree with the network; the error of the first validation
+        case when none can be used.
     """
     network = AttentionUNet.from_config(plan.network)
     load_weights(paths.best, network)
@@ -90,15 +96,13 @@ def finish_fold(
     with resealed(run) as folder:
         write_air(air, folder / paths.name)
     segmenter = with_air(segmenter, air)
-    evaluated = evaluate_cases(segmenter, cases, EvaluateOptions(geometry=geometry), progress=lambda *_: advance())
-    scores = tuple(map(attrgetter("scores"), evaluated))  # map keeps no case in memory while the next one is segmented
-    summary = summarize(scores, scored_labels(plan))
+    summary = _evaluate(segmenter, cases, geometry, advance)
     save_figure(curves(history.rows), paths.curves)
     which = "held out of its training" if validated_held_out(paths.folder) else "which it was also trained on"
     write_training_report(
         paths.report,
         title=f"{plan.name}, fold {fold}",
-        subtitle=f"Attention U-Net, evaluated on {len(cases)} whole validation cases, {which}",
+        subtitle=f"Attention U-Net, evaluated on {len(summary.cases)} whole validation cases, {which}",
         plan=plan,
         history=history.rows,
         precision=precision,
@@ -109,6 +113,18 @@ def finish_fold(
     with resealed(run) as folder:
         summary.write(folder / paths.name / paths.metrics.name)
     return FoldResult(fold=fold, folder=paths.folder, summary=summary)
+
+
+def _evaluate(
+    segmenter: Segmenter, cases: Sequence[Case], geometry: GeometryPolicy, advance: Callable[[], None]
+) -> Summary:
+    """Score the validation cases; those whose files are no longer usable are named in the summary."""
+    failures = Failures()
+    options = EvaluateOptions(geometry=geometry)
+    evaluated = evaluate_cases(segmenter, cases, options, progress=lambda *_: advance(), failures=failures)
+    scores = tuple(map(attrgetter("scores"), evaluated))  # map keeps no case in memory while the next one is segmented
+    failures.raise_if_all(len(scores))
+    return replace(summarize(scores, scored_labels(segmenter.plan)), failed=failures.messages)
 
 
 def finished_fold(run: Path, fold: int, paths: FoldPaths) -> FoldResult | None:
@@ -141,8 +157,10 @@ def _case_views(
     """The best, the median and the worst case with their attention."""
     by_id = {case.id: case for case in cases}
     views = []
+    failures = Failures(lambda case, error: _log.warning("the report does not show case %s: %s", case, error))
     for name, rank in choose_cases(summary).items():
-        image, label = read_case(by_id[name], geometry=geometry)
-        result = segmenter.predict(image, attention=bool(segmenter.plan.network.gate_widths))
-        views.append(CaseView(f"{name}: {rank}", image, result.segmentation, label, result.attention))
+        with failures.of(name):
+            image, label = read_case(by_id[name], geometry=geometry)
+            result = segmenter.predict(image, attention=bool(segmenter.plan.network.gate_widths))
+            views.append(CaseView(f"{name}: {rank}", image, result.segmentation, label, result.attention))
     return views

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from attunet.cli.console import notes, results, show
+from attunet.cli.console import fail, notes, results, show
 from attunet.cli.tables.table import Column, FittedTable
 from attunet.display import decimals
 
@@ -116,6 +116,8 @@ def show_fold(result: FoldResult) -> None:
     same = ("", "") if validated_held_out(result.folder) else (", which it was also trained on", "yellow")
     show(Text.assemble((f"fold {result.fold}", "bold"), ": whole validation cases on their own grid", same))
     show(score_table(result.summary))
+    for case, reason in result.summary.failed.items():
+        fail(f"{case} could not be used, and is in no mean: {reason}")
     notes().print(f"report: {result.folder / 'report.html'}", soft_wrap=True, markup=False, highlight=False)
 
 
