@@ -121,8 +121,8 @@ def _host() -> str:
 
 def _disk_error(error: Exception, stage: Path) -> str | None:
     """Why the disk refused a file, which libraries report in many ways, or take for success; None if it did not."""
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
+    if isinstance(error, OSError) and error.strerror:  # numpy's has none
+        return error.strerror
     text = str(error).lower()
     for code in _DISK_ERRORS:
         if os.strerror(code).lower() in text or f"os error {code})" in text:
@@ -134,4 +134,4 @@ def _disk_error(error: Exception, stage: Path) -> str | None:
                 os.posix_fallocate(probe.fileno(), 0, largest + _ROOM)
     except OSError as refused:
         return refused.strerror or str(refused)
-    return None
+    return str(error) if isinstance(error, OSError) else None

@@ -267,14 +267,18 @@ def _prepared(case: Case, plan: Plan, geometry: GeometryPolicy) -> tuple[Array, 
 
 
 def _write(path: Path, array: Array, plan: Plan) -> None:
-    """Write arrays in blocks of about half a patch, so that reading a patch decompresses little more than the patch."""
+    """Write arrays in blocks of about half a patch, so that reading a patch decompresses little more than the patch.
+
+    Raises: FormatError when the disk is full.
+    """
     edge = [max(1, -(-size // 2)) for size in plan.patch_size]
     blocks = [*([1] * (array.ndim - 3)), *edge]
     blocks = [min(block, size) for block, size in zip(blocks, array.shape, strict=True)]
     chunks = [min(size, block * 4) for block, size in zip(blocks, array.shape, strict=True)]
     settings = {"codec": blosc2.Codec.ZSTD, "clevel": 3, "nthreads": 1}
     stored = blosc2.asarray(np.ascontiguousarray(array), chunks=chunks, blocks=blocks, cparams=settings)
-    path.write_bytes(stored.to_cframe())  # blosc2's own writer does not notice a full disk
+    with staged(path) as file:
+        file.write_bytes(stored.to_cframe())  # blosc2's own writer does not notice a full disk
 
 
 def _points(classes: Array, count: int) -> dict[str, Array]:
