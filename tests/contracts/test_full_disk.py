@@ -85,5 +85,5 @@ def test_every_writer_tells_a_full_disk(make_plan_of, tmp_path):
     writers, *told = map(json.loads, done.stdout.splitlines())
     assert [name for name, _, _ in told] == writers, "one was killed"
     for name, message, left in told:
-        assert "File too large" in message and name in message, (name, message)
+        assert f"{name}: File too large" in message, name
         assert not left, name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -182,9 +183,10 @@ def write_picture(volume: Volume, path: Path) -> None:
 
     Raises: FormatError when the format cannot hold the values, the channels or more than one slice.
     """
-    pixels = _page(volume, path)
+    content = io.BytesIO()  # into a file, Pillow writes half of a picture for a whole one when the disk is full
+    Image.fromarray(_page(volume, path)).save(content, format=WRITTEN[path.suffix.lower()])
     with staged(path) as target:
-        Image.fromarray(pixels).save(target, format=WRITTEN[path.suffix.lower()])
+        target.write_bytes(content.getvalue())
 
 
 @contextmanager
