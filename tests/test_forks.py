@@ -89,7 +89,8 @@ def test_an_engine_that_does_not_answer_after_a_fork_says_what_to_do(monkeypatch
         except EngineError as error:
             queue.put(str(error))
 
-    assert 'get_context("spawn")' in in_child(work)
+    told = in_child(work)
+    assert 'start the processes before a model is used, or with multiprocessing.get_context("spawn")' in told
 
 
 def test_a_runtime_that_cannot_be_forked_says_so():
@@ -115,3 +116,29 @@ def test_a_value_is_made_once_in_each_process():
 
     child, pid = in_child(work)
     assert child == pid != os.getpid()
+
+
+SPAWNED = """
+import asyncio, multiprocessing, sys, threading
+import numpy as np
+from attunet import Segmenter
+image = np.random.default_rng(0).normal(size=(20, 16, 10)).astype(np.float32)
+def work(model): return Segmenter.load(model, folds=[0], device="cpu").predict(image).segmentation.array
+if __name__ == "__main__":
+    segmenter = Segmenter.load(sys.argv[1], folds=[0], device="cpu")
+    expected = segmenter.predict(image).segmentation.array
+    async def main():
+        inside = segmenter.predict(image)  # as a cell of a notebook, whose loop is running
+        others = await asyncio.gather(*(asyncio.to_thread(segmenter.predict, image) for _ in range(2)))
+        return [prediction.segmentation.array for prediction in (inside, *others)]
+    print("asyncio:", all((array == expected).all() for array in asyncio.run(main())))
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print("spawn:", (pool.apply_async(work, (sys.argv[1],)).get(timeout=100) == expected).all())
+"""
+
+
+def test_it_answers_in_a_running_loop_and_in_spawned_processes(tiny_run, tmp_path):
+    script = tmp_path / "program.py"
+    script.write_text(SPAWNED)
+    done = subprocess.run([sys.executable, script, tiny_run], capture_output=True, text=True, timeout=200)
+    assert done.stdout == "asyncio: True\nspawn: True\n", done.stderr

@@ -72,8 +72,8 @@ for name, write in writers.items():
 
 def test_every_writer_tells_a_full_disk(make_plan_of, tmp_path):
     pytest.importorskip("onnxruntime")
-    plan = make_plan_of(3)
-    plan = plan.model_copy(update={"network": plan.network.model_copy(update={"channels": (16, 24, 32)})})
+    plan = make_plan_of(2)
+    plan = plan.model_copy(update={"network": plan.network.model_copy(update={"channels": (32, 48, 64)})})
     done = subprocess.run(
         [sys.executable, "-c", DRIVER, str(tmp_path), plan.model_dump_json()],
         capture_output=True,
