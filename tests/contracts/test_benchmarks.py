@@ -109,9 +109,12 @@ def test_memory_counts_children_and_not_the_parent(bench, tmp_path):
     child = "import subprocess, sys; subprocess.run([sys.executable, '-c', CODE])"
     code = "import time; held = bytearray(b'x') * 200_000_000; time.sleep(1)"
     command = [sys.executable, "-c", child.replace("CODE", repr(code))]
-    # On a busy machine, a sample may fall into the moment in which a new process still has its parent's memory.
-    tries = (measure(command, tmp_path / "log.txt") for _ in range(4))
-    done = next(usage for usage in tries if usage.peak_gb < 0.35)
+    # On a busy machine samples are rare, so that the second at the peak may be missed. Too much is never counted.
+    for _ in range(4):
+        done = measure(command, tmp_path / "log.txt")
+        assert done.peak_gb < 0.35
+        if done.peak_gb > 0.2:
+            break
     assert done.peak_gb > 0.2
     assert done.seconds > 1
     assert len(ballast)
