@@ -18,7 +18,16 @@ from pathlib import Path
 
 from attunet.errors import BusyError, FormatError
 
-__all__ = ["LOCK", "Holder", "claimed", "exclusive", "exclusive_if_writable", "lock_descriptor", "lock_stage"]
+__all__ = [
+    "LOCK",
+    "Holder",
+    "claimed",
+    "exclusive",
+    "exclusive_if_writable",
+    "lock_descriptor",
+    "lock_stage",
+    "require_held",
+]
 
 LOCK = ".attunet.lock"
 """Name of the lock file in a folder; it exists only while a program uses the folder, or after a kill."""
@@ -94,6 +103,18 @@ def exclusive(folder: Path, doing: str = "attunet") -> Iterator[None]:
         if descriptor is not None:
             del _depths[key]
             _release(folder / LOCK, descriptor)
+
+
+def require_held(folder: Path) -> None:
+    """Check that a folder which this program holds is still there: a folder made anew may be on another disk.
+
+    Raises: FormatError when it has vanished.
+    """
+    if not (folder / LOCK).exists():
+        raise FormatError(
+            f"{folder} has vanished, or its file {LOCK} was deleted, while it was written to",
+            hint="mount or create it again, and repeat the command; what is still there can be continued",
+        )
 
 
 @contextmanager

@@ -83,6 +83,13 @@ def test_every_command_works_with_output_of_any_kind(how, jobs):
     root, known = jobs[0], jobs[1][how]
     shutil.rmtree(root / "masks", ignore_errors=True)
     environment = os.environ | {"LC_ALL": "C", "LANG": "C", "PYTHONIOENCODING": "ascii", "COLUMNS": "20"}
+    if how == "file":  # a home folder that nobody can write into
+        (root / "home").touch()
+        environment |= {"HOME": str(root / "home"), "MPLCONFIGDIR": str(root / "home" / "matplotlib")}
+        environment |= {
+            "XDG_CACHE_HOME": str(root / "home" / "cache"),
+            "XDG_CONFIG_HOME": str(root / "home" / "config"),
+        }
     done = subprocess.run(
         [sys.executable, "-c", DRIVER, str(root)],
         input=json.dumps([(arguments, how) for arguments, _ in known.values()]),
@@ -95,5 +102,6 @@ def test_every_command_works_with_output_of_any_kind(how, jobs):
         assert (name, code) == (name, expected), errors
         assert "Traceback" not in errors + printed, name
         assert "Broken pipe" not in errors, name
+        assert "atplotlib" not in errors, name
         assert how != "file" or printed or errors or name == "explain", name
     assert list(json.loads((root / "masks" / "statistics.json").read_text(encoding="utf-8"))["cases"]) == [NAME]

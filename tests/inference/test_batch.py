@@ -12,7 +12,7 @@ import pytest
 from attunet.data.cases import find_cases
 from attunet.data.formats import read_label, write_volume
 from attunet.data.volume import Volume
-from attunet.errors import CancelledError, DataError
+from attunet.errors import CancelledError, DataError, FormatError
 from attunet.inference.batch import estimate_cases, predict_cases
 from attunet.inference.destination import mask_path
 from attunet.inference.prediction import PredictOptions
@@ -201,3 +201,23 @@ def test_an_estimate_reads_every_case_and_writes_nothing(segmenter, cases, tmp_p
     assert estimates[0].windows > 0
     assert estimates[0].peak_bytes > 0
     assert set(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_that_vanishes_ends_the_batch_and_is_not_made_anew(segmenter, cases, tmp_path):
+    output = tmp_path / "masks"
+
+    def unmount(result):
+        if output.exists():
+            output.rename(tmp_path / "elsewhere")
+
+    with pytest.raises(FormatError, match="has vanished"):
+        predict_cases(segmenter, cases, output, on_result=unmount)
+    assert not output.exists()
+    assert (tmp_path / "elsewhere" / "scan0.nii.gz").exists()
+
+
+@pytest.mark.parametrize("inside", ["", "sub"])
+def test_a_folder_that_cannot_be_written_to_is_one_error(inside, segmenter, cases, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(FormatError, match=r"cannot write into .*file"):
+        predict_cases(segmenter, cases, tmp_path / "file" / inside)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 import warnings
@@ -81,6 +82,7 @@ def prepare_streams() -> None:
             )
             setattr(sys, name, text)
     warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the name is right in tables and SVG
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that is read-only only costs it time
 
 
 class _UnmindfulFile(io.FileIO):

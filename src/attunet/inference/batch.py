@@ -20,7 +20,7 @@ from attunet.inference.case import warm_up
 from attunet.inference.destination import OutputLayout, begin_output, mask_path, save_outputs, written_as
 from attunet.inference.prediction import Prediction, PredictOptions
 from attunet.inference.segmenter import Segmenter
-from attunet.locks import exclusive
+from attunet.locks import exclusive, require_held
 
 __all__ = ["CaseEstimate", "CaseResult", "estimate_cases", "predict_cases"]
 
@@ -121,7 +121,8 @@ def predict_cases(
         progress: called with a case, the number of its finished windows and of all its windows, from several threads.
         cancelled: an event that stops running predictions before their next windows.
     Returns: results in the order of the cases; when cancelled, those of the finished cases.
-    Raises: ConfigError when a mask would overwrite an image, BusyError when another program writes into the folder.
+    Raises: ConfigError when a mask would overwrite an image, BusyError when another program writes into the folder,
+        FormatError when it vanishes.
     """
     options = options or PredictOptions()
     worker = _Worker(
@@ -247,6 +248,7 @@ class _Worker:
     def __call__(self, case: Case) -> CaseResult:
         if self.cancelled.is_set():
             raise CancelledError("the prediction was cancelled")
+        require_held(self._output)
         started = time.perf_counter()
         try:
             with one_case(), ExitStack() as turn:
@@ -269,10 +271,12 @@ class _Worker:
                     turn.close()  # the remaining outputs are small
                 extra = (self._on_prediction(prediction) if self._on_prediction else None) or {}
                 written = prediction if self._save_attention else replace(prediction, attention={})
+                require_held(self._output)
                 mask = save_outputs(written, case, self._output, self._layout)
         except CancelledError:
             raise
         except AttunetError as error:
+            require_held(self._output)  # which concerns all cases
             spent = round(time.perf_counter() - started, 3)
             return CaseResult(case=case.id, seconds=spent, error=error.message, hint=error.hint)
         return CaseResult(
