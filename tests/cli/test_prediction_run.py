@@ -63,7 +63,7 @@ def test_a_limit_that_cannot_be_met_is_an_error_with_the_required_memory(segment
     for arguments in ((), ("--dry-run",)):
         done = segment(tiny_run, "--max-memory", "50MB", *arguments)
         assert done.exit_code == 2
-        assert "scan: this case needs" in done.stderr
+        assert "this case needs" in done.stderr
         assert "--max-memory" in done.stderr
 
 
