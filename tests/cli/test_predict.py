@@ -84,6 +84,13 @@ def test_all_that_can_be_requested_is_written(segment, scans, tmp_path):
     assert "lesion ml" in done.stdout
 
 
+def test_a_report_that_cannot_be_written_is_said_before_anything_is_predicted(segment, scans, tmp_path):
+    (tmp_path / "file").touch()
+    done = segment("-i", scans, "--report", tmp_path / "file" / "run.json")
+    assert isinstance(done.exception, FormatError)
+    assert not (tmp_path / "masks").exists()
+
+
 def test_the_predicted_dice_is_reported_with_its_reliability(segment, scans, tiny_run, tmp_path):
     model = shutil.copytree(tiny_run, tmp_path / "model")
     quality = QualityCalibration(cases=42, spearman=0.71, low=0.55, high=0.82, slope=0.0, intercept=0.85, error=0.02)

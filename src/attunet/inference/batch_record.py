@@ -13,7 +13,7 @@ from typing import Any
 
 from attunet.config import QualityCalibration, RankCorrelation
 from attunet.errors import FormatError
-from attunet.files import write_text
+from attunet.files import staged, write_text
 from attunet.inference.batch import CaseResult
 from attunet.inference.segmenter import Segmenter
 
@@ -35,7 +35,7 @@ class RecordFiles:
         statistics: the file of volumes and predicted Dice; None for none.
         report: the file of `batch_record`; None for none.
         extend: keep the files' entries for other cases, from an earlier part of the same batch.
-    Raises: FormatError when an existing file should be extended but has other content.
+    Raises: FormatError when an existing file should be extended but has other content, or the report cannot be written.
     """
 
     def __init__(
@@ -52,6 +52,9 @@ class RecordFiles:
         self._statistics, self._report = statistics, report
         self._volumes, self._dice = _earlier_statistics(statistics) if extend and statistics else ({}, {})
         self._cases = _earlier_cases(report) if extend and report else {}
+        if report:
+            with staged(report):
+                pass  # what cannot be written is said before the first case, not after it
         self._written, self._duration, self._once = 0.0, 0.0, False
 
     def has(self, case: str) -> bool:
