@@ -76,7 +76,7 @@ def test_a_meta_tensor_brings_its_affine():
 @pytest.mark.parametrize(
     "image",
     [None, 3, {"image": 1}, b"bytes", [[1, 2], [3]], ["a.nii"], ARRAY.astype(complex), np.array([object()]), object()],
-    ids=str,
+    ids=lambda image: type(image).__name__,
 )
 def test_anything_else_is_refused_with_what_is_taken(image):
     with pytest.raises(DataError) as refused:
