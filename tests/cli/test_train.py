@@ -89,6 +89,8 @@ def test_it_is_not_started_twice_but_resumed_with_the_settings_it_was_started_wi
     data = write_blobs(tmp_path / "data")
     go(data, *planned, "--seed", "5")
     with pytest.raises(ConfigError, match="already contains a training run of this fold"):
+        go(data, *planned, "--seed", "5")
+    with pytest.raises(ConfigError, match="another seed"):
         go(data, *planned)
     done = invoke(train, data, "-o", tmp_path / "run", "--resume", "--store", tmp_path / "store", "--device", "cpu")
     assert "using the plan in" in done.stderr

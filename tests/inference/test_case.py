@@ -86,6 +86,6 @@ def test_a_limit_warms_the_engines_up_and_is_kept_or_refused(member):
 def test_what_exceeds_the_limit_is_refused_before_it_is_preprocessed(member):
     coarse = Volume.from_array(IMAGE, tuple(12 * step for step in member.plan.preprocessing.spacing))
     before = peak_resident_bytes()
-    with pytest.raises(ConfigError, match="preprocessing this case needs"):
+    with pytest.raises(ConfigError, match="to be preprocessed"):
         plan_case([member], coarse, PredictOptions(max_memory=resident_bytes() + 2**24))
     assert peak_resident_bytes() < before + 2**24

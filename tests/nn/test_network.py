@@ -67,7 +67,7 @@ def test_the_constructor_is_the_schema():
         ({"channels": (4,)}, "channels"),
         ({"strides": ((2, 2, 2),)}, "strides"),
         ({"kernel_sizes": ((2, 2, 2),) * 3}, "odd"),
-        ({"strides": ((0, 1, 1),) * 2}, "positive"),
+        ({"strides": ((0, 1, 1),) * 2}, "strides.0.0"),
         ({"gated_levels": (3,)}, "gated_levels"),
         ({"gated_levels": (2, 2)}, "gated_levels"),
         ({"gate_channels": (2, 2)}, "gate_channels"),

@@ -110,7 +110,15 @@ def test_a_time_budget_may_end_within_an_epoch_and_be_enlarged(train, tmp_path, 
 
 def test_numbers_that_explode_end_the_training_and_leave_no_broken_checkpoint(train, tmp_path, last_of):
     with pytest.raises(TrainingError, match="not a number") as caught:
-        train(learning_rate=1e30, gradient_clip=1e30, optimizer="sgd", warmup_steps=0, steps_per_epoch=1, epochs=9)
+        train(
+            learning_rate=1e3,
+            weight_decay=1e3,
+            gradient_clip=1e9,
+            optimizer="sgd",
+            warmup_steps=0,
+            steps_per_epoch=1,
+            epochs=9,
+        )
     assert "learning_rate" in caught.value.hint
     last = FoldPaths(tmp_path / "run" / "fold_0").last
     if last.exists():
@@ -145,13 +153,15 @@ def test_a_terminated_training_resumes_and_other_signals_are_left_alone(train, t
                 signal.raise_signal(signal.SIGTERM)
 
     user = signal.signal(signal.SIGUSR1, lambda number, _frame: heard.append(number))
+    terminate = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         with pytest.raises(KeyboardInterrupt):
             train(callbacks=With(Terminate()))
     finally:
         signal.signal(signal.SIGUSR1, user)
+        restored = signal.signal(signal.SIGTERM, terminate)
     assert heard == [signal.SIGUSR1]
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert restored is signal.SIG_DFL
     assert train(resume=True).trained
     assert len(log_of(tmp_path / "run")) == 2
     assert not list(tmp_path.rglob(".attunet*"))

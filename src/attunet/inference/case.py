@@ -220,8 +220,8 @@ def _prepared(members: Sequence[Member], volume: Volume, limit: int | None) -> l
     def allow(size: int) -> None:
         if limit is not None and resident_bytes() + size > limit:
             raise ConfigError(
-                f"preprocessing this case needs {gigabytes(size)}, but only {gigabytes(limit)} are allowed (the "
-                f"process already uses {gigabytes(resident_bytes())})",
+                f"this case needs {gigabytes(resident_bytes() + size)} to be preprocessed (the process already uses "
+                f"{gigabytes(resident_bytes())}), but only {gigabytes(limit)} are allowed",
                 hint="allow more with --max-memory; check the voxel size in the image's header",
             )
 
