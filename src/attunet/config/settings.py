@@ -48,7 +48,9 @@ def parse_settings(kind: type[S], content: bytes, path: Path) -> S:
     Raises: ConfigError naming the file and each offending key.
     """
     with reading(path, ConfigError, HINT):
-        return _validated(kind, _mapping(parse_document(content, json_text=path.suffix == ".json"), path), str(path))
+        return _validated(
+            kind, _mapping(parse_document(content, json_text=path.suffix.lower() == ".json"), path), str(path)
+        )
 
 
 def describe(error: ValidationError) -> str:

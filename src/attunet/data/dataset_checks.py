@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from attunet.data.dataset import Dataset, Problem
 from attunet.data.facts import CaseFacts
 from attunet.data.formats import format_of, read_palette, suffix_of
+from attunet.data.geometry import MAX_SCALE
 from attunet.data.label_checks import LabelContents, check_labels
 from attunet.data.labels import background_value, values_by_label
 from attunet.data.modality import check_modalities
@@ -16,8 +17,6 @@ __all__ = ["check_background", "check_channel_names", "check_dataset", "check_sc
 
 SPREAD = 1000.0
 FEWEST_CASES, MOSTLY = 3, 0.6
-MAX_SCALE = 100.0
-"""The largest ratio of a voxel's edge to that of the other images; beyond it, one of the units is wrong."""
 
 
 def check_dataset(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Problem]:

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "LPS_TO_RAS",
+    "MAX_SCALE",
     "MM_PER_UNIT",
     "TOLERANCE",
     "Affine",
@@ -34,6 +36,12 @@ Affine = npt.NDArray[np.float64]
 Spacing = tuple[float, float, float]
 Voxel = tuple[float, ...] | Affine
 """Size in mm along each axis of an orthogonal grid; for a sheared one the matrix whose columns are its edges in mm."""
+
+LPS_TO_RAS: Affine = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""Turns the world of DICOM and ITK into ours, and back."""
+
+MAX_SCALE = 100.0
+"""The largest ratio of a voxel's edge to that of other images; beyond it, one of the units is wrong."""
 
 TOLERANCE = 0.1
 """Two grids are one if the same corner voxels are closer than this share of the smallest voxel edge."""

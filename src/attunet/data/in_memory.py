@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from attunet.data.formats.table import stem_of
-from attunet.data.geometry import MM_PER_UNIT
+from attunet.data.geometry import LPS_TO_RAS, MM_PER_UNIT, length_unit
 from attunet.data.volume import Array, Volume
 from attunet.errors import DataError
 
@@ -21,7 +21,6 @@ TAKEN = (
 )
 """What an image may be."""
 
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SAFE: dict[str, str] = {"b": "u1", "i": "", "u": "", "f": ""}
 """Kinds of numpy types that are images, and the type that they become; empty for their own."""
 
@@ -49,7 +48,7 @@ def _array(image: Any) -> Array:
     try:
         return np.asarray(image)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise DataError(f"{_named(image)} is no array of numbers: {error}", hint=f"give {TAKEN}") from error
+        raise DataError(f"{_named(image)} is not an array of numbers: {error}", hint=f"give {TAKEN}") from error
 
 
 def _numbers(array: Array) -> Array:
@@ -92,13 +91,9 @@ def _nibabel(image: Any, _spacing: tuple[float, ...] | None) -> tuple[str, Volum
     channels = np.moveaxis(array, 3, 0) if array.ndim == 4 else array[None]
     affine = np.eye(4) if image.affine is None else np.array(image.affine, np.float64)
     unit = image.header.get_xyzt_units()[0] if hasattr(image.header, "get_xyzt_units") else "mm"
-    factor = _MILLIMETRES.get(unit, 1.0)
-    affine[:3] *= factor
+    affine[:3] *= MM_PER_UNIT[length_unit(unit) or "mm"]
     file = image.get_filename() if hasattr(image, "get_filename") else None
     return stem_of(Path(file)) if file else "image", Volume(_numbers(channels), affine)
-
-
-_MILLIMETRES = {"meter": MM_PER_UNIT["m"], "micron": MM_PER_UNIT["µm"]}
 
 
 def _is_simpleitk(image: object) -> bool:
@@ -119,7 +114,7 @@ def _simpleitk(image: Any, _spacing: tuple[float, ...] | None) -> tuple[str, Vol
     affine = np.eye(4)
     affine[:axes, :axes] = np.reshape(image.GetDirection(), (axes, axes)) * np.array(image.GetSpacing())
     affine[:axes, 3] = image.GetOrigin()
-    return "image", Volume(_numbers(array), _LPS_TO_RAS @ affine)
+    return "image", Volume(_numbers(array), LPS_TO_RAS @ affine)
 
 
 def _kinds(image: object) -> Iterator[type]:

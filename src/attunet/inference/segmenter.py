@@ -13,6 +13,7 @@ from attunet.bundle import check_agreement, load_model
 from attunet.bundle.execution import common_air_level
 from attunet.config import Plan, Postprocessing
 from attunet.data.cases import Case, find_cases, image_warnings, read_case_image
+from attunet.data.geometry import MAX_SCALE
 from attunet.data.in_memory import volume_in_memory
 from attunet.data.volume import Array, Volume
 from attunet.errors import CancelledError, DataError
@@ -29,7 +30,6 @@ Image = str | PathLike[str] | Volume | Array | Case | Any
 """A file, a case, or what `volume_in_memory` takes."""
 
 Progress = Callable[[int, int], None]
-MAX_SCALE = 100  # largest ratio of voxel sizes of an image and of the training: beyond it, one of the two is wrong
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ PATH = Path("x.mha")
 def test_lines_end_with_the_file_and_are_bounded():
     assert list(header_lines(io.BytesIO(b"a = 1\r\n\n  b\n"), PATH)) == ["a = 1", "", "b"]
     for content in (b"x" * 100_000, b"\n" * 100_000, b"a\0b\n"):
-        with pytest.raises(FormatError, match="no text, or does not end"):
+        with pytest.raises(FormatError, match="is not text, or has no end"):
             list(header_lines(io.BytesIO(content), PATH))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from attunet.data.dataset import Problem
 from attunet.data.formats.limits import MAX_DEFLATE_RATIO, check_size
 from attunet.data.formats.series import Series, header_series
+from attunet.data.formats.text_headers import unit_warning
 from attunet.data.formats.voxels import to_native
 from attunet.data.geometry import MM_PER_UNIT, length_unit
 from attunet.data.volume import Volume
@@ -58,8 +59,7 @@ def check_pair(path: Path) -> Iterator[Problem]:
     """What a pair leaves open: the orientation and, without SPM's origin, the position. Raises: as `read_pair`."""
     image = _load(path)
     if _is_nifti(header_path(path)):
-        if (unit := _unit(image)) != "mm":
-            yield _warning("unit", f"{path.name} gives its voxel size in {unit}: it is converted to mm")
+        yield from unit_warning([_unit(image)], path)
         return
     if Path(image.file_map["mat"].filename).is_file():
         return  # SPM's matrix says everything

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attunet.data.formats.voxels import to_storable
+from attunet.data.geometry import LPS_TO_RAS
 from attunet.data.volume import Volume
 from attunet.errors import FormatError, last_line
 from attunet.files import staged
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["write_itk"]
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 COMPRESSION_LEVEL = 1
 
 

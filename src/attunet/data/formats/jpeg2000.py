@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from attunet.data.formats.limits import check_size
+from attunet.data.formats.limits import AGAIN, check_size
 from attunet.data.volume import Array
 from attunet.documents import open_regular
 from attunet.errors import FormatError
@@ -29,7 +29,6 @@ REVERSIBLE = 1  # wavelet transformation 5-3
 FOLDERS = (b"jp2h",)  # boxes that contain boxes
 OPACITY = (1, 2)  # types of a channel definition
 MAX_BOXES = 4096
-AGAIN = "copy or export it again"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ import psutil
 from attunet.data.volume import Array
 from attunet.errors import ConfigError, FormatError
 
-__all__ = ["LONGEST_REST", "MAX_DEFLATE_RATIO", "check_size", "fill", "max_voxels"]
+__all__ = ["AGAIN", "LONGEST_REST", "MAX_DEFLATE_RATIO", "check_size", "fill", "max_voxels"]
 
 MAX_DEFLATE_RATIO = 1100
 """Deflate (gzip, zlib, PNG) compresses at most 1032 to 1; a header that declares more than that lies."""
@@ -29,6 +29,8 @@ LONGEST_REST = 2**30
 """Bytes before and behind the values of a compressed stream, which would be decompressed for nothing."""
 CHUNK = 2**20
 GB = 1e9
+AGAIN = "copy or export it again"
+"""What to do about a damaged file."""
 
 
 def max_voxels() -> int:
@@ -57,15 +59,13 @@ def check_size(path: Path, shape: Iterable[int], itemsize: int, *, stored: int, 
     """
     axes = tuple(index(size) for size in shape)
     if not axes or min(axes) < 1:
-        raise FormatError(
-            f"{path} contains no voxels: its header declares the shape {_short(axes)}", hint="copy or export it again"
-        )
+        raise FormatError(f"{path} contains no voxels: its header declares the shape {_short(axes)}", hint=AGAIN)
     declared = prod(axes) * itemsize
     if declared > stored * ratio:
         raise FormatError(
             f"{path} is truncated, or its header is damaged: it declares {_short(axes)} values of {itemsize} bytes, "
             f"but has {stored} bytes" + (" of compressed values" if ratio > 1 else " of them"),
-            hint="copy or export it again",
+            hint=AGAIN,
         )
     _check_limits(path, axes, declared, stored=stored if ratio > 1 else declared)
     return declared
@@ -84,7 +84,7 @@ def fill(array: Array, stream: BinaryIO, path: Path, *, skip: int = 0) -> int:
         `LONGEST_REST` bytes first, either.
     """
     if skip > LONGEST_REST:
-        raise FormatError(f"{path} declares {skip} bytes before its voxels", hint="copy or export it again")
+        raise FormatError(f"{path} declares {skip} bytes before its voxels", hint=AGAIN)
     while skip and (passed := stream.read(min(skip, CHUNK))):
         skip -= len(passed)
     into = array.reshape(-1, order="A").view(np.uint8).data
@@ -94,7 +94,7 @@ def fill(array: Array, stream: BinaryIO, path: Path, *, skip: int = 0) -> int:
     if held < array.nbytes:
         raise FormatError(
             f"{path} is truncated: its header declares {array.nbytes} bytes of voxels, it has {held}",
-            hint="copy or export it again",
+            hint=AGAIN,
         )
     more = 0
     while rest := stream.read(CHUNK):
@@ -102,7 +102,7 @@ def fill(array: Array, stream: BinaryIO, path: Path, *, skip: int = 0) -> int:
         if more > LONGEST_REST:
             raise FormatError(
                 f"{path} goes on for more than {LONGEST_REST} bytes behind the {array.nbytes} bytes of its voxels",
-                hint="copy or export it again",
+                hint=AGAIN,
             )
     return more
 

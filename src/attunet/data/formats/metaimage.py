@@ -102,7 +102,7 @@ def _read_header(path: Path) -> MetaHeader:
         while "ElementDataFile" not in fields:
             line = next(lines, None)
             if line is None:
-                raise refused(path, "it has no ElementDataFile and so is no MetaImage")
+                raise refused(path, "it has no ElementDataFile, so it is not MetaImage")
             separator = next((letter for letter in line if letter in "=:"), None)
             if line and not separator:
                 raise refused(path, f"{line[:80]!r} in its header is not of the form name = value")

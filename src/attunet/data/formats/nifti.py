@@ -18,6 +18,7 @@ from nibabel.spatialimages import HeaderDataError
 from attunet.data.dataset import Problem
 from attunet.data.formats.limits import MAX_DEFLATE_RATIO, check_size, fill
 from attunet.data.formats.series import Series, header_series
+from attunet.data.formats.text_headers import unit_warning
 from attunet.data.formats.voxels import to_native, to_storable
 from attunet.data.geometry import MM_PER_UNIT, TOLERANCE, shear_degrees
 from attunet.data.slabs import cores, packed
@@ -60,10 +61,7 @@ def check_nifti(path: Path) -> Iterator[Problem]:
     header = _header_of(path)
     used, unit = _affine(header), _unit(header)
     qform = header.get_qform() if header["qform_code"] > 0 else None
-    if unit not in ("mm", "unknown"):
-        known = unit in MM_PER_UNIT
-        found = f"in {unit}: it is converted to mm" if known else f"in an unknown unit ({unit}): mm are assumed"
-        yield _header_warning("unit", f"{path.name} gives its voxel size {found}", "nothing if this is right")
+    yield from unit_warning([] if unit == "unknown" else [unit], path)
     name = "sform" if header["sform_code"] > 0 else "qform" if qform is not None else "pixdim"
     if name == "pixdim":
         message = f"{path.name} has neither sform nor qform: its orientation is unknown, its axes are taken as L, A, S"

@@ -141,7 +141,7 @@ def _read_header(path: Path) -> NrrdHeader:
     with open_regular(path) as file:
         lines = header_lines(file, path)
         if not MAGIC.fullmatch(next(lines, "")):
-            raise refused(path, "it does not begin with NRRD0001 to NRRD0006 and so is no NRRD")
+            raise refused(path, "it does not begin with NRRD0001 to NRRD0006, so it is not NRRD")
         for line in lines:
             if not line or fields.get("datafile", "").upper().startswith("LIST"):
                 break
@@ -150,12 +150,12 @@ def _read_header(path: Path) -> NrrdHeader:
             if line.startswith("#") or value.startswith("="):  # a comment, or a key with its value
                 continue
             if not separator or key not in FIELDS or key in fields:
-                raise refused(path, f"{line[:80]!r} in its header is no field of NRRD, or there twice")
+                raise refused(path, f"{line[:80]!r} in its header is not a field of NRRD, or occurs twice")
             fields[key] = value.strip()
         listed = (line, *lines) if fields.get("datafile", "").upper().startswith("LIST") else ()
         end, ended = file.tell(), not line
     if not (ended or "datafile" in fields):
-        raise refused(path, "its header has no end and no data file")
+        raise refused(path, "its header has neither an end nor a data file")
     axes = integers(fields.get("dimension", ""), "dimension", path, 1)[0]
     if not 2 <= axes <= 5:
         raise refused(path, f"it has {axes} axes (dimension), expected two or three, and the channels")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attunet.data.formats.jpeg2000 import Jpeg2000Header, read_jpeg2000_header
+from attunet.data.formats.limits import AGAIN
 from attunet.data.formats.png import PngHeader, read_png_header
 from attunet.documents import open_regular
 from attunet.errors import FormatError
@@ -20,7 +21,6 @@ COLOUR_TABLE = 0x80
 LOSSY_WEBP = b"VP8 "
 NETPBM = {b"P2": (b"255", b"65535"), b"P5": (b"255", b"65535"), b"P3": (b"255",), b"P6": (b"255",)}
 HEADER = 2**12
-AGAIN = "copy or export it again"
 FRAMES = "save the slices as pages of a TIFF file or as NIfTI, or each picture in a file of its own"
 
 
@@ -85,7 +85,7 @@ def _gif_frames(data: bytes, path: Path) -> int:
             position += 1
             continue
         if block not in (GIF_EXTENSION, GIF_PICTURE):
-            raise FormatError(f"{path} is damaged: {block:#x} is no kind of block in GIF", hint=AGAIN)
+            raise FormatError(f"{path} is damaged: {block:#x} is not a kind of block in GIF", hint=AGAIN)
         frames += block == GIF_PICTURE
         position += 11 + _table_bytes(data[position + 9]) if block == GIF_PICTURE else 2
         while length := data[position]:

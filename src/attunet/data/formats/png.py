@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from attunet.data.formats.limits import MAX_DEFLATE_RATIO, check_size
+from attunet.data.formats.limits import AGAIN, MAX_DEFLATE_RATIO, check_size
 from attunet.data.volume import Array
 from attunet.documents import open_regular
 from attunet.errors import FormatError
@@ -28,7 +28,6 @@ SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 DEPTHS = (1, 2, 4, 8, 16)
 ONE_PASS = ((0, 0, 1, 1),)  # first row and column, step of rows and columns
 ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
-AGAIN = "copy or export it again"
 
 
 @dataclass(frozen=True, kw_only=True)

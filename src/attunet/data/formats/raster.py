@@ -35,6 +35,7 @@ from attunet.data.formats.tiff import (
     read_tiff_label,
     read_tiff_palette,
 )
+from attunet.data.formats.tiff_pixels import SCALED
 from attunet.data.formats.voxels import to_native, to_storable
 from attunet.data.volume import Array, Volume
 from attunet.documents import open_regular
@@ -69,7 +70,6 @@ WRITTEN = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP"}
 PALETTE = ("P", "PA")
 LOSSY_SUFFIXES = (".jpg", ".jpeg")  # masks with these are reported whatever they contain
 CONVERTED = ("CMYK", "YCbCr", "LAB", "HSV")  # modes that are read as RGB
-SCALED = {2: 85, 4: 17}  # what Pillow multiplies greys of so many bits by
 HIGHEST_VALUE = {".png": 65535, ".jpg": 255, ".jpeg": 255, ".bmp": 255}  # for one channel; for several, 255
 PICTURE_CHANNELS = (1, 3)
 

@@ -1,4 +1,7 @@
-"""What the text headers of NRRD and MetaImage have in common: bounded lines, numbers, units, and a grid in LPS+."""
+"""What the text headers of NRRD and MetaImage have in common: bounded lines, numbers, units, and a grid in LPS+.
+
+The warning about units is that of NIfTI, too.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import numpy as np
 
 from attunet.data.dataset import Problem
 from attunet.data.formats.voxels import to_native
-from attunet.data.geometry import MM_PER_UNIT, Affine, length_unit
+from attunet.data.geometry import LPS_TO_RAS, MM_PER_UNIT, Affine, length_unit
 from attunet.data.volume import Array, Volume
 from attunet.errors import FormatError
 
@@ -21,7 +24,6 @@ __all__ = ["grid_volume", "header_lines", "integers", "numbers", "refused", "uni
 LONGEST_LINE = 2**16
 MOST_LINES = 2**16
 INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def refused(path: Path, message: str) -> FormatError:
@@ -41,7 +43,7 @@ def header_lines(file: BinaryIO, path: Path) -> Iterator[str]:
         if len(line) == LONGEST_LINE or b"\0" in line:
             break
         yield line.decode("utf-8", "surrogateescape").strip()
-    raise refused(path, "its header is no text, or does not end")
+    raise refused(path, "its header is not text, or has no end")
 
 
 def integers(text: str, field: str, path: Path, count: int | None = None) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ from attunet.data.formats.appearance import (
     turned,
     used_colours,
 )
+from attunet.data.formats.limits import AGAIN
 from attunet.data.formats.tiff_directories import REDUCED_OR_MASK, check_directories
 from attunet.data.formats.tiff_pixels import decode_tiff, inverted
 from attunet.data.formats.tiff_spacing import ome_metadata, read_spacing
@@ -204,7 +205,7 @@ def _opened(path: Path) -> Iterator[_Tiff]:
         if len(file.pages) != len(directories):
             raise FormatError(
                 f"{path} is damaged: {len(file.pages)} of {len(directories)} pages can be read",
-                hint="copy or export it again",
+                hint=AGAIN,
             )
         images = [series for series in file.series if not int(series.keyframe.subfiletype) & REDUCED_OR_MASK]
         if len(images) != 1:

@@ -14,7 +14,7 @@ from math import ceil
 from pathlib import Path
 from typing import BinaryIO
 
-from attunet.data.formats.limits import MAX_DEFLATE_RATIO, check_size
+from attunet.data.formats.limits import AGAIN, MAX_DEFLATE_RATIO, check_size
 from attunet.documents import open_regular
 from attunet.errors import FormatError
 
@@ -41,7 +41,6 @@ UNCOMPRESSED = 1
 RATIOS = {UNCOMPRESSED: 1.0, 8: MAX_DEFLATE_RATIO, 32946: MAX_DEFLATE_RATIO, 5: 4096.0, 32773: 64.0}  # LZW, PackBits
 MAX_TAGS = 4096
 PRIVATE = 32768  # tags from here on belong to single programs, and are not used
-AGAIN = "copy or export it again"
 
 
 @dataclass(frozen=True, kw_only=True)

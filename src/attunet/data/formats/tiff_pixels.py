@@ -12,7 +12,7 @@ from attunet.data.volume import Array
 from attunet.documents import open_regular
 from attunet.errors import FormatError
 
-__all__ = ["decode_tiff", "inverted"]
+__all__ = ["SCALED", "decode_tiff", "inverted"]
 
 AXES = {"Y": "y", "X": "x", "S": "c", "C": "c"}  # tifffile's axis names; any other is pages
 SCALED = {2: 85, 4: 17}  # what Pillow multiplies greys of so many bits by

@@ -179,7 +179,7 @@ def _by_pattern(paths: Sequence[Path], pattern: str, names: Sequence[str], on_le
     found: dict[str, dict[str, ImageFile]] = defaultdict(dict)
     for path in paths:
         if not path.is_dir():
-            raise DatasetError(f"--pattern searches folders, but {path} is none", hint="give the folder of the images")
+            raise DatasetError(f"--pattern searches folders, but {path} is none", hint="pass the folder of the images")
         files = walk(path).images
         named = {file.file: file for file in name_files(files)}
         for file, given in without_labels(match_pattern(pattern, files), named).items():
@@ -219,7 +219,7 @@ def check_source(path: Path) -> None:
     """Raises: DatasetError when there is no file or folder, with the name probably meant, or when a model is there."""
     if path.exists():
         if (path / "manifest.json").is_file() and (path / "plan.json").is_file():
-            raise DatasetError(f"{path} is a model folder, it holds no data set", hint="pass the folder of the images")
+            raise DatasetError(f"{path} is a model folder, not a data set", hint="pass the folder of the images")
         return
     shown = f'"{path}"' if str(path) != str(path).strip() else str(path)
     names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
