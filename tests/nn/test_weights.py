@@ -144,3 +144,25 @@ def test_weights_that_are_not_numbers_are_refused(tmp_path):
     with pytest.raises(FormatError, match="not numbers") as refused:
         read_weights(tmp_path / "w.pth")
     assert "earlier checkpoint" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda value: (value * 100).to(torch.int8), "holds int8"),
+        (lambda value: value.to(torch.complex64), "holds complex64"),
+        (lambda value: value.to_sparse(), "sparse"),
+        (lambda value: value.to("meta"), "no values"),
+    ],
+)
+def test_tensors_that_are_no_plain_numbers_are_refused_rather_than_copied(change, words, tmp_path):
+    torch.save({key: change(value) for key, value in small().state_dict().items()}, tmp_path / "w.pth")
+    with pytest.raises(FormatError, match=words) as refused:
+        read_weights(tmp_path / "w.pth")
+    assert "float32" in refused.value.hint
+
+
+def test_negative_variances_are_refused(tmp_path):
+    torch.save({"norm.running_var": torch.tensor([1.0, -1.0])}, tmp_path / "w.pth")
+    with pytest.raises(FormatError, match="negative variances"):
+        read_weights(tmp_path / "w.pth")

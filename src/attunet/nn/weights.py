@@ -32,6 +32,9 @@ _OTHERS = {
     b"\x1f\x8b": ("a gzip archive", "unpack it, and give the file of weights in it"),
 }
 """The first bytes of files that are often taken for weights, what they are, and what to do."""
+_AS_FLOAT = "save the state dict of the network in float32, before it is quantized, pruned or packed"
+_LEARNED = ("weight", "bias", "running_mean", "running_var")
+"""Names of tensors that are floating-point in every network."""
 # our checkpoints contain the network twice; the averaged weights are used
 _TRAINING = ("averaged.module.", "network.")
 
@@ -93,12 +96,26 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     with reading(path, hint="save model.state_dict() instead"):
         weights = _of_training(unwrap(checkpoint))
         for key, value in weights.items():
-            if value.is_floating_point() and not value.float().isfinite().all():
-                raise FormatError(
-                    f"{key} in {path} contains values that are not numbers: its training diverged",
-                    hint="use an earlier checkpoint of that training, or other weights",
-                )
+            _check_numbers(key, value, path)
         return weights
+
+
+def _check_numbers(key: str, value: Tensor, path: Path) -> None:
+    """Check that a tensor holds numbers that a network can compute with: integers, copied, would be nonsense."""
+    kind = str(value.dtype).removeprefix("torch.")
+    if value.layout is not torch.strided or value.is_quantized or value.is_meta or value.is_complex():
+        what = "no values" if value.is_meta else kind if value.is_complex() else "sparse or quantized values"
+        raise FormatError(f"{key} in {path} holds {what}, expected a dense tensor of real numbers", hint=_AS_FLOAT)
+    if not value.is_floating_point():
+        if key.rpartition(".")[2] in _LEARNED:
+            raise FormatError(f"{key} in {path} holds {kind}, expected floating-point numbers", hint=_AS_FLOAT)
+    elif not value.float().isfinite().all():
+        raise FormatError(
+            f"{key} in {path} contains values that are not numbers: its training diverged",
+            hint="use an earlier checkpoint of that training, or other weights",
+        )
+    elif key.endswith("running_var") and bool((value.float() < 0).any()):
+        raise FormatError(f"{key} in {path} contains negative variances", hint="use an undamaged checkpoint")
 
 
 def _kind(path: Path) -> str:
