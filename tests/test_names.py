@@ -3,7 +3,7 @@
 import pytest
 
 from attunet.errors import DatasetError
-from attunet.names import cell_of, check_name, name_fault, name_in, printable, safe_name
+from attunet.names import cell_of, check_name, listed, name_fault, name_in, printable, safe_name
 
 UNUSABLE = {
     "": "empty",
@@ -72,3 +72,8 @@ def test_no_spreadsheet_runs_a_name(name):
 @pytest.mark.parametrize("name", ["", "liver", "'liver'", "a=1", "patient-1", "'", "3.5"])
 def test_other_names_are_cells_as_they_are(name):
     assert cell_of(name) == name_in(name) == name
+
+
+def test_a_long_list_is_cut_and_says_so():
+    assert listed(["a", "b"], 2) == "a, b"
+    assert listed(["a", "b", "c"], 2) == "a, b and 1 more"

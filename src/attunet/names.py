@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from hashlib import blake2b
 
 from attunet.errors import DatasetError
 
-__all__ = ["cell_of", "check_name", "name_fault", "name_in", "printable", "safe_name"]
+__all__ = ["cell_of", "check_name", "listed", "name_fault", "name_in", "printable", "safe_name"]
 
 LONGEST_NAME = 200
 """Bytes of a name in UTF-8: file systems allow 255, of which endings such as _probabilities.nii.gz take some."""
@@ -83,6 +84,11 @@ def printable(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(_spelled(character) if _steers(character) else character for character in text)
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """The first names of a list, and how many more there are, as words of a message."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def cell_of(text: str) -> str:

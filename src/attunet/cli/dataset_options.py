@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+from attunet.data.dataset import DatasetOptions, MissingLabels, Overlap
 from attunet.errors import ConfigError
-
-if TYPE_CHECKING:
-    from attunet.data.dataset import DatasetOptions
 
 __all__ = [
     "AllowOutsideOption",
@@ -17,16 +15,12 @@ __all__ = [
     "KeyOption",
     "LabelKeyOption",
     "MergeInstancesOption",
-    "MissingLabels",
     "MissingLabelsOption",
-    "Overlap",
     "OverlapOption",
     "dataset_options",
     "parse_frame",
 ]
 
-MissingLabels = Literal["unannotated", "absent"]
-Overlap = Literal["refuse", "last", "regions"]
 EVERY_FRAME = "all"
 
 AllowOutsideOption = Annotated[
@@ -70,8 +64,6 @@ def dataset_options(*, frame: str | None = None, **chosen: Any) -> DatasetOption
 
     Raises: ConfigError for a frame that is no number.
     """
-    from attunet.data.dataset import DatasetOptions
-
     return DatasetOptions(frame=parse_frame(frame), **chosen)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attunet.cli.console import fail, notes, progress_bar, results, show
+from attunet.names import listed
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -51,8 +52,9 @@ class BatchDisplay:
         self._record = record
         self._seen: Counter[str] = Counter()
         if existing:
-            text = f"{_few(sorted(existing))}: skipped, {'its mask' if len(existing) == 1 else 'their masks'} exist"
-            notes().print(f"{text}{'s' * (len(existing) == 1)} already", markup=False, highlight=False, soft_wrap=True)
+            found = "its mask exists" if len(existing) == 1 else "their masks exist"
+            text = f"{listed(sorted(existing), MOST_FILES)}: skipped, {found} already"
+            notes().print(text, markup=False, highlight=False, soft_wrap=True)
         for name in sorted(again):
             text = f"{name}: segmented again, because the requested statistics or report lack it"
             notes().print(text, markup=False, highlight=False, soft_wrap=True)
@@ -95,11 +97,6 @@ def show_case(case: CaseResult | CaseEstimate, seen: Counter[str] | None = None)
             notes().print(named, style="yellow", markup=False, soft_wrap=True)
 
 
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_FILES} more" if len(names) > MOST_FILES else ""
-    return ", ".join(names[:MOST_FILES]) + more
-
-
 def show_estimates(segmenter: Segmenter, cases: Sequence[Case], options: PredictOptions) -> int:
     """Print windows and peak memory of each case; return how many cases cannot be predicted with these options."""
     from attunet.cli.tables.models import estimate_table
@@ -120,7 +117,7 @@ def show_estimates(segmenter: Segmenter, cases: Sequence[Case], options: Predict
 
 def show_left_out(files: Sequence[Path], reason: str) -> None:
     """Print which files of a folder are not predicted, and why."""
-    text = f"left out {len(files)} files, which {reason}: {_few([str(file) for file in files])}"
+    text = f"left out {len(files)} files, which {reason}: {listed([str(file) for file in files], MOST_FILES)}"
     notes().print(text, markup=False, soft_wrap=True)
 
 
@@ -133,7 +130,7 @@ def show_summary(cases: Sequence[CaseResult], output: Path, seconds: float, tota
     notes().print(text, markup=False, soft_wrap=True)
     if failed:
         every = "; --report lists every one" if len(failed) > MOST_FILES else ""
-        notes().print(f"not segmented: {_few(failed)}{every}", style="red", markup=False, soft_wrap=True)
+        notes().print(f"not segmented: {listed(failed, MOST_FILES)}{every}", style="red", markup=False, soft_wrap=True)
 
 
 def show_resume() -> None:

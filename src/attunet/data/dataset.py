@@ -7,7 +7,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
-__all__ = ["Case", "Dataset", "DatasetOptions", "LabelFiles", "LabelPart", "LeftOut", "MatchRule", "Overlap", "Problem"]
+__all__ = [
+    "Case",
+    "Dataset",
+    "DatasetOptions",
+    "LabelFiles",
+    "LabelPart",
+    "LeftOut",
+    "MatchRule",
+    "MissingLabels",
+    "Overlap",
+    "Problem",
+]
+
+MissingLabels = Literal["unannotated", "absent"]
+"""What a missing file says about its label, where each label has a file: not annotated in that case, or absent."""
 
 Overlap = Literal["refuse", "last", "regions"]
 """What becomes of voxels in several files of a label: an error, the last file's label, or overlapping regions."""
@@ -127,7 +141,7 @@ class DatasetOptions:
     label_pattern: str | None = None
     rater: str | None = None
     overlap: Overlap = "refuse"
-    missing_labels: Literal["unannotated", "absent"] = "unannotated"
+    missing_labels: MissingLabels = "unannotated"
     merge_instances: bool = False
     frame: int | Literal["all"] | None = None
     key: str | None = None

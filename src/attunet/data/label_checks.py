@@ -11,6 +11,7 @@ import numpy as np
 from attunet.data.dataset import Dataset, Problem
 from attunet.data.labels import MOST_UNITED, background_value, declared_values, describe_values
 from attunet.data.volume import Array
+from attunet.names import listed
 
 __all__ = ["WITHOUT_BACKGROUND", "LabelContents", "check_labels", "has_soft_edges"]
 
@@ -291,5 +292,4 @@ def _no_background(contents: Sequence[LabelContents], background: int) -> Iterat
 
 
 def _cases(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return f"{len(names)} label file{'s' * (len(names) != 1)} ({shown})"
+    return f"{len(names)} label file{'s' * (len(names) != 1)} ({listed(names, 3)})"

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from attunet.data.dataset import Case, Dataset
 from attunet.errors import LabelError
+from attunet.names import listed
 
 __all__ = [
     "BACKGROUND",
@@ -35,7 +36,6 @@ MOST_UNITED = 2**20
 """The largest number of values that --labels can unite."""
 MOST_LABELS = 4096
 """The largest number of labels, and of values of a region in a plan."""
-LISTED = 8
 _PART = re.compile(r"(\d+)(?:-(\d+))?")
 
 
@@ -194,6 +194,4 @@ def _undeclared(present: list[int], declared: list[int]) -> LabelError:
 
 def describe_values(values: Iterable[int]) -> str:
     """The first eight of some values in ascending order, and how many more there are."""
-    ordered = sorted(values)
-    more = f" and {len(ordered) - LISTED} more" if len(ordered) > LISTED else ""
-    return ", ".join(map(str, ordered[:LISTED])) + more
+    return listed([str(value) for value in sorted(values)])

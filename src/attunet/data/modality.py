@@ -19,6 +19,7 @@ from attunet.data.intensities import ChannelValues, channel_values
 from attunet.data.volume import Volume
 from attunet.documents import open_regular, read_document
 from attunet.errors import AttunetError
+from attunet.names import listed
 
 __all__ = ["CaseChannels", "ChannelModality", "Modality", "case_channels", "check_modalities", "find_modalities"]
 
@@ -139,36 +140,32 @@ def _contradictions(
     shifted = [case.case for case in cases if case.values[index].shifted]
     tagged = [case.case for case in cases if case.tags[index] not in (None, found.kind)]
     if tagged and found.kind != "other":
-        message = f"{channel} is {found.kind} ({found.reason}), but not by the header of {_some(tagged)}"
+        message = f"{channel} is {found.kind} ({found.reason}), but not by the header of {listed(tagged, LISTED)}"
         yield Problem("", "contradictory modality", message, "check that the files are in the right channel")
     if hounsfield and positive and found.kind in ("ct", "other"):
         message = (
-            f"{channel}: {len(hounsfield)} images look like CT in Hounsfield units, but {_some(positive)} "
+            f"{channel}: {len(hounsfield)} images look like CT in Hounsfield units, but {listed(positive, LISTED)} "
             f"{'have' if len(positive) > 1 else 'has'} no value below 0{_as_if_shifted(shifted)}"
         )
         remedy = "convert all images to Hounsfield units, or keep modalities in channels or data sets of their own"
         yield Problem("", "contradictory modality", message, remedy)
     elif shifted and found.kind in ("ct", "other") and 2 * len(shifted) > len(cases):
-        message = f"{channel}: the values of {_some(shifted)} look like Hounsfield units + 1024"
+        message = f"{channel}: the values of {listed(shifted, LISTED)} look like Hounsfield units + 1024"
         remedy = "subtract 1024 (apply the rescale intercept), also from the images to predict; all must be alike"
         yield Problem("", "shifted CT", message, remedy, "warning")
     elif positive and found.kind == "ct":
-        message = f"{channel} is CT ({found.reason}), but {_some(positive)} have no value below 0"
+        message = f"{channel} is CT ({found.reason}), but {listed(positive, LISTED)} have no value below 0"
         yield Problem(
             "", "no Hounsfield units", message, "check the units: CT is normalized by fixed bounds", "warning"
         )
     if hounsfield and found.kind in ("mr", "pet"):
-        message = f"{channel} is {found.kind} ({found.reason}), but {_some(hounsfield)} look like CT, with air at -1000"
+        alike = listed(hounsfield, LISTED)
+        message = f"{channel} is {found.kind} ({found.reason}), but {alike} look like CT, with air at -1000"
         yield Problem("", "contradictory modality", message, "check that the files are in the right channel")
 
 
 def _as_if_shifted(shifted: Sequence[str]) -> str:
-    return f"; {_some(shifted)} look like Hounsfield units + 1024" if shifted else ""
-
-
-def _some(cases: Sequence[str]) -> str:
-    more = f" and {len(cases) - LISTED} more" if len(cases) > LISTED else ""
-    return f"{', '.join(cases[:LISTED])}{more}"
+    return f"; {listed(shifted, LISTED)} look like Hounsfield units + 1024" if shifted else ""
 
 
 def _word_in(text: str, allowed: frozenset[str] | None = None) -> Modality | None:

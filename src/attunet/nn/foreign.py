@@ -13,6 +13,7 @@ from torch import Tensor
 
 from attunet.config import NetworkConfig, load_settings
 from attunet.errors import ConfigError
+from attunet.names import listed
 from attunet.networks import listing_network, paper_network
 
 __all__ = ["FAMILIES", "Family", "ForeignNetwork", "Weights", "misfit", "read_foreign", "recognize", "unwrap"]
@@ -209,7 +210,7 @@ def read_foreign(state_dict: Mapping[str, object], *, double_sigmoid: bool | Non
     weights = unwrap(state_dict)
     family = recognize(weights)
     if beside := [key for key in weights if _is_beside(key, family)]:
-        warnings.warn(f"left out, not part of the network: {_listed(beside)}", UserWarning, stacklevel=2)
+        warnings.warn(f"left out, not part of the network: {listed(beside, 4)}", UserWarning, stacklevel=2)
     weights = {key: value for key, value in weights.items() if key not in beside}
     twice = family.double_sigmoid if double_sigmoid is None else double_sigmoid
     translated = {family.translate(key): value for key, value in weights.items()}
@@ -255,10 +256,6 @@ def _is_beside(key: str, family: Family) -> bool:
     if module in family.names:
         return parameter in _COUNTED
     return parameter in _COUNTED or _BESIDE.fullmatch(key.split(".")[0]) is not None
-
-
-def _listed(keys: list[str]) -> str:
-    return ", ".join(keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
 
 
 def _settings(family: Family, weights: Weights, double_sigmoid: bool) -> NetworkConfig:

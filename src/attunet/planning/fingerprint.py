@@ -26,11 +26,11 @@ from attunet.data.modality import ChannelModality, Modality, check_modalities, f
 from attunet.data.volume import Array
 from attunet.errors import DatasetError, LabelError
 from attunet.failures import one_case
+from attunet.names import listed
 from attunet.planning.case_fingerprint import CaseFingerprint, read_case_fingerprint
 
 __all__ = ["Fingerprint", "fingerprint"]
 
-LISTED = 8
 
 Regions = dict[str, tuple[int, ...]]
 
@@ -194,9 +194,8 @@ def _rare(facts: Fingerprint) -> Iterator[str]:
         if len(holders) == 1 < len(facts.cases):
             alone[name] = facts.cases[int(holders[0])].channels.case
     if alone:
-        listed = ", ".join(f"{name} ({case})" for name, case in list(alone.items())[:LISTED])
-        more = f" and {len(alone) - LISTED} more" if len(alone) > LISTED else ""
-        yield f"only one case holds {listed}{more}: the fold that holds it out cannot learn it"
+        held = listed([f"{name} ({case})" for name, case in alone.items()])
+        yield f"only one case holds {held}: the fold that holds it out cannot learn it"
 
 
 def _require_plausible(dataset: Dataset, facts: list[CaseFingerprint]) -> tuple[str, ...]:

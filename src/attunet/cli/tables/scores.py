@@ -10,6 +10,7 @@ from rich.text import Text
 from attunet.cli.console import fail, notes, results, show
 from attunet.cli.tables.table import Column, FittedTable
 from attunet.display import decimals
+from attunet.names import listed
 
 if TYPE_CHECKING:
     from attunet.config import QualityCalibration
@@ -75,9 +76,9 @@ def skeleton_recalls(summary: Summary, most: int = 6) -> list[str]:
     """One line with the skeleton recall of at most `most` labels, lowest first; empty when no label has one."""
     recalls = {label: summary.mean(label, "SkeletonRecall") for label in summary.labels}
     lowest = sorted((value, label) for label, value in recalls.items() if not isnan(value))
-    listed = ", ".join(f"{label} {value:.3f}" for value, label in lowest[:most])
+    shown = ", ".join(f"{label} {value:.3f}" for value, label in lowest[:most])
     more = f" and {len(lowest) - most} higher" if len(lowest) > most else ""
-    return [f"skeleton recall (thin parts): {listed}{more}"] if lowest else []
+    return [f"skeleton recall (thin parts): {shown}{more}"] if lowest else []
 
 
 def score_warnings(summary: Summary) -> list[Text]:
@@ -92,14 +93,14 @@ def score_warnings(summary: Summary) -> list[Text]:
             text = f"{label}: annotated and scored in {annotated} of {len(summary.cases)} cases"
             lines.append(Text(text, "yellow"))
     if summary.missing_predictions:
-        lines.append(Text(f"no prediction, scored as empty: {_listed(summary.missing_predictions)}", "red"))
+        lines.append(Text(f"no prediction, scored as empty: {listed(summary.missing_predictions)}", "red"))
     if summary.failed:
         text = (
             f"{len(summary.failed)} of {len(summary.failed) + len(summary.cases)} cases could not be scored; every mean"
         )
-        lines.append(Text(f"{text} is without them: {_listed(tuple(summary.failed))}", "red"))
+        lines.append(Text(f"{text} is without them: {listed(tuple(summary.failed))}", "red"))
     if summary.extra_predictions:
-        lines.append(Text(f"no reference, not scored: {_listed(summary.extra_predictions)}", "yellow"))
+        lines.append(Text(f"no reference, not scored: {listed(summary.extra_predictions)}", "yellow"))
     return lines
 
 
@@ -248,11 +249,6 @@ def _with_interval(cells: list[Text], interval: tuple[float, float]) -> list[Tex
     """The cells of a row; the first one, the Dice, has its confidence interval below it."""
     low, high = interval
     return cells if isnan(low) else [cells[0].append(f"\n{low:.3f}–{high:.3f}", "dim"), *cells[1:]]
-
-
-def _listed(cases: tuple[str, ...], most: int = 8) -> str:
-    rest = len(cases) - most
-    return ", ".join(cases[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _correlation(quality: QualityCalibration) -> str:

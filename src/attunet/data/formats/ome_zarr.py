@@ -25,6 +25,7 @@ from attunet.data.geometry import MM_PER_UNIT, length_unit
 from attunet.data.volume import Array, Volume
 from attunet.documents import open_regular, parse_document
 from attunet.errors import FormatError
+from attunet.names import listed
 
 __all__ = ["check_ome_zarr", "ome_zarr_series", "read_ome_zarr"]
 
@@ -145,9 +146,8 @@ def _find(path: Path, key: str | None) -> ZarrImage:
             f"{path} contains no OME image{f' {key}' if key else ''}",
             hint="pass the folder that holds .zattrs or zarr.json",
         )
-    listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     raise FormatError(
-        f"{path} contains {len(names)} images: {listed}", hint=f"choose one with --key, such as {names[0]}"
+        f"{path} contains {len(names)} images: {listed(names)}", hint=f"choose one with --key, such as {names[0]}"
     )
 
 

@@ -16,7 +16,7 @@ from attunet.data.layouts.shapes import MatchedFile
 from attunet.data.layouts.tokens import Role, fold, tokenize, values
 from attunet.names import safe_name
 
-__all__ = ["Composition", "with_extras"]
+__all__ = ["OBJECT", "Composition", "with_extras"]
 
 OBJECT = "object"
 """The name of the only label where there is a file for each object."""

@@ -14,9 +14,9 @@ from attunet.data.formats import is_image, stem_of
 from attunet.data.formats.dicom import CONVERT, series_in
 from attunet.data.layouts.identity import case_ids
 from attunet.data.layouts.image_files import channel_of, image_files
-from attunet.data.layouts.pairing import EDGES, LEVELS, Key, NamedFile, name_files, repeats
+from attunet.data.layouts.pairing import LEVELS, Key, NamedFile, name_files, repeats
 from attunet.data.layouts.patterns import match_pattern, without_labels
-from attunet.data.layouts.tokens import Role, fold, nfc, values
+from attunet.data.layouts.tokens import EDGES, Role, fold, nfc, values
 from attunet.data.layouts.tree import ImageFile, walk
 from attunet.errors import DatasetError
 from attunet.names import safe_name

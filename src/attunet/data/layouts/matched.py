@@ -16,8 +16,9 @@ from attunet.data.layouts.matcher import match_files
 from attunet.data.layouts.pairing import NamedFile, name_files
 from attunet.data.layouts.patterns import with_patterns
 from attunet.data.layouts.tokens import Role, fold, tokenize
-from attunet.data.layouts.tree import ImageFile, listed, unused_problem, walk
+from attunet.data.layouts.tree import ImageFile, unused_problem, walk
 from attunet.errors import DatasetError
+from attunet.names import listed
 
 __all__ = ["is_folder", "read_matched"]
 

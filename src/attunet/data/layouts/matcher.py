@@ -14,7 +14,8 @@ from attunet.data.layouts.identity import case_ids, with_patients, with_splits
 from attunet.data.layouts.pairing import Key, NamedFile, Pairing, pair_files
 from attunet.data.layouts.shapes import MatchedFile, patterns_of
 from attunet.data.layouts.tokens import Role, values
-from attunet.data.layouts.tree import listed, unused_problem
+from attunet.data.layouts.tree import unused_problem
+from attunet.names import listed
 
 __all__ = ["Match", "match_files"]
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from attunet.data.layouts.tokens import Role, Token, fold, raters_of, residue, tokenize, values
+from attunet.data.layouts.tokens import EDGES, Role, Token, fold, raters_of, residue, tokenize, values
 from attunet.data.layouts.tree import ImageFile
 
 __all__ = ["Key", "Level", "NamedFile", "Pairing", "name_files", "pair_files", "repeats"]
@@ -22,8 +22,6 @@ Key = tuple[str, ...]
 
 IN_FOLDERS = frozenset({Role.IMAGE, Role.LABEL, Role.PLACE, Role.RATER, Role.SOFT, Role.FIELD, Role.SPLIT})
 OF_LABELS = frozenset({Role.LABEL, Role.RATER, Role.SOFT, Role.FIELD})
-EDGES = " _-.,;+&=~@"
-"""Separators at the edge of a word."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ pattern without a suffix fits every suffix.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ from pathlib import Path
 from attunet.data.dataset import DatasetOptions
 from attunet.data.formats import suffix_of
 from attunet.data.layouts.pairing import NamedFile
-from attunet.data.layouts.tokens import fold
+from attunet.data.layouts.tokens import fold, nfc
 from attunet.data.layouts.tree import ImageFile
 from attunet.errors import DatasetError
 from attunet.names import safe_name
@@ -55,7 +54,7 @@ def match_pattern(pattern: str, files: Sequence[ImageFile], option: str = "--pat
     bare = suffix_of(Path(pattern)) is None and not pattern.endswith("*")
     found = {}
     for file in files:
-        path = unicodedata.normalize("NFC", "/".join(file.parts) if bare else file.name)
+        path = nfc("/".join(file.parts) if bare else file.name)
         if match := expression.fullmatch(path):
             found[file] = match.groupdict() | {"id": safe_name(match["id"])}
     if not found:
@@ -124,7 +123,7 @@ def _unique(files: Sequence[NamedFile]) -> list[NamedFile]:
 
 def _expression(pattern: str, option: str) -> re.Pattern[str]:
     """The regular expression of a pattern. Raises: DatasetError."""
-    text = unicodedata.normalize("NFC", pattern.strip()).removeprefix("./")
+    text = nfc(pattern.strip()).removeprefix("./")
     names = [match[1] for match in _PIECE.finditer(text) if match[1] is not None]
     unknown = [name for name in names if name not in PLACEHOLDERS]
     faults = {

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from attunet.data.layouts.pairing import EDGES, Level, NamedFile
-from attunet.data.layouts.tokens import fold, tokenize
+from attunet.data.layouts.pairing import Level, NamedFile
+from attunet.data.layouts.tokens import EDGES, fold, tokenize
 
 __all__ = ["MatchedFile", "pattern_of", "patterns_of", "shape"]
 

@@ -18,6 +18,7 @@ from attunet.data.dataset import Case, Dataset, DatasetOptions, LabelFiles, Labe
 from attunet.data.formats import stem_of, suffix_of
 from attunet.data.labels import BACKGROUND
 from attunet.data.layouts.annotated import read_annotated
+from attunet.data.layouts.composed import OBJECT
 from attunet.data.layouts.description import DESCRIPTION
 from attunet.data.layouts.image_files import distinct_names, present_file
 from attunet.data.layouts.pairing import repeats
@@ -31,7 +32,6 @@ __all__ = ["is_table", "read_table", "write_table"]
 SPLITS = ("train", "val", "test")
 IMAGE, LABEL, RATER = "image_", "label_", "rater_"
 SEVERAL = "|"
-OBJECT = "object"
 Row = dict[str, str]
 
 

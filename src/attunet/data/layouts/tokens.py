@@ -13,7 +13,20 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
-__all__ = ["DRAWN", "Role", "Token", "fold", "nfc", "raters_of", "residue", "runs", "subject", "tokenize", "values"]
+__all__ = [
+    "DRAWN",
+    "EDGES",
+    "Role",
+    "Token",
+    "fold",
+    "nfc",
+    "raters_of",
+    "residue",
+    "runs",
+    "subject",
+    "tokenize",
+    "values",
+]
 
 
 class Role(StrEnum):
@@ -101,6 +114,9 @@ ENTITIES = {
 DRAWN = "manual manuals annotation annotations annot anno " + WORDS[Role.RATER]
 """Words that are followed by the number or letter of a rater: manual1, rater_A."""
 
+EDGES = " _-.,;+&=~@"
+"""Separators at the edge of a word."""
+
 _ROLES = {word: role for role in reversed(WORDS) for word in WORDS[role].split()}
 _SPLIT_OF = {word: split for split, words in SPLITS.items() for word in words.split()}
 _DRAWN = frozenset(DRAWN.split())
@@ -109,7 +125,6 @@ _MASKS = frozenset(["mask", "masks"])
 _RUN = re.compile(r"[^\s_\-.,;()\[\]{}+&'=~@!]+")
 _NUMBERED = re.compile(r"(\D+)(\d+)")
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\WA-Z]+")
-_EDGES = " _-.,;+&=~@"
 _BIDS = re.compile(r"sub-[^_]+(_|$)", re.IGNORECASE)
 _BRATS = re.compile(r"(brats-[a-z]+-\d+)-\d{3}", re.IGNORECASE)
 _DATE = re.compile(r"(?:19|20)\d\d[01]\d[0-3]\d")
@@ -243,5 +258,5 @@ def _of_rater(tokens: list[Token], index: int, named: bool) -> Token:
 
 
 def _trimmed(text: str) -> str:
-    text = text.strip(_EDGES)
-    return text if text.count("(") == text.count(")") else text.strip(_EDGES + "()")
+    text = text.strip(EDGES)
+    return text if text.count("(") == text.count(")") else text.strip(EDGES + "()")

@@ -11,17 +11,16 @@ from attunet.data.dataset import LeftOut, Problem
 from attunet.data.formats import SUFFIXES, is_companion, is_image, stem_of, suffix_of
 from attunet.data.formats.dicom import CONVERT, series_in
 from attunet.data.layouts.tokens import nfc
+from attunet.names import listed
 
-__all__ = ["ImageFile", "Tree", "listed", "unused_problem", "walk"]
+__all__ = ["ImageFile", "Tree", "unused_problem", "walk"]
 
 FOREIGN = (
     ".dcm .ima .mgz .mgh .mnc .gipl .vtk .vti .nii.bz2 .nii.xz .nii.zip .nii.zst .svs .czi .lif .nd2 "
-    ".ndpi .heic .pbm .pnm .exr .psd .par .rec .img .hdr .zip .tar .tar.gz .rar .7z .h5 .hdf5 .mat "
-    ".npz .gif .webp .jp2 .zarr .avi .mp4"
+    ".ndpi .heic .pbm .pnm .exr .psd .par .rec .zip .tar .tar.gz .rar .7z .avi .mp4"
 )
-"""Suffixes of images and archives; those that a reader opens are in `SUFFIXES` and count as images."""
+"""Suffixes of images and archives that no reader opens; the others are in `SUFFIXES`."""
 
-MOST_NAMES = 8
 SKIPPED_FOLDERS = ("__MACOSX",)
 
 
@@ -101,12 +100,6 @@ def walk(root: Path) -> Tree:
     links = list(_problem_of("broken link", "are links to nothing", "restore the files they point to", broken))
     problems = (*links, *(replace(problem, severity="warning") for problem in _foreign(foreign)))
     return Tree(root, tuple(sorted(images, key=lambda image: image.name)), problems, tuple(described))
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first names of a list, and how many more there are."""
-    shown = ", ".join(names[:MOST_NAMES])
-    return shown if len(names) <= MOST_NAMES else f"{shown} and {len(names) - MOST_NAMES} more"
 
 
 def unused_problem(left: LeftOut) -> Problem:
