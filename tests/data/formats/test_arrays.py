@@ -1,4 +1,4 @@
-"""Files of several arrays: NPZ, MATLAB, HDF5."""
+"""Arrays without geometry: NPY, and files of several: NPZ, MATLAB, HDF5."""
 
 import pickle
 import sys
@@ -174,3 +174,41 @@ def test_without_h5py_the_error_says_what_to_install(tmp_path, monkeypatch):
 def test_containers_are_only_read(tmp_path):
     with pytest.raises(FormatError, match=r"\.npz files are only read"):
         write_volume(Volume(IMAGE[None], np.eye(4)), tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 6), (2, 4, 5, 6)])
+def test_every_shape_of_npy_survives(shape, tmp_path):
+    array = np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
+    np.save(tmp_path / "x.npy", array)
+    volume = read_volume(tmp_path / "x.npy")
+    np.testing.assert_array_equal(volume.affine, np.eye(4))
+    write_volume(volume, tmp_path / "y.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), array)
+
+
+@pytest.mark.parametrize("shape", [(4,), (1, 2, 3, 4, 5)])
+def test_other_shapes_of_npy_are_no_images(shape, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros(shape))
+    with pytest.raises(FormatError, match="expected an array"):
+        read_volume(tmp_path / "x.npy")
+
+
+def test_objects_in_npy_are_never_unpickled(tmp_path):
+    np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(FormatError, match="never unpickled"):
+        read_volume(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize(("old", "new"), [(b"}", b"("), (b"(4", b"(x"), (b"'shape'", b"'shope'"), (b"<i2", b"<z9")])
+def test_a_damaged_header_of_npy_is_reported(old, new, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((4, 5), np.int16))
+    (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes().replace(old, new, 1))
+    with pytest.raises(FormatError, match="cannot read"):
+        read_volume(tmp_path / "x.npy")
+
+
+def test_a_truncated_npy_is_reported(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((40, 50), np.int16))
+    (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:200])
+    with pytest.raises(FormatError, match="is truncated"):
+        read_volume(tmp_path / "x.npy")

@@ -1,7 +1,8 @@
-"""Files that hold several arrays by name, which are only read: NPZ, MATLAB and HDF5, without geometry."""
+"""Arrays without geometry: NPY, and files that hold several by name, which are only read: NPZ, MATLAB and HDF5."""
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,16 +13,20 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.lib import format as npy
 
-from attunet.data.formats.limits import MAX_DEFLATE_RATIO, check_size
+from attunet.data.formats.limits import MAX_DEFLATE_RATIO, check_size, fill
 from attunet.data.formats.series import WHOLE, WhatToRead, pick_frame
 from attunet.data.formats.voxels import to_native
 from attunet.data.volume import Array, Volume
 from attunet.documents import open_regular
 from attunet.errors import FormatError
+from attunet.files import staged
 
-__all__ = ["read_hdf5", "read_matlab", "read_npz", "require_reader"]
+__all__ = ["read_array", "read_hdf5", "read_matlab", "read_npz", "require_reader", "write_array"]
 
+NPY_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+NPY_HINT = "save an array of numbers with numpy.save(path, array)"
 NUMBERS = "biuf"
 INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 MATLAB_NUMBERS = {"double", "single", "logical", *INTEGERS}
@@ -45,6 +50,36 @@ class Stored:
     shape: tuple[int, ...]
     load: Callable[[], Array]
     last: bool = False
+
+
+def read_array(path: Path) -> Volume:
+    """Read an array (I, J), (I, J, K) or (C, I, J, K) of an NPY file as a volume with the identity as affine.
+
+    Pickles are never loaded. The file is not mapped, because it may become shorter meanwhile.
+    Raises: FormatError when the file is not an array of two to four axes; whatever numpy raises on damaged bytes.
+    """
+    with open_regular(path) as stream:
+        shape, fortran, kind = _npy_header(stream, path)
+        if kind.hasobject:
+            raise FormatError(f"{path} contains Python objects, which are never unpickled", hint=NPY_HINT)
+        if not 2 <= len(shape) <= 4:
+            raise FormatError(
+                f"{path} contains shape {shape}, expected an array (I, J), (I, J, K) or (C, I, J, K)",
+                hint="save one image per file",
+            )
+        check_size(path, shape, kind.itemsize, stored=os.fstat(stream.fileno()).st_size - stream.tell())
+        array = np.empty(shape, kind, order="F" if fortran else "C")
+        fill(array, stream, path)
+    return Volume.from_array(to_native(array, path))
+
+
+def write_array(volume: Volume, path: Path) -> None:
+    """Write an NPY file with the fewest axes of (I, J), (I, J, K) and (C, I, J, K); the affine is not stored."""
+    array = volume.array
+    if volume.channels == 1:
+        array = array[0, ..., 0] if volume.spatial_shape[2] == 1 else array[0]
+    with staged(path) as target:
+        np.save(target, array, allow_pickle=False)
 
 
 def read_npz(path: Path, part: WhatToRead = WHOLE) -> Volume:
@@ -132,17 +167,19 @@ def _npz_arrays(archive: zipfile.ZipFile, path: Path) -> Iterator[tuple[str, Sto
         if not entry.filename.endswith(".npy"):
             continue
         with archive.open(entry) as stream:
-            shape, dtype = _npy_header(stream)
+            shape, _, dtype = _npy_header(stream, path)
         if _fits(shape) and dtype.kind in NUMBERS:
             load = partial(_load_member, archive, entry, shape, dtype.itemsize, path)
             yield entry.filename.removesuffix(".npy"), Stored(shape, load)
 
 
-def _npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    version = np.lib.format.read_magic(stream)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(stream)
-    return tuple(shape), dtype
+def _npy_header(stream: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether the first axis varies fastest, and type of an array."""
+    version = npy.read_magic(stream)
+    if version not in NPY_HEADERS:
+        raise FormatError(f"{path} has an array of version {version} of .npy, expected 1 or 2", hint=NPY_HINT)
+    shape, fortran, kind = NPY_HEADERS[version](stream)
+    return tuple(shape), fortran, kind
 
 
 def _load_member(
@@ -151,7 +188,7 @@ def _load_member(
     ratio = 1 if entry.compress_type == zipfile.ZIP_STORED else MAX_DEFLATE_RATIO
     check_size(path, shape, itemsize, stored=entry.compress_size, ratio=ratio)
     with archive.open(entry) as stream:
-        array: Array = np.lib.format.read_array(stream, allow_pickle=False)
+        array: Array = npy.read_array(stream, allow_pickle=False)
         while stream.read(CHUNK):  # to the end, where the checksum is compared
             pass
     return array

@@ -13,8 +13,7 @@ from typing import Any
 
 from attunet.data.dataset import Problem
 from attunet.data.formats.analyze import check_pair, pair_series, read_pair
-from attunet.data.formats.array import read_array, write_array
-from attunet.data.formats.arrays import read_hdf5, read_matlab, read_npz
+from attunet.data.formats.arrays import read_array, read_hdf5, read_matlab, read_npz, write_array
 from attunet.data.formats.isolation import in_own_process
 from attunet.data.formats.itk import write_itk
 from attunet.data.formats.metaimage import check_metaimage, read_metaimage
