@@ -14,10 +14,10 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
-from attunet.errors import CancelledError, FormatError
+from attunet.errors import CancelledError, ConfigError, FormatError
 from attunet.locks import lock_stage
 
-__all__ = ["remove_abandoned", "staged", "write_text"]
+__all__ = ["refuse_existing", "remove_abandoned", "staged", "write_text"]
 
 _STAGE = re.compile(r"\.attunet-(?P<pid>\d+)-(?P<host>[\w.]+)-\w+")
 _HOUR = 3600
@@ -77,6 +77,12 @@ def _follow_umask(stage: Path) -> None:
     for part in stage.rglob("*"):
         if part.is_file() and not part.is_symlink() and part.stat().st_mode & 0o777 != mode:
             part.chmod(mode)
+
+
+def refuse_existing(output: Path) -> None:
+    """Make sure that a new model or package replaces nothing. Raises: ConfigError when its path exists."""
+    if output.exists():
+        raise ConfigError(f"{output} exists already", hint="choose another -o, or remove it")
 
 
 def remove_abandoned(folder: Path) -> None:

@@ -51,9 +51,9 @@ def convert(
     """
     require_training()
     from attunet.export.foreign import ForeignInput, convert_weights
+    from attunet.files import refuse_existing
 
-    if output.exists():
-        raise ConfigError(f"{output} exists already", hint="choose another -o")
+    refuse_existing(output)
     named = {name: value for name, value in (parse_labels(labels) or {}).items() if isinstance(value, int)}
     if labels and len(named) != len(labels.split(",")):
         raise ConfigError(f"convert got --labels {labels!r}, expected one value for each", hint="write NAME=VALUE")

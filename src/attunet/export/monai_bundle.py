@@ -23,12 +23,12 @@ from torch import Tensor, nn
 from attunet.bundle import Bundle, load_bundle, save_plan
 from attunet.bundle.run import has_postprocessing, write_postprocessing
 from attunet.config import Plan
-from attunet.errors import ConfigError, EngineError, TrainingError
+from attunet.errors import EngineError, TrainingError
 from attunet.export.monai_config import differences, inference_config, metadata
 from attunet.export.outputs import example_input, prepare_for_export
 from attunet.export.package import load_network
 from attunet.export.program import supports_any_size
-from attunet.files import staged, write_text
+from attunet.files import refuse_existing, staged, write_text
 from attunet.inference.engines.protocol import window_shape
 from attunet.locks import claimed
 from attunet.nn import AttentionUNet
@@ -74,7 +74,7 @@ def export_monai(run: Path, output: Path, *, folds: Sequence[int] | None = None)
     Raises: BundleError when `run` is not a trained run; ConfigError when the folder exists; EngineError without MONAI;
         TrainingError when the script's outputs differ from the networks'.
     """
-    _refuse_existing(output)
+    refuse_existing(output)
     if find_spec("monai") is None:
         raise EngineError("a MONAI Bundle needs monai", hint='install it with: pip install "attunet[train]"')
     bundle = load_bundle(run, folds)
@@ -83,7 +83,7 @@ def export_monai(run: Path, output: Path, *, folds: Sequence[int] | None = None)
     joined = JoinedNetworks(networks, temperature=postprocessing.temperature, regions=bool(plan.regions)).eval()
     limits = differences(plan, postprocessing, len(networks))
     with claimed(output, "attunet export"), staged(output) as stage:
-        _refuse_existing(output)
+        refuse_existing(output)
         write_script(joined, plan, stage / "models" / "model.ts")
         for name, content in (("metadata", metadata(plan)), ("inference", inference_config(plan, postprocessing))):
             write_text(stage / "configs" / f"{name}.json", json.dumps(content, indent=2) + "\n")
@@ -92,11 +92,6 @@ def export_monai(run: Path, output: Path, *, folds: Sequence[int] | None = None)
         if has_postprocessing(bundle.root):
             write_postprocessing(bundle.postprocessing, stage)
     return limits
-
-
-def _refuse_existing(output: Path) -> None:
-    if output.exists():
-        raise ConfigError(f"{output} exists already", hint="choose another -o")
 
 
 def write_script(network: JoinedNetworks, plan: Plan, path: Path, *, tolerance: float = _TOLERANCE) -> None:

@@ -29,7 +29,7 @@ from attunet.export.outputs import tensor_shapes
 from attunet.export.program import supports_any_size
 from attunet.export.quantization import LARGEST_LOSS, quantize, require_int8
 from attunet.failures import Failures
-from attunet.files import staged
+from attunet.files import refuse_existing, staged
 from attunet.locks import claimed
 from attunet.nn import AttentionUNet, load_weights
 
@@ -85,7 +85,7 @@ def export_model(
 
     runs = {name: bundle.root for name, bundle in opened.members.items()}
     with claimed(output, "attunet export"):
-        _refuse_existing(output)
+        refuse_existing(output)
         save_ensemble(runs, opened.postprocessing, output, put=put)
     return made
 
@@ -117,7 +117,7 @@ def export_run(
     bundle = load_bundle(run, folds)
     differences, failures = {}, Failures()
     with claimed(output, "attunet export"), staged(output) as stage:
-        _refuse_existing(output)
+        refuse_existing(output)
         for fold in bundle.folds:
             path = fold_folder(stage, fold.name.removeprefix("fold_")) / FORMATS[format].file
             differences[fold.name] = FORMATS[format].write(load_network(fold, bundle.plan), bundle.plan, path)
@@ -160,17 +160,12 @@ def load_network(fold: FoldFiles, plan: Plan) -> AttentionUNet:
 
 def _check(output: Path, format: Format, int8: bool) -> None:
     """The checks that need no computation."""
-    _refuse_existing(output)
+    refuse_existing(output)
     if int8 and not FORMATS[format].int8:
         raise ConfigError(f"8-bit integers are available for openvino, not for {format}", hint="add --format openvino")
     FORMATS[format].require()
     if int8:
         require_int8()
-
-
-def _refuse_existing(output: Path) -> None:
-    if output.exists():
-        raise ConfigError(f"{output} exists already", hint="choose another -o")
 
 
 def _execution(

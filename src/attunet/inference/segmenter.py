@@ -188,7 +188,7 @@ class Segmenter:
             raise DataError(
                 f"{name} has {volume.channels} channels, the model expects {expected}: "
                 f"{', '.join(self.plan.channel_names)}",
-                hint="give the same channels in the same order as in training; alpha is no channel; "
+                hint="give the same channels in the same order as in training; alpha does not count; "
                 "--frame chooses one time of a series",
             )
         if min(volume.spatial_shape) == 1 and any(member.plan.network.spatial_dims == 3 for member in self.members):

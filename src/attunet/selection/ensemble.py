@@ -15,7 +15,7 @@ from attunet.bundle import copy_run, load_bundle, save_ensemble, save_postproces
 from attunet.config import Postprocessing, QualityCalibration
 from attunet.errors import ConfigError
 from attunet.failures import Failures
-from attunet.files import staged, write_text
+from attunet.files import refuse_existing, staged, write_text
 from attunet.locks import claimed
 from attunet.selection.candidates import EnsembleCandidate, evaluate_candidates
 from attunet.selection.comparison import common_folds
@@ -103,7 +103,7 @@ def select(
     """
     if output is None:
         return _select(runs, device=device, progress=progress, cancelled=cancelled)
-    _refuse_existing(output)
+    refuse_existing(output)
     with claimed(output, "attunet select"):
         selection = _select(
             runs, device=device, scratch=output.resolve().parent, progress=progress, cancelled=cancelled
@@ -168,7 +168,7 @@ def write_selection(selection: Selection, output: Path, *, keep_cases: bool = Fa
         keep_cases: whether it keeps the names of the cases and the paths of runs and data sets (see `copy_run`).
     Raises: ConfigError when the folder exists already.
     """
-    _refuse_existing(output)
+    refuse_existing(output)
     reasons = {"members": selection.conclusion}
     postprocessing = Postprocessing(quality=selection.quality, reasons=reasons)
     put = partial(copy_run, keep_cases=keep_cases)
@@ -183,11 +183,6 @@ def write_selection(selection: Selection, output: Path, *, keep_cases: bool = Fa
                 save_postprocessing(postprocessing, stage)
         content = json.dumps(_record(selection, keep_cases=keep_cases), indent=2)
         write_text(stage / "selection.json", content + "\n")
-
-
-def _refuse_existing(output: Path) -> None:
-    if output.exists():
-        raise ConfigError(f"{output} exists already", hint="choose another -o, or remove it")
 
 
 def _record(selection: Selection, *, keep_cases: bool) -> dict[str, Any]:

@@ -229,8 +229,8 @@ def _lists_files(table: Path) -> bool:
         columns, rows = _rows(table)
     except DatasetError:
         return False
-    images = [name for name in columns if name == "image" or name.startswith("image_")]
-    labels = [name for name in columns if name == "label" or name.startswith(("label_", "rater_"))]
+    images = [name for name in columns if name == "image" or name.startswith(IMAGE)]
+    labels = [name for name in columns if name == "label" or name.startswith((LABEL, RATER))]
     return bool(images and labels) and any(suffix_of(Path(row[name])) for row in rows for name in labels)
 
 
