@@ -58,8 +58,14 @@ class ONNXEngine:
         if patches.shape[1:] != self._shape:
             raise DataError(f"patches have shape {patches.shape[1:]}, expected {self._shape}")
         image = np.ascontiguousarray(patches, np.float32)
-        outputs = dict(zip(self._outputs, self._session.get().run(self._outputs, {"image": image}), strict=True))
-        return EngineOutput(outputs.pop("logits"), outputs)
+        try:
+            outputs = dict(zip(self._outputs, self._session.get().run(self._outputs, {"image": image}), strict=True))
+            return EngineOutput(outputs.pop("logits"), outputs)
+        except Exception as error:  # its errors share no base class; a graph of another program has other names
+            raise EngineError(
+                f"ONNX Runtime cannot run the graph: {first_line(error)[:300]}",
+                hint="write it again with attunet export",
+            ) from error
 
 
 def _started(session: Any, shape: tuple[int, ...]) -> Any:

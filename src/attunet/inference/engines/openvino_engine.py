@@ -113,10 +113,15 @@ class _Compiled:
         if not hasattr(self._own, "requests"):
             self._own.requests = [self._compiled.create_infer_request() for _ in range(self._batch)]
         requests = list(self._own.requests[: len(inputs)])
-        for request, window in zip(requests, inputs, strict=True):
-            request.start_async(window, share_inputs=True)
-        for request in requests:
-            request.wait()
+        try:
+            for request, window in zip(requests, inputs, strict=True):
+                request.start_async(window, share_inputs=True)
+            for request in requests:
+                request.wait()
+        except RuntimeError as error:
+            raise EngineError(
+                f"OpenVINO cannot run the graph: {last_line(error)[:300]}", hint="write it again with attunet export"
+            ) from error
         return requests
 
 
