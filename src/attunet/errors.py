@@ -9,7 +9,7 @@ AttunetError
 ├── DatasetError     a folder in which no usable cases are found
 ├── BundleError      a model folder that is incomplete, unfinished or altered
 ├── BusyError        a folder that another program is using
-├── EngineError      a device or an optional package that is missing
+├── EngineError      a device, an engine or an optional package that cannot be used
 ├── TrainingError    training that cannot continue
 └── CancelledError   a call that its caller cancelled
 """
@@ -90,7 +90,7 @@ class BusyError(AttunetError):
 
 
 class EngineError(AttunetError):
-    """A device or an optional package that is missing."""
+    """A device, an engine or an optional package that cannot be used."""
 
 
 class TrainingError(AttunetError):

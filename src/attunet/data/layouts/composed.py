@@ -16,7 +16,7 @@ from attunet.data.layouts.shapes import MatchedFile
 from attunet.data.layouts.tokens import Role, fold, tokenize, values
 from attunet.names import safe_name
 
-__all__ = ["OBJECT", "Composition", "with_extras"]
+__all__ = ["OBJECT", "Composition", "raters_problem", "with_extras"]
 
 OBJECT = "object"
 """The name of the only label where there is a file for each object."""
@@ -92,6 +92,14 @@ class Composition:
         """The masks, for their patterns: where a label is one file, what is added to its name is no label."""
         for members in labels.values():
             yield from (member._replace(extra="") if self.kind == "single" else member for member in members)
+
+
+def raters_problem(raters: Sequence[str], used: str) -> Iterator[Problem]:
+    """A warning where masks are of several raters, of whom one is used; a rater may have no name."""
+    if len(raters) > 1:
+        names = ", ".join(name or "no name" for name in raters)
+        message = f"masks are of several raters ({names}); those of {used or 'no name'} are used"
+        yield Problem("", "several raters", message, "choose another with --rater NAME", "warning")
 
 
 def with_extras(key: Key, entries: Sequence[Entry], pairing: Pairing) -> Sequence[Entry]:

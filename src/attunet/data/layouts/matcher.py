@@ -9,7 +9,7 @@ from typing import NamedTuple
 from attunet.data.dataset import Case, DatasetOptions, LeftOut, MatchRule, Problem
 from attunet.data.formats.dicom import CONVERT
 from attunet.data.layouts.choices import Choice, choose_images, choose_labels
-from attunet.data.layouts.composed import Composition
+from attunet.data.layouts.composed import Composition, raters_problem
 from attunet.data.layouts.identity import case_ids, with_patients, with_splits
 from attunet.data.layouts.pairing import Key, NamedFile, Pairing, pair_files
 from attunet.data.layouts.shapes import MatchedFile, patterns_of
@@ -83,7 +83,7 @@ def match_files(
         *_incomplete(reading),
         *reading.composition.problems,
         *splits,
-        *_several_raters(choice),
+        *raters_problem(choice.raters, choice.rater),
         *map(unused_problem, rule.left_out),
     ]
     return Match(
@@ -174,13 +174,6 @@ def _incomplete(reading: _Reading) -> Iterator[Problem]:
         if absent := [name for name in channels if name not in found]:
             message = f"has no file for {', '.join(absent)}, expected {', '.join(channels)}"
             yield Problem(reading.ids[key], "channel missing", message, "add the file, or leave the case out")
-
-
-def _several_raters(choice: Choice) -> Iterator[Problem]:
-    if len(choice.raters) > 1:
-        names = ", ".join(name or "no name" for name in choice.raters)
-        message = f"masks are of several raters ({names}); those of {choice.rater or 'no name'} are used"
-        yield Problem("", "several raters", message, "choose another with --rater NAME", "warning")
 
 
 def _series(reading: _Reading, key: Key) -> Problem:

@@ -18,7 +18,7 @@ from attunet.data.dataset import Case, Dataset, DatasetOptions, LabelFiles, Labe
 from attunet.data.formats import stem_of, suffix_of
 from attunet.data.labels import BACKGROUND
 from attunet.data.layouts.annotated import read_annotated
-from attunet.data.layouts.composed import OBJECT
+from attunet.data.layouts.composed import OBJECT, raters_problem
 from attunet.data.layouts.description import DESCRIPTION
 from attunet.data.layouts.image_files import distinct_names, present_file
 from attunet.data.layouts.pairing import repeats
@@ -81,13 +81,14 @@ def read_table(path: Path, options: DatasetOptions) -> Dataset:
     elif any(isinstance(case.label, LabelFiles) for case in cases):
         named = {BACKGROUND: 0, OBJECT: 1}
     names = tuple(name.removeprefix(IMAGE) for name in channels)
+    drawn_by = [name.removeprefix(RATER) for name in raters]
     return Dataset(
         root=path,
         layout="csv",
         cases=tuple(sorted(cases, key=lambda case: case.id)),
         label_names=named,
         channel_names=names if names != ("image",) and not names[0].isdigit() else (),
-        problems=(*_gaps(cases, channels), *_several(raters, rater)),
+        problems=(*_gaps(cases, channels), *raters_problem(drawn_by, rater.removeprefix(RATER))),
     )
 
 
@@ -196,14 +197,6 @@ def _rater(raters: Sequence[str], options: DatasetOptions, path: Path) -> str:
         known = ", ".join(name.removeprefix(RATER) for name in raters)
         raise DatasetError(f"{path} has no column of rater {options.rater}, only of {known}", hint="choose one of them")
     return found[0]
-
-
-def _several(raters: Sequence[str], rater: str) -> list[Problem]:
-    if len(raters) < 2:
-        return []
-    names = ", ".join(name.removeprefix(RATER) for name in raters)
-    message = f"masks are of several raters ({names}); those of {rater.removeprefix(RATER)} are used"
-    return [Problem("", "several raters", message, "choose another with --rater NAME", "warning")]
 
 
 def _gaps(cases: Sequence[Case], channels: Sequence[str]) -> list[Problem]:
