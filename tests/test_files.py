@@ -124,3 +124,14 @@ def test_files_follow_the_umask_whatever_writes_them(umask, mode, tmp_path):
         "weights": mode,
         "graph": mode,
     }
+
+
+def write_two_on_a_full_disk(path):
+    with staged(path) as stage:
+        write_half(stage / "graph", OSError(errno.ENOSPC, "No space left on device"))
+
+
+def test_an_error_names_the_target_rather_than_the_hidden_folder(tmp_path):
+    with pytest.raises(FormatError) as refused:
+        write_two_on_a_full_disk(tmp_path / "model")
+    assert refused.value.message == f"cannot write {tmp_path / 'model' / 'graph'}: No space left on device"

@@ -49,8 +49,12 @@ def staged(path: Path) -> Iterator[Path]:
         _follow_umask(stage)
         for part in sorted(stage.iterdir(), key=lambda part: part.name == path.name):
             part.replace(path.parent / part.name)
-    except (CancelledError, FormatError):
+    except CancelledError:
         raise
+    except FormatError as error:
+        if str(stage) not in error.message:
+            raise
+        raise FormatError(error.message.replace(str(stage), str(path.parent)), hint=error.hint) from error
     except Exception as error:
         reason = _disk_error(error, stage)
         if reason is None:

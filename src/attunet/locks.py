@@ -242,4 +242,5 @@ def _is(path: Path, descriptor: int) -> bool:
 
 
 def _unwritable(folder: Path, error: OSError) -> FormatError:
-    return FormatError(f"cannot write into {folder}: {error.strerror or error}", hint="choose another folder")
+    hint = "choose another folder, or copy this one to where you may write"
+    return FormatError(f"cannot write into {folder}: {error.strerror or error}", hint=hint)

@@ -109,6 +109,13 @@ def test_a_damaged_manifest_is_refused(text, model):
     refused(model, "is not valid")
 
 
+def test_names_that_no_file_can_have_are_refused(model):
+    content = json.loads((model / "manifest.json").read_text())
+    (model / "manifest.json").write_text(json.dumps(content | {"replaced": {"a" * 5000: "b"}}))
+    with pytest.raises(BundleError, match=r"manifest\.json.*too long"):
+        read_sums(model)
+
+
 def test_a_manifest_of_bytes_is_refused(model):
     (model / "manifest.json").write_bytes(b"\xff\xfe")
     refused(model, "is not valid")

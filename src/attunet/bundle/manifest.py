@@ -152,7 +152,8 @@ def read_sums(root: Path, sha256: str | None = None) -> dict[str, str]:
             raise KeyError("format")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleError(f"{path} is not valid: {error}", hint="copy the model folder again") from error
-    old = {name for name, total in replaced.items() if _sum_of(path_inside(root, name)) == total}
+    with reading(path, BundleError, "copy the model folder again"):  # a name may be too long
+        old = {name for name, total in replaced.items() if _sum_of(path_inside(root, name)) == total}
     expected = sums | {name: replaced[name] for name in old}
     return {str(name): str(value) for name, value in expected.items() if value is not None}
 
