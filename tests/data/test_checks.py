@@ -197,7 +197,7 @@ SHARED = Path(__file__).parents[2] / "../shared/data"
     [
         ("Dataset101_SarcomaMR", set(), set()),
         ("pancreas_ct_slices", set(), {("", "no spacing")}),
-        ("em_membranes", set(), {("", "no spacing"), ("", "gaps in label values")}),
+        ("em_membranes", set(), {("", "no spacing"), ("", "gaps in label values"), ("", "large label")}),
         (
             "totalsegmentator_examples",
             {("example_ct_dicom", "DICOM series")},
