@@ -135,3 +135,16 @@ def test_an_error_names_the_target_rather_than_the_hidden_folder(tmp_path):
     with pytest.raises(FormatError) as refused:
         write_two_on_a_full_disk(tmp_path / "model")
     assert refused.value.message == f"cannot write {tmp_path / 'model' / 'graph'}: No space left on device"
+
+
+def test_a_stage_that_a_signal_left_is_removed_at_the_end(tmp_path):
+    code = """
+import sys
+from pathlib import Path
+from attunet import files
+files.write_text(Path(sys.argv[1]) / "a.txt", "a")
+files._make_stage(Path(sys.argv[1]))
+raise KeyboardInterrupt
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, check=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import re
@@ -102,8 +103,18 @@ def remove_abandoned(folder: Path) -> None:
 
 @lru_cache(maxsize=1024)
 def _remove_abandoned_once(_process: int, folder: Path) -> None:
-    """Once for each folder, because listing a large one for each file would take long."""
+    """Once for each folder, because listing a large one for each file would take long; and once more at the end.
+
+    A signal may arrive between the making of a stage and the block that removes it.
+    """
     remove_abandoned(folder)
+    atexit.register(_remove_own, folder)
+
+
+def _remove_own(folder: Path) -> None:
+    """Remove the stages of this process, which ends."""
+    for stage in folder.glob(f".attunet-{os.getpid()}-{_host()}-*"):
+        shutil.rmtree(stage, ignore_errors=True)
 
 
 def _make_stage(folder: Path) -> tuple[Path, int | None]:
