@@ -8,24 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attunet.cli.console import notes, progress_bar
-from attunet.cli.dataset_options import (
-    AllowOutsideOption,
-    FrameOption,
-    KeyOption,
-    LabelKeyOption,
-    MergeInstancesOption,
-    MissingLabelsOption,
-    OverlapOption,
-    dataset_options,
-)
+from attunet.cli.dataset_options import AS_FOUND, reads_data
 from attunet.cli.options import (
     DeviceOption,
     GeometryOption,
-    LabelPatternOption,
     LabelsOption,
     NetworkOption,
-    PatternOption,
-    RaterOption,
     SizeOption,
     SpatialDimsOption,
     parse_folds,
@@ -34,6 +22,7 @@ from attunet.cli.options import (
     require_training,
 )
 from attunet.cli.plan import plan_options
+from attunet.data.dataset import DatasetOptions
 from attunet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,6 +38,7 @@ _FOR_RUNS = {"sources", "output", "fold", "device"}
 """The options that apply to finished runs; all others concern training."""
 
 
+@reads_data()
 def compare(
     context: typer.Context,
     sources: Annotated[
@@ -91,16 +81,7 @@ def compare(
     labels: LabelsOption = None,
     device: DeviceOption = "auto",
     geometry: GeometryOption = "fail",
-    pattern: PatternOption = None,
-    label_pattern: LabelPatternOption = None,
-    rater: RaterOption = None,
-    overlap: OverlapOption = "refuse",
-    missing_labels: MissingLabelsOption = "unannotated",
-    merge_instances: MergeInstancesOption = False,
-    frame: FrameOption = None,
-    allow_outside: AllowOutsideOption = False,
-    key: KeyOption = None,
-    label_key: LabelKeyOption = None,
+    reading: DatasetOptions = AS_FOUND,
     store: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder for preprocessed cases. [default: ~/.cache/attunet/store]"),
@@ -126,18 +107,6 @@ def compare(
     from attunet.training.train import resolve_config
     from attunet.training.variants import VariantOptions
 
-    reading = dataset_options(
-        pattern=pattern,
-        label_pattern=label_pattern,
-        rater=rater,
-        overlap=overlap,
-        missing_labels=missing_labels,
-        merge_instances=merge_instances,
-        frame=frame,
-        allow_outside=allow_outside,
-        key=key,
-        label_key=label_key,
-    )
     source = read_dataset(sources[0], reading)
     selected = parse_labels(labels, source.label_names)
     planning = plan_options(network, size, None, spatial_dims, device, labels=selected, geometry=geometry)

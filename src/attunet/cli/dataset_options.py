@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from typing import Annotated, Any, Literal
 
 import typer
@@ -10,18 +13,35 @@ from attunet.data.dataset import DatasetOptions, MissingLabels, Overlap
 from attunet.errors import ConfigError
 
 __all__ = [
+    "AS_FOUND",
     "AllowOutsideOption",
     "FrameOption",
     "KeyOption",
     "LabelKeyOption",
-    "MergeInstancesOption",
-    "MissingLabelsOption",
-    "OverlapOption",
+    "PatternOption",
     "dataset_options",
     "parse_frame",
+    "reads_data",
 ]
 
 EVERY_FRAME = "all"
+AS_FOUND = DatasetOptions()
+"""The default of a command's parameter `reading`."""
+
+LabelPatternOption = Annotated[
+    str | None,
+    typer.Option(metavar="PATTERN", help='Names of the label files, such as "{id}/{id}_seg.nii.gz". [default: found]'),
+]
+PatternOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATTERN", help='Names of the image files, such as "{id}/{id}_{channel}.nii.gz". [default: found]'
+    ),
+]
+RaterOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Use the masks of this rater, where several drew them. [default: the first]"),
+]
 
 AllowOutsideOption = Annotated[
     bool,
@@ -59,12 +79,59 @@ OverlapOption = Annotated[
 ]
 
 
-def dataset_options(*, frame: str | None = None, **chosen: Any) -> DatasetOptions:
-    """The options of reading a data set, from flags; `chosen` has the other fields of `DatasetOptions`.
+def reads_data(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command flags of `dataset_options`, these or all, in place of its parameter `reading: DatasetOptions`.
 
-    Raises: ConfigError for a frame that is no number.
+    typer reads the flags of a command from its signature, so that the command gets another one.
     """
-    return DatasetOptions(frame=parse_frame(frame), **chosen)
+    flags = [
+        flag
+        for flag in signature(dataset_options, eval_str=True).parameters.values()
+        if flag.name in names or not names
+    ]
+
+    def with_flags(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def run(**values: Any) -> None:
+            chosen = {flag.name: values.pop(flag.name) for flag in flags}
+            command(reading=dataset_options(**chosen), **values)
+
+        given = signature(command, eval_str=True).parameters.values()
+        parts = [part for one in given for part in (flags if one.name == "reading" else [one])]
+        vars(run)["__signature__"] = Signature([part.replace(kind=Parameter.KEYWORD_ONLY) for part in parts])
+        run.__annotations__ = {part.name: part.annotation for part in parts}
+        del vars(run)["__wrapped__"]
+        return run
+
+    return with_flags
+
+
+def dataset_options(
+    *,
+    pattern: PatternOption = None,
+    label_pattern: LabelPatternOption = None,
+    rater: RaterOption = None,
+    overlap: OverlapOption = "refuse",
+    missing_labels: MissingLabelsOption = "unannotated",
+    merge_instances: MergeInstancesOption = False,
+    frame: FrameOption = None,
+    allow_outside: AllowOutsideOption = False,
+    key: KeyOption = None,
+    label_key: LabelKeyOption = None,
+) -> DatasetOptions:
+    """See `DatasetOptions`: its fields as the flags of a command. Raises: ConfigError for a frame that is no number."""
+    return DatasetOptions(
+        pattern=pattern,
+        label_pattern=label_pattern,
+        rater=rater,
+        overlap=overlap,
+        missing_labels=missing_labels,
+        merge_instances=merge_instances,
+        frame=parse_frame(frame),
+        allow_outside=allow_outside,
+        key=key,
+        label_key=label_key,
+    )
 
 
 def parse_frame(text: str | None) -> int | Literal["all"] | None:

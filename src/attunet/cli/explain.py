@@ -8,13 +8,15 @@ from typing import Annotated
 import typer
 
 from attunet.cli.console import fail, notes, progress_bar, results
-from attunet.cli.dataset_options import AllowOutsideOption, FrameOption, KeyOption, LabelKeyOption, dataset_options
+from attunet.cli.dataset_options import AS_FOUND, reads_data
 from attunet.cli.options import DeviceOption, parse_folds
+from attunet.data.dataset import DatasetOptions
 from attunet.errors import AttunetError, ConfigError
 
 __all__ = ["explain"]
 
 
+@reads_data("frame", "allow_outside", "key", "label_key")
 def explain(
     model: Annotated[Path, typer.Option("-m", "--model", metavar="RUN", help="Model folder with attention gates.")],
     output: Annotated[
@@ -41,10 +43,7 @@ def explain(
         bool,
         typer.Option("--faithfulness", help="Delete and insert image regions in order of attention, and score again."),
     ] = False,
-    frame: FrameOption = None,
-    allow_outside: AllowOutsideOption = False,
-    key: KeyOption = None,
-    label_key: LabelKeyOption = None,
+    reading: DatasetOptions = AS_FOUND,
     device: DeviceOption = "auto",
 ) -> None:
     """Show where a model looks: attention maps on each image's grid, their scores against chance, and a report.
@@ -60,7 +59,6 @@ def explain(
     paths, folds = [*(images or []), *(more or [])], parse_folds(fold)
     if labels is not None and not paths:
         raise ConfigError("--labels was given without images", hint="pass the images of these masks with -i")
-    reading = dataset_options(frame=frame, allow_outside=allow_outside, key=key, label_key=label_key)
     failed = []
 
     def report_error(case: str, error: AttunetError) -> None:

@@ -7,37 +7,20 @@ from typing import Annotated, Literal
 
 import typer
 
-from attunet.cli.dataset_options import (
-    AllowOutsideOption,
-    FrameOption,
-    KeyOption,
-    LabelKeyOption,
-    MergeInstancesOption,
-    MissingLabelsOption,
-    OverlapOption,
-    dataset_options,
-)
-from attunet.cli.options import LabelPatternOption, PatternOption, RaterOption
+from attunet.cli.dataset_options import AS_FOUND, reads_data
+from attunet.data.dataset import DatasetOptions
 
 __all__ = ["inspect"]
 
 
+@reads_data()
 def inspect(
     dataset: Annotated[Path, typer.Argument(help="Folder of images and labels in any layout, or a CSV file.")],
     geometry: Annotated[
         Literal["fail", "copy-affine", "resample"],
         typer.Option(help="What to do when the grid of a label differs from that of its image."),
     ] = "fail",
-    pattern: PatternOption = None,
-    label_pattern: LabelPatternOption = None,
-    rater: RaterOption = None,
-    overlap: OverlapOption = "refuse",
-    missing_labels: MissingLabelsOption = "unannotated",
-    merge_instances: MergeInstancesOption = False,
-    frame: FrameOption = None,
-    allow_outside: AllowOutsideOption = False,
-    key: KeyOption = None,
-    label_key: LabelKeyOption = None,
+    reading: DatasetOptions = AS_FOUND,
     write_csv: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write the cases to a CSV file, to edit it and use it as the data set."),
@@ -55,18 +38,6 @@ def inspect(
     from attunet.data.checks import inspect as inspect_dataset
     from attunet.data.layouts.table import write_table
 
-    reading = dataset_options(
-        pattern=pattern,
-        label_pattern=label_pattern,
-        rater=rater,
-        overlap=overlap,
-        missing_labels=missing_labels,
-        merge_instances=merge_instances,
-        frame=frame,
-        allow_outside=allow_outside,
-        key=key,
-        label_key=label_key,
-    )
     loaded = read_dataset(dataset, reading)
     if write_csv is not None:
         write_table(loaded, write_csv)

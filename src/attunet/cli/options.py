@@ -22,12 +22,9 @@ __all__ = [
     "GateOption",
     "Geometry",
     "GeometryOption",
-    "LabelPatternOption",
     "LabelsOption",
     "MemoryOption",
     "NetworkOption",
-    "PatternOption",
-    "RaterOption",
     "ResolutionOption",
     "SizeOption",
     "SpatialDimsOption",
@@ -56,10 +53,6 @@ GateOption = Annotated[
 GeometryOption = Annotated[
     Geometry, typer.Option(help="What to do when the grid of a label differs from that of its image.")
 ]
-LabelPatternOption = Annotated[
-    str | None,
-    typer.Option(metavar="PATTERN", help='Names of the label files, such as "{id}/{id}_seg.nii.gz". [default: found]'),
-]
 LabelsOption = Annotated[
     str | None,
     typer.Option(
@@ -79,16 +72,6 @@ NetworkOption = Annotated[
     typer.Option(
         help="Network: our default, the paper's, or that of the popular 2-D tutorial (listing). [default: default]"
     ),
-]
-PatternOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="PATTERN", help='Names of the image files, such as "{id}/{id}_{channel}.nii.gz". [default: found]'
-    ),
-]
-RaterOption = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="Use the masks of this rater, where several drew them. [default: the first]"),
 ]
 ResolutionOption = Annotated[
     Literal["auto", "full", "low"],

@@ -9,16 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from attunet.cli.console import notes, progress_bar, show
-from attunet.cli.dataset_options import (
-    AllowOutsideOption,
-    FrameOption,
-    KeyOption,
-    LabelKeyOption,
-    MergeInstancesOption,
-    MissingLabelsOption,
-    OverlapOption,
-    dataset_options,
-)
+from attunet.cli.dataset_options import AS_FOUND, reads_data
 from attunet.cli.options import (
     DatasetArgument,
     Device,
@@ -26,18 +17,16 @@ from attunet.cli.options import (
     GateOption,
     Geometry,
     GeometryOption,
-    LabelPatternOption,
     LabelsOption,
     MemoryOption,
     NetworkOption,
-    PatternOption,
-    RaterOption,
     ResolutionOption,
     SizeOption,
     SpatialDimsOption,
     parse_labels,
     parse_memory,
 )
+from attunet.data.dataset import DatasetOptions
 from attunet.gates import Gate
 
 if TYPE_CHECKING:
@@ -50,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["plan", "plan_options"]
 
 
+@reads_data()
 def plan(
     dataset: DatasetArgument,
     output: Annotated[
@@ -64,16 +54,7 @@ def plan(
     spatial_dims: SpatialDimsOption = None,
     labels: LabelsOption = None,
     geometry: GeometryOption = "fail",
-    pattern: PatternOption = None,
-    label_pattern: LabelPatternOption = None,
-    rater: RaterOption = None,
-    overlap: OverlapOption = "refuse",
-    missing_labels: MissingLabelsOption = "unannotated",
-    merge_instances: MergeInstancesOption = False,
-    frame: FrameOption = None,
-    allow_outside: AllowOutsideOption = False,
-    key: KeyOption = None,
-    label_key: LabelKeyOption = None,
+    reading: DatasetOptions = AS_FOUND,
     device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
@@ -82,18 +63,6 @@ def plan(
     from attunet.data.cases import read_dataset
     from attunet.files import write_text
 
-    reading = dataset_options(
-        pattern=pattern,
-        label_pattern=label_pattern,
-        rater=rater,
-        overlap=overlap,
-        missing_labels=missing_labels,
-        merge_instances=merge_instances,
-        frame=frame,
-        allow_outside=allow_outside,
-        key=key,
-        label_key=label_key,
-    )
     source = read_dataset(dataset, reading)
     options = plan_options(
         network,

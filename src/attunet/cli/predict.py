@@ -11,8 +11,14 @@ from typing import Annotated, Literal
 import typer
 
 from attunet.cli.console import progress_bar
-from attunet.cli.dataset_options import AllowOutsideOption, FrameOption, KeyOption, dataset_options
-from attunet.cli.options import DeviceOption, PatternOption, parse_folds, parse_memory, parse_time
+from attunet.cli.dataset_options import (
+    AllowOutsideOption,
+    FrameOption,
+    KeyOption,
+    PatternOption,
+    dataset_options,
+)
+from attunet.cli.options import DeviceOption, parse_folds, parse_memory, parse_time
 from attunet.cli.prediction_run import (
     BatchDisplay,
     show_estimates,

@@ -8,27 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attunet.cli.console import notes, results
-from attunet.cli.dataset_options import (
-    AllowOutsideOption,
-    FrameOption,
-    KeyOption,
-    LabelKeyOption,
-    MergeInstancesOption,
-    MissingLabelsOption,
-    OverlapOption,
-    dataset_options,
-)
+from attunet.cli.dataset_options import AS_FOUND, reads_data
 from attunet.cli.options import (
     DatasetArgument,
     DeviceOption,
     GateOption,
     GeometryOption,
-    LabelPatternOption,
     LabelsOption,
     MemoryOption,
     NetworkOption,
-    PatternOption,
-    RaterOption,
     ResolutionOption,
     SizeOption,
     SpatialDimsOption,
@@ -38,6 +26,7 @@ from attunet.cli.options import (
     require_training,
 )
 from attunet.cli.plan import plan_options
+from attunet.data.dataset import DatasetOptions
 
 if TYPE_CHECKING:
     from attunet.training.train import TrainResult
@@ -45,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 
+@reads_data()
 def train(
     dataset: DatasetArgument,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="RUN", help="Model folder to write.")],
@@ -120,16 +110,7 @@ def train(
         int | None, typer.Option(min=1, metavar="M", help="Machines that share each batch. [default: 1]")
     ] = None,
     geometry: GeometryOption = "fail",
-    pattern: PatternOption = None,
-    label_pattern: LabelPatternOption = None,
-    rater: RaterOption = None,
-    overlap: OverlapOption = "refuse",
-    missing_labels: MissingLabelsOption = "unannotated",
-    merge_instances: MergeInstancesOption = False,
-    frame: FrameOption = None,
-    allow_outside: AllowOutsideOption = False,
-    key: KeyOption = None,
-    label_key: LabelKeyOption = None,
+    reading: DatasetOptions = AS_FOUND,
     store: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder for preprocessed cases. [default: ~/.cache/attunet/store]"),
@@ -166,18 +147,6 @@ def train(
         seed=seed,
         devices=devices,
         nodes=nodes,
-    )
-    reading = dataset_options(
-        pattern=pattern,
-        label_pattern=label_pattern,
-        rater=rater,
-        overlap=overlap,
-        missing_labels=missing_labels,
-        merge_instances=merge_instances,
-        frame=frame,
-        allow_outside=allow_outside,
-        key=key,
-        label_key=label_key,
     )
     source = read_dataset(dataset, reading)
     planning = plan_options(
