@@ -212,14 +212,14 @@ def untouched_run(make_model):
 
 @pytest.fixture(scope="session")
 def make_folded(untouched_run, write_blobs):
-    """Write a run into a folder, whose two folds validated on three cases each."""
+    """Write a run into a folder, whose two folds validated on half of the cases each."""
 
     from attunet.bundle import fold_folder
 
-    def make(folder):
-        dataset = write_blobs(folder / "blobs", cases=6)
+    def make(folder, cases=6):
+        dataset = write_blobs(folder / "blobs", cases=cases)
         run = shutil.copytree(untouched_run, folder / "run")
-        parts = [tuple(f"case{index}" for index in part) for part in ((0, 2, 4), (1, 3, 5))]
+        parts = [tuple(f"case{index}" for index in part) for part in (range(0, cases, 2), range(1, cases, 2))]
         for fold, part in enumerate(parts):
             Split(dataset, "fail", parts[1 - fold], part).write(fold_folder(run, fold))
         return run
@@ -231,6 +231,19 @@ def make_folded(untouched_run, write_blobs):
 def folded(make_folded, tmp_path):
     """Such a run, to be changed at will."""
     return make_folded(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def make_interval():
+    """`make_interval(...)`: an interval from 10% below to 20% above a prediction, with other fields as given."""
+    from attunet.config import IntervalCalibration
+
+    def make(**changed):
+        ends = {"level": 0.9, "cases": 40, "power": 1.0, "low": -0.1, "high": 0.2}
+        measured = {"coverage": 0.9, "thirds": (0.9, 0.85, 0.95), "typical": 2.0, "width": 0.6}
+        return IntervalCalibration(**{**ends, **measured, **changed})
+
+    return make
 
 
 @pytest.fixture(scope="session")

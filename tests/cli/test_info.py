@@ -82,12 +82,16 @@ def test_the_members_of_an_ensemble(tiny_run, make_model, tmp_path, invoke):
     assert "2-D" in invoke(info, tmp_path / "both").stdout
 
 
-def test_the_results_of_a_cross_validation(tiny_run, tmp_path, invoke):
+def test_the_results_of_a_cross_validation(tiny_run, make_interval, tmp_path, invoke):
     model = shutil.copytree(tiny_run, tmp_path / "model")
     quality = QualityCalibration(cases=9, spearman=0.7, low=0.4, high=0.9, error=0.02)
     cleaning = {"body": ComponentRules(largest_component=True)}
-    save_postprocessing(Postprocessing(components=cleaning, temperature=1.4, quality=quality), model)
+    learnt = {"temperature": 1.4, "quality": quality, "volume_intervals": {"body": make_interval()}}
+    save_postprocessing(Postprocessing(components=cleaning, **learnt), model)
     facts = json.loads(invoke(info, model, "--json").stdout)
+    assert facts["prediction intervals"]["body"].startswith("90% from 40 held-out cases: 1.800 to 2.400 for 2.000 ml;")
+    assert "contains 90% of them leaving out each case (small 90%, medium 85%, large 95%)" in invoke(info, model).stdout
+    assert facts["prediction intervals"]["lesion"].startswith("none: there are no held-out cases")
     assert facts["post-processing"] == {"body": {"largest_component": True}}
     assert facts["temperature"] == 1.4
     assert facts["predicted Dice"].endswith("on 9 held-out cases: 0.70 (0.40 to 0.90)")

@@ -93,6 +93,31 @@ def test_the_predicted_dice_is_the_expected_one_as_experience_corrects_it(predic
     assert replace(known, quality=steep).predicted_dice == 1
 
 
+def test_volumes_and_dice_have_intervals_where_they_were_measured(prediction, make_interval):
+    assert prediction.volume_intervals_ml == {"body": None, "lesion": None}
+    quality = QualityCalibration(cases=20, spearman=0.7, low=0.5, high=0.8, slope=1.0, intercept=0.0, error=0.02)
+    dice = make_interval(power=0.0, low=-0.05, high=0.04, limit=1.0)
+    assert replace(prediction, dice_calibration=dice).dice_interval is None  # no Dice is predicted
+    measured = replace(
+        prediction,
+        expected_dice={"body": 0.98, "lesion": None},
+        quality=quality,
+        dice_calibration=dice,
+        volume_calibrations={"body": make_interval()},
+    )
+    interval = measured.volume_intervals_ml["body"]
+    assert (interval.low, interval.high, interval.level) == (pytest.approx(0.54), pytest.approx(0.72), 0.9)
+    assert measured.volume_intervals_ml["lesion"] is None
+    assert (measured.dice_interval.low, measured.dice_interval.high) == (pytest.approx(0.93), 1.0)
+
+
+def test_a_label_that_is_not_predicted_has_no_interval(prediction, make_interval):
+    empty = prediction.segmentation.with_array(np.zeros((1, 4, 5, 3), np.uint8))
+    measured = replace(prediction, segmentation=empty, volume_calibrations={"body": make_interval()})
+    assert measured.volumes_ml["body"] == 0
+    assert measured.volume_intervals_ml["body"] is None
+
+
 @pytest.mark.parametrize("maps", [1, 2])
 def test_attention_opens_in_other_programs_on_the_images_grid(maps, prediction, tmp_path):
     affine = np.array([[0, -1.5, 0.2, 7], [-0.8, 0, 0, 8], [0, 0.3, 3, -9], [0, 0, 0, 1.0]])

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from dataclasses import replace
 from html.parser import HTMLParser
 from math import nan
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from attunet.config import interval_text
 from attunet.data.phantom import PHANTOM_LABELS, make_phantom
 from attunet.data.volume import Volume
 from attunet.evaluation.scores import CaseScores, score_case
@@ -99,6 +101,13 @@ def test_a_prediction_shows_mask_attention_and_volumes(prediction):
     assert "fast & short" in page.text
     assert "0.900" in page.text
     assert len(base64.b64decode(str(page.images[0]["src"]).split(",")[1])) < 200_000
+
+
+def test_a_volume_is_shown_with_its_interval(prediction, make_interval):
+    ml = prediction.volumes_ml["liver"]
+    page = Fragment(replace(prediction, volume_calibrations={"liver": make_interval()})._repr_html_())
+    assert interval_text(ml, make_interval().around(ml), 2) in page.text
+    assert "90%)" not in Fragment(prediction._repr_html_()).text
 
 
 def test_a_plan_shows_its_patch_inside_the_median_image(make_plan_of):

@@ -38,8 +38,24 @@ def test_every_case_is_scored_once_and_all_files_are_written(found, folded):
 
 def test_the_model_applies_the_result(found, folded):
     assert load_bundle(folded).postprocessing == found.postprocessing
-    assert set(found.postprocessing.reasons) == {"postprocessing blob", "temperature", "quality"}
+    decided = {"postprocessing blob", "temperature", "quality", "Dice interval", "volume interval blob"}
+    assert set(found.postprocessing.reasons) == decided
     assert Segmenter.load(folded, device="cpu").members[0].temperature == found.postprocessing.temperature
+
+
+def test_six_cases_are_too_few_for_intervals(found):
+    assert (found.postprocessing.volume_intervals, found.postprocessing.dice_interval) == ({}, None)
+    assert "at least 20 are needed" in found.postprocessing.reasons["volume interval blob"]
+
+
+def test_twenty_cases_give_intervals_of_the_post_processed_volumes(make_folded, tmp_path):
+    run = make_folded(tmp_path, cases=20)
+    found = cross_validate(run, device="cpu")
+    interval = found.postprocessing.volume_intervals["blob"]
+    predicted = [case.scores["blob"].counts.n_pred for case in found.postprocessed.cases]
+    assert interval.cases + interval.not_predicted == 20
+    assert interval.not_predicted == predicted.count(0)
+    assert load_bundle(run).postprocessing.volume_intervals == {"blob": interval}
 
 
 def test_the_second_time_gives_the_same(found, folded):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from attunet.selection.quality import fit_quality
+from attunet.selection.quality import fit_quality, left_out_predictions
 
 
 def pairs(slope, intercept, noise=0.0, cases=30, seed=0):
@@ -49,3 +49,16 @@ def test_the_error_is_that_of_cases_left_out():
 )
 def test_too_few_or_all_the_same_is_no_measurement(expected, measured):
     assert fit_quality(expected, measured) is None
+
+
+def test_a_case_is_predicted_by_the_line_through_all_others():
+    expected, measured = [0.1, 0.2, 0.3, 0.4, 0.5, np.nan], [0.2, 0.3, 0.4, 0.5, 0.9, 0.5]
+    predicted = left_out_predictions(expected, measured, fit_quality(expected, measured))
+    assert predicted[4] == pytest.approx(0.6)  # the others lie on measured = expected + 0.1
+    assert np.isnan(predicted[5])
+
+
+def test_where_the_mean_is_predicted_it_is_the_mean_of_all_others():
+    expected, measured = pairs(-0.5, 1.2, noise=0.02)
+    predicted = left_out_predictions(expected, measured, fit_quality(expected, measured))
+    assert predicted[0] == pytest.approx(measured[1:].mean())

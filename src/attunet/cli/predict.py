@@ -107,7 +107,7 @@ def predict(
     """
     from attunet.data.cases import find_cases
     from attunet.inference.batch import predict_cases
-    from attunet.inference.batch_record import RecordFiles, describe_correlation
+    from attunet.inference.batch_record import RecordFiles
     from attunet.inference.destination import mask_path
     from attunet.inference.prediction import PredictOptions
     from attunet.inference.segmenter import Segmenter
@@ -178,7 +178,7 @@ def predict(
             raise
     record.write()
     if statistics:
-        show_statistics(display.results, describe_correlation(segmenter.postprocessing.quality))
+        show_statistics(display.results, segmenter)
     show_summary(display.results, output, time.perf_counter() - started)
     failed = [result for result in display.results if result.error]
     if failed:

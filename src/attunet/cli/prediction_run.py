@@ -138,12 +138,24 @@ def show_resume() -> None:
     notes().print("stopped early; --continue-prediction segments the other cases", markup=False, soft_wrap=True)
 
 
-def show_statistics(cases: Sequence[CaseResult], reliability: str | None) -> None:
-    """Print the volumes of each case, and its predicted Dice where that was measured."""
+def show_statistics(cases: Sequence[CaseResult], segmenter: Segmenter) -> None:
+    """Print the volumes of each case, its predicted Dice where that was measured, and how reliable both are."""
     from attunet.cli.tables.models import volume_table
+    from attunet.inference.batch_record import describe_correlation
+    from attunet.inference.intervals import interval_reasons
 
     done = [case for case in cases if case.error is None]
-    if done:
-        show(volume_table(done))
-    if done and reliability:
-        results().print(f"predicted Dice: {reliability}", highlight=False, soft_wrap=True)
+    if not done:
+        return
+    show(volume_table(done))
+    reliability = describe_correlation(segmenter.postprocessing.quality)
+    lines = [f"predicted Dice: {reliability}"] if reliability else []
+    reasons = [
+        f"interval of {name}: {reason}"
+        for name, reason in interval_reasons(segmenter.postprocessing, segmenter.plan).items()
+    ]
+    lines += reasons[:MOST_FILES]
+    if len(reasons) > MOST_FILES:
+        lines.append(f"intervals of {len(reasons) - MOST_FILES} others: see attunet info")
+    for line in lines:
+        results().print(line, markup=False, highlight=False, soft_wrap=True)

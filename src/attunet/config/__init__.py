@@ -1,5 +1,6 @@
 """The settings of a model: network, preprocessing, plan and training. Unknown keys are refused."""
 
+from attunet.config.intervals import IntervalCalibration, PredictionInterval, interval_text
 from attunet.config.network import NetworkConfig
 from attunet.config.plan import (
     IGNORED,
@@ -18,16 +19,19 @@ __all__ = [
     "IGNORED",
     "ComponentRules",
     "FingerprintSummary",
+    "IntervalCalibration",
     "NetworkConfig",
     "Normalization",
     "Plan",
     "Postprocessing",
+    "PredictionInterval",
     "Preprocessing",
     "QualityCalibration",
     "RankCorrelation",
     "Settings",
     "TrainingConfig",
     "describe",
+    "interval_text",
     "load_settings",
     "mirrored_order",
     "mirrored_values",

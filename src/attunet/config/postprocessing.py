@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from attunet.config.intervals import IntervalCalibration
 from attunet.config.settings import Settings
 
 __all__ = ["ComponentRules", "Postprocessing", "QualityCalibration", "RankCorrelation"]
@@ -54,6 +55,13 @@ class Postprocessing(Settings):
     temperature: float = Field(1.0, gt=0, le=1e6, description="Divides the logits before they become probabilities.")
     quality: QualityCalibration | None = Field(
         None, description="How the Dice of a case is predicted; null when not measured."
+    )
+    dice_interval: IntervalCalibration | None = Field(
+        None, description="The interval of the predicted Dice; null when there were too few held-out cases."
+    )
+    volume_intervals: dict[str, IntervalCalibration] = Field(
+        default_factory=dict,
+        description="Label to the interval of its volume in ml; without labels that have too few cases.",
     )
     attention_agreement: RankCorrelation | None = Field(
         None, description="How the agreement of attention and mask ranks cases, as measured by `attunet explain`."

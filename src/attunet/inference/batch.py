@@ -12,12 +12,14 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
+from attunet.config import PredictionInterval
 from attunet.data.cases import Case, image_warnings
 from attunet.data.geometry import rounded
 from attunet.errors import AttunetError, CancelledError
 from attunet.failures import one_case
 from attunet.inference.case import warm_up
 from attunet.inference.destination import OutputLayout, begin_output, mask_path, save_outputs, written_as
+from attunet.inference.intervals import rounded_interval, rounded_intervals
 from attunet.inference.prediction import Prediction, PredictOptions
 from attunet.inference.segmenter import Segmenter
 from attunet.locks import exclusive, require_held
@@ -42,8 +44,10 @@ class CaseResult:
         mask: file of its mask; None when the case failed.
         seconds: time of its own steps, which overlap with those of other cases.
         volumes_ml: millilitres of each foreground label.
+        volume_intervals_ml: see `Prediction.volume_intervals_ml`.
         expected_dice: see `Prediction.expected_dice`.
         predicted_dice: see `Prediction.predicted_dice`.
+        dice_interval: see `Prediction.dice_interval`.
         warnings: see `Prediction.warnings`.
         extra: the return value of `on_prediction`.
         error: why it failed; None when it succeeded.
@@ -54,8 +58,10 @@ class CaseResult:
     mask: str | None = None
     seconds: float = 0.0
     volumes_ml: dict[str, float] = field(default_factory=dict)
+    volume_intervals_ml: dict[str, PredictionInterval | None] = field(default_factory=dict)
     expected_dice: dict[str, float | None] = field(default_factory=dict)
     predicted_dice: float | None = None
+    dice_interval: PredictionInterval | None = None
     warnings: tuple[str, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
@@ -284,10 +290,10 @@ class _Worker:
             mask=str(mask),
             seconds=round(time.perf_counter() - started, 3),
             volumes_ml={name: rounded(volume, 3) for name, volume in prediction.volumes_ml.items()},
-            expected_dice={
-                name: dice if dice is None else round(dice, 4) for name, dice in prediction.expected_dice.items()
-            },
+            volume_intervals_ml=rounded_intervals(prediction.volume_intervals_ml, 3),
+            expected_dice={name: dice and round(dice, 4) for name, dice in prediction.expected_dice.items()},
             predicted_dice=None if prediction.predicted_dice is None else round(prediction.predicted_dice, 4),
+            dice_interval=rounded_interval(prediction.dice_interval, 4),
             warnings=(*image_warnings(case), *written_as(case, self._layout), *prediction.warnings),
             extra=dict(extra),
         )

@@ -15,6 +15,7 @@ from attunet.config import QualityCalibration, RankCorrelation
 from attunet.errors import FormatError
 from attunet.files import staged, write_text
 from attunet.inference.batch import CaseResult
+from attunet.inference.intervals import interval_reasons
 from attunet.inference.segmenter import Segmenter
 
 __all__ = ["RecordFiles", "batch_record", "describe_correlation"]
@@ -50,7 +51,7 @@ class RecordFiles:
     ) -> None:
         self._model, self._segmenter, self._settings = model, segmenter, settings
         self._statistics, self._report = statistics, report
-        self._volumes, self._dice = _earlier_statistics(statistics) if extend and statistics else ({}, {})
+        self._entries = _earlier_statistics(statistics) if extend and statistics else {name: {} for name in _ENTRIES}
         self._cases = _earlier_cases(report) if extend and report else {}
         if report:
             with staged(report):
@@ -59,7 +60,10 @@ class RecordFiles:
 
     def has(self, case: str) -> bool:
         """Whether the requested files have an entry for a case."""
-        known = (self._statistics is None or case in self._volumes, self._report is None or case in self._cases)
+        known = (
+            self._statistics is None or case in self._entries["cases"],
+            self._report is None or case in self._cases,
+        )
         return all(known)
 
     def add(self, result: CaseResult) -> None:
@@ -69,8 +73,8 @@ class RecordFiles:
         """
         self._cases[result.case] = _case_record(result)
         if result.mask:
-            self._volumes[result.case] = result.volumes_ml
-            self._dice[result.case] = result.predicted_dice
+            for name, entry in _statistics_of(result).items():
+                self._entries[name][result.case] = entry
         if time.monotonic() - self._written < _LEAST_PAUSE * self._duration:
             return
         try:
@@ -83,12 +87,7 @@ class RecordFiles:
         """Write the requested files. Raises: FormatError when that is not possible."""
         started = time.monotonic()
         if self._statistics:
-            quality = self._segmenter.postprocessing.quality
-            content: dict[str, Any] = {"unit": "ml", "cases": self._volumes}
-            if quality is not None:
-                content["predicted_dice"] = self._dice
-                content["predicted_dice_reliability"] = describe_correlation(quality)
-            write_text(self._statistics, json.dumps(content, indent=2) + "\n")
+            write_text(self._statistics, json.dumps(self._statistics_content(), indent=2) + "\n")
         if self._report:
             record = batch_record(self._model, self._segmenter, (), self._settings)
             record["cases"] = list(self._cases.values())
@@ -96,11 +95,33 @@ class RecordFiles:
         self._written, self._once = time.monotonic(), True
         self._duration = self._written - started
 
+    def _statistics_content(self) -> dict[str, Any]:
+        postprocessing, entries = self._segmenter.postprocessing, self._entries
+        content: dict[str, Any] = {"unit": "ml", "cases": entries["cases"]}
+        content["volume_intervals"] = entries["volume_intervals"]
+        if postprocessing.quality is not None:
+            content["predicted_dice"] = entries["predicted_dice"]
+            content["predicted_dice_intervals"] = entries["predicted_dice_intervals"]
+            content["predicted_dice_reliability"] = describe_correlation(postprocessing.quality)
+        content["interval_reliability"] = interval_reasons(postprocessing, self._segmenter.plan)
+        return content
 
-def _earlier_statistics(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+
+_ENTRIES = ("cases", "volume_intervals", "predicted_dice", "predicted_dice_intervals")
+"""Keys of statistics.json with an entry for each case."""
+
+
+def _statistics_of(result: CaseResult) -> dict[str, Any]:
+    """What statistics.json has about a case, by `_ENTRIES`."""
+    volumes = {name: interval and asdict(interval) for name, interval in result.volume_intervals_ml.items()}
+    dice = result.dice_interval and asdict(result.dice_interval)
+    return dict(zip(_ENTRIES, (result.volumes_ml, volumes, result.predicted_dice, dice), strict=True))
+
+
+def _earlier_statistics(path: Path) -> dict[str, dict[str, Any]]:
     with _extending(path):
         content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"cases": {}}
-        return dict(content["cases"]), dict(content.get("predicted_dice", {}))
+        return {name: dict(content["cases"] if name == "cases" else content.get(name, {})) for name in _ENTRIES}
 
 
 def _earlier_cases(path: Path) -> dict[str, Any]:
@@ -143,6 +164,7 @@ def batch_record(
         "labels": segmenter.plan.labels,
         "postprocessing": postprocessing.model_dump(mode="json"),
         "predicted_dice_reliability": describe_correlation(postprocessing.quality),
+        "interval_reliability": interval_reasons(postprocessing, segmenter.plan),
         "attention_agreement_reliability": describe_correlation(postprocessing.attention_agreement),
         "cases": [_case_record(result) for result in results],
     }

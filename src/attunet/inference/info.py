@@ -13,6 +13,7 @@ from attunet.config import Postprocessing
 from attunet.documents import parse_document, reading
 from attunet.errors import BundleError
 from attunet.inference.engines.factory import available_devices
+from attunet.inference.intervals import interval_reasons
 
 __all__ = ["machine_facts", "model_facts"]
 
@@ -44,7 +45,10 @@ def model_facts(model: Path) -> dict[str, Any]:
     opened = load_model(model)
     members = {name: _run_facts(bundle) for name, bundle in opened.members.items()}
     (first, *others) = members.values()
-    refined = _postprocessing_facts(opened.postprocessing)
+    plan = next(iter(opened.members.values())).plan
+    refined = _postprocessing_facts(opened.postprocessing) | {
+        "prediction intervals": interval_reasons(opened.postprocessing, plan)
+    }
     if not others:
         return first | refined
     shared = {name: value for name, value in first.items() if all(other[name] == value for other in others)}

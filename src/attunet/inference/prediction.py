@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from attunet.config import QualityCalibration
+from attunet.config import IntervalCalibration, PredictionInterval, QualityCalibration
 from attunet.data.facts import count_labels
 from attunet.data.formats import float_suffix, mask_suffix, write_volume
 from attunet.data.geometry import voxel_ml
@@ -67,6 +67,8 @@ class Prediction(NotebookView):
             label seems absent.
         regions: for overlapping targets, the values that each unites; in `segmentation` one is painted over the other.
         quality: how reliable `predicted_dice` is on held-out cases; None when it was not measured.
+        dice_calibration: the interval of `predicted_dice`; None when it was not measured.
+        volume_calibrations: label to the interval of its volume, of the labels for which it was measured.
         content: the box of the grid that the network saw: the image's content, if the model crops to it.
         peak_bytes: predicted peak memory of the process.
         warnings: deviations from the options, and their reasons.
@@ -82,6 +84,8 @@ class Prediction(NotebookView):
     expected_dice: dict[str, float | None] = field(default_factory=dict)
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
     quality: QualityCalibration | None = None
+    dice_calibration: IntervalCalibration | None = None
+    volume_calibrations: dict[str, IntervalCalibration] = field(default_factory=dict)
     content: tuple[slice, slice, slice] = (slice(None), slice(None), slice(None))
     peak_bytes: int = 0
     warnings: tuple[str, ...] = ()
@@ -104,6 +108,25 @@ class Prediction(NotebookView):
         if self.quality is None or not known:
             return None
         return float(np.clip(self.quality.slope * np.mean(known) + self.quality.intercept, 0, 1))
+
+    @property
+    def volume_intervals_ml(self) -> dict[str, PredictionInterval | None]:
+        """The prediction interval of each volume in ml, from held-out cases.
+
+        None when it was not measured, or nothing was predicted, which says nothing about the size of what was missed.
+        """
+        known = self.volume_calibrations
+        return {
+            name: known[name].around(ml) if name in known and ml > 0 else None for name, ml in self.volumes_ml.items()
+        }
+
+    @property
+    def dice_interval(self) -> PredictionInterval | None:
+        """The prediction interval of the case's mean Dice, from held-out cases; None when it was not measured."""
+        predicted = self.predicted_dice
+        if self.dice_calibration is None or predicted is None:
+            return None
+        return self.dice_calibration.around(predicted)
 
     def save(self, folder: str | Path, *, suffix: str = ".nii.gz") -> Path:
         """Write CASE, attention/CASE_GATE and probabilities/CASE, as far as computed; return the mask's path.

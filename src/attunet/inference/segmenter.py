@@ -139,6 +139,8 @@ class Segmenter:
             expected_dice=output.expected_dice,
             regions=self.plan.regions,
             quality=self.postprocessing.quality,
+            dice_calibration=self.postprocessing.dice_interval,
+            volume_calibrations=self.postprocessing.volume_intervals,
             content=plan.content,
             peak_bytes=plan.peak_bytes,
             warnings=(*self._file_warnings(image), *plan.warnings),

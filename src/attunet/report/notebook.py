@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from attunet.config import Plan
+from attunet.config import Plan, interval_text
 from attunet.data.volume import Volume
 from attunet.display import decimals
 from attunet.evaluation.metrics import TABULATED
@@ -90,12 +90,21 @@ def _(value: Prediction) -> Figure:
 
 @to_html.register
 def _(value: Prediction) -> str:
+    intervals = value.volume_intervals_ml
     rows = [
-        [label, number(ml, 2), NOTHING if (dice := value.expected_dice.get(label)) is None else number(dice, 3)]
+        [
+            label,
+            interval_text(ml, intervals[label], 2),
+            NOTHING if (dice := value.expected_dice.get(label)) is None else number(dice, 3),
+        ]
         for label, ml in value.volumes_ml.items()
     ]
     predicted = value.predicted_dice
-    facts = ["" if predicted is None else f"predicted mean Dice {predicted:.3f}", *value.warnings, value.engine]
+    facts = [
+        "" if predicted is None else f"predicted mean Dice {interval_text(predicted, value.dice_interval, 3)}",
+        *value.warnings,
+        value.engine,
+    ]
     return html_fragment(
         f"Prediction of {value.case}",
         ("Label", "Volume ml", "Expected Dice"),

@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 from attunet.config import QualityCalibration
 from attunet.evaluation.bootstrap import correlation_interval
 
-__all__ = ["MIN_CASES", "fit_quality"]
+__all__ = ["MIN_CASES", "fit_quality", "left_out_predictions"]
 
 Doubles = npt.NDArray[np.float64]
 MIN_CASES = 5
@@ -48,6 +48,25 @@ def fit_quality(expected: Sequence[float], measured: Sequence[float]) -> Quality
     )
 
 
+def left_out_predictions(
+    expected: Sequence[float], measured: Sequence[float], quality: QualityCalibration
+) -> tuple[float, ...]:
+    """The Dice predicted for each case by the line through all others, or by their mean where `quality` does so.
+
+    Args:
+        expected: expected Dice of each case in [0, 1]; nan if there is none.
+        measured: measured Dice of the same cases.
+        quality: the result of `fit_quality` for them.
+    Returns: (cases,) predicted Dice in [0, 1]; nan where a case lacks one of the two.
+    """
+    pairs = np.array([expected, measured], np.float64)
+    known = np.asarray(np.isfinite(pairs).all(axis=0))
+    x, y = pairs[:, known]
+    predicted = np.full(len(measured), np.nan)
+    predicted[known] = _left_out(x if quality.slope else np.zeros(len(x)), y)
+    return tuple(predicted.tolist())
+
+
 def _line(x: Doubles, y: Doubles) -> tuple[float, float]:
     """Slope, which is never negative, and intercept."""
     spread = np.square(x - x.mean()).sum()
@@ -57,6 +76,11 @@ def _line(x: Doubles, y: Doubles) -> tuple[float, float]:
 
 def _error(x: Doubles, y: Doubles) -> float:
     """Mean absolute error of the Dice predicted for each case by the line through all others."""
+    return float(np.mean(np.abs(_left_out(x, y) - y)))
+
+
+def _left_out(x: Doubles, y: Doubles) -> Doubles:
+    """The Dice predicted for each case by the line through all others."""
     lines = [_line(np.delete(x, case), np.delete(y, case)) for case in range(len(x))]
     predicted = [slope * value + intercept for (slope, intercept), value in zip(lines, x, strict=True)]
-    return float(np.mean(np.abs(np.clip(predicted, 0.0, 1.0) - y)))
+    return np.asarray(np.clip(predicted, 0.0, 1.0))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from attunet.cli.tables.table import Column, FittedTable
-from attunet.display import decimals
+from attunet.config import interval_text
 
 if TYPE_CHECKING:
     from attunet.inference.batch import CaseEstimate, CaseResult
@@ -59,7 +59,7 @@ def estimate_table(estimates: Sequence[CaseEstimate]) -> FittedTable:
 
 
 def volume_table(results: Sequence[CaseResult]) -> FittedTable:
-    """Volumes of each case, and its predicted Dice if available."""
+    """Volumes of each case, and its predicted Dice if available, with their prediction intervals."""
     predicted = any(result.predicted_dice is not None for result in results)
     table = FittedTable(
         Column(heading="Case"),
@@ -68,8 +68,9 @@ def volume_table(results: Sequence[CaseResult]) -> FittedTable:
         elsewhere="statistics.json",
     )
     for result in results:
-        dice = "–" if result.predicted_dice is None else f"{result.predicted_dice:.3f}"
-        volumes = (decimals(value, 2) for value in result.volumes_ml.values())
+        known, predicted_dice = result.volume_intervals_ml, result.predicted_dice
+        dice = "–" if predicted_dice is None else interval_text(predicted_dice, result.dice_interval, 3)
+        volumes = (interval_text(value, known.get(name), 2) for name, value in result.volumes_ml.items())
         table.add(result.case, *volumes, *([dice] if predicted else []))
     return table
 

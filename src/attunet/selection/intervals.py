@@ -1,0 +1,246 @@
+"""Prediction intervals from held-out cases: split conformal prediction, label by label, and for the predicted Dice.
+
+The residuals of n exchangeable cases split the line into n + 1 parts, and the next residual lies in each of them with
+equal probability. So the interval between the k-th smallest and the k-th largest, k = floor((n + 1) alpha / 2),
+contains it with a probability of at least 1 - alpha, whatever the distribution and however wrong the model. The upper
+end is the quantile ceil((n + 1) (1 - alpha / 2)) / n of the residuals, and the lower end its mirror image.
+
+Sources: Vovk, Gammerman and Shafer 2005, Algorithmic Learning in a Random World; Lei et al. 2018, Distribution-Free
+Predictive Inference for Regression (scaled residuals: section 5.2); Linusson et al. 2014, Signed-Error Conformal
+Regression; Angelopoulos and Bates 2021, A Gentle Introduction to Conformal Prediction. Residuals of several folds, and
+of lines that leave a case out: Barber et al. 2021, Predictive Inference with the Jackknife+.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, floor, inf, isfinite, nan
+
+import numpy as np
+import numpy.typing as npt
+
+from attunet.config import IntervalCalibration, QualityCalibration
+from attunet.evaluation.scores import CaseScores
+from attunet.inference.intervals import describe_interval
+from attunet.selection.quality import left_out_predictions
+
+__all__ = [
+    "LEVEL",
+    "MIN_CASES",
+    "POWER",
+    "HeldOutValues",
+    "IntervalDecision",
+    "calibrate_dice",
+    "calibrate_interval",
+    "calibrate_volumes",
+    "held_out_volumes",
+]
+
+Doubles = npt.NDArray[np.float64]
+
+LEVEL = 0.9
+MIN_CASES = 20
+POWER = 2 / 3
+"""Errors lie on the surface of a mask, which grows as the volume to this power; chosen by decision 19."""
+
+VOLUME_ERROR = "VolumeErrorMl"
+_TOLERANCE = 1e-9  # of rank computations, where 20 * 0.05 must be 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutValues:
+    """A value of held-out cases, such as the volume of a label.
+
+    Args:
+        predicted: (cases,) the predicted values.
+        true: (cases,) the values of the references.
+        folds: (cases,) the fold that held each case out.
+    """
+
+    predicted: Sequence[float]
+    true: Sequence[float]
+    folds: Sequence[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntervalDecision:
+    """An interval, or why there is none.
+
+    Args:
+        calibration: the interval; None when there are too few cases.
+        reason: what it was made from and how well it covered, or why there is none.
+    """
+
+    calibration: IntervalCalibration | None
+    reason: str
+
+
+def calibrate_volumes(
+    scores: Sequence[CaseScores], folds: Sequence[int], labels: Sequence[str], level: float = LEVEL
+) -> dict[str, IntervalDecision]:
+    """The interval of each label's volume in ml, from the scores of held-out cases after all post-processing.
+
+    Args:
+        scores: scores of the masks that a user would get; a case counts for the labels that are annotated in it.
+        folds: the fold that held each case out.
+        labels: the labels in order.
+        level: the share of new cases whose true volume an interval should contain.
+    Returns: label to its interval, or why there is none.
+    """
+    volumes = held_out_volumes(scores, folds, labels)
+    return {label: calibrate_interval(values, "ml", power=POWER, level=level) for label, values in volumes.items()}
+
+
+def calibrate_dice(
+    expected: Sequence[float],
+    measured: Sequence[float],
+    folds: Sequence[int],
+    quality: QualityCalibration | None,
+    level: float = LEVEL,
+) -> IntervalDecision:
+    """The interval of the predicted Dice, from residuals of the line through all other cases.
+
+    Args:
+        expected: expected Dice of each case; nan if there is none.
+        measured: measured Dice of the same cases; nan if there is none.
+        folds: the fold that held each case out.
+        quality: the line that was fitted to them; None when there is none.
+        level: the share of new cases whose true Dice the interval should contain.
+    Returns: the interval, or why there is none.
+    """
+    if quality is None:
+        return IntervalDecision(calibration=None, reason="none: no Dice is predicted")
+    predicted = left_out_predictions(expected, measured, quality)
+    known = [row for row in zip(predicted, measured, folds, strict=True) if isfinite(row[0])]
+    values = HeldOutValues(
+        predicted=[row[0] for row in known], true=[row[1] for row in known], folds=[row[2] for row in known]
+    )
+    return calibrate_interval(values, "Dice", power=0.0, limit=1.0, level=level)
+
+
+def calibrate_interval(
+    values: HeldOutValues, unit: str, *, power: float, limit: float | None = None, level: float = LEVEL
+) -> IntervalDecision:
+    """The interval around predicted values, from the residuals of held-out cases.
+
+    A volume of 0 predicts nothing about its error, so that cases without a prediction are counted, and left out. Where
+    nothing is predicted later, there is no interval.
+
+    Args:
+        values: predicted and true values of held-out cases.
+        unit: unit of the values, "ml" or "Dice".
+        power: see `IntervalCalibration`; with 0, cases with a prediction of 0 count, too.
+        limit: the largest possible value; None for none.
+        level: the share of new cases whose true value the interval should contain.
+    Returns: the interval, or why there is none: fewer than 20 cases.
+    """
+    predicted, true = np.asarray(values.predicted, np.float64), np.asarray(values.true, np.float64)
+    used = (predicted > 0) | (power == 0)
+    absent, missed = int((~used).sum()), int((true[~used] > 0).sum())
+    folds, predicted, true = np.asarray(values.folds)[used], predicted[used], true[used]
+    if len(predicted) < max(MIN_CASES, _fewest(level)):
+        without = f" ({absent} more without a prediction)" if absent else ""
+        needed = max(MIN_CASES, _fewest(level))
+        return IntervalDecision(
+            calibration=None, reason=f"none: {len(predicted)} held-out cases{without}, at least {needed} are needed"
+        )
+    residuals = (true - predicted) / predicted**power
+    low, high = _ends(residuals, level)
+    inside = _left_out(residuals, np.arange(len(residuals)), level)
+    smallest = min(np.count_nonzero(folds != fold) for fold in np.unique(folds))  # cases that are left for a fold
+    across = float(_left_out(residuals, folds, level).mean()) if smallest >= _fewest(level) else None
+    calibration = IntervalCalibration(
+        level=level,
+        cases=len(predicted),
+        power=power,
+        low=low,
+        high=high,
+        limit=limit,
+        typical=float(np.median(predicted)),
+        width=0.0,
+        coverage=float(inside.mean()),
+        thirds=_thirds(predicted, inside),
+        folds=across,
+        not_predicted=absent,
+        missed=missed,
+    )
+    intervals = [calibration.around(float(value)) for value in predicted]
+    width = float(np.mean([interval.high - interval.low for interval in intervals]))
+    calibration = calibration.model_copy(update={"width": width})
+    return IntervalDecision(calibration=calibration, reason=describe_interval(calibration, unit))
+
+
+def held_out_volumes(
+    scores: Sequence[CaseScores], folds: Sequence[int], labels: Sequence[str]
+) -> dict[str, HeldOutValues]:
+    """Predicted and true volume of each label in ml, in the cases in which it is annotated.
+
+    Args:
+        scores: scores of held-out cases, from which ignored voxels are left out.
+        folds: the fold that held each case out.
+        labels: the labels in order.
+    Returns: label to its volumes.
+    """
+    voxels = [_voxel_ml(case) for case in scores]
+    known = [voxel for voxel in voxels if voxel is not None]
+    typical = float(np.median(known)) if known else nan
+    collected: dict[str, list[tuple[float, float, int]]] = {label: [] for label in labels}
+    for case, found, fold in zip(scores, voxels, folds, strict=True):
+        voxel = typical if found is None else found  # the residuals of an exact mask are 0, whatever its voxels
+        for label, entry in case.scores.items():
+            predicted, true = (n * voxel if n else 0.0 for n in (entry.counts.n_pred, entry.counts.n_ref))
+            collected[label].append((predicted, true, fold))
+    return {
+        label: HeldOutValues(
+            predicted=[row[0] for row in rows], true=[row[1] for row in rows], folds=[row[2] for row in rows]
+        )
+        for label, rows in collected.items()
+    }
+
+
+def _voxel_ml(case: CaseScores) -> float | None:
+    """The volume of a voxel, which the scores of any label with a volume error tell; None when all are exact."""
+    for entry in case.scores.values():
+        difference, error = entry.counts.n_pred - entry.counts.n_ref, entry.measured.get(VOLUME_ERROR, nan)
+        if difference and isfinite(error):
+            return error / difference
+    return None
+
+
+def _rank(cases: int, level: float) -> int:
+    """How many of the n + 1 parts of the line are left out on each side."""
+    return floor((cases + 1) * (1 - level) / 2 + _TOLERANCE)
+
+
+def _fewest(level: float) -> int:
+    """The number of cases below which no finite interval has this level."""
+    return ceil(2 / (1 - level) - 1 - _TOLERANCE)
+
+
+def _ends(residuals: Doubles, level: float) -> tuple[float, float]:
+    """The k-th smallest and the k-th largest residual; infinite for too few."""
+    rank = _rank(len(residuals), level)
+    if rank == 0:
+        return -inf, inf
+    ordered = np.sort(residuals)
+    return float(ordered[rank - 1]), float(ordered[-rank])
+
+
+def _inside(residuals: Doubles, ends: tuple[float, float]) -> npt.NDArray[np.bool_]:
+    return (residuals >= ends[0]) & (residuals <= ends[1])
+
+
+def _left_out(residuals: Doubles, groups: npt.NDArray[np.int_], level: float) -> npt.NDArray[np.bool_]:
+    """For each case, whether the interval of all other groups contains it."""
+    inside = np.zeros(len(residuals), bool)
+    for group in np.unique(groups):
+        own = groups == group
+        inside[own] = _inside(residuals[own], _ends(residuals[~own], level))
+    return inside
+
+
+def _thirds(predicted: Doubles, inside: npt.NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Shares inside among the cases with the smallest, the middle and the largest predictions."""
+    small, medium, large = np.array_split(inside[np.argsort(predicted, kind="stable")], 3)
+    return float(small.mean()), float(medium.mean()), float(large.mean())
