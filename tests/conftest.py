@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from attunet.config import FingerprintSummary, Normalization, Plan, Preprocessing, TrainingConfig
+from attunet.config import FingerprintSummary, Localizer, Normalization, Plan, Preprocessing, TrainingConfig
 from attunet.data.folds import Split
 from attunet.data.orientation import oriented
 from attunet.data.resample import resize
@@ -158,6 +158,30 @@ def random_network(plan, seed=0):
             if name == "heads.level1.weight":  # no class wins everywhere
                 parameter -= parameter.mean(dim=1, keepdim=True)
     return network
+
+
+def cascade(plan, *, context="labels", factor=2, **changes):
+    """The plan with a tiny localizer on a grid that is coarser by this factor, within slices for a 2-D network."""
+    dims = plan.network.spatial_dims
+    factors = (factor,) * dims + (1,) * (3 - dims)
+    more = {"labels": len(plan.foreground), "foreground": 1, "none": 0}[context]
+    localizer = Localizer(
+        spacing=tuple(step * by for step, by in zip(plan.preprocessing.spacing, factors, strict=True)),
+        patch_size=(8, 8, 8)[:dims] + (1,) * (3 - dims),
+        batch_size=2,
+        network=plan.network.model_copy(update={"channels": (4, 4, 4)}),
+        context=context,
+        **changes,
+    )
+    inputs = plan.network.in_channels + more
+    fine = plan.network.model_copy(update={"in_channels": inputs})
+    return Plan.model_validate({**dict(plan), "network": fine, "localizer": localizer})
+
+
+@pytest.fixture(scope="session")
+def make_cascade():
+    """`cascade`, to give any plan of these fixtures a localizer."""
+    return cascade
 
 
 @pytest.fixture(scope="session")

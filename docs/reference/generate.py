@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from attunet.config import NetworkConfig, Normalization, Plan, Postprocessing, Preprocessing, Settings, TrainingConfig
+from attunet.config import (
+    Localizer,
+    NetworkConfig,
+    Normalization,
+    Plan,
+    Postprocessing,
+    Preprocessing,
+    Settings,
+    TrainingConfig,
+)
 from attunet.data.formats import FORMATS
 from attunet.data.layouts import LAYOUTS
 
@@ -17,6 +26,7 @@ PAGES: dict[str, tuple[str, str, type[Settings]]] = {
     ),
     "network.md": ("Network settings", "The arguments of `AttentionUNet` and the `network` of a plan.", NetworkConfig),
     "plan.md": ("Plan", "The keys of `plan.json`; edit them and train with `--plan`.", Plan),
+    "localizer.md": ("Localizer", "The `localizer` of a plan: the first stage of a cascade.", Localizer),
     "postprocessing.md": (
         "Post-processing",
         "The keys of `postprocessing.json`, which a cross-validation writes and every prediction applies.",

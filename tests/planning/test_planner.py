@@ -31,6 +31,7 @@ DECISIONS = {
     "modality",
     "normalization",
     "mirror_axes",
+    "cascade",
 }
 GATES = {"default": (None, "grid", "multi", "additive", "none"), "paper": (None, "grid", "multi", "none")}
 
@@ -57,6 +58,7 @@ def options(draw, flat):
         gate=draw(st.sampled_from(GATES.get(preset, (None, "additive")))),
         spatial_dims=draw(st.sampled_from(dims)),
         resolution=draw(st.sampled_from(["auto", "full", "low"])),
+        cascade=draw(st.sampled_from(["auto", "off", *(["on"] if preset == "default" else [])])),
     )
 
 
@@ -84,11 +86,14 @@ def test_any_data_give_a_plan_that_can_be_trained(data, grid, channels, classes,
     assert 2 <= plan.batch_size <= 32
     assert load_settings(Plan, plan.model_dump(mode="json")) == plan
 
-    with torch.device("meta"):
-        network = AttentionUNet.from_config(plan.network)
-        result = network(torch.empty(1, channels, *plan.patch_size[:dims]), detailed=True)
-    assert result.logits.shape == (1, classes - nested, *plan.patch_size[:dims])
-    assert len(result.attention) == len(plan.network.gate_widths)
+    assert plan.network.in_channels == channels + len(plan.context)
+    for stage in (plan, *([plan.coarse] if plan.localizer else [])):
+        with torch.device("meta"):
+            network = AttentionUNet.from_config(stage.network)
+            inputs = torch.empty(1, stage.network.in_channels, *stage.patch_size[:dims])
+            result = network(inputs, detailed=True)
+        assert result.logits.shape == (1, classes - nested, *stage.patch_size[:dims])
+        assert len(result.attention) == len(stage.network.gate_widths)
 
 
 def test_a_plan_survives_its_file(make_fingerprint, tmp_path):
@@ -153,7 +158,9 @@ def test_a_network_of_any_data_really_runs(grid, channels, voxels, make_fingerpr
     dims = plan.network.spatial_dims
     assert prod(plan.patch_size) <= 1.6 * voxels or plan.patch_size[:dims] == tuple(np.prod(plan.network.strides, 0))
     with torch.inference_mode():
-        logits = AttentionUNet.from_config(plan.network)(torch.randn(2, channels, *plan.patch_size[:dims]))
+        logits = AttentionUNet.from_config(plan.network)(
+            torch.randn(2, plan.network.in_channels, *plan.patch_size[:dims])
+        )
     assert logits.shape == (2, 2, *plan.patch_size[:dims])
     assert torch.isfinite(logits).all()
 

@@ -16,6 +16,7 @@ from attunet.errors import ConfigError, EngineError
 from attunet.gates import Gate
 
 __all__ = [
+    "CascadeOption",
     "DatasetArgument",
     "Device",
     "DeviceOption",
@@ -77,6 +78,12 @@ ResolutionOption = Annotated[
     Literal["auto", "full", "low"],
     typer.Option(
         help="low: a coarser grid, so that a patch covers more of the body; full: never coarser than the data."
+    ),
+]
+CascadeOption = Annotated[
+    Literal["auto", "on", "off"],
+    typer.Option(
+        help="on: a small network finds the organs on a coarse grid first; auto: if a patch shows little of the image"
     ),
 ]
 SizeOption = Annotated[

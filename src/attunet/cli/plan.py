@@ -11,6 +11,7 @@ import typer
 from attunet.cli.console import notes, progress_bar, show
 from attunet.cli.dataset_options import AS_FOUND, reads_data
 from attunet.cli.options import (
+    CascadeOption,
     DatasetArgument,
     Device,
     DeviceOption,
@@ -50,6 +51,7 @@ def plan(
     size: SizeOption = "auto",
     memory: MemoryOption = None,
     resolution: ResolutionOption = "auto",
+    cascade: CascadeOption = "off",
     gate: GateOption = None,
     spatial_dims: SpatialDimsOption = None,
     labels: LabelsOption = None,
@@ -72,6 +74,7 @@ def plan(
         device,
         memory=memory,
         resolution=resolution,
+        cascade=cascade,
         labels=parse_labels(labels, source.label_names),
         geometry=geometry,
     ).resolved()
@@ -94,11 +97,12 @@ def plan_options(
     *,
     memory: str | None = None,
     resolution: str = "auto",
+    cascade: str = "off",
     labels: Mapping[str, Values] | None = None,
     geometry: Geometry = "fail",
 ) -> PlanOptions:
     """The planner's options from the command line. Raises: ConfigError for an invalid memory."""
-    from attunet.planning.options import PlanOptions, Preset, Resolution, Size
+    from attunet.planning.options import Cascade, PlanOptions, Preset, Resolution, Size
 
     return PlanOptions(
         size=cast(Size | Literal["auto"], size),
@@ -106,6 +110,7 @@ def plan_options(
         preset=cast(Preset | Literal["auto"], network or "auto"),
         gate=cast(Gate | Literal["none"] | None, gate),
         resolution=cast(Resolution, resolution),
+        cascade=cast(Cascade, cascade),
         labels=labels,
         geometry=geometry,
         device=cast(Device, device),

@@ -10,6 +10,7 @@ import typer
 from attunet.cli.console import notes, results
 from attunet.cli.dataset_options import AS_FOUND, reads_data
 from attunet.cli.options import (
+    CascadeOption,
     DatasetArgument,
     DeviceOption,
     GateOption,
@@ -51,6 +52,7 @@ def train(
     gate: GateOption = None,
     spatial_dims: SpatialDimsOption = None,
     resolution: ResolutionOption = "auto",
+    cascade: CascadeOption = "off",
     labels: LabelsOption = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs. [default: 200]")] = None,
     max_time: Annotated[
@@ -157,6 +159,7 @@ def train(
         device,
         memory=memory,
         resolution=resolution,
+        cascade=cascade,
         labels=parse_labels(labels, source.label_names),
         geometry=geometry,
     )

@@ -1,25 +1,21 @@
 """The settings of a model: network, preprocessing, plan and training. Unknown keys are refused."""
 
 from attunet.config.intervals import IntervalCalibration, PredictionInterval, interval_text
+from attunet.config.localizer import MOST_CONTEXT, Localizer
 from attunet.config.network import NetworkConfig
-from attunet.config.plan import (
-    IGNORED,
-    FingerprintSummary,
-    Normalization,
-    Plan,
-    Preprocessing,
-    mirrored_order,
-    mirrored_values,
-)
+from attunet.config.plan import IGNORED, FingerprintSummary, Plan, mirrored_order, mirrored_values
 from attunet.config.postprocessing import ComponentRules, Postprocessing, QualityCalibration, RankCorrelation
+from attunet.config.preprocessing import Normalization, Preprocessing
 from attunet.config.settings import Settings, describe, load_settings, parse_settings
 from attunet.config.training import TrainingConfig
 
 __all__ = [
     "IGNORED",
+    "MOST_CONTEXT",
     "ComponentRules",
     "FingerprintSummary",
     "IntervalCalibration",
+    "Localizer",
     "NetworkConfig",
     "Normalization",
     "Plan",

@@ -8,7 +8,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from attunet.config.localizer import FOREGROUND, Localizer
 from attunet.config.network import NetworkConfig
+from attunet.config.preprocessing import Intensity, Millimetres, Preprocessing
 from attunet.config.settings import Settings
 from attunet.display import NotebookView
 from attunet.errors import ConfigError
@@ -17,9 +19,7 @@ from attunet.gates import level_name
 __all__ = [
     "IGNORED",
     "FingerprintSummary",
-    "Normalization",
     "Plan",
-    "Preprocessing",
     "mirrored_order",
     "mirrored_values",
 ]
@@ -32,51 +32,6 @@ Edge = Annotated[int, Field(ge=1, le=2**24)]
 Triple = tuple[Edge, Edge, Edge]
 Tally = Annotated[int, Field(ge=0, le=2**53)]
 LabelValue = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
-Intensity = Annotated[float, Field(ge=-1e30, le=1e30)]
-Millimetres = Annotated[float, Field(ge=1e-9, le=1e6)]
-
-
-class Normalization(Settings):
-    """How the intensities of one channel are normalized to zero mean and unit variance."""
-
-    kind: Literal["zscore", "ct", "none"] = Field(
-        description="zscore: by the mean and standard deviation of each image; ct: clipped, then by those given here; "
-        "none: unchanged."
-    )
-    lower: Intensity = Field(
-        0.0, description="ct: lower clip bound, the 0.5th percentile of the data set's foreground."
-    )
-    upper: Intensity = Field(
-        0.0, description="ct: upper clip bound, the 99.5th percentile of the data set's foreground."
-    )
-    mean: Intensity = Field(0.0, description="ct: mean of the data set's foreground.")
-    std: float = Field(1.0, gt=0.0, le=1e30, description="ct: standard deviation of the data set's foreground.")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.lower > self.upper:
-            raise ValueError(f"lower must not exceed upper, got {self.lower} and {self.upper}")
-        return self
-
-
-class Preprocessing(Settings):
-    """How a volume on the grid of its scan is converted to the network's input."""
-
-    spacing: tuple[Millimetres, Millimetres, Millimetres] = Field(
-        description="Voxel size of the model grid in mm: axes in canonical (RAS) orientation, the slice axis last."
-    )
-    slice_axis: Literal[0, 1, 2] = Field(
-        2,
-        description="Canonical axis (0 left-right, 1 posterior-anterior, 2 inferior-superior) that is moved last; "
-        "slices are perpendicular to it.",
-    )
-    normalization: tuple[Normalization, ...] = Field(
-        description="One for each channel, see [normalization](normalization.md)."
-    )
-    crop_to_content: bool = Field(
-        True,
-        description="Crop margins in which every channel is at its minimum or, for ct, not above its lower clip bound.",
-    )
 
 
 class FingerprintSummary(Settings):
@@ -134,6 +89,10 @@ class Plan(NotebookView, Settings):
         "activations. Less memory, more time, the same results.",
     )
     network: NetworkConfig
+    localizer: Localizer | None = Field(
+        None,
+        description="The first stage of a cascade: finds the organs on a coarse grid; null for one stage.",
+    )
     resolution: Literal["full", "low"] = Field(
         "full", description="low: a coarser grid, so that a patch covers more of the image."
     )
@@ -155,15 +114,31 @@ class Plan(NotebookView, Settings):
         values = [*self.labels.values(), *([] if self.ignore_label is None else [self.ignore_label])]
         if len(set(values)) < len(values):
             raise ValueError(f"labels and ignore_label need distinct values, got {values}")
-        channels = {len(self.preprocessing.normalization), len(self.channel_names), self.network.in_channels}
+        channels = {len(self.preprocessing.normalization), len(self.channel_names), self._image_inputs}
         if len(channels) > 1:
-            raise ValueError("normalization and channel_names need one entry per input channel (in_channels)")
+            raise ValueError(
+                "normalization and channel_names need one entry per input channel (in_channels, less the localizer's "
+                "context)"
+            )
         if self.batch_size % self.accumulation:
             raise ValueError(f"accumulation must divide batch_size, got {self.accumulation} and {self.batch_size}")
         if self.network.spatial_dims == 2 and self.patch_size[2] != 1:
             raise ValueError(f"patch_size must be of depth 1 for a 2-D network, got {self.patch_size}")
         if prod(self.patch_size) > MOST_VOXELS:
             raise ValueError(f"patch_size may have {MOST_VOXELS} voxels, got {self.patch_size}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_localizer(self) -> Self:
+        if self.localizer is None:
+            return self
+        coarse, fine = self.localizer.network, self.network
+        given = coarse.spatial_dims, coarse.in_channels, coarse.out_channels
+        expected = fine.spatial_dims, len(self.channel_names), len(self.outputs)
+        if given != expected:
+            raise ValueError(f"the localizer needs spatial_dims, in_channels, out_channels {expected}, got {given}")
+        if coarse.spatial_dims == 2 and self.localizer.patch_size[2] != 1:
+            raise ValueError("the localizer's patch_size must be of depth 1 for a 2-D network")
         return self
 
     @model_validator(mode="after")
@@ -177,6 +152,41 @@ class Plan(NotebookView, Settings):
         if swapped and self.left_right not in axes:
             raise ValueError(f"mirror_swaps needs the left-right axis, {self.left_right}, in mirror_axes, got {axes}")
         return self
+
+    @property
+    def context(self) -> tuple[str, ...]:
+        """The name of each context channel of the network: after the image's channels, from the localizer."""
+        kind = self.localizer.context if self.localizer else "none"
+        return {"labels": self.foreground, "foreground": (FOREGROUND,), "none": ()}[kind]
+
+    @property
+    def mirrored_context(self) -> tuple[int, ...]:
+        """For each context channel, the index of the one it becomes in a left-right mirror image."""
+        return mirrored_order(self.context, self.mirror_swaps)
+
+    @property
+    def _image_inputs(self) -> int:
+        return self.network.in_channels - len(self.context)
+
+    @property
+    def coarse(self) -> Plan:
+        """The plan of the localizer alone, which is trained and run like any other plan.
+
+        Raises: ConfigError when the plan has no localizer.
+        """
+        if self.localizer is None:
+            raise ConfigError(f"the plan of {self.name} has no localizer", hint="plan with --cascade on")
+        changes = {
+            "preprocessing": self.preprocessing.model_copy(update={"spacing": self.localizer.spacing}),
+            "patch_size": self.localizer.patch_size,
+            "batch_size": self.localizer.batch_size,
+            "network": self.localizer.network,
+            "accumulation": 1,
+            "checkpointing": False,
+            "localizer": None,
+            "resolution": "low",
+        }
+        return self.model_copy(update=changes)
 
     @property
     def micro_batch_size(self) -> int:

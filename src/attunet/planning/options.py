@@ -11,11 +11,12 @@ from attunet.data.labels import Values
 from attunet.gates import Gate
 from attunet.planning.hardware import Machine, Precision, auto_size, machine_of, machine_precision
 
-__all__ = ["BUDGETS", "Budget", "PlanOptions", "Preset", "Resolution", "Size"]
+__all__ = ["BUDGETS", "Budget", "Cascade", "PlanOptions", "Preset", "Resolution", "Size"]
 
 Size = Literal["small", "base", "large"]
 Preset = Literal["default", "paper", "listing"]
 Resolution = Literal["auto", "full", "low"]
+Cascade = Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,7 @@ class PlanOptions:
         gate: kind of attention gate, or "none"; None uses the preset's.
         resolution: "full" keeps the data's spacing, "low" coarsens it, "auto" coarsens it only as far as the size
             requires.
+        cascade: whether a localizer finds the organs on a coarse grid first; "auto" decides by the field of view.
         labels: name to value, or to the values it unites, of the labels to learn; None learns every label.
         geometry: what to do when the grids of an image and its label differ.
         device: device for training: "auto", "cpu" or "cuda".
@@ -81,6 +83,7 @@ class PlanOptions:
     preset: Preset | Literal["auto"] = "auto"
     gate: Gate | Literal["none"] | None = None
     resolution: Resolution = "auto"
+    cascade: Cascade = "off"
     labels: Mapping[str, Values] | None = None
     geometry: GeometryPolicy = "fail"
     device: Machine | Literal["auto"] = "auto"

@@ -15,6 +15,7 @@ from attunet.gates import Gate
 from attunet.networks import default_network, listing_network, paper_network
 from attunet.planning.case_fingerprint import CLIPPED
 from attunet.planning.fingerprint import Fingerprint
+from attunet.planning.localizer import plan_localizer, with_context
 from attunet.planning.mirroring import Mirroring, plan_mirroring
 from attunet.planning.options import BUDGETS, Budget, PlanOptions
 from attunet.planning.preprocessing import Grid, clips, follows_paper, plan_dims, plan_grid, plan_normalization
@@ -54,6 +55,8 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, voxels: int | None
     topology = _topology(grid, dims, allowed, options, reasons, published=published)
     mirroring = _mirroring(fingerprint, grid, dims, options)
     reasons["mirror_axes"] = mirroring.reason
+    localizer, reasons["cascade"] = plan_localizer(fingerprint, grid, topology, dims, budget, options)
+    network = _network(fingerprint, topology, dims, budget, options, reasons)
     return Plan(
         name=fingerprint.name,
         labels=fingerprint.labels,
@@ -70,7 +73,8 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, voxels: int | None
         ),
         patch_size=topology.patch_size,
         batch_size=_batch(topology, dims, allowed, reasons, published=published),
-        network=_network(fingerprint, topology, dims, budget, options, reasons),
+        network=network if localizer is None else with_context(network, localizer, fingerprint),
+        localizer=localizer,
         resolution=grid.resolution,
         mirror_axes=mirroring.axes,
         mirror_swaps=mirroring.swaps,

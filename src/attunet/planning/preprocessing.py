@@ -16,7 +16,7 @@ from attunet.planning.case_fingerprint import CLIPPED
 from attunet.planning.fingerprint import Fingerprint
 from attunet.planning.options import Budget, PlanOptions
 
-__all__ = ["Grid", "clips", "follows_paper", "plan_dims", "plan_grid", "plan_normalization"]
+__all__ = ["Grid", "clips", "coarsened", "follows_paper", "plan_dims", "plan_grid", "plan_normalization"]
 
 Floats = npt.NDArray[np.float64]
 _ANISOTROPY = 3.0
@@ -89,7 +89,7 @@ def plan_grid(
     native = _native(fingerprint, order, dims, options, reasons)
     extent = np.median(fingerprint.shapes[:, order] * fingerprint.spacings[:, order], axis=0)
     if options.resolution == "low":
-        spacing = _coarsened(native, extent, dims, _COVERED * budget.voxels[dims])
+        spacing = coarsened(native, extent, dims, _COVERED * budget.voxels[dims])
         low = _explain_low(native, spacing, reasons)
         return Grid(axis, spacing, np.maximum(extent / spacing, 1.0), "low" if low else "full")
     spacing = _spacing(fingerprint, native, extent, dims, budget=budget, options=options, reasons=reasons)
@@ -129,7 +129,7 @@ def _spacing(
     spacing = native
     if options.resolution == "auto" and fingerprint.modality != "image" and not follows_paper(fingerprint, options):
         limit = budget.volume_voxels if dims == 3 else _COVERED * budget.voxels[dims]
-        spacing = _coarsened(native, extent, dims, limit)
+        spacing = coarsened(native, extent, dims, limit)
         _explain_coarsening(native, spacing, dims, limit, reasons)
     covered = budget.voxels[dims] / float(np.prod(extent[:dims] / spacing[:dims]))
     chosen = (
@@ -165,8 +165,16 @@ def follows_paper(fingerprint: Fingerprint, options: PlanOptions) -> bool:
     return options.family == "paper" and fingerprint.modality == "ct"
 
 
-def _coarsened(target: Floats, extent: Floats, dims: int, limit: int) -> Floats:
-    """Coarsen the finest axes first until the median volume (or slice) has at most `limit` voxels."""
+def coarsened(target: Floats, extent: Floats, dims: int, limit: int) -> Floats:
+    """Coarsen the finest axes first until the median volume (or slice) has at most `limit` voxels.
+
+    Args:
+        target: (3,) spacing in mm.
+        extent: (3,) size of the median volume in mm.
+        dims: number of leading axes that may be coarsened, 2 or 3.
+        limit: number of voxels.
+    Returns: (3,) spacing in mm.
+    """
     spacing = target.copy()
     free = spacing[:dims]
     while np.prod(np.maximum(extent[:dims] / free, 1.0)) > limit:

@@ -96,6 +96,7 @@ def check_planning(plan: Plan, options: PlanOptions, where: Path) -> None:
         "gate": (options.gate, plan.network.gate or "none"),
         "spatial-dims": (options.spatial_dims, plan.network.spatial_dims),
         "resolution": (options.resolution, plan.resolution),
+        "cascade": (options.cascade, "on" if plan.localizer else "off"),
         "labels": (asked, labels),
         "memory": (options.memory_gb, f"{gb:.1f} GB" if options.memory_gb and gb > options.memory_gb else None),
     }

@@ -38,6 +38,7 @@ def plan_table(plan: Plan) -> FittedTable:
         "network": plan.preset,
         "channels": ", ".join(str(width) for width in network.channels),
         "strides": ", ".join(sizes(stride) for stride in network.strides),
+        "cascade": _cascade(plan),
         "mirror_axes": ", ".join(str(axis) for axis in plan.mirror_axes) or "none",
     }
     reasons = {"channels": "per level, from the finest to the coarsest", **plan.reasons}
@@ -46,6 +47,14 @@ def plan_table(plan: Plan) -> FittedTable:
     if "memory" in plan.reasons:
         table.add("memory", "fits", plan.reasons["memory"])
     return table
+
+
+def _cascade(plan: Plan) -> str:
+    """The localizer's grid, patch and share of the training, or off."""
+    localizer = plan.localizer
+    if localizer is None:
+        return "off"
+    return f"{spacing(localizer.spacing)} mm, patch {sizes(localizer.patch_size)}, {localizer.share:.0%} of the budget"
 
 
 def alternatives_table(facts: Fingerprint, options: PlanOptions, plan: Plan) -> FittedTable:

@@ -1,0 +1,77 @@
+"""The planner's rule for a cascade, and the coarse grid of its localizer."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import pytest
+
+from attunet.config import MOST_CONTEXT, Plan, load_settings
+from attunet.errors import ConfigError
+from attunet.planning.options import BUDGETS, PlanOptions
+from attunet.planning.planner import make_plan
+
+
+def planned(facts, **options):
+    return make_plan(facts, PlanOptions(**{"size": "small", "cascade": "auto", **options}))
+
+
+def test_a_large_field_of_view_gets_a_localizer_that_sees_all_of_it(make_fingerprint):
+    plan = planned(make_fingerprint((300, 280, 200), (1.0, 1.0, 1.5)))
+    localizer = plan.localizer
+    assert plan.reasons["cascade"].startswith("on: a patch covers")
+    assert all(np.greater(localizer.spacing, plan.preprocessing.spacing))
+    extent = np.array((300, 280, 200)) * (1.0, 1.0, 1.5)
+    seen = np.multiply(localizer.patch_size, localizer.spacing)
+    assert (seen >= 0.9 * extent).all(), "one patch shows nearly the whole case"
+    assert prod(localizer.patch_size) <= 1.6 * BUDGETS["small"].voxels[3] / 2
+    assert plan.coarse.patch_size == localizer.patch_size
+    assert plan.coarse.preprocessing.spacing == localizer.spacing
+    assert plan.coarse.localizer is None
+    assert plan.coarse.outputs == plan.outputs
+
+
+def test_an_image_as_small_as_a_patch_needs_none(make_fingerprint):
+    plan = planned(make_fingerprint((40, 50, 36)))
+    assert plan.localizer is None
+    assert plan.context == ()
+    assert "a patch sees enough" in plan.reasons["cascade"]
+    assert planned(make_fingerprint((40, 50, 36)), cascade="on").localizer is not None
+    with pytest.raises(ConfigError, match="no localizer"):
+        _ = plan.coarse
+
+
+def test_a_cascade_can_be_switched_off_and_is_refused_for_published_networks(make_fingerprint):
+    facts = make_fingerprint((300, 280, 200), modality="ct")
+    assert planned(facts, cascade="off").localizer is None
+    assert planned(facts, preset="paper").localizer is None
+    with pytest.raises(ConfigError, match="published network") as refused:
+        planned(facts, preset="paper", cascade="on")
+    assert refused.value.hint
+
+
+@pytest.mark.parametrize("classes", [2, 4, MOST_CONTEXT + 1, MOST_CONTEXT + 2])
+def test_each_label_has_a_context_channel_until_there_are_too_many(classes, make_fingerprint):
+    plan = planned(make_fingerprint((300, 280, 200), classes=classes))
+    expected = plan.foreground if classes <= MOST_CONTEXT + 1 else ("foreground",)
+    assert plan.context == expected
+    assert plan.network.in_channels == 1 + len(expected)
+    assert plan.localizer.network.in_channels == 1
+
+
+def test_large_pictures_get_one_too(make_fingerprint):
+    plan = planned(make_fingerprint((2000, 1800, 1), modality="image"))
+    assert plan.localizer.network.spatial_dims == 2
+    assert plan.localizer.patch_size[2] == 1
+    assert plan.localizer.spacing[2] == plan.preprocessing.spacing[2]
+
+
+def test_a_localizer_that_contradicts_the_plan_is_refused(make_fingerprint):
+    content = planned(make_fingerprint((300, 280, 200))).model_dump(mode="json")
+    content["localizer"]["network"]["out_channels"] = 7
+    with pytest.raises(ConfigError, match="localizer needs"):
+        load_settings(Plan, content)
+    content["localizer"] = None
+    with pytest.raises(ConfigError, match="less the localizer"):
+        load_settings(Plan, content)
