@@ -259,11 +259,11 @@ def folded(make_folded, tmp_path):
 
 @pytest.fixture(scope="session")
 def make_interval():
-    """`make_interval(...)`: an interval from 10% below to 20% above a prediction, with other fields as given."""
+    """`make_interval(...)`: an interval of 10% to either side, with other fields as given."""
     from attunet.config import IntervalCalibration
 
     def make(**changed):
-        ends = {"level": 0.9, "cases": 40, "power": 1.0, "low": -0.1, "high": 0.2}
+        ends = {"level": 0.9, "cases": 40, "power": 1.0, "bound": 0.1}
         measured = {"coverage": 0.9, "thirds": (0.9, 0.85, 0.95), "typical": 2.0, "width": 0.6}
         return IntervalCalibration(**{**ends, **measured, **changed})
 

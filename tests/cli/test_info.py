@@ -89,7 +89,7 @@ def test_the_results_of_a_cross_validation(tiny_run, make_interval, tmp_path, in
     learnt = {"temperature": 1.4, "quality": quality, "volume_intervals": {"body": make_interval()}}
     save_postprocessing(Postprocessing(components=cleaning, **learnt), model)
     facts = json.loads(invoke(info, model, "--json").stdout)
-    assert facts["prediction intervals"]["body"].startswith("90% from 40 held-out cases: 1.800 to 2.400 for 2.000 ml;")
+    assert facts["prediction intervals"]["body"].startswith("90% from 40 held-out cases: 1.800 to 2.200 for 2.000 ml;")
     assert "contains 90% of them leaving out each case (small 90%, medium 85%, large 95%)" in invoke(info, model).stdout
     assert facts["prediction intervals"]["lesion"].startswith("none: there are no held-out cases")
     assert facts["post-processing"] == {"body": {"largest_component": True}}

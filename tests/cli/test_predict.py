@@ -111,22 +111,22 @@ def test_the_predicted_dice_is_reported_with_its_reliability(segment, scans, tin
 def test_volumes_and_dice_are_reported_with_their_intervals(segment, scans, tiny_run, make_interval, tmp_path):
     model = shutil.copytree(tiny_run, tmp_path / "model")
     quality = QualityCalibration(cases=42, spearman=0.71, low=0.55, high=0.82, slope=0.0, intercept=0.85, error=0.02)
-    dice = make_interval(power=0.0, low=-0.05, high=0.04, limit=1.0)
+    dice = make_interval(power=0.0, bound=0.05, limit=1.0)
     reasons = {"volume interval body": "none: 12 held-out cases, at least 20 are needed"}
     intervals = {"volume_intervals": {"lesion": make_interval()}, "dice_interval": dice}
     save_postprocessing(Postprocessing(quality=quality, reasons=reasons, **intervals), model)
     done = segment("-i", scans / "a.nii.gz", "--statistics", "--report", tmp_path / "run.json", model=model)
-    assert "0.850 (0.800–0.890, 90%)" in done.stdout
+    assert "0.850 (0.800–0.900, 90%)" in done.stdout
     assert "interval of body: none: 12 held-out cases, at least 20 are needed" in done.stdout
     assert "interval of lesion: 90% from 40 held-out cases" in done.stdout
     statistics = json.loads((tmp_path / "masks" / "statistics.json").read_text())
     volume, interval = statistics["cases"]["a"]["lesion"], statistics["volume_intervals"]["a"]["lesion"]
     assert volume > 0
     assert interval["low"] == pytest.approx(0.9 * volume, abs=0.002)
-    assert interval["high"] == pytest.approx(1.2 * volume, abs=0.002)
+    assert interval["high"] == pytest.approx(1.1 * volume, abs=0.002)
     assert interval["level"] == 0.9
     assert statistics["volume_intervals"]["a"]["body"] is None
-    assert statistics["predicted_dice_intervals"]["a"] == {"low": 0.8, "high": 0.89, "level": 0.9}
+    assert statistics["predicted_dice_intervals"]["a"] == {"low": 0.8, "high": 0.9, "level": 0.9}
     assert statistics["interval_reliability"]["body"].startswith("none: 12")
     report = json.loads((tmp_path / "run.json").read_text())
     assert report["cases"][0]["volume_intervals_ml"] == statistics["volume_intervals"]["a"]

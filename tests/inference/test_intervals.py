@@ -25,7 +25,7 @@ def test_a_value_without_an_interval_stands_alone():
 
 def test_an_interval_in_words(make_interval):
     assert describe_interval(make_interval(folds=0.88), "ml") == (
-        "90% from 40 held-out cases: 1.800 to 2.400 for 2.000 ml; mean width 0.600; contains 90% of them leaving out "
+        "90% from 40 held-out cases: 1.800 to 2.200 for 2.000 ml; mean width 0.600; contains 90% of them leaving out "
         "each case (small 90%, medium 85%, large 95%), 88% leaving out each fold"
     )
 

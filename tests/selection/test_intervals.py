@@ -32,25 +32,24 @@ def scored(predicted, reference, voxel_ml=0.5, label="organ"):
     return CaseScores("case", {label: LabelScores(counts, measured)})
 
 
-def test_the_ends_are_order_statistics():
-    """39 residuals: k = floor(40 * 0.05) = 2, so the second smallest and the second largest."""
+def test_the_bound_is_an_order_statistic():
+    """39 residuals 0, 1, 1, ..., 19, 19: k = ceil(40 * 0.9) = 36, which is 18."""
     shuffled = np.random.default_rng(0).permutation(np.arange(-19, 20))
     decision = calibrate_interval(values([100.0] * 39, list(100.0 + shuffled)), "ml", power=0.0)
     found = decision.calibration
-    assert (found.low, found.high, found.cases, found.level) == (-18.0, 18.0, 39, 0.9)
+    assert (found.bound, found.cases, found.level) == (18.0, 39, 0.9)
     assert (found.typical, found.width) == (100.0, 36.0)
-    assert found.coverage == pytest.approx(37 / 39)  # of 38 others k is 1, so only the two extremes are outside
-    assert found.around(50.0).low == 32.0
-    assert found.around(50.0).high == 68.0
+    assert found.coverage == pytest.approx(37 / 39)  # k is 36 of 38 others, too: only the two extremes are outside
+    assert (found.around(50.0).low, found.around(50.0).high) == (32.0, 68.0)
     assert found.around(10.0).low == 0.0  # no volume is negative
 
 
-def test_residuals_grow_with_the_power_of_the_prediction():
-    """A residual of 2 at 8 ml, whose power 2/3 is 4, is an error of 8 ml; at 27 ml, whose power is 9, one of 18 ml."""
+def test_the_width_grows_with_the_power_of_the_prediction():
+    """An error of 8 ml at 8 ml, whose power 2/3 is 4, is a residual of 2; at 27 ml, whose power is 9, that is 18 ml."""
     found = calibrate_interval(values([8.0] * 20, [16.0] * 20), "ml", power=2 / 3).calibration
-    assert found.high == pytest.approx(2.0)
-    assert found.around(27.0).high == pytest.approx(27 + 18)
-    assert found.around(27.0).low == pytest.approx(27 + 18)  # every held-out case was twice as large as predicted
+    assert found.bound == pytest.approx(2.0)
+    assert found.around(27.0).low == pytest.approx(9)
+    assert found.around(27.0).high == pytest.approx(45)
 
 
 def test_nineteen_cases_are_refused_and_twenty_are_not():
@@ -61,9 +60,9 @@ def test_nineteen_cases_are_refused_and_twenty_are_not():
 
 
 def test_a_high_level_needs_more_cases():
-    decision = calibrate_interval(values([1.0] * 38, [1.0] * 38), "ml", power=1.0, level=0.95)
-    assert decision.reason == "none: 38 held-out cases, at least 39 are needed"
-    assert calibrate_interval(values([1.0] * 39, [1.0] * 39), "ml", power=1.0, level=0.95).calibration.level == 0.95
+    decision = calibrate_interval(values([1.0] * 98, [1.0] * 98), "ml", power=1.0, level=0.99)
+    assert decision.reason == "none: 98 held-out cases, at least 99 are needed"
+    assert calibrate_interval(values([1.0] * 99, [1.0] * 99), "ml", power=1.0, level=0.99).calibration.level == 0.99
 
 
 @settings(max_examples=25, deadline=None)
@@ -102,13 +101,13 @@ def test_a_label_that_is_often_predicted_in_vain_has_an_interval_from_zero():
 
 
 def test_folds_that_differ_are_not_covered_by_each_other():
-    """Networks that err in opposite directions: others of its fold cover a case, the other fold does not."""
+    """A network that errs more: its own cases cover a case of the fold, those of the better network do not."""
     random = np.random.default_rng(0)
-    errors = np.concatenate([random.normal(5, 0.1, 30), random.normal(-5, 0.1, 30)])
+    errors = np.concatenate([random.normal(0, 0.1, 30), random.normal(5, 0.1, 30)])
     decision = calibrate_interval(values([100.0] * 60, list(100 + errors), [0] * 30 + [1] * 30), "ml", power=0.0)
     assert decision.calibration.coverage >= 0.9
-    assert decision.calibration.folds == 0.0
-    assert "0% leaving out each fold" in decision.reason
+    assert decision.calibration.folds == 0.5
+    assert "50% leaving out each fold" in decision.reason
     assert "short of 90% leaving out each fold" in decision.reason
 
 

@@ -28,17 +28,16 @@ class PredictionInterval:
 
 
 class IntervalCalibration(Settings):
-    """The ends of a prediction interval, from residuals of held-out cases, and how often it contained the true value.
+    """The half-width of a prediction interval, from held-out cases, and how often it contained the true value.
 
-    A residual is (true - predicted) / predicted ** power. The ends are order statistics of the residuals, with equally
-    many beyond each: split conformal prediction, see `attunet.selection.intervals` for the sources.
+    A residual is |true - predicted| / predicted ** power; its bound is an order statistic of those of held-out cases:
+    split conformal prediction, see `attunet.selection.intervals` for the sources.
     """
 
     level: float = Field(gt=0, lt=1, description="Share of new cases whose true value the interval should contain.")
     cases: int = Field(ge=1, le=10**9, description="Held-out cases whose residuals it was made from.")
-    power: float = Field(ge=0, le=1, description="Residual = (true - predicted) / predicted ** power.")
-    low: float = Field(ge=-1e12, le=1e12, description="Residual at the lower end.")
-    high: float = Field(ge=-1e12, le=1e12, description="Residual at the upper end.")
+    power: float = Field(ge=0, le=1, description="Residual = |true - predicted| / predicted ** power.")
+    bound: float = Field(ge=0, le=1e12, description="The interval reaches bound * predicted ** power to either side.")
     limit: float | None = Field(
         None, gt=0, description="The largest possible value, such as 1 for Dice; null for none."
     )
@@ -60,12 +59,9 @@ class IntervalCalibration(Settings):
 
     def around(self, value: float) -> PredictionInterval:
         """The interval of a predicted value above 0, in its unit; never below 0 or above `limit`."""
-        scale = value**self.power
-        low, high = (self._possible(value + scale * end) for end in (self.low, self.high))
-        return PredictionInterval(low, high, self.level)
-
-    def _possible(self, value: float) -> float:
-        return max(0.0, value if self.limit is None else min(self.limit, value))
+        reach = self.bound * value**self.power
+        high = value + reach if self.limit is None else min(self.limit, value + reach)
+        return PredictionInterval(max(0.0, value - reach), high, self.level)
 
 
 def interval_text(value: float, interval: PredictionInterval | None, digits: int, *, level: bool = True) -> str:

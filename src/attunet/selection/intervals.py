@@ -1,21 +1,20 @@
 """Prediction intervals from held-out cases: split conformal prediction, label by label, and for the predicted Dice.
 
 The residuals of n exchangeable cases split the line into n + 1 parts, and the next residual lies in each of them with
-equal probability. So the interval between the k-th smallest and the k-th largest, k = floor((n + 1) alpha / 2),
-contains it with a probability of at least 1 - alpha, whatever the distribution and however wrong the model. The upper
-end is the quantile ceil((n + 1) (1 - alpha / 2)) / n of the residuals, and the lower end its mirror image.
+equal probability. So the k-th smallest, k = ceil((n + 1) (1 - alpha)), bounds it with a probability of at least
+1 - alpha, whatever the distribution and however wrong the model.
 
 Sources: Vovk, Gammerman and Shafer 2005, Algorithmic Learning in a Random World; Lei et al. 2018, Distribution-Free
-Predictive Inference for Regression (scaled residuals: section 5.2); Linusson et al. 2014, Signed-Error Conformal
-Regression; Angelopoulos and Bates 2021, A Gentle Introduction to Conformal Prediction. Residuals of several folds, and
-of lines that leave a case out: Barber et al. 2021, Predictive Inference with the Jackknife+.
+Predictive Inference for Regression (scaled residuals: section 5.2); Angelopoulos and Bates 2021, A Gentle Introduction
+to Conformal Prediction. Residuals of several folds, and of lines that leave a case out: Barber et al. 2021, Predictive
+Inference with the Jackknife+.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, floor, inf, isfinite, nan
+from math import ceil, inf, isfinite, nan
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +44,7 @@ POWER = 2 / 3
 """Errors lie on the surface of a mask, which grows as the volume to this power; chosen by decision 19."""
 
 VOLUME_ERROR = "VolumeErrorMl"
-_TOLERANCE = 1e-9  # of rank computations, where 20 * 0.05 must be 1
+_TOLERANCE = 1e-9  # of rank computations, where 20 * 0.9 must be 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,8 +144,7 @@ def calibrate_interval(
         return IntervalDecision(
             calibration=None, reason=f"none: {len(predicted)} held-out cases{without}, at least {needed} are needed"
         )
-    residuals = (true - predicted) / predicted**power
-    low, high = _ends(residuals, level)
+    residuals = np.abs(true - predicted) / predicted**power
     inside = _left_out(residuals, np.arange(len(residuals)), level)
     smallest = min(np.count_nonzero(folds != fold) for fold in np.unique(folds))  # cases that are left for a fold
     across = float(_left_out(residuals, folds, level).mean()) if smallest >= _fewest(level) else None
@@ -154,8 +152,7 @@ def calibrate_interval(
         level=level,
         cases=len(predicted),
         power=power,
-        low=low,
-        high=high,
+        bound=_bound(residuals, level),
         limit=limit,
         typical=float(np.median(predicted)),
         width=0.0,
@@ -208,27 +205,15 @@ def _voxel_ml(case: CaseScores) -> float | None:
     return None
 
 
-def _rank(cases: int, level: float) -> int:
-    """How many of the n + 1 parts of the line are left out on each side."""
-    return floor((cases + 1) * (1 - level) / 2 + _TOLERANCE)
-
-
 def _fewest(level: float) -> int:
     """The number of cases below which no finite interval has this level."""
-    return ceil(2 / (1 - level) - 1 - _TOLERANCE)
+    return ceil(level / (1 - level) - _TOLERANCE)
 
 
-def _ends(residuals: Doubles, level: float) -> tuple[float, float]:
-    """The k-th smallest and the k-th largest residual; infinite for too few."""
-    rank = _rank(len(residuals), level)
-    if rank == 0:
-        return -inf, inf
-    ordered = np.sort(residuals)
-    return float(ordered[rank - 1]), float(ordered[-rank])
-
-
-def _inside(residuals: Doubles, ends: tuple[float, float]) -> npt.NDArray[np.bool_]:
-    return (residuals >= ends[0]) & (residuals <= ends[1])
+def _bound(residuals: Doubles, level: float) -> float:
+    """The k-th smallest residual; infinite for too few."""
+    rank = ceil((len(residuals) + 1) * level - _TOLERANCE)
+    return float(np.sort(residuals)[rank - 1]) if rank <= len(residuals) else inf
 
 
 def _left_out(residuals: Doubles, groups: npt.NDArray[np.int_], level: float) -> npt.NDArray[np.bool_]:
@@ -236,7 +221,7 @@ def _left_out(residuals: Doubles, groups: npt.NDArray[np.int_], level: float) ->
     inside = np.zeros(len(residuals), bool)
     for group in np.unique(groups):
         own = groups == group
-        inside[own] = _inside(residuals[own], _ends(residuals[~own], level))
+        inside[own] = residuals[own] <= _bound(residuals[~own], level)
     return inside
 
 
