@@ -61,8 +61,15 @@ def test_scores_reasons_and_worst_cases_are_shown(write):
     assert page.count("data:image/png") == 3
 
 
+def test_intervals_are_shown_with_their_coverage(write, make_interval):
+    page = write(Postprocessing(volume_intervals={"body": make_interval(folds=0.87)}), {})
+    for text in ("body, ml", "1.800 to 2.200", "90%, 85%, 95%", "87%", "Volumes of the held-out cases"):
+        assert text in page
+
+
 def test_what_was_not_measured_is_left_out(write):
     page = write(Postprocessing(), {})
+    assert "held-out cases inside them" not in page
     assert "Calibration error" not in page
     assert "Scores after" not in page
     assert "scores after" not in page

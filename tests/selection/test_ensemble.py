@@ -84,6 +84,21 @@ def test_the_best_ensemble_is_written_as_a_model(tiny_run, tmp_path):
         write_selection(found, tmp_path / "best")
 
 
+def test_the_predicted_dice_of_an_ensemble_has_an_interval(tiny_run, tmp_path):
+    other = shutil.copytree(tiny_run, tmp_path / "other")
+    cases = {
+        f"case{row}": CandidateScore(dice=(0.8 + row / 200,), expected=0.7 + row / 100, agreement=nan, seconds=1.0)
+        for row in range(20)
+    }
+    both = EnsembleCandidate(("one", "two"), cases)
+    found = choice({"one": tiny_run, "two": other}, both, candidate(["one"], 0.7), candidate(["two"], 0.7))
+    write_selection(found, tmp_path / "best")
+    learnt = load_model(tmp_path / "best").postprocessing
+    assert learnt.dice_interval.cases == 20
+    assert learnt.volume_intervals == {}
+    assert learnt.reasons["volume interval body"] == "none: select compares Dice, not volumes"
+
+
 @pytest.mark.parametrize("results", [Postprocessing(), Postprocessing(temperature=2.0)])
 def test_a_single_run_keeps_the_results_of_its_own_cross_validation(results, tiny_run, tmp_path):
     run = shutil.copytree(tiny_run, tmp_path / "run")

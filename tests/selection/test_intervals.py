@@ -15,7 +15,6 @@ from attunet.selection.intervals import (
     calibrate_dice,
     calibrate_interval,
     calibrate_volumes,
-    held_out_volumes,
 )
 from attunet.selection.quality import fit_quality
 
@@ -130,18 +129,17 @@ def test_sizes_that_the_interval_serves_badly_are_said():
     assert "short of 90% among large values" in decision.reason
 
 
-def test_volumes_come_from_the_scores():
-    volumes = held_out_volumes([scored(10, 8), scored(6, 6), scored(0, 4), scored(0, 0)], [0, 0, 1, 1], ["organ"])
-    assert volumes["organ"].predicted == [5.0, 3.0, 0.0, 0.0]
-    assert volumes["organ"].true == [4.0, 3.0, 2.0, 0.0]
-    assert volumes["organ"].folds == [0, 0, 1, 1]
-
-
 def test_each_label_counts_where_it_is_annotated():
     cases = [scored(100 + index, 100) for index in range(20)] + [scored(50, 40, label="rare")]
     decisions = calibrate_volumes(cases, [0] * 21, ["organ", "rare"])
     assert decisions["organ"].calibration.cases == 20
     assert decisions["rare"].reason == "none: 1 held-out cases, at least 20 are needed"
+
+
+def test_masks_that_are_all_exact_have_no_interval():
+    """Their scores do not tell the size of a voxel."""
+    decisions = calibrate_volumes([scored(100, 100) for _ in range(20)], [0] * 20, ["organ"])
+    assert decisions["organ"].reason == "none: no held-out volume is wrong"
 
 
 def test_the_dice_has_an_interval_within_its_range():

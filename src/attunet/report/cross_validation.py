@@ -13,6 +13,7 @@ from attunet.report.cases import CaseView, case_pictures
 from attunet.report.cells import between, mean_cells, number, spread
 from attunet.report.figures import score_boxes
 from attunet.report.html import Picture, Section, Table, write_report
+from attunet.report.intervals import interval_sections
 
 __all__ = ["write_cross_validation_report"]
 
@@ -25,6 +26,9 @@ _NOTES = (
     "Confidence is the probability of the predicted class, within three voxels of predicted or true foreground; ECE is "
     "its mean distance from the share of correct decisions, in 15 bins. After: each fold at the temperature fitted on "
     "the other folds.",
+    "A prediction interval contains the true value of that share of new cases like these, on average over all cases. "
+    "Leaving out each case gives about this share by construction; the share of small, medium and large values, and "
+    "that of each fold inside the intervals of the others, say more.",
     "Filled: the mask, post-processed. Dashed: the reference.",
     "This is research software, not a medical device.",
 )
@@ -66,7 +70,8 @@ def write_cross_validation_report(
     if reliability:
         sections.append(Picture("Confidence against accuracy", reliability_diagram(reliability), "reliability"))
     scatter = dice_scatter(dice, postprocessing.quality)
-    sections += [Picture("Expected against measured Dice", scatter, "expected_dice"), _reasons(postprocessing)]
+    sections += [Picture("Expected against measured Dice", scatter, "expected_dice")]
+    sections += [*interval_sections(postprocessing, postprocessed), _reasons(postprocessing)]
     write_report(
         path,
         title=f"{plan.name}: cross-validation",

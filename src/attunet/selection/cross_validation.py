@@ -16,13 +16,12 @@ from attunet.errors import CancelledError, DataError
 from attunet.evaluation.scores import scored_labels
 from attunet.evaluation.summary import Summary, summarize
 from attunet.failures import Failures
-from attunet.inference.intervals import DICE_INTERVAL, VOLUME_INTERVAL
 from attunet.locks import exclusive_if_writable
 from attunet.report.calibration import DicePair
 from attunet.report.cross_validation import write_cross_validation_report
 from attunet.selection.calibration import Calibration, calibrate, voxels_per_case
 from attunet.selection.held_out import HeldOutCache, HeldOutResult, evaluate_held_out
-from attunet.selection.intervals import calibrate_dice, calibrate_volumes
+from attunet.selection.intervals import with_intervals
 from attunet.selection.postprocessing import MIN_CASES, Trial, accepted_rules, decide_rules
 from attunet.selection.quality import fit_quality
 from attunet.selection.samples import Sample
@@ -122,7 +121,7 @@ def _cross_validate(run: Path, device: str, progress: Progress, cancelled: Event
     calibration = _calibrate(cases, samples, plan)
     dice = _dice_pairs(cases, samples, plan, postprocessed, calibration.temperature if calibration else 1.0)
     fitted = _fit(plan, trials, calibration, list(dice.values()))
-    postprocessing = _with_intervals(
+    postprocessing = with_intervals(
         fitted.model_copy(update={"attention_agreement": bundle.postprocessing.attention_agreement}),
         postprocessed,
         list(dice.values()),
@@ -211,25 +210,6 @@ def _fit(
         temperature=calibration.temperature if calibration else 1.0,
         quality=quality,
         reasons=reasons,
-    )
-
-
-def _with_intervals(
-    fitted: Postprocessing, postprocessed: Summary, dice: Sequence[DicePair], folds: Sequence[int]
-) -> Postprocessing:
-    """The same with prediction intervals of volumes and Dice."""
-    volumes = calibrate_volumes(postprocessed.cases, folds, list(postprocessed.labels))
-    expected, measured = [pair.expected for pair in dice], [pair.measured for pair in dice]
-    of_dice = calibrate_dice(expected, measured, folds, fitted.quality)
-    reasons = {f"{VOLUME_INTERVAL}{label}": decision.reason for label, decision in volumes.items()}
-    return fitted.model_copy(
-        update={
-            "volume_intervals": {
-                label: decision.calibration for label, decision in volumes.items() if decision.calibration
-            },
-            "dice_interval": of_dice.calibration,
-            "reasons": {**fitted.reasons, DICE_INTERVAL: of_dice.reason, **reasons},
-        }
     )
 
 

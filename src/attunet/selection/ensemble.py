@@ -16,9 +16,11 @@ from attunet.config import Postprocessing, QualityCalibration
 from attunet.errors import ConfigError
 from attunet.failures import Failures
 from attunet.files import refuse_existing, staged, write_text
+from attunet.inference.intervals import DICE_INTERVAL, VOLUME_INTERVAL
 from attunet.locks import claimed
 from attunet.selection.candidates import EnsembleCandidate, evaluate_candidates
 from attunet.selection.comparison import common_folds
+from attunet.selection.intervals import calibrate_dice
 from attunet.selection.quality import fit_quality
 
 __all__ = ["SLACK", "Selection", "choose", "name_runs", "select", "write_selection"]
@@ -169,8 +171,7 @@ def write_selection(selection: Selection, output: Path, *, keep_cases: bool = Fa
     Raises: ConfigError when the folder exists already.
     """
     refuse_existing(output)
-    reasons = {"members": selection.conclusion}
-    postprocessing = Postprocessing(quality=selection.quality, reasons=reasons)
+    postprocessing = _learnt(selection)
     put = partial(copy_run, keep_cases=keep_cases)
     with staged(output) as stage:
         members = {name: selection.runs[name] for name in selection.chosen.members}
@@ -183,6 +184,20 @@ def write_selection(selection: Selection, output: Path, *, keep_cases: bool = Fa
                 save_postprocessing(postprocessing, stage)
         content = json.dumps(_record(selection, keep_cases=keep_cases), indent=2)
         write_text(stage / "selection.json", content + "\n")
+
+
+def _learnt(selection: Selection) -> Postprocessing:
+    """What the chosen candidate's held-out cases tell about its predicted Dice; their volumes were not kept."""
+    scores = selection.chosen.scores.values()
+    pairs = [score.expected for score in scores], [score.mean_dice for score in scores]
+    of_dice = calibrate_dice(*pairs, [0] * len(scores), selection.quality)
+    labels = load_bundle(selection.runs[selection.chosen.members[0]]).plan.foreground
+    volumes = {f"{VOLUME_INTERVAL}{label}": "none: select compares Dice, not volumes" for label in labels}
+    return Postprocessing(
+        quality=selection.quality,
+        dice_interval=of_dice.calibration,
+        reasons={"members": selection.conclusion, DICE_INTERVAL: of_dice.reason, **volumes},
+    )
 
 
 def _record(selection: Selection, *, keep_cases: bool) -> dict[str, Any]:

@@ -14,14 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, inf, isfinite, nan
+from math import ceil, inf, isfinite, isnan
 
 import numpy as np
 import numpy.typing as npt
 
-from attunet.config import IntervalCalibration, QualityCalibration
+from attunet.config import IntervalCalibration, Postprocessing, QualityCalibration
 from attunet.evaluation.scores import CaseScores
-from attunet.inference.intervals import describe_interval
+from attunet.evaluation.summary import Summary
+from attunet.evaluation.volumes import volume_pairs
+from attunet.inference.intervals import DICE_INTERVAL, VOLUME_INTERVAL, describe_interval
+from attunet.report.calibration import DicePair
 from attunet.selection.quality import left_out_predictions
 
 __all__ = [
@@ -33,7 +36,7 @@ __all__ = [
     "calibrate_dice",
     "calibrate_interval",
     "calibrate_volumes",
-    "held_out_volumes",
+    "with_intervals",
 ]
 
 Doubles = npt.NDArray[np.float64]
@@ -43,7 +46,6 @@ MIN_CASES = 20
 POWER = 2 / 3
 """Errors lie on the surface of a mask, which grows as the volume to this power; chosen by decision 19."""
 
-VOLUME_ERROR = "VolumeErrorMl"
 _TOLERANCE = 1e-9  # of rank computations, where 20 * 0.9 must be 18
 
 
@@ -75,6 +77,33 @@ class IntervalDecision:
     reason: str
 
 
+def with_intervals(
+    fitted: Postprocessing, postprocessed: Summary, dice: Sequence[DicePair], folds: Sequence[int]
+) -> Postprocessing:
+    """The same settings with the prediction intervals of all volumes and of the Dice, and with their reasons.
+
+    Args:
+        fitted: what was learnt on held-out cases; its line predicts the Dice.
+        postprocessed: scores of the masks that a user would get, after all post-processing.
+        dice: expected and measured Dice of the same cases.
+        folds: the fold that held each case out; one and the same fold will do.
+    Returns: the settings with the intervals; without those for which there are fewer than 20 cases.
+    """
+    volumes = calibrate_volumes(postprocessed.cases, folds, list(postprocessed.labels))
+    expected, measured = [pair.expected for pair in dice], [pair.measured for pair in dice]
+    of_dice = calibrate_dice(expected, measured, folds, fitted.quality)
+    reasons = {f"{VOLUME_INTERVAL}{label}": decision.reason for label, decision in volumes.items()}
+    return fitted.model_copy(
+        update={
+            "volume_intervals": {
+                label: decision.calibration for label, decision in volumes.items() if decision.calibration
+            },
+            "dice_interval": of_dice.calibration,
+            "reasons": {**fitted.reasons, DICE_INTERVAL: of_dice.reason, **reasons},
+        }
+    )
+
+
 def calibrate_volumes(
     scores: Sequence[CaseScores], folds: Sequence[int], labels: Sequence[str], level: float = LEVEL
 ) -> dict[str, IntervalDecision]:
@@ -87,8 +116,18 @@ def calibrate_volumes(
         level: the share of new cases whose true volume an interval should contain.
     Returns: label to its interval, or why there is none.
     """
-    volumes = held_out_volumes(scores, folds, labels)
-    return {label: calibrate_interval(values, "ml", power=POWER, level=level) for label, values in volumes.items()}
+    decisions = {}
+    for label, pairs in volume_pairs(scores, labels).items():
+        if any(isnan(pair.predicted) for pair in pairs):
+            decisions[label] = IntervalDecision(calibration=None, reason="none: no held-out volume is wrong")
+            continue
+        values = HeldOutValues(
+            predicted=[pair.predicted for pair in pairs],
+            true=[pair.true for pair in pairs],
+            folds=[folds[pair.row] for pair in pairs],
+        )
+        decisions[label] = calibrate_interval(values, "ml", power=POWER, level=level)
+    return decisions
 
 
 def calibrate_dice(
@@ -110,8 +149,9 @@ def calibrate_dice(
     """
     if quality is None:
         return IntervalDecision(calibration=None, reason="none: no Dice is predicted")
-    predicted = left_out_predictions(expected, measured, quality)
-    known = [row for row in zip(predicted, measured, folds, strict=True) if isfinite(row[0])]
+    enough = sum(isfinite(a) and isfinite(b) for a, b in zip(expected, measured, strict=True)) >= MIN_CASES
+    predicted = left_out_predictions(expected, measured, quality) if enough else expected
+    known = [row for row in zip(predicted, measured, folds, strict=True) if isfinite(row[0]) and isfinite(row[1])]
     values = HeldOutValues(
         predicted=[row[0] for row in known], true=[row[1] for row in known], folds=[row[2] for row in known]
     )
@@ -166,43 +206,6 @@ def calibrate_interval(
     width = float(np.mean([interval.high - interval.low for interval in intervals]))
     calibration = calibration.model_copy(update={"width": width})
     return IntervalDecision(calibration=calibration, reason=describe_interval(calibration, unit))
-
-
-def held_out_volumes(
-    scores: Sequence[CaseScores], folds: Sequence[int], labels: Sequence[str]
-) -> dict[str, HeldOutValues]:
-    """Predicted and true volume of each label in ml, in the cases in which it is annotated.
-
-    Args:
-        scores: scores of held-out cases, from which ignored voxels are left out.
-        folds: the fold that held each case out.
-        labels: the labels in order.
-    Returns: label to its volumes.
-    """
-    voxels = [_voxel_ml(case) for case in scores]
-    known = [voxel for voxel in voxels if voxel is not None]
-    typical = float(np.median(known)) if known else nan
-    collected: dict[str, list[tuple[float, float, int]]] = {label: [] for label in labels}
-    for case, found, fold in zip(scores, voxels, folds, strict=True):
-        voxel = typical if found is None else found  # the residuals of an exact mask are 0, whatever its voxels
-        for label, entry in case.scores.items():
-            predicted, true = (n * voxel if n else 0.0 for n in (entry.counts.n_pred, entry.counts.n_ref))
-            collected[label].append((predicted, true, fold))
-    return {
-        label: HeldOutValues(
-            predicted=[row[0] for row in rows], true=[row[1] for row in rows], folds=[row[2] for row in rows]
-        )
-        for label, rows in collected.items()
-    }
-
-
-def _voxel_ml(case: CaseScores) -> float | None:
-    """The volume of a voxel, which the scores of any label with a volume error tell; None when all are exact."""
-    for entry in case.scores.values():
-        difference, error = entry.counts.n_pred - entry.counts.n_ref, entry.measured.get(VOLUME_ERROR, nan)
-        if difference and isfinite(error):
-            return error / difference
-    return None
 
 
 def _fewest(level: float) -> int:
