@@ -21,6 +21,7 @@ from attunet.files import write_text
 from attunet.forks import refuse_fork
 from attunet.locks import exclusive_if_writable
 from attunet.training.callbacks.progress import SILENT, ProgressReporter, TrainingCallbacks, raise_if_cancelled
+from attunet.training.callbacks.threads import adapts_threads
 from attunet.training.finish import FoldResult, finish_fold, finished_fold
 from attunet.training.processes import barrier, cpu_contention, is_rank_zero
 from attunet.training.resume import check_data, continued_settings, record_data
@@ -161,7 +162,8 @@ def _warn(
         f"{len(added)} cases were added since {run} was started, and are not part of its folds: {names}; "
         "train into another -o to use them"
     )
-    contention = cpu_contention(torch.get_num_threads()) if accelerator == "cpu" else ""
+    keeps_threads = accelerator == "cpu" and not adapts_threads(config, accelerator)
+    contention = cpu_contention(torch.get_num_threads()) if keeps_threads else ""
     for warning in filter(None, (left_out if added else "", contention, emulates_bf16(config, accelerator))):
         callbacks.on_warning(warning)
 

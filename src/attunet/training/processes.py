@@ -16,7 +16,9 @@ from typing import TypeVar
 
 __all__ = [
     "all_gather",
+    "available_cores",
     "barrier",
+    "busy_seconds",
     "can_start_processes",
     "cpu_contention",
     "defer_interrupts",
@@ -107,7 +109,7 @@ def defer_interrupts() -> Iterator[None]:
 
 
 def cpu_contention(threads: int, used: Callable[[float], float] | None = None) -> str:
-    """A warning when other programs use the cores of training on a CPU; empty when the cores are free.
+    """A warning when other programs use the cores of a training that keeps its threads; empty when the cores are free.
 
     The threads of a training run wait for each other at every layer, so one delayed thread delays all of them.
 
@@ -121,14 +123,32 @@ def cpu_contention(threads: int, used: Callable[[float], float] | None = None) -
     free = max(1, threads - round(used_by_others))
     return (
         f"other programs use {used_by_others:.1f} cores, and the {threads} threads of this training wait for each "
-        f"other: it will be several times slower. Stop those programs, or set OMP_NUM_THREADS={free} and start again"
+        f"other: it will be several times slower. Stop those programs, or set OMP_NUM_THREADS={free} and start again; "
+        "a training with --max-time uses fewer threads meanwhile by itself"
     )
 
 
 def used_cores(seconds: float) -> float:
     """The number of cores available to this process that are in use, measured over this time."""
+    started, before = time.monotonic(), busy_seconds()
+    time.sleep(seconds)
+    return (busy_seconds() - before) / (time.monotonic() - started)
+
+
+def available_cores() -> tuple[int, ...]:
+    """The indices of the cores that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)  # not everywhere
+    return tuple(sorted(allowed(0))) if allowed else tuple(range(os.cpu_count() or 1))
+
+
+def busy_seconds() -> float:
+    """The time in seconds for which the available cores were in use since the machine started, summed over them.
+
+    Time that a virtual machine did not get counts, too: others used it.
+    """
     import psutil
 
-    shares = psutil.cpu_percent(interval=seconds, percpu=True)
-    available = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(shares))
-    return sum(share for core, share in enumerate(shares) if core in available) / 100
+    times = psutil.cpu_times(percpu=True)
+    # Guests are part of user time on Linux; only some systems have the other fields.
+    fields = ("user", "nice", "system", "irq", "softirq", "steal", "interrupt", "dpc")
+    return sum(getattr(times[core], name, 0.0) for core in available_cores() if core < len(times) for name in fields)

@@ -27,6 +27,7 @@ from attunet.training.callbacks.attention_frames import AttentionRecorder
 from attunet.training.callbacks.gates import GateMonitor
 from attunet.training.callbacks.history import History, make_loggers
 from attunet.training.callbacks.schedule import Schedule
+from attunet.training.callbacks.threads import ThreadsByLoad, adapts_threads
 from attunet.training.callbacks.validation import FullVolumeValidation, validated_cases
 from attunet.training.module import DivergenceError, TrainingModule
 from attunet.training.patches.dataset import patch_loader
@@ -95,7 +96,9 @@ def _train(fold: FoldTraining, schedule: Schedule, options: TrainerOptions) -> H
         resumed = options.resume and paths.last.exists()
         module = TrainingModule(plan, config, start_network(plan, config, transfer=not resumed)[0])
         more = options.callbacks(schedule, history) if is_rank_zero() else ()
-        trainer = _trainer(fold, options.accelerator, [schedule, validation, recorder, monitor, history, *more])
+        threads = [ThreadsByLoad(options.warn)] if adapts_threads(config, options.accelerator) else []
+        callbacks = [schedule, *threads, validation, recorder, monitor, history, *more]
+        trainer = _trainer(fold, options.accelerator, callbacks)
         loader = patch_loader(fold.train, plan, config, lambda: trainer)
         _fit(trainer, module, loader, paths.last if resumed else None)
     return history
