@@ -90,8 +90,7 @@ def test_only_the_generated_part_of_the_page_changes(table):
 
 def test_tables_come_back_from_their_file_and_are_renewed_by_name(table, tmp_path):
     from harness import Table
-    from results import merged, read_tables, write_tables
-    from run import ordered
+    from results import merged, ordered, read_tables, write_tables
 
     assert read_tables(tmp_path / "none.json") == []
     listing = replace(table, name="listing_cpu", command="python benchmarks/listing.py")

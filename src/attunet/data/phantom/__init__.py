@@ -16,10 +16,11 @@ from scipy.ndimage import gaussian_filter
 from attunet.data.formats import write_volume
 from attunet.data.phantom.anatomy import add_anatomy
 from attunet.data.phantom.patient import PHANTOM_LABELS, Patient
+from attunet.data.phantom.trunk import make_trunk
 from attunet.data.volume import Spacing, Volume
 from attunet.files import write_text
 
-__all__ = ["PHANTOM_LABELS", "make_phantom", "write_phantom_dataset"]
+__all__ = ["PHANTOM_LABELS", "make_phantom", "make_trunk", "write_phantom_dataset"]
 
 Triple = tuple[int, int, int]
 

@@ -9,16 +9,21 @@ import numpy as np
 
 from attunet.data.phantom.patient import AIR, Patient
 
-__all__ = ["add_anatomy"]
+__all__ = ["BLOOD", "BONE", "FAT", "LUNG", "MUSCLE", "SKIN", "add_abdomen", "add_anatomy", "add_spine"]
 
-_LUNG, _FAT, _SKIN, _MUSCLE, _BLOOD, _BONE = -820, -105, 10, 55, 150, 420
+LUNG, FAT, SKIN, MUSCLE, BLOOD, BONE = -820, -105, 10, 55, 150, 420  # HU
 
 
 def add_anatomy(patient: Patient) -> None:
     """Paint a whole abdomen."""
     _add_body(patient)
-    _add_bones_and_muscles(patient)
+    add_spine(patient)
     _add_chest(patient)
+    add_abdomen(patient)
+
+
+def add_abdomen(patient: Patient) -> None:
+    """Paint what lies in the cavity below the diaphragm; its middle is at the origin."""
     _add_organs(patient)
     _add_bowel(patient)
 
@@ -27,45 +32,45 @@ def _add_body(patient: Patient) -> None:
     """Skin, fat and the muscular wall with ribs; what remains free is the cavity inside."""
     width, depth, wall = patient.vary(150, 5), patient.vary(106, 6), patient.vary(0.84, 0.025)
     radius = ((np.abs(patient.left) / width) ** 2.3 + (np.abs(patient.back) / depth) ** 2.3) ** (1 / 2.3)
-    patient.hu[radius < 1] = _SKIN
-    patient.hu[radius < 0.97] = _FAT
-    patient.hu[radius < wall] = _MUSCLE
-    patient.hu[radius < wall - 0.07] = _FAT
+    patient.hu[radius < 1] = SKIN
+    patient.hu[radius < 0.97] = FAT
+    patient.hu[radius < wall] = MUSCLE
+    patient.hu[radius < wall - 0.07] = FAT
     angle = np.arctan2(patient.left, patient.back)
     slanted = (patient.up + 45 * np.abs(angle) + patient.vary(0, 8)) % 30 < 11
     ribs = slanted & (np.abs(radius - wall + 0.03) < 0.03) & (np.abs(angle) < 2.4) & (patient.up > -30)
-    patient.hu[ribs] = _BONE
+    patient.hu[ribs] = BONE
     patient.free = radius < wall - 0.07
 
 
-def _add_bones_and_muscles(patient: Patient) -> None:
-    """The spine with its canal and processes, and the muscles beside it."""
+def add_spine(patient: Patient) -> None:
+    """Paint the spine with its canal and processes, and the muscles beside it."""
     disc = patient.up % 34 < 7
     vertebra = patient.ellipsoid((0, 60, 0), (23, 18, 900))
     patient.paint(patient.ellipsoid((0, 82, 0), (9, 8, 900)), 30)
     for side in (-1, 1):
-        patient.hu[patient.ellipsoid((side * 34, 84, 0), (28, 16, 900)) & (patient.hu > AIR)] = _MUSCLE
-        patient.paint(patient.ellipsoid((side * 38, 58, -110), (19, 20, 110)), _MUSCLE)
+        patient.hu[patient.ellipsoid((side * 34, 84, 0), (28, 16, 900)) & (patient.hu > AIR)] = MUSCLE
+        patient.paint(patient.ellipsoid((side * 38, 58, -110), (19, 20, 110)), MUSCLE)
     patient.paint(vertebra & disc, 90)
     patient.paint(vertebra, 260)
     marrow = patient.ellipsoid((0, 60, 0), (20, 15, 900))
-    patient.hu[vertebra & ~marrow & ~disc] = _BONE
-    patient.hu[patient.ellipsoid((0, 96, 0), (4, 12, 900)) & ~disc] = _BONE
+    patient.hu[vertebra & ~marrow & ~disc] = BONE
+    patient.hu[patient.ellipsoid((0, 96, 0), (4, 12, 900)) & ~disc] = BONE
     patient.free &= patient.back < 72
 
 
 def _add_chest(patient: Patient) -> None:
     """The heart and the bases of the lungs above the diaphragm."""
     chest = patient.up > patient.vary(98, 6) - (patient.left**2 + (patient.back + 15) ** 2) / 320
-    patient.paint(chest & patient.ellipsoid(patient.near(22, -32, 122), (58, 44, 34)), _BLOOD - 15)
-    patient.paint(chest, _LUNG)
+    patient.paint(chest & patient.ellipsoid(patient.near(22, -32, 122), (58, 44, 34)), BLOOD - 15)
+    patient.paint(chest, LUNG)
 
 
 def _add_organs(patient: Patient) -> None:
     """Vessels, kidneys, spleen, pancreas, liver: neighbours that stay the same while shapes vary."""
     vary, near = patient.vary, patient.near
-    patient.paint(patient.tube([near(9, 31, -130), near(8, 31, 130)], [10]), _BLOOD)
-    patient.paint(patient.tube([near(-20, 33, -130), near(-22, 26, 130)], [11]), _BLOOD - 20)
+    patient.paint(patient.tube([near(9, 31, -130), near(8, 31, 130)], [10]), BLOOD)
+    patient.paint(patient.tube([near(-20, 33, -130), near(-22, 26, 130)], [11]), BLOOD - 20)
     cortex = vary(190, 12)
     for side, height in ((1, vary(-8, 8)), (-1, vary(-22, 8))):
         centre = near(side * vary(66, 4), 42, height)
@@ -75,7 +80,7 @@ def _add_organs(patient: Patient) -> None:
             (radii[0] * 0.5, radii[1] * 0.5, radii[2] * 0.6),
         )
         hilum = (centre[0] - side * 17, centre[1] - 8, centre[2]), (14.0, 7.0, 15.0)
-        patient.paint(patient.ellipsoid(*hilum), _FAT)
+        patient.paint(patient.ellipsoid(*hilum), FAT)
         patient.paint(patient.ellipsoid(*inner), cortex - 60, "kidneys")
         patient.paint(patient.ellipsoid(centre, radii, side * 0.4), cortex, "kidneys")
     spleen = near(94, 30, 40), (vary(25, 3), vary(46, 5), vary(46, 6))
@@ -92,7 +97,7 @@ def _add_pancreas(patient: Patient) -> None:
     path = [(-32, 6, -34), (-30, -4, -12), (-6, -20, 0), (22, -14, 8), (50, 4, 18), (78, 14, 28)]
     points = [patient.near(*point, spread=4.0) for point in path]
     vein = [(x, y + 13, z) for x, y, z in points[2:]]
-    patient.paint(patient.tube(vein, [4.5]), _BLOOD)
+    patient.paint(patient.tube(vein, [4.5]), BLOOD)
     radii = [patient.vary(middle, 1.5) for middle in (15, 14, 10, 11, 12, 9)]
     patient.paint(patient.tube(points, radii), patient.vary(98, 6), "pancreas")
 

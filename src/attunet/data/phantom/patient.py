@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -19,8 +20,10 @@ Triple = tuple[int, int, int]
 Field = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Point = tuple[float, float, float]
+Box = tuple[slice, slice, slice]
 
-_EXTENT = (336.0, 280.0, 240.0)  # mm that the anatomy is designed for; other fields of view scale it
+_EXTENT = (336.0, 280.0, 240.0)  # mm that the abdomen is designed for; other fields of view scale it
+_MARGIN = 0.01  # mm: more than the rounding errors of float32 coordinates
 
 
 @dataclass
@@ -44,9 +47,16 @@ class Patient:
     free: Mask
 
     @classmethod
-    def empty(cls, shape: Triple, random: np.random.Generator) -> Patient:
-        """A patient without organs, on a grid that is rotated, scaled and warped slightly, so that no two are equal."""
-        faces = zip(shape, _EXTENT, strict=True)
+    def empty(cls, shape: Triple, random: np.random.Generator, extent: Point = _EXTENT) -> Patient:
+        """A patient without organs, on a grid that is rotated, scaled and warped slightly, so that no two are equal.
+
+        Args:
+            shape: voxels (I, J, K).
+            random: source of everything that varies.
+            extent: of the grid along these axes in mm of the anatomy.
+        Returns: the patient, all air.
+        """
+        faces = zip(shape, extent, strict=True)
         axes = [((np.arange(size) + 0.5) / size - 0.5) * extent for size, extent in faces]
         grid = np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
         angle, scale = random.normal(0, 0.06), random.normal(1, 0.04, 3).clip(0.9, 1.1)
@@ -81,9 +91,17 @@ class Patient:
             tilt: rotation in the axial plane, radians.
         Returns: the voxels inside.
         """
-        x, y, z = self.left - centre[0], self.back - centre[1], self.up - centre[2]
+        half = (
+            float(np.hypot(radii[0] * np.cos(tilt), radii[1] * np.sin(tilt))),
+            float(np.hypot(radii[0] * np.sin(tilt), radii[1] * np.cos(tilt))),
+            radii[2],
+        )
+        inside = np.zeros(self.free.shape, dtype=bool)
+        box = self._box(centre, half)
+        x, y, z = self.left[box] - centre[0], self.back[box] - centre[1], self.up[box] - centre[2]
         across, along = x * np.cos(tilt) + y * np.sin(tilt), y * np.cos(tilt) - x * np.sin(tilt)
-        return np.asarray((across / radii[0]) ** 2 + (along / radii[1]) ** 2 + (z / radii[2]) ** 2 < 1)
+        inside[box] = (across / radii[0]) ** 2 + (along / radii[1]) ** 2 + (z / radii[2]) ** 2 < 1
+        return inside
 
     def tube(self, points: Sequence[Point], radii: Sequence[float]) -> Mask:
         """Voxels inside a tube along a smooth curve through `points`, whose radius varies along it as `radii`."""
@@ -93,7 +111,9 @@ class Patient:
         widths = np.interp(steps, np.linspace(0, 1, len(radii)), radii).astype(np.float32)
         inside = np.zeros(self.free.shape, dtype=bool)
         for (x, y, z), width in zip(curve(steps).astype(np.float32), widths, strict=True):
-            inside |= (self.left - x) ** 2 + (self.back - y) ** 2 + (self.up - z) ** 2 < width**2
+            box = self._box((float(x), float(y), float(z)), (float(width),) * 3)
+            distance = (self.left[box] - x) ** 2 + (self.back[box] - y) ** 2 + (self.up[box] - z) ** 2
+            inside[box] |= distance < width**2
         return inside
 
     def paint(self, mask: Mask, hu: float, label: str = "background") -> None:
@@ -108,6 +128,22 @@ class Patient:
         self.hu[inside] = hu
         self.label[inside] = PHANTOM_LABELS[label]
         self.free &= ~mask
+
+    def _box(self, centre: Point, half: Point) -> Box:
+        """A box of voxels outside of which no position lies within `half` mm of the centre along every axis."""
+        ranges = []
+        for (lowest, highest), middle, reach in zip(self._ends, centre, half, strict=True):
+            near = (highest >= middle - reach - _MARGIN) & (lowest <= middle + reach + _MARGIN)
+            found = np.flatnonzero(near)
+            ranges.append(slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0))
+        return ranges[0], ranges[1], ranges[2]
+
+    @cached_property
+    def _ends(self) -> list[tuple[Field, Field]]:
+        """The lowest and the highest position along an axis, in each layer of voxels across that axis."""
+        others = ((1, 2), (0, 2), (0, 1))
+        fields = (self.left, self.back, self.up)
+        return [(field.min(axis=axes), field.max(axis=axes)) for field, axes in zip(fields, others, strict=True)]
 
 
 def _ripple(grid: Field, random: np.random.Generator) -> Field:
