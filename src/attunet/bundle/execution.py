@@ -1,4 +1,5 @@
-"""How a model folder is run: engine.json of the folder, and air.json of a fold (windows that are skipped)."""
+"""How a model folder is run: engine.json of the folder; of each fold, air.json (windows that are skipped) and int8.json
+(whether there is a graph in 8-bit integers, and what it is worth)."""
 
 from __future__ import annotations
 
@@ -15,18 +16,26 @@ __all__ = [
     "AIR",
     "ENGINE_FILES",
     "EXECUTION",
+    "INT8_FILES",
+    "INT8_GRAPH",
     "Air",
     "Execution",
+    "Int8",
     "Quantization",
     "common_air_level",
     "load_air",
     "load_execution",
+    "load_int8",
     "write_air",
     "write_execution",
+    "write_int8",
 ]
 
 EXECUTION = "engine.json"
 AIR = "air.json"
+INT8_GRAPH = "int8.xml"
+INT8_FILES = (INT8_GRAPH, "int8.bin", "int8.json")
+"""The graph of a fold in 8-bit integers with its weights, and how it was audited; a fold may have none of them."""
 
 ENGINE_FILES: Mapping[str, tuple[str, ...]] = {
     "openvino": ("graph.xml", "graph.bin"),
@@ -40,13 +49,20 @@ ENGINE_FILES: Mapping[str, tuple[str, ...]] = {
 class Quantization(Settings):
     """The result of quantization to 8-bit integers."""
 
-    kept: bool = Field(description="Whether the graphs of this folder compute in 8-bit integers.")
+    kept: bool = Field(description="Whether the graph in 8-bit integers is accurate enough to be used.")
     dice_before: float = Field(ge=0, le=1, description="Mean Dice of the validation cases before quantization.")
     dice_after: float = Field(ge=0, le=1, description="Mean Dice of the same cases with 8-bit integers.")
     cases: int = Field(
         ge=1, le=10**9, description="Number of validation cases, each evaluated by the fold that held it out."
     )
     patches: int = Field(ge=1, le=10**9, description="Training patches per fold that set the ranges of the integers.")
+    low: float | None = Field(
+        None,
+        ge=-1,
+        le=1,
+        description="Lower end of the 95% interval of the mean change over the cases; null for one case.",
+    )
+    high: float | None = Field(None, ge=-1, le=1, description="Upper end of that interval.")
 
 
 class Execution(Settings):
@@ -55,9 +71,10 @@ class Execution(Settings):
     engine: Literal["openvino", "onnxruntime", "torch", "torch program"] = Field(
         "openvino", description="Engine on the CPU; torch uses the weights, torch program an exported program."
     )
-    precision: Literal["auto", "fp32"] = Field(
+    precision: Literal["auto", "bf16", "fp32", "int8"] = Field(
         "auto",
-        description="auto: bf16 where the CPU and the engine support it, otherwise fp32, so that models are portable.",
+        description="auto: 8-bit integers where every fold has them, they are faster, and the CPU computes them "
+        "natively; otherwise bf16 where the CPU and the engine support it, otherwise fp32: models are portable.",
     )
     tensors: dict[str, tuple[Annotated[int, Field(ge=1, le=2**31 - 1)] | str, ...]] = Field(
         default_factory=dict,
@@ -119,6 +136,43 @@ def load_air(folder: Path, sums: Mapping[str, str] | None = None) -> Air | None:
     remedy = "delete it to run every window"
     known = read_sums(folder.parent) if sums is None else sums
     return read_sealed(Air, folder.parent, f"{folder.name}/{AIR}", known, remedy=remedy)
+
+
+class Int8(Settings):
+    """Whether a fold has a graph in 8-bit integers, which is kept beside the other one, and what it is worth."""
+
+    kept: bool = Field(description="Whether the fold has such a graph: only when the Dice hardly falls.")
+    reason: str = Field(description="Why it was kept, rejected, or not built.")
+    quantization: Quantization | None = Field(
+        None, description="Its Dice on the fold's validation cases; null when it was not built."
+    )
+    speedup: float | None = Field(
+        None,
+        ge=0,
+        le=1e6,
+        description="Time of the other graph divided by its time on the same windows, in turns, on the machine that "
+        "trained the fold (median).",
+    )
+    compared_with: str = Field("", description="The engine of the other graph.")
+
+
+def write_int8(int8: Int8, folder: Path) -> None:
+    """Write int8.json next to the weights; the run's manifest must be updated afterwards."""
+    write_unsealed(int8, folder / INT8_FILES[-1])
+
+
+def load_int8(folder: Path, sums: Mapping[str, str] | None = None) -> Int8 | None:
+    """Read int8.json of a fold; None when it does not exist.
+
+    Args: the fold's folder; the manifest of its run, None to read it.
+    Raises: BundleError when the manifest lacks it.
+    """
+    name = INT8_FILES[-1]
+    if not (folder / name).is_file() and sums is None:  # without the file, no manifest is needed either
+        return None
+    known = read_sums(folder.parent) if sums is None else sums
+    remedy = f"delete the {', '.join(INT8_FILES)} of this fold to predict without 8-bit integers"
+    return read_sealed(Int8, folder.parent, f"{folder.name}/{name}", known, remedy=remedy)
 
 
 def common_air_level(folds: Iterable[Air | None]) -> float | None:

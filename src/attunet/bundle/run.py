@@ -19,6 +19,7 @@ from attunet.bundle.execution import (
     AIR,
     ENGINE_FILES,
     EXECUTION,
+    INT8_FILES,
     Air,
     Execution,
     load_air,
@@ -64,7 +65,7 @@ _EARLIER_POSTPROCESSING = "refinement.json"
 ENSEMBLE = "ensemble.json"
 _IN_FOLD = re.compile(r"fold_\w+/")
 _NEEDED = ("weights.safetensors", "graph.xml", "graph.bin")
-_SEALED = (*dict.fromkeys([*_NEEDED, *chain(*ENGINE_FILES.values())]), "metrics.json", AIR)
+_SEALED = (*dict.fromkeys([*_NEEDED, *chain(*ENGINE_FILES.values())]), "metrics.json", AIR, *INT8_FILES)
 
 
 @dataclass(frozen=True)
@@ -219,7 +220,7 @@ def withdraw_fold(root: Path, fold: str) -> None:
     """
     files = FoldFiles(root / fold)
     dependent = [root / name for name in (POSTPROCESSING, _EARLIER_POSTPROCESSING, EXECUTION)]
-    dependent += [files.onnx, files.program, files.metrics, files.folder / AIR]
+    dependent += [files.onnx, files.program, files.metrics, *(files.folder / name for name in (AIR, *INT8_FILES))]
     changing = [*(files.folder / name for name in _SEALED), *dependent]
     with alone(root):
         withdraw(root, [file.relative_to(root).as_posix() for file in changing])

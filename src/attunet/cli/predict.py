@@ -98,6 +98,12 @@ def predict(
     allow_outside: AllowOutsideOption = False,
     key: KeyOption = None,
     device: DeviceOption = "auto",
+    precision: Annotated[
+        Literal["auto", "bf16", "fp32", "int8"],
+        typer.Option(
+            help="auto: 8-bit integers where the model has them and they were faster, else bf16 if the CPU has it."
+        ),
+    ] = "auto",
 ) -> None:
     """Segment images; masks have each image's format, grid and orientation, and the label values of the training data.
 
@@ -113,7 +119,7 @@ def predict(
     from attunet.inference.segmenter import Segmenter
 
     memory, seconds = parse_memory(max_memory, "--max-memory"), parse_time(time_limit, "--time-limit")
-    segmenter = Segmenter.load(model, folds=parse_folds(fold), device=device)
+    segmenter = Segmenter.load(model, folds=parse_folds(fold), device=device, precision=precision)
     cases = find_cases(
         [*images, *(more or [])],
         segmenter.plan.network.in_channels,

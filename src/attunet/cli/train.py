@@ -186,9 +186,13 @@ def train(
 
 
 def _show(trained: TrainResult) -> None:
+    from attunet.bundle import load_bundle
     from attunet.cli.tables.scores import show_cross_validation
+    from attunet.inference.engines.precision import int8_choice
 
     if trained.cross_validation:
         show_cross_validation(trained.cross_validation)
+    if reason := int8_choice(load_bundle(trained.run).folds).reason:
+        notes().print(f"8-bit integers: {reason}", soft_wrap=True, markup=False, highlight=False)
     next_command = f"attunet predict -m {trained.run} -i IMAGES -o MASKS"
     notes().print(f"model: {trained.run}   next: {next_command}", soft_wrap=True, markup=False, highlight=False)

@@ -87,6 +87,11 @@ class TrainingConfig(Settings):
         description="Precision of the training. auto: bf16 on a GPU and on a CPU that has it, otherwise fp32; "
         "`training.yaml` records which. A CPU without bf16 emulates it, many times slower.",
     )
+    int8: bool = Field(
+        True,
+        description="After a training on a CPU that computes them natively, build a second graph in 8-bit integers "
+        "within the budget, and keep it if the Dice of the validation cases hardly falls. Needs nncf.",
+    )
     compile: bool = Field(
         False,
         description="Compile the network with torch.compile, which takes seconds to minutes and gains little on a CPU.",

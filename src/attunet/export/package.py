@@ -20,14 +20,15 @@ from attunet.bundle import (
     save_execution,
     save_plan,
 )
-from attunet.bundle.execution import AIR
+from attunet.bundle.execution import AIR, INT8_FILES
 from attunet.bundle.run import ENSEMBLE, has_postprocessing, write_postprocessing
 from attunet.config import Plan
 from attunet.errors import BundleError, ConfigError
 from attunet.export.formats import FORMATS, Format
+from attunet.export.int8_graph import require_nncf
 from attunet.export.outputs import tensor_shapes
 from attunet.export.program import supports_any_size
-from attunet.export.quantization import LARGEST_LOSS, quantize, require_int8
+from attunet.export.quantization import LARGEST_LOSS, quantize
 from attunet.failures import Failures
 from attunet.files import refuse_existing, staged
 from attunet.locks import claimed
@@ -121,8 +122,9 @@ def export_run(
         for fold in bundle.folds:
             path = fold_folder(stage, fold.name.removeprefix("fold_")) / FORMATS[format].file
             differences[fold.name] = FORMATS[format].write(load_network(fold, bundle.plan), bundle.plan, path)
-            if (fold.folder / AIR).is_file():
-                shutil.copyfile(fold.folder / AIR, path.parent / AIR)
+            for name in (AIR, *(INT8_FILES if FORMATS[format].int8 and not int8 else ())):
+                if fold.has(fold.folder / name):
+                    shutil.copyfile(fold.folder / name, path.parent / name)
             advance()
         quantization = None
         if int8:
@@ -165,7 +167,7 @@ def _check(output: Path, format: Format, int8: bool) -> None:
         raise ConfigError(f"8-bit integers are available for openvino, not for {format}", hint="add --format openvino")
     FORMATS[format].require()
     if int8:
-        require_int8()
+        require_nncf()
 
 
 def _execution(

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import shutil
-from collections.abc import Callable, Sequence
-from importlib.util import find_spec
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,11 +17,12 @@ from attunet.data.folds import Split
 from attunet.data.patches import cut_patch
 from attunet.data.preprocess import prepare, prepare_label
 from attunet.data.volume import Array
-from attunet.errors import DatasetError, EngineError
+from attunet.errors import DatasetError
+from attunet.evaluation.bootstrap import interval
 from attunet.evaluation.scores import nan_mean
+from attunet.export.int8_graph import require_nncf, write_int8_graph
 from attunet.failures import Failures
-from attunet.files import staged
-from attunet.inference.engines.openvino_engine import OpenVINOEngine, read_graph
+from attunet.inference.engines.openvino_engine import OpenVINOEngine
 from attunet.inference.engines.protocol import window_shape
 from attunet.inference.evaluation import EvaluatedCase, EvaluateOptions, evaluate_cases
 from attunet.inference.member import Member
@@ -36,9 +33,8 @@ __all__ = [
     "LARGEST_LOSS",
     "calibration_patches",
     "case_dice",
+    "judge_quantization",
     "quantize",
-    "require_int8",
-    "write_quantized",
 ]
 
 Floats = npt.NDArray[np.float32]
@@ -73,62 +69,67 @@ def quantize(
     Raises: EngineError without nncf; DatasetError and FormatError when the data set is missing, or no validation case
         has a label.
     """
-    require_int8()
-    before: list[float] = []
-    after: list[float] = []
+    require_nncf()
+    before: dict[str, float] = {}
+    after: dict[str, float] = {}
     failures = Failures() if failures is None else failures
     with TemporaryDirectory() as folder:
         made = {stage / fold.name / "graph.xml": Path(folder) / fold.name / "graph.xml" for fold in folds}
         for source, target in made.items():
             index = int(source.parent.name.removeprefix("fold_"))
-            write_quantized(source, calibration_patches(run, index, plan, CALIBRATION_PATCHES, failures), target)
+            write_int8_graph(source, calibration_patches(run, index, plan, CALIBRATION_PATCHES, failures), target)
             original, integers = (
                 case_dice(_segmenter(graph, plan), run, index, advance, failures) for graph in (source, target)
             )
-            before += [original[case] for case in integers if case in original]
-            after += [integers[case] for case in integers if case in original]
-        failures.raise_if_all(len(before))
-        if np.isnan(before).all():
-            raise DatasetError(f"no validation case of {run} has a label to evaluate 8-bit integers with")
-        score, quantized = float(np.nanmean(before)), float(np.nanmean(after))
-        accepted = score - quantized < LARGEST_LOSS
-        for source, target in made.items() if accepted else ():
+            before |= {f"{source.parent.name}/{case}": dice for case, dice in original.items()}
+            after |= {f"{source.parent.name}/{case}": dice for case, dice in integers.items()}
+        failures.raise_if_all(len(before.keys() & after.keys()))
+        judged = judge_quantization(before, after, CALIBRATION_PATCHES)
+        for source, target in made.items() if judged.kept else ():
             for suffix in (".bin", ".xml"):
                 shutil.copyfile(target.with_suffix(suffix), source.with_suffix(suffix))
+    return judged
+
+
+def judge_quantization(before: Mapping[str, float], after: Mapping[str, float], patches: int) -> Quantization:
+    """Compare the Dice of cases before and after quantization; accepted below `LARGEST_LOSS` of the mean.
+
+    Args:
+        before: case to its mean Dice.
+        after: the same of the graph in 8-bit integers; cases that only one of them has, or nan, do not count.
+        patches: number of calibration patches.
+    Returns: both means, the interval of the mean change, and the decision.
+    Raises: DatasetError when no case counts.
+    """
+    shared = [case for case in after if case in before and not np.isnan(before[case] + after[case])]
+    if not shared:
+        raise DatasetError("no validation case has a label to evaluate 8-bit integers with")
+    first, second = np.array([before[case] for case in shared]), np.array([after[case] for case in shared])
+    low, high = _change_interval(second - first)
+    score, quantized = float(first.mean()), float(second.mean())
     return Quantization(
-        kept=accepted, dice_before=score, dice_after=quantized, cases=len(before), patches=CALIBRATION_PATCHES
+        kept=score - quantized < LARGEST_LOSS,
+        dice_before=score,
+        dice_after=quantized,
+        cases=len(shared),
+        patches=patches,
+        low=low,
+        high=high,
     )
 
 
-def require_int8() -> None:
-    """Raises: EngineError when the int8 extra is not installed."""
-    if find_spec("nncf") is None:
-        raise EngineError("8-bit integers need nncf", hint='install it with: pip install "attunet[int8]"')
+def _change_interval(changes: npt.NDArray[np.float64]) -> tuple[float | None, float | None]:
+    """95% interval of the mean change: bootstrap or Student's t, whichever end is wider; of one case it is unknown.
 
-
-def write_quantized(graph: Path, patches: Sequence[Floats], target: Path) -> None:
-    """Write a graph with convolutions in 8-bit integers.
-
-    The multiplications by the gates stay as they are: they cost little, and the attention can still be replaced.
-
-    Args:
-        graph: the graph to quantize.
-        patches: (1, C, *patch), which set the ranges of the integers.
-        target: the file to write.
+    A bootstrap of few cases is too narrow, Student's t of many with a few outliers too symmetric.
     """
-    import nncf
-    import openvino as ov
+    if len(changes) < 2:
+        return None, None
+    from scipy.stats import t  # costs half a second
 
-    nncf.set_log_level(logging.ERROR)
-    with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
-        quantized = nncf.quantize(
-            read_graph(graph),
-            nncf.Dataset(list(patches)),
-            subset_size=len(patches),
-            ignored_scope=nncf.IgnoredScope(types=["Multiply"], validate=False),
-        )
-    with staged(target) as path:
-        ov.save_model(quantized, path, compress_to_fp16=False)
+    reach = t.ppf(0.975, len(changes) - 1) * changes.std(ddof=1) / np.sqrt(len(changes))
+    low, high = interval(changes)
+    return max(-1.0, min(low, float(changes.mean() - reach))), min(1.0, max(high, float(changes.mean() + reach)))
 
 
 def calibration_patches(

@@ -13,7 +13,9 @@ from attunet.config import Postprocessing
 from attunet.documents import parse_document, reading
 from attunet.errors import BundleError
 from attunet.inference.engines.factory import available_devices
+from attunet.inference.engines.precision import int8_choice
 from attunet.inference.intervals import interval_reasons
+from attunet.planning.hardware import cpu_int8
 
 __all__ = ["machine_facts", "model_facts"]
 
@@ -33,6 +35,7 @@ def machine_facts() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "devices": available_devices(),
+        "8-bit integers": cpu_int8() or "not native to this CPU",
         "can train": versions["torch"] != "not installed" and versions["lightning"] != "not installed",
     }
 
@@ -69,6 +72,7 @@ def _run_facts(bundle: Bundle) -> dict[str, Any]:
         "patch size": list(plan.patch_size),
         "spacing mm": list(plan.preprocessing.spacing),
         "computed by": _engine(bundle.execution),
+        **({"8-bit integers": int8} if (int8 := int8_choice(bundle.folds).reason) else {}),
         "folds": {fold.name: _dice(fold) for fold in bundle.folds},
     }
 

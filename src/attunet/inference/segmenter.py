@@ -19,6 +19,7 @@ from attunet.data.volume import Array, Volume
 from attunet.errors import CancelledError, DataError
 from attunet.inference.case import CasePlan, plan_case, segment
 from attunet.inference.engines.factory import make_engine
+from attunet.inference.engines.precision import choose_precision
 from attunet.inference.engines.protocol import Engine
 from attunet.inference.member import Member
 from attunet.inference.postprocess import clean
@@ -57,6 +58,7 @@ class Segmenter:
         device: str = "auto",
         raw: bool = False,
         shuffle: int | None = None,
+        precision: str = "auto",
     ) -> Self:
         """Load the folder of a run or an ensemble: every finished fold, or the selected ones.
 
@@ -67,14 +69,20 @@ class Segmenter:
             raw: ignore calibration and post-processing (postprocessing.json), to evaluate the networks themselves.
             shuffle: a seed to shuffle each layer's weights, which gives untrained null models and implies `raw`; None
                 does not shuffle.
+            precision: "auto", "bf16", "fp32" or "int8", see `choose_precision`.
         Returns: the segmenter.
-        Raises: BundleError for an unfinished or altered folder, EngineError when the device is not available.
+        Raises: BundleError for an unfinished or altered folder, EngineError when the device is not available or cannot
+            compute in that precision.
         """
         opened = load_model(Path(model), folds)
         postprocessing = Postprocessing() if raw or shuffle is not None else opened.postprocessing
         members = []
         for name, bundle in opened.members.items():
-            engines = tuple(make_engine(fold, bundle.plan, device, shuffle=shuffle) for fold in bundle.folds)
+            # Shuffled weights have lost the ranges that their 8-bit integers were made for.
+            chosen = "auto" if shuffle is not None else choose_precision(bundle.folds, device, precision)
+            engines = tuple(
+                make_engine(fold, bundle.plan, device, shuffle=shuffle, precision=chosen) for fold in bundle.folds
+            )
             level = common_air_level(fold.air for fold in bundle.folds)
             members.append(Member(name, bundle.plan, engines, postprocessing.temperature, level))
         return cls(tuple(members), postprocessing)

@@ -18,6 +18,7 @@ __all__ = [
     "MemoryLimit",
     "Precision",
     "auto_size",
+    "cpu_int8",
     "cpu_precision",
     "free_memory_gb",
     "gpu_memory_gb",
@@ -33,6 +34,8 @@ Precision = Literal["bf16", "fp32"]
 _SHARE_OF_FREE = 0.8
 _CGROUP = Path("/sys/fs/cgroup")
 _GB = 1024**3
+_CPU_FLAGS = Path("/proc/cpuinfo")
+_INT8_FLAGS = ("amx_int8", "avx512_vnni", "avx_vnni")
 
 
 class MemoryLimit(NamedTuple):
@@ -75,6 +78,19 @@ def machine_precision(machine: Machine) -> Precision:
 def cpu_precision() -> Precision:
     """ "bf16" if the CPU supports it natively, else "fp32"."""
     return "bf16" if "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
+
+
+def cpu_int8() -> str:
+    """The instructions by which this CPU multiplies 8-bit integers (AMX, VNNI), without which they are no faster.
+
+    Empty when it has none, or the system does not list them (OpenVINO claims 8-bit integers for every x86 CPU).
+    """
+    try:
+        lines = _CPU_FLAGS.read_text().splitlines()
+    except OSError:
+        return ""
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    return next((flag for flag in _INT8_FLAGS if flag in flags), "")
 
 
 def openvino_core() -> Any:

@@ -17,6 +17,7 @@ from attunet.data.folds import Split
 from attunet.errors import BundleError
 from attunet.evaluation.scores import scored_labels
 from attunet.evaluation.summary import Summary, summarize
+from attunet.export.fold_int8 import HeldOutDice
 from attunet.export.formats import export_openvino
 from attunet.failures import Failures
 from attunet.files import staged
@@ -29,6 +30,7 @@ from attunet.report.figures import curves, save_figure
 from attunet.report.training import write_training_report
 from attunet.training.air_audit import audit_air, with_air
 from attunet.training.callbacks.history import History
+from attunet.training.int8 import Int8Training
 from attunet.training.run_folder import FoldPaths
 
 __all__ = ["FoldResult", "finish_fold", "finished_fold", "validated_held_out"]
@@ -65,6 +67,7 @@ def finish_fold(
     geometry: GeometryPolicy = "fail",
     precision: str = "",
     case_images: bool = True,
+    int8: Int8Training | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> FoldResult:
     """Turn the best weights into a usable fold and evaluate it with the predictor that users will run.
@@ -79,6 +82,7 @@ def finish_fold(
         geometry: what to do when the grids of an image and its label differ.
         precision: precision of the training, for the report.
         case_images: whether the report shows cases.
+        int8: builds the graph in 8-bit integers; None builds none.
         advance: called after every evaluated case.
     Returns: the finished fold.
     Raises: TrainingError when the exported graph does not agree with the network; the error of the first validation
@@ -110,6 +114,9 @@ def finish_fold(
         views=_case_views(segmenter, cases, summary, geometry=geometry) if case_images else (),
         attention_frames=paths.attention_frames if case_images else None,
     )
+    if int8 is not None:
+        dice = {each.case: each.mean_dice for each in summary.cases}
+        int8.build(segmenter, run, paths, HeldOutDice(cases=cases, dice=dice, geometry=geometry), advance)
     with resealed(run) as folder:
         summary.write(folder / paths.name / paths.metrics.name)
     return FoldResult(fold=fold, folder=paths.folder, summary=summary)

@@ -23,6 +23,7 @@ from attunet.locks import exclusive_if_writable
 from attunet.training.callbacks.progress import SILENT, ProgressReporter, TrainingCallbacks, raise_if_cancelled
 from attunet.training.callbacks.threads import adapts_threads
 from attunet.training.finish import FoldResult, finish_fold, finished_fold
+from attunet.training.int8 import Int8Training, without_int8_time
 from attunet.training.processes import barrier, cpu_contention, is_rank_zero
 from attunet.training.resume import check_data, continued_settings, record_data
 from attunet.training.run_folder import FoldPaths, FoldTraining, any_started, default_store, fix_folds, require_fold
@@ -123,7 +124,7 @@ def _fit(
         train=[stored[name] for name in split.train],
         validation=[stored[name] for name in split.validation],
         plan=plan,
-        config=config,
+        config=without_int8_time(config, accelerator),
         paths=paths,
     )
     options = TrainerOptions(
@@ -147,6 +148,12 @@ def _fit(
             geometry=geometry,
             precision=config.precision,
             case_images=config.case_images,
+            int8=Int8Training(
+                train=training.train,
+                config=config,
+                accelerator=accelerator,
+                trained_seconds=history.rows[-1]["minutes"] * 60 if history.rows else 0.0,
+            ),
             advance=advance,
         )
     barrier()

@@ -32,6 +32,7 @@ MAY_CHANGE = (
     "devices",
     "nodes",
     "compile",
+    "int8",
 )
 """Settings that may change when a run is continued: its budget, and how the machine is used."""
 

@@ -29,7 +29,7 @@ from attunet.training.train import plan_for_training, resolve_plan, select_folds
 
 __all__ = ["VariantCallbacks", "VariantOptions", "compare_variants", "train_variants"]
 
-_WITHOUT_EFFECT = ("workers", "loggers", "case_images")
+_WITHOUT_EFFECT = ("workers", "loggers", "case_images", "int8")
 """Settings that may differ between the runs of one comparison, because they do not affect the result."""
 
 
@@ -132,6 +132,7 @@ def train_variants(
         CancelledError: when `cancelled` was set; otherwise as `fit`.
     """
     config = settle_precision(_as_started(output, options.config), training_device(options.device))
+    config = config.model_copy(update={"int8": False})  # variants are compared in one precision, with the whole budget
     _check_settings(output, config)
     planned = plan_for_training(options.plan, options.config, device=options.device, geometry=options.geometry)
     plan = resolve_plan(dataset, output, planned, resume=True, callbacks=callbacks, cancelled=cancelled)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from attunet.bundle import Execution, FoldFiles
+from attunet.bundle.execution import INT8_GRAPH
 from attunet.config import Plan
 from attunet.errors import ConfigError, EngineError
 from attunet.inference.engines.onnx_engine import ONNXEngine
@@ -41,12 +42,14 @@ class EngineKind:
         file: the fold's file that it reads.
         package: the optional package that it needs; None when the runtime is enough.
         precisions: values of `Execution.precision` that may differ in speed.
+        selectable: precisions that it can be told to compute in, besides auto.
     """
 
     build: Callable[[FoldFiles, Plan, str, int, int | None], Engine]
     file: Callable[[FoldFiles], Path]
     package: str | None = None
     precisions: tuple[Literal["fp32", "auto"], ...] = ("fp32",)
+    selectable: tuple[str, ...] = ("fp32",)
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,13 @@ def available_devices() -> dict[str, str]:
 
 
 def make_engine(
-    fold: FoldFiles, plan: Plan, device: str = "auto", *, batch: int = 2, shuffle: int | None = None
+    fold: FoldFiles,
+    plan: Plan,
+    device: str = "auto",
+    *,
+    batch: int = 2,
+    shuffle: int | None = None,
+    precision: str = "auto",
 ) -> Engine:
     """The engine for a fold on a device.
 
@@ -79,6 +88,7 @@ def make_engine(
         batch: number of windows per call.
         shuffle: a seed to permute the weights within each layer, which gives an untrained null model
             (Adebayo et al. 2018, arXiv:1810.03292, test attention maps against it); None leaves them as they are.
+        precision: as `choose_precision` returns it for all folds; auto is that of the fold's engine.json.
     Returns: the engine, ready to be called.
     Raises: EngineError when the device is not available or cannot run this fold; ConfigError for an unknown device.
     """
@@ -95,13 +105,20 @@ def make_engine(
             f"{fold.folder} was exported for {fold.execution.engine}, without weights for a GPU",
             hint="use --device cpu, or the trained run",
         )
-    if weighted and device != "cpu" and cuda_available():
+    if weighted and device != "cpu" and precision != "int8" and cuda_available():
         from attunet.inference.engines.torch_engine import TorchEngine
 
+        half = {"auto": True, "fp32": False}.get(precision)
+        if half is None:
+            raise EngineError(
+                f"a GPU computes in fp16 or fp32, not in {precision}", hint="leave it out, or add --device cpu"
+            )
         return TorchEngine(
-            fold.weights, plan.network, device="cuda", batch=max(batch, 4), shuffle=shuffle, read=fold.read
-        )
-    return cpu_engine(fold, plan, fold.execution, batch=batch, shuffle=shuffle)
+            fold.weights, plan.network, device="cuda", batch=max(batch, 4), low_precision=half,
+            shuffle=shuffle, read=fold.read,
+        )  # fmt: skip
+    asked = {} if precision == "auto" else {"precision": precision}
+    return cpu_engine(fold, plan, fold.execution.model_copy(update=asked), batch=batch, shuffle=shuffle)
 
 
 def cpu_engine(
@@ -116,9 +133,16 @@ def cpu_engine(
         batch: number of windows per call.
         shuffle: see `make_engine`.
     Returns: the engine, ready to be called.
-    Raises: BundleError and EngineError as the engines do; EngineError when the engine cannot shuffle its weights.
+    Raises: BundleError and EngineError as the engines do; EngineError when the engine cannot shuffle its weights, or
+        compute in that precision.
     """
-    return CPU_ENGINES[execution.engine].build(fold, plan, execution.precision, batch, shuffle)
+    kind = CPU_ENGINES[execution.engine]
+    if execution.precision not in ("auto", *kind.selectable):
+        raise EngineError(
+            f"{execution.engine} computes in {' or '.join(kind.selectable)}, not in {execution.precision}",
+            hint="leave --precision out, or choose one of these",
+        )
+    return kind.build(fold, plan, execution.precision, batch, shuffle)
 
 
 def available_engines(fold: FoldFiles, plan: Plan, onnx: Path | None = None) -> dict[str, AvailableEngine]:
@@ -163,7 +187,7 @@ def _torch(fold: FoldFiles, plan: Plan, precision: str, batch: int, shuffle: int
     _require_torch(fold, "choose another engine with `attunet benchmark --write`")
     from attunet.inference.engines.torch_engine import TorchEngine
 
-    half = precision == "auto" and cpu_precision() == "bf16"
+    half = precision in ("auto", "bf16") and cpu_precision() == "bf16"
     return TorchEngine(
         fold.weights, plan.network, device="cpu", batch=batch, low_precision=half, shuffle=shuffle, read=fold.read
     )
@@ -190,9 +214,9 @@ def _require_torch(fold: FoldFiles, otherwise: str) -> None:
 
 
 def _openvino(fold: FoldFiles, plan: Plan, precision: str, batch: int, shuffle: int | None) -> Engine:
-    return OpenVINOEngine(
-        fold.graph, window_shape(plan), batch=batch, precision=precision, shuffle=shuffle, read=fold.read
-    )
+    # What a graph in 8-bit integers leaves to floating point is computed in the fastest precision.
+    graph, rest = (fold.folder / INT8_GRAPH, "auto") if precision == "int8" else (fold.graph, precision)
+    return OpenVINOEngine(graph, window_shape(plan), batch=batch, precision=rest, shuffle=shuffle, read=fold.read)
 
 
 def _onnxruntime(fold: FoldFiles, plan: Plan, precision: str, batch: int, shuffle: int | None) -> Engine:
@@ -205,9 +229,20 @@ def _onnxruntime(fold: FoldFiles, plan: Plan, precision: str, batch: int, shuffl
 
 
 CPU_ENGINES: Mapping[str, EngineKind] = {
-    "torch": EngineKind(build=_torch, file=lambda fold: fold.weights, package="torch", precisions=("fp32", "auto")),
+    "torch": EngineKind(
+        build=_torch,
+        file=lambda fold: fold.weights,
+        package="torch",
+        precisions=("fp32", "auto"),
+        selectable=("bf16", "fp32"),
+    ),
     "torch program": EngineKind(build=_program, file=lambda fold: fold.program, package="torch"),
-    "openvino": EngineKind(build=_openvino, file=lambda fold: fold.graph, precisions=("fp32", "auto")),
+    "openvino": EngineKind(
+        build=_openvino,
+        file=lambda fold: fold.graph,
+        precisions=("fp32", "auto"),
+        selectable=("bf16", "fp32", "int8"),
+    ),
     "onnxruntime": EngineKind(build=_onnxruntime, file=lambda fold: fold.onnx, package="onnxruntime"),
 }
 """The engines of `Execution.engine` by name; `available_engines` uses the first available one as the reference."""
