@@ -17,7 +17,7 @@ from attunet.cli.predict import predict
 from attunet.config import Postprocessing, QualityCalibration
 from attunet.data.formats import read_label, read_volume, write_volume
 from attunet.data.volume import Volume
-from attunet.errors import BundleError, BusyError, ConfigError, DatasetError, FormatError
+from attunet.errors import BundleError, BusyError, ConfigError, DatasetError, EngineError, FormatError
 from attunet.inference.batch import predict_cases
 from attunet.locks import exclusive
 
@@ -82,6 +82,14 @@ def test_all_that_can_be_requested_is_written(segment, scans, tmp_path):
     mask = read_label(tmp_path / "masks" / "a.nii.gz").array
     assert statistics["cases"]["a"]["lesion"] == pytest.approx((mask == 7).sum() * 0.002, abs=1e-3)
     assert "lesion ml" in done.stdout
+
+
+def test_the_precision_is_chosen(segment, scans, tmp_path):
+    done = segment("-i", scans / "a.nii.gz", "--precision", "fp32", "--report", tmp_path / "run.json")
+    assert done.exit_code == 0
+    assert json.loads((tmp_path / "run.json").read_text())["engine"] == "openvino cpu fp32"
+    refused = segment("-i", scans / "a.nii.gz", "--precision", "int8")
+    assert isinstance(refused.exception, EngineError)
 
 
 def test_a_report_that_cannot_be_written_is_said_before_anything_is_predicted(segment, scans, tmp_path):

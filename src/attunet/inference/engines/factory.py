@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 from attunet.bundle import Execution, FoldFiles
 from attunet.bundle.execution import INT8_GRAPH
@@ -48,7 +47,7 @@ class EngineKind:
     build: Callable[[FoldFiles, Plan, str, int, int | None], Engine]
     file: Callable[[FoldFiles], Path]
     package: str | None = None
-    precisions: tuple[Literal["fp32", "auto"], ...] = ("fp32",)
+    precisions: tuple[str, ...] = ("fp32",)
     selectable: tuple[str, ...] = ("fp32",)
 
 
@@ -160,7 +159,7 @@ def available_engines(fold: FoldFiles, plan: Plan, onnx: Path | None = None) -> 
         files = FoldFiles(onnx) if name == "onnxruntime" and onnx and not fold.has(fold.onnx) else fold
         if not files.has(kind.file(files)) or (kind.package and find_spec(kind.package) is None):
             continue
-        for precision in kind.precisions if cpu_precision() == "bf16" else ("fp32",):
+        for precision in _timed_precisions(kind, files):
             execution = Execution.model_validate({"engine": name, "precision": precision})
             engines.append(AvailableEngine(cpu_engine(files, plan, execution), execution))
     if fold.has(fold.weights) and cuda_available():
@@ -170,6 +169,14 @@ def available_engines(fold: FoldFiles, plan: Plan, onnx: Path | None = None) -> 
             f"no installed engine can run {fold.folder}", hint="install the engine that it was exported for"
         )
     return {available.engine.name: available for available in engines}
+
+
+def _timed_precisions(kind: EngineKind, fold: FoldFiles) -> list[str]:
+    """The precisions of an engine that differ on this machine; beside 8-bit integers, "auto" would not say which."""
+    integers = "int8" in kind.precisions and fold.has(fold.folder / INT8_GRAPH)
+    native = cpu_precision() == "bf16"
+    usable = {"fp32": True, "auto": native and not integers, "bf16": native and integers, "int8": integers}
+    return [precision for precision in kind.precisions if usable[precision]]
 
 
 def cuda_available() -> bool:
@@ -214,8 +221,10 @@ def _require_torch(fold: FoldFiles, otherwise: str) -> None:
 
 
 def _openvino(fold: FoldFiles, plan: Plan, precision: str, batch: int, shuffle: int | None) -> Engine:
-    # What a graph in 8-bit integers leaves to floating point is computed in the fastest precision.
-    graph, rest = (fold.folder / INT8_GRAPH, "auto") if precision == "int8" else (fold.graph, precision)
+    # The fastest precision also computes what a graph in 8-bit integers leaves to floating point, and a run whose
+    # engine.json says bf16, on a CPU that does not have it.
+    graph = fold.folder / INT8_GRAPH if precision == "int8" else fold.graph
+    rest = "fp32" if precision == "fp32" else "auto"
     return OpenVINOEngine(graph, window_shape(plan), batch=batch, precision=rest, shuffle=shuffle, read=fold.read)
 
 
@@ -240,7 +249,7 @@ CPU_ENGINES: Mapping[str, EngineKind] = {
     "openvino": EngineKind(
         build=_openvino,
         file=lambda fold: fold.graph,
-        precisions=("fp32", "auto"),
+        precisions=("fp32", "auto", "bf16", "int8"),
         selectable=("bf16", "fp32", "int8"),
     ),
     "onnxruntime": EngineKind(build=_onnxruntime, file=lambda fold: fold.onnx, package="onnxruntime"),

@@ -9,6 +9,7 @@ from math import prod
 from attunet.bundle import FoldFiles
 from attunet.bundle.execution import INT8_GRAPH, Int8, load_int8
 from attunet.errors import ConfigError, EngineError
+from attunet.inference.engines.factory import cuda_available
 from attunet.planning.hardware import cpu_int8, cpu_precision
 
 __all__ = ["LEAST_SPEEDUP", "PRECISIONS", "Int8Choice", "choose_precision", "int8_choice"]
@@ -75,7 +76,11 @@ def choose_precision(folds: Sequence[FoldFiles], device: str = "auto", precision
     if precision not in PRECISIONS:
         raise ConfigError(f"precision {precision!r} is unknown", hint=f"choose one of {', '.join(PRECISIONS)}")
     if precision == "auto":
-        return "int8" if device != "cuda" and int8_choice(folds).used else "auto"
+        on_gpu = device == "cuda" or (device == "auto" and folds[0].has(folds[0].weights) and cuda_available())
+        if not on_gpu and int8_choice(folds).used:
+            return "int8"
+        # engine.json may select 8-bit integers that another fold, or this CPU, lacks.
+        return "bf16" if not on_gpu and folds[0].execution.precision == "int8" else "auto"
     quantization = folds[0].execution.quantization
     if quantization is not None and quantization.kept:  # an exported folder, whose only graph is in 8-bit integers
         if precision != "int8":
