@@ -69,7 +69,7 @@ def test_air_is_left_out_where_the_member_allows(member):
     whole = member.plan.preprocessing.model_copy(update={"crop_to_content": False})
     careful = replace(member, plan=member.plan.model_copy(update={"preprocessing": whole}), air=0.5)
     volume = Volume.from_array(image)
-    planned, every = (plan_case([careful], volume, PredictOptions(skip_air=skip)) for skip in (True, False))
+    planned, every = (plan_case([careful], volume, PredictOptions(all_windows=every)) for every in (False, True))
     assert planned.air_windows > 0
     assert planned.windows + 2 * planned.air_windows == every.windows
     assert every.air_windows == 0

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from attunet.config import Normalization, Preprocessing
 from attunet.data.preprocess import prepare
 from attunet.data.volume import Volume
-from attunet.inference.case import plan_case, predict_prepared, segment
+from attunet.inference.case import plan_case, segment
 from attunet.inference.engines.protocol import EngineOutput
 from attunet.inference.member import Chunking, Member
+from attunet.inference.model_grid import predict_prepared
 from attunet.inference.outputs import expected_dice, normalized
 from attunet.inference.prediction import PredictOptions
 

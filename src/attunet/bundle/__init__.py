@@ -2,12 +2,12 @@
 
 from attunet.bundle.ensemble import Model, check_agreement, load_model, save_ensemble
 from attunet.bundle.execution import EXECUTION, Execution, Quantization, write_execution
+from attunet.bundle.fold_files import FoldFiles, localizer_folder
 from attunet.bundle.held_out import HeldOutCase, finished_folds, fold_cases, held_out_cases
 from attunet.bundle.manifest import resealed
 from attunet.bundle.run import (
     POSTPROCESSING,
     Bundle,
-    FoldFiles,
     fold_folder,
     load_bundle,
     save_execution,
@@ -17,6 +17,7 @@ from attunet.bundle.run import (
     withdraw_fold,
 )
 from attunet.bundle.sharing import copy_run
+from attunet.bundle.skipping import Skipping, largest_share, write_skipping
 
 __all__ = [
     "EXECUTION",
@@ -27,14 +28,17 @@ __all__ = [
     "HeldOutCase",
     "Model",
     "Quantization",
+    "Skipping",
     "check_agreement",
     "copy_run",
     "finished_folds",
     "fold_cases",
     "fold_folder",
     "held_out_cases",
+    "largest_share",
     "load_bundle",
     "load_model",
+    "localizer_folder",
     "resealed",
     "save_ensemble",
     "save_execution",
@@ -43,4 +47,5 @@ __all__ = [
     "save_postprocessing",
     "withdraw_fold",
     "write_execution",
+    "write_skipping",
 ]

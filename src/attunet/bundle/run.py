@@ -3,6 +3,7 @@
 RUN/
   plan.json  training.yaml  postprocessing.json  engine.json  manifest.json
   fold_0/    weights.safetensors  graph.xml  graph.bin  metrics.json  split.yaml  log.csv  curves.png  attention_frames/
+             localizer_0/ ...  localizer.json
 
 An exported model is such a folder, too; its folds contain only the files that the engine in engine.json needs.
 """
@@ -20,12 +21,11 @@ from attunet.bundle.execution import (
     ENGINE_FILES,
     EXECUTION,
     INT8_FILES,
-    Air,
     Execution,
-    load_air,
     load_execution,
     write_execution,
 )
+from attunet.bundle.fold_files import FoldFiles
 from attunet.bundle.manifest import (
     MANIFEST,
     alone,
@@ -38,6 +38,7 @@ from attunet.bundle.manifest import (
     withdraw,
     write_unsealed,
 )
+from attunet.bundle.skipping import SKIPPING
 from attunet.config import Plan, Postprocessing, load_settings, parse_settings
 from attunet.errors import BundleError
 
@@ -45,7 +46,6 @@ __all__ = [
     "ENSEMBLE",
     "POSTPROCESSING",
     "Bundle",
-    "FoldFiles",
     "discard_postprocessing",
     "fold_folder",
     "has_postprocessing",
@@ -65,70 +65,7 @@ _EARLIER_POSTPROCESSING = "refinement.json"
 ENSEMBLE = "ensemble.json"
 _IN_FOLD = re.compile(r"fold_\w+/")
 _NEEDED = ("weights.safetensors", "graph.xml", "graph.bin")
-_SEALED = (*dict.fromkeys([*_NEEDED, *chain(*ENGINE_FILES.values())]), "metrics.json", AIR, *INT8_FILES)
-
-
-@dataclass(frozen=True)
-class FoldFiles:
-    """The files of a trained fold in `folder`, and its engine (`execution`).
-
-    Args:
-        folder: its folder.
-        execution: its engine.
-        sums: the manifest of its run; None for files that this program has written itself.
-    """
-
-    folder: Path
-    execution: Execution = field(default_factory=Execution)
-    sums: Mapping[str, str] | None = field(default=None, repr=False, compare=False)
-
-    def has(self, file: Path) -> bool:
-        """Whether a file of the fold is there and belongs to the model."""
-        return file.is_file() and (self.sums is None or self._name(file) in self.sums)
-
-    def read(self, file: Path) -> bytes:
-        """Read a file of the fold. Raises: BundleError when it is not the one that the manifest lists."""
-        if self.sums is None:
-            return file.read_bytes()
-        return read_checked(self.folder.parent, self._name(file), self.sums)
-
-    def _name(self, file: Path) -> str:
-        return file.relative_to(self.folder.parent).as_posix()
-
-    @property
-    def air(self) -> Air | None:
-        """Which windows of this fold contain only air. Raises: BundleError when the manifest lacks air.json."""
-        return load_air(self.folder, self.sums)
-
-    @property
-    def name(self) -> str:
-        """fold_0, fold_1, ..."""
-        return self.folder.name
-
-    @property
-    def weights(self) -> Path:
-        """The weights of the finished fold."""
-        return self.folder / "weights.safetensors"
-
-    @property
-    def graph(self) -> Path:
-        """The same network for OpenVINO; graph.bin is next to it."""
-        return self.folder / "graph.xml"
-
-    @property
-    def onnx(self) -> Path:
-        """The same network for ONNX Runtime, if it was exported."""
-        return self.folder / "model.onnx"
-
-    @property
-    def program(self) -> Path:
-        """The same network as a program of torch.export, in an exported folder; only its weights are read."""
-        return self.folder / "model.pt2"
-
-    @property
-    def metrics(self) -> Path:
-        """Scores of the finished fold on its validation cases; the last file to appear."""
-        return self.folder / "metrics.json"
+_SEALED = (*dict.fromkeys([*_NEEDED, *chain(*ENGINE_FILES.values())]), "metrics.json", AIR, SKIPPING, *INT8_FILES)
 
 
 @dataclass(frozen=True)
@@ -220,8 +157,12 @@ def withdraw_fold(root: Path, fold: str) -> None:
     """
     files = FoldFiles(root / fold)
     dependent = [root / name for name in (POSTPROCESSING, _EARLIER_POSTPROCESSING, EXECUTION)]
-    dependent += [files.onnx, files.program, files.metrics, *(files.folder / name for name in (AIR, *INT8_FILES))]
-    changing = [*(files.folder / name for name in _SEALED), *dependent]
+    dependent += [files.onnx, files.program, files.metrics]
+    dependent += [files.folder / name for name in (AIR, SKIPPING, *INT8_FILES)]
+    for localizer in files.localizers:
+        dependent += [localizer.onnx, localizer.program]
+    folders = [files.folder, *(localizer.folder for localizer in files.localizers)]
+    changing = [*(folder / name for folder in folders for name in _SEALED), *dependent]
     with alone(root):
         withdraw(root, [file.relative_to(root).as_posix() for file in changing])
         for file in dependent:
@@ -254,6 +195,7 @@ def load_bundle(root: Path, folds: Sequence[int] | None = None, *, manifest: str
             hint="choose one of these with --fold, or train the missing one",
         )
     plan = parse_settings(Plan, read_checked(root, "plan.json", sums), root / "plan.json")
+    _check_localizers(plan, root, selected, execution, sums)
     used = execution or Execution()
     opened = tuple(FoldFiles(root / name, used, sums) for name in selected)
     return Bundle(root, plan, opened, load_postprocessing(root, sums), used)
@@ -274,11 +216,26 @@ def _needed(execution: Execution | None) -> tuple[str, ...]:
     return _NEEDED if execution is None else ENGINE_FILES[execution.engine]
 
 
+def _check_localizers(
+    plan: Plan, root: Path, folds: Iterable[str], execution: Execution | None, sums: Mapping[str, str]
+) -> None:
+    """Raises: BundleError unless the manifest lists every localizer that the plan names."""
+    count = 0 if plan.localizer is None else plan.localizer.members
+    for fold in folds:
+        for folder in (f"{fold}/localizer_{index}" for index in range(count)):
+            if absent := [name for name in _needed(execution) if f"{folder}/{name}" not in sums]:
+                raise BundleError(
+                    f"the manifest of {root} does not list {folder}/{absent[0]}, which its plan needs",
+                    hint="finish the training with `attunet train … --resume`, or copy the complete model folder again",
+                )
+
+
 def _sealable(root: Path, needed: Iterable[str]) -> list[Path]:
     """The files of the finished folds that a manifest names."""
     required = tuple(needed)
     folds = [folder for folder in sorted(root.glob("fold_*")) if _finished(folder, required)]
-    return [folder / name for folder in folds for name in _SEALED]
+    localizers = [localizer.folder for folder in folds for localizer in FoldFiles(folder).localizers]
+    return [folder / name for folder in (*folds, *localizers) for name in _SEALED]
 
 
 def _finished(folder: Path, needed: Iterable[str]) -> bool:

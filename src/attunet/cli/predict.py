@@ -87,7 +87,7 @@ def predict(
     ] = None,
     all_windows: Annotated[
         bool,
-        typer.Option("--all-windows", help="Also run windows that contain only air."),
+        typer.Option("--all-windows", help="Run every window, also far from what the localizer found, and in air."),
     ] = False,
     dry_run: Annotated[
         bool,
@@ -122,7 +122,7 @@ def predict(
     segmenter = Segmenter.load(model, folds=parse_folds(fold), device=device, precision=precision)
     cases = find_cases(
         [*images, *(more or [])],
-        segmenter.plan.network.in_channels,
+        len(segmenter.plan.channel_names),
         dataset_options(pattern=pattern, frame=frame, allow_outside=allow_outside, key=key),
         names=segmenter.plan.channel_names,
         on_left_out=show_left_out,
@@ -136,7 +136,7 @@ def predict(
         mirror=not disable_tta,
         probabilities=save_probabilities,
         attention=attention or agreement,
-        skip_air=not all_windows,
+        all_windows=all_windows,
         max_memory=None if memory is None else int(memory * 2**30),
         time_limit=seconds,
     )

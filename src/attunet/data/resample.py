@@ -51,6 +51,11 @@ class InterpolationWeights:
         index = self.index[:, targets]
         return slice(int(index.min()), int(index.max()) + 1)
 
+    def targets(self, sources: slice) -> slice:
+        """The new samples that are made of old samples of a slice."""
+        touched = np.flatnonzero(((self.index >= sources.start) & (self.index < sources.stop)).any(axis=0))
+        return slice(int(touched[0]), int(touched[-1]) + 1) if len(touched) else slice(0, 0)
+
     def part(self, targets: slice, sources: slice) -> InterpolationWeights:
         """The weights of a slice of the new samples from a slice of the old ones; samples outside it count as 0."""
         index, weights = self.index[:, targets], self.weights[:, targets]

@@ -176,7 +176,14 @@ class InverseTransform:
         return result
 
     def argmax(
-        self, planes: Planes, band: Band, rows: slice, *, regions: bool, write: Callable[[slice, ClassIndices], None]
+        self,
+        planes: Planes,
+        band: Band,
+        rows: slice,
+        *,
+        regions: bool,
+        write: Callable[[Box, ClassIndices], None],
+        across: tuple[slice, slice] | None = None,
     ) -> None:
         """Label rows of the content: the most probable class, or 1 + the last region above one half.
 
@@ -185,18 +192,36 @@ class InverseTransform:
             band: of the planes.
             rows: of the content.
             regions: whether the channels are overlapping regions.
-            write: called with rows of the content and their class indices (rows, band, columns), from several threads.
+            write: called with a part of the content of the band and its class indices, from several threads.
+            across: the part of the planes, along their second and third axis, outside which everything is background;
+                background alone is not written. None for all of them.
         """
         count = rows.stop - rows.start
-        if not count:
+        j, k = self._targets(band, across)
+        if not count or j.start >= j.stop or k.start >= k.stop:
             return
         block, part = self._part(planes, band, rows)
+        if across is not None:
+            near, part = part.part(slice(j.start - band.targets.start, j.stop - band.targets.start), axis=1)
+            far, part = part.part(k, axis=2)
+            block = block[:, :, near, far]
 
         def work(inner: slice) -> None:
             classes = resample_regions(block, part, inner) if regions else resample_argmax(block, part, inner)
-            write(slice(rows.start + inner.start, rows.start + inner.stop), classes)
+            written = slice(rows.start + inner.start, rows.start + inner.stop)
+            write((written, slice(j.start - band.targets.start, j.stop - band.targets.start), k), classes)
 
         each_slab(work, count, max(1, min(part.rows(SLAB_VOXELS), -(-count // cores()))))
+
+    def _targets(self, band: Band, across: tuple[slice, slice] | None) -> tuple[slice, slice]:
+        """The part of the content, along its second and third axis, that a part of the planes of a band can change."""
+        if across is None:
+            return band.targets, slice(0, self.resizing.new[2])
+        near, far = across
+        _, second, third = self.resizing.interpolation
+        changed = second.targets(slice(band.sources.start + near.start, band.sources.start + near.stop))
+        low, high = max(changed.start, band.targets.start), min(changed.stop, band.targets.stop)
+        return slice(low, high), third.targets(far)
 
     def _part(self, planes: Planes, band: Band, rows: slice) -> tuple[Floats, Resizing]:
         across = self.resizing.part(band.targets, axis=1, sources=band.sources)[1]

@@ -50,7 +50,7 @@ def find_labelled_cases(
     Raises: DatasetError when a path is missing or a case has no mask among the labels.
     """
     plan = next(iter(load_model(Path(model)).members.values())).plan
-    cases = find_cases(images, plan.network.in_channels, options, names=plan.channel_names)
+    cases = find_cases(images, len(plan.channel_names), options, names=plan.channel_names)
     if labels is None:
         return cases
     if not labels.exists():

@@ -100,7 +100,7 @@ class Footprint:
         channels = outputs + maps
         patch = prod(case.member.plan.patch_size)
         batch = max(engine.batch for engine in case.member.engines)
-        running = _FLOAT * batch * patch * (channels + 2 * len(case.prepared.array) + 2)
+        running = _FLOAT * batch * patch * (channels + 2 * case.member.plan.network.in_channels + 2)
         most = 0
         inverse = case.inverse
         for band in case.bands(chunking):
@@ -208,10 +208,11 @@ def seconds_per_window(case: MemberCase, options: PredictOptions) -> float:
     shape = middle.shape[1], middle.shape[2], middle.shape[3]
     once = Tiling.of(shape, patch, 1.0, case.tiling.axes)
     again = replace(once, starts=(once.starts[0] * count, *once.starts[1:]))
+    contexts = [context and context.cropped((i, j, k)) for context in case.contexts]
     seconds = 0.0
     for _ in range(2):  # the first batches are slower
         started = time.perf_counter()
-        for _finished in sliding_window(middle, engines, again, blending, fill=_TIMED_BATCHES):
+        for _finished in sliding_window(middle, engines, again, blending, contexts=contexts, fill=_TIMED_BATCHES):
             pass
         seconds = time.perf_counter() - started
     return seconds / count

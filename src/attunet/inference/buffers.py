@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from attunet.config import Plan
 from attunet.data.argmax_resample import ClassIndices
-from attunet.data.restore import Band, PreprocessingRecord, blank_mask
+from attunet.data.restore import Band, Box, PreprocessingRecord, blank_mask
 from attunet.data.slabs import row_chunks
 from attunet.data.volume import Array
 from attunet.errors import FormatError
@@ -82,15 +82,15 @@ class OutputBuffers:
             self.probabilities.fill(0, 1.0)
         self.attention: dict[str, Scratch] = {}
 
-    def write_mask(self, target: Array, rows: slice, classes: ClassIndices) -> None:
+    def write_mask(self, target: Array, part: slice | Box, classes: ClassIndices) -> None:
         """Write class indices as label values.
 
         Args:
-            target: the part of the mask to write.
-            rows: rows of this part.
-            classes: class indices of the rows.
+            target: an array of label values.
+            part: its rows, or its box, that is written.
+            classes: class indices of this part.
         """
-        target[rows] = self._values.take(classes)
+        target[part] = self._values.take(classes)
 
     def write_attention(self, case: MemberCase, slab: Slab, band: Band, rows: slice, most: int) -> None:
         """Write rows of the content of every gate.

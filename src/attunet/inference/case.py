@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
 from attunet.data.preprocess import Prepared, prepare
-from attunet.data.restore import Band, Box, Planes
+from attunet.data.restore import Band, Box
 from attunet.data.slabs import row_chunks
 from attunet.data.volume import Array, Volume
 from attunet.errors import ConfigError
@@ -28,13 +29,15 @@ from attunet.inference.budget import (
     resident_bytes,
 )
 from attunet.inference.buffers import OutputBuffers
+from attunet.inference.coarse_pass import CoarsePass, coarse_passes
+from attunet.inference.engines.protocol import window_shape
 from attunet.inference.ensemble import average_members
 from attunet.inference.member import Chunking, Member, MemberCase, Slab
 from attunet.inference.outputs import DiceSums, normalized
 from attunet.inference.prediction import PredictOptions
 from attunet.inference.windows.tiling import Tiling, without_air
 
-__all__ = ["CaseOutput", "CasePlan", "ModelGridOutput", "plan_case", "predict_prepared", "segment", "warm_up"]
+__all__ = ["CaseOutput", "CasePlan", "plan_case", "segment", "tile_cases", "warm_up", "write_mask"]
 
 Floats = npt.NDArray[np.float32]
 OnWindows = Callable[[int], None]
@@ -50,6 +53,7 @@ class CasePlan:
         chunking: how the case is divided.
         peak_bytes: predicted peak memory of the process.
         air_windows: number of windows that are skipped because they contain only air.
+        skipped_windows: number of windows that are skipped because the localizer found nothing near them.
         warnings: deviations from the caller's options.
     """
 
@@ -58,6 +62,7 @@ class CasePlan:
     chunking: Chunking
     peak_bytes: int = 0
     air_windows: int = 0
+    skipped_windows: int = 0
     warnings: tuple[str, ...] = ()
 
     @property
@@ -89,21 +94,6 @@ class CaseOutput:
     attention: dict[str, Floats] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelGridOutput:
-    """The result of one member for a prepared image.
-
-    Args:
-        mask: label values (I, J, K) on the original grid.
-        probabilities: (outputs, I, J, K) on the model grid.
-        attention: by gate (maps, I, J, K) on the model grid, empty unless requested.
-    """
-
-    mask: Array
-    probabilities: Floats
-    attention: dict[str, Floats]
-
-
 def plan_case(
     members: Sequence[Member], volume: Volume, options: PredictOptions, *, postprocessed: bool = False
 ) -> CasePlan:
@@ -118,9 +108,11 @@ def plan_case(
     Raises: DataError, GeometryError as `prepare`; ConfigError when the case does not fit into the memory limit.
     """
     started, before = time.perf_counter(), peak_resident_bytes()
-    prepared = _prepared(members, volume, options.max_memory)
+    prepared = _prepared(members, volume, allow := partial(_allow, options.max_memory))
+    coarse = coarse_passes(members, volume, prepared, all_windows=options.all_windows, allow=allow)
+    tile = partial(tile_cases, members, prepared, coarse)
     preparing = peak_resident_bytes() if peak_resident_bytes() > before else 0  # otherwise an earlier case needed more
-    cases, warning = _member_cases(members, prepared, options), None
+    cases, warning = tile(options), None
     if options.max_memory is not None:
         warm_up(members)
     footprint = Footprint(cases=cases, options=options, postprocessed=postprocessed)
@@ -128,11 +120,8 @@ def plan_case(
     chunking, peak = fit_to_memory(footprint, options.max_memory, held)
     if options.time_limit is not None:
         left = options.time_limit - (time.perf_counter() - started)
-        cases, options, warning = fit_to_deadline(
-            cases, options, left, chunking, partial(_member_cases, members, prepared)
-        )
+        cases, options, warning = fit_to_deadline(cases, options, left, chunking, tile)
         chunking, peak = fit_to_memory(replace(footprint, cases=cases, options=options), options.max_memory, held)
-    every_window = sum(len(replace(case.tiling, left_out=frozenset())) for case in cases)
     peak = max(peak, preparing)
     if options.max_memory is not None and peak > options.max_memory:
         raise ConfigError(
@@ -144,18 +133,19 @@ def plan_case(
         options=options,
         chunking=chunking,
         peak_bytes=peak,
-        air_windows=every_window - sum(len(case.tiling) for case in cases),
-        warnings=() if warning is None else (warning,),
+        air_windows=sum(case.air_windows for case in cases),
+        skipped_windows=sum(case.skipped_windows for case in cases),
+        warnings=tuple(dict.fromkeys(filter(None, (*(each.warning for each in coarse), warning)))),
     )
 
 
 def warm_up(members: Sequence[Member]) -> None:
     """Run one batch in every engine of this thread, so that they allocate their memory."""
     for member in members:
-        network = member.plan.network
-        shape = (network.in_channels, *member.plan.patch_size[: network.spatial_dims])
         for engine in member.engines:
-            engine(np.zeros((engine.batch, *shape), np.float32))
+            engine(np.zeros((engine.batch, *window_shape(member.plan)), np.float32))
+        for engine in chain(*member.localizers):
+            engine(np.zeros((engine.batch, *window_shape(member.plan.coarse)), np.float32))
 
 
 def segment(plan: CasePlan, on_windows: OnWindows = lambda _: None) -> CaseOutput:
@@ -170,8 +160,8 @@ def segment(plan: CasePlan, on_windows: OnWindows = lambda _: None) -> CaseOutpu
         for band in first.bands(plan.chunking):
             for slab, rows in first.slabs(band, options, plan.chunking, on_windows):
                 own = slice(band.own.start - band.sources.start, band.own.stop - band.sources.start)
-                sums += DiceSums.of_all(slab.fresh[:, :, own], network_plan)
-                _write_mask(first, slab, band, rows, buffers)
+                sums += DiceSums.of_all(slab.fresh(own), network_plan)
+                write_mask(first, slab, band, rows, buffers)
                 buffers.write_attention(first, slab, band, rows, plan.chunking.rows)
                 _write_probabilities(first, slab, band, rows, buffers, plan.chunking.rows)
     return CaseOutput(
@@ -182,49 +172,19 @@ def segment(plan: CasePlan, on_windows: OnWindows = lambda _: None) -> CaseOutpu
     )
 
 
-def predict_prepared(member: Member, prepared: Prepared, options: PredictOptions) -> ModelGridOutput:
-    """Segment a preprocessed image; probabilities and attention stay on the model grid, where they are small.
-
-    Args:
-        member: the networks.
-        prepared: their input, and the preprocessing record.
-        options: step size, mirroring and attention; limits do not apply.
-    Returns: the mask, probabilities and attention.
-    """
-    (case,) = _member_cases([member], [prepared], replace(options, skip_air=False))
-    chunking, _ = fit_to_memory(Footprint(cases=[case], options=options), None, 0)
-    record, plan = prepared.record, member.plan
-    buffers = OutputBuffers(record, plan, probabilities=False, folder=None)
-    grid: dict[str, Floats] = {}
-
-    def collect(name: str, planes: Planes) -> None:
-        if name not in grid:
-            grid[name] = np.empty((len(planes.array), *record.model_shape), np.float32)
-        transposed = grid[name].transpose(0, *(axis + 1 for axis in case.tiling.axes))
-        transposed[:, planes.first : planes.stop] = planes.array
-
-    for band in case.bands(chunking):
-        for slab, rows in case.slabs(band, options, chunking, lambda _: None):
-            _write_mask(case, slab, band, rows, buffers)
-            collect("", slab.probabilities)
-            for gate, planes in slab.attention.items():
-                collect(gate, planes)
-    probabilities = grid.pop("")
-    return ModelGridOutput(mask=buffers.mask[0], probabilities=probabilities, attention=dict(sorted(grid.items())))
+def _allow(limit: int | None, size: int) -> None:
+    """Refuse an array before it is made. Raises: ConfigError when it would exceed the limit."""
+    if limit is not None and resident_bytes() + size > limit:
+        raise ConfigError(
+            f"this case needs {gigabytes(resident_bytes() + size)} to be preprocessed (the process already uses "
+            f"{gigabytes(resident_bytes())}), but only {gigabytes(limit)} are allowed",
+            hint="allow more with --max-memory; check the voxel size in the image's header",
+        )
 
 
-def _prepared(members: Sequence[Member], volume: Volume, limit: int | None) -> list[Prepared]:
+def _prepared(members: Sequence[Member], volume: Volume, allow: Callable[[int], None]) -> list[Prepared]:
     """Members with the same preprocessing share its result; what would exceed the limit is refused before it begins."""
     results: list[Prepared] = []
-
-    def allow(size: int) -> None:
-        if limit is not None and resident_bytes() + size > limit:
-            raise ConfigError(
-                f"this case needs {gigabytes(resident_bytes() + size)} to be preprocessed (the process already uses "
-                f"{gigabytes(resident_bytes())}), but only {gigabytes(limit)} are allowed",
-                hint="allow more with --max-memory; check the voxel size in the image's header",
-            )
-
     for index, member in enumerate(members):
         settings = member.plan.preprocessing
         earlier = zip(results, members[:index], strict=False)
@@ -233,10 +193,20 @@ def _prepared(members: Sequence[Member], volume: Volume, limit: int | None) -> l
     return results
 
 
-def _member_cases(members: Sequence[Member], prepared: Sequence[Prepared], options: PredictOptions) -> list[MemberCase]:
-    """The windows of each member, ordered along the axis of the original grid that suits the first member best."""
+def tile_cases(
+    members: Sequence[Member], prepared: Sequence[Prepared], coarse: Sequence[CoarsePass], options: PredictOptions
+) -> list[MemberCase]:
+    """The windows of each member, ordered along the axis of the original grid that suits the first member best.
+
+    Args:
+        members: members of the model.
+        prepared: the image for each of them.
+        coarse: what the localizers of each of them found.
+        options: of the prediction.
+    Returns: the case of each member.
+    """
     cases: list[MemberCase] = []
-    for member, each in zip(members, prepared, strict=True):
+    for member, each, found in zip(members, prepared, coarse, strict=True):
         record = each.record
         axes = None
         if cases:
@@ -244,16 +214,32 @@ def _member_cases(members: Sequence[Member], prepared: Sequence[Prepared], optio
             i, j, k = (record.axes.index(first.axes[axis]) for axis in cases[0].tiling.axes)
             axes = i, j, k
         tiling = Tiling.of(record.model_shape, member.plan.patch_size, options.step_size, axes)
-        tiling = without_air(tiling, each.array, member.air if options.skip_air else None)
-        prefix = f"{member.name}/" if len(members) > 1 else ""
-        cases.append(MemberCase(member=member, prepared=each, tiling=tiling, prefix=prefix))
+        near = tiling if found.region is None else tiling.within(found.region)
+        kept = near if options.all_windows else without_air(near, each.array, member.air)
+        cases.append(
+            MemberCase(
+                member=member,
+                prepared=each,
+                tiling=kept,
+                prefix=f"{member.name}/" if len(members) > 1 else "",
+                contexts=found.contexts,
+                air_windows=len(near) - len(kept),
+                skipped_windows=len(tiling) - len(near),
+            )
+        )
     return cases
 
 
-def _write_mask(case: MemberCase, slab: Slab, band: Band, rows: slice, buffers: OutputBuffers) -> None:
+def write_mask(case: MemberCase, slab: Slab, band: Band, rows: slice, buffers: OutputBuffers) -> None:
     """Write the rows of the mask that a slab determines; probabilities are interpolated only at label boundaries."""
-    write = partial(buffers.write_mask, case.inverse.content(buffers.mask, band)[0])
-    case.inverse.argmax(slab.probabilities, band, rows, regions=bool(case.member.plan.regions), write=write)
+    case.inverse.argmax(
+        slab.probabilities,
+        band,
+        rows,
+        regions=bool(case.member.plan.regions),
+        write=partial(buffers.write_mask, case.inverse.content(buffers.mask, band)[0]),
+        across=None if case.tiling.region is None else slab.across,  # the mask is background already
+    )
 
 
 def _write_probabilities(

@@ -9,7 +9,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from attunet.bundle import Skipping
 from attunet.config import Plan
+from attunet.data.coarse_map import CoarseMap
 from attunet.data.preprocess import Prepared
 from attunet.data.restore import Band, InverseTransform, Planes, split_bands
 from attunet.data.slabs import cores, each_slab
@@ -35,6 +37,8 @@ class Member:
         temperature: divides the logits; 1 when nothing was calibrated.
         air: height above the minimum of the preprocessed image that a window must exceed to be run; None runs all
             windows.
+        localizers: of a cascade: the engines of the localizers of each fold.
+        skipping: of a cascade: for each fold, which windows its localizers allow to skip; None without an audit.
     """
 
     name: str
@@ -42,6 +46,8 @@ class Member:
     engines: tuple[Engine, ...]
     temperature: float = 1.0
     air: float | None = None
+    localizers: tuple[tuple[Engine, ...], ...] = ()
+    skipping: tuple[Skipping | None, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,16 +75,19 @@ class Slab:
         probabilities: (outputs, planes, band, columns), valid until the next slab is requested.
         attention: by gate, (maps, planes, band, columns), with the same validity.
         known: number of planes that were already in the previous slab.
+        across: the part of the planes, along their second and third axis, outside which everything is background.
     """
 
     probabilities: Planes
     attention: dict[str, Planes]
     known: int
+    across: tuple[slice, slice]
 
-    @property
-    def fresh(self) -> Floats:
-        """The probabilities of the planes that were not in the previous slab."""
-        return self.probabilities.array[:, self.known :]
+    def fresh(self, band: slice) -> Floats:
+        """The probabilities of a band of the planes that were not in the previous slab, background left out."""
+        near, far = self.across
+        near = slice(max(near.start, band.start), max(near.start, min(near.stop, band.stop)))
+        return self.probabilities.array[:, self.known :, near, far]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +99,18 @@ class MemberCase:
         prepared: its input, and the preprocessing record.
         tiling: the windows.
         prefix: prefix of the names of its gates.
+        contexts: of a cascade: the map of each fold's localizers that its engine sees.
+        air_windows: number of windows that are skipped because they contain only air.
+        skipped_windows: number of windows that are skipped because the localizer found nothing near them.
     """
 
     member: Member
     prepared: Prepared
     tiling: Tiling
     prefix: str = ""
+    contexts: tuple[CoarseMap | None, ...] = ()
+    air_windows: int = 0
+    skipped_windows: int = 0
 
     @cached_property
     def inverse(self) -> InverseTransform:
@@ -133,6 +148,7 @@ class MemberCase:
             member.engines,
             self.tiling,
             Blending.of(member.plan, options),
+            contexts=self.contexts,
             band=band.sources,
             planes=chunking.planes,
             fill=chunking.fill,
@@ -145,34 +161,46 @@ class MemberCase:
 
 
 class _SlabBuffers:
-    """Memory for the planes of a slab, reused for the next one."""
+    """Memory for the planes of a slab, reused for the next one; it is background wherever nothing was computed."""
 
     def __init__(self, member: Member) -> None:
         self._member = member
         self._arrays: dict[str, Floats] = {}
         self._held = 0
+        self._across = self._written = slice(0, 0), slice(0, 0)
 
     def add(self, finished: FinishedPlanes, across: tuple[int, int]) -> Slab:
         """The slab of the last plane before and the newly finished planes."""
         known, count = min(self._held, 1), finished.planes
-        channels = {name: len(array) for name, array in finished.outputs[0].items()}
+        channels = {name: len(array) for name, array in (*self._arrays.items(), *finished.outputs[0].items())}
         channels[LOGITS] = len(self._member.plan.outputs)
         for name, size in channels.items():
             self._make_room(name, (size, count + 1, *across))
         self._held, first = known + count, finished.first - known
-        self._fill(slice(known, self._held), finished)
+        fresh = slice(known, self._held)
+        if _union(self._written, finished.across) != finished.across:
+            for name, array in self._arrays.items():
+                self._blank(name, array[:, fresh, *self._written])
+        self._fill(fresh, finished)
         planes = {name: Planes(first, array[:, : self._held]) for name, array in self._arrays.items()}
-        return Slab(planes.pop(LOGITS), planes, known)
+        both = _union(self._across, finished.across)
+        self._across, self._written = finished.across, _union(self._written, finished.across)
+        return Slab(planes.pop(LOGITS), planes, known, both)
 
     def _make_room(self, name: str, shape: tuple[int, ...]) -> None:
         """Provide memory of this shape, with the last of the present planes as its first."""
         old = self._arrays.get(name)
-        if old is None:
+        if old is None or old.shape[1] < shape[1]:
             self._arrays[name] = np.zeros(shape, np.float32)
-            return
-        if old.shape[1] < shape[1]:
-            self._arrays[name] = np.empty(shape, np.float32)
-        self._arrays[name][:, 0] = old[:, self._held - 1]
+            self._blank(name, self._arrays[name])
+        if old is not None:
+            self._arrays[name][:, 0] = old[:, self._held - 1]
+
+    def _blank(self, name: str, array: Floats) -> None:
+        """Make all of it background."""
+        array[:] = 0
+        if name == LOGITS and not self._member.plan.regions:
+            array[0] = 1
 
     def _fill(self, where: slice, finished: FinishedPlanes) -> None:
         """Write the mean over the engines, plane by plane on every core, with background where there was no window."""
@@ -183,17 +211,28 @@ class _SlabBuffers:
                 parts = (outputs[name][:, planes] for outputs in finished.outputs)
                 if name == LOGITS:
                     parts = (activate(part, member.plan, member.temperature) for part in parts)
-                target = self._arrays[name][:, where][:, planes]
+                target = self._arrays[name][:, where, *finished.across][:, planes]
                 target[:] = next(parts)
                 for part in parts:
                     target += part
                 target /= engines
             if finished.covered is not None:
                 uncovered = ~finished.covered[planes]
-                probabilities = self._arrays[LOGITS][:, where][:, planes]
-                probabilities[:, uncovered] = 0
-                if not member.plan.regions:
-                    probabilities[0][uncovered] = 1
+                for name, array in self._arrays.items():
+                    target = array[:, where, *finished.across][:, planes]
+                    target[:, uncovered] = 0
+                    if name == LOGITS and not member.plan.regions:
+                        target[0][uncovered] = 1
 
         count = where.stop - where.start
         each_slab(work, count, -(-count // cores()))
+
+
+def _union(first: tuple[slice, slice], second: tuple[slice, slice]) -> tuple[slice, slice]:
+    """The smallest box around two boxes, either of which may be empty."""
+    if first[0].start == first[0].stop:
+        return second
+    if second[0].start == second[0].stop:
+        return first
+    near, far = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(first, second, strict=True))
+    return near, far

@@ -27,7 +27,8 @@ class PredictOptions:
         mirror: average over mirrored copies of each window (test-time augmentation), along the axes the plan allows.
         probabilities: compute the probabilities of all labels or regions on the image's grid.
         attention: compute the coefficients of the gates on the image's grid.
-        skip_air: skip windows that contain only air, if the model's validation showed no loss.
+        all_windows: run every window, also those that the model's audit allows to skip: far from what the localizer of
+            a cascade found, or containing only air.
         max_memory: limit of the process's memory in bytes, for which the case is divided; None for no limit.
         time_limit: limit of the time per case in seconds, for which fewer windows are run; None for no limit.
         scratch: folder for temporary files of large probabilities and attention; None for the system's.
@@ -38,7 +39,7 @@ class PredictOptions:
     mirror: bool = True
     probabilities: bool = False
     attention: bool = False
-    skip_air: bool = True
+    all_windows: bool = False
     max_memory: int | None = None
     time_limit: float | None = None
     scratch: Path | None = None
@@ -71,6 +72,9 @@ class Prediction(NotebookView):
         volume_calibrations: label to the interval of its volume, of the labels for which it was measured.
         content: the box of the grid that the network saw: the image's content, if the model crops to it.
         peak_bytes: predicted peak memory of the process.
+        windows: number of windows that all networks ran.
+        air_windows: number of windows that were skipped because they contain only air.
+        skipped_windows: number of windows that were skipped because the localizer found nothing near them.
         warnings: deviations from the options, and their reasons.
     """
 
@@ -88,6 +92,9 @@ class Prediction(NotebookView):
     volume_calibrations: dict[str, IntervalCalibration] = field(default_factory=dict)
     content: tuple[slice, slice, slice] = (slice(None), slice(None), slice(None))
     peak_bytes: int = 0
+    windows: int = 0
+    air_windows: int = 0
+    skipped_windows: int = 0
     warnings: tuple[str, ...] = ()
 
     @property

@@ -18,7 +18,7 @@ from attunet.data.in_memory import volume_in_memory
 from attunet.data.volume import Array, Volume
 from attunet.errors import CancelledError, DataError
 from attunet.inference.case import CasePlan, plan_case, segment
-from attunet.inference.engines.factory import make_engine
+from attunet.inference.engines.factory import make_engine, make_localizers
 from attunet.inference.engines.precision import choose_precision
 from attunet.inference.engines.protocol import Engine
 from attunet.inference.member import Member
@@ -83,8 +83,17 @@ class Segmenter:
             engines = tuple(
                 make_engine(fold, bundle.plan, device, shuffle=shuffle, precision=chosen) for fold in bundle.folds
             )
-            level = common_air_level(fold.air for fold in bundle.folds)
-            members.append(Member(name, bundle.plan, engines, postprocessing.temperature, level))
+            members.append(
+                Member(
+                    name,
+                    bundle.plan,
+                    engines,
+                    postprocessing.temperature,
+                    common_air_level(fold.air for fold in bundle.folds),
+                    make_localizers(bundle.folds, bundle.plan, device, shuffle=shuffle, precision=chosen),
+                    tuple(fold.skipping for fold in bundle.folds),
+                )
+            )
         return cls(tuple(members), postprocessing)
 
     @property
@@ -151,6 +160,9 @@ class Segmenter:
             volume_calibrations=self.postprocessing.volume_intervals,
             content=plan.content,
             peak_bytes=plan.peak_bytes,
+            windows=plan.windows,
+            air_windows=plan.air_windows,
+            skipped_windows=plan.skipped_windows,
             warnings=(*self._file_warnings(image), *plan.warnings),
         )
 
@@ -172,7 +184,7 @@ class Segmenter:
             return image.id, self._read_case(image)
         if not isinstance(image, str | PathLike):
             return volume_in_memory(image, spacing)
-        cases = find_cases([Path(image)], self.plan.network.in_channels, names=self.plan.channel_names)
+        cases = find_cases([Path(image)], len(self.plan.channel_names), names=self.plan.channel_names)
         if len(cases) != 1:
             raise DataError(
                 f"{image} contains {len(cases)} images, expected one", hint="predict them one after the other"
@@ -181,19 +193,19 @@ class Segmenter:
 
     def _read_case(self, case: Case) -> Volume:
         """Read a case; with alpha if only this gives the channels of the model, as models of earlier versions need."""
-        volume, expected = read_case_image(case), self.plan.network.in_channels
+        volume, expected = read_case_image(case), len(self.plan.channel_names)
         if volume.channels < expected and (whole := read_case_image(case, alpha=True)).channels == expected:
             return whole
         return volume
 
     def _file_warnings(self, image: Image) -> tuple[str, ...]:
         if isinstance(image, str | PathLike):
-            channels = self.plan.network.in_channels
+            channels = len(self.plan.channel_names)
             image = find_cases([Path(image)], channels, names=self.plan.channel_names)[0]
         return image_warnings(image) if isinstance(image, Case) else ()
 
     def _check(self, volume: Volume, name: str) -> None:
-        expected = self.plan.network.in_channels
+        expected = len(self.plan.channel_names)
         if volume.channels != expected:
             raise DataError(
                 f"{name} has {volume.channels} channels, the model expects {expected}: "

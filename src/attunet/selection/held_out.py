@@ -15,6 +15,7 @@ from typing import Any
 from attunet.bundle import EXECUTION, HeldOutCase, fold_folder, load_bundle
 from attunet.bundle.execution import AIR
 from attunet.bundle.manifest import read_sums
+from attunet.bundle.skipping import SKIPPING
 from attunet.config import Plan
 from attunet.data.cases import output_suffix
 from attunet.data.file_states import content_digest, file_states, record_files, unchanged
@@ -27,8 +28,8 @@ from attunet.evaluation.scores import CaseScores, scored_labels
 from attunet.evaluation.summary_file import case_from_json, case_to_json, plain
 from attunet.failures import Failures, one_case
 from attunet.files import write_text
-from attunet.inference.case import predict_prepared
 from attunet.inference.evaluation import EvaluateOptions, LoadedCase, evaluate_cases
+from attunet.inference.model_grid import find_context, predict_prepared
 from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 from attunet.selection.samples import Sample, draw_sample
@@ -245,7 +246,7 @@ def _save_outputs(segmenter: Segmenter, case: HeldOutCase, mask: Path, sample: P
     (member,) = segmenter.members
     started = time.perf_counter()
     prepared = prepare(loaded.image, plan.preprocessing)
-    output = predict_prepared(member, prepared, PredictOptions())
+    output = predict_prepared(member, prepared, PredictOptions(), find_context(member, loaded.image, prepared))
     seconds = time.perf_counter() - started
     truth = prepare_label(loaded.reference, prepared.record, plan.file_classes, plan.ignore_label)
     mask.parent.mkdir(parents=True, exist_ok=True)
@@ -258,6 +259,8 @@ def _origin(case: HeldOutCase, fold: str, sums: dict[str, str], device: str, cac
     """A hash of everything that a result depends on; files of the case by size and time, which are quick to read."""
     scores_only = cache.outputs is None
     names = ["plan.json", EXECUTION, f"{fold}/weights.safetensors"] + [f"{fold}/{AIR}"] * scores_only
+    names += sorted(name for name in sums if name.startswith(f"{fold}/localizer_"))
+    names += [f"{fold}/{SKIPPING}"] * (scores_only and f"{fold}/{SKIPPING}" in sums)
     facts = [
         [sums.get(name) for name in names],
         device if scores_only else "every window",

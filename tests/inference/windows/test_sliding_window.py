@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attunet.data.coarse_map import CoarseMap
 from attunet.inference.engines.protocol import EngineOutput
+from attunet.inference.windows.region import Region
 from attunet.inference.windows.sliding_window import Blending, gaussian, sliding_window, stitch, windows_to_fill
 from attunet.inference.windows.tiling import Tiling, window_starts
 
@@ -245,3 +247,67 @@ def test_beyond_the_image_its_edge_is_repeated():
 
 def test_weights_are_made_once():
     assert gaussian((8, 8, 4)) is gaussian((8, 8, 4))
+
+
+@settings(max_examples=80)
+@given(
+    shape=st.tuples(*[st.integers(1, 20)] * 3),
+    patch=st.tuples(st.integers(2, 9), st.integers(2, 9), st.integers(1, 7)),
+    step=st.floats(0.2, 1.0),
+    mirror=st.sets(st.integers(0, 1)),
+    axes=st.permutations(range(3)),
+    coarse=st.tuples(*[st.integers(1, 5)] * 3),
+    filled=st.sampled_from([0.05, 0.3, 1.0]),
+    planes=st.sampled_from([None, 1, 3]),
+    band=st.tuples(st.integers(0, 19), st.integers(1, 20)),
+)
+def test_inside_a_region_the_numbers_are_those_of_all_windows(
+    shape, patch, step, mirror, axes, coarse, filled, planes, band
+):
+    random = np.random.default_rng(0)
+    image = random.normal(size=(1, *shape)).astype(np.float32)
+    context = CoarseMap(random.normal(size=(2, *coarse)).astype(np.float32), shape)
+    region = Region(random.random(coarse) < filled, shape)
+    whole = Tiling.of(shape, patch, step, tuple(axes))
+    blending = Blending(mirror_axes=tuple(mirror), exchange={0: [0, 2, 1]}, context={0: [1, 0]}, attention=True)
+    near = whole.within(region)
+    assert {*near} == {start for start in whole if region.touches(whole.box(start))}
+
+    low = min(band[0], shape[axes[1]] - 1)
+    part = slice(low, min(low + band[1], shape[axes[1]]))
+    found = {name: np.zeros((9 if name == "logits" else 3, *shape)) for name in ("logits", "level1")}
+    reached = np.zeros(shape, bool)
+    for slab in sliding_window(image, [Rough()], near, blending, contexts=[context], band=part, planes=planes, fill=1):
+        rows = slice(part.start + slab.across[0].start, part.start + slab.across[0].stop)
+        box = slice(slab.first, slab.first + slab.planes), rows, slab.across[1]
+        if slab.outputs[0]:
+            reached.transpose(axes)[box] = True if slab.covered is None else slab.covered
+        for name, array in slab.outputs[0].items():
+            found[name].transpose(0, *(axis + 1 for axis in axes))[:, *box] = array
+
+    inside = np.zeros(shape, bool)
+    inside.transpose(axes)[:, part] = region.part(slice(0, 99), part, slice(0, 99), axes)
+    np.testing.assert_array_equal(reached, inside)
+    expected = dict(zip(("logits", "attention"), stitch(image, Rough(), whole, blending, context), strict=True))
+    np.testing.assert_array_equal(found["logits"][:, inside], expected["logits"][:, inside])
+    np.testing.assert_array_equal(found["level1"][:, inside], expected["attention"]["level1"][:, inside])
+
+
+def test_the_context_follows_the_window_and_its_mirror_image():
+    seen = []
+
+    class Eye:
+        name, batch = "eye", 1
+
+        def __call__(self, patches):
+            seen.append(patches[0].copy())
+            return EngineOutput(patches[:, :2], {})
+
+    image, context = ramp((9, 6, 4)), np.random.default_rng(1).random((2, 9, 6, 4), np.float32)
+    tiling = Tiling.of((9, 6, 4), (6, 6, 4), 0.5)
+    blending = Blending(mirror_axes=(0,), exchange={0: [1, 0]}, context={0: [1, 0]})
+    stitch(image, Eye(), tiling, blending, CoarseMap(context, (9, 6, 4)))
+    for start, plain, mirrored in zip(tiling, seen[::2], seen[1::2], strict=True):
+        window = slice(start[0], start[0] + 6)
+        np.testing.assert_array_equal(plain, np.concatenate([image, context])[:, window])
+        np.testing.assert_array_equal(mirrored, np.concatenate([image, context[::-1]])[:, window][:, ::-1])

@@ -174,7 +174,7 @@ ABLATION_METRICS = ("Dice", "Recall", "HD95")
 
 Against = Literal["reference", "own mask"]
 
-ONCE = PredictOptions(mirror=False, skip_air=False)
+ONCE = PredictOptions(mirror=False, all_windows=True)
 """No mirroring, before and after: each mirrored copy would cost as much again."""
 
 

@@ -27,8 +27,8 @@ from attunet.errors import ConfigError, GeometryError
 from attunet.evaluation.scores import dice_case, scored_labels
 from attunet.explanation.interventions.ablation import ONCE, Against, gates_of, prefixed
 from attunet.explanation.scoring.scores import order_keys
-from attunet.inference.case import predict_prepared
 from attunet.inference.member import Member
+from attunet.inference.model_grid import find_context, predict_prepared
 from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 
@@ -176,7 +176,8 @@ def _member_curves(member_run: _MemberRun, random: np.random.Generator) -> Itera
     """The curves of one member, with its own gate names."""
     member, plan = member_run.member, member_run.member.plan
     prepared = prepare(member_run.image, plan.preprocessing)
-    plain = predict_prepared(member, prepared, replace(member_run.options, attention=True))
+    context = find_context(member, member_run.image, prepared)  # the whole image's, also where voxels are deleted
+    plain = predict_prepared(member, prepared, replace(member_run.options, attention=True), context)
     member_run.step()
     own = plain.mask
     against: Against = "own mask" if member_run.truth is None else "reference"
@@ -185,7 +186,7 @@ def _member_curves(member_run: _MemberRun, random: np.random.Generator) -> Itera
     )
 
     def predict(array: Floats) -> Scores:
-        mask = predict_prepared(member, replace(prepared, array=array), member_run.options).mask
+        mask = predict_prepared(member, replace(prepared, array=array), member_run.options, context).mask
         member_run.step()
         return dice(mask)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +26,7 @@ __all__ = [
     "cpu_engine",
     "cuda_available",
     "make_engine",
+    "make_localizers",
 ]
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -118,6 +119,34 @@ def make_engine(
         )  # fmt: skip
     asked = {} if precision == "auto" else {"precision": precision}
     return cpu_engine(fold, plan, fold.execution.model_copy(update=asked), batch=batch, shuffle=shuffle)
+
+
+def make_localizers(
+    folds: Sequence[FoldFiles],
+    plan: Plan,
+    device: str = "auto",
+    *,
+    shuffle: int | None = None,
+    precision: str = "auto",
+) -> tuple[tuple[Engine, ...], ...]:
+    """The engines of the localizers of each fold.
+
+    Args:
+        folds: trained or exported folds.
+        plan: the plan of the fine networks.
+        device: see `make_engine`.
+        shuffle: see `make_engine`.
+        precision: of the folds; localizers have no 8-bit integers, and use the fastest floating point instead.
+    Returns: for each fold, its localizers' engines; empty for a plan of one stage.
+    Raises: as `make_engine`.
+    """
+    if plan.localizer is None:
+        return ()
+    coarse, chosen = plan.coarse, "auto" if precision == "int8" else precision
+    return tuple(
+        tuple(make_engine(files, coarse, device, shuffle=shuffle, precision=chosen) for files in fold.localizers)
+        for fold in folds
+    )
 
 
 def cpu_engine(

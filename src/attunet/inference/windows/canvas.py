@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -72,20 +73,26 @@ class Canvas:
         inside, part = self._overlap(start, weight.shape)
         self._weights[0, *inside] += weight[part]
 
-    def divided(self, planes: slice, copies: int) -> tuple[dict[str, Floats], npt.NDArray[np.bool_] | None]:
+    def divided(
+        self, planes: slice, copies: int, across: tuple[slice, slice] = (slice(None), slice(None))
+    ) -> tuple[dict[str, Floats], npt.NDArray[np.bool_] | None]:
         """Every output of the first planes in memory, divided by the weights of all copies.
 
+        Args:
+            planes: planes in memory.
+            copies: number of mirrored copies of each window.
+            across: the part of the second axis, counted from the band's start, and of the third; all by default.
         Returns: by name (C, planes, second axis, third axis), valid until the next call; and the mask of voxels with a
             window, None if all have one. Elsewhere, all outputs are 0.
         """
-        total = np.ascontiguousarray(self._upright(self._weights)[0, planes] * np.float32(copies))
+        total = np.ascontiguousarray(self._upright(self._weights)[0, planes, *across] * np.float32(copies))
         covered = total > 0
         everywhere = bool(covered.all())
         if not everywhere:
             total[~covered] = 1
         results = {}
         for name, sums in sorted(self._sums.items()):
-            transposed = self._upright(sums)[:, planes]
+            transposed = self._upright(sums)[:, planes, *across]
             result = results[name] = self._room(name, transposed.shape)
 
             def work(channels: slice, transposed: Floats = transposed, result: Floats = result) -> None:
@@ -123,10 +130,10 @@ class Canvas:
 
     def _room(self, name: str, shape: tuple[int, ...]) -> Floats:
         """Memory for the result, reused: fresh pages would take longer than the division."""
-        room = self._rooms.get(name)
-        if room is None or room.shape[1] < shape[1]:
-            room = self._rooms[name] = np.empty(shape, np.float32)
-        return room[:, : shape[1]]
+        room, size = self._rooms.get(name), math.prod(shape)
+        if room is None or len(room) < size:
+            room = self._rooms[name] = np.empty(size, np.float32)
+        return room[:size].reshape(shape)
 
     def _upright(self, memory: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """A view with the planes' axis first."""

@@ -1,4 +1,4 @@
-"""The positions of windows: evenly spread, in order along one axis, without windows that contain only air."""
+"""The positions of windows: evenly spread, in order along one axis, without those that are skipped."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attunet.data.volume import Array
+from attunet.inference.windows.region import Region
 
 __all__ = ["Group", "Tiling", "Triple", "least_content_height", "window_starts", "without_air"]
 
@@ -39,6 +40,7 @@ class Tiling:
         starts: first voxels along each axis, from `-margin`.
         axes: order of the axes in which windows follow each other, the slowest first.
         left_out: windows to skip.
+        region: the part of the grid outside which everything is background; None for the whole grid.
     """
 
     shape: Triple
@@ -46,6 +48,7 @@ class Tiling:
     starts: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
     axes: Triple
     left_out: frozenset[Triple] = frozenset()
+    region: Region | None = None
 
     @classmethod
     def of(cls, shape: Triple, patch: Triple, step: float, axes: Triple | None = None) -> Self:
@@ -76,6 +79,11 @@ class Tiling:
         """The voxels of a window that lie on the grid."""
         i, j, k = (slice(max(low, 0), low + edge) for low, edge in zip(start, self.patch, strict=True))
         return i, j, k
+
+    def within(self, region: Region) -> Tiling:
+        """The same tiling without the windows that do not touch a region: inside it, all numbers stay the same."""
+        outside = (start for start in self if not region.touches(self.box(start)))
+        return replace(self.without(outside), region=region)
 
     def without(self, left_out: Iterable[Triple]) -> Tiling:
         """The same tiling without some windows."""
