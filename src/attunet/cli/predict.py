@@ -61,7 +61,10 @@ def predict(
         bool, typer.Option("--attention", help="Write DIR/attention: each gate's coefficients on the image grid.")
     ] = False,
     statistics: Annotated[
-        bool, typer.Option("--statistics", help="Print volumes in ml and predicted Dice; write statistics.json.")
+        bool,
+        typer.Option(
+            "--statistics", help="Print volumes in ml and predicted Dice with their intervals; write statistics.json."
+        ),
     ] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Draw DIR/preview: a PNG for each case.")] = False,
     report: Annotated[

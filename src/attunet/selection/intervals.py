@@ -43,8 +43,8 @@ Doubles = npt.NDArray[np.float64]
 
 LEVEL = 0.9
 MIN_CASES = 20
-POWER = 2 / 3
-"""Errors lie on the surface of a mask, which grows as the volume to this power; chosen by decision 19."""
+POWER = 1.0
+"""Residuals of volumes are relative to the prediction; measured in decision 19."""
 
 _TOLERANCE = 1e-9  # of rank computations, where 20 * 0.9 must be 18
 
