@@ -15,13 +15,14 @@ def markdown(table: Table) -> str:
     """Title, rows, targets and whether they were reached, notes, and the command that reproduces the table."""
     columns = list(dict.fromkeys(name for row in table.rows for name in row.facts))
     ratio = {"faster": "speed-up over the first row", "longer": "time relative to the first row"}[table.ratio]
-    head = ["", "median", f"{ratio} (range)", *columns]
+    timed = any(row.seconds for row in table.rows)
+    head = ["", *(["median", f"{ratio} (range)"] if timed else []), *columns]
     lines = [f"### {table.title}", "", _line(head), _line(["---"] * len(head))]
-    lines += [_line(_cells(row, table, columns)) for row in table.rows]
+    lines += [_line(_cells(row, table, columns, timed)) for row in table.rows]
     lines += ["", *(f"- {goal}" for goal in table.goals)] if table.goals else []
     lines += ["", *(f"{note}  " for note in table.notes)] if table.notes else []
-    rounds = len(table.rows[0].seconds) if table.rows else 0
-    return "\n".join([*lines, "", f"{rounds} rounds, {table.date}: `{table.command}`", ""])
+    rounds = f"{len(table.rows[0].seconds)} rounds, " if timed else ""
+    return "\n".join([*lines, "", f"{rounds}{table.date}: `{table.command}`", ""])
 
 
 def insert(page: str, tables: Sequence[Table]) -> str:
@@ -34,8 +35,10 @@ def insert(page: str, tables: Sequence[Table]) -> str:
     return before + generated + after
 
 
-def _cells(row: Row, table: Table, columns: Sequence[str]) -> list[str]:
+def _cells(row: Row, table: Table, columns: Sequence[str], timed: bool) -> list[str]:
     facts = [row.facts.get(column, "") for column in columns]
+    if not timed:
+        return [row.name, *facts]
     if not row.seconds:
         return [row.name, "", "", *facts]
     return [row.name, _duration(row.median), _comparison(row, table), *facts]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -12,11 +13,25 @@ from pathlib import Path
 
 from harness import Table
 from machine import describe
-from page import markdown
+from page import insert, markdown
 
 from attunet.files import write_text
 
-__all__ = ["argument_parser", "merged", "publish", "read_tables", "write_tables"]
+__all__ = [
+    "SCRIPTS",
+    "argument_parser",
+    "merged",
+    "ordered",
+    "publish",
+    "read_tables",
+    "update_page",
+    "write_tables",
+]
+
+SCRIPTS = ("window", "listing", "training_step", "case", "startup", "nifti_io", "ceiling", "scaling")
+"""The scripts of `make bench`, in the order of their tables on the page."""
+ORDER = ("accuracy", "trunk", *SCRIPTS)
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 def argument_parser(doc: str | None, *, rounds: int = 7) -> argparse.ArgumentParser:
@@ -29,14 +44,36 @@ def argument_parser(doc: str | None, *, rounds: int = 7) -> argparse.ArgumentPar
     return parser
 
 
-def publish(tables: Sequence[Table], options: argparse.Namespace) -> None:
-    """Print the tables, and write them to the file of --json, where they replace tables of the same name."""
+def publish(tables: Sequence[Table], options: argparse.Namespace) -> list[Table]:
+    """Print the tables, and write them to the file of --json, where they replace tables of the same name.
+
+    Returns: the tables with command, date and machine.
+    """
     command, date, machine = _command(options), datetime.now(UTC).date().isoformat(), describe()
     complete = [replace(table, command=command, date=date, machine=machine) for table in tables]
     for table in complete:
         print(markdown(table), flush=True)
     if options.json:
         write_tables(merged(read_tables(options.json), complete), options.json)
+    return complete
+
+
+def update_page(tables: Sequence[Table]) -> None:
+    """Replace these tables in docs/benchmarks.json (raw times), and write the generated part of docs/benchmarks.md."""
+    page, raw = DOCS / "benchmarks.md", DOCS / "benchmarks.json"
+    updated = ordered(merged(read_tables(raw), tables))
+    write_tables(updated, raw)
+    write_text(page, insert(page.read_text(encoding="utf-8"), updated))
+
+
+def ordered(tables: Sequence[Table]) -> list[Table]:
+    """The tables in the order of the scripts."""
+    return sorted(tables, key=_script_order)
+
+
+def _script_order(table: Table) -> int:
+    script = re.findall(r"benchmarks/(\w+)\.py", table.command)
+    return ORDER.index(script[0]) if script and script[0] in ORDER else len(ORDER)
 
 
 def merged(old: Sequence[Table], new: Sequence[Table]) -> list[Table]:
@@ -59,7 +96,10 @@ def read_tables(path: Path) -> list[Table]:
 def _command(options: argparse.Namespace) -> str:
     """The command that reproduces the tables: all options except paths."""
     words = ["python", f"benchmarks/{Path(sys.argv[0]).name}"]
+    words += [str(options.dataset)] if hasattr(options, "dataset") else []  # positional
     for name, value in vars(options).items():
+        if name == "dataset" or value == "" or (name == "page" and value is True):
+            continue
         if value is True:
             words.append(f"--{name.replace('_', '-')}")
         elif isinstance(value, (int, float, str)) and value is not False:

@@ -10,25 +10,17 @@ scripts that do not run stay as they are, with their date. A quick run writes ne
 from __future__ import annotations
 
 import argparse
-import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from harness import Table
-from page import insert
-from results import merged, read_tables, write_tables
+from results import SCRIPTS, read_tables, update_page
 
-from attunet.files import write_text
-
-SCRIPTS = ("window", "listing", "training_step", "case", "startup", "nifti_io", "ceiling", "scaling")
-"""In the order of their tables on the page."""
 WITH_PEER = ("case", "startup")
 """Scripts that also measure nnU-Net."""
 HERE = Path(__file__).parent
-DOCS = HERE.parent / "docs"
 
 
 def run(script: str, options: argparse.Namespace) -> tuple[bool, list[Table]]:
@@ -45,16 +37,6 @@ def run(script: str, options: argparse.Namespace) -> tuple[bool, list[Table]]:
     return code == 0, read_tables(results)
 
 
-def ordered(tables: Sequence[Table]) -> list[Table]:
-    """The tables in the order of the scripts."""
-    return sorted(tables, key=_script_order)
-
-
-def _script_order(table: Table) -> int:
-    script = re.findall(r"benchmarks/(\w+)\.py", table.command)
-    return SCRIPTS.index(script[0]) if script and script[0] in SCRIPTS else len(SCRIPTS)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -66,15 +48,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="smoke test with tiny sizes; writes nothing into docs/")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    page, raw = DOCS / "benchmarks.md", DOCS / "benchmarks.json"
     failed = []
     for script in options.only:
         succeeded, tables = run(script, options)
         failed += [] if succeeded else [script]
         if not options.quick:
-            updated = ordered(merged(read_tables(raw), tables))
-            write_tables(updated, raw)
-            write_text(page, insert(page.read_text(encoding="utf-8"), updated))
+            update_page(tables)
     if failed:
         raise SystemExit(f"these scripts failed: {', '.join(failed)}")
 

@@ -1,9 +1,15 @@
 """The benchmark harness: interleaved runs, ratios, targets, and the page that shows them."""
 
+import json
 import sys
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
+
+from attunet.data.cases import read_dataset, read_own_label
+from attunet.data.formats import read_label, write_volume
+from attunet.data.volume import Volume
 
 
 @pytest.fixture
@@ -136,3 +142,102 @@ def test_the_command_on_the_page_names_no_folder(bench, tmp_path, monkeypatch, c
     publish([Table("t", "T", (Row("a", (1.0,)),))], argument_parser("Window.").parse_args())
     assert read_tables(tmp_path / "x")[0].command == "python benchmarks/window.py --rounds 5"
     assert "### T" in capsys.readouterr().out
+
+
+def test_a_table_without_times_shows_only_its_facts(table):
+    from harness import Row
+    from page import markdown
+
+    text = markdown(replace(table, rows=(Row("ours", (), {"Dice": "0.9"}), Row("theirs", (), {"Dice": "0.8"}))))
+    assert "|  | Dice |" in text
+    assert "| theirs | 0.8 |" in text
+    assert "rounds" not in text
+
+
+def blobs(folder, cases):
+    """A data set of balls in nnU-Net's layout, in pairs of one patient."""
+    grid = np.stack(np.meshgrid(*[np.arange(10)] * 3, indexing="ij"))
+    for index in range(cases):
+        ball = (((grid - 3 - index % 3) ** 2).sum(axis=0) < 9).astype(np.uint8)
+        affine = np.eye(4)
+        write_volume(Volume(ball[None] * np.float32(100), affine), folder / "imagesTr" / f"c{index}_0000.nii.gz")
+        write_volume(Volume(ball[None], affine), folder / "labelsTr" / f"c{index}.nii.gz")
+    content = {"channel_names": {"0": "MR"}, "labels": {"background": 0, "ball": 1}, "file_ending": ".nii.gz"}
+    (folder / "dataset.json").write_text(json.dumps(content | {"numTraining": cases}))
+    return folder
+
+
+@pytest.fixture
+def balls(bench, tmp_path):
+    from protocol.sources import canonical
+
+    return canonical(str(blobs(tmp_path / "balls", 10)), tmp_path, tmp_path / "work")
+
+
+def test_every_program_gets_the_same_cases_and_no_unseen_label(balls, tmp_path):
+    from protocol.shares import make_shares
+
+    (share,) = make_shares(balls, "shifted", tmp_path / "shares")
+    assert share.train == tuple(f"c{index}" for index in range(7))
+    assert share.unseen == ("c7", "c8", "c9")
+    for training in (share.training, share.table, share.whole_table):
+        assert tuple(case.id for case in read_dataset(training).labelled) == share.train
+    assert sorted(path.name for path in share.images.iterdir()) == [f"c{index}_0000.nii.gz" for index in (7, 8, 9)]
+    assert {case.split for case in read_dataset(share.whole_table).cases} == {"train"}
+    assert {case.split for case in read_dataset(share.table).cases} == {None}
+    assert sorted(path.name for path in (share.training / "labelsTr").iterdir()) == [f"c{i}.nii.gz" for i in range(7)]
+    folds = make_shares(balls, "5", tmp_path / "folds")
+    assert sorted(case for fold in folds for case in fold.unseen) == sorted(case.id for case in balls.labelled)
+    assert all(not set(fold.train) & set(fold.unseen) for fold in folds)
+    with pytest.raises(SystemExit, match="contains other cases"):
+        make_shares(balls, "shifted", tmp_path / "shares", few=2)
+
+
+def test_cases_of_one_group_are_on_one_side(balls, tmp_path):
+    from protocol.shares import make_shares
+
+    grouped = replace(balls, cases=tuple(replace(case, group="a" if case.id < "c4" else "b") for case in balls.cases))
+    shares = make_shares(grouped, "groups", tmp_path / "groups")
+    assert {share.unseen for share in shares} == {
+        ("c0", "c1", "c2", "c3"),
+        tuple(f"c{index}" for index in range(4, 10)),
+    }
+
+
+def test_labels_become_consecutive_and_the_rest_background(bench, tmp_path):
+    from protocol import sources
+
+    pictures = tmp_path / "data" / "pictures"
+    values = np.array([[0, 255], [255, 7]], np.uint8)[None, ..., None].repeat(8, 1).repeat(8, 2)
+    for index in range(2):
+        write_volume(Volume(values, np.diag([-1.0, -1.0, 1.0, 1.0])), pictures / "images" / f"p{index}.png")
+        write_volume(Volume(values, np.diag([-1.0, -1.0, 1.0, 1.0])), pictures / "labels" / f"p{index}.png")
+    sources.SOURCES = {"pictures": sources.Source("pictures", {"membrane": 0}, lambda position: f"block{position}")}
+    dataset = sources.canonical("pictures", tmp_path / "data", tmp_path / "work")
+    assert dataset.label_names == {"background": 0, "membrane": 1}
+    assert [case.group for case in dataset.labelled] == ["block0", "block1"]
+    np.testing.assert_array_equal(read_own_label(dataset.labelled[0]).array, values == 0)
+
+
+def test_programs_are_compared_case_by_case_and_a_tie_is_called_one(balls, tmp_path):
+    from protocol.scores import accuracy_table, score
+    from protocol.shares import make_shares
+
+    (share,) = make_shares(balls, "shifted", tmp_path / "shares")
+    results = []
+    for name, drop in (("ours", 0), ("same", 0), ("worse", 2)):
+        folder = tmp_path / name
+        for file in share.references.iterdir():
+            label = read_label(file)
+            label.array[..., : 3 * drop] = 0
+            write_volume(label, folder / "masks" / file.name)
+        (folder / "record.json").write_text(json.dumps({"steps": 7, "seconds": 60, "prediction_seconds": 3}))
+        results.append(score(name, [share], [folder]))
+    table = accuracy_table("accuracy", "Accuracy", results, ())
+    ours, same, worse = table.rows
+    assert ours.facts["Dice (95% interval)"].startswith("1.000")
+    assert ours.facts["prediction, s per case"] == "1"
+    assert same.facts["first row minus this, paired"] == "+0.000 (+0.000 to +0.000)"
+    assert worse.facts["first row minus this, paired"].startswith("+0.")
+    assert "ours and same: a tie, the interval includes zero." in table.notes
+    assert any(note.startswith("ours is better than worse by 0.") for note in table.notes)
