@@ -152,6 +152,17 @@ def test_the_dice_has_an_interval_within_its_range():
     assert 0.04 < found.width < 0.2
 
 
+def test_thirds_of_the_dice_are_those_of_the_expected_dice():
+    """The expected Dice says nothing, so that the mean is predicted; the worst cases have a low expected Dice."""
+    expected = np.linspace(0.5, 0.8, 30)
+    measured = np.where(np.arange(30) < 5, 0.3, np.where(np.arange(30) < 10, 0.95, 0.7)) + expected / 1000
+    quality = fit_quality(expected, measured).model_copy(update={"slope": 0.0})
+    found = calibrate_dice(list(expected), list(measured), [0] * 30, quality, 0.8).calibration
+    small, medium, large = found.thirds
+    assert (medium, large) == (1.0, 1.0)
+    assert small < 0.8
+
+
 def test_without_a_predicted_dice_there_is_no_interval():
     decision = calibrate_dice([0.8] * 30, [0.8] * 30, [0] * 30, None)
     assert (decision.calibration, decision.reason) == (None, "none: no Dice is predicted")

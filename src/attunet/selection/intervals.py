@@ -57,11 +57,13 @@ class HeldOutValues:
         predicted: (cases,) the predicted values.
         true: (cases,) the values of the references.
         folds: (cases,) the fold that held each case out.
+        sizes: (cases,) by which cases are small, medium or large; None for the predicted values.
     """
 
     predicted: Sequence[float]
     true: Sequence[float]
     folds: Sequence[int]
+    sizes: Sequence[float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,9 +153,13 @@ def calibrate_dice(
         return IntervalDecision(calibration=None, reason="none: no Dice is predicted")
     enough = sum(isfinite(a) and isfinite(b) for a, b in zip(expected, measured, strict=True)) >= MIN_CASES
     predicted = left_out_predictions(expected, measured, quality) if enough else expected
-    known = [row for row in zip(predicted, measured, folds, strict=True) if isfinite(row[0]) and isfinite(row[1])]
+    rows = zip(predicted, measured, folds, expected, strict=True)
+    known = [row for row in rows if isfinite(row[0]) and isfinite(row[1])]
     values = HeldOutValues(
-        predicted=[row[0] for row in known], true=[row[1] for row in known], folds=[row[2] for row in known]
+        predicted=[row[0] for row in known],
+        true=[row[1] for row in known],
+        folds=[row[2] for row in known],
+        sizes=[row[3] for row in known],  # where the mean is predicted, leaving a case out orders them by their error
     )
     return calibrate_interval(values, "Dice", power=0.0, limit=1.0, level=level)
 
@@ -177,6 +183,7 @@ def calibrate_interval(
     predicted, true = np.asarray(values.predicted, np.float64), np.asarray(values.true, np.float64)
     used = (predicted > 0) | (power == 0)
     absent, missed = int((~used).sum()), int((true[~used] > 0).sum())
+    sizes = np.asarray(values.predicted if values.sizes is None else values.sizes, np.float64)[used]
     folds, predicted, true = np.asarray(values.folds)[used], predicted[used], true[used]
     if len(predicted) < max(MIN_CASES, _fewest(level)):
         without = f" ({absent} more without a prediction)" if absent else ""
@@ -197,7 +204,7 @@ def calibrate_interval(
         typical=float(np.median(predicted)),
         width=0.0,
         coverage=float(inside.mean()),
-        thirds=_thirds(predicted, inside),
+        thirds=_thirds(sizes, inside),
         folds=across,
         not_predicted=absent,
         missed=missed,
@@ -228,7 +235,7 @@ def _left_out(residuals: Doubles, groups: npt.NDArray[np.int_], level: float) ->
     return inside
 
 
-def _thirds(predicted: Doubles, inside: npt.NDArray[np.bool_]) -> tuple[float, float, float]:
-    """Shares inside among the cases with the smallest, the middle and the largest predictions."""
-    small, medium, large = np.array_split(inside[np.argsort(predicted, kind="stable")], 3)
+def _thirds(sizes: Doubles, inside: npt.NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Shares inside among the small, the medium and the large third of the cases."""
+    small, medium, large = np.array_split(inside[np.argsort(sizes, kind="stable")], 3)
     return float(small.mean()), float(medium.mean()), float(large.mean())
