@@ -7,10 +7,12 @@ from typing import Any, Literal, get_args, get_origin
 
 from attunet.config import (
     Localizer,
+    MeasuredPrediction,
     NetworkConfig,
     Normalization,
     Plan,
     Postprocessing,
+    PredictionChoice,
     Preprocessing,
     Settings,
     TrainingConfig,
@@ -29,9 +31,15 @@ PAGES: dict[str, tuple[str, str, type[Settings]]] = {
     "localizer.md": ("Localizer", "The `localizer` of a plan: the first stage of a cascade.", Localizer),
     "postprocessing.md": (
         "Post-processing",
-        "The keys of `postprocessing.json`, which a cross-validation writes and every prediction applies.",
+        "The keys of `postprocessing.json`: what was decided on held-out cases, which every prediction applies.",
         Postprocessing,
     ),
+    "prediction.md": (
+        "Choice of prediction",
+        "The `prediction` of `postprocessing.json`: mirrored copies and folds, unless `--tta` or `--fold` is given.",
+        PredictionChoice,
+    ),
+    "measured-prediction.md": ("Dice against seconds", "One row of `measured` in `prediction`.", MeasuredPrediction),
     "preprocessing.md": ("Preprocessing", "The `preprocessing` of a plan.", Preprocessing),
     "normalization.md": ("Normalization", "One entry of `normalization` in `preprocessing`.", Normalization),
 }

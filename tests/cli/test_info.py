@@ -7,7 +7,14 @@ import shutil
 
 from attunet.bundle import Execution, Quantization, save_ensemble, save_execution, save_manifest, save_postprocessing
 from attunet.cli.info import info
-from attunet.config import ComponentRules, Postprocessing, QualityCalibration
+from attunet.config import (
+    ComponentRules,
+    Evidence,
+    MeasuredPrediction,
+    Postprocessing,
+    PredictionChoice,
+    QualityCalibration,
+)
 from attunet.errors import BundleError
 from attunet.training.run_folder import default_store
 
@@ -95,3 +102,23 @@ def test_the_results_of_a_cross_validation(tiny_run, make_interval, tmp_path, in
     assert facts["post-processing"] == {"body": {"largest_component": True}}
     assert facts["temperature"] == 1.4
     assert facts["predicted Dice"].endswith("on 9 held-out cases: 0.70 (0.40 to 0.90)")
+
+
+def test_dice_against_seconds_is_a_table(tiny_run, tmp_path, invoke):
+    model = shutil.copytree(tiny_run, tmp_path / "model")
+    rows = (
+        MeasuredPrediction(folds=1, copies=1, cases=14, dice=0.46, seconds=1.1, used=True),
+        MeasuredPrediction(folds=1, copies=8, cases=14, dice=0.461, gain=0.001, low=-0.002, high=0.004, seconds=7.5),
+        MeasuredPrediction(folds=5, copies=1, cases=0, measured_on="unseen", seconds=5.5),
+    )
+    chosen = PredictionChoice(mirror=False, measured=rows)
+    reasons = {"mirroring": "off: because"}
+    evidence = Evidence(cases=14, folds=(0, 1))
+    save_postprocessing(Postprocessing(prediction=chosen, evidence=evidence, reasons=reasons), model)
+    facts = json.loads(invoke(info, model, "--json").stdout)
+    assert facts["decided on"] == "14 held-out cases of 2 folds"
+    assert facts["mirroring"] == "off: because"
+    assert facts["Dice against seconds"][0] == rows[0].model_dump()
+    shown = invoke(info, model).stdout
+    for text in ("Dice against seconds", "0.4600", "about 5.5", "none that no fold has seen", "off: because"):
+        assert text in shown.replace("\n", " ")

@@ -14,7 +14,7 @@ import pytest
 
 from attunet.bundle import save_ensemble, save_postprocessing
 from attunet.cli.predict import predict
-from attunet.config import Postprocessing, QualityCalibration
+from attunet.config import Postprocessing, PredictionChoice, QualityCalibration
 from attunet.data.formats import read_label, read_volume, write_volume
 from attunet.data.volume import Volume
 from attunet.errors import BundleError, BusyError, ConfigError, DatasetError, EngineError, FormatError
@@ -144,6 +144,36 @@ def test_volumes_and_dice_are_reported_with_their_intervals(segment, scans, tiny
 def test_a_model_without_held_out_cases_says_how_to_get_intervals(segment, scans):
     done = segment("-i", scans / "a.nii.gz", "--statistics")
     assert "interval of lesion: none: there are no held-out cases; attunet evaluate --cross-validation" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "mirror", "folds"),
+    [
+        ([], False, 1),
+        (["--tta", "auto", "--fold", "auto"], False, 1),
+        (["--tta", "on"], True, 1),
+        (["--disable-tta", "--fold", "all"], False, 2),
+        (["--tta", "off", "--fold", "0"], False, 1),
+    ],
+)
+def test_the_decisions_of_the_model_are_followed_and_overridden(flags, mirror, folds, tiny_run, tmp_path, invoke):
+    model, scan = shutil.copytree(tiny_run, tmp_path / "model"), write_scan(tmp_path / "a.nii")
+    choice = PredictionChoice(mirror=False, folds=(1,))
+    save_postprocessing(Postprocessing(prediction=choice), model)
+    record = tmp_path / "run.json"
+    done = invoke(predict, "-m", model, "-i", scan, "-o", tmp_path / "masks", "--report", record, *flags)
+    assert done.exit_code == 0
+    written = json.loads(record.read_text())
+    assert (written["settings"]["mirror"], written["folds"]) == (mirror, folds)
+    automatic = "--tta" not in flags or "auto" in flags
+    assert ("without mirrored copies (--tta on" in done.stderr) is (automatic and "--disable-tta" not in flags)
+    assert ("1 of its folds (--fold all" in done.stderr) is ("--fold" not in flags or "auto" in flags)
+
+
+def test_contradicting_flags_are_refused(segment, scans):
+    wrong = segment("-i", scans, "--tta", "on")
+    assert isinstance(wrong.exception, ConfigError)
+    assert "--disable-tta" in str(wrong.exception)
 
 
 def test_an_ensemble_predicts_like_any_model(scans, tiny_run, make_model, tmp_path, invoke):

@@ -13,8 +13,8 @@ from PIL import Image
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from attunet.bundle import load_bundle, save_ensemble, save_postprocessing
-from attunet.config import ComponentRules, Postprocessing, QualityCalibration
+from attunet.bundle import load_bundle, save_ensemble, save_manifest, save_plan, save_postprocessing
+from attunet.config import ComponentRules, Postprocessing, PredictionChoice, QualityCalibration
 from attunet.data.cases import Case, find_cases
 from attunet.data.formats import read_label, read_volume, write_volume
 from attunet.data.preprocess import prepare
@@ -350,3 +350,41 @@ def test_shuffled_networks_are_raw_and_look_elsewhere(tiny_run, tmp_path):
     assert [one.members[0].temperature for one in loaded] == [3.0, 1.0]
     trained, shuffled = (one.predict(scan(), attention=True).attention["level2"] for one in loaded)
     assert np.abs(trained.array - shuffled.array).max() > 0.05
+
+
+@pytest.fixture
+def mirroring_run(tiny_run, tmp_path):
+    """A model of two folds whose plan mirrors two axes."""
+    model = shutil.copytree(tiny_run, tmp_path / "mirrors")
+    save_plan(load_bundle(model).plan.model_copy(update={"mirror_axes": (0, 1)}), model)
+    save_manifest(model)
+    return model
+
+
+@pytest.mark.parametrize("decided", [None, True, False])
+def test_the_model_decides_about_mirroring_unless_told_otherwise(decided, mirroring_run):
+    plain, mirrored = (
+        Segmenter.load(mirroring_run, device="cpu").predict(scan(), mirror=mirror, probabilities=True).probabilities
+        for mirror in (False, True)
+    )
+    assert not np.array_equal(plain.array, mirrored.array)
+    save_postprocessing(Postprocessing(prediction=PredictionChoice(mirror=decided)), mirroring_run)
+    segmenter = Segmenter.load(mirroring_run, device="cpu")
+    for mirror, expected in ((None, plain if decided is False else mirrored), (True, mirrored), (False, plain)):
+        result = segmenter.predict(scan(), mirror=mirror, probabilities=True).probabilities
+        np.testing.assert_array_equal(result.array, expected.array)
+    raw = Segmenter.load(mirroring_run, device="cpu", raw=True).predict(scan(), probabilities=True)
+    np.testing.assert_array_equal(raw.probabilities.array, mirrored.array)
+
+
+def test_the_model_decides_about_folds_unless_told_otherwise(mirroring_run):
+    def folds(**how):
+        return len(Segmenter.load(mirroring_run, device="cpu", **how).engines)
+
+    assert folds() == 2
+    save_postprocessing(Postprocessing(prediction=PredictionChoice(folds=(1,))), mirroring_run)
+    assert [folds(), folds(folds="all"), folds(folds=[0, 1]), folds(raw=True)] == [1, 2, 2, 2]
+    own, chosen = (Segmenter.load(mirroring_run, device="cpu", **how).predict(scan()) for how in ({"folds": [1]}, {}))
+    np.testing.assert_array_equal(own.segmentation.array, chosen.segmentation.array)
+    save_postprocessing(Postprocessing(prediction=PredictionChoice(folds=(1, 4))), mirroring_run)
+    assert folds() == 2  # a copy without one of the chosen folds uses what it has

@@ -1,10 +1,14 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from attunet.bundle import fold_folder, load_bundle, save_manifest, save_plan
+from attunet.config import Evidence
 from attunet.data.folds import Split
+from attunet.data.formats import read_label
 from attunet.evaluation.summary import Summary
 from attunet.export.formats import export_openvino
 from attunet.inference.segmenter import Segmenter
@@ -38,7 +42,7 @@ def test_every_case_is_scored_once_and_all_files_are_written(found, folded):
 
 def test_the_model_applies_the_result(found, folded):
     assert load_bundle(folded).postprocessing == found.postprocessing
-    decided = {"postprocessing blob", "temperature", "quality", "Dice interval", "volume interval blob"}
+    decided = {"mirroring", "postprocessing blob", "temperature", "quality", "Dice interval", "volume interval blob"}
     assert set(found.postprocessing.reasons) == decided
     assert Segmenter.load(folded, device="cpu").members[0].temperature == found.postprocessing.temperature
 
@@ -56,6 +60,40 @@ def test_twenty_cases_give_intervals_of_the_post_processed_volumes(make_folded, 
     assert interval.cases + interval.not_predicted == 20
     assert interval.not_predicted == predicted.count(0)
     assert load_bundle(run).postprocessing.volume_intervals == {"blob": interval}
+
+
+def test_cases_and_folds_that_decided_are_recorded(found):
+    assert found.postprocessing.evidence == Evidence(cases=6, folds=(0, 1))
+    assert found.postprocessing.evidence.text == "6 held-out cases of 2 folds"
+    one, every = found.postprocessing.prediction.measured
+    assert (one.folds, one.copies, one.cases, one.used) == (1, 1, 6, False)
+    assert (every.folds, every.dice, every.cases, every.used) == (2, None, 0, True)
+
+
+def test_mirroring_is_measured_and_every_result_follows_the_decision(make_folded, tmp_path):
+    """Networks with random weights: whatever is decided, scores and masks are those of that way to predict."""
+    run = make_folded(tmp_path)
+    save_plan(load_bundle(run).plan.model_copy(update={"mirror_axes": (0, 1)}), run)
+    save_manifest(run)
+    found = cross_validate(run, device="cpu")
+    chosen = found.postprocessing.prediction
+    plain, mirrored, every = chosen.measured
+    assert [(row.copies, row.folds) for row in (plain, mirrored)] == [(1, 1), (4, 1)]
+    assert plain.seconds > 0
+    assert mirrored.seconds > 0
+    assert chosen.mirror is not None
+    assert (every.folds, every.copies) == (2, 4 if chosen.mirror else 1)
+    row = mirrored if chosen.mirror else plain
+    assert row.dice == pytest.approx(found.summary.foreground_mean(), abs=1e-5)
+    case, mask = found.summary.cases[0], Path(found.summary.cases[0].prediction_file)
+    assert mask.is_relative_to(run / "cross_validation" / "without_mirroring") is not chosen.mirror
+    image = load_bundle(run).root.parent / "blobs" / "images" / f"{case.case}.nii"
+    fold = Segmenter.load(run, folds=[0], device="cpu", raw=True)
+    own = fold.predict(image, mirror=chosen.mirror).segmentation
+    assert np.array_equal(read_label(mask).array, own.array)
+    text = found.report.read_text(encoding="utf-8")
+    assert "Dice against seconds" in text
+    assert "decided on 6 held-out cases of 2 folds" in text
 
 
 def test_the_second_time_gives_the_same(found, folded):

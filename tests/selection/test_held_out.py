@@ -17,7 +17,8 @@ from attunet.config import ComponentRules, Postprocessing
 from attunet.data.cases import read_case
 from attunet.evaluation.scores import score_case
 from attunet.inference.segmenter import Segmenter
-from attunet.selection.held_out import HeldOutCache, evaluate_held_out
+from attunet.selection.held_out import evaluate_held_out
+from attunet.selection.held_out_cache import HeldOutCache
 from attunet.selection.samples import Sample
 
 

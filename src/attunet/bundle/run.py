@@ -86,6 +86,12 @@ class Bundle:
     postprocessing: Postprocessing = field(default_factory=Postprocessing)
     execution: Execution = field(default_factory=Execution)
 
+    def selected(self, folds: Sequence[int] | None) -> tuple[FoldFiles, ...]:
+        """The folds of these indices; all for None, or if one is not there: an export may hold only some of them."""
+        names = {fold_folder(self.root, index).name for index in folds or ()}
+        found = tuple(fold for fold in self.folds if fold.name in names)
+        return found if found and len(found) == len(names) else self.folds
+
 
 def fold_folder(root: Path, fold: int | str) -> Path:
     """The folder of a fold."""

@@ -20,7 +20,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show versions, devices and engines; or a model's training data, expected input and scores."""
-    from attunet.inference.info import machine_facts, model_facts
+    from attunet.inference.info import DICE_AND_SECONDS, machine_facts, model_facts
 
     if model is None:
         from attunet.training.run_folder import describe_store
@@ -31,6 +31,9 @@ def info(
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
-    from attunet.cli.tables.models import facts_table
+    from attunet.cli.tables.models import facts_table, prediction_table
 
+    measured = facts.pop(DICE_AND_SECONDS, None)
     show(facts_table(facts))
+    if measured:
+        show(prediction_table(measured))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,7 @@ from attunet.cli.dataset_options import (
 from attunet.cli.options import DeviceOption, parse_folds, parse_memory, parse_time
 from attunet.cli.prediction_run import (
     BatchDisplay,
+    show_choice,
     show_estimates,
     show_left_out,
     show_resume,
@@ -44,9 +46,16 @@ def predict(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the masks.")],
     more: Annotated[list[Path] | None, typer.Argument(metavar="[PATH]...", help="More images, after -i A B C.")] = None,
     fold: Annotated[
-        str, typer.Option(help="Folds to use, such as 0 or 0,2; or all: their probabilities are averaged.")
-    ] = "all",
-    disable_tta: Annotated[bool, typer.Option("--disable-tta", help="Turn off test-time mirroring.")] = False,
+        str,
+        typer.Option(
+            help="Folds whose probabilities are averaged: numbers such as 0 or 0,2; all; or auto, as the model decided."
+        ),
+    ] = "auto",
+    tta: Annotated[
+        Literal["auto", "on", "off"],
+        typer.Option(help="Average over mirrored copies (test-time augmentation); auto: as the model decided, or on."),
+    ] = "auto",
+    disable_tta: Annotated[bool, typer.Option("--disable-tta", help="The same as --tta off.")] = False,
     step_size: Annotated[
         float, typer.Option(min=0.05, max=1.0, help="Step between windows, as a fraction of the patch.")
     ] = 0.5,
@@ -122,7 +131,9 @@ def predict(
     from attunet.inference.segmenter import Segmenter
 
     memory, seconds = parse_memory(max_memory, "--max-memory"), parse_time(time_limit, "--time-limit")
-    segmenter = Segmenter.load(model, folds=parse_folds(fold), device=device, precision=precision)
+    mirror = _mirror(tta, disable_tta)
+    chosen: Sequence[int] | Literal["all"] | None = None if fold == "auto" else parse_folds(fold) or "all"
+    segmenter = Segmenter.load(model, folds=chosen, device=device, precision=precision)
     cases = find_cases(
         [*images, *(more or [])],
         len(segmenter.plan.channel_names),
@@ -136,7 +147,7 @@ def predict(
         raise ConfigError("--attention needs a model with gates", hint="leave it out, or train with a gate")
     options = PredictOptions(
         step_size=step_size,
-        mirror=not disable_tta,
+        mirror=mirror,
         probabilities=save_probabilities,
         attention=attention or agreement,
         all_windows=all_windows,
@@ -145,11 +156,18 @@ def predict(
     )
     if dry_run:
         raise typer.Exit(2 if show_estimates(segmenter, cases, options) else 0)
+    show_choice(segmenter, automatic=chosen is None, options=options)
     started = time.perf_counter()
     record = RecordFiles(
         model,
         segmenter,
-        {**asdict(options), "attention": attention, "preview": preview, "agreement": agreement},
+        {
+            **asdict(options),
+            "mirror": segmenter.mirrors(options),
+            "attention": attention,
+            "preview": preview,
+            "agreement": agreement,
+        },
         statistics=output / "statistics.json" if statistics else None,
         report=report,
         extend=continue_prediction,
@@ -192,3 +210,13 @@ def predict(
     failed = [result for result in display.results if result.error]
     if failed:
         raise typer.Exit(2 if len(failed) == len(cases) else 1)
+
+
+_MIRROR = {"auto": None, "on": True, "off": False}
+
+
+def _mirror(tta: str, disable_tta: bool) -> bool | None:
+    """Whether mirrored copies are averaged; None for the model's decision. Raises: ConfigError for a contradiction."""
+    if disable_tta and tta == "on":
+        raise ConfigError("predict got --tta on together with --disable-tta", hint="give one of them")
+    return False if disable_tta else _MIRROR[tta]

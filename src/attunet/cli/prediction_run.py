@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BatchDisplay",
     "show_case",
+    "show_choice",
     "show_estimates",
     "show_left_out",
     "show_resume",
@@ -113,6 +114,22 @@ def show_estimates(segmenter: Segmenter, cases: Sequence[Case], options: Predict
     failed = [estimate for estimate in estimates if estimate.error]
     show(estimate_table([estimate for estimate in estimates if not estimate.error]))
     return len(failed)
+
+
+def show_choice(segmenter: Segmenter, *, automatic: bool, options: PredictOptions) -> None:
+    """Say which decisions of the model differ from averaging all folds and mirrored copies, and how to override them.
+
+    `automatic`: whether the folds were left to the model.
+    """
+    decided = segmenter.postprocessing.prediction
+    told = (
+        ["without mirrored copies (--tta on adds them)"] if options.mirror is None and decided.mirror is False else []
+    )
+    if automatic and decided.folds is not None:
+        told.append(f"{len(segmenter.engines)} of its folds (--fold all averages all)")
+    if told:
+        text = f"as the model decided on held-out cases: {', '.join(told)}; see attunet info"
+        notes().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def show_left_out(files: Sequence[Path], reason: str) -> None:

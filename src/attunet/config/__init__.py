@@ -5,6 +5,7 @@ from attunet.config.localizer import MOST_CONTEXT, Localizer
 from attunet.config.network import NetworkConfig
 from attunet.config.plan import IGNORED, FingerprintSummary, Plan, mirrored_order, mirrored_values
 from attunet.config.postprocessing import ComponentRules, Postprocessing, QualityCalibration, RankCorrelation
+from attunet.config.prediction_choice import Evidence, MeasuredPrediction, PredictionChoice
 from attunet.config.preprocessing import Normalization, Preprocessing
 from attunet.config.settings import Settings, describe, load_settings, parse_settings
 from attunet.config.training import TrainingConfig
@@ -13,13 +14,16 @@ __all__ = [
     "IGNORED",
     "MOST_CONTEXT",
     "ComponentRules",
+    "Evidence",
     "FingerprintSummary",
     "IntervalCalibration",
     "Localizer",
+    "MeasuredPrediction",
     "NetworkConfig",
     "Normalization",
     "Plan",
     "Postprocessing",
+    "PredictionChoice",
     "PredictionInterval",
     "Preprocessing",
     "QualityCalibration",

@@ -1,4 +1,4 @@
-"""Calibration and post-processing, learnt by a cross-validation: postprocessing.json, applied to every prediction."""
+"""Calibration and post-processing, learnt on held-out cases: postprocessing.json, applied to every prediction."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from attunet.config.intervals import IntervalCalibration
+from attunet.config.prediction_choice import Evidence, PredictionChoice
 from attunet.config.settings import Settings
 
 __all__ = ["ComponentRules", "Postprocessing", "QualityCalibration", "RankCorrelation"]
@@ -65,6 +66,13 @@ class Postprocessing(Settings):
     )
     attention_agreement: RankCorrelation | None = Field(
         None, description="How the agreement of attention and mask ranks cases, as measured by `attunet explain`."
+    )
+    prediction: PredictionChoice = Field(
+        default_factory=PredictionChoice,
+        description="Whether mirrored copies and which folds are averaged, with the measured Dice and seconds.",
+    )
+    evidence: Evidence | None = Field(
+        None, description="The cases that all this was decided on; null in files of earlier versions."
     )
     reasons: dict[str, str] = Field(
         default_factory=dict, description="Why each was accepted or rejected, with the measured value."

@@ -188,7 +188,7 @@ def fit_to_deadline(
         if expected <= left:
             break
     what = f"windows {reduced.step_size:g} instead of {options.step_size:g} patches apart"
-    what += ", without mirrored copies" if options.mirror and not reduced.mirror else ""
+    what += ", without mirrored copies" if options.mirror is not False and reduced.mirror is False else ""
     late = "" if expected <= left else "; even so it will take longer than allowed"
     return (
         fewer,

@@ -17,7 +17,10 @@ from attunet.inference.engines.precision import int8_choice
 from attunet.inference.intervals import interval_reasons
 from attunet.planning.hardware import cpu_int8
 
-__all__ = ["machine_facts", "model_facts"]
+__all__ = ["DICE_AND_SECONDS", "machine_facts", "model_facts"]
+
+DICE_AND_SECONDS = "Dice against seconds"
+"""The name of the fact that is a table: a row for each measured way to predict."""
 
 _PACKAGES = ("attunet", "numpy", "openvino", "nibabel", "SimpleITK", "torch", "lightning", "monai", "blosc2")
 
@@ -88,8 +91,10 @@ def _engine(execution: Execution) -> str:
 
 
 def _postprocessing_facts(postprocessing: Postprocessing) -> dict[str, Any]:
-    """The results of a cross-validation; empty when there was none."""
+    """What was decided on held-out cases; empty where nothing was."""
     facts: dict[str, Any] = {}
+    if postprocessing.evidence:
+        facts["decided on"] = postprocessing.evidence.text
     if postprocessing.components:
         facts["post-processing"] = {
             label: rules.model_dump(exclude_defaults=True) for label, rules in postprocessing.components.items()
@@ -99,6 +104,11 @@ def _postprocessing_facts(postprocessing: Postprocessing) -> dict[str, Any]:
     if quality := postprocessing.quality:
         interval = f"{quality.spearman:.2f} ({quality.low:.2f} to {quality.high:.2f})"
         facts["predicted Dice"] = f"rank correlation with the true Dice on {quality.cases} held-out cases: {interval}"
+    chosen = postprocessing.prediction
+    if chosen.measured:
+        reasons = postprocessing.reasons
+        facts |= {name: reasons[name] for name in ("mirroring", "folds averaged") if name in reasons}
+        facts[DICE_AND_SECONDS] = [row.model_dump() for row in chosen.measured]
     return facts
 
 

@@ -24,7 +24,8 @@ class PredictOptions:
 
     Args:
         step_size: distance between neighbouring windows as a fraction of the patch, in (0, 1].
-        mirror: average over mirrored copies of each window (test-time augmentation), along the axes the plan allows.
+        mirror: average over mirrored copies of each window (test-time augmentation), along the axes the plan allows;
+            None for the model's own decision, or on where it has none.
         probabilities: compute the probabilities of all labels or regions on the image's grid.
         attention: compute the coefficients of the gates on the image's grid.
         all_windows: run every window, also those that the model's audit allows to skip: far from what the localizer of
@@ -36,7 +37,7 @@ class PredictOptions:
     """
 
     step_size: float = 0.5
-    mirror: bool = True
+    mirror: bool | None = None
     probabilities: bool = False
     attention: bool = False
     all_windows: bool = False

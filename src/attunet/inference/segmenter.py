@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from threading import Event
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from attunet.bundle import check_agreement, load_model
 from attunet.bundle.execution import common_air_level
@@ -54,19 +54,19 @@ class Segmenter:
         cls,
         model: str | Path,
         *,
-        folds: Sequence[int] | None = None,
+        folds: Sequence[int] | Literal["all"] | None = None,
         device: str = "auto",
         raw: bool = False,
         shuffle: int | None = None,
         precision: str = "auto",
     ) -> Self:
-        """Load the folder of a run or an ensemble: every finished fold, or the selected ones.
+        """Load the folder of a run or an ensemble: the folds that the model decided on, or the selected ones.
 
         Args:
             model: the folder.
-            folds: folds to use; None for every finished fold.
+            folds: folds to use; "all" for every finished one; None for the model's own decision, or all if it has none.
             device: "auto", "cpu" or "cuda".
-            raw: ignore calibration and post-processing (postprocessing.json), to evaluate the networks themselves.
+            raw: ignore the decisions of the model (postprocessing.json), to evaluate the networks themselves.
             shuffle: a seed to shuffle each layer's weights, which gives untrained null models and implies `raw`; None
                 does not shuffle.
             precision: "auto", "bf16", "fp32" or "int8", see `choose_precision`.
@@ -74,24 +74,22 @@ class Segmenter:
         Raises: BundleError for an unfinished or altered folder, EngineError when the device is not available or cannot
             compute in that precision.
         """
-        opened = load_model(Path(model), folds)
+        opened = load_model(Path(model), None if folds == "all" else folds)
         postprocessing = Postprocessing() if raw or shuffle is not None else opened.postprocessing
-        members = []
+        members, decided = [], None if folds is not None else postprocessing.prediction.folds
         for name, bundle in opened.members.items():
+            used = bundle.selected(decided)
             # Shuffled weights have lost the ranges that their 8-bit integers were made for.
-            chosen = "auto" if shuffle is not None else choose_precision(bundle.folds, device, precision)
-            engines = tuple(
-                make_engine(fold, bundle.plan, device, shuffle=shuffle, precision=chosen) for fold in bundle.folds
-            )
+            chosen = "auto" if shuffle is not None else choose_precision(used, device, precision)
             members.append(
                 Member(
                     name,
                     bundle.plan,
-                    engines,
+                    tuple(make_engine(fold, bundle.plan, device, shuffle=shuffle, precision=chosen) for fold in used),
                     postprocessing.temperature,
-                    common_air_level(fold.air for fold in bundle.folds),
-                    make_localizers(bundle.folds, bundle.plan, device, shuffle=shuffle, precision=chosen),
-                    tuple(fold.skipping for fold in bundle.folds),
+                    common_air_level(fold.air for fold in used),
+                    make_localizers(used, bundle.plan, device, shuffle=shuffle, precision=chosen),
+                    tuple(fold.skipping for fold in used),
                 )
             )
         return cls(tuple(members), postprocessing)
@@ -166,11 +164,17 @@ class Segmenter:
             warnings=(*self._file_warnings(image), *plan.warnings),
         )
 
+    def mirrors(self, options: PredictOptions) -> bool:
+        """Whether mirrored copies are averaged: as the options say, or else as the model decided."""
+        decided = self.postprocessing.prediction.mirror if options.mirror is None else options.mirror
+        return decided is not False
+
     def plan_case(self, volume: Volume, options: PredictOptions) -> CasePlan:
         """Plan the windows of a volume, and estimate the memory that it needs.
 
         Raises: as `predict`.
         """
+        options = replace(options, mirror=self.mirrors(options))
         return plan_case(self.members, volume, options, postprocessed=bool(self.postprocessing.components))
 
     def _cleaned(self, mask: Array, volume: Volume) -> Array:

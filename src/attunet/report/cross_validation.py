@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import nan
 from pathlib import Path
 
 from attunet.config import Plan, Postprocessing
@@ -15,10 +16,11 @@ from attunet.report.figures import score_boxes
 from attunet.report.html import Picture, Section, Table, write_report
 from attunet.report.intervals import interval_sections
 
-__all__ = ["write_cross_validation_report"]
+__all__ = ["measured_predictions", "write_cross_validation_report"]
 
 _DICE, *_OTHERS = TABULATED
 _HEADINGS = ("Label", "Cases", _DICE.column, "95% interval", *(spec.column for spec in _OTHERS))
+_MEASURED = ("Folds", "Copies", "Dice", "Gain", "95% interval", "Seconds per case", "Cases", "")
 _NOTES = (
     "Every case was segmented by the fold that held it out. A model of all folds averages them and tends to "
     "be slightly better.",
@@ -70,8 +72,12 @@ def write_cross_validation_report(
     if reliability:
         sections.append(Picture("Confidence against accuracy", reliability_diagram(reliability), "reliability"))
     scatter = dice_scatter(dice, postprocessing.quality)
-    sections += [Picture("Expected against measured Dice", scatter, "expected_dice")]
-    sections += [*interval_sections(postprocessing, postprocessed), _reasons(postprocessing)]
+    sections += [
+        Picture("Expected against measured Dice", scatter, "expected_dice"),
+        *interval_sections(postprocessing, postprocessed),
+        *measured_predictions(postprocessing),
+        _reasons(postprocessing),
+    ]
     write_report(
         path,
         title=f"{plan.name}: cross-validation",
@@ -129,9 +135,28 @@ def _worst(worst: Sequence[str], dice: Mapping[str, DicePair], summary: Summary)
     return Table("Worst cases (Dice)", ("Case", "Mean", "Expected by the model", *by_label), rows)
 
 
+def measured_predictions(postprocessing: Postprocessing) -> list[Section]:
+    """The table of Dice against seconds, for each way to predict that was measured; empty if none was."""
+    rows: list[list[object]] = [
+        [
+            row.folds,
+            row.copies,
+            *(number(nan if value is None else value, digits) for value, digits in ((row.dice, 4), (row.gain, 4))),
+            "–" if row.low is None or row.high is None else between((row.low, row.high), 4),
+            "–" if row.seconds is None else f"{'' if row.cases else 'about '}{row.seconds:.3g}",
+            f"{row.cases} {row.measured_on}" if row.cases else "none that no fold has seen",
+            "used" if row.used else "",
+        ]
+        for row in postprocessing.prediction.measured
+    ]
+    caption = "Dice against seconds, by the folds and the mirrored copies that are averaged"
+    return [Table(caption, _MEASURED, rows)] if rows else []
+
+
 def _reasons(postprocessing: Postprocessing) -> Table:
+    decided = postprocessing.evidence
     return Table(
-        "Calibration and post-processing of every prediction",
+        "What every prediction does" + (f", decided on {decided.text}" if decided else ""),
         ("Setting", "Decision and reason"),
         list(postprocessing.reasons.items()),
     )

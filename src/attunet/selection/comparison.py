@@ -21,7 +21,8 @@ from attunet.files import write_text
 from attunet.planning.layers import count_flops, count_parameters
 from attunet.report.comparison import write_comparison_report
 from attunet.report.training import read_history
-from attunet.selection.held_out import HeldOutCache, HeldOutResult, evaluate_held_out
+from attunet.selection.held_out import evaluate_held_out
+from attunet.selection.held_out_cache import HeldOutCache, HeldOutResult
 
 __all__ = ["common_folds", "compare_runs", "shared_cases", "write_comparison"]
 

@@ -1,4 +1,4 @@
-"""Cross-validate a run: score its folds on their held-out cases, and fit post-processing and calibration to them."""
+"""Cross-validate a run: score its folds on their held-out cases, and decide mirroring, post-processing, calibration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from typing import TypeVar, cast
 import numpy as np
 
 from attunet.bundle import HeldOutCase, held_out_cases, load_bundle, save_postprocessing
-from attunet.config import Plan, Postprocessing, QualityCalibration, TrainingConfig, load_settings
+from attunet.config import (
+    Evidence,
+    Plan,
+    Postprocessing,
+    QualityCalibration,
+    TrainingConfig,
+    load_settings,
+)
 from attunet.errors import CancelledError, DataError
 from attunet.evaluation.scores import scored_labels
 from attunet.evaluation.summary import Summary, summarize
@@ -20,9 +27,11 @@ from attunet.locks import exclusive_if_writable
 from attunet.report.calibration import DicePair
 from attunet.report.cross_validation import write_cross_validation_report
 from attunet.selection.calibration import Calibration, calibrate, voxels_per_case
-from attunet.selection.held_out import HeldOutCache, HeldOutResult, evaluate_held_out
+from attunet.selection.held_out import evaluate_variants
+from attunet.selection.held_out_cache import HeldOutResult, caches_of_variants
 from attunet.selection.intervals import with_intervals
 from attunet.selection.postprocessing import MIN_CASES, Trial, accepted_rules, decide_rules
+from attunet.selection.prediction_choice import choose_mirroring, settle
 from attunet.selection.quality import fit_quality
 from attunet.selection.samples import Sample
 from attunet.selection.saved_masks import mask_components, score_mask, view_mask
@@ -104,11 +113,14 @@ def _cross_validate(run: Path, device: str, progress: Progress, cancelled: Event
     bundle = load_bundle(run)
     plan, folder = bundle.plan, run / "cross_validation"
     step = _counter(_STEPS * len(cases), progress, cancelled)
-    cache = HeldOutCache(records=folder / "cases", outputs=folder)
     failures = Failures()
-    evaluated = evaluate_held_out(run, cases, cache, device=device, cancelled=cancelled, failures=failures)
-    results = [*_each(evaluated, step)]
-    failures.raise_if_all(len(results))
+    evaluated = evaluate_variants(
+        run, cases, caches_of_variants(folder, plan), device=device, cancelled=cancelled, failures=failures
+    )
+    variants = [*_each(evaluated, step)]
+    failures.raise_if_all(len(variants))
+    prediction, why_mirrored = choose_mirroring(variants, plan)
+    results = [variant[1 if prediction.mirror is False else 0] for variant in variants]
     cases = tuple(result.case for result in results)
     masks = [(result.case, cast(Path, result.mask)) for result in results]
     components = [mask_components(*saved, plan) for saved in _each(masks, step)]
@@ -121,12 +133,15 @@ def _cross_validate(run: Path, device: str, progress: Progress, cancelled: Event
     calibration = _calibrate(cases, samples, plan)
     dice = _dice_pairs(cases, samples, plan, postprocessed, calibration.temperature if calibration else 1.0)
     fitted = _fit(plan, trials, calibration, list(dice.values()))
-    postprocessing = with_intervals(
-        fitted.model_copy(update={"attention_agreement": bundle.postprocessing.attention_agreement}),
-        postprocessed,
-        list(dice.values()),
-        [case.fold for case in cases],
+    fitted = fitted.model_copy(
+        update={
+            "attention_agreement": bundle.postprocessing.attention_agreement,
+            "prediction": settle(prediction, len(bundle.folds)),
+            "evidence": Evidence(cases=len(cases), folds=tuple(dict.fromkeys(case.fold for case in cases))),
+            "reasons": {"mirroring": why_mirrored, **fitted.reasons},
+        }
     )
+    postprocessing = with_intervals(fitted, postprocessed, list(dice.values()), [case.fold for case in cases])
     validated = CrossValidation(
         folder=folder,
         summary=summary,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from attunet.inference.batch import CaseEstimate, CaseResult
     from attunet.inference.engines.benchmark import EngineTiming
 
-__all__ = ["engine_table", "estimate_table", "facts_table", "volume_table"]
+__all__ = ["engine_table", "estimate_table", "facts_table", "prediction_table", "volume_table"]
 
 
 def engine_table(measurements: Sequence[EngineTiming], fastest: EngineTiming) -> FittedTable:
@@ -80,6 +80,33 @@ def facts_table(facts: Mapping[str, Any]) -> FittedTable:
     table = FittedTable(Column(heading=""), Column(heading="", kind="text"))
     for name, value in facts.items():
         table.add(Text(name, "bold"), _text(value))
+    return table
+
+
+def prediction_table(measured: Sequence[Mapping[str, Any]]) -> FittedTable:
+    """Dice against seconds: a row for each way to predict that was measured, the one that predictions follow in bold.
+
+    `measured`: the rows of `MeasuredPrediction`, as plain values.
+    """
+    table = FittedTable(
+        Column(heading="Folds", kind="number"),
+        Column(heading="Copies", kind="number"),
+        Column(heading="Dice", kind="number"),
+        Column(heading="Gain (95% interval)", kind="number", rank=1),
+        Column(heading="s per case", kind="number"),
+        Column(heading="Cases", kind="text"),
+        Column(heading="", kind="text", rank=2),
+        title="Dice against seconds: folds averaged, copies of each window (1: no mirroring)",
+        elsewhere="--json",
+    )
+    for row in measured:
+        known = row["cases"] > 0
+        gain = "–" if row["low"] is None else f"{row['gain']:+.4f} ({row['low']:+.4f} to {row['high']:+.4f})"
+        dice = "–" if row["dice"] is None else f"{row['dice']:.4f}"
+        seconds = "–" if row["seconds"] is None else f"{'' if known else 'about '}{row['seconds']:.3g}"
+        cases = f"{row['cases']} {row['measured_on']}" if known else "none that no fold has seen"
+        cells = str(row["folds"]), str(row["copies"]), dice, gain, seconds, cases, "used" if row["used"] else ""
+        table.add(*cells, style="bold" if row["used"] else "")
     return table
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from attunet.cli.console import fail, notes, results, show
+from attunet.cli.tables.models import prediction_table
 from attunet.cli.tables.table import Column, FittedTable
 from attunet.display import decimals
 from attunet.names import listed
@@ -137,6 +138,7 @@ def show_cross_validation(validated: CrossValidation) -> None:
         show(Text.assemble(("worst cases", "bold"), f" (mean Dice): {named}"))
     for decision, reason in validated.postprocessing.reasons.items():
         show(Text.assemble((decision, "bold"), f": {reason}"))
+    show(prediction_table([row.model_dump() for row in validated.postprocessing.prediction.measured]))
     show(*score_warnings(validated.summary), stderr=True)
     notes().print(f"report: {validated.report}", soft_wrap=True, markup=False, highlight=False)
 

@@ -46,7 +46,7 @@ class Blending:
     def of(cls, plan: Plan, options: PredictOptions) -> Self:
         """The blending of a plan's networks under these options."""
         return cls(
-            mirror_axes=plan.mirror_axes if options.mirror else (),
+            mirror_axes=() if options.mirror is False else plan.mirror_axes,
             exchange={plan.left_right: plan.mirrored_outputs} if plan.mirror_swaps else {},
             context={plan.left_right: plan.mirrored_context} if plan.mirror_swaps else {},
             attention=options.attention,

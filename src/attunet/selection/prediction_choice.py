@@ -1,0 +1,188 @@
+"""Which way to predict is worth its seconds: mirrored copies and folds, compared on cases that no fold used has seen.
+
+The dearer way is kept only if it raises the mean Dice by at least 0.002 and the 95% bootstrap interval of the gain,
+paired by case, lies above 0. With fewer than five cases nothing is decided, and everything is averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isnan, nan
+
+import numpy as np
+import numpy.typing as npt
+
+from attunet.config import MeasuredPrediction, Plan, PredictionChoice
+from attunet.evaluation.bootstrap import interval
+from attunet.evaluation.scores import CaseScores, nan_mean
+from attunet.selection.held_out_cache import HeldOutResult
+
+__all__ = ["Outcome", "case_dice", "choose_mirroring", "decide_folds", "decide_mirroring", "settle"]
+
+Doubles = npt.NDArray[np.float64]
+
+MIN_GAIN = 0.002
+MIN_CASES = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What one way to predict gave; the cases of outcomes that are compared are the same, in the same order.
+
+    Args:
+        folds: number of folds that are averaged.
+        copies: copies of each window, 1 without mirroring.
+        dice: mean Dice of each case, see `case_dice`; nan where no label is annotated.
+        seconds: time of each case; nan where it was not recorded.
+    """
+
+    folds: int
+    copies: int
+    dice: Sequence[float]
+    seconds: Sequence[float]
+
+    @property
+    def cases(self) -> int:
+        """Number of cases with a Dice."""
+        return sum(not isnan(value) for value in self.dice)
+
+    @property
+    def median_seconds(self) -> float:
+        """Median over the cases whose time was recorded; nan if none was."""
+        known = [value for value in self.seconds if not isnan(value)]
+        return float(np.median(known)) if known else nan
+
+
+@dataclass(frozen=True)
+class _Gain:
+    """The gain of one outcome over another, case by case: its mean, its 95% interval, the number of cases."""
+
+    mean: float
+    low: float
+    high: float
+    cases: int
+
+    @classmethod
+    def of(cls, before: Outcome, after: Outcome) -> _Gain:
+        gain = np.subtract(after.dice, before.dice)
+        gain = gain[~np.isnan(gain)]
+        return cls(float(gain.mean()) if len(gain) else nan, *interval(gain), len(gain))
+
+    @property
+    def worth(self) -> bool:
+        return self.cases >= MIN_CASES and self.mean >= MIN_GAIN and self.low > 0
+
+    @property
+    def text(self) -> str:
+        ends = "" if isnan(self.low) else f" (95% interval {self.low:+.4f} to {self.high:+.4f})"
+        return f"{self.mean:+.4f} Dice{ends} over {self.cases} cases"
+
+
+def case_dice(scores: CaseScores) -> float:
+    """Mean Dice of the labels annotated in a case; one that is in neither mask counts as 1, so false alarms cost."""
+    values = [entry.counts.dice for entry in scores.scores.values()]
+    return nan_mean([1.0 if isnan(value) else value for value in values])
+
+
+def decide_mirroring(plain: Outcome, mirrored: Outcome | None) -> tuple[PredictionChoice, str]:
+    """Decide whether mirrored copies are averaged.
+
+    Args:
+        plain: each held-out case predicted by its own fold, without mirroring.
+        mirrored: the same with mirroring; None if the plan mirrors no axis.
+    Returns: the choice with both rows of the table, and the reason.
+    """
+    if mirrored is None:
+        return PredictionChoice(measured=(_row(plain),)), "none: the plan mirrors no axis"
+    gain = _Gain.of(plain, mirrored)
+    times = f"{_seconds(mirrored)} instead of {_seconds(plain)} a case"
+    what = f"{mirrored.copies} mirrored copies add {gain.text}, in {times}"
+    rows = _row(plain), _row(mirrored, gain)
+    if gain.cases < MIN_CASES:
+        return PredictionChoice(measured=rows), f"not decided, so on: fewer than {MIN_CASES} cases; {what}"
+    decision = "on" if gain.worth else "off"
+    rule = "" if gain.worth else f"; they are kept if they add {MIN_GAIN} and the interval lies above 0"
+    return PredictionChoice(mirror=gain.worth, measured=rows), f"{decision}: {what}{rule}"
+
+
+def choose_mirroring(variants: Sequence[tuple[HeldOutResult, ...]], plan: Plan) -> tuple[PredictionChoice, str]:
+    """Decide on held-out cases whether mirrored copies are averaged.
+
+    Args:
+        variants: the results of each case with mirrored copies and, if the plan allows any, without.
+        plan: the plan of the run.
+    Returns: as `decide_mirroring`.
+    """
+    copies = (2 ** len(plan.mirror_axes), 1)
+    *mirrored, plain = (
+        Outcome(
+            folds=1,
+            copies=count,
+            dice=[case_dice(result.scores) for result in column],
+            seconds=[result.seconds for result in column],
+        )
+        for count, column in zip(copies, zip(*variants, strict=True), strict=False)
+    )
+    return decide_mirroring(plain, next(iter(mirrored), None))
+
+
+def decide_folds(outcomes: Sequence[Outcome], folds: Sequence[int]) -> tuple[PredictionChoice, str]:
+    """Decide how many folds are averaged: the fewest to which no larger number adds what is worth its seconds.
+
+    Args:
+        outcomes: of the first fold, the first two, and so on up to all, on labelled cases that no fold has seen.
+        folds: the indices of the folds in this order.
+    Returns: the choice with a row for each outcome, and the reason.
+    """
+    chosen = first = outcomes[0]
+    while more := next((one for one in outcomes if one.folds > chosen.folds and _Gain.of(chosen, one).worth), None):
+        chosen = more
+    rows = tuple(_row(one, None if one is first else _Gain.of(first, one), "unseen") for one in outcomes)
+    if first.cases < MIN_CASES:
+        reason = f"not decided, so all: fewer than {MIN_CASES} cases that no fold has seen"
+        return PredictionChoice(measured=rows), reason
+    told = f"{chosen.folds} of {len(folds)}: "
+    if chosen is not first:
+        told += f"more than one add {_Gain.of(first, chosen).text}"
+    if chosen is not outcomes[-1]:
+        others = f"all {len(folds)} add {_Gain.of(chosen, outcomes[-1]).text}"
+        told += f"{'; ' if chosen is not first else ''}{others}, in {_seconds(outcomes[-1])} instead of "
+        told += f"{_seconds(chosen)} a case"
+    return PredictionChoice(folds=tuple(folds[: chosen.folds]), measured=rows), told
+
+
+def settle(choice: PredictionChoice, folds: int) -> PredictionChoice:
+    """Mark how predictions are made; if no row measures that, because each case was seen by all folds but one, add it.
+
+    Args:
+        choice: the decisions and the rows measured so far.
+        folds: number of finished folds.
+    Returns: the same with one row marked as used; an added one has no Dice, and estimated seconds.
+    """
+    averaged = folds if choice.folds is None else len(choice.folds)
+    every = [row.copies for row in choice.measured]
+    copies = 1 if choice.mirror is False else max(every)
+    rows = [row for row in choice.measured if row.cases]
+    if (averaged, copies) not in {(row.folds, row.copies) for row in rows}:
+        one = next(row for row in rows if (row.folds, row.copies) == (1, copies))
+        seconds = None if one.seconds is None else round(averaged * one.seconds, 3)
+        added = MeasuredPrediction(folds=averaged, copies=copies, cases=0, measured_on="unseen", seconds=seconds)
+        rows.append(added)
+    used = max(index for index, row in enumerate(rows) if (row.folds, row.copies) == (averaged, copies))
+    marked = (row.model_copy(update={"used": index == used}) for index, row in enumerate(rows))
+    return choice.model_copy(update={"measured": tuple(marked)})
+
+
+def _row(outcome: Outcome, gain: _Gain | None = None, on: str = "held-out") -> MeasuredPrediction:
+    gained = {} if gain is None else {"gain": gain.mean, "low": gain.low, "high": gain.high}
+    values = {"dice": nan_mean(outcome.dice), "seconds": outcome.median_seconds, **gained}
+    known = {name: round(value, 5) for name, value in values.items() if not isnan(value)}
+    return MeasuredPrediction.model_validate(
+        {"folds": outcome.folds, "copies": outcome.copies, "cases": outcome.cases, "measured_on": on, **known}
+    )
+
+
+def _seconds(outcome: Outcome) -> str:
+    seconds = outcome.median_seconds
+    return "an unknown time" if isnan(seconds) else f"{seconds:.3g} s"
