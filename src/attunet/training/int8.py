@@ -35,7 +35,7 @@ SHARE = 0.05
 """Share of the training time that building and auditing the graph may take."""
 
 MOST_SECONDS = 300.0
-LEAST_SECONDS = 40.0
+LEAST_SECONDS = 30.0
 """Less time than this is not worth setting aside: quantization alone takes about half of it."""
 
 
