@@ -121,7 +121,7 @@ def plan_of(spatial_dims=3, *, in_channels=1, labels=None, gate="grid", spacing=
     network = default_network(
         spatial_dims=spatial_dims,
         in_channels=in_channels,
-        out_channels=len(labels),
+        out_channels=len(fields.get("regions") or labels),
         channels=(4, 6, 8),
         strides=((2,) * spatial_dims,) * 2,
         kernel_sizes=((3,) * spatial_dims,) * 3,
@@ -198,19 +198,33 @@ def make_network():
 
 @pytest.fixture(scope="session")
 def make_model(tmp_path_factory):
-    """Write a sealed model folder: `make_model(spatial_dims, folds=1, **settings of plan_of)`."""
-    from attunet.bundle import fold_folder, save_manifest, save_plan
+    """Write a sealed model folder: `make_model(spatial_dims, folds=1, localizer=None, **settings of plan_of)`.
+
+    With settings of `cascade` it has localizers, and skips windows that no localizer finds interesting.
+    """
+    from attunet.bundle import Skipping, fold_folder, localizer_folder, save_manifest, save_plan, write_skipping
     from attunet.export.formats import export_openvino
     from attunet.nn import save_weights
 
-    def make(spatial_dims=3, *, folds=1, **settings):
+    def write(plan, folder, seed):
+        network = random_network(plan, seed=seed)
+        save_weights(network, folder / "weights.safetensors")
+        export_openvino(network, plan, folder / "graph.xml")
+
+    def make(spatial_dims=3, *, folds=1, localizer=None, **settings):
         root = tmp_path_factory.mktemp("model")
         plan = plan_of(spatial_dims, **settings)
+        if localizer is not None:
+            plan = cascade(plan, **localizer)
         save_plan(plan, root)
         for index in range(folds):
-            network, folder = random_network(plan, seed=index), fold_folder(root, index)
-            save_weights(network, folder / "weights.safetensors")
-            export_openvino(network, plan, folder / "graph.xml")
+            folder = fold_folder(root, index)
+            write(plan, folder, index)
+            if plan.localizer is not None:
+                for number in range(plan.localizer.members):
+                    write(plan.coarse, localizer_folder(folder, number), 10 * index + number + 1)
+                audit = {"cases": 40, "lost": 0, "skipped": 0.5, "bound": 0.072, "reason": "no voxel was lost"}
+                write_skipping(Skipping(used=True, threshold=0.9, margin=1.0, **audit), folder)
         save_manifest(root)
         return root
 

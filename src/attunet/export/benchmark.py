@@ -13,7 +13,7 @@ from attunet.data.cases import find_cases, read_case_image
 from attunet.data.volume import Volume
 from attunet.errors import DataError
 from attunet.inference.engines.benchmark import EngineTiming, compare_engines, fastest, windows_of
-from attunet.inference.engines.factory import available_engines
+from attunet.inference.engines.factory import available_engines, make_localizers
 
 __all__ = ["ModelBenchmark", "benchmark_model", "use_fastest"]
 
@@ -66,7 +66,8 @@ def benchmark_model(
         DataError: when `image` is not a single image.
     """
     bundle = load_bundle(model)
-    windows = windows_of(_read(image, bundle), bundle.plan)
+    (localizers,) = make_localizers(bundle.folds[:1], bundle.plan, "cpu") or ((),)
+    windows = windows_of(_read(image, bundle), bundle.plan, localizers=localizers)
     with TemporaryDirectory() as folder:
         engines = available_engines(bundle.folds[0], bundle.plan, _export_onnx(bundle, Path(folder)))
         on_start(repeat * len(engines))
@@ -119,7 +120,7 @@ def use_fastest(benchmark: ModelBenchmark) -> Execution:
 
 
 def _read(image: Path, bundle: Bundle) -> Volume:
-    cases = find_cases([image], bundle.plan.network.in_channels)
+    cases = find_cases([image], len(bundle.plan.channel_names))
     if len(cases) != 1:
         raise DataError(f"{image} contains {len(cases)} images, expected one", hint="pass one of them")
     return read_case_image(cases[0])

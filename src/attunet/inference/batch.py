@@ -48,6 +48,9 @@ class CaseResult:
         expected_dice: see `Prediction.expected_dice`.
         predicted_dice: see `Prediction.predicted_dice`.
         dice_interval: see `Prediction.dice_interval`.
+        windows: see `Prediction.windows`.
+        air_windows: see `Prediction.air_windows`.
+        skipped_windows: see `Prediction.skipped_windows`.
         warnings: see `Prediction.warnings`.
         extra: the return value of `on_prediction`.
         error: why it failed; None when it succeeded.
@@ -62,6 +65,9 @@ class CaseResult:
     expected_dice: dict[str, float | None] = field(default_factory=dict)
     predicted_dice: float | None = None
     dice_interval: PredictionInterval | None = None
+    windows: int = 0
+    air_windows: int = 0
+    skipped_windows: int = 0
     warnings: tuple[str, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
@@ -76,7 +82,8 @@ class CaseEstimate:
         case: its name.
         shape: voxels of its image along each axis.
         windows: number of windows to run.
-        air_windows: number of windows that are skipped because they contain only air.
+        air_windows: see `Prediction.air_windows`.
+        skipped_windows: see `Prediction.skipped_windows`.
         bands: number of bands into which the case is cut to save memory.
         peak_bytes: peak memory of the process.
         warnings: see `Prediction.warnings`.
@@ -88,6 +95,7 @@ class CaseEstimate:
     shape: tuple[int, int, int] = (0, 0, 0)
     windows: int = 0
     air_windows: int = 0
+    skipped_windows: int = 0
     bands: int = 0
     peak_bytes: int = 0
     warnings: tuple[str, ...] = ()
@@ -202,6 +210,7 @@ def estimate_cases(
             shape=volume.spatial_shape,
             windows=plan.windows,
             air_windows=plan.air_windows,
+            skipped_windows=plan.skipped_windows,
             bands=plan.chunking.bands,
             peak_bytes=plan.peak_bytes,
             warnings=(*image_warnings(case), *plan.warnings),
@@ -294,6 +303,9 @@ class _Worker:
             expected_dice={name: dice and round(dice, 4) for name, dice in prediction.expected_dice.items()},
             predicted_dice=None if prediction.predicted_dice is None else round(prediction.predicted_dice, 4),
             dice_interval=rounded_interval(prediction.dice_interval, 4),
+            windows=prediction.windows,
+            air_windows=prediction.air_windows,
+            skipped_windows=prediction.skipped_windows,
             warnings=(*image_warnings(case), *written_as(case, self._layout), *prediction.warnings),
             extra=dict(extra),
         )

@@ -8,13 +8,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from attunet.bundle import Bundle, Execution, FoldFiles, load_model
+from attunet.bundle import Bundle, Execution, FoldFiles, Skipping, load_model
 from attunet.config import Postprocessing
 from attunet.documents import parse_document, reading
 from attunet.errors import BundleError
 from attunet.inference.engines.factory import available_devices
 from attunet.inference.engines.precision import int8_choice
 from attunet.inference.intervals import interval_reasons
+from attunet.names import listed
 from attunet.planning.hardware import cpu_int8
 
 __all__ = ["DICE_AND_SECONDS", "machine_facts", "model_facts"]
@@ -22,6 +23,7 @@ __all__ = ["DICE_AND_SECONDS", "machine_facts", "model_facts"]
 DICE_AND_SECONDS = "Dice against seconds"
 """The name of the fact that is a table: a row for each measured way to predict."""
 
+_MOST_NAMES = 8
 _PACKAGES = ("attunet", "numpy", "openvino", "nibabel", "SimpleITK", "torch", "lightning", "monai", "blosc2")
 
 
@@ -75,9 +77,35 @@ def _run_facts(bundle: Bundle) -> dict[str, Any]:
         "patch size": list(plan.patch_size),
         "spacing mm": list(plan.preprocessing.spacing),
         "computed by": _engine(bundle.execution),
+        **_localizer_facts(bundle),
         **({"8-bit integers": int8} if (int8 := int8_choice(bundle.folds).reason) else {}),
         "folds": {fold.name: _dice(fold) for fold in bundle.folds},
     }
+
+
+def _localizer_facts(bundle: Bundle) -> dict[str, Any]:
+    """The first stage of a cascade, and for each fold what it skips and what that is worth; empty for one stage."""
+    plan = bundle.plan
+    if plan.localizer is None:
+        return {}
+    coarse = plan.localizer
+    size, voxel = (" x ".join(f"{value:g}" for value in values) for values in (coarse.patch_size, coarse.spacing))
+    seen = f"; the network sees its probabilities of {listed(plan.context, _MOST_NAMES)}" if plan.context else ""
+    return {
+        "localizer": f"{coarse.members} per fold, windows of {size} voxels of {voxel} mm{seen}",
+        "windows skipped": {fold.name: _skipping(fold.skipping) for fold in bundle.folds},
+    }
+
+
+def _skipping(skipping: Skipping | None) -> str:
+    if skipping is None:
+        return "off: it was not audited"
+    if not skipping.used:
+        return skipping.worth
+    return (
+        f"{skipping.skipped:.0%}, farther than {skipping.margin:g} mm from where a label has a probability of "
+        f"{skipping.threshold:g}; {skipping.worth}"
+    )
 
 
 def _engine(execution: Execution) -> str:

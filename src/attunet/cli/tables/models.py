@@ -47,12 +47,13 @@ def estimate_table(estimates: Sequence[CaseEstimate]) -> FittedTable:
         Column(heading="Case"),
         Column(heading="Voxels"),
         Column(heading="Windows", kind="number"),
+        Column(heading="Skipped by the localizer", kind="number", rank=2),
         Column(heading="Air windows skipped", kind="number", rank=2),
         Column(heading="Bands", kind="number", rank=1),
         Column(heading="Peak memory", kind="number"),
     )
     for estimate in estimates:
-        counts = (estimate.windows, estimate.air_windows, estimate.bands)
+        counts = (estimate.windows, estimate.skipped_windows, estimate.air_windows, estimate.bands)
         memory = f"{estimate.peak_bytes / 2**30:.2f} GB"
         table.add(estimate.case, " x ".join(map(str, estimate.shape)), *map(str, counts), memory)
     return table

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from statistics import median
 
 import numpy as np
@@ -15,9 +14,11 @@ from attunet.config import Plan
 from attunet.data.preprocess import prepare
 from attunet.data.volume import Volume
 from attunet.evaluation.overlap import count
+from attunet.inference.coarse_pass import coarse_map
 from attunet.inference.engines.protocol import Engine
 from attunet.inference.outputs import label_masks
-from attunet.inference.windows.tiling import window_starts
+from attunet.inference.windows.blending import Blending, Feed
+from attunet.inference.windows.tiling import Tiling
 
 __all__ = ["LEAST_DICE", "EngineTiming", "compare_engines", "fastest", "windows_of"]
 
@@ -61,24 +62,22 @@ class EngineTiming:
         return median(ratios), min(ratios), max(ratios)
 
 
-def windows_of(volume: Volume, plan: Plan, most: int = _WINDOWS) -> Floats:
+def windows_of(volume: Volume, plan: Plan, most: int = _WINDOWS, *, localizers: Sequence[Engine] = ()) -> Floats:
     """Windows of an image as input for the plan's networks.
 
     Args:
         volume: the image.
         plan: plan of the networks.
         most: largest number of windows, evenly spaced when there are more.
-    Returns: (N, C, *patch).
+        localizers: of the network's fold in a cascade, whose map the network sees, too.
+    Returns: (N, C, *patch), without the last axis for 2-D networks.
     Raises: DataError, GeometryError as `prepare`.
     """
-    image = prepare(volume, plan.preprocessing).array
-    short = [max(0, edge - size) for edge, size in zip(plan.patch_size, image.shape[1:], strict=True)]
-    image = np.pad(image, [(0, 0), *((gap // 2, gap - gap // 2) for gap in short)], mode="edge")
-    starts = list(product(*window_starts(image.shape[1:], plan.patch_size, 0.5)))
+    prepared = prepare(volume, plan.preprocessing)
+    starts = list(Tiling.of(prepared.record.model_shape, plan.patch_size, 0.5, (0, 1, 2)))
     chosen = [starts[index] for index in np.unique(np.linspace(0, len(starts) - 1, most).round().astype(int))]
-    boxes = [tuple(slice(low, low + edge) for low, edge in zip(at, plan.patch_size, strict=True)) for at in chosen]
-    windows = np.stack([image[:, *box] for box in boxes])
-    return windows[..., 0] if plan.network.spatial_dims == 2 else windows
+    context = coarse_map(localizers, plan, volume, prepared.record)
+    return Feed(prepared.array, plan.patch_size, Blending(), context).windows([(start, ()) for start in chosen])
 
 
 def compare_engines(
