@@ -3,7 +3,7 @@ import pytest
 
 from attunet.config import ComponentRules
 from attunet.selection.connected_components import connected_components
-from attunet.selection.postprocessing import accepted_rules, decide_rules, describe_rules
+from attunet.selection.postprocessing import accepted_rules, decide_rules, describe_rules, rules_reason
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +95,63 @@ def test_rules_in_words():
     every = ComponentRules(fill_holes=True, minimum_ml=0.1234, largest_component=True)
     assert describe_rules(every) == "fill holes, remove below 0.123 ml, keep the largest"
     assert describe_rules(ComponentRules()) == "nothing"
+
+
+class SameReferences:
+    """References of which the rules alter a given number."""
+
+    def __init__(self, altered=0, known=10):
+        self.answer, self.asked = (altered, known), []
+
+    def altered(self, label, rules):
+        self.asked.append((label, rules))
+        return self.answer
+
+
+def test_four_cases_of_one_fold_are_enough_where_the_references_agree(plan):
+    references = SameReferences()
+    trials = decide_rules(cases_of(plan, false_alarm, count=4), ["a"], references)
+    how = accepted_rules(trials)["a"]
+    assert how.largest_component or how.minimum_ml > 0
+    assert references.asked[0][0] == "a"
+    assert "over 4 cases" in trials[0].reason
+    assert "it would alter 0 of 10 reference masks" in trials[0].reason
+
+
+@pytest.mark.parametrize("references", [SameReferences(altered=1), SameReferences(known=4)])
+def test_a_rule_that_would_alter_references_is_not_accepted(plan, references):
+    trials = decide_rules(cases_of(plan, false_alarm, count=4), ["a"], references)
+    assert accepted_rules(trials) == {}
+    assert f"it would alter {references.answer[0]} of" in trials[-1].reason
+
+
+def test_one_case_in_fifty_may_differ(plan):
+    assert accepted_rules(decide_rules(cases_of(plan, false_alarm), ["a"], SameReferences(altered=2, known=100)))
+
+
+def test_one_helped_case_is_chance(plan):
+    def once(predicted, truth, index):
+        if index == 0:
+            false_alarm(predicted, truth, index)
+
+    assert accepted_rules(decide_rules(cases_of(plan, once), ["a"])) != {}
+    assert accepted_rules(decide_rules(cases_of(plan, once), ["a"], SameReferences())) == {}
+
+
+def test_one_fold_may_harm_no_case(plan):
+    """Seven cases have a false alarm; in the eighth, a true part is removed with it."""
+
+    def gamble(predicted, truth, index):
+        predicted[15:18, 15:18, 4:6] = 1
+        if index == 7:
+            truth[15:18, 15:18, 4:6] = 1
+
+    assert accepted_rules(decide_rules(cases_of(plan, gamble), ["a"])) != {}
+    references = SameReferences()
+    assert accepted_rules(decide_rules(cases_of(plan, gamble), ["a"], references)) == {}
+    assert not references.asked  # nothing is read where nothing could be accepted
+
+
+def test_a_single_validation_case_decides_nothing(plan):
+    assert decide_rules(cases_of(plan, false_alarm, count=1), ["a"], SameReferences()) == ()
+    assert rules_reason("a", (), 2) == "none: fewer than 2 cases to decide on"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from attunet.bundle import load_bundle
+from attunet.config import Evidence, Postprocessing
 from attunet.errors import AttunetError, BundleError
 from attunet.evaluation.summary import Summary
 from attunet.inference.segmenter import Segmenter
@@ -72,8 +73,31 @@ def test_finishing_again_replaces_what_was_there(run, blobs, tiny_plan, tiny_con
     assert (calls, result.trained) == ([1], True)
     again = json.loads((run / "manifest.json").read_text())["sha256"]
     changed = {name for name in sums if sums[name] != again.get(name)}
-    assert changed <= {f"fold_0/{name}" for name in ("metrics.json", "graph.xml", "air.json", "int8.json")}
+    replaced = {f"fold_0/{name}" for name in ("metrics.json", "graph.xml", "air.json", "int8.json")}
+    assert changed <= {*replaced, "postprocessing.json"}
     assert "fold_0/int8.json" not in again  # it told of the weights that were replaced
+
+
+def test_the_only_fold_decides_on_its_validation_cases(run, blobs, tiny_plan, tiny_config):
+    """Two cases decide nothing; that they were too few is said in folder, result and report."""
+    found = load_bundle(run).postprocessing
+    assert found.evidence == Evidence(cases=2, folds=(0,))
+    assert found.prediction.measured[0].cases == 2
+    assert (found.prediction.mirror, found.temperature) == (None, 1.0)
+    assert finished_fold(run, 0, paths_of(run)).decided == found
+    assert "decided on 2 validation cases of fold 0" in paths_of(run).report.read_text()
+
+
+def test_a_second_fold_takes_the_decision_back_and_makes_none(run, blobs, tiny_plan, tiny_config):
+    shutil.copytree(run / "fold_0", run / "fold_1")
+    history = History(Schedule(tiny_config()), FoldPaths(run / "fold_1"))
+    history.rows = [{"epoch": 0.0, "step": 3.0, "minutes": 0.1, "learning_rate": 0.1, "loss": 1.0}]
+    paths = FoldPaths(run / "fold_1")
+    result = finish_fold(tiny_plan(), run, 1, paths, history, blobs.cases[:1], case_images=False)
+    assert result.decided is None
+    assert load_bundle(run).postprocessing == Postprocessing()
+    assert not (run / "postprocessing.json").exists()
+    assert finished_fold(run, 0, paths_of(run)).decided is None
 
 
 def test_a_report_without_pictures_of_cases(run, blobs, tiny_plan, tiny_config):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import nan
 from pathlib import Path
 
 from attunet.config import Plan, Postprocessing
@@ -12,15 +11,15 @@ from attunet.evaluation.summary import Summary
 from attunet.report.calibration import Bins, DicePair, dice_scatter, reliability_diagram
 from attunet.report.cases import CaseView, case_pictures
 from attunet.report.cells import between, mean_cells, number, spread
+from attunet.report.decisions import decision_tables
 from attunet.report.figures import score_boxes
 from attunet.report.html import Picture, Section, Table, write_report
 from attunet.report.intervals import interval_sections
 
-__all__ = ["measured_predictions", "write_cross_validation_report"]
+__all__ = ["write_cross_validation_report"]
 
 _DICE, *_OTHERS = TABULATED
 _HEADINGS = ("Label", "Cases", _DICE.column, "95% interval", *(spec.column for spec in _OTHERS))
-_MEASURED = ("Folds", "Copies", "Dice", "Gain", "95% interval", "Seconds per case", "Cases", "")
 _NOTES = (
     "Every case was segmented by the fold that held it out. A model of all folds averages them and tends to "
     "be slightly better.",
@@ -75,8 +74,7 @@ def write_cross_validation_report(
     sections += [
         Picture("Expected against measured Dice", scatter, "expected_dice"),
         *interval_sections(postprocessing, postprocessed),
-        *measured_predictions(postprocessing),
-        _reasons(postprocessing),
+        *decision_tables(postprocessing),
     ]
     write_report(
         path,
@@ -133,30 +131,3 @@ def _worst(worst: Sequence[str], dice: Mapping[str, DicePair], summary: Summary)
         for case in worst
     ]
     return Table("Worst cases (Dice)", ("Case", "Mean", "Expected by the model", *by_label), rows)
-
-
-def measured_predictions(postprocessing: Postprocessing) -> list[Section]:
-    """The table of Dice against seconds, for each way to predict that was measured; empty if none was."""
-    rows: list[list[object]] = [
-        [
-            row.folds,
-            row.copies,
-            *(number(nan if value is None else value, digits) for value, digits in ((row.dice, 4), (row.gain, 4))),
-            "–" if row.low is None or row.high is None else between((row.low, row.high), 4),
-            "–" if row.seconds is None else f"{'' if row.cases else 'about '}{row.seconds:.3g}",
-            f"{row.cases} {row.measured_on}" if row.cases else "none that no fold has seen",
-            "used" if row.used else "",
-        ]
-        for row in postprocessing.prediction.measured
-    ]
-    caption = "Dice against seconds, by the folds and the mirrored copies that are averaged"
-    return [Table(caption, _MEASURED, rows)] if rows else []
-
-
-def _reasons(postprocessing: Postprocessing) -> Table:
-    decided = postprocessing.evidence
-    return Table(
-        "What every prediction does" + (f", decided on {decided.text}" if decided else ""),
-        ("Setting", "Decision and reason"),
-        list(postprocessing.reasons.items()),
-    )

@@ -30,7 +30,7 @@ from attunet.selection.calibration import Calibration, calibrate, voxels_per_cas
 from attunet.selection.held_out import evaluate_variants
 from attunet.selection.held_out_cache import HeldOutResult, caches_of_variants
 from attunet.selection.intervals import with_intervals
-from attunet.selection.postprocessing import MIN_CASES, Trial, accepted_rules, decide_rules
+from attunet.selection.postprocessing import Trial, accepted_rules, decide_rules, rules_reason
 from attunet.selection.prediction_choice import choose_mirroring, settle
 from attunet.selection.quality import fit_quality
 from attunet.selection.samples import Sample
@@ -215,7 +215,7 @@ def _fit(
     plan: Plan, trials: Sequence[Trial], calibration: Calibration | None, dice: Sequence[DicePair]
 ) -> Postprocessing:
     quality = fit_quality([pair.expected for pair in dice], [pair.measured for pair in dice])
-    reasons = {f"postprocessing {name}": _rules_reason(name, trials) for name in plan.foreground}
+    reasons = {f"postprocessing {name}": rules_reason(name, trials) for name in plan.foreground}
     reasons["temperature"] = (
         calibration.reason if calibration else "1: fewer than five fully annotated cases to fit it on"
     )
@@ -226,14 +226,6 @@ def _fit(
         quality=quality,
         reasons=reasons,
     )
-
-
-def _rules_reason(name: str, trials: Sequence[Trial]) -> str:
-    mine = [trial for trial in trials if trial.label == name]
-    if not mine:
-        return f"none: fewer than {MIN_CASES} cases to decide on"
-    accepted = [trial.reason for trial in mine if trial.accepted] or ["nothing"]
-    return "; ".join(accepted + [f"not accepted: {trial.reason}" for trial in mine if not trial.accepted])
 
 
 def _quality_reason(quality: QualityCalibration | None, cases: int) -> str:

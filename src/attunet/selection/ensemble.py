@@ -180,8 +180,11 @@ def write_selection(selection: Selection, output: Path, *, keep_cases: bool = Fa
         else:
             (run,) = members.values()
             put(run, stage)
-            if load_bundle(run).postprocessing.model_copy(update={"attention_agreement": None}) == Postprocessing():
-                save_postprocessing(postprocessing, stage)
+            own = load_bundle(run).postprocessing
+            if own.quality is None:  # not cross-validated: what a single fold decided stays
+                kept = {name: getattr(own, name) for name in ("components", "prediction", "evidence")}
+                reasons = {**own.reasons, **postprocessing.reasons}
+                save_postprocessing(postprocessing.model_copy(update={**kept, "reasons": reasons}), stage)
         content = json.dumps(_record(selection, keep_cases=keep_cases), indent=2)
         write_text(stage / "selection.json", content + "\n")
 

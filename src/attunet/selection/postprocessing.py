@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +14,26 @@ from attunet.config import ComponentRules
 from attunet.evaluation.bootstrap import interval
 from attunet.selection.connected_components import LabelComponents
 
-__all__ = ["Trial", "accepted_rules", "decide_rules", "describe_rules"]
+__all__ = [
+    "FEW_CASES",
+    "MIN_CASES",
+    "References",
+    "Trial",
+    "accepted_rules",
+    "decide_rules",
+    "describe_rules",
+    "rules_reason",
+]
 
 Numbers = npt.NDArray[np.float64]
 
 MIN_GAIN = 0.0005
 LEVEL = 0.9
 MIN_CASES = 5
+FEW_CASES = 2
+"""The least number of cases of a single fold, where the reference masks must agree, too."""
+_HARM = 0.01
+_ALTERED = 0.02
 _QUANTILES = (0.5, 0.75, 0.9, 1.0)
 
 
@@ -35,6 +50,8 @@ class Trial:
         high: its upper end.
         cases: number of cases.
         accepted: whether it was accepted.
+        altered: in how many reference masks the rules would change the label, and of how many; None if it was not
+            asked.
     """
 
     label: str
@@ -45,30 +62,48 @@ class Trial:
     high: float
     cases: int
     accepted: bool
+    altered: tuple[int, int] | None = None
 
     @property
     def reason(self) -> str:
         """The measurements in one sentence."""
+        references = "" if self.altered is None else "; it would alter {} of {} reference masks".format(*self.altered)
         return (
             f"{describe_rules(self.rules)}: mean Dice {self.before:.4f} to {self.after:.4f} over {self.cases} "
-            f"cases (90% interval of the gain {self.low:+.4f} to {self.high:+.4f})"
+            f"cases (90% interval of the gain {self.low:+.4f} to {self.high:+.4f}){references}"
         )
 
 
-def decide_rules(cases: Sequence[Mapping[str, LabelComponents]], labels: Sequence[str]) -> tuple[Trial, ...]:
+class References(Protocol):
+    """The reference masks of the labelled cases of a single fold."""
+
+    def altered(self, label: str, rules: ComponentRules) -> tuple[int, int]:
+        """In how many of them the rules would change the label, and how many there are."""
+
+
+def decide_rules(
+    cases: Sequence[Mapping[str, LabelComponents]], labels: Sequence[str], references: References | None = None
+) -> tuple[Trial, ...]:
     """Try every rule on every label, accept the best that helps, and continue until no rule helps.
 
     A rule is accepted if it raises the label's mean Dice by more than 0.0005, and the 90% bootstrap interval of the
     gain lies above 0 or no case gets worse. A case with the label in neither mask counts as Dice 1, so removing a false
     positive is a gain. With fewer than five cases, no rule is tried.
 
+    The few cases of a single fold need more caution. There, a rule must also help in at least two cases, harm none
+    (with five cases or more: none by more than 0.01), and leave the reference masks as they are, at least five of them:
+    what it would remove from patients it would remove from those. This makes up for fewer than five cases.
+
     Args:
         cases: for each case, the components of its annotated labels.
         labels: the labels in order.
+        references: the reference masks of a single fold; None for the cases of a cross-validation.
     Returns: for each label, the accepted trials in order, then the best one that was not accepted.
     """
     by_label = {name: [case[name] for case in cases if name in case] for name in labels}
-    return tuple(trial for name, components in by_label.items() for trial in _label_trials(name, components))
+    return tuple(
+        trial for name, components in by_label.items() for trial in _label_trials(name, components, references)
+    )
 
 
 def accepted_rules(trials: Sequence[Trial]) -> dict[str, ComponentRules]:
@@ -84,14 +119,30 @@ def describe_rules(rules: ComponentRules) -> str:
     return ", ".join(words) or "nothing"
 
 
-def _label_trials(name: str, cases: Sequence[LabelComponents]) -> list[Trial]:
-    if len(cases) < MIN_CASES:
+def rules_reason(name: str, trials: Sequence[Trial], least: int = MIN_CASES) -> str:
+    """Why a label has its post-processing.
+
+    Args:
+        name: the label.
+        trials: the trials of all labels.
+        least: the number of cases below which nothing was tried.
+    Returns: its trials in words.
+    """
+    mine = [trial for trial in trials if trial.label == name]
+    if not mine:
+        return f"none: fewer than {least} cases to decide on"
+    accepted = [trial.reason for trial in mine if trial.accepted] or ["nothing"]
+    return "; ".join(accepted + [f"not accepted: {trial.reason}" for trial in mine if not trial.accepted])
+
+
+def _label_trials(name: str, cases: Sequence[LabelComponents], references: References | None) -> list[Trial]:
+    if len(cases) < (MIN_CASES if references is None else FEW_CASES):
         return []
     tried: list[Trial] = []
-    current, minima = ComponentRules(), _minima(cases)
-    while changes := _changes(current, minima):
+    current = ComponentRules()
+    while changes := _changes(current, cases):
         before = _dice(cases, current)
-        trials = [_trial(name, rules, before, _dice(cases, rules)) for rules in changes]
+        trials = [_trial(name, rules, before, _dice(cases, rules), references) for rules in changes]
         best = max(trials, key=lambda trial: (trial.accepted, trial.after))
         tried.append(best)
         if not best.accepted:
@@ -100,22 +151,22 @@ def _label_trials(name: str, cases: Sequence[LabelComponents]) -> list[Trial]:
     return tried
 
 
-def _trial(name: str, rules: ComponentRules, before: Numbers, after: Numbers) -> Trial:
+def _trial(name: str, rules: ComponentRules, before: Numbers, after: Numbers, references: References | None) -> Trial:
     gain = after - before
     low, high = interval(gain, level=LEVEL)
     accepted = bool(gain.mean() > MIN_GAIN and (low > 0 or gain.min() >= 0))
-    return Trial(name, rules, float(before.mean()), float(after.mean()), low, high, len(gain), accepted)
+    altered = None
+    if references is not None and accepted:
+        harmless = gain.min() >= (-_HARM if len(gain) >= MIN_CASES else 0)
+        accepted = bool(harmless and np.count_nonzero(gain > 0) >= FEW_CASES)
+        if accepted:  # only then the references are read
+            changed, known = altered = references.altered(name, rules)
+            accepted = known >= MIN_CASES and changed <= _ALTERED * known
+    return Trial(name, rules, float(before.mean()), float(after.mean()), low, high, len(gain), accepted, altered)
 
 
 def _dice(cases: Sequence[LabelComponents], rules: ComponentRules) -> Numbers:
     return np.array([case.dice(rules) for case in cases])
-
-
-def _changes(current: ComponentRules, minima: Sequence[float]) -> list[ComponentRules]:
-    """The post-processings with one additional rule."""
-    more: list[dict[str, object]] = [{"minimum_ml": size} for size in minima if not current.minimum_ml]
-    more += [{name: True} for name in ("fill_holes", "largest_component") if not getattr(current, name)]
-    return [current.model_copy(update=change) for change in more]
 
 
 def _minima(cases: Sequence[LabelComponents]) -> list[float]:
@@ -123,3 +174,23 @@ def _minima(cases: Sequence[LabelComponents]) -> list[float]:
     false = np.concatenate([case.plain.ml[case.plain.hits == 0] for case in cases])
     sizes = np.quantile(false, _QUANTILES, method="higher") if len(false) else []
     return sorted({float(f"{size * 1.001:.4g}") for size in sizes})  # above the component's size, even when rounded
+
+
+def _always(_cases: Sequence[LabelComponents]) -> list[float]:
+    return [True]
+
+
+_STEPS: Mapping[str, Callable[[Sequence[LabelComponents]], list[float]]] = MappingProxyType(
+    {"minimum_ml": _minima, "fill_holes": _always, "largest_component": _always}
+)
+"""The steps that are tried: a field of `ComponentRules`, and its candidate values for the cases of a label."""
+
+
+def _changes(current: ComponentRules, cases: Sequence[LabelComponents]) -> list[ComponentRules]:
+    """The post-processings with one additional step."""
+    return [
+        current.model_copy(update={step: value})
+        for step, candidates in _STEPS.items()
+        if not getattr(current, step)
+        for value in candidates(cases)
+    ]

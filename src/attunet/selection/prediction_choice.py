@@ -6,7 +6,7 @@ paired by case, lies above 0. With fewer than five cases nothing is decided, and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from attunet.config import MeasuredPrediction, Plan, PredictionChoice
 from attunet.evaluation.bootstrap import interval
-from attunet.evaluation.scores import CaseScores, nan_mean
+from attunet.evaluation.scores import nan_mean
 from attunet.selection.held_out_cache import HeldOutResult
 
 __all__ = ["Outcome", "case_dice", "choose_mirroring", "decide_folds", "decide_mirroring", "settle"]
@@ -79,9 +79,8 @@ class _Gain:
         return f"{self.mean:+.4f} Dice{ends} over {self.cases} cases"
 
 
-def case_dice(scores: CaseScores) -> float:
-    """Mean Dice of the labels annotated in a case; one that is in neither mask counts as 1, so false alarms cost."""
-    values = [entry.counts.dice for entry in scores.scores.values()]
+def case_dice(values: Iterable[float]) -> float:
+    """Mean Dice of the labels annotated in a case; nan, for one in neither mask, counts as 1, so false alarms cost."""
     return nan_mean([1.0 if isnan(value) else value for value in values])
 
 
@@ -119,7 +118,7 @@ def choose_mirroring(variants: Sequence[tuple[HeldOutResult, ...]], plan: Plan) 
         Outcome(
             folds=1,
             copies=count,
-            dice=[case_dice(result.scores) for result in column],
+            dice=[case_dice(label.counts.dice for label in result.scores.scores.values()) for result in column],
             seconds=[result.seconds for result in column],
         )
         for count, column in zip(copies, zip(*variants, strict=True), strict=False)
@@ -164,6 +163,8 @@ def settle(choice: PredictionChoice, folds: int) -> PredictionChoice:
     every = [row.copies for row in choice.measured]
     copies = 1 if choice.mirror is False else max(every)
     rows = [row for row in choice.measured if row.cases]
+    if not rows:
+        return choice
     if (averaged, copies) not in {(row.folds, row.copies) for row in rows}:
         one = next(row for row in rows if (row.folds, row.copies) == (1, copies))
         seconds = None if one.seconds is None else round(averaged * one.seconds, 3)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from attunet.bundle import load_bundle, resealed, save_manifest, withdraw_fold
 from attunet.bundle.execution import write_air
-from attunet.config import Plan
+from attunet.bundle.run import write_postprocessing
+from attunet.config import Plan, Postprocessing
 from attunet.data.cases import Case, GeometryPolicy, read_case
 from attunet.data.folds import Split
 from attunet.errors import BundleError
@@ -26,8 +27,10 @@ from attunet.inference.segmenter import Segmenter
 from attunet.nn import AttentionUNet
 from attunet.nn.weights import load_weights, save_weights
 from attunet.report.cases import CaseView, choose_cases
+from attunet.report.decisions import decision_tables
 from attunet.report.figures import curves, save_figure
 from attunet.report.training import write_training_report
+from attunet.selection.fold_decision import FoldDecision, ReferenceMasks
 from attunet.training.air_audit import audit_air, with_air
 from attunet.training.callbacks.history import History
 from attunet.training.int8 import Int8Training
@@ -48,12 +51,15 @@ class FoldResult:
         folder: its folder.
         summary: scores of its validation cases, on their own grid, and those that could not be used.
         trained: False when it was already finished.
+        decided: what was decided on its validation cases alone; None if it is not the only fold of the run, or was
+            validated on its training cases.
     """
 
     fold: int
     folder: Path
     summary: Summary
     trained: bool = True
+    decided: Postprocessing | None = None
 
 
 def finish_fold(
@@ -64,6 +70,7 @@ def finish_fold(
     history: History,
     cases: Sequence[Case],
     *,
+    train: Sequence[Case] = (),
     geometry: GeometryPolicy = "fail",
     precision: str = "",
     case_images: bool = True,
@@ -79,6 +86,7 @@ def finish_fold(
         paths: the files of the fold.
         history: the training history.
         cases: the fold's validation cases.
+        train: its training cases, whose reference masks a post-processing must leave as they are.
         geometry: what to do when the grids of an image and its label differ.
         precision: precision of the training, for the report.
         case_images: whether the report shows cases.
@@ -100,8 +108,12 @@ def finish_fold(
     with resealed(run) as folder:
         write_air(air, folder / paths.name)
     segmenter = with_air(segmenter, air)
-    summary = _evaluate(segmenter, cases, geometry, advance)
+    alone = _decides_alone(run, paths)
+    decision = FoldDecision(segmenter, ReferenceMasks([*train, *cases], plan)) if alone else None
+    summary = _evaluate(segmenter, cases, geometry, advance, decision)
+    decided = decision.decide(fold) if decision else None
     save_figure(curves(history.rows), paths.curves)
+    shown = replace(segmenter, postprocessing=decided) if decided else segmenter
     which = "held out of its training" if validated_held_out(paths.folder) else "which it was also trained on"
     write_training_report(
         paths.report,
@@ -111,25 +123,39 @@ def finish_fold(
         history=history.rows,
         precision=precision,
         summary=summary,
-        views=_case_views(segmenter, cases, summary, geometry=geometry) if case_images else (),
+        views=_case_views(shown, cases, summary, geometry=geometry) if case_images else (),
         attention_frames=paths.attention_frames if case_images else None,
+        more=decision_tables(decided) if decided else (),
     )
     if int8 is not None:
         dice = {each.case: each.mean_dice for each in summary.cases}
         int8.build(segmenter, run, paths, HeldOutDice(cases=cases, dice=dice, geometry=geometry), advance)
     with resealed(run) as folder:
         summary.write(folder / paths.name / paths.metrics.name)
-    return FoldResult(fold=fold, folder=paths.folder, summary=summary)
+        decided = decided if _decides_alone(run, paths) else None  # another fold may have been finished meanwhile
+        if decided:
+            write_postprocessing(decided, folder)
+    return FoldResult(fold=fold, folder=paths.folder, summary=summary, decided=decided)
+
+
+def _decides_alone(run: Path, paths: FoldPaths) -> bool:
+    """Whether the fold is the only finished one of the run, and its validation cases were held out."""
+    return [fold.name for fold in load_bundle(run).folds] == [paths.name] and validated_held_out(paths.folder)
 
 
 def _evaluate(
-    segmenter: Segmenter, cases: Sequence[Case], geometry: GeometryPolicy, advance: Callable[[], None]
+    segmenter: Segmenter,
+    cases: Sequence[Case],
+    geometry: GeometryPolicy,
+    advance: Callable[[], None],
+    decision: FoldDecision | None,
 ) -> Summary:
     """Score the validation cases; those whose files are no longer usable are named in the summary."""
     failures = Failures()
     options = EvaluateOptions(geometry=geometry)
     evaluated = evaluate_cases(segmenter, cases, options, progress=lambda *_: advance(), failures=failures)
-    scores = tuple(map(attrgetter("scores"), evaluated))  # map keeps no case in memory while the next one is segmented
+    score = decision.observe if decision else attrgetter("scores")
+    scores = tuple(map(score, evaluated))  # map keeps no case in memory while the next one is segmented
     failures.raise_if_all(len(scores))
     return replace(summarize(scores, scored_labels(segmenter.plan)), failed=failures.messages)
 
@@ -150,7 +176,10 @@ def finished_fold(run: Path, fold: int, paths: FoldPaths) -> FoldResult | None:
     trained_further = paths.best.exists() and not filecmp.cmp(paths.best, paths.weights, shallow=False)
     if trained_further or not paths.metrics.exists():
         return None
-    return FoldResult(fold=fold, folder=paths.folder, summary=Summary.read(paths.metrics), trained=False)
+    found = load_bundle(run).postprocessing
+    own = found.evidence is not None and found.evidence.folds == (fold,)
+    summary = Summary.read(paths.metrics)
+    return FoldResult(fold=fold, folder=paths.folder, summary=summary, trained=False, decided=found if own else None)
 
 
 def validated_held_out(folder: Path) -> bool:

@@ -145,6 +145,7 @@ def _fit(
         advance = _advance(callbacks.on_case_evaluated, cancelled)
         result = finish_fold(
             *(plan, run, fold, paths, history, evaluated),
+            train=[cases[name] for name in split.train],
             geometry=geometry,
             precision=config.precision,
             case_images=config.case_images,

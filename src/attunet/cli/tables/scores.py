@@ -14,7 +14,7 @@ from attunet.display import decimals
 from attunet.names import listed
 
 if TYPE_CHECKING:
-    from attunet.config import QualityCalibration
+    from attunet.config import Postprocessing, QualityCalibration
     from attunet.evaluation import Summary
     from attunet.evaluation.comparison import ModelComparison
     from attunet.evaluation.metrics import MetricSpec
@@ -120,6 +120,12 @@ def show_fold(result: FoldResult) -> None:
     show(score_table(result.summary))
     for case, reason in result.summary.failed.items():
         fail(f"{case} could not be used, and is in no mean: {reason}")
+    if decided := result.decided:
+        text = decided.evidence.text if decided.evidence else "validation cases"
+        show(
+            Text.assemble((f"decided on {text}", "bold"), " (attunet evaluate --cross-validation decides on all folds)")
+        )
+        _show_decisions(decided)
     notes().print(f"report: {result.folder / 'report.html'}", soft_wrap=True, markup=False, highlight=False)
 
 
@@ -136,11 +142,17 @@ def show_cross_validation(validated: CrossValidation) -> None:
     if len(validated.dice) > 1 and worst:
         named = ", ".join(f"{case} ({validated.dice[case].measured:.3f})" for case in worst)
         show(Text.assemble(("worst cases", "bold"), f" (mean Dice): {named}"))
-    for decision, reason in validated.postprocessing.reasons.items():
-        show(Text.assemble((decision, "bold"), f": {reason}"))
-    show(prediction_table([row.model_dump() for row in validated.postprocessing.prediction.measured]))
+    _show_decisions(validated.postprocessing)
     show(*score_warnings(validated.summary), stderr=True)
     notes().print(f"report: {validated.report}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _show_decisions(postprocessing: Postprocessing) -> None:
+    """Every decision with its reason, and Dice against seconds."""
+    for decision, reason in postprocessing.reasons.items():
+        show(Text.assemble((decision, "bold"), f": {reason}"))
+    if postprocessing.prediction.measured:
+        show(prediction_table([row.model_dump() for row in postprocessing.prediction.measured]))
 
 
 def selection_table(selection: Selection) -> FittedTable:
