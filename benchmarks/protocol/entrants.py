@@ -90,7 +90,7 @@ def _attunet(share: Share, folder: Path, settings: Settings, *, whole: bool = Fa
     predicting = call([*attunet, "predict", "-m", model, "-i", share.images, "-o", folder / "masks"], log)
     rows = [list(csv.DictReader(file.open()))[-1] for file in sorted(model.glob("fold_*/log.csv"))]
     plan = load_settings(Plan, model / "plan.json")
-    steps = sum(int(row["step"]) for row in rows)
+    steps = sum(int(float(row["step"])) for row in rows)
     return {"steps": steps, "seconds": settings.seconds, "prediction_seconds": predicting, "patch": plan.patch_size}
 
 

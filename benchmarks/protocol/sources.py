@@ -16,7 +16,7 @@ from nnunet.peer import link
 
 from attunet.data.cases import read_case_image, read_dataset, read_own_label
 from attunet.data.dataset import Case, Dataset
-from attunet.data.formats import read_label, write_volume
+from attunet.data.formats import write_volume
 from attunet.data.phantom import write_phantom_dataset
 from attunet.data.volume import Volume
 from attunet.files import write_text
@@ -61,9 +61,10 @@ def _livers(folder: Path, work: Path) -> Dataset:
     slices = sorted((chaos / "labels").rglob("*.png"))[::-1]  # from head to feet
     _write_series(series[0], scan)
     image = sitk.ReadImage(str(scan))
-    mask = sitk.GetImageFromArray(np.stack([np.squeeze(read_label(file).array).T for file in slices]).astype(np.uint8))
+    masks = [sitk.GetArrayFromImage(sitk.ReadImage(str(file))) > 0 for file in slices]
+    mask = sitk.GetImageFromArray(np.stack(masks).astype(np.uint8))
     mask.CopyInformation(image)
-    sitk.WriteImage(mask > 0, str(work / f"chaos_label{SUFFIX}"))
+    sitk.WriteImage(mask, str(work / f"chaos_label{SUFFIX}"))
     _write_series(examples / "images" / "example_ct_dicom", work / f"second{SUFFIX}")
     liver = 5
     for name, label, reference in (
@@ -78,7 +79,8 @@ def _livers(folder: Path, work: Path) -> Dataset:
     cases = [
         Case(name, (work / f"{name}{SUFFIX}",), work / f"{name}_label{SUFFIX}") for name in ("chaos", "first", "second")
     ]
-    return Dataset(work, "nnunet", tuple(cases), {"background": 0, "liver": 1}, ("CT",))
+    labels = {"background": 0, "liver": 1}
+    return Dataset(root=work, layout="nnunet", cases=tuple(cases), label_names=labels, channel_names=("CT",))
 
 
 def _write_series(folder: Path, file: Path) -> None:

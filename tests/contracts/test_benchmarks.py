@@ -241,3 +241,29 @@ def test_programs_are_compared_case_by_case_and_a_tie_is_called_one(balls, tmp_p
     assert worse.facts["first row minus this, paired"].startswith("+0.")
     assert "ours and same: a tie, the interval includes zero." in table.notes
     assert any(note.startswith("ours is better than worse by 0.") for note in table.notes)
+
+
+def test_a_program_that_does_not_finish_gets_a_row_that_says_so(bench, tmp_path, monkeypatch):
+    import argparse
+
+    import trunk
+
+    slow, fast = (f"import time; time.sleep({seconds})" for seconds in (0.4, 0.05))
+    failing = "raise SystemExit('out of memory')"
+    programs = {"attunet": fast, "all-windows": slow, "monai": failing}
+    lines = {key: [sys.executable, "-c", code] for key, code in programs.items()}
+    options = argparse.Namespace(rounds=2, work=tmp_path)
+    seconds, memory, failed = trunk.measure_rounds(lines, None, options)
+    assert {key: len(times) for key, times in seconds.items()} == {"attunet": 2, "all-windows": 2, "monai": 0}
+    assert list(failed) == ["monai"]
+    assert "out of memory" in failed["monai"]
+    (goal,) = trunk._goals(seconds, memory, failed)
+    assert goal.value > 1
+    assert goal.target == 5
+
+
+def test_the_labels_of_a_trunk_are_those_asked_for(bench):
+    from trunk_models import trunk_label
+
+    label = Volume(np.arange(5, dtype=np.uint8).reshape(1, 5, 1, 1), np.eye(4))
+    assert trunk_label(label, ("kidneys", "liver")).array.ravel().tolist() == [0, 2, 0, 1, 0]
