@@ -28,7 +28,7 @@ __all__ = [
     "write_tables",
 ]
 
-SCRIPTS = ("window", "listing", "training_step", "case", "startup", "nifti_io", "ceiling", "scaling")
+SCRIPTS = ("window", "listing", "training_step", "case", "startup", "nifti_io", "ceiling", "scaling", "crowded")
 """The scripts of `make bench`, in the order of their tables on the page."""
 ORDER = ("accuracy", "trunk", *SCRIPTS)
 DOCS = Path(__file__).parent.parent / "docs"

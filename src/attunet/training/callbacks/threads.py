@@ -31,7 +31,7 @@ _FALL, _RISE = 0.5, 0.3
 def adapts_threads(config: TrainingConfig, accelerator: str) -> bool:
     """Whether a training may change its number of threads: on a CPU, in one process, within a time.
 
-    The number of threads changes the last bits of the weights, and a training of a number of steps must not depend on
+    The number of threads changes the rounding, and so the weights; a training of a number of steps must not depend on
     what else the machine did. Several processes wait for each other at every step.
     """
     return accelerator == "cpu" and bool(config.max_time) and config.devices * config.nodes == 1
