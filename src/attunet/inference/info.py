@@ -65,7 +65,7 @@ def model_facts(model: Path) -> dict[str, Any]:
 
 
 def _run_facts(bundle: Bundle) -> dict[str, Any]:
-    plan, network = bundle.plan, bundle.plan.network
+    plan, network, int8 = bundle.plan, bundle.plan.network, int8_choice(bundle.folds)
     return {
         "trained on": plan.name,
         "cases": plan.fingerprint.cases,
@@ -76,9 +76,9 @@ def _run_facts(bundle: Bundle) -> dict[str, Any]:
         "network": f"{plan.preset}, {network.spatial_dims}-D, gate {network.gate or 'none'}, size {plan.size}",
         "patch size": list(plan.patch_size),
         "spacing mm": list(plan.preprocessing.spacing),
-        "computed by": _engine(bundle.execution),
+        "computed by": f"{bundle.execution.engine}, 8-bit integers" if int8.used else _engine(bundle.execution),
         **_localizer_facts(bundle),
-        **({"8-bit integers": int8} if (int8 := int8_choice(bundle.folds).reason) else {}),
+        **({"8-bit integers": int8.reason} if int8.reason else {}),
         "folds": {fold.name: _dice(fold) for fold in bundle.folds},
     }
 
@@ -114,8 +114,7 @@ def _engine(execution: Execution) -> str:
     if tried is not None and tried.kept:
         cost = f"Dice {tried.dice_before:.4f} before, {tried.dice_after:.4f} after, {tried.cases} cases"
         return f"{execution.engine}, 8-bit integers ({cost})"
-    fastest = "bf16 where the CPU has it" if execution.precision == "auto" else "fp32"
-    return f"{execution.engine}, {fastest}"
+    return f"{execution.engine}, {'fp32' if execution.precision == 'fp32' else 'bf16 where the CPU has it'}"
 
 
 def _postprocessing_facts(postprocessing: Postprocessing) -> dict[str, Any]:

@@ -62,6 +62,7 @@ def test_8_bit_integers_are_used_where_every_fold_has_them_and_they_are_faster(w
     for index in (0, 1):
         assert np.abs(chosen[index] - plain[1 - index]).max() < 0.1 * np.abs(plain[index] - plain[1 - index]).max()
         np.testing.assert_array_equal(chosen[index], requested[index])
+    assert model_facts(run)["computed by"] == "openvino, 8-bit integers"
     assert model_facts(run)["8-bit integers"] == (
         "used: 1.60 and 1.60 times as fast as openvino cpu bf16 where it was trained, Dice 0.9000 before, 0.8995 after "
         "(24 held-out cases)"
@@ -82,6 +83,7 @@ def test_one_fold_without_them_keeps_all_from_using_them(with_int8, other, reaso
     assert not choice.used
     assert reason in choice.reason
     assert choice.reason == model_facts(run)["8-bit integers"]
+    assert model_facts(run)["computed by"] == "openvino, bf16 where the CPU has it"
     assert choose_precision(load_bundle(run).folds) == "auto"
 
 
