@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attunet.data.patches import cut_patch
+from attunet.data.patches import cut_patch, patch_start
 
 
 @st.composite
@@ -42,3 +42,12 @@ def test_leading_axes_stay_and_the_result_is_a_copy(channels):
     assert patch.shape == (*channels, 2, 2, 2)
     patch += 1
     assert not array.any()
+
+
+@given(boxes())
+def test_the_start_of_a_patch_is_its_first_voxel_even_outside_the_array(box):
+    shape, size, centre = box
+    padded = np.pad(np.arange(np.prod(shape)).reshape(shape), 8, constant_values=-1)
+    i, j, k = (start + 8 for start in patch_start(shape, centre, size))
+    expected = padded[i : i + size[0], j : j + size[1], k : k + size[2]]
+    assert np.array_equal(cut_patch(padded[8:-8, 8:-8, 8:-8], centre, size, fill=-1), expected)

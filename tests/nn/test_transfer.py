@@ -230,3 +230,25 @@ def test_more_levels_than_there_are_is_an_error(levels):
     with pytest.raises(ConfigError, match="3 levels") as refused:
         freeze_encoder(network(), levels)
     assert "0..3" in refused.value.hint
+
+
+def test_context_starts_at_zero_beside_the_channels_of_the_image(source):
+    ours = network(seed=1, in_channels=3)
+    encoder = rows(transfer_weights(source, ours, contexts=(2, 0)))["encoder"]
+    assert encoder.reason == "1 with 2 instead of 0 channels of context, which start at zero"
+    x = torch.randn(1, 1, 16, 16)
+    for context in (torch.zeros(1, 2, 16, 16), torch.randn(1, 2, 16, 16)):
+        torch.testing.assert_close(ours(torch.cat([x, context], 1)), network()(x))
+
+
+@pytest.mark.parametrize(("contexts", "adapted"), [((2, 2), 0), ((2, None), 0), ((2, 1), 1)])
+def test_as_many_channels_of_context_are_taken_over(contexts, adapted, tmp_path):
+    save_weights(network(in_channels=3), tmp_path / FILE)
+    ours = network(seed=1, in_channels=3)
+    assert rows(transfer_weights(tmp_path / FILE, ours, contexts=contexts))["encoder"].adapted == adapted
+
+
+def test_channels_of_the_image_and_of_context_may_both_differ(source):
+    ours = network(seed=1, in_channels=3)
+    reason = rows(transfer_weights(source, ours, contexts=(1, None)))["encoder"].reason
+    assert reason == "1 from 1 to 2 input channels, with 1 instead of 0 channels of context, which start at zero"

@@ -64,7 +64,7 @@ def test_finishing_again_replaces_what_was_there(run, blobs, tiny_plan, tiny_con
     history = History(Schedule(tiny_config()), paths)
     history.rows = [{"epoch": 0.0, "step": 3.0, "minutes": 0.1, "learning_rate": 0.1, "loss": 1.0}]
     calls = []
-    result = finish_fold(tiny_plan(), run, 0, paths, history, blobs.cases[:1], advance=lambda: calls.append(1))
+    result = finish_fold(tiny_plan(), run, 0, history, blobs.cases[:1], advance=lambda: calls.append(1))
     assert load_bundle(run).folds[0].weights == paths.weights
     assert paths.curves.read_bytes().startswith(b"\x89PNG")
     assert "case0: best case" in paths.report.read_text()
@@ -92,8 +92,7 @@ def test_a_second_fold_takes_the_decision_back_and_makes_none(run, blobs, tiny_p
     shutil.copytree(run / "fold_0", run / "fold_1")
     history = History(Schedule(tiny_config()), FoldPaths(run / "fold_1"))
     history.rows = [{"epoch": 0.0, "step": 3.0, "minutes": 0.1, "learning_rate": 0.1, "loss": 1.0}]
-    paths = FoldPaths(run / "fold_1")
-    result = finish_fold(tiny_plan(), run, 1, paths, history, blobs.cases[:1], case_images=False)
+    result = finish_fold(tiny_plan(), run, 1, history, blobs.cases[:1], case_images=False)
     assert result.decided is None
     assert load_bundle(run).postprocessing == Postprocessing()
     assert not (run / "postprocessing.json").exists()
@@ -104,7 +103,7 @@ def test_a_report_without_pictures_of_cases(run, blobs, tiny_plan, tiny_config):
     paths = paths_of(run)
     history = History(Schedule(tiny_config()), paths)
     history.rows = [{"epoch": 0.0, "step": 3.0, "minutes": 0.1, "learning_rate": 0.1, "loss": 1.0}]
-    finish_fold(tiny_plan(), run, 0, paths, history, blobs.cases[:1], case_images=False)
+    finish_fold(tiny_plan(), run, 0, history, blobs.cases[:1], case_images=False)
     report = paths.report.read_text()
     assert "Scores over 1 cases" in report
     assert not [text for text in ("best case", "attention of every gate during training") if text in report]
@@ -115,8 +114,8 @@ def test_a_validation_case_that_was_lost_is_named_and_in_no_score(run, blobs, ti
     history = History(Schedule(tiny_config()), paths)
     history.rows = [{"epoch": 0.0, "step": 3.0, "minutes": 0.1, "learning_rate": 0.1, "loss": 1.0}]
     lost = replace(blobs.cases[1], images=(run / "gone.nii",))
-    result = finish_fold(tiny_plan(), run, 0, paths, history, [lost, blobs.cases[0]], case_images=False)
+    result = finish_fold(tiny_plan(), run, 0, history, [lost, blobs.cases[0]], case_images=False)
     assert [scores.case for scores in result.summary.cases] == ["case0"]
     assert Summary.read(paths.metrics).failed.keys() == {"case1"}
     with pytest.raises(AttunetError, match="gone"):
-        finish_fold(tiny_plan(), run, 0, paths, history, [lost], case_images=False)
+        finish_fold(tiny_plan(), run, 0, history, [lost], case_images=False)

@@ -54,7 +54,7 @@ def test_another_setting_is_refused_by_its_name(change, run, tiny_config):
 
 def test_budget_and_machine_may_change(run, tiny_config):
     values = {"epochs": 9, "max_time": 8.0, "patience": 3, "validation_fraction": 0.2, "workers": 3}
-    values |= {"loggers": ("wandb",), "devices": 2, "nodes": 2, "compile": True}
+    values |= {"loggers": ("wandb",), "devices": 2, "nodes": 2, "compile": True, "int8": False}
     assert set(values) == set(MAY_CHANGE)
     changed = tiny_config(**values)
     assert continued_settings(run, changed) == changed

@@ -52,7 +52,7 @@ class TrainingDisplay(TrainingCallbacks):
         self._stack = ExitStack()
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
-        self._name = ""
+        self._name = self._fold = ""
 
     def __enter__(self) -> Self:
         return self
@@ -82,7 +82,7 @@ class TrainingDisplay(TrainingCallbacks):
 
     def on_fold_start(self, fold: int, run: Path) -> None:
         """See `TrainingCallbacks`."""
-        self._name = f"train fold {fold}"
+        self._name = self._fold = f"train fold {fold}"
         progress = self._open()
         self._tasks = {
             name: progress.add_task(name, total=None, visible=name == "preprocess")
@@ -92,6 +92,13 @@ class TrainingDisplay(TrainingCallbacks):
     def on_case_stored(self) -> None:
         """See `TrainingCallbacks`."""
         self._open().advance(self._tasks["preprocess"])
+
+    def on_network_start(self, network: str) -> None:
+        """See `TrainingCallbacks`."""
+        self._name = f"{self._fold} · {network}"
+        self._open().update(self._tasks["validate"], visible=False)
+        if not notes().is_terminal:
+            notes().print(self._name, markup=False, highlight=False)
 
     def on_training_start(self) -> None:
         """See `TrainingCallbacks`."""

@@ -82,6 +82,13 @@ class TrainingConfig(Settings):
         "default", description="Set of random transforms: default, those of the paper, or none."
     )
     elastic: float = Field(0.0, ge=0, le=1, description="Probability that a patch is deformed elastically.")
+    context_corruption: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Probability that the context of a patch, from the localizers of a cascade, is shifted, widened, "
+        "narrowed or left out, so that the network does not trust it blindly.",
+    )
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto",
         description="Precision of the training. auto: bf16 on a GPU and on a CPU that has it, otherwise fp32; "

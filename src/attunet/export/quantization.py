@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,8 +14,9 @@ import numpy.typing as npt
 from attunet.bundle import FoldFiles, Quantization, fold_cases, fold_folder
 from attunet.config import Plan
 from attunet.data.cases import read_case
+from attunet.data.coarse_map import CoarseMap
 from attunet.data.folds import Split
-from attunet.data.patches import cut_patch
+from attunet.data.patches import cut_patch, patch_start
 from attunet.data.preprocess import prepare, prepare_label
 from attunet.data.volume import Array
 from attunet.errors import DatasetError
@@ -22,6 +24,7 @@ from attunet.evaluation.bootstrap import interval
 from attunet.evaluation.scores import nan_mean
 from attunet.export.int8_graph import require_nncf, write_int8_graph
 from attunet.failures import Failures
+from attunet.inference.coarse_pass import coarse_map
 from attunet.inference.engines.openvino_engine import OpenVINOEngine
 from attunet.inference.engines.protocol import window_shape
 from attunet.inference.evaluation import EvaluatedCase, EvaluateOptions, evaluate_cases
@@ -79,7 +82,8 @@ def quantize(
             index = int(source.parent.name.removeprefix("fold_"))
             write_int8_graph(source, calibration_patches(run, index, plan, CALIBRATION_PATCHES, failures), target)
             original, integers = (
-                case_dice(_segmenter(graph, plan), run, index, advance, failures) for graph in (source, target)
+                case_dice(_segmenter(graph, run, index, plan), run, index, advance, failures)
+                for graph in (source, target)
             )
             before |= {f"{source.parent.name}/{case}": dice for case, dice in original.items()}
             after |= {f"{source.parent.name}/{case}": dice for case, dice in integers.items()}
@@ -149,6 +153,7 @@ def calibration_patches(
     cases = fold_cases(run, fold, "train")
     chosen = cases[:: -(-len(cases) // _CASES)]
     geometry = Split.read(fold_folder(run, fold)).geometry
+    localizers = _cascade(run, fold).localizers[0] if plan.context else ()
     random = np.random.default_rng(0)
     selected: list[Floats] = []
     failures = Failures() if failures is None else failures
@@ -158,8 +163,10 @@ def calibration_patches(
             assert label is not None
             prepared = prepare(image, plan.preprocessing)
             classes = prepare_label(label, prepared.record, plan.file_classes)
-            share = range(index, patches, len(chosen))
-            selected += [_patch(prepared.array, _centre(classes, number % 2 == 1, random), plan) for number in share]
+            context = coarse_map(localizers, plan, image, prepared.record)
+            for number in range(index, patches, len(chosen)):
+                centre = _centre(classes, number % 2 == 1, random)
+                selected.append(_patch(prepared.array, context, centre, plan))
     failures.raise_if_all(len(selected))
     return selected
 
@@ -191,9 +198,15 @@ def _mean_dice(case: EvaluatedCase) -> tuple[str, float]:
     return case.name, nan_mean(case.dice.values())
 
 
-def _segmenter(graph: Path, plan: Plan) -> Segmenter:
+def _segmenter(graph: Path, run: Path, fold: int, plan: Plan) -> Segmenter:
+    """A model of one graph, after the localizers of the fold if it has some."""
     engine = OpenVINOEngine(graph, window_shape(plan))
-    return Segmenter((Member(graph.parent.name, plan, (engine,)),))
+    member = Member(graph.parent.name, plan, ()) if plan.localizer is None else _cascade(run, fold)
+    return Segmenter((replace(member, engines=(engine,)),))
+
+
+def _cascade(run: Path, fold: int) -> Member:
+    return Segmenter.load(run, folds=[fold], device="cpu").members[0]
 
 
 def _centre(classes: Array, labelled: bool, random: np.random.Generator) -> Array:
@@ -201,5 +214,9 @@ def _centre(classes: Array, labelled: bool, random: np.random.Generator) -> Arra
     return voxels[random.integers(len(voxels))] if len(voxels) else random.integers(classes.shape)
 
 
-def _patch(image: Floats, centre: Array, plan: Plan) -> Floats:
-    return np.ascontiguousarray(cut_patch(image, centre, plan.patch_size).reshape(1, *window_shape(plan)))
+def _patch(image: Floats, context: CoarseMap | None, centre: Array, plan: Plan) -> Floats:
+    patch = cut_patch(image, centre, plan.patch_size)
+    if context is not None:
+        start = patch_start(image.shape[1:], centre, plan.patch_size)
+        patch = np.concatenate([patch, context.window(start, plan.patch_size)])
+    return np.ascontiguousarray(patch.reshape(1, *window_shape(plan)))

@@ -11,7 +11,11 @@ from torch import Tensor
 
 from attunet.nn.foreign import Weights
 
-__all__ = ["Fit", "SharedLabels", "fit_layers"]
+__all__ = ["ContextCounts", "Fit", "SharedLabels", "fit_layers"]
+
+ContextCounts = tuple[int, int | None]
+"""How many of the last input channels are context from localizers, here and in the file; None when that is unknown:
+as many as here if the shapes agree, otherwise none."""
 
 # the layers that see the image itself: the only ones whose inputs depend on its channels
 _FIRST = ("encoder.level1.convs.0", "encoder.level1.shortcut")
@@ -82,21 +86,25 @@ class SharedLabels:
         return Fit(merged, self.note)
 
 
-def fit_layers(ours: Weights, loaded: Weights, labels: SharedLabels | None) -> dict[str, Fit]:
+def fit_layers(
+    ours: Weights, loaded: Weights, labels: SharedLabels | None, contexts: ContextCounts = (0, 0)
+) -> dict[str, Fit]:
     """Fit the tensors of a file to ours.
 
     A layer is loaded completely or not at all: a norm or bias is meaningless without its convolution, and so is a
     gate's psi without its theta and phi. If the input channels of the first convolution differ, its weights are
-    averaged, repeated and scaled to keep the magnitude of its activations.
+    averaged, repeated and scaled to keep the magnitude of its activations. Context channels are kept apart from those
+    of the image: where their number differs, they start with weights of zero.
     Args:
         ours: tensors of the network by name.
         loaded: tensors of the file by name.
         labels: labels that both share; None to load heads only unchanged.
+        contexts: see `ContextCounts`.
     Returns: the fit of each of our tensors, by name.
     """
     fits: dict[str, Fit] = {}
     for layer, tensors in _layers(ours).items():
-        fits |= _fit_layer(layer, tensors, loaded, labels)
+        fits |= _fit_layer(layer, tensors, loaded, labels, contexts)
     return fits
 
 
@@ -110,21 +118,38 @@ def _layers(tensors: Weights) -> dict[str, Weights]:
     return layers
 
 
-def _fit_layer(layer: str, tensors: Weights, loaded: Weights, labels: SharedLabels | None) -> dict[str, Fit]:
-    fits = {key: _fit(layer, new, loaded.get(key), labels) for key, new in tensors.items()}
+def _fit_layer(
+    layer: str, tensors: Weights, loaded: Weights, labels: SharedLabels | None, contexts: ContextCounts
+) -> dict[str, Fit]:
+    fits = {key: _fit(layer, new, loaded.get(key), labels, contexts) for key, new in tensors.items()}
     unfit = next((fits[key] for key, new in tensors.items() if new.ndim > 2 and fits[key].tensor is None), None)
     return fits if unfit is None else dict.fromkeys(fits, unfit)
 
 
-def _fit(layer: str, new: Tensor, old: Tensor | None, labels: SharedLabels | None) -> Fit:
+def _fit(layer: str, new: Tensor, old: Tensor | None, labels: SharedLabels | None, contexts: ContextCounts) -> Fit:
     if old is None:
         return Fit(None, "not in the file")
     if labels is not None and layer.split(".")[0] in _HEADS:
         return labels.fit(layer, new, old)
-    if old.shape == new.shape:
+    first = layer in _FIRST and old.ndim == new.ndim > 1
+    if old.shape == new.shape and not (first and contexts[1] not in (None, contexts[0])):
         return Fit(old)
-    if layer in _FIRST and old.ndim == new.ndim > 1 and (len(old), *old.shape[2:]) == (len(new), *new.shape[2:]):
-        given, channels = old.shape[1], new.shape[1]
-        spread = old.float().sum(1, keepdim=True) / channels
-        return Fit(spread.expand_as(new), f"from {given} to {channels} input channels")
+    if first and (len(old), *old.shape[2:]) == (len(new), *new.shape[2:]):
+        return _fit_inputs(new, old, contexts)
     return Fit(None, "of another shape")
+
+
+def _fit_inputs(new: Tensor, old: Tensor, contexts: ContextCounts) -> Fit:
+    """The weights of a first convolution for other channels of the image, or of the context that follows them."""
+    ours, theirs = contexts[0], contexts[1] or 0
+    image, context = old.float().split([old.shape[1] - theirs, theirs], dim=1)
+    given, channels = image.shape[1], new.shape[1] - ours
+    if given != channels:
+        image = (image.sum(1, keepdim=True) / channels).expand(-1, channels, *new.shape[2:])
+    if ours != theirs:
+        context = torch.zeros_like(new[:, :ours], dtype=image.dtype)
+    notes = (
+        f"from {given} to {channels} input channels" if given != channels else "",
+        f"with {ours} instead of {theirs} channels of context, which start at zero" if ours != theirs else "",
+    )
+    return Fit(torch.cat([image, context], 1), ", ".join(filter(None, notes)))

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from attunet.errors import BundleError, ConfigError
-from attunet.nn.fitting import Fit, SharedLabels, fit_layers
+from attunet.nn.fitting import ContextCounts, Fit, SharedLabels, fit_layers
 from attunet.nn.foreign import FAMILIES, Weights
 from attunet.nn.network import AttentionUNet
 from attunet.nn.weights import read_weights
@@ -81,6 +81,7 @@ def transfer_weights(
     *,
     outputs: Sequence[str] | None = None,
     source_outputs: Sequence[str] | None = None,
+    contexts: ContextCounts = (0, 0),
 ) -> Transfer:
     """Copy the tensors of a file that fit into the network, in place.
 
@@ -90,6 +91,7 @@ def transfer_weights(
         network: the network to initialize.
         outputs, source_outputs: what the channels of its logits stand for (Plan.outputs), and those of the file's. The
             heads' rows go by these names; when one is None, the heads must have equally many.
+        contexts: how many of the last input channels are context from localizers, here and in the file.
     Returns: which tensors were loaded, adapted and left as initialized.
     Raises: FormatError for a file that cannot be read or contains nan, ConfigError when no convolution fits,
         BundleError when the number of its outputs is not that of source_outputs. The network is unchanged then.
@@ -98,7 +100,7 @@ def transfer_weights(
     _check(weights, loaded, source_outputs)
     labels = SharedLabels.of(outputs, source_outputs)
     ours = _learned(network.state_dict())
-    fits = fit_layers(ours, loaded, labels)
+    fits = fit_layers(ours, loaded, labels, contexts)
     if not any(fit.tensor is not None and ours[key].ndim > 2 for key, fit in fits.items()):
         raise _nothing_fits(weights, ours, loaded)
     for key, fit in fits.items():

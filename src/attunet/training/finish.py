@@ -5,11 +5,12 @@ from __future__ import annotations
 import filecmp
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 
-from attunet.bundle import load_bundle, resealed, save_manifest, withdraw_fold
+from attunet.bundle import fold_folder, load_bundle, resealed, save_manifest, withdraw_fold, write_skipping
 from attunet.bundle.execution import write_air
 from attunet.bundle.run import write_postprocessing
 from attunet.config import Plan, Postprocessing
@@ -35,6 +36,8 @@ from attunet.training.air_audit import audit_air, with_air
 from attunet.training.callbacks.history import History
 from attunet.training.int8 import Int8Training
 from attunet.training.run_folder import FoldPaths
+from attunet.training.skipping_audit import audit_skipping, with_skipping
+from attunet.training.store import StoredCase
 
 __all__ = ["FoldResult", "finish_fold", "finished_fold", "validated_held_out"]
 
@@ -66,11 +69,11 @@ def finish_fold(
     plan: Plan,
     run: Path,
     fold: int,
-    paths: FoldPaths,
     history: History,
     cases: Sequence[Case],
     *,
     train: Sequence[Case] = (),
+    stored: Sequence[tuple[StoredCase, StoredCase]] = (),
     geometry: GeometryPolicy = "fail",
     precision: str = "",
     case_images: bool = True,
@@ -83,10 +86,10 @@ def finish_fold(
         plan: the trained plan.
         run: the model folder.
         fold: index of the fold.
-        paths: the files of the fold.
         history: the training history.
         cases: the fold's validation cases.
         train: its training cases, whose reference masks a post-processing must leave as they are.
+        stored: of a cascade: the same, preprocessed for the fine and for the coarse grid.
         geometry: what to do when the grids of an image and its label differ.
         precision: precision of the training, for the report.
         case_images: whether the report shows cases.
@@ -96,18 +99,14 @@ def finish_fold(
     Raises: TrainingError when the exported graph does not agree with the network; the error of the first validation
         case when none can be used.
     """
-    network = AttentionUNet.from_config(plan.network)
-    load_weights(paths.best, network)
-    with staged(paths.graph) as graph:  # complete before the fold is withdrawn, which takes only a moment
-        save_weights(network, graph.with_name(paths.weights.name))
-        export_openvino(network, plan, graph)
+    paths = FoldPaths(fold_folder(run, fold))
+    with ExitStack() as stages:  # all complete before the fold is withdrawn, which takes only a moment
+        _export(plan, paths, stages)
+        for member in range(plan.localizer.members if plan.localizer else 0):
+            _export(plan.coarse, paths.localizer(member), stages)
         withdraw_fold(run, paths.name)
     save_manifest(run, changed=paths.name)
-    segmenter = Segmenter.load(run, folds=[fold], device="cpu")
-    air = audit_air(segmenter, cases, geometry=geometry)
-    with resealed(run) as folder:
-        write_air(air, folder / paths.name)
-    segmenter = with_air(segmenter, air)
+    segmenter = _audited(run, fold, paths, cases, stored, geometry)
     alone = _decides_alone(run, paths)
     decision = FoldDecision(segmenter, ReferenceMasks([*train, *cases], plan)) if alone else None
     summary = _evaluate(segmenter, cases, geometry, advance, decision)
@@ -141,6 +140,37 @@ def finish_fold(
 def _decides_alone(run: Path, paths: FoldPaths) -> bool:
     """Whether the fold is the only finished one of the run, and its validation cases were held out."""
     return [fold.name for fold in load_bundle(run).folds] == [paths.name] and validated_held_out(paths.folder)
+
+
+def _export(plan: Plan, paths: FoldPaths, stages: ExitStack) -> None:
+    """Write the best weights and the graph, which appear when the stages are left."""
+    network = AttentionUNet.from_config(plan.network)
+    load_weights(paths.best, network)
+    graph = stages.enter_context(staged(paths.graph))
+    save_weights(network, graph.with_name(paths.weights.name))
+    export_openvino(network, plan, graph)
+
+
+def _audited(
+    run: Path,
+    fold: int,
+    paths: FoldPaths,
+    cases: Sequence[Case],
+    stored: Sequence[tuple[StoredCase, StoredCase]],
+    geometry: GeometryPolicy,
+) -> Segmenter:
+    """The finished fold as users run it, once it is known which windows may be skipped."""
+    segmenter = Segmenter.load(run, folds=[fold], device="cpu")
+    if segmenter.plan.localizer is not None:
+        engines, held_out = segmenter.members[0].localizers[0], validated_held_out(paths.folder)
+        skipping = audit_skipping(engines, segmenter.plan, stored, held_out=held_out)
+        with resealed(run) as folder:
+            write_skipping(skipping, folder / paths.name)
+        segmenter = with_skipping(segmenter, skipping)
+    air = audit_air(segmenter, cases, geometry=geometry)
+    with resealed(run) as folder:
+        write_air(air, folder / paths.name)
+    return with_air(segmenter, air)
 
 
 def _evaluate(

@@ -24,6 +24,7 @@ from attunet.training.callbacks.progress import SILENT, ProgressReporter, Traini
 from attunet.training.callbacks.threads import adapts_threads
 from attunet.training.finish import FoldResult, finish_fold, finished_fold
 from attunet.training.int8 import Int8Training, without_int8_time
+from attunet.training.localizers import LocalizerStage, member_cases, train_localizers
 from attunet.training.processes import barrier, cpu_contention, is_rank_zero
 from attunet.training.resume import check_data, continued_settings, record_data
 from attunet.training.run_folder import FoldPaths, FoldTraining, any_started, default_store, fix_folds, require_fold
@@ -110,6 +111,9 @@ def _fit(
         return sealed  # without its checkpoint it cannot be trained further
     cases = {case.id: case for case in dataset.labelled if case.split != "test"}
     stored = _store(list(cases.values()), plan, store, geometry, callbacks, cancelled)
+    coarse = {}
+    if plan.localizer is not None:
+        coarse = _store(list(cases.values()), plan.coarse, store, geometry, callbacks, cancelled)
     with alone(run) if is_rank_zero() else nullcontext():
         split = fix_folds(dataset, config, run, stored)[fold]
         contents = {name: stored[name].contents() for name in (*split.train, *split.validation)}
@@ -136,6 +140,15 @@ def _fit(
         ),
         warn=callbacks.on_warning,
     )
+    if plan.localizer is not None:
+        seen = member_cases(dataset, split.train, stored, plan.localizer.members, config.seed)
+        stage = LocalizerStage(
+            stored=coarse,
+            seen=seen,
+            on_network=callbacks.on_network_start,
+            advance=lambda: raise_if_cancelled(cancelled),
+        )
+        training = train_localizers(training, stage, options)
     history = train_network(training, options)
     if not is_rank_zero():
         return _result_of_rank_zero(run, fold, paths)
@@ -144,8 +157,9 @@ def _fit(
         evaluated = [cases[name] for name in split.validation]
         advance = _advance(callbacks.on_case_evaluated, cancelled)
         result = finish_fold(
-            *(plan, run, fold, paths, history, evaluated),
+            *(plan, run, fold, history, evaluated),
             train=[cases[name] for name in split.train],
+            stored=[(stored[name], coarse[name]) for name in split.validation if name in coarse],
             geometry=geometry,
             precision=config.precision,
             case_images=config.case_images,

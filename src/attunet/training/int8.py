@@ -118,8 +118,8 @@ def calibration_windows(cases: Sequence[StoredCase], plan: Plan, config: Trainin
         config: the recipe.
     Returns: arrays (1, C, *patch), the same on every call.
     """
-    plain = config.model_copy(update={"augmentation": "none", "elastic": 0.0, "foreground_fraction": 0.5})
-    patches = PatchDataset(cases, plan, plain)
+    plain = {"augmentation": "none", "elastic": 0.0, "foreground_fraction": 0.5, "context_corruption": 0.0}
+    patches = PatchDataset(cases, plan, config.model_copy(update=plain))
     return [patches[index].image.numpy()[np.newaxis] for index in range(CALIBRATION_PATCHES)]
 
 

@@ -130,7 +130,7 @@ def check_data(run: Path, contents: Mapping[str, Contents]) -> None:
     Raises: DatasetError naming the cases that have changed.
     """
     for paths in (FoldPaths(folder) for folder in sorted(run.glob("fold_*"))):
-        if not paths.last.is_file() or not _data_file(paths).is_file():
+        if not paths.started or not _data_file(paths).is_file():
             continue
         try:
             before = dict(json.loads(_data_file(paths).read_text(encoding="utf-8")))

@@ -49,7 +49,16 @@ class FoldPaths(FoldFiles):
     @property
     def started(self) -> bool:
         """Whether the fold was started, or is finished and has lost its checkpoint; it must not be overwritten."""
-        return self.last.exists() or self.weights.exists()
+        return self.last.exists() or self.weights.exists() or any(self.folder.glob("localizer_*/checkpoints/last.ckpt"))
+
+    def localizer(self, member: int) -> FoldPaths:
+        """All files of a localizer of the fold, by its index."""
+        return FoldPaths(self.folder / f"localizer_{member}")
+
+    @property
+    def context(self) -> Path:
+        """What the localizers give the network of the fold for each of its cases, and how it was made."""
+        return self.folder / "checkpoints" / "context"
 
     @property
     def best(self) -> Path:

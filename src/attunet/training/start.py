@@ -53,6 +53,8 @@ def check_start(plan: Plan, config: TrainingConfig, *, transfer: bool = True) ->
     """
     require_loggers(config)
     require_divisible_batch(plan, config)
+    if plan.localizer is not None:
+        require_divisible_batch(plan.coarse, config)
     SegmentationLoss(plan, config)
     attention_loss(plan, config)
     Augmentation(plan, config)
@@ -81,7 +83,13 @@ def start_network(
 def _load_fitting(source: Path, network: AttentionUNet, plan: Plan) -> Transfer:
     """Load the fitting weights of a model folder (its first finished fold) or of a weights file."""
     if not source.is_dir():
-        return transfer_weights(source, network)
+        return transfer_weights(source, network, contexts=(len(plan.context), None))
     bundle = load_bundle(source)
     weights = bundle.folds[0].weights
-    return transfer_weights(weights, network, outputs=plan.outputs, source_outputs=bundle.plan.outputs)
+    return transfer_weights(
+        weights,
+        network,
+        outputs=plan.outputs,
+        source_outputs=bundle.plan.outputs,
+        contexts=(len(plan.context), len(bundle.plan.context)),
+    )

@@ -62,11 +62,13 @@ class StoredCase:
         id: id of the case.
         folder: its folder.
         annotated: the labels that were annotated, as in `Case`.
+        context: file of the context from the localizers of a cascade, float32 (C, i, j, k); None without context.
     """
 
     id: str
     folder: Path
     annotated: tuple[str, ...] | None = None
+    context: Path | None = None
 
     def image(self) -> Array:
         """Float32 (C, I, J, K), read lazily: slice it. Raises: TrainingError when it is damaged."""

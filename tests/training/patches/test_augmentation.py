@@ -282,3 +282,27 @@ def test_thick_slices_are_not_blurred_into_each_other():
 
     assert leaks(False)
     assert not leaks(True)
+
+
+def test_mirroring_exchanges_the_context_of_paired_labels(tiny_plan, make_cascade, tiny_config):
+    labels = {"background": 0, "left lung": 1, "heart": 2, "right lung": 3}
+    pairs = (("left lung", "right lung"),)
+    plan = make_cascade(tiny_plan(labels=labels, patch_size=SIZE, mirror_axes=(0,), mirror_swaps=pairs))
+    transform = Augmentation(plan, tiny_config(augmentation="paper"))
+    label = torch.from_numpy(np.random.default_rng(0).integers(0, 4, SIZE, dtype=np.uint8))
+    image = torch.stack([label.float(), *(1.0 * (label == value) for value in (1, 2, 3))])
+    flipped = set()
+    for seed in range(10):
+        result = transform(Patch(image, label, torch.ones(4, dtype=bool)), STILL, np.random.default_rng(seed))
+        flipped.add(not torch.equal(result.label, label))
+        for channel, value in enumerate((1, 2, 3), start=1):
+            assert torch.equal(result.image[channel] == 1, result.label == value)
+    assert flipped == {True, False}
+
+
+def test_intensity_leaves_context_alone(tiny_plan, make_cascade, tiny_config):
+    transform = Augmentation(make_cascade(tiny_plan(patch_size=SIZE)), tiny_config())
+    patch = a_patch(SIZE)
+    results = [transform(patch, STILL, np.random.default_rng(seed)) for seed in range(20)]
+    assert all(torch.equal(result.image[1], patch.image[1]) for result in results)
+    assert not all(torch.equal(result.image[0], patch.image[0]) for result in results)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from attunet.data.preprocess import IGNORED
-from attunet.errors import ConfigError
+from attunet.errors import ConfigError, TrainingError
 from attunet.training.patches.dataset import PatchDataset, PatchOrder, patch_loader
 
 MANY = 24
@@ -212,3 +212,54 @@ def test_parts_of_a_batch_come_one_after_the_other(stored, tiny_plan, tiny_confi
 def test_a_part_that_cannot_be_shared_is_refused(stored, tiny_plan, tiny_config):
     with pytest.raises(ConfigError, match="batch of 2 patches in 2 parts cannot be shared by 2 processes"):
         batches(stored, tiny_plan(accumulation=2), tiny_config(devices=2))
+
+
+@pytest.fixture
+def cascaded(stored, tmp_path):
+    """The stored cases, whose context is their own image, on the grid of the image."""
+    cases = []
+    for case in stored:
+        np.save(tmp_path / f"{case.id}.npy", case.image()[:], allow_pickle=False)
+        cases.append(replace(case, context=tmp_path / f"{case.id}.npy"))
+    return cases
+
+
+@pytest.mark.parametrize("limit", [0, 2**30])
+@pytest.mark.parametrize("patch", [(16, 16, 8), (40, 16, 20)])
+def test_context_moves_with_the_image_and_keeps_its_values(
+    patch, limit, cascaded, tiny_plan, make_cascade, tiny_config
+):
+    plan = make_cascade(tiny_plan(patch_size=patch, mirror_axes=(0, 1, 2)))
+    still = PatchDataset(cascaded, plan, tiny_config(context_corruption=0), in_memory_bytes=limit)
+    seen = set()
+    for index in range(MANY):
+        image = still[index].image
+        assert image.shape == (2, *patch)
+        seen.add(torch.equal(image[0], image[1]))
+        shape = [np.corrcoef(image[0].ravel(), image[1].ravel())[0, 1]]
+        assert min(np.abs(shape)) > 0.3  # the intensity of the image alone changes, sometimes by much
+    assert seen == {True, False}
+
+
+def test_without_augmentation_context_is_that_of_the_patch(cascaded, tiny_plan, make_cascade, tiny_config):
+    plan, config = make_cascade(tiny_plan()), tiny_config(augmentation="none", context_corruption=0)
+    for patch in map(PatchDataset(cascaded, plan, config).__getitem__, range(MANY)):
+        assert torch.equal(patch.image[0], patch.image[1])
+
+
+def test_context_takes_nothing_from_the_randomness_of_other_plans(stored, tiny_plan, tiny_config):
+    plain, same_plan = (
+        PatchDataset(stored, tiny_plan(), tiny_config(context_corruption=share)) for share in (0.0, 1.0)
+    )
+    assert all(same(plain[index], same_plan[index]) for index in range(MANY))
+
+
+def test_a_case_without_its_context_is_refused(stored, tiny_plan, make_cascade, tiny_config):
+    with pytest.raises(TrainingError, match="case0 has no context"):
+        PatchDataset(stored[:1], make_cascade(tiny_plan()), tiny_config())[0]
+
+
+def test_a_damaged_context_is_named(cascaded, tiny_plan, make_cascade, tiny_config):
+    cascaded[0].context.write_bytes(b"damaged")
+    with pytest.raises(TrainingError, match="context of case case0"):
+        PatchDataset(cascaded[:1], make_cascade(tiny_plan()), tiny_config())[0]

@@ -46,6 +46,13 @@ class Region:
         near = sums[u, v, k] + sums[u, j, w] + sums[i, v, w] + sums[i, j, k]
         return bool(sums[u, v, w] + sums[u, j, k] + sums[i, v, k] + sums[i, j, w] != near)
 
+    def counts(self, mask: Mask) -> npt.NDArray[np.int64]:
+        """How many voxels of a mask (I, J, K) of the fine grid are nearest to each coarse voxel: (i, j, k)."""
+        counts = np.zeros(self.mask.shape, np.int64)
+        places = tuple(nearest[voxels] for nearest, voxels in zip(self._nearest, np.nonzero(mask), strict=True))
+        np.add.at(counts, places, 1)
+        return counts
+
     def bounds(self, planes: slice, band: slice, axes: Sequence[int]) -> tuple[slice, slice]:
         """The smallest box of a slab that holds its part of the region.
 

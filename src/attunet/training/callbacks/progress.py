@@ -64,6 +64,9 @@ class TrainingCallbacks:
     def on_case_stored(self) -> None:
         """Another case is preprocessed, or was found in the store."""
 
+    def on_network_start(self, network: str) -> None:
+        """A network of a cascade is trained next: a localizer, then the segmentation network; all have a budget."""
+
     def on_training_start(self) -> None:
         """All cases are preprocessed, and training of the network starts."""
 
@@ -74,7 +77,7 @@ class TrainingCallbacks:
         """An epoch ended, including its validation if there was one."""
 
     def on_training_end(self) -> None:
-        """Training of the network ended; next, the fold is exported and evaluated on whole cases."""
+        """Training of the network ended; after the last one, the fold is exported and evaluated on whole cases."""
 
     def on_case_evaluated(self) -> None:
         """Another validation case of the finished fold was scored."""

@@ -22,6 +22,7 @@ from attunet.training.callbacks.history import History
 from attunet.training.callbacks.schedule import Schedule
 from attunet.training.losses.targets import annotated_outputs, output_classes
 from attunet.training.module import TrainingModule
+from attunet.training.patches.context import read_context
 from attunet.training.processes import all_gather, rank_and_world_size
 from attunet.training.run_folder import FoldTraining
 from attunet.training.store import StoredCase
@@ -135,7 +136,8 @@ class FullVolumeValidation(pl.Callback):
         recorded = case in self._recorder.probes
         image, options = case.image()[:], PredictOptions(mirror=False, attention=recorded)
         tiling = Tiling.of(label.shape, plan.patch_size, options.step_size)
-        logits, attention = stitch(image, engine, tiling, Blending.of(plan, options))
+        context = {"context": read_context(case)} if plan.context else {}
+        logits, attention = stitch(image, engine, tiling, Blending.of(plan, options), **context)
         if recorded:
             self._recorder.add(case, attention)
         # A sigmoid above one half is a logit above zero.

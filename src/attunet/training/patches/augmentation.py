@@ -40,7 +40,7 @@ class Patch(NamedTuple):
     """A training patch.
 
     Args:
-        image: float32 (C, *patch).
+        image: float32 (C, *patch); in a cascade, the last channels are the context.
         label: uint8 or int16 (*patch), class indices or IGNORED.
         annotated: bool (outputs,), which outputs were annotated in its case.
     """
@@ -81,6 +81,9 @@ class Augmentation:
         self._axes: tuple[int, ...] = tuple(axis for axis in plan.mirror_axes if axis < dims)
         self._left_right = plan.left_right
         self._exchange, self._outputs = _exchange(plan), list(plan.mirrored_outputs)
+        self._contexts = len(plan.context)
+        images = len(plan.channel_names)
+        self._channels = [*range(images), *(images + channel for channel in plan.mirrored_context)]
         within = 2 if self._sliced else dims
         self._motions = {
             motion: _motion_transform(motion, plan.patch_size[:within])
@@ -111,7 +114,13 @@ class Augmentation:
             if any(motion):
                 patch = self._moved(patch, motion, rng)
             patch = self._mirrored(patch, rng)
-            return patch._replace(image=self._intensity(patch.image, rng)) if self._kind == "default" else patch
+            return patch._replace(image=self._brightened(patch.image, rng)) if self._kind == "default" else patch
+
+    def _brightened(self, image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        """Change the intensity of the image's channels, not of the context that follows them."""
+        if not self._contexts:
+            return self._intensity(image, rng)
+        return torch.cat([self._intensity(image[: -self._contexts], rng), image[-self._contexts :]])
 
     def _moved(self, patch: Patch, motion: Motion, rng: np.random.Generator) -> Patch:
         """Move image and label together; thick slices are moved as if each were a channel."""
@@ -132,6 +141,8 @@ class Augmentation:
         if not axes:
             return patch
         image, label = patch.image.flip([axis + 1 for axis in axes]), patch.label.flip(axes)
+        if self._contexts and self._left_right in axes:
+            image = image[self._channels]
         if self._exchange is None or self._left_right not in axes:
             return Patch(image, label, patch.annotated)
         return Patch(image, self._exchange[label.long()], patch.annotated[self._outputs])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_all_start_methods
 
 import lightning.pytorch as pl
@@ -15,12 +16,14 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from attunet.config import Plan, TrainingConfig
-from attunet.data.patches import cut_patch
+from attunet.data.coarse_map import CoarseMap
+from attunet.data.patches import cut_patch, patch_start
 from attunet.data.preprocess import IGNORED
 from attunet.data.volume import Array
 from attunet.errors import ConfigError
 from attunet.training.losses.targets import annotated_classes, annotated_outputs
 from attunet.training.patches.augmentation import Augmentation, Patch
+from attunet.training.patches.context import ContextChanges, read_context
 from attunet.training.processes import can_start_processes
 from attunet.training.store import StoredCase
 
@@ -56,6 +59,7 @@ class PatchDataset(Dataset[Patch]):
         self._batch = plan.batch_size
         self._config = config
         self._augmentation = Augmentation(plan, config)
+        self._context = ContextChanges(plan, config)
         voxels = sum(int(np.prod(case.image().shape)) for case in self._cases)
         self._whole = voxels * 4 < in_memory_bytes
         self._opened: dict[int, _OpenCase] = {}
@@ -67,6 +71,9 @@ class PatchDataset(Dataset[Patch]):
         centre, size = self._centre(case, index, rng), self._augmentation.box(motion)
         # Copies: a patch could be a view of the volume in memory, and some of MONAI's transforms write to their input.
         image, label = cut_patch(case.image, centre, size), cut_patch(case.label, centre, size, fill=IGNORED)
+        if self._plan.context:
+            start = patch_start(case.label.shape, centre, size)
+            image = np.concatenate([image, self._context(case.context(), start, size, rng)])
         if self._flat:
             image, label = image[..., 0], label[..., 0]
         patch = Patch(torch.from_numpy(image), torch.from_numpy(label), torch.tensor(case.annotated))
@@ -84,7 +91,14 @@ class PatchDataset(Dataset[Patch]):
         classes = annotated_classes(self._plan, case.annotated)
         points = [voxels for index, voxels in sorted(case.points().items()) if index in classes]
         annotated = annotated_outputs(self._plan, case.annotated)
-        return _OpenCase(image=image, label=label, points=points, annotated=annotated)
+        return _OpenCase(image=image, label=label, points=points, annotated=annotated, context=self._context_of(case))
+
+    def _context_of(self, case: StoredCase) -> Callable[[], CoarseMap]:
+        """Reads the context of a case; at once if all cases are kept in memory."""
+        if not self._plan.context or not self._whole:
+            return partial(read_context, case)
+        kept = read_context(case)
+        return lambda: kept
 
     def _centre(self, case: _OpenCase, index: int, rng: np.random.Generator) -> Array:
         """A voxel of a random annotated class for the last patches of each batch, any voxel for the others."""
@@ -99,12 +113,13 @@ class PatchDataset(Dataset[Patch]):
 
 @dataclass(frozen=True, kw_only=True)
 class _OpenCase:
-    """An open case: image, label, voxels (n, 3) of each class that is present and annotated, annotated outputs."""
+    """An open case: image, label, voxels (n, 3) of each class present and annotated, annotated outputs, its context."""
 
     image: Array
     label: Array
     points: list[Array]
     annotated: tuple[bool, ...]
+    context: Callable[[], CoarseMap]
 
 
 _CONTEXT = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
