@@ -46,6 +46,19 @@ def test_the_bar_shows_epoch_loss_live_dice_and_how_far_it_is(tmp_path):
         assert (progress.tasks[3].completed, progress.tasks[3].total) == (1, 4)
 
 
+def test_the_bar_names_the_network_of_a_cascade(tmp_path):
+    progress = Progress(console=Console(file=io.StringIO()))
+    with TrainingDisplay(bars=lambda: iter([progress])) as display:
+        display.on_fold_start(1, tmp_path)
+        _, train, validate = progress.tasks
+        for network in ("localizer 1 of 2", "segmentation network"):
+            display.on_network_start(network)
+            display.on_training_start()
+            assert train.description == f"train fold 1 · {network}"
+            assert (train.visible, validate.visible) == (True, False)
+            display.on_training_end()
+
+
 @pytest.fixture
 def log(monkeypatch):
     """Where the lines go, on a machine whose clock is set by the test."""
