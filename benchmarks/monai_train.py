@@ -1,9 +1,10 @@
 """Trains MONAI's AttentionUnet for some minutes and predicts a folder of images; accuracy.py runs it as a program.
 
-    python benchmarks/monai_train.py TRAINING IMAGES MASKS --seconds 900 [--recipe best] [--seed 0]
+    python benchmarks/monai_train.py PLAN TRAINING IMAGES MASKS --seconds 900 [--recipe best] [--seed 0]
 
-TRAINING is in nnU-Net's raw layout; all of its cases are trained on, and the last weights are used. Only training steps
-count towards the time. Prints its steps and seconds as JSON. monai_recipe.py describes the two recipes.
+PLAN is attunet's plan of the same cases; monai_recipe.py says what each recipe takes from it. TRAINING is in nnU-Net's
+raw layout; all of its cases are trained on, and the last weights are used. Only training steps count towards the time.
+Prints its steps and seconds as JSON.
 """
 
 from __future__ import annotations
@@ -27,19 +28,21 @@ from monai.utils import convert_to_tensor, set_determinism
 from monai_recipe import RECIPES, Recipe, cached_transforms, image_transforms, loss_of, network_of, random_transforms
 from torch import Tensor, nn
 
-from attunet.config import Plan
+from attunet.config import Plan, load_settings
 from attunet.data.cases import read_dataset
-from attunet.planning.plan_dataset import plan_dataset
 
 WINDOWS_AT_ONCE = 4
 DEVICE = "cpu"
 
 
 def batches(training: Path, plan: Plan, recipe: Recipe) -> Iterator[dict[str, Tensor]]:
-    """Batches without end; one worker prepares them, as for the other programs."""
+    """Batches without end; one worker prepares them, as for attunet.
+
+    Cases are cached by this thread: the worker is forked, and must not find locks that other threads held.
+    """
     cases = read_dataset(training).labelled
     items = [{"image": [str(file) for file in case.images], "label": str(case.label)} for case in cases]
-    cached = CacheDataset(items, cached_transforms(plan, recipe), num_workers=2, progress=False)
+    cached = CacheDataset(items, cached_transforms(plan, recipe), num_workers=0, progress=False)
     loader = DataLoader(
         Dataset(cached, Compose(random_transforms(plan, recipe))),
         batch_size=min(recipe.cases, len(items)),
@@ -141,6 +144,7 @@ def _save_picture(logits: Tensor, image: Path, file: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("plan", type=Path)
     parser.add_argument("training", type=Path)
     parser.add_argument("images", type=Path)
     parser.add_argument("masks", type=Path)
@@ -150,7 +154,7 @@ def main() -> None:
     options = parser.parse_args()
     set_determinism(options.seed)
     torch.use_deterministic_algorithms(False)
-    recipe, plan = RECIPES[options.recipe], plan_dataset(read_dataset(options.training))
+    recipe, plan = RECIPES[options.recipe], load_settings(Plan, options.plan)
     network = network_of(plan, recipe)
     record = train(network, batches(options.training, plan, recipe), recipe, options.seconds)
     started = time.monotonic()

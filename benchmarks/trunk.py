@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--env", type=Path, help="virtual environment of nnU-Net, created if missing")
     parser.add_argument("--programs", nargs="+", choices=NAMES, default=SELECTED, help=", ".join(NAMES))
     parser.add_argument("--labels", nargs="+", choices=list(PHANTOM_LABELS)[1:], default=LABELS)
-    parser.add_argument("--seconds", type=float, default=240, help="training time of each of the two models")
+    parser.add_argument("--seconds", type=float, default=300, help="training time of each of the two models")
     parser.add_argument("--step", type=float, default=1.0, help="distance between windows, as a fraction of the patch")
     parser.add_argument("--page", action="store_true", help="renew the table in docs/benchmarks.md and .json")
     options = parser.parse_args()

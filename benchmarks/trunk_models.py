@@ -25,7 +25,7 @@ __all__ = ["trunk_label", "trunk_model", "trunk_plan", "trunk_scan"]
 
 TRAINING_SHAPE, TRAINING_SPACING = (256, 256, 300), (1.6, 1.6, 3.0)
 TRAINED, VALIDATED = 6, 2
-SLAB = 20
+SLAB = 14
 """Slices of a validation case: whole trunks would take longer to validate than the network takes to train."""
 SEEDS = 100
 """From which training cases are numbered; the scan to predict is patient 0."""

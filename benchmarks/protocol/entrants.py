@@ -19,6 +19,9 @@ from nnunet.peer import Peer, call
 from protocol.shares import Share
 
 from attunet.config import Plan, load_settings
+from attunet.data.cases import read_dataset
+from attunet.files import write_text
+from attunet.planning.plan_dataset import plan_dataset
 
 __all__ = ["ENTRANTS", "OURS", "Entrant", "Settings"]
 
@@ -96,8 +99,9 @@ def _attunet(share: Share, folder: Path, settings: Settings, *, whole: bool = Fa
 
 def _monai(share: Share, folder: Path, settings: Settings, *, recipe: str) -> Record:
     """MONAI's AttentionUnet; its prediction runs in the process that trained it, so that start-up does not count."""
-    log = folder / "log.txt"
-    command: list[str | Path] = [*settings.prefix, sys.executable, HERE / "monai_train.py"]
+    log, plan = folder / "log.txt", folder / "plan.json"
+    write_text(plan, plan_dataset(read_dataset(share.training)).model_dump_json(indent=1))
+    command: list[str | Path] = [*settings.prefix, sys.executable, HERE / "monai_train.py", plan]
     command += [share.training, share.images, folder / "masks", "--seconds", f"{settings.seconds:g}"]
     call([*command, "--recipe", recipe, "--seed", str(settings.seed)], log)
     record: Record = json.loads(log.read_text().splitlines()[-1])
