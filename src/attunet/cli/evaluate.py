@@ -29,6 +29,14 @@ def evaluate(
             metavar="RUN", help="Evaluate the folds of a run on their held-out cases instead, and calibrate the model."
         ),
     ] = None,
+    unseen: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DATASET",
+            help="With --cross-validation: labelled cases that no fold has seen, on which the number of folds that are "
+            "averaged is decided.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write every score to this file (summary.json).")
     ] = None,
@@ -55,8 +63,10 @@ def evaluate(
     from attunet.evaluation import evaluate as run
 
     if cross_validation is not None:
-        _cross_validate(cross_validation, (reference, labels), output, as_json, device)
+        _cross_validate(cross_validation, (reference, labels), output, as_json, device, unseen)
         return
+    if unseen is not None:
+        raise ConfigError("evaluate got --unseen alone", hint="add --cross-validation RUN")
     if reference is None or prediction is None:
         raise ConfigError(
             f"evaluate got {'no REFERENCE' if reference is None else 'no PREDICTION'}",
@@ -87,7 +97,9 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _cross_validate(run: Path, given: tuple[object, ...], output: Path | None, as_json: bool, device: str) -> None:
+def _cross_validate(
+    run: Path, given: tuple[object, ...], output: Path | None, as_json: bool, device: str, unseen: Path | None
+) -> None:
     """`given` are the arguments that are valid only for a comparison of files."""
     from attunet.cli.tables.scores import show_cross_validation
 
@@ -97,6 +109,9 @@ def _cross_validate(run: Path, given: tuple[object, ...], output: Path | None, a
             hint="use one or the other: a run is evaluated on its own cases and labels",
         )
     validated = cross_validate_run(run, device)
+    if unseen is not None:
+        _measure_folds(run, unseen, device)
+        validated = cross_validate_run(run, device)  # from the cache, for a report with both
     if output:
         validated.summary.write(output)
     if as_json:
@@ -120,3 +135,22 @@ def cross_validate_run(run: Path, device: str = "auto") -> CrossValidation:
             device=device,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
+
+
+def _measure_folds(run: Path, dataset: Path, device: str) -> None:
+    """Decide the number of folds on unseen cases and show the progress. Raises: as `measure_folds`."""
+    from attunet.failures import Failures
+    from attunet.selection.unseen import measure_folds, unseen_cases
+
+    cases, failures = unseen_cases(run, dataset), Failures()
+    with progress_bar() as progress:
+        task = progress.add_task("measuring folds", total=None)
+        measure_folds(
+            run,
+            cases,
+            device=device,
+            failures=failures,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    for case, reason in failures.messages.items():
+        fail(f"{case} could not be used, and counts for no number of folds: {reason}")

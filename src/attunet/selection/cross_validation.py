@@ -10,11 +10,12 @@ from typing import TypeVar, cast
 
 import numpy as np
 
-from attunet.bundle import HeldOutCase, held_out_cases, load_bundle, save_postprocessing
+from attunet.bundle import Bundle, HeldOutCase, held_out_cases, load_bundle, save_postprocessing
 from attunet.config import (
     Evidence,
     Plan,
     Postprocessing,
+    PredictionChoice,
     QualityCalibration,
     TrainingConfig,
     load_settings,
@@ -31,7 +32,7 @@ from attunet.selection.held_out import evaluate_variants
 from attunet.selection.held_out_cache import HeldOutResult, caches_of_variants
 from attunet.selection.intervals import with_intervals
 from attunet.selection.postprocessing import Trial, accepted_rules, decide_rules, rules_reason
-from attunet.selection.prediction_choice import choose_mirroring, settle
+from attunet.selection.prediction_choice import choose_mirroring, settle, with_folds
 from attunet.selection.quality import fit_quality
 from attunet.selection.samples import Sample
 from attunet.selection.saved_masks import mask_components, score_mask, view_mask
@@ -43,6 +44,7 @@ Samples = Mapping[str, Sample]
 Progress = Callable[[int, int], None]
 
 _SHOWN = 3
+_FOLDS = "folds averaged"
 _STEPS = 3  # of a case: its mask is scored, divided into components, and scored after post-processing
 
 
@@ -133,12 +135,13 @@ def _cross_validate(run: Path, device: str, progress: Progress, cancelled: Event
     calibration = _calibrate(cases, samples, plan)
     dice = _dice_pairs(cases, samples, plan, postprocessed, calibration.temperature if calibration else 1.0)
     fitted = _fit(plan, trials, calibration, list(dice.values()))
+    prediction = settle(with_folds(prediction, bundle.postprocessing.prediction), len(bundle.folds))
     fitted = fitted.model_copy(
         update={
             "attention_agreement": bundle.postprocessing.attention_agreement,
-            "prediction": settle(prediction, len(bundle.folds)),
+            "prediction": prediction,
             "evidence": Evidence(cases=len(cases), folds=tuple(dict.fromkeys(case.fold for case in cases))),
-            "reasons": {"mirroring": why_mirrored, **fitted.reasons},
+            "reasons": {"mirroring": why_mirrored, **fitted.reasons, **_folds_reason(bundle, prediction)},
         }
     )
     postprocessing = with_intervals(fitted, postprocessed, list(dice.values()), [case.fold for case in cases])
@@ -159,6 +162,15 @@ def _cross_validate(run: Path, device: str, progress: Progress, cancelled: Event
     save_postprocessing(postprocessing, run)
     progress(_STEPS * len(cases), _STEPS * len(cases))
     return validated
+
+
+def _folds_reason(bundle: Bundle, prediction: PredictionChoice) -> dict[str, str]:
+    """Why so many folds are averaged; only unseen cases can decide that, see `measure_folds`."""
+    if len(bundle.folds) == 1:
+        return {}
+    if any(row.measured_on == "unseen" and row.cases for row in prediction.measured):
+        return {_FOLDS: bundle.postprocessing.reasons[_FOLDS]}
+    return {_FOLDS: "all, not decided: every case was seen by all folds but one; --unseen gives others"}
 
 
 def _counter(total: int, progress: Progress, cancelled: Event | None) -> Callable[[], None]:

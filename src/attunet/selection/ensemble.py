@@ -181,10 +181,13 @@ def write_selection(selection: Selection, output: Path, *, keep_cases: bool = Fa
             (run,) = members.values()
             put(run, stage)
             own = load_bundle(run).postprocessing
-            if own.quality is None:  # not cross-validated: what a single fold decided stays
-                kept = {name: getattr(own, name) for name in ("components", "prediction", "evidence")}
-                reasons = {**own.reasons, **postprocessing.reasons}
-                save_postprocessing(postprocessing.model_copy(update={**kept, "reasons": reasons}), stage)
+            alone = own.quality is None and own.evidence is not None and len(own.evidence.folds) == 1
+            if alone or own.model_copy(update={"attention_agreement": None}) == Postprocessing():
+                more = {
+                    name: getattr(postprocessing, name) for name in ("quality", "dice_interval", "volume_intervals")
+                }
+                reasons = {**postprocessing.reasons, **own.reasons}  # what a single fold decided stays
+                save_postprocessing(own.model_copy(update={**more, "reasons": reasons}), stage)
         content = json.dumps(_record(selection, keep_cases=keep_cases), indent=2)
         write_text(stage / "selection.json", content + "\n")
 

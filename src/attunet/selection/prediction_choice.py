@@ -18,7 +18,7 @@ from attunet.evaluation.bootstrap import interval
 from attunet.evaluation.scores import nan_mean
 from attunet.selection.held_out_cache import HeldOutResult
 
-__all__ = ["Outcome", "case_dice", "choose_mirroring", "decide_folds", "decide_mirroring", "settle"]
+__all__ = ["Outcome", "case_dice", "choose_mirroring", "decide_folds", "decide_mirroring", "settle", "with_folds"]
 
 Doubles = npt.NDArray[np.float64]
 
@@ -149,6 +149,14 @@ def decide_folds(outcomes: Sequence[Outcome], folds: Sequence[int]) -> tuple[Pre
         told += f"{'; ' if chosen is not first else ''}{others}, in {_seconds(outcomes[-1])} instead of "
         told += f"{_seconds(chosen)} a case"
     return PredictionChoice(folds=tuple(folds[: chosen.folds]), measured=rows), told
+
+
+def with_folds(choice: PredictionChoice, earlier: PredictionChoice) -> PredictionChoice:
+    """The choice with the folds that were decided earlier on unseen cases, if that was done with the same mirroring."""
+    unseen = tuple(row for row in earlier.measured if row.measured_on == "unseen" and row.cases)
+    if not unseen or earlier.mirror != choice.mirror:
+        return choice
+    return choice.model_copy(update={"folds": earlier.folds, "measured": choice.measured + unseen})
 
 
 def settle(choice: PredictionChoice, folds: int) -> PredictionChoice:
