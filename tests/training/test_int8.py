@@ -39,7 +39,7 @@ def test_a_training_ends_with_an_audited_graph(train, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def build(trained, stored, tmp_path, tiny_config, monkeypatch):
+def build(trained, blobs, stored, tmp_path, tiny_config, monkeypatch):
     """Runs the end of a training in a copy of the trained run; the graph is only copied."""
     run = shutil.copytree(trained, tmp_path / "run")
     given = []
@@ -52,12 +52,12 @@ def build(trained, stored, tmp_path, tiny_config, monkeypatch):
 
     monkeypatch.setattr(module, "build_int8", copy)
 
-    def work(*, accelerator="cpu", trained_seconds=0.0, **changes):
+    def work(*, accelerator="cpu", trained_seconds=0.0, cases=blobs.cases[2:], **changes):
         training = Int8Training(
             train=stored[:2], config=tiny_config(**changes), accelerator=accelerator, trained_seconds=trained_seconds
         )
         paths = FoldPaths(run / "fold_0")
-        held_out = HeldOutDice(cases=(), dice={})
+        held_out = HeldOutDice(cases=cases, dice={})
         return training.build(Segmenter.load(run, device="cpu"), run, paths, held_out, lambda: None)
 
     return run, given, work
@@ -111,6 +111,7 @@ def test_without_a_clock_the_training_itself_is_the_measure(build):
         ({"max_time": 60.0}, {}, "a twentieth of the training at most, which needs 10 minutes"),
         ({"trained_seconds": 60.0}, {}, "a twentieth of the training at most, which needs 10 minutes"),
         ({"max_time": 900.0, "int8": False}, {}, "the recipe turns it off"),
+        ({"max_time": 900.0, "cases": ()}, {}, "validated on its own training cases"),
         ({"max_time": 900.0, "accelerator": "cuda"}, {}, "the training ran on a GPU"),
         ({"max_time": 900.0}, {"has_nncf": False}, 'needs nncf, which is not installed (pip install "attunet[int8]")'),
         ({"max_time": 900.0}, {"cpu_int8": ""}, "neither VNNI nor AMX"),

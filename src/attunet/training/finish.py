@@ -128,7 +128,8 @@ def finish_fold(
     )
     if int8 is not None:
         dice = {each.case: each.mean_dice for each in summary.cases}
-        int8.build(segmenter, run, paths, HeldOutDice(cases=cases, dice=dice, geometry=geometry), advance)
+        held_out = cases if validated_held_out(paths.folder) else ()
+        int8.build(segmenter, run, paths, HeldOutDice(cases=held_out, dice=dice, geometry=geometry), advance)
     with resealed(run) as folder:
         summary.write(folder / paths.name / paths.metrics.name)
         decided = decided if _decides_alone(run, paths) else None  # another fold may have been finished meanwhile

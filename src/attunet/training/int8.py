@@ -70,6 +70,8 @@ class Int8Training:
         """
         with TemporaryDirectory() as folder:
             made, reason = Path(folder), _refusal(self.config, self.accelerator, self._seconds)
+            if not held_out.cases:
+                reason = reason or "not built: the fold was validated on its own training cases"
             int8 = Int8(kept=False, reason=reason)
             if not reason:
                 patches = calibration_windows(self.train, segmenter.plan, self.config)
