@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -54,6 +54,11 @@ class Postprocessing(Settings):
         default_factory=dict, description="Label to the rules for the connected components of its mask."
     )
     temperature: float = Field(1.0, gt=0, le=1e6, description="Divides the logits before they become probabilities.")
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] = Field(
+        default_factory=dict,
+        description="Label to a number added to its logit, before the temperature: below 0, the label is predicted "
+        "less often.",
+    )
     quality: QualityCalibration | None = Field(
         None, description="How the Dice of a case is predicted; null when not measured."
     )

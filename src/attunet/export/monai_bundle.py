@@ -30,6 +30,7 @@ from attunet.export.package import load_network
 from attunet.export.program import supports_any_size
 from attunet.files import refuse_existing, staged, write_text
 from attunet.inference.engines.protocol import window_shape
+from attunet.inference.outputs import biases_of
 from attunet.locks import claimed
 from attunet.nn import AttentionUNet
 
@@ -44,23 +45,31 @@ class JoinedNetworks(nn.Module):
     Args:
         networks: the networks.
         temperature: divides their logits.
+        bias: added to the logits of each output first; empty for none.
         regions: whether the outputs are regions.
     """
 
-    def __init__(self, networks: Sequence[AttentionUNet], *, temperature: float, regions: bool) -> None:
+    def __init__(
+        self, networks: Sequence[AttentionUNet], *, temperature: float, regions: bool, bias: Sequence[float] = ()
+    ) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
         self.temperature = temperature
         self.regions = regions
+        self.biased = any(bias)
+        self.register_buffer("bias", torch.tensor(tuple(bias), dtype=torch.float32), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, *patch) to (B, outputs, *patch)."""
-        logits: list[Tensor] = [network(image) / self.temperature for network in self.networks]
+        logits: list[Tensor] = [self._biased(network(image)) / self.temperature for network in self.networks]
         if len(logits) == 1:
             return logits[0]
         if self.regions:
             return torch.logit(torch.stack([member.sigmoid() for member in logits]).mean(dim=0), eps=1e-6)
         return torch.stack([member.log_softmax(dim=1) for member in logits]).logsumexp(dim=0)
+
+    def _biased(self, logits: Tensor) -> Tensor:
+        return logits + self.bias.view(-1, *[1] * (logits.ndim - 2)) if self.biased else logits
 
 
 def export_monai(run: Path, output: Path, *, folds: Sequence[int] | None = None) -> list[str]:
@@ -80,7 +89,12 @@ def export_monai(run: Path, output: Path, *, folds: Sequence[int] | None = None)
     bundle = load_bundle(run, folds)
     plan, postprocessing = bundle.plan, bundle.postprocessing
     networks = [prepare_for_export(load_network(fold, plan)) for fold in bundle.folds]
-    joined = JoinedNetworks(networks, temperature=postprocessing.temperature, regions=bool(plan.regions)).eval()
+    joined = JoinedNetworks(
+        networks,
+        temperature=postprocessing.temperature,
+        regions=bool(plan.regions),
+        bias=biases_of(plan, postprocessing.logit_bias),
+    ).eval()
     limits = differences(plan, postprocessing, len(networks))
     with claimed(output, "attunet export"), staged(output) as stage:
         refuse_existing(output)

@@ -126,6 +126,8 @@ def _postprocessing_facts(postprocessing: Postprocessing) -> dict[str, Any]:
         facts["post-processing"] = {
             label: rules.model_dump(exclude_defaults=True) for label, rules in postprocessing.components.items()
         }
+    if postprocessing.logit_bias:
+        facts["operating point"] = postprocessing.reasons.get("operating point", str(postprocessing.logit_bias))
     if postprocessing.temperature != 1:
         facts["temperature"] = postprocessing.temperature
     if quality := postprocessing.quality:

@@ -39,6 +39,7 @@ class Member:
             windows.
         localizers: of a cascade: the engines of the localizers of each fold.
         skipping: of a cascade: for each fold, which windows its localizers allow to skip; None without an audit.
+        bias: added to the logits of each output, before the temperature divides them; empty for none.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Member:
     air: float | None = None
     localizers: tuple[tuple[Engine, ...], ...] = ()
     skipping: tuple[Skipping | None, ...] = ()
+    bias: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +212,7 @@ class _SlabBuffers:
             for name in finished.outputs[0]:
                 parts = (outputs[name][:, planes] for outputs in finished.outputs)
                 if name == LOGITS:
-                    parts = (activate(part, member.plan, member.temperature) for part in parts)
+                    parts = (activate(part, member.plan, member.temperature, member.bias) for part in parts)
                 target = self._arrays[name][:, where, *finished.across][:, planes]
                 target[:] = next(parts)
                 for part in parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -12,7 +13,7 @@ from attunet.config import Plan
 from attunet.data.argmax_resample import ClassIndices
 from attunet.data.slabs import cores, each_slab
 
-__all__ = ["DiceSums", "activate", "class_indices", "expected_dice", "label_masks", "normalized"]
+__all__ = ["DiceSums", "activate", "biases_of", "class_indices", "expected_dice", "label_masks", "normalized"]
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -24,16 +25,21 @@ SURELY_ABSENT = 0.1
 _ROWS = 16  # values of a volume that are summed at once, to save memory
 
 
-def activate(logits: Floats, plan: Plan, temperature: float = 1.0) -> Floats:
+def activate(logits: Floats, plan: Plan, temperature: float = 1.0, bias: Sequence[float] = ()) -> Floats:
     """Convert logits to probabilities: by a softmax over the first axis, or a sigmoid for each region.
 
     Args:
         logits: (outputs, I, J, K).
         plan: the plan, which says whether there are regions.
         temperature: divides the logits; above 1 it makes the probabilities less certain.
+        bias: added to the logits of each output first; empty for none.
     Returns: probabilities of the same shape.
     """
-    scaled = logits / np.float32(temperature)
+    if any(bias):
+        shift = np.array(bias, np.float32).reshape(-1, *(1,) * (logits.ndim - 1))
+        scaled = (logits + shift) / np.float32(temperature)
+    else:
+        scaled = logits / np.float32(temperature)
     if plan.regions:
         scaled *= 0.5  # 1 / (1 + exp(-x)) without its overflow
         np.tanh(scaled, out=scaled)
@@ -47,6 +53,11 @@ def activate(logits: Floats, plan: Plan, temperature: float = 1.0) -> Floats:
         total += channel
     scaled /= total
     return scaled
+
+
+def biases_of(plan: Plan, logit_bias: Mapping[str, float]) -> tuple[float, ...]:
+    """The bias of each output, in the order of the plan; empty if there is none."""
+    return tuple(logit_bias.get(name, 0.0) for name in plan.outputs) if logit_bias else ()
 
 
 def class_indices(probabilities: Floats, plan: Plan) -> ClassIndices:

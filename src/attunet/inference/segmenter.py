@@ -22,6 +22,7 @@ from attunet.inference.engines.factory import make_engine, make_localizers
 from attunet.inference.engines.precision import choose_precision
 from attunet.inference.engines.protocol import Engine
 from attunet.inference.member import Member
+from attunet.inference.outputs import biases_of
 from attunet.inference.postprocess import clean
 from attunet.inference.prediction import Prediction, PredictOptions
 
@@ -90,6 +91,7 @@ class Segmenter:
                     common_air_level(fold.air for fold in used),
                     make_localizers(used, bundle.plan, device, shuffle=shuffle, precision=chosen),
                     tuple(fold.skipping for fold in used),
+                    biases_of(bundle.plan, postprocessing.logit_bias),
                 )
             )
         return cls(tuple(members), postprocessing)

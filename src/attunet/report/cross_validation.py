@@ -93,7 +93,9 @@ def _facts(
         "Mean Dice": number(summary.foreground_mean(), 3),
         "95% interval": between(summary.foreground_interval(), 3),
     }
-    if postprocessing.components:
+    if postprocessing.logit_bias:
+        facts["Operating point"] = ", ".join(f"{name} {bias:+.2f}" for name, bias in postprocessing.logit_bias.items())
+    if postprocessing.components or postprocessing.logit_bias:
         facts["After post-processing"] = number(postprocessed.foreground_mean(), 3)
     facts["Temperature"] = number(postprocessing.temperature, 2)
     if reliability:

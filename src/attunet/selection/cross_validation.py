@@ -28,9 +28,10 @@ from attunet.locks import exclusive_if_writable
 from attunet.report.calibration import DicePair
 from attunet.report.cross_validation import write_cross_validation_report
 from attunet.selection.calibration import Calibration, calibrate, voxels_per_case
-from attunet.selection.held_out import evaluate_variants
-from attunet.selection.held_out_cache import HeldOutResult, caches_of_variants
+from attunet.selection.held_out import evaluate_held_out, evaluate_variants
+from attunet.selection.held_out_cache import HeldOutResult, biased_cache, caches_of_variants
 from attunet.selection.intervals import with_intervals
+from attunet.selection.operating_point import choose_operating_point
 from attunet.selection.postprocessing import Trial, accepted_rules, decide_rules, rules_reason
 from attunet.selection.prediction_choice import choose_mirroring, settle, with_folds
 from attunet.selection.quality import fit_quality
@@ -55,7 +56,7 @@ class CrossValidation:
     Args:
         folder: folder of masks, summaries and the report.
         summary: scores of the masks as predicted.
-        postprocessed: scores of the masks after the accepted post-processing.
+        postprocessed: scores of the masks at the accepted operating point, after the accepted post-processing.
         postprocessing: accepted post-processing and calibration, with reasons; saved in the run.
         trials: every accepted post-processing, and for each label the best rejected one.
         calibration: the temperature and its effect; None if there are too few fully annotated cases.
@@ -122,15 +123,21 @@ def _cross_validate(run: Path, device: str, progress: Progress, cancelled: Event
     variants = [*_each(evaluated, step)]
     failures.raise_if_all(len(variants))
     prediction, why_mirrored = choose_mirroring(variants, plan)
-    results = [variant[1 if prediction.mirror is False else 0] for variant in variants]
-    cases = tuple(result.case for result in results)
+    plain = [variant[1 if prediction.mirror is False else 0] for variant in variants]
+    cases = tuple(result.case for result in plain)
+    point = choose_operating_point(cases, _load_samples(plain, plan), plan)
+    results = plain
+    if point.accepted:
+        biased = biased_cache(folder, mirror=prediction.mirror is not False, biases=point.by_fold)
+        results = [*evaluate_held_out(run, cases, biased, device=device, cancelled=cancelled)]
     masks = [(result.case, cast(Path, result.mask)) for result in results]
     components = [mask_components(*saved, plan) for saved in _each(masks, step)]
     trials = decide_rules(components, plan.foreground)
     rules = accepted_rules(trials)
-    summary = replace(summarize([result.scores for result in results], scored_labels(plan)), failed=failures.messages)
+    summary = replace(summarize([result.scores for result in plain], scored_labels(plan)), failed=failures.messages)
     cleaned = [score_mask(*saved, plan, rules) for saved in _each(masks if rules else (), step)]
-    postprocessed = replace(summary, cases=summarize(cleaned, scored_labels(plan)).cases) if rules else summary
+    scores = cleaned or [result.scores for result in results]
+    postprocessed = replace(summary, cases=summarize(scores, scored_labels(plan)).cases)
     samples = _load_samples(results, plan)
     calibration = _calibrate(cases, samples, plan)
     dice = _dice_pairs(cases, samples, plan, postprocessed, calibration.temperature if calibration else 1.0)
@@ -141,7 +148,13 @@ def _cross_validate(run: Path, device: str, progress: Progress, cancelled: Event
             "attention_agreement": bundle.postprocessing.attention_agreement,
             "prediction": prediction,
             "evidence": Evidence(cases=len(cases), folds=tuple(dict.fromkeys(case.fold for case in cases))),
-            "reasons": {"mirroring": why_mirrored, **fitted.reasons, **_folds_reason(bundle, prediction)},
+            "logit_bias": dict(point.fitted) if point.accepted else {},
+            "reasons": {
+                "mirroring": why_mirrored,
+                "operating point": point.reason,
+                **fitted.reasons,
+                **_folds_reason(bundle, prediction),
+            },
         }
     )
     postprocessing = with_intervals(fitted, postprocessed, list(dice.values()), [case.fold for case in cases])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
@@ -21,6 +21,7 @@ from attunet.errors import CancelledError
 from attunet.failures import Failures, one_case
 from attunet.inference.evaluation import EvaluateOptions, LoadedCase, evaluate_cases
 from attunet.inference.model_grid import find_context, predict_prepared
+from attunet.inference.outputs import biases_of
 from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 from attunet.selection.held_out_cache import HeldOutCache, HeldOutResult
@@ -107,7 +108,9 @@ class _LoadedFold:
         result = cache.load(case, origin, self._plan)
         if result is None:
             files = record_files(case.case.paths)
-            result = cache.adopt(case, weights, self._plan) or _evaluate(self._segmenter(case), case, cache, weights)
+            result = cache.adopt(case, weights, self._plan) or _evaluate(
+                _biased(self._segmenter(case), cache.biases.get(case.fold, {})), case, cache, weights
+            )
             cache.save(result, origin, self._plan, files)
         return result
 
@@ -116,6 +119,11 @@ class _LoadedFold:
             self._loaded = None  # before the next is in memory
             self._loaded = case.fold, Segmenter.load(self._run, folds=[case.fold], device=self._device, raw=True)
         return self._loaded[1]
+
+
+def _biased(segmenter: Segmenter, biases: Mapping[str, float]) -> Segmenter:
+    (member,) = segmenter.members
+    return replace(segmenter, members=(replace(member, bias=biases_of(member.plan, biases)),))
 
 
 def _evaluate(segmenter: Segmenter, case: HeldOutCase, cache: HeldOutCache, weights: str) -> HeldOutResult:
@@ -172,5 +180,6 @@ def _origin(case: HeldOutCase, fold: str, sums: dict[str, str], device: str, cac
         [(size, changed) for _, size, changed, _ in file_states(case.case.paths)],
         *([reading] if (reading := case.case.reading) else []),
         *([] if cache.mirror else ["without mirrored copies"]),
+        *([dict(biases)] if (biases := cache.biases.get(case.fold)) else []),
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from attunet.files import write_text
 from attunet.selection.samples import Sample
 from attunet.selection.saved_masks import score_mask
 
-__all__ = ["HeldOutCache", "HeldOutResult", "caches_of_variants"]
+__all__ = ["HeldOutCache", "HeldOutResult", "biased_cache", "caches_of_variants"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +56,14 @@ class HeldOutCache:
         earlier: folder with the JSON files of an earlier version, which are also read; None for none.
         outputs: folder of masks/ and samples/; None to store only scores.
         mirror: whether the cases are predicted with mirrored copies, where the plan allows them.
+        biases: fold to the bias of each label's logit; empty for none.
     """
 
     records: Path
     earlier: Path | None = None
     outputs: Path | None = None
     mirror: bool = True
+    biases: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
     def mask(self, case: HeldOutCase) -> Path | None:
         """The file of a case's mask."""
@@ -172,6 +174,19 @@ def caches_of_variants(folder: Path, plan: Plan) -> tuple[HeldOutCache, ...]:
     caches = HeldOutCache(records=mirrored / "cases", outputs=mirrored)
     without = HeldOutCache(records=plain / "cases", outputs=plain, mirror=False)
     return (caches, without) if plan.mirror_axes else (caches,)
+
+
+def biased_cache(folder: Path, *, mirror: bool, biases: Mapping[int, Mapping[str, float]]) -> HeldOutCache:
+    """The cache of results at an operating point, which each fold has from the others.
+
+    Args:
+        folder: the folder of the cross-validation.
+        mirror: as of `HeldOutCache`.
+        biases: as of `HeldOutCache`.
+    Returns: the cache.
+    """
+    own = folder / "operating_point"
+    return HeldOutCache(records=own / "cases", outputs=own, mirror=mirror, biases=biases)
 
 
 def _read_json(path: Path | None) -> dict[str, Any]:
