@@ -42,7 +42,15 @@ def test_every_case_is_scored_once_and_all_files_are_written(found, folded):
 
 def test_the_model_applies_the_result(found, folded):
     assert load_bundle(folded).postprocessing == found.postprocessing
-    decided = {"mirroring", "postprocessing blob", "temperature", "quality", "Dice interval", "volume interval blob"}
+    decided = {
+        "mirroring",
+        "operating point",
+        "postprocessing blob",
+        "temperature",
+        "quality",
+        "Dice interval",
+        "volume interval blob",
+    }
     assert set(found.postprocessing.reasons) == decided
     assert Segmenter.load(folded, device="cpu").members[0].temperature == found.postprocessing.temperature
 

@@ -18,7 +18,7 @@ from attunet.data.cases import read_case
 from attunet.evaluation.scores import score_case
 from attunet.inference.segmenter import Segmenter
 from attunet.selection.held_out import evaluate_held_out
-from attunet.selection.held_out_cache import HeldOutCache
+from attunet.selection.held_out_cache import HeldOutCache, biased_cache
 from attunet.selection.samples import Sample
 
 
@@ -154,3 +154,29 @@ def test_outputs_of_earlier_versions_are_used_while_they_are_newer_than_the_case
     assert isnan(again[0].seconds)
     assert json.loads((tmp_path / "records" / "case0.json").read_text())["seconds"] is None
     assert evaluate(outputs=True)[0].scores == first.scores
+
+
+def test_each_fold_predicts_at_its_own_operating_point(folded, tmp_path):
+    cases = held_out_cases(folded)[0]
+    chosen = cases[0].fold
+    folder = tmp_path / "cross_validation"
+    empty = biased_cache(folder, mirror=True, biases={chosen: {"blob": -100.0}})
+    masks = {}
+    for result in evaluate_held_out(folded, cases, empty, device="cpu"):
+        masks[result.case.case.id] = np.asarray(nibabel.load(result.mask).dataobj)
+    plain = Segmenter.load(folded, folds=[cases[-1].fold], device="cpu", raw=True)
+    assert not any(masks[entry.case.id].any() for entry in cases if entry.fold == chosen)
+    expected = plain.predict(cases[-1].case).segmentation.array[0]
+    assert cases[-1].fold != chosen
+    np.testing.assert_array_equal(masks[cases[-1].case.id], expected)
+
+    full = biased_cache(folder, mirror=True, biases={chosen: {"blob": 100.0}})
+    (again,) = evaluate_held_out(folded, cases[:1], full, device="cpu")
+    assert np.asarray(nibabel.load(again.mask).dataobj).all(), "a result at another bias is not reused"
+
+
+def test_predictions_use_the_operating_point_of_the_model(folded):
+    case = held_out_cases(folded)[0][0].case
+    save_postprocessing(Postprocessing(logit_bias={"blob": -100.0}), folded)
+    assert not Segmenter.load(folded, device="cpu").predict(case).segmentation.array.any()
+    assert Segmenter.load(folded, device="cpu").members[0].bias == (0.0, -100.0)
