@@ -56,20 +56,21 @@ class JoinedNetworks(nn.Module):
         self.networks = nn.ModuleList(networks)
         self.temperature = temperature
         self.regions = regions
-        self.biased = any(bias)
-        self.register_buffer("bias", torch.tensor(tuple(bias), dtype=torch.float32), persistent=False)
+        self._bias = tuple(bias) if any(bias) else ()
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, *patch) to (B, outputs, *patch)."""
-        logits: list[Tensor] = [self._biased(network(image)) / self.temperature for network in self.networks]
+        logits: list[Tensor] = [self._shifted(network(image)) / self.temperature for network in self.networks]
         if len(logits) == 1:
             return logits[0]
         if self.regions:
             return torch.logit(torch.stack([member.sigmoid() for member in logits]).mean(dim=0), eps=1e-6)
         return torch.stack([member.log_softmax(dim=1) for member in logits]).logsumexp(dim=0)
 
-    def _biased(self, logits: Tensor) -> Tensor:
-        return logits + self.bias.view(-1, *[1] * (logits.ndim - 2)) if self.biased else logits
+    def _shifted(self, logits: Tensor) -> Tensor:
+        if not self._bias:
+            return logits
+        return logits + torch.tensor(self._bias, dtype=logits.dtype).view(-1, *[1] * (logits.ndim - 2))
 
 
 def export_monai(run: Path, output: Path, *, folds: Sequence[int] | None = None) -> list[str]:
