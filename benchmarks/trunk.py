@@ -115,7 +115,8 @@ def trunk_table(scan: Path, truth: Path, options: argparse.Namespace) -> Table:
         facts["Dice with the truth"] = f"{accuracy[key]:.4f}" if key in accuracy else ""
         facts["did not finish"] = failed.get(key, "")
         rows.append(Row(NAMES[key], tuple(seconds[key]), {name: fact for name, fact in facts.items() if fact}))
-    share = float((read_label(truth).array > 0).mean())
+    reference = read_label(truth)
+    share, shape = float((reference.array > 0).mean()), " × ".join(map(str, reference.spatial_shape))
     patch, spacing = ("×".join(f"{value:g}" for value in row) for row in (plan.patch_size, plan.preprocessing.spacing))
     notes = [
         f"{', '.join(options.labels)} fill {share:.1%} of the scan; patch {patch} at {spacing} mm, "
@@ -127,7 +128,7 @@ def trunk_table(scan: Path, truth: Path, options: argparse.Namespace) -> Table:
         change = accuracy["attunet"] - accuracy["all-windows"]
         notes.append(f"Change in Dice by leaving out windows: {change:+.4f} (at least -0.002 is wanted).")
     name = f"trunk{'_quick' if options.quick else ''}"
-    title = "CT of a whole trunk, 512 × 512 × 600, file to file"
+    title = f"CT of a whole trunk, {shape}, file to file"
     return Table(name, title, tuple(rows), _goals(seconds, memory, failed), tuple(notes))
 
 
