@@ -4,16 +4,11 @@ import shutil
 from dataclasses import replace
 from itertools import combinations
 
-import numpy as np
 import pytest
 import torch
 
 from attunet.bundle import load_bundle
 from attunet.config import Localizer
-from attunet.data.coarse_map import context_channels
-from attunet.data.folds import Split
-from attunet.inference.engines.torch_engine import TorchEngine
-from attunet.inference.localizer import locate
 from attunet.inference.segmenter import Segmenter
 from attunet.nn.weights import read_weights
 from attunet.training import contexts
@@ -22,7 +17,6 @@ from attunet.training.callbacks.progress import TrainingCallbacks
 from attunet.training.contexts import Contexts
 from attunet.training.localizers import localizer_config, member_cases, remaining_config
 from attunet.training.run_folder import FoldPaths
-from attunet.training.store import store_cases
 
 EPOCHS = 8
 STAGES = ["localizer 1 of 2", "localizer 2 of 2", "segmentation network"]
@@ -94,26 +88,6 @@ def test_the_epochs_are_divided(whole, log_of):
     run, _ = whole
     rows = [paths.log.read_text().splitlines()[1:] for paths in networks(run)]
     assert [len(each) for each in rows] == [1, 1, EPOCHS - 2]
-
-
-def test_a_case_gets_the_context_of_those_who_have_not_seen_it(whole, blobs, plan, tiny_config, tmp_path):
-    run, _ = whole
-    fold = FoldPaths(run / "fold_0")
-    coarse = store_cases(blobs.cases, plan.coarse, tmp_path, workers=0)
-    split = Split.read(fold.folder)
-    seen = member_cases(blobs, split.train, coarse, 2, tiny_config().seed)
-    engines = [
-        TorchEngine(fold.localizer(member).best, plan.coarse.network, device="cpu", batch=1, low_precision=False)
-        for member in range(2)
-    ]
-    maps = [np.load(file) for file in fold.context.glob("*.npy")]
-    assert len(maps) == len(blobs.cases)
-    for name, case in coarse.items():
-        unseen = [member for member in range(2) if name not in seen[member]]
-        assert len(unseen) == (1 if name in split.train else 2)
-        probabilities = locate([engines[member] for member in unseen], plan, case.image()[:])
-        expected = context_channels(plan, probabilities)
-        assert any(np.array_equal(expected, found) for found in maps), name
 
 
 @pytest.mark.parametrize(
