@@ -41,6 +41,12 @@ def test_files_and_a_run_do_not_go_together(invoke, run, given):
     assert "one or the other" in str(result.exception)
 
 
+def test_unseen_cases_belong_to_a_cross_validation(invoke, tmp_path):
+    result = invoke(evaluate, "--unseen", tmp_path)
+    assert isinstance(result.exception, ConfigError)
+    assert "--cross-validation RUN" in str(result.exception)
+
+
 @pytest.mark.parametrize("given", [[], ["truth.nii"]])
 def test_nothing_to_compare_is_reported(invoke, given):
     result = invoke(evaluate, *given)
