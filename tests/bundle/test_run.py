@@ -10,13 +10,16 @@ import pytest
 
 from attunet.bundle import (
     Execution,
+    Skipping,
     fold_folder,
     load_bundle,
+    localizer_folder,
     save_execution,
     save_manifest,
     save_plan,
     save_postprocessing,
     withdraw_fold,
+    write_skipping,
 )
 from attunet.config import ComponentRules, Postprocessing, QualityCalibration, RankCorrelation
 from attunet.errors import BundleError
@@ -236,3 +239,55 @@ def test_a_fold_that_is_about_to_change_leaves_the_others_usable(model):
     assert bundle.postprocessing == Postprocessing()
     save_manifest(model, changed="fold_2")
     assert len(load_bundle(model).folds) == 3
+
+
+@pytest.fixture
+def cascade_model(tmp_path, make_plan_of, make_cascade):
+    """A sealed folder of two folds with two localizers each."""
+    root = tmp_path / "run"
+    save_plan(make_cascade(make_plan_of()), root)
+    for fold in (0, 1):
+        folder = fold_folder(root, fold)
+        for place in (folder, localizer_folder(folder, 0), localizer_folder(folder, 1)):
+            place.mkdir(parents=True)
+            for name in ("weights.safetensors", "graph.xml", "graph.bin"):
+                (place / name).write_bytes(f"{place} {name}".encode())
+        write_skipping(Skipping(used=True, threshold=0.2, margin=9, cases=8, lost=0, skipped=0.5, bound=0.3), folder)
+    save_manifest(root)
+    return root
+
+
+def test_localizers_are_read_through_the_manifest(cascade_model):
+    fold = load_bundle(cascade_model).folds[1]
+    assert [files.folder.name for files in fold.localizers] == ["localizer_0", "localizer_1"]
+    graph = fold.localizers[1].graph
+    assert fold.localizers[1].has(graph)
+    assert fold.localizers[1].read(graph) == graph.read_bytes()
+    assert fold.skipping is not None
+    assert fold.skipping.margin == 9
+
+    graph.write_bytes(b"another")
+    with pytest.raises(BundleError, match="changed after training"):
+        fold.localizers[1].read(graph)
+    refused(cascade_model, "changed after training")
+
+
+def test_a_cascade_needs_every_localizer_of_its_plan(cascade_model):
+    shutil.rmtree(cascade_model / "fold_1" / "localizer_1")
+    save_manifest(cascade_model)
+    assert "--resume" in refused(cascade_model, "does not list fold_1/localizer_1").hint
+    assert len(load_bundle(cascade_model, [0]).folds) == 1
+
+
+def test_a_fold_is_withdrawn_with_its_localizers(cascade_model):
+    withdraw_fold(cascade_model, "fold_0")
+    names = json.loads((cascade_model / "manifest.json").read_text())["sha256"]
+    assert not [name for name in names if name.startswith("fold_0")]
+    assert not (cascade_model / "fold_0" / "localizer.json").exists()
+    assert [fold.name for fold in load_bundle(cascade_model).folds] == ["fold_1"]
+
+
+def test_localizers_have_no_8_bit_integers(cascade_model):
+    save_execution(Execution(precision="int8"), cascade_model)
+    (first, *_) = load_bundle(cascade_model).folds
+    assert {files.execution.precision for files in first.localizers} == {"auto"}

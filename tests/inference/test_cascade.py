@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from attunet.bundle import Skipping
+from attunet.bundle import Skipping, save_manifest, write_skipping
+from attunet.data.cases import find_cases
+from attunet.data.formats import write_volume
 from attunet.data.volume import Volume
 from attunet.errors import ConfigError
+from attunet.export.benchmark import benchmark_model
+from attunet.export.monai_bundle import export_monai
+from attunet.export.package import export_run
+from attunet.inference.batch import estimate_cases, predict_cases
+from attunet.inference.batch_record import batch_record
 from attunet.inference.case import plan_case, segment
 from attunet.inference.engines.protocol import EngineOutput
+from attunet.inference.info import model_facts
 from attunet.inference.member import Chunking
 from attunet.inference.model_grid import find_context, predict_prepared
 from attunet.inference.prediction import PredictOptions
@@ -197,3 +206,55 @@ def test_a_model_as_trained_finds_its_own_localizers(make_model):
     assert all(skipping.used for skipping in member.skipping)
     result = segmenter.predict(scan())
     assert result.segmentation.array.shape == (1, 52, 37, 30)
+
+
+def test_every_case_says_what_was_skipped(load, tmp_path):
+    segmenter = load("slices")
+    write_volume(scan(((80, 40, 0),), (100, 75, 1)), tmp_path / "scans" / "a.nii.gz")
+    cases = find_cases([tmp_path / "scans"], 1)
+    (estimate,) = estimate_cases(segmenter, cases)
+    (result,) = predict_cases(segmenter, cases, tmp_path / "masks")
+    assert result.skipped_windows == estimate.skipped_windows > 0
+    assert result.windows == estimate.windows > 0
+    record = batch_record(tmp_path, segmenter, [result], {})["cases"][0]
+    assert (record["windows"], record["skipped_windows"]) == (result.windows, result.skipped_windows)
+    (every,) = estimate_cases(segmenter, cases, PredictOptions(all_windows=True))
+    assert every.windows == estimate.windows + estimate.skipped_windows
+
+
+def test_info_says_what_skipping_is_worth(make_model, tmp_path):
+    model = shutil.copytree(make_model(3, folds=2, localizer={}), tmp_path / "model")
+    off = Skipping(used=False, **AUDIT, reason="3 voxels were lost at the widest margin")
+    write_skipping(off, model / "fold_1")
+    save_manifest(model)
+    facts = model_facts(model)
+    assert facts["localizer"] == (
+        "2 per fold, windows of 8 x 8 x 8 voxels of 2 x 2 x 2 mm; the network sees its probabilities of body, lesion"
+    )
+    assert facts["windows skipped"] == {
+        "fold_0": "50%, farther than 1 mm from where a label has a probability of 0.9; 0 of 40 cases lost a voxel: "
+        "at 95% confidence fewer than 7.2% of cases do",
+        "fold_1": "off: 3 voxels were lost at the widest margin",
+    }
+
+
+def test_engines_are_timed_on_windows_with_context(make_model, tmp_path):
+    write_volume(scan(shape=(20, 16, 12)), tmp_path / "a.nii.gz")
+    measured = benchmark_model(make_model(3, localizer={}), tmp_path / "a.nii.gz", repeat=1)
+    assert measured.windows > 1
+    assert all(timing.dice > 0.9 for timing in measured.timings)
+
+
+def test_an_export_has_its_localizers(make_model, tmp_path):
+    model = make_model(2, localizer={}, labels={"background": 0, "cell": 255})
+    export_run(model, tmp_path / "onnx", "onnx")
+    volume = scan(((80, 40, 0),), (100, 75, 1))
+    ours, exported = (
+        Segmenter.load(folder, device="cpu").predict(volume, probabilities=True)
+        for folder in (model, tmp_path / "onnx")
+    )
+    assert exported.engine.startswith("onnxruntime")
+    assert exported.windows == ours.windows
+    assert np.mean(exported.segmentation.array == ours.segmentation.array) > 0.98
+    with pytest.raises(ConfigError, match="is a cascade"):
+        export_monai(model, tmp_path / "bundle")

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from attunet.bundle import Bundle, load_bundle, save_plan
 from attunet.bundle.run import has_postprocessing, write_postprocessing
 from attunet.config import Plan
-from attunet.errors import EngineError, TrainingError
+from attunet.errors import ConfigError, EngineError, TrainingError
 from attunet.export.monai_config import differences, inference_config, metadata
 from attunet.export.outputs import example_input, prepare_for_export
 from attunet.export.package import load_network
@@ -81,7 +81,8 @@ def export_monai(run: Path, output: Path, *, folds: Sequence[int] | None = None)
         output: the folder to write.
         folds: indices of the folds; None for all finished ones.
     Returns: the differences from `attunet predict` that may affect masks.
-    Raises: BundleError when `run` is not a trained run; ConfigError when the folder exists; EngineError without MONAI;
+    Raises: BundleError when `run` is not a trained run; ConfigError when the folder exists or the run is a
+        cascade; EngineError without MONAI;
         TrainingError when the script's outputs differ from the networks'.
     """
     refuse_existing(output)
@@ -89,6 +90,11 @@ def export_monai(run: Path, output: Path, *, folds: Sequence[int] | None = None)
         raise EngineError("a MONAI Bundle needs monai", hint='install it with: pip install "attunet[train]"')
     bundle = load_bundle(run, folds)
     plan, postprocessing = bundle.plan, bundle.postprocessing
+    if plan.localizer is not None:
+        raise ConfigError(
+            f"{run} is a cascade, and a MONAI Bundle runs one network",
+            hint="export with --format openvino, onnx or torch",
+        )
     networks = [prepare_for_export(load_network(fold, plan)) for fold in bundle.folds]
     joined = JoinedNetworks(
         networks,

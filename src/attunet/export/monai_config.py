@@ -21,7 +21,7 @@ def inference_config(plan: Plan, postprocessing: Postprocessing) -> dict[str, An
         "bundle_root": ".",
         "dataset_dir": "$@bundle_root + '/images'",
         "output_dir": "$@bundle_root + '/eval'",
-        "datalist": _datalist(plan.network.in_channels),
+        "datalist": _datalist(len(plan.channel_names)),
         "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
         "network_def": {
             "_target_": "torch.jit.load",
@@ -60,7 +60,7 @@ def metadata(plan: Plan) -> dict[str, Any]:
         **common,
         "format": "hounsfield" if plan.modality == "ct" else "magnitude",
         "modality": {"ct": "CT", "mr": "MR", "pet": "PT"}.get(plan.modality, "n/a"),
-        "num_channels": network.in_channels,
+        "num_channels": len(plan.channel_names),
         "channel_def": {str(index): name for index, name in enumerate(plan.channel_names)},
     }
     prediction = {

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 
 from attunet.bundle import (
@@ -13,7 +14,6 @@ from attunet.bundle import (
     Execution,
     FoldFiles,
     Quantization,
-    fold_folder,
     load_bundle,
     load_model,
     save_ensemble,
@@ -22,6 +22,7 @@ from attunet.bundle import (
 )
 from attunet.bundle.execution import AIR, INT8_FILES
 from attunet.bundle.run import ENSEMBLE, has_postprocessing, write_postprocessing
+from attunet.bundle.skipping import SKIPPING
 from attunet.config import Plan
 from attunet.errors import BundleError, ConfigError
 from attunet.export.formats import FORMATS, Format
@@ -43,7 +44,7 @@ class Exported:
 
     Args:
         folder: its path.
-        differences: by fold, the largest difference of its graph from torch in fp32.
+        differences: by fold, and by localizer of a fold, the largest difference of its graph from torch in fp32.
         quantization: the result of quantizing to 8-bit integers; None when that was not requested.
         failed: cases that could not be used for it, and why.
     """
@@ -120,11 +121,13 @@ def export_run(
     with claimed(output, "attunet export"), staged(output) as stage:
         refuse_existing(output)
         for fold in bundle.folds:
-            path = fold_folder(stage, fold.name.removeprefix("fold_")) / FORMATS[format].file
-            differences[fold.name] = FORMATS[format].write(load_network(fold, bundle.plan), bundle.plan, path)
-            for name in (AIR, *(INT8_FILES if FORMATS[format].int8 and not int8 else ())):
+            for files, plan in _networks(fold, bundle.plan):
+                place = files.folder.relative_to(bundle.root)
+                path = stage / place / FORMATS[format].file
+                differences[place.as_posix()] = FORMATS[format].write(load_network(files, plan), plan, path)
+            for name in (AIR, SKIPPING, *(INT8_FILES if FORMATS[format].int8 and not int8 else ())):
                 if fold.has(fold.folder / name):
-                    shutil.copyfile(fold.folder / name, path.parent / name)
+                    shutil.copyfile(fold.folder / name, stage / fold.name / name)
             advance()
         quantization = None
         if int8:
@@ -143,9 +146,10 @@ def select_engine(run: Path, execution: Execution) -> None:
     """
     bundle = load_bundle(run)
     for format in FORMATS.values():
-        for fold in bundle.folds if format.engine == execution.engine else ():
-            if not fold.has(file := fold.folder / format.file):  # one that the manifest lacks is not trusted
-                format.write(load_network(fold, bundle.plan), bundle.plan, file)
+        networks = chain(*(_networks(fold, bundle.plan) for fold in bundle.folds))
+        for files, plan in networks if format.engine == execution.engine else ():
+            if not files.has(file := files.folder / format.file):  # one that the manifest lacks is not trusted
+                format.write(load_network(files, plan), plan, file)
     save_execution(execution, run)
 
 
@@ -158,6 +162,11 @@ def load_network(fold: FoldFiles, plan: Plan) -> AttentionUNet:
     network = AttentionUNet.from_config(plan.network)
     load_weights(fold.weights, network, read=fold.read)
     return network.eval()
+
+
+def _networks(fold: FoldFiles, plan: Plan) -> list[tuple[FoldFiles, Plan]]:
+    """The network of a fold and, of a cascade, those of its localizers, with their plans."""
+    return [(fold, plan), *((localizer, plan.coarse) for localizer in fold.localizers if plan.localizer)]
 
 
 def _check(output: Path, format: Format, int8: bool) -> None:

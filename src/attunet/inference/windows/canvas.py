@@ -41,6 +41,7 @@ class Canvas:
         self._sums: dict[str, Floats] = {}
         self._rooms: dict[str, Floats] = {}
         self._weights = self._blank(1)
+        self._touched = 0  # planes in memory before which all windows end; the others are 0
 
     def add(self, name: str, values: Floats, order: Sequence[int], start: Triple, weight: Floats) -> None:
         """Add a window of an output, channel by channel: sums[c] += values[order[c]] * weight.
@@ -107,16 +108,18 @@ class Canvas:
     def advance(self, planes: int) -> None:
         """Drop the first planes."""
         self._origin[self._axes[0]] += planes
+        remaining = max(0, self._touched - planes)
         for memory in (self._weights, *self._sums.values()):
             for channel in self._upright(memory):
-                remaining = len(channel) - planes
-                channel[:remaining] = channel[planes:]
-                channel[remaining:] = 0
+                channel[:remaining] = channel[planes : planes + remaining]
+                channel[remaining : self._touched] = 0
+        self._touched = remaining
 
     def _overlap(self, start: Triple, patch: tuple[int, ...]) -> tuple[Box, Box]:
-        """The part of the planes in memory that a window covers, and the corresponding part of the window."""
+        """The part of the planes in memory that a new window covers, and the corresponding part of the window."""
         lows = [low - origin for low, origin in zip(start, self._origin, strict=True)]
         ends = [min(low + edge, size) for low, edge, size in zip(lows, patch, self._size, strict=True)]
+        self._touched = max(self._touched, ends[self._axes[0]])
         i, j, k = (slice(max(low, 0), end) for low, end in zip(lows, ends, strict=True))
         u, v, w = (slice(max(-low, 0), end - low) for low, end in zip(lows, ends, strict=True))
         return (i, j, k), (u, v, w)
