@@ -25,7 +25,7 @@ def test_a_large_field_of_view_gets_a_localizer_that_sees_all_of_it(make_fingerp
     extent = np.array((300, 280, 200)) * (1.0, 1.0, 1.5)
     seen = np.multiply(localizer.patch_size, localizer.spacing)
     assert (seen >= 0.9 * extent).all(), "one patch shows nearly the whole case"
-    assert prod(localizer.patch_size) <= 1.6 * BUDGETS["small"].voxels[3] / 2
+    assert prod(localizer.patch_size) <= 1.6 * BUDGETS["small"].voxels[3] / 8
     assert plan.coarse.patch_size == localizer.patch_size
     assert plan.coarse.preprocessing.spacing == localizer.spacing
     assert plan.coarse.localizer is None

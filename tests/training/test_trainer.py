@@ -108,6 +108,12 @@ def test_a_time_budget_may_end_within_an_epoch_and_be_enlarged(train, tmp_path, 
     assert [row["epoch"] for row in log_of(tmp_path / "run")] == ["0.0", "1.0"]
 
 
+def test_a_time_that_ends_before_the_first_step_is_one_error(train):
+    with pytest.raises(TrainingError, match="ended before its first step") as refused:
+        train(max_time=1e-6)
+    assert "--max-time" in refused.value.hint
+
+
 def test_numbers_that_explode_end_the_training_and_leave_no_broken_checkpoint(train, tmp_path, last_of):
     with pytest.raises(TrainingError, match="not a number") as caught:
         train(

@@ -51,7 +51,7 @@ def plan(
     size: SizeOption = "auto",
     memory: MemoryOption = None,
     resolution: ResolutionOption = "auto",
-    cascade: CascadeOption = "off",
+    cascade: CascadeOption = "auto",
     gate: GateOption = None,
     spatial_dims: SpatialDimsOption = None,
     labels: LabelsOption = None,
@@ -97,7 +97,7 @@ def plan_options(
     *,
     memory: str | None = None,
     resolution: str = "auto",
-    cascade: str = "off",
+    cascade: str = "auto",
     labels: Mapping[str, Values] | None = None,
     geometry: Geometry = "fail",
 ) -> PlanOptions:

@@ -52,7 +52,7 @@ def train(
     gate: GateOption = None,
     spatial_dims: SpatialDimsOption = None,
     resolution: ResolutionOption = "auto",
-    cascade: CascadeOption = "off",
+    cascade: CascadeOption = "auto",
     labels: LabelsOption = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs. [default: 200]")] = None,
     max_time: Annotated[

@@ -30,7 +30,7 @@ class Localizer(Settings):
     batch_size: int = Field(ge=1, le=2**16, description="Patches in one optimizer step.")
     network: NetworkConfig
     share: float = Field(
-        0.2, gt=0, lt=1, description="Share of the training budget, in time or epochs, that trains the localizer."
+        0.33, gt=0, lt=1, description="Share of the training budget, in time or epochs, that trains the localizer."
     )
     members: int = Field(
         2,

@@ -231,7 +231,15 @@ def tile_cases(
 
 
 def write_mask(case: MemberCase, slab: Slab, band: Band, rows: slice, buffers: OutputBuffers) -> None:
-    """Write the rows of the mask that a slab determines; probabilities are interpolated only at label boundaries."""
+    """Write the rows of the mask that a slab determines; probabilities are interpolated only at label boundaries.
+
+    Args:
+        case: the case of the member.
+        slab: its finished planes.
+        band: the band that they belong to.
+        rows: rows of the content.
+        buffers: receive the mask.
+    """
     case.inverse.argmax(
         slab.probabilities,
         band,

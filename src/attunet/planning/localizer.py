@@ -23,7 +23,7 @@ _COVERED = 0.5
 """Share of the median image that a patch covers, below which the field of view is much larger than a patch."""
 _SPARSE = 0.25
 """Share of the voxels that are labelled, above which there is little to skip."""
-_COARSE_VOXELS = {2: 4, 3: 2}
+_COARSE_VOXELS = {2: 16, 3: 8}
 """The voxels of a patch of the fine network, divided by those of the median case on the coarse grid."""
 _LARGEST_BATCH = 8
 

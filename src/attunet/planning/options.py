@@ -83,7 +83,7 @@ class PlanOptions:
     preset: Preset | Literal["auto"] = "auto"
     gate: Gate | Literal["none"] | None = None
     resolution: Resolution = "auto"
-    cascade: Cascade = "off"
+    cascade: Cascade = "auto"
     labels: Mapping[str, Values] | None = None
     geometry: GeometryPolicy = "fail"
     device: Machine | Literal["auto"] = "auto"

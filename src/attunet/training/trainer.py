@@ -101,6 +101,11 @@ def _train(fold: FoldTraining, schedule: Schedule, options: TrainerOptions) -> H
         trainer = _trainer(fold, options.accelerator, callbacks)
         loader = patch_loader(fold.train, plan, config, lambda: trainer)
         _fit(trainer, module, loader, paths.last if resumed else None)
+    if is_rank_zero() and not paths.best.exists():
+        raise TrainingError(
+            f"the time of {paths.name} ended before its first step",
+            hint="allow more with --max-time, and continue with --resume",
+        )
     return history
 
 

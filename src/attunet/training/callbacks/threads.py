@@ -140,11 +140,19 @@ class ThreadsByLoad(pl.Callback):
             )
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Restore the number of threads."""
+        """Restore the number of threads.
+
+        Args:
+            trainer, pl_module, stage: as lightning passes them; not used.
+        """
         torch.set_num_threads(self._most)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Restore the number of threads."""
+        """Restore the number of threads.
+
+        Args:
+            trainer, pl_module, exception: as lightning passes them; not used.
+        """
         torch.set_num_threads(self._most)
 
 
