@@ -19,7 +19,7 @@ from attunet.planning.topology import Topology, plan_topology
 
 __all__ = ["plan_localizer", "with_context"]
 
-_COVERED = 0.5
+_COVERED = 0.4
 """Share of the median image that a patch covers, below which the field of view is much larger than a patch."""
 _SPARSE = 0.25
 """Share of the voxels that are labelled, above which there is little to skip."""
