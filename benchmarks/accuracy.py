@@ -131,6 +131,7 @@ def _publish(results: Sequence[Result], shares: Sequence[Share], options: argpar
         f"seed {options.seed}.",
         f"nnU-Net {VERSION} and MONAI train on all training cases. attunet keeps a fifth of them for validation, which "
         "its minutes include, unless its row says otherwise.",
+        "Predictions are whole programs from file to file, those of MONAI without its start-up.",
     )
     title = f"Accuracy: {name}, {options.minutes:g} minutes, the same cases for all programs"
     table = accuracy_table(f"accuracy_{name}_{options.split}_{options.minutes:g}", title, results, notes)

@@ -52,10 +52,10 @@ def evaluate(
 
     Empty and missing predictions are penalised, never dropped. A case that cannot be scored is listed, and the others
     are scored. The exit code is 1 if predictions are missing, or cases could not be scored.
-    With --cross-validation, every fold of RUN segments its held-out cases. From these masks,
+    With --cross-validation, every fold of RUN segments its held-out cases. On these masks, mirroring, operating point,
     post-processing, the temperature of the probabilities, the rank correlation of the expected Dice and the
-    prediction intervals of volumes are determined; `attunet predict` applies them. Scores, masks and a report are
-    written to RUN/cross_validation.
+    prediction intervals are determined; `attunet predict` applies them. Scores, masks and a report are written to
+    RUN/cross_validation.
     """
     from rich.text import Text
 

@@ -40,7 +40,10 @@ class MeasuredPrediction(Settings):
         description="held-out: each case predicted by the fold that held it out; unseen: labelled cases of no fold.",
     )
     dice: float | None = Field(
-        None, ge=0, le=1, description="Mean Dice before post-processing held-out, after it unseen; null: not measured."
+        None,
+        ge=0,
+        le=1,
+        description="Mean Dice, held-out before post-processing, unseen after it; null: not measured.",
     )
     gain: float | None = Field(
         None, ge=-1, le=1, description="Mean gain over the cheaper way that it was compared with, case by case."
