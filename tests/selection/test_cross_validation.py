@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,9 @@ from attunet.evaluation.summary import Summary
 from attunet.export.formats import export_openvino
 from attunet.inference.segmenter import Segmenter
 from attunet.nn import save_weights
+from attunet.selection import cross_validation
 from attunet.selection.cross_validation import cross_validate
+from attunet.selection.operating_point import OperatingPoint
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +104,36 @@ def test_mirroring_is_measured_and_every_result_follows_the_decision(make_folded
     text = found.report.read_text(encoding="utf-8")
     assert "Dice against seconds" in text
     assert "decided on 6 held-out cases of 2 folds" in text
+
+
+BIAS = {"blob": -100.0}
+"""At which every mask is empty."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promising(OperatingPoint):
+    """An operating point whose estimate is good; the gain of whole masks is replaced by another one."""
+
+    found: float
+
+    def measured(self, before, after):
+        assert after == [0.0] * 6, "masks at the operating point"
+        assert len(before) == 6
+        return replace(self, gain=self.found, low=self.found, high=self.found)
+
+
+@pytest.mark.parametrize(("found", "bias"), [(0.1, BIAS), (-0.1, {})])
+def test_settings_and_scores_follow_the_gain_of_whole_masks(found, bias, make_folded, tmp_path, monkeypatch):
+    point = Promising(found=found, fitted=BIAS, by_fold={0: BIAS, 1: BIAS}, gain=0.1, low=0.1, high=0.1, cases=6)
+    monkeypatch.setattr(cross_validation, "choose_operating_point", lambda *_: point)
+    run = make_folded(tmp_path)
+    done = cross_validate(run, device="cpu")
+    assert load_bundle(run).postprocessing.logit_bias == bias
+    predicted = [case.scores["blob"].counts.n_pred for case in done.postprocessed.cases]
+    assert any(predicted) is not bool(bias)
+    assert any(case.scores["blob"].counts.n_pred for case in done.summary.cases)
+    facts = done.report.read_text(encoding="utf-8")
+    assert ("Operating point" in facts) is bool(bias)
 
 
 def test_the_second_time_gives_the_same(found, folded):

@@ -174,6 +174,11 @@ def test_each_fold_predicts_at_its_own_operating_point(folded, tmp_path):
     (again,) = evaluate_held_out(folded, cases[:1], full, device="cpu")
     assert np.asarray(nibabel.load(again.mask).dataobj).all(), "a result at another bias is not reused"
 
+    for record in empty.records.iterdir():
+        record.unlink()  # as after an interruption between a mask and its record
+    (again,) = evaluate_held_out(folded, cases[:1], empty, device="cpu")
+    assert not np.asarray(nibabel.load(again.mask).dataobj).any(), "nor a mask whose bias was not recorded"
+
 
 def test_predictions_use_the_operating_point_of_the_model(folded):
     case = held_out_cases(folded)[0][0].case

@@ -11,7 +11,7 @@ from scipy.special import softmax
 from attunet.bundle import HeldOutCase
 from attunet.data.cases import Case
 from attunet.inference.outputs import activate, biases_of
-from attunet.selection.operating_point import choose_operating_point, sample_dice
+from attunet.selection.operating_point import OperatingPoint, choose_operating_point, sample_dice
 from attunet.selection.samples import Sample
 
 
@@ -66,6 +66,28 @@ def test_few_cases_one_fold_or_partial_labels_decide_nothing(cases, plan):
     point = choose_operating_point(cases, samples, plan)
     assert not point.accepted
     assert "fewer than 5" in point.reason
+
+
+def test_a_fold_of_partially_annotated_cases_is_at_the_biases_of_all_others(plan):
+    cases = [*held_out(9), HeldOutCase(case=held_out(1, annotated=("tumour",))[0].case, fold=7, geometry="fail")]
+    samples = {f"case{seed}": sample(seed, shift=2.5) for seed in range(9)}
+    point = choose_operating_point(cases, samples, plan)
+    assert point.by_fold[7] == point.fitted != {}
+    assert point.by_fold[0] == choose_operating_point(held_out(9), samples, plan).by_fold[0]
+
+
+def test_whole_masks_overrule_the_estimate():
+    estimated = OperatingPoint(
+        fitted={"tumour": -1.0}, by_fold={0: {"tumour": -1.0}}, gain=0.05, low=0.04, high=0.06, cases=4
+    )
+    assert estimated.accepted
+    better = estimated.measured([0.5, 0.6, 0.7, 0.8], [0.51, 0.62, 0.71, 0.82])
+    assert better.accepted
+    assert better.gain == pytest.approx(0.015)
+    assert 0.01 <= better.low <= 0.015 <= better.high <= 0.02
+    worse = estimated.measured([0.5, 0.6, 0.7, 0.8], [0.4, 0.5, 0.6, 0.7])
+    assert not worse.accepted
+    assert worse.reason.startswith("none, as tumour -1.00 does not help enough: -0.100 Dice")
 
 
 def test_the_estimate_is_the_dice_of_the_voxels_that_are_represented(plan):

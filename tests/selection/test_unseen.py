@@ -32,6 +32,11 @@ def test_cases_that_a_fold_has_seen_are_left_out_whatever_their_name(folded, oth
     assert [case.id for case in unseen_cases(folded, others)] == ["case6", "case7"]
 
 
+def test_a_run_of_one_fold_has_no_number_of_folds_to_decide(make_model, others):
+    with pytest.raises(ConfigError, match="has one fold"):
+        unseen_cases(make_model(3), others)
+
+
 def test_cases_that_were_added_to_the_data_set_are_unseen(folded, others):
     own = folded.parent / "blobs"
     with pytest.raises(DatasetError, match="all 6 labelled cases"):
@@ -39,6 +44,16 @@ def test_cases_that_were_added_to_the_data_set_are_unseen(folded, others):
     for kind in ("images", "labels"):
         shutil.copy(others / kind / "case7.nii", own / kind / "later.nii")
     assert [case.id for case in unseen_cases(folded, own)] == ["later"]
+
+
+def test_a_label_of_another_value_is_refused(folded, others):
+    table = others.parent / "others.csv"
+    rows = ["id,image,label,labels", "case6,others/images/case6.nii,others/labels/case6.nii,background=0;blob=2"]
+    table.write_text("\n".join(rows) + "\n")
+    with pytest.raises(DatasetError, match=r"blob is 2 in .* but 1 in the run"):
+        unseen_cases(folded, table)
+    table.write_text("\n".join(rows).replace("blob=2", "blob=1") + "\n")
+    assert [case.id for case in unseen_cases(folded, table)] == ["case6"]
 
 
 def test_another_scan_of_a_patient_was_seen(folded, others):

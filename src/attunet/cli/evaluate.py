@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from attunet.cli.options import DeviceOption, parse_labels
 from attunet.errors import ConfigError
 
 if TYPE_CHECKING:
+    from attunet.data.cases import Case
     from attunet.selection.cross_validation import CrossValidation
 
 __all__ = ["evaluate"]
@@ -102,15 +104,17 @@ def _cross_validate(
 ) -> None:
     """`given` are the arguments that are valid only for a comparison of files."""
     from attunet.cli.tables.scores import show_cross_validation
+    from attunet.selection.unseen import unseen_cases
 
     if any(value is not None for value in given):
         raise ConfigError(
             "evaluate got --cross-validation together with REFERENCE, PREDICTION or --labels",
             hint="use one or the other: a run is evaluated on its own cases and labels",
         )
+    cases = () if unseen is None else unseen_cases(run, unseen)  # whatever is wrong with them is said before any work
     validated = cross_validate_run(run, device)
-    if unseen is not None:
-        _measure_folds(run, unseen, device)
+    if cases:
+        _measure_folds(run, cases, device)
         validated = cross_validate_run(run, device)  # from the cache, for a report with both
     if output:
         validated.summary.write(output)
@@ -137,12 +141,12 @@ def cross_validate_run(run: Path, device: str = "auto") -> CrossValidation:
         )
 
 
-def _measure_folds(run: Path, dataset: Path, device: str) -> None:
+def _measure_folds(run: Path, cases: Sequence[Case], device: str) -> None:
     """Decide the number of folds on unseen cases and show the progress. Raises: as `measure_folds`."""
     from attunet.failures import Failures
-    from attunet.selection.unseen import measure_folds, unseen_cases
+    from attunet.selection.unseen import measure_folds
 
-    cases, failures = unseen_cases(run, dataset), Failures()
+    failures = Failures()
     with progress_bar() as progress:
         task = progress.add_task("measuring folds", total=None)
         measure_folds(

@@ -125,8 +125,9 @@ def show_choice(segmenter: Segmenter, *, automatic: bool, options: PredictOption
     told = (
         ["without mirrored copies (--tta on adds them)"] if options.mirror is None and decided.mirror is False else []
     )
-    if automatic and decided.folds is not None:
-        told.append(f"{len(segmenter.engines)} of its folds (--fold all averages all)")
+    used, most = len(segmenter.engines), max((row.folds for row in decided.measured), default=0)
+    if automatic and decided.folds is not None and used != most:
+        told.append(f"{used} of its folds (--fold all averages all)")
     if told:
         text = f"as the model decided on held-out cases: {', '.join(told)}; see attunet info"
         notes().print(text, markup=False, highlight=False, soft_wrap=True)

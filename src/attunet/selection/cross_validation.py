@@ -1,4 +1,4 @@
-"""Cross-validate a run: score its folds on their held-out cases, and decide mirroring, post-processing, calibration."""
+"""Cross-validate a run: score its folds on their held-out cases, and decide how every prediction is made."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from attunet.selection.calibration import Calibration, calibrate, voxels_per_cas
 from attunet.selection.held_out import evaluate_held_out, evaluate_variants
 from attunet.selection.held_out_cache import HeldOutResult, biased_cache, caches_of_variants
 from attunet.selection.intervals import with_intervals
-from attunet.selection.operating_point import choose_operating_point
+from attunet.selection.operating_point import OperatingPoint, choose_operating_point
 from attunet.selection.postprocessing import Trial, accepted_rules, decide_rules, rules_reason
-from attunet.selection.prediction_choice import choose_mirroring, settle, with_folds
+from attunet.selection.prediction_choice import choose_mirroring, held_out_dice, settle, with_folds
 from attunet.selection.quality import fit_quality
 from attunet.selection.samples import Sample
 from attunet.selection.saved_masks import mask_components, score_mask, view_mask
@@ -57,7 +57,7 @@ class CrossValidation:
         folder: folder of masks, summaries and the report.
         summary: scores of the masks as predicted.
         postprocessed: scores of the masks at the accepted operating point, after the accepted post-processing.
-        postprocessing: accepted post-processing and calibration, with reasons; saved in the run.
+        postprocessing: what was decided on these cases, with reasons; saved in the run.
         trials: every accepted post-processing, and for each label the best rejected one.
         calibration: the temperature and its effect; None if there are too few fully annotated cases.
         dice: case to the mean Dice expected by the calibrated model, and the measured one.
@@ -93,7 +93,9 @@ def cross_validate(
     progress: Progress = lambda _done, _total: None,
     cancelled: Event | None = None,
 ) -> CrossValidation:
-    """Evaluate a run's finished folds on held-out cases; fit post-processing, temperature and predicted Dice to them.
+    """Evaluate a run's finished folds on held-out cases, and decide on them how every prediction is made.
+
+    That is: mirroring, the operating point, post-processing, temperature, predicted Dice and prediction intervals.
 
     Writes RUN/cross_validation and RUN/postprocessing.json, which every prediction applies from then on. Predictions of
     an earlier call are reused, unless the fold was trained further or the case has changed.
@@ -129,7 +131,9 @@ def _cross_validate(run: Path, device: str, progress: Progress, cancelled: Event
     results = plain
     if point.accepted:
         biased = biased_cache(folder, mirror=prediction.mirror is not False, biases=point.by_fold)
-        results = [*evaluate_held_out(run, cases, biased, device=device, cancelled=cancelled)]
+        shifted = [*evaluate_held_out(run, cases, biased, device=device, cancelled=cancelled)]
+        point = _measured(point, plain, shifted)
+        results = shifted if point.accepted else plain
     masks = [(result.case, cast(Path, result.mask)) for result in results]
     components = [mask_components(*saved, plan) for saved in _each(masks, step)]
     trials = decide_rules(components, plan.foreground)
@@ -175,6 +179,12 @@ def _cross_validate(run: Path, device: str, progress: Progress, cancelled: Event
     save_postprocessing(postprocessing, run)
     progress(_STEPS * len(cases), _STEPS * len(cases))
     return validated
+
+
+def _measured(point: OperatingPoint, before: Sequence[HeldOutResult], after: Sequence[HeldOutResult]) -> OperatingPoint:
+    """The operating point with its gain on the masks of the fully annotated cases."""
+    pairs = [pair for pair in zip(before, after, strict=True) if pair[0].case.case.annotated is None]
+    return point.measured(*([held_out_dice(result) for result in column] for column in zip(*pairs, strict=True)))
 
 
 def _folds_reason(bundle: Bundle, prediction: PredictionChoice) -> dict[str, str]:

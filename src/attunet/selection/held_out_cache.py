@@ -135,6 +135,8 @@ class HeldOutCache:
         """
         mask, sample = self.mask(case), self.sample(case)
         recorded = (self.records / f"{case.case.id}.json").exists()
+        if not self.mirror or self.biases:  # which no earlier version did: an interrupted call left these files
+            return None
         if recorded or mask is None or sample is None or not self._whole(case):
             return None
         newest = max(max(state[2:]) for state in file_states(case.case.paths))

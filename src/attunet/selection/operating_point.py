@@ -2,14 +2,16 @@
 
 Training draws half of its patches around labels, so that a label is more frequent there than in a whole image, and a
 briefly trained network over-segments. A bias of the label's logit corrects this; it is chosen for the best mean Dice
-of held-out cases, and judged on folds that were not used to choose it.
+of held-out cases, and judged on folds that were not used to choose it: first by an estimate from samples, then on whole
+masks.
 Source: Menon et al. 2021, "Long-tail learning via logit adjustment", for the correction after training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +40,8 @@ class OperatingPoint:
     Args:
         fitted: label to the bias chosen on all cases; without labels whose bias is 0.
         by_fold: fold to the biases chosen on the cases of the other folds.
-        gain: mean gain in Dice of the cases, each at the biases of `by_fold`, estimated from samples of their voxels.
+        gain: mean gain in Dice of the cases, each at the biases of `by_fold`; estimated from samples of their voxels
+            until it is measured (see `measured`).
         low: lower end of its 95% bootstrap interval.
         high: upper end of the interval.
         cases: number of cases.
@@ -70,20 +73,32 @@ class OperatingPoint:
         )
         return f"{biases}: {told}" if self.accepted else f"none, as {biases} does not help enough: {told}"
 
+    def measured(self, before: Sequence[float], after: Sequence[float]) -> Self:
+        """The same with the gain of whole masks on the grids of the images in place of the estimate.
+
+        Args:
+            before: Dice of the fully annotated cases without a bias.
+            after: that of the same cases, each at the biases of `by_fold`.
+        Returns: the operating point, which may not be accepted any more.
+        """
+        gains = np.subtract(after, before)
+        low, high = interval(gains)
+        return replace(self, gain=float(gains.mean()), low=low, high=high)
+
 
 def choose_operating_point(cases: Sequence[HeldOutCase], samples: Samples, plan: Plan) -> OperatingPoint:
     """Choose the bias of each label on held-out cases, and measure its gain on folds that were left out.
 
     Args:
-        cases: the held-out cases and their folds; partially annotated ones are left out.
+        cases: the held-out cases and their folds; nothing is chosen on partially annotated ones.
         samples: case to its sampled voxels.
         plan: the plan of the run.
     Returns: the biases; none with fewer than five cases or a single fold.
     """
     complete = [entry for entry in cases if entry.case.annotated is None]
-    folds = sorted({entry.fold for entry in complete})
-    if len(complete) < _MIN_CASES or len(folds) < 2:
+    if len(complete) < _MIN_CASES or len({entry.fold for entry in complete}) < 2:
         return OperatingPoint()
+    folds = sorted({entry.fold for entry in cases})  # also those of which all cases are partially annotated
     tables = {entry.case.id: _dice_table(samples[entry.case.id], plan) for entry in complete}
     chosen = {fold: _best([tables[entry.case.id] for entry in complete if entry.fold != fold], plan) for fold in folds}
     gains = []

@@ -1,6 +1,6 @@
 """Which way to predict is worth its seconds: mirrored copies and folds, compared on cases that no fold used has seen.
 
-The dearer way is kept only if it raises the mean Dice by at least 0.002 and the 95% bootstrap interval of the gain,
+The slower way is kept only if it raises the mean Dice by at least 0.002 and the 95% bootstrap interval of the gain,
 paired by case, lies above 0. With fewer than five cases nothing is decided, and everything is averaged.
 """
 
@@ -18,7 +18,16 @@ from attunet.evaluation.bootstrap import interval
 from attunet.evaluation.scores import nan_mean
 from attunet.selection.held_out_cache import HeldOutResult
 
-__all__ = ["Outcome", "case_dice", "choose_mirroring", "decide_folds", "decide_mirroring", "settle", "with_folds"]
+__all__ = [
+    "Outcome",
+    "case_dice",
+    "choose_mirroring",
+    "decide_folds",
+    "decide_mirroring",
+    "held_out_dice",
+    "settle",
+    "with_folds",
+]
 
 Doubles = npt.NDArray[np.float64]
 
@@ -84,6 +93,11 @@ def case_dice(values: Iterable[float]) -> float:
     return nan_mean([1.0 if isnan(value) else value for value in values])
 
 
+def held_out_dice(result: HeldOutResult) -> float:
+    """See `case_dice`: of a held-out case."""
+    return case_dice(label.counts.dice for label in result.scores.scores.values())
+
+
 def decide_mirroring(plain: Outcome, mirrored: Outcome | None) -> tuple[PredictionChoice, str]:
     """Decide whether mirrored copies are averaged.
 
@@ -118,7 +132,7 @@ def choose_mirroring(variants: Sequence[tuple[HeldOutResult, ...]], plan: Plan) 
         Outcome(
             folds=1,
             copies=count,
-            dice=[case_dice(label.counts.dice for label in result.scores.scores.values()) for result in column],
+            dice=[held_out_dice(result) for result in column],
             seconds=[result.seconds for result in column],
         )
         for count, column in zip(copies, zip(*variants, strict=True), strict=False)

@@ -12,12 +12,13 @@ from pathlib import Path
 from threading import Event
 
 from attunet.bundle import finished_folds, fold_cases, fold_folder, load_bundle, save_postprocessing
-from attunet.config import Postprocessing, TrainingConfig, load_settings
-from attunet.data.cases import Case, read_dataset
+from attunet.config import Plan, Postprocessing, TrainingConfig, load_settings
+from attunet.data.cases import Case, Dataset, read_dataset
 from attunet.data.file_states import content_digest
 from attunet.data.folds import Split
-from attunet.data.labels import rename_annotated
+from attunet.data.labels import describe_values, rename_annotated, values_by_label
 from attunet.errors import ConfigError, DatasetError
+from attunet.evaluation.scores import scored_labels
 from attunet.failures import Failures
 from attunet.inference.evaluation import EvaluateOptions, evaluate_cases
 from attunet.inference.segmenter import Segmenter
@@ -40,9 +41,10 @@ def unseen_cases(run: Path, dataset: Path) -> tuple[Case, ...]:
         run: the model folder.
         dataset: folder or CSV file; also that of the run, with cases that are marked as test or were added later.
     Returns: the cases.
-    Raises: DatasetError when there is none; otherwise as `fold_cases`.
+    Raises: DatasetError when there is none, or a label has other values than in the run; ConfigError when the run has
+        one fold; otherwise as `fold_cases`.
     """
-    folds = finished_folds(run)
+    folds = _several_folds(run)
     seen = [case for fold in folds for side in ("train", "validation") for case in fold_cases(run, fold, side)]
     recipe = run / "training.yaml"
     pattern = load_settings(TrainingConfig, recipe).group_by if recipe.is_file() else None
@@ -52,7 +54,10 @@ def unseen_cases(run: Path, dataset: Path) -> tuple[Case, ...]:
     same = dataset.resolve() == split.dataset.resolve()
     names = {case.id for case in seen} if same else set()
     read = read_dataset(dataset, split.options) if same else read_dataset(dataset)
-    labelled = rename_annotated(read, load_bundle(run).plan.labels).labelled
+    plan = load_bundle(run).plan
+    if not same:
+        _check_labels(read, plan)
+    labelled = rename_annotated(read, plan.labels).labelled
     found = tuple(
         case
         for case in labelled
@@ -93,14 +98,11 @@ def measure_folds(
     Raises: BundleError for a folder that is not a finished run, ConfigError when it has one fold or was not
         cross-validated, CancelledError once `cancelled` is set, an error of the first case when none can be used.
     """
-    folds, before = finished_folds(run), load_bundle(run).postprocessing
+    folds, before = _several_folds(run), load_bundle(run).postprocessing
     failures = Failures() if failures is None else failures
     used = next((row for row in before.prediction.measured if row.used), None)
-    if len(folds) == 1 or used is None:
-        raise ConfigError(
-            f"{run} has one fold" if len(folds) == 1 else f"{run} was not cross-validated",
-            hint="train with --fold all, then run attunet evaluate --cross-validation",
-        )
+    if used is None:
+        raise ConfigError(f"{run} was not cross-validated", hint="run attunet evaluate --cross-validation first")
     options = EvaluateOptions(geometry=Split.read(fold_folder(run, folds[0])).geometry)
     measured: list[Measured] = []
     for count in range(1, len(folds) + 1):
@@ -125,6 +127,26 @@ def measure_folds(
     decided = before.model_copy(update={"prediction": prediction, "reasons": reasons})
     save_postprocessing(decided, run)
     return decided
+
+
+def _several_folds(run: Path) -> tuple[int, ...]:
+    """The finished folds. Raises: ConfigError when there is one, so that there is nothing to choose."""
+    folds = finished_folds(run)
+    if len(folds) == 1:
+        raise ConfigError(f"{run} has one fold, so there is no number of folds to decide", hint="train with --fold all")
+    return folds
+
+
+def _check_labels(dataset: Dataset, plan: Plan) -> None:
+    """Raises: DatasetError when a label that both declare has none of the run's values: its Dice would be 0."""
+    declared = values_by_label(dataset)
+    for name, known in scored_labels(plan).items():
+        own = known if isinstance(known, tuple) else (known,)
+        if name in declared and not set(own) & set(declared[name]):
+            raise DatasetError(
+                f"{name} is {describe_values(declared[name])} in {dataset.root}, but {describe_values(own)} in the run",
+                hint="give labels with the values of the run",
+            )
 
 
 def _outcome(folds: int, copies: int, measured: Sequence[tuple[float, float]]) -> Outcome:
