@@ -49,11 +49,15 @@ CASES, SLICES, FIRST_STEPS = 8, 60, 20
 RECOVERY = 12.0
 """Seconds after the end of the other program that are not part of the idle rate: threads come back after six."""
 
+SPIN = "import os, sys\nwhile os.getppid() == int(sys.argv[1]): pass"
+"""Keeps a core busy for as long as its parent lives, also if that is killed."""
+
 
 @contextmanager
 def busy_core() -> Iterator[None]:
     """Keep one core busy in a session of its own."""
-    with subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True) as program:
+    command = [sys.executable, "-c", SPIN, str(os.getpid())]
+    with subprocess.Popen(command, start_new_session=True) as program:
         try:
             yield
         finally:
@@ -122,7 +126,7 @@ def train_in_phases(budget: str, options: argparse.Namespace) -> None:
     from attunet.training.fit import fit
 
     seconds, first, recovery = (2.0, 2, 1.0) if options.quick else (options.seconds, FIRST_STEPS, RECOVERY)
-    enough = Event()
+    enough, parent = Event(), os.getppid()
     phases: dict[str, list[dict[str, float]]] = {IDLE: [], BUSY: []}
 
     class Phases(TrainingCallbacks):
@@ -133,6 +137,8 @@ def train_in_phases(budget: str, options: argparse.Namespace) -> None:
         def on_step(self, state: TrainingState) -> None:
             self.steps += 1
             now = time.perf_counter()
+            if os.getppid() != parent:  # it was killed, and nobody would read the phases
+                enough.set()
             if self.steps <= 0 or now < self.begin:
                 self.started, self.steps = now, min(self.steps, 0)
             elif now - self.started >= seconds:

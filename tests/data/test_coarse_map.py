@@ -49,9 +49,3 @@ def test_overlapping_regions_give_their_highest_probability(make_plan_of, make_c
     probabilities = np.array([0.7, 0.9], np.float32).reshape(2, 1, 1, 1)
     assert foreground_probability(plan, probabilities).item() == pytest.approx(0.9)
     assert context_channels(plan, probabilities).shape == (2, 1, 1, 1)
-
-
-def test_channels_can_be_exchanged_for_a_mirror_image():
-    values = np.arange(2, dtype=np.float32).reshape(2, 1, 1, 1)
-    exchanged = CoarseMap(values, (2, 2, 2)).permuted([1, 0])
-    assert exchanged.window((0, 0, 0), (1, 1, 1)).ravel().tolist() == [1.0, 0.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -58,6 +59,26 @@ def test_each_label_has_a_context_channel_until_there_are_too_many(classes, make
     assert plan.context == expected
     assert plan.network.in_channels == 1 + len(expected)
     assert plan.localizer.network.in_channels == 1
+
+
+def test_short_memory_makes_the_localizer_smaller_too(make_fingerprint):
+    facts = make_fingerprint((300, 280, 200), (1.0, 1.0, 1.5))
+    options = PlanOptions(size="small")
+    usual, short = make_plan(facts, options), make_plan(facts, options, BUDGETS["small"].voxels[3] // 8)
+    voxels = [plan.batch_size * prod(plan.patch_size) for plan in (usual.coarse, short.coarse, short)]
+    assert voxels[1] < voxels[0] / 4
+    assert voxels[1] < voxels[2]
+
+
+def test_regions_that_overlap_are_not_counted_twice(make_fingerprint):
+    names = {"whole": (1, 2, 3), "core": (2, 3), "centre": (3,)}
+    facts = make_fingerprint((300, 280, 200), classes=4)
+    voxels = {1: 100, 2: 100, 3: 150 * 280 * 200 // 5}  # a tenth of the image; the sum over the regions is more
+    cases = tuple(replace(case, label_voxels=voxels) for case in facts.cases)
+    labels = dict(zip(("background", *names), range(4), strict=True))
+    plan = planned(replace(facts, cases=cases, labels=labels, regions=names))
+    assert plan.localizer is not None
+    assert "10.0% of it is labelled" in plan.reasons["cascade"]
 
 
 def test_large_pictures_get_one_too(make_fingerprint):

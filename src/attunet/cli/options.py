@@ -83,7 +83,8 @@ ResolutionOption = Annotated[
 CascadeOption = Annotated[
     Literal["auto", "on", "off"],
     typer.Option(
-        help="on: a small network finds the organs on a coarse grid first; auto: if a patch shows little of the image"
+        help="on: a small network finds the organs on a coarse grid first; auto: if a patch shows little of the image, "
+        "and little of it has a label"
     ),
 ]
 SizeOption = Annotated[

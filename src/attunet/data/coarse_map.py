@@ -7,7 +7,7 @@ is ever made.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -54,10 +54,6 @@ class CoarseMap:
         resizing = Resizing((old[0], old[1], old[2]), (len(i), len(j), len(k)), (i, j, k), self._order)
         return np.stack([resizing(channel) for channel in sources])
 
-    def permuted(self, channels: Sequence[int]) -> CoarseMap:
-        """The same map with its channels in another order."""
-        return replace(self, values=self.values[list(channels)])
-
     def cropped(self, box: tuple[slice, slice, slice]) -> CoarseMap:
         """The map of a box of the fine grid, with whole coarse voxels: near enough to measure time."""
         sizes = zip(box, self.values.shape[1:], self.shape, strict=True)
@@ -87,7 +83,7 @@ def context_channels(plan: Plan, probabilities: Floats) -> Floats:
     """
     if not plan.context:
         return probabilities[:0]
-    if len(plan.context) == len(plan.foreground) and plan.context == plan.foreground:
+    if plan.context == plan.foreground:
         return probabilities[-len(plan.foreground) :]
     return foreground_probability(plan, probabilities)[None]
 

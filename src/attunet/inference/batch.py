@@ -187,7 +187,7 @@ def predict_cases(
 def estimate_cases(
     segmenter: Segmenter, cases: Sequence[Case], options: PredictOptions | None = None
 ) -> Iterator[CaseEstimate]:
-    """Estimate the cost of each case: its image is read and preprocessed, and nothing is written.
+    """Estimate the cost of each case: its image is read and preprocessed, localizers are run, and nothing is written.
 
     Args:
         segmenter: the model, whose engines are run once.

@@ -23,8 +23,9 @@ _COVERED = 0.4
 """Share of the median image that a patch covers, below which the field of view is much larger than a patch."""
 _SPARSE = 0.25
 """Share of the voxels that are labelled, above which there is little to skip."""
-_COARSE_VOXELS = {2: 16, 3: 8}
-"""The voxels of a patch of the fine network, divided by those of the median case on the coarse grid."""
+_COARSER = {2: 16, 3: 8}
+"""By spatial dimensions: the voxels of a patch of the fine network, divided by those of the median case on the coarse
+grid."""
 _LARGEST_BATCH = 8
 
 
@@ -51,7 +52,7 @@ def plan_localizer(
         grid: the grid of the fine network.
         topology: patch of the fine network.
         dims: spatial dimensions.
-        budget: the limits of the size.
+        budget: the limits of the size, or less if memory is short.
         options: the planning options.
     Returns: the localizer, None for a plan of one stage; and the reason.
     Raises: ConfigError when a cascade was requested for a published network.
@@ -60,7 +61,7 @@ def plan_localizer(
     wanted, reason = _decide(sight, options)
     if not wanted:
         return None, reason
-    limit = budget.voxels[dims] // _COARSE_VOXELS[dims]
+    limit = budget.voxels[dims] // _COARSER[dims]
     extent = grid.shape * grid.spacing
     spacing = coarsened(grid.spacing, extent, dims, limit)
     shape = np.maximum(extent / spacing, 1.0)
@@ -102,13 +103,14 @@ def with_context(network: NetworkConfig, localizer: Localizer, fingerprint: Fing
 
 def _sight(fingerprint: Fingerprint, grid: Grid, topology: Topology, dims: int) -> _Sight:
     covered = prod(topology.patch_size[:dims]) / float(np.prod(grid.shape[:dims]))
-    voxels = np.prod(fingerprint.shapes, axis=1)
-    labelled = fingerprint.label_voxels.sum(axis=1) / voxels  # of cropped images
+    voxels = np.prod(fingerprint.shapes, axis=1)  # of cropped images
+    counts = fingerprint.label_voxels
+    labelled = (counts.max(axis=1) if fingerprint.regions else counts.sum(axis=1)) / voxels  # regions overlap
     return _Sight(min(1.0, covered), float(np.median(labelled)))
 
 
 def _decide(sight: _Sight, options: PlanOptions) -> tuple[bool, str]:
-    facts = f"a patch covers {sight.covered:.0%} of the median image, and {sight.labelled:.1%} of which has a label"
+    facts = f"a patch covers {sight.covered:.0%} of the median image, and {sight.labelled:.1%} of it is labelled"
     if options.cascade != "auto":
         if options.cascade == "on" and options.family != "default":
             raise ConfigError(

@@ -69,7 +69,8 @@ class PlanOptions:
         gate: kind of attention gate, or "none"; None uses the preset's.
         resolution: "full" keeps the data's spacing, "low" coarsens it, "auto" coarsens it only as far as the size
             requires.
-        cascade: whether a localizer finds the organs on a coarse grid first; "auto" decides by the field of view.
+        cascade: whether a localizer finds the organs on a coarse grid first; "auto": where a patch covers little of the
+            median image and few voxels have a label.
         labels: name to value, or to the values it unites, of the labels to learn; None learns every label.
         geometry: what to do when the grids of an image and its label differ.
         device: device for training: "auto", "cpu" or "cuda".

@@ -55,7 +55,7 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, voxels: int | None
     topology = _topology(grid, dims, allowed, options, reasons, published=published)
     mirroring = _mirroring(fingerprint, grid, dims, options)
     reasons["mirror_axes"] = mirroring.reason
-    localizer, reasons["cascade"] = plan_localizer(fingerprint, grid, topology, dims, budget, options)
+    localizer, reasons["cascade"] = plan_localizer(fingerprint, grid, topology, dims, allowed, options)
     network = _network(fingerprint, topology, dims, budget, options, reasons)
     return Plan(
         name=fingerprint.name,
