@@ -194,7 +194,7 @@ def test_pictures_train_and_predict(go, smallest, tmp_path):
             write_volume(Volume(array[..., None], np.eye(4)), tmp_path / "data" / kind / f"p{index}.png")
     go(tmp_path / "data", *smallest)
     plan = plan_in(tmp_path)
-    assert (plan.network.spatial_dims, plan.network.in_channels) == (2, 3)
+    assert (plan.network.spatial_dims, len(plan.channel_names)) == (2, 3)
     mask = Segmenter.load(tmp_path / "run").predict(tmp_path / "data" / "images" / "p1.png").segmentation
     assert mask.spatial_shape[2] == 1
     assert set(np.unique(mask.array)) <= {0, 255}

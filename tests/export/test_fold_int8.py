@@ -12,7 +12,7 @@ from attunet.bundle import fold_cases, load_bundle
 from attunet.errors import EngineError
 from attunet.export import fold_int8, quantization
 from attunet.export.fold_int8 import HeldOutDice, build_int8
-from attunet.export.quantization import case_dice, judge_quantization
+from attunet.export.quantization import fold_case_dice, judge_quantization
 from attunet.inference.segmenter import Segmenter
 
 
@@ -39,7 +39,7 @@ def build(trained_run, tmp_path):
     def run(dice=None, *, cases=None, seconds=300.0):
         held_out = HeldOutDice(
             cases=cases or fold_cases(trained_run, 0),
-            dice=case_dice(segmenter, trained_run, 0) if dice is None else dice,
+            dice=fold_case_dice(segmenter, trained_run, 0) if dice is None else dice,
         )
         return build_int8(segmenter, fold.graph, patches, held_out, tmp_path, seconds=seconds)
 

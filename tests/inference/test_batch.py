@@ -13,8 +13,9 @@ from attunet.data.cases import find_cases
 from attunet.data.formats import read_label, write_volume
 from attunet.data.volume import Volume
 from attunet.errors import CancelledError, DataError, FormatError
-from attunet.inference.batch import estimate_cases, predict_cases
+from attunet.inference.batch import predict_cases
 from attunet.inference.destination import mask_path
+from attunet.inference.estimate import estimate_cases
 from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 

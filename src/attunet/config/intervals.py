@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from pydantic import Field
 
@@ -10,6 +11,8 @@ from attunet.config.settings import Settings
 from attunet.display import decimals
 
 __all__ = ["IntervalCalibration", "PredictionInterval", "interval_text"]
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,14 @@ class IntervalCalibration(Settings):
     power: float = Field(ge=0, le=1, description="Residual = |true - predicted| / predicted ** power.")
     bound: float = Field(ge=0, le=1e12, description="The interval reaches bound * predicted ** power to either side.")
     limit: float | None = Field(
-        None, gt=0, description="The largest possible value, such as 1 for Dice; null for none."
+        None, gt=0, le=1e12, description="The largest possible value, such as 1 for Dice; null for none."
     )
     typical: float = Field(ge=0, le=1e12, description="Median predicted value of the held-out cases.")
     width: float = Field(ge=0, le=1e12, description="Mean width of their intervals, in the unit of the value.")
     coverage: float = Field(
         ge=0, le=1, description="Share of the cases that is inside the interval of all others (leave-one-out)."
     )
-    thirds: tuple[float, float, float] = Field(
+    thirds: tuple[Share, Share, Share] = Field(
         description="The same share among the cases with small, medium and large predicted values."
     )
     folds: float | None = Field(

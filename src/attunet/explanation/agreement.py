@@ -18,7 +18,7 @@ from attunet.evaluation.bootstrap import correlation_interval
 from attunet.explanation.scoring.scores import auroc
 from attunet.inference.prediction import Prediction
 
-__all__ = ["AttentionAgreement", "Region", "attention_agreement", "mean_attention", "rank_correlation"]
+__all__ = ["AttendedRegion", "AttentionAgreement", "attention_agreement", "mean_attention", "rank_correlation"]
 
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
@@ -33,7 +33,7 @@ MAX_REGIONS = 3
 
 
 @dataclass(frozen=True)
-class Region:
+class AttendedRegion:
     """A connected region: its size in ml, and its centre in RAS+ mm."""
 
     ml: float
@@ -56,8 +56,8 @@ class AttentionAgreement:
     threshold: float
     attended_only_ml: float
     segmented_only_ml: float
-    attended_only: tuple[Region, ...]
-    segmented_only: tuple[Region, ...]
+    attended_only: tuple[AttendedRegion, ...]
+    segmented_only: tuple[AttendedRegion, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; None where a number is unknown."""
@@ -111,7 +111,7 @@ def rank_correlation(scores: Mapping[str, float], dice: Mapping[str, float]) -> 
     return RankCorrelation(cases=len(known), spearman=float(spearmanr(x, y).statistic), low=low, high=high)
 
 
-def _largest(mask: Mask, grid: Volume, corner: Sequence[int]) -> tuple[Region, ...]:
+def _largest(mask: Mask, grid: Volume, corner: Sequence[int]) -> tuple[AttendedRegion, ...]:
     components, count = ndimage.label(mask)
     if not count:
         return ()
@@ -121,7 +121,7 @@ def _largest(mask: Mask, grid: Volume, corner: Sequence[int]) -> tuple[Region, .
     order = [index for index in np.argsort(-voxels)[:MAX_REGIONS] if voxels[index] * each_ml >= smallest]
     centres = ndimage.center_of_mass(mask, components, [index + 1 for index in order])
     return tuple(
-        Region(rounded(float(voxels[index]) * each_ml, 3), _in_mm(np.add(centre, corner), grid))
+        AttendedRegion(rounded(float(voxels[index]) * each_ml, 3), _in_mm(np.add(centre, corner), grid))
         for index, centre in zip(order, centres, strict=True)
     )
 

@@ -35,7 +35,7 @@ __all__ = [
     "CALIBRATION_PATCHES",
     "LARGEST_LOSS",
     "calibration_patches",
-    "case_dice",
+    "fold_case_dice",
     "judge_quantization",
     "quantize",
 ]
@@ -82,7 +82,7 @@ def quantize(
             index = int(source.parent.name.removeprefix("fold_"))
             write_int8_graph(source, calibration_patches(run, index, plan, CALIBRATION_PATCHES, failures), target)
             original, integers = (
-                case_dice(_segmenter(graph, run, index, plan), run, index, advance, failures)
+                fold_case_dice(_segmenter(graph, run, index, plan), run, index, advance, failures)
                 for graph in (source, target)
             )
             before |= {f"{source.parent.name}/{case}": dice for case, dice in original.items()}
@@ -171,7 +171,7 @@ def calibration_patches(
     return selected
 
 
-def case_dice(
+def fold_case_dice(
     segmenter: Segmenter,
     run: Path,
     fold: int,

@@ -11,8 +11,9 @@ from attunet.cli.tables.table import Column, FittedTable
 from attunet.config import interval_text
 
 if TYPE_CHECKING:
-    from attunet.inference.batch import CaseEstimate, CaseResult
+    from attunet.inference.batch import CaseResult
     from attunet.inference.engines.benchmark import EngineTiming
+    from attunet.inference.estimate import CaseEstimate
 
 __all__ = ["engine_table", "estimate_table", "facts_table", "prediction_table", "volume_table"]
 
