@@ -1,6 +1,8 @@
 """The benchmark harness: interleaved runs, ratios, targets, and the page that shows them."""
 
 import json
+import os
+import subprocess
 import sys
 from dataclasses import asdict, replace
 
@@ -123,6 +125,21 @@ def test_memory_counts_children_and_not_the_parent(bench, tmp_path):
     assert done.peak_gb > 0.2
     assert done.seconds > 1
     assert len(ballast)
+
+
+def test_a_busy_core_is_free_again_when_the_benchmark_is_killed(bench):
+    import psutil
+
+    code = "import crowded, time\nwith crowded.busy_core():\n    print('busy', flush=True)\n    time.sleep(600)"
+    path = os.pathsep.join(sys.path)
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdout.readline() == "busy\n"
+        (busy,) = psutil.Process(program.pid).children()
+        assert busy.is_running()
+        program.kill()
+    busy.wait(timeout=60)
 
 
 def test_a_program_that_fails_ends_the_benchmark_with_its_words(bench, tmp_path):

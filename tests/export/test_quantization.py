@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attunet.bundle import load_bundle
+from attunet.bundle import fold_folder, load_bundle
+from attunet.data.folds import Split
 from attunet.export import quantization
 from attunet.export.package import export_run
 from attunet.export.quantization import calibration_patches
@@ -79,3 +80,21 @@ def test_a_case_that_cannot_be_read_costs_no_export(trained_run, tmp_path, monke
     made = export_run(trained_run, tmp_path / "out", "openvino", int8=True)
     assert made.quantization.cases == 2
     assert made.failed.keys() == {"lost"}
+
+
+def test_a_cascade_is_calibrated_with_its_context_and_keeps_its_localizers(
+    make_model, write_blobs, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(quantization, "LARGEST_LOSS", 2.0)
+    run = make_model(3, localizer={}, labels={"background": 0, "blob": 1})
+    parts = ("case0", "case1"), ("case2", "case3")
+    Split(write_blobs(tmp_path / "blobs"), "fail", *parts).write(fold_folder(run, 0))
+    plan = load_bundle(run).plan
+    patches = calibration_patches(run, 0, plan, 4)
+    assert {patch.shape for patch in patches} == {(1, 2, *plan.patch_size)}
+    contexts = np.stack([patch[0, 1] for patch in patches])
+    assert 0 <= contexts.min() < contexts.max() <= 1
+    made = export_run(run, tmp_path / "out", "openvino", int8=True)
+    (member,) = Segmenter.load(made.folder, device="cpu").members
+    assert member.engines[0].name == "openvino cpu int8"
+    assert not any("int8" in engine.name for engine in member.localizers[0])

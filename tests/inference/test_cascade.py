@@ -243,7 +243,9 @@ def test_engines_are_timed_on_windows_with_context(make_model, tmp_path):
     write_volume(scan(shape=(20, 16, 12)), tmp_path / "a.nii.gz")
     measured = benchmark_model(make_model(3, localizer={}), tmp_path / "a.nii.gz", repeat=1)
     assert measured.windows > 1
-    assert all(timing.dice > 0.5 for timing in measured.timings)
+    exact = [timing.dice for timing in measured.timings if "32" in timing.name]  # fp32: random weights, near ties
+    assert len(exact) > 1
+    assert min(exact) > 0.99
 
 
 def test_an_export_has_its_localizers(make_model, tmp_path):

@@ -140,6 +140,17 @@ def test_a_larger_budget_goes_to_the_fine_network(whole, train, plan, tmp_path, 
     assert all(torch.equal(a[name], b[name]) for a, b in zip(before, after, strict=True) for name in a)
 
 
+def test_a_lost_context_and_a_larger_budget_leave_the_localizers_as_they_are(
+    whole, train, plan, tmp_path, log_of, unfinished
+):
+    shutil.copytree(whole[0], tmp_path / "run")
+    shutil.rmtree(FoldPaths(tmp_path / "run" / "fold_0").context)
+    resumed = Stopping()
+    train(plan=plan, epochs=4 * EPOCHS, resume=True, callbacks=resumed)  # a share of two epochs for each localizer
+    assert resumed.stages == STAGES[2:]
+    assert len(log_of(tmp_path / "run")) == 4 * EPOCHS - 2
+
+
 def test_a_lost_context_is_made_again(whole, train, plan, tmp_path):
     shutil.copytree(whole[0], tmp_path / "run")
     folder = FoldPaths(tmp_path / "run" / "fold_0").context

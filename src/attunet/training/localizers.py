@@ -90,7 +90,8 @@ def remaining_config(config: TrainingConfig, made: Contexts) -> TrainingConfig:
 def train_localizers(fold: FoldTraining, stage: LocalizerStage, options: TrainerOptions) -> FoldTraining:
     """Train the localizers, or continue them, then give each case of the fold its context.
 
-    They are final once the contexts are made, which the fine network is trained with: a larger budget goes to it.
+    They are final once the fine network has been trained with their contexts: a larger budget goes to it, and contexts
+    that are lost are made again by the same localizers.
 
     Args:
         fold: the fold, whose plan has a localizer.
@@ -99,21 +100,10 @@ def train_localizers(fold: FoldTraining, stage: LocalizerStage, options: Trainer
     Returns: the fold with the context of each case and the rest of the budget.
     Raises: as `train_network`.
     """
-    plan, paths = fold.plan, fold.paths
-    assert plan.localizer is not None
-    members = [paths.localizer(member) for member in range(plan.localizer.members)]
     made = find_contexts(fold, stage.stored, stage.seen)
     if made is None:
-        for member, (folder, names) in enumerate(zip(members, stage.seen, strict=True)):
-            stage.on_network("localizer" if len(members) == 1 else f"localizer {member + 1} of {len(members)}")
-            training = FoldTraining(
-                train=[stage.stored[name] for name in names],
-                validation=[stage.stored[case.id] for case in fold.validation],
-                plan=plan.coarse,
-                config=localizer_config(fold.config, plan.localizer, member),
-                paths=folder,
-            )
-            train_network(training, options)
+        if not _final(fold, options):
+            _train_members(fold, stage, options)
         barrier()
         if is_rank_zero():
             make_contexts(fold, stage.stored, stage.seen, accelerator=options.accelerator, advance=stage.advance)
@@ -125,3 +115,27 @@ def train_localizers(fold: FoldTraining, stage: LocalizerStage, options: Trainer
         [replace(case, context=made.files.get(case.id)) for case in cases] for cases in (fold.train, fold.validation)
     )
     return replace(fold, train=train, validation=validation, config=remaining_config(fold.config, made))
+
+
+def _final(fold: FoldTraining, options: TrainerOptions) -> bool:
+    """Whether the fine network has been trained with the contexts of these localizers."""
+    localizer = fold.plan.localizer
+    members = range(localizer.members if localizer else 0)
+    trained = all(fold.paths.localizer(member).best.exists() for member in members)
+    return options.resume and fold.paths.last.exists() and trained
+
+
+def _train_members(fold: FoldTraining, stage: LocalizerStage, options: TrainerOptions) -> None:
+    """Train each localizer, or continue it."""
+    localizer = fold.plan.localizer
+    assert localizer is not None
+    for member, names in enumerate(stage.seen):
+        stage.on_network("localizer" if localizer.members == 1 else f"localizer {member + 1} of {localizer.members}")
+        training = FoldTraining(
+            train=[stage.stored[name] for name in names],
+            validation=[stage.stored[case.id] for case in fold.validation],
+            plan=fold.plan.coarse,
+            config=localizer_config(fold.config, localizer, member),
+            paths=fold.paths.localizer(member),
+        )
+        train_network(training, options)

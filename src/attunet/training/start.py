@@ -52,12 +52,11 @@ def check_start(plan: Plan, config: TrainingConfig, *, transfer: bool = True) ->
     Raises: ConfigError, EngineError, BundleError or FormatError, as training would.
     """
     require_loggers(config)
-    require_divisible_batch(plan, config)
-    if plan.localizer is not None:
-        require_divisible_batch(plan.coarse, config)
-    SegmentationLoss(plan, config)
-    attention_loss(plan, config)
-    Augmentation(plan, config)
+    for each in (plan, plan.coarse) if plan.localizer else (plan,):
+        require_divisible_batch(each, config)
+        SegmentationLoss(each, config)
+        attention_loss(each, config)
+        Augmentation(each, config)
     return start_network(plan, config, transfer=transfer)[1]
 
 
