@@ -2,7 +2,16 @@
 
 from typing import get_args
 
-from attunet.gates import GATES, MAX_MAPS, Gate, attention_map_names, is_level_name, level_name
+from attunet.gates import (
+    GATES,
+    LOCALIZER_MAP,
+    MAX_MAPS,
+    Gate,
+    attention_map_names,
+    is_level_name,
+    is_localizer_map,
+    level_name,
+)
 
 
 def test_every_gate_has_a_row():
@@ -13,6 +22,12 @@ def test_every_gate_has_a_row():
 def test_names_of_maps():
     assert attention_map_names("level3", 1) == ["level3"]
     assert attention_map_names("level3", 2) == ["level3.1", "level3.2"]
+
+
+def test_the_map_of_a_localizer_is_told_from_those_of_gates():
+    assert is_localizer_map(LOCALIZER_MAP)
+    assert is_localizer_map(f"member/{LOCALIZER_MAP}")
+    assert not is_localizer_map("localizer/level2")
 
 
 def test_names_of_levels():

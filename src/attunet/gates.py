@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["GATES", "MAX_MAPS", "Gate", "GateKind", "attention_map_names", "is_level_name", "level_name"]
+__all__ = [
+    "GATES",
+    "LOCALIZER_MAP",
+    "MAX_MAPS",
+    "Gate",
+    "GateKind",
+    "attention_map_names",
+    "is_level_name",
+    "is_localizer_map",
+    "level_name",
+]
 
 Gate = Literal["grid", "multi", "additive"]
 
@@ -36,6 +46,9 @@ GATES: dict[Gate, GateKind] = {
 
 MAX_MAPS = max(kind.maps for kind in GATES.values())
 
+LOCALIZER_MAP = "localizer"
+"""The name of the first attention map of a cascade: how probable its localizer finds any label."""
+
 _LEVEL = "level"
 
 
@@ -47,6 +60,11 @@ def level_name(level: int) -> str:
 def is_level_name(name: str) -> bool:
     """Whether this is a name as `level_name` returns it."""
     return name.startswith(_LEVEL) and name.removeprefix(_LEVEL).isdigit()
+
+
+def is_localizer_map(name: str) -> bool:
+    """Whether a map is that of a localizer rather than of a gate; of an ensemble it is named MEMBER/localizer."""
+    return name.rpartition("/")[2] == LOCALIZER_MAP
 
 
 def attention_map_names(gate: str, maps: int) -> list[str]:

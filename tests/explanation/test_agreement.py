@@ -67,6 +67,12 @@ def test_an_uninformative_map_scores_one_half(organ):
     assert attention_agreement(predicted(organ, np.full(SHAPE, 0.95, np.float32))).score == 0.5
 
 
+def test_a_localizer_counts_only_where_there_are_no_gates():
+    ones, zeros = (Volume.from_array(np.full((2, 2, 2), value, np.float32)) for value in (1, 0))
+    assert mean_attention({"localizer": ones, "level2": zeros}).max() == 0
+    assert mean_attention({"a/localizer": ones}).min() == 1
+
+
 def test_gates_and_their_maps_weigh_alike():
     one, two = GRID.with_array(np.full((1, *SHAPE), 0.2)), GRID.with_array(np.stack([np.ones(SHAPE), np.zeros(SHAPE)]))
     assert mean_attention({"level2": one, "level3": two}) == pytest.approx(np.full(SHAPE, 0.35))

@@ -70,6 +70,30 @@ def test_a_case_that_cannot_be_read_is_logged_and_left_out(run, tmp_path, caplog
     assert "case bad is left out" in caplog.text
 
 
+def test_the_localizer_of_a_cascade_is_the_first_map_and_its_windows_are_drawn(make_model, write_blobs, tmp_path):
+    model = make_model(localizer={"members": 1}, labels={"background": 0, "blob": 1})
+    data = write_blobs(tmp_path / "blobs", cases=2, shape=(24, 20, 14))
+    cases = find_labelled_cases(model, [data / "images"], data / "labels")
+    options = attunet.ExplainOptions(ablation=True, faithfulness=True)
+    explanation = attunet.explain(model, cases, tmp_path / "out", options)
+    assert explanation.summary.gates == ("localizer", "level2")
+    assert (tmp_path / "out" / "attention" / "case0_localizer.nii.gz").exists()
+    content = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert "localizer" in content["attention"]["gates"]
+    for source in explanation.summary.sources:  # the model, shuffled weights, other cases
+        assert explanation.summary.estimate(source, "localizer", "blob", "lift").cases == 2
+    assert len(explanation.summary.sources) == 3
+    windows = [case["windows"] for case in content["cases"]]
+    assert content["windows"]["run"] == sum(each["run"] for each in windows)
+    assert content["findings"][0] == f"In predictions, {explanation.windows}."
+    assert {row["gate"] for row in content["ablation"]["rows"]} == {"localizer", "level2"}
+    assert "localizer" not in explanation.faithfulness.gates
+    report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "windows run" in report
+    assert "was not tested by deletion and insertion" in report
+    assert list((tmp_path / "out" / "report_figures").glob("windows_*.png"))
+
+
 def test_there_must_be_cases(run, tmp_path):
     with pytest.raises(ConfigError, match="no cases"):
         attunet.explain(run, [], tmp_path)

@@ -94,3 +94,12 @@ def test_monai_runs_it_and_finds_our_masks(made, trained_run, blobs, tmp_path):
         np.testing.assert_allclose(theirs.affine, ours.affine)
         assert theirs.get_data_dtype() == np.uint8
         assert dice(np.asarray(theirs.dataobj) == 1, ours.array[0] == 1) >= 0.99
+
+
+def test_a_cascade_is_refused_unless_its_networks_see_only_the_image(make_model, tmp_path):
+    with pytest.raises(ConfigError, match="cannot run localizers") as caught:
+        export_monai(make_model(localizer={"members": 1}), tmp_path / "bundle")
+    assert "--cascade off" in caught.value.hint
+    assert not list(tmp_path.iterdir())
+    limits = export_monai(make_model(localizer={"members": 1, "context": "none"}), tmp_path / "bundle")
+    assert any("every window is run" in text for text in limits)

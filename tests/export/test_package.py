@@ -16,9 +16,19 @@ import numpy as np
 import pytest
 import torch
 
-from attunet.bundle import Execution, fold_folder, load_bundle, save_ensemble, save_plan
+from attunet.bundle import (
+    Execution,
+    Skipping,
+    fold_folder,
+    load_bundle,
+    save_ensemble,
+    save_manifest,
+    save_plan,
+    write_skipping,
+)
 from attunet.config import Postprocessing
 from attunet.data.cases import read_case_image
+from attunet.data.volume import Volume
 from attunet.errors import BundleError, ConfigError, TrainingError
 from attunet.evaluation.overlap import dice
 from attunet.export import package
@@ -29,6 +39,7 @@ from attunet.inference.engines.factory import cpu_engine
 from attunet.inference.engines.openvino_engine import OpenVINOEngine
 from attunet.inference.engines.torch_engine import TorchEngine
 from attunet.inference.member import Member
+from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 
 NAMES = {"engine.json", "manifest.json", "plan.json", "postprocessing.json", "fold_0"}
@@ -105,6 +116,89 @@ def _fail_the_second_time():
         save_plan(plan, folder)
 
     return save
+
+
+@pytest.fixture(scope="module")
+def cascade_run(make_model):
+    """A run of one fold with two localizers, which skips windows far from the half per cent they find most probable."""
+    run = make_model(3, localizer={})
+    case = Segmenter.load(run, device="cpu").plan_case(spots(), PredictOptions()).members[0]
+    threshold = float(np.quantile(case.found.values, 0.995))
+    audit = {"cases": 40, "lost": 0, "skipped": 0.5, "bound": 0.072}
+    write_skipping(Skipping(used=True, threshold=threshold, margin=0.0, **audit), fold_folder(run, 0))
+    save_manifest(run)
+    return run
+
+
+def spots(seed=0):
+    """A scan of which a cascade skips some windows."""
+    array = np.random.default_rng(seed).normal(size=(48, 36, 24)).astype(np.float32)
+    array[20:26, 16:22, 8:14] += 9
+    return Volume.from_array(array)
+
+
+def networks_of(root):
+    """The files of each folder that holds a network."""
+    folders = [*root.glob("fold_*"), *root.glob("fold_*/localizer_*")]
+    return {
+        folder.relative_to(root).as_posix(): {file.name for file in folder.iterdir() if file.is_file()}
+        for folder in folders
+    }
+
+
+@pytest.mark.parametrize("format", FILES)
+def test_a_cascade_is_exported_with_its_localizers_and_skips_as_the_run(format, cascade_run, tmp_path):
+    made = export_run(cascade_run, tmp_path / "out", format)
+    names = {"fold_0", "fold_0/localizer_0", "fold_0/localizer_1"}
+    assert made.differences.keys() == names
+    assert networks_of(made.folder) == {
+        name: FILES[format] | ({"localizer.json"} if "/" not in name else set()) for name in names
+    }
+    execution = load_bundle(made.folder).execution
+    assert execution.tensors["image"][:2] == ("batch", 3)
+    assert execution.reasons["image"].endswith("body, lesion")
+    precision = "auto" if format == "openvino" else "fp32"
+    before = Segmenter.load(cascade_run, device="cpu", precision=precision).predict(spots())
+    after = Segmenter.load(made.folder, device="cpu").predict(spots())
+    assert 0 < before.skipped_windows == after.skipped_windows
+    same = before.segmentation.array == after.segmentation.array
+    assert same.all() if format == "openvino" else same.mean() > 0.999
+    assert (before.segmentation.array != 0).any()
+
+
+def test_a_missing_localizer_of_an_export_is_noticed(cascade_run, tmp_path):
+    made = export_run(cascade_run, tmp_path / "out", "openvino")
+    (made.folder / "fold_0" / "localizer_1" / "graph.bin").unlink()
+    with pytest.raises(BundleError, match="localizer_1.*is missing"):
+        load_bundle(made.folder)
+
+
+def test_an_ensemble_of_cascades_keeps_the_localizers_of_its_members(cascade_run, tmp_path):
+    both, out = tmp_path / "both", tmp_path / "out"
+    save_ensemble({"one": cascade_run, "two": cascade_run}, Postprocessing(), both)
+    assert networks_of(both / "members" / "two") == {
+        name: files - {"metrics.json"} for name, files in networks_of(cascade_run).items()
+    }
+    made = export_model(both, out, "openvino")
+    assert made["two"].differences.keys() == {"fold_0", "fold_0/localizer_0", "fold_0/localizer_1"}
+    case = spots()
+    copied, exported = [Segmenter.load(model, device="cpu").predict(case).segmentation.array for model in (both, out)]
+    np.testing.assert_array_equal(copied, exported)
+
+
+def test_a_cascade_changes_its_engine_with_its_localizers(cascade_run, tmp_path, monkeypatch):
+    run = shutil.copytree(cascade_run, tmp_path / "run")
+    written = []
+    fake = replace(FORMATS["onnx"], write=lambda _network, plan, path: written.append(plan) or path.write_bytes(b"x"))
+    monkeypatch.setitem(FORMATS, "onnx", fake)
+    (fold_folder(run, 0) / "model.onnx").write_bytes(b"not of this model: the manifest lacks it")
+    select_engine(run, Execution(engine="onnxruntime", precision="fp32"))
+    bundle = load_bundle(run)
+    assert [plan.localizer is None for plan in written] == [False, True, True]
+    (fold,) = bundle.folds
+    assert [files.read(files.onnx) for files in (fold, *fold.localizers)] == [b"x"] * 3
+    select_engine(run, Execution(engine="onnxruntime", precision="fp32"))
+    assert len(written) == 3
 
 
 def test_what_was_written_says_what_it_is(exported):

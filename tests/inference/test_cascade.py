@@ -262,3 +262,22 @@ def test_an_export_has_its_localizers(make_model, tmp_path):
     assert np.mean(exported.segmentation.array == ours.segmentation.array) > 0.98
     with pytest.raises(ConfigError, match="is a cascade"):
         export_monai(model, tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("name", ["plain", "slices", "regions"])
+def test_the_map_of_the_localizer_is_the_first_attention_map_also_where_windows_are_skipped(name, load, tmp_path):
+    segmenter = load(name)
+    volume = scan() if name != "slices" else scan(((80, 40, 0),), (100, 75, 1))
+    result = segmenter.predict(volume, attention=True)
+    assert result.skipped_windows
+    assert list(result.attention) == ["localizer", "level2"]
+    found = result.attention["localizer"].array
+    assert found.shape == (1, *volume.spatial_shape)
+    low = (22, 20, 9) if name != "slices" else (80, 40, 0)
+    middle = tuple(start + (2 if size > 1 else 0) for start, size in zip(low, volume.spatial_shape, strict=True))
+    assert found[0][middle] > 0.9
+    assert 0 <= found.min() < 0.01
+    every = segmenter.predict(volume, attention=True, all_windows=True)
+    np.testing.assert_array_equal(found, every.attention["localizer"].array)
+    assert not segmenter.predict(volume).attention
+    assert result.attention_files(tmp_path)["localizer"].name == "image_localizer.nii.gz"

@@ -143,7 +143,7 @@ def predict(
     )
     gated = any(member.plan.network.gate_widths for member in segmenter.members)
     agreement = gated and report is not None
-    if attention and not gated:
+    if attention and not gated and not any(member.localizers for member in segmenter.members):
         raise ConfigError("--attention needs a model with gates", hint="leave it out, or train with a gate")
     options = PredictOptions(
         step_size=step_size,

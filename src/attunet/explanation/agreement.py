@@ -16,6 +16,7 @@ from attunet.data.geometry import rounded, voxel_ml
 from attunet.data.volume import Volume
 from attunet.evaluation.bootstrap import correlation_interval
 from attunet.explanation.scoring.scores import auroc
+from attunet.gates import is_localizer_map
 from attunet.inference.prediction import Prediction
 
 __all__ = ["AttendedRegion", "AttentionAgreement", "attention_agreement", "mean_attention", "rank_correlation"]
@@ -66,8 +67,9 @@ class AttentionAgreement:
 
 
 def mean_attention(attention: Mapping[str, Volume]) -> Floats:
-    """The mean (I, J, K) over all maps of all gates."""
-    return np.asarray(np.mean([volume.array.mean(axis=0) for volume in attention.values()], axis=0), np.float32)
+    """The mean (I, J, K) over all maps of all gates; the map of a localizer counts only where there are no gates."""
+    gates = [volume for name, volume in attention.items() if not is_localizer_map(name)] or attention.values()
+    return np.asarray(np.mean([volume.array.mean(axis=0) for volume in gates], axis=0), np.float32)
 
 
 def attention_agreement(prediction: Prediction) -> AttentionAgreement:

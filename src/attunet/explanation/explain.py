@@ -20,6 +20,7 @@ from attunet.explanation.cases import ExplainCase, check_overwrites, select_held
 from attunet.explanation.explanation import CaseExplanation, Explanation, organs_of_case
 from attunet.explanation.interventions.ablation import AblationRow, ablate_case, gates_of
 from attunet.explanation.interventions.ablation_summary import Ablation
+from attunet.explanation.interventions.context import localizers_of
 from attunet.explanation.interventions.faithfulness import Curve, delete_and_insert
 from attunet.explanation.interventions.faithfulness_summary import Faithfulness
 from attunet.explanation.report import write_explanation
@@ -30,6 +31,7 @@ from attunet.inference.evaluation import EvaluateOptions, LoadedCase, evaluate_c
 from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 from attunet.locks import exclusive
+from attunet.report.windows import window_map
 
 __all__ = ["ExplainOptions", "explain"]
 
@@ -51,7 +53,8 @@ class ExplainOptions:
     Args:
         folds: numbers of the folds whose networks are explained; None for all.
         max_cases: largest number of cases to explain, evenly spaced; None for all.
-        ablation: replace the gates with 1, their mean, 0 and shuffled maps, and score the masks again.
+        ablation: replace the gates with 1, their mean, 0 and shuffled maps, and of a cascade the context with its mean,
+            a shifted map and 0, and score the masks again.
         faithfulness: delete and insert image regions in order of attention, and score the masks again.
         device: "auto", "cpu" or "cuda", as for `Segmenter.load`.
     """
@@ -76,11 +79,12 @@ def explain(
     """Write attention maps, their scores and a report on where a model looks, compared with null maps.
 
     The networks are explained as they are: without the calibration and post-processing learnt by cross-validation.
+    Of a cascade, the map of the localizer is the first attention map, and all windows are run.
     When all held-out cases of all folds are explained, the rank correlation of attention agreement and Dice is stored
     in the model folder, and later predictions report it.
 
     Args:
-        model: model folder of a network with attention gates.
+        model: model folder of a network with attention gates, or of a cascade.
         cases: cases to explain, scored against their labels, or against the model's own masks where they have none;
             None for the held-out cases of the folds, each explained by its own fold.
         output: folder for masks, attention/ (maps as NIfTI), summary.json, report.html and its figures.
@@ -89,8 +93,8 @@ def explain(
         on_error: called with a case and the reason why it cannot be used; by default the reason is logged.
         cancelled: an event that ends the call before its next step.
     Returns: every score; `Explanation.warnings` names the folds that were left out.
-    Raises: ConfigError when the model has no gates, no case could be used or a mask would overwrite an image;
-        DatasetError when there are no held-out cases; CancelledError; BundleError, EngineError, FormatError.
+    Raises: ConfigError when the model has neither gates nor a localizer, no case could be used or a mask would
+        overwrite an image; DatasetError when there are no held-out cases; CancelledError; BundleError, EngineError, FormatError.
     """
     model, output, options = Path(model), Path(output), options or ExplainOptions()
     if cases is None:
@@ -195,7 +199,7 @@ class _Study:
         self._monitor.steps = len(cases) * (1 + options.ablation + options.faithfulness)
         first, _ = self._open(cases[0].folds)
         self._plan, self._engine = first.plan, first.engines[0].name
-        if not gates_of(first):
+        if not gates_of(first) and not localizers_of(first):
             raise ConfigError(f"{model} has no attention gates", hint="explain a model that was trained with a gate")
         check_overwrites(cases, output)
 
@@ -232,7 +236,10 @@ class _Study:
 
     def _explain_case(self, selected: ExplainCase) -> CaseExplanation:
         case, (segmenter, shuffled) = selected.case, self._open(selected.folds)
-        options = EvaluateOptions(geometry=selected.geometry, prediction=PredictOptions(attention=True))
+        # The gates of a cascade are scored on the whole image: the localizer, and not they, decides what is skipped.
+        cascade = bool(localizers_of(segmenter))
+        predicted = PredictOptions(attention=True, all_windows=cascade)
+        options = EvaluateOptions(geometry=selected.geometry, prediction=predicted)
         loaded = LoadedCase.read(case, segmenter, options.geometry)
         evaluated = evaluate_case(segmenter, loaded, options, cancelled=self._monitor.cancelled)
         image, prediction = loaded.image, evaluated.prediction
@@ -249,6 +256,7 @@ class _Study:
             scores=scores,
             agreement=attention_agreement(prediction),
             dice=evaluated.dice,
+            windows=window_map(segmenter.plan_case(image, PredictOptions()), image) if cascade else None,
         )
 
     def _maps(self, case: CaseExplanation) -> CaseMaps:

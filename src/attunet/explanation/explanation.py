@@ -28,6 +28,8 @@ from attunet.files import write_text
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from attunet.report.windows import WindowMap
+
 __all__ = ["CaseExplanation", "Explanation", "organs_of_case"]
 
 
@@ -43,6 +45,7 @@ class CaseExplanation:
         scores: scores of each map, of the model and of the network with shuffled weights.
         agreement: agreement of attention and mask.
         dice: Dice of each label; empty without a reference.
+        windows: which windows a prediction runs and skips; None without a localizer.
     """
 
     selected: ExplainCase
@@ -52,6 +55,7 @@ class CaseExplanation:
     scores: tuple[AttentionScores, ...]
     agreement: AttentionAgreement
     dice: Mapping[str, float]
+    windows: WindowMap | None = None
 
     @property
     def name(self) -> str:
@@ -85,6 +89,7 @@ class CaseExplanation:
             "dice": dice,
             "mean_dice": plain(self.mean_dice),
             "agreement": self.agreement.to_json(),
+            "windows": self.windows and self.windows.to_json(),
         }
 
 
@@ -147,8 +152,18 @@ class Explanation:
         """The results in plain words, one sentence each."""
         attention = [self.summary.finding(gate, label) for label in self.summary.labels for gate in self.summary.gates]
         ablation = [self.ablation.finding] if self.ablation else []
+        windows = [f"In predictions, {self.windows}."] if self.windows else []
         faithfulness = self.faithfulness.findings if self.faithfulness else ()
-        return (*attention, *ablation, *faithfulness, self.agreement_finding)
+        return (*windows, *attention, *ablation, *faithfulness, self.agreement_finding)
+
+    @property
+    def windows(self) -> WindowMap | None:
+        """The windows of all cases together; None without a localizer."""
+        from attunet.report.windows import WindowMap  # imports matplotlib only when needed
+
+        known = [case.windows for case in self.cases if case.windows is not None]
+        run, skipped, air = (sum(getattr(each, name) for each in known) for name in ("run", "skipped", "air"))
+        return WindowMap(run=run, skipped=skipped, air=air) if known else None
 
     @property
     def lifts(self) -> list[tuple[str, str, str, float, float, float]]:
@@ -198,6 +213,7 @@ class Explanation:
             "scored_against": "references" if self.has_references else "the model's own masks",
             "findings": list(self.findings),
             "agreement_rank_correlation": correlation and correlation.model_dump(),
+            "windows": self.windows and self.windows.to_json(),
             "cases": [case.to_json() for case in self.cases],
             "attention": self.summary.to_json(),
             "ablation": self.ablation and self.ablation.to_json(),

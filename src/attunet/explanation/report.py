@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isnan
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from attunet.explanation.explanation import CaseExplanation, Explanation
 from attunet.explanation.interventions.ablation import REPLACEMENTS
 from attunet.explanation.interventions.ablation_summary import CAVEAT as ABLATION_CAVEAT
 from attunet.explanation.interventions.ablation_summary import Ablation
+from attunet.explanation.interventions.context import CONTEXT_REPLACEMENTS
 from attunet.explanation.interventions.faithfulness import Kind
 from attunet.explanation.interventions.faithfulness_summary import CAVEAT as FAITHFULNESS_CAVEAT
 from attunet.explanation.interventions.faithfulness_summary import Faithfulness
@@ -21,6 +22,7 @@ from attunet.report.attention import ablation_bars, agreement_scatter, faithfuln
 from attunet.report.cases import CaseView, case_pictures
 from attunet.report.cells import number
 from attunet.report.html import Picture, Section, Table, write_report
+from attunet.report.windows import draw_windows
 
 __all__ = ["score_sections", "write_explanation"]
 
@@ -68,7 +70,10 @@ def _against(explanation: Explanation) -> str:
 def _sections(explanation: Explanation) -> list[Section]:
     sections: list[Section] = [_findings(explanation)]
     scores = score_sections(explanation)
-    sections += [*scores[:1], *case_pictures(_views(explanation), explanation.plan, "mask and attention"), *scores[1:]]
+    shown = _shown(explanation)
+    views = [_view(case, what) for case, what in shown]
+    sections += [*scores[:1], *case_pictures(views, explanation.plan, "mask and attention"), *_windows(shown)]
+    sections += scores[1:]
     if explanation.ablation:
         sections += _ablation(explanation.ablation)
     if explanation.faithfulness:
@@ -89,6 +94,8 @@ def _facts(explanation: Explanation) -> dict[str, object]:
     dice = [case.mean_dice for case in explanation.cases if not isnan(case.mean_dice)]
     if dice:
         facts["Mean Dice"] = number(sum(dice) / len(dice), 3)
+    if explanation.windows:
+        facts["Windows"] = str(explanation.windows)
     gate = explanation.plan.network.gate
     return facts | {"Network": f"{explanation.plan.preset}, gate: {gate}", "Engine": explanation.engine}
 
@@ -188,7 +195,7 @@ def _disagreement(case: CaseExplanation) -> list[object]:
     return [case.name, number(explanation.score, 3), number(case.mean_dice, 3), *sizes, where or "–"]
 
 
-def _views(explanation: Explanation) -> list[CaseView]:
+def _shown(explanation: Explanation) -> list[tuple[CaseExplanation, str]]:
     """The best, median and worst case by Dice, or by agreement where there is no reference."""
 
     def rank(case: CaseExplanation) -> float:
@@ -199,7 +206,16 @@ def _views(explanation: Explanation) -> list[CaseView]:
         return []
     what = "mean Dice" if explanation.has_references else "agreement"
     places = {len(ranked) // 2: "median", len(ranked) - 1: "worst", 0: "best"}
-    return [_view(ranked[place], f"{places[place]} case, {what} {rank(ranked[place]):.3f}") for place in sorted(places)]
+    return [(ranked[place], f"{places[place]} case, {what} {rank(ranked[place]):.3f}") for place in sorted(places)]
+
+
+def _windows(shown: Sequence[tuple[CaseExplanation, str]]) -> list[Picture]:
+    """Which windows of these cases a prediction runs; nothing without a localizer."""
+    return [
+        Picture(f"{case.name}: {case.windows}", draw_windows(case.windows, case.name), f"windows_{number}")
+        for number, (case, _) in enumerate(shown, start=1)
+        if case.windows is not None
+    ]
 
 
 def _view(case: CaseExplanation, what: str) -> CaseView:
@@ -220,8 +236,31 @@ def _notes(explanation: Explanation) -> list[str]:
         "Agreement: AUROC of the mean attention of all gates for the mask. Attended: above half-way between the mean "
         "inside the mask and outside it. Positions are in RAS mm.",
     ]
+    if explanation.plan.localizer is not None:
+        notes += _localizer_notes(explanation)
     if explanation.ablation:
         notes += [f"Gate replaced by {name}: {what}." for name, what in REPLACEMENTS.items()] + [ABLATION_CAVEAT]
     if explanation.faithfulness:
         notes.append(FAITHFULNESS_CAVEAT)
     return [*notes, "This is research software, not a medical device."]
+
+
+def _localizer_notes(explanation: Explanation) -> list[str]:
+    """What differs for a cascade."""
+    notes = [
+        "Localizer: how probable the localizer finds any label, on the coarse grid, interpolated. It decides which "
+        "windows a prediction runs. Here all windows were run, so that the gates are scored on the whole image; the "
+        "agreement is that of the gates alone, where there are any.",
+    ]
+    if explanation.ablation and explanation.plan.context:
+        notes += [f"Context replaced by {name}: {what}." for name, what in CONTEXT_REPLACEMENTS.items()]
+    elif explanation.ablation:
+        notes.append("The networks see no context of the localizer, so there was none to replace.")
+    if explanation.faithfulness:
+        notes.append(
+            "The order of the localizer's map was not tested by deletion and insertion. The networks see the context "
+            "of the whole image also where it is blurred, so these curves show less than those of a single network."
+            if explanation.plan.context
+            else "The order of the localizer's map was not tested by deletion and insertion."
+        )
+    return notes

@@ -110,7 +110,8 @@ def use_fastest(benchmark: ModelBenchmark) -> Execution:
             "reasons": {**bundle.execution.reasons, "benchmark": reason},
         }
     )
-    if execution.engine == "onnxruntime" and not all(fold.has(fold.onnx) for fold in bundle.folds):
+    networks = [files for fold in bundle.folds for files in (fold, *fold.localizers)]
+    if execution.engine == "onnxruntime" and not all(files.has(files.onnx) for files in networks):
         from attunet.export.package import select_engine  # needs torch, which the other engines do not
 
         select_engine(bundle.root, execution)

@@ -81,19 +81,20 @@ def export_monai(run: Path, output: Path, *, folds: Sequence[int] | None = None)
         output: the folder to write.
         folds: indices of the folds; None for all finished ones.
     Returns: the differences from `attunet predict` that may affect masks.
-    Raises: BundleError when `run` is not a trained run; ConfigError when the folder exists or the run is a
-        cascade; EngineError without MONAI;
-        TrainingError when the script's outputs differ from the networks'.
+    Raises: BundleError when `run` is not a trained run; ConfigError when the folder exists, or the networks need the
+        context of localizers; EngineError without MONAI; TrainingError when the script's outputs differ from the
+        networks'.
     """
     refuse_existing(output)
     if find_spec("monai") is None:
         raise EngineError("a MONAI Bundle needs monai", hint='install it with: pip install "attunet[train]"')
     bundle = load_bundle(run, folds)
     plan, postprocessing = bundle.plan, bundle.postprocessing
-    if plan.localizer is not None:
+    if plan.context:
         raise ConfigError(
-            f"{run} is a cascade, and a MONAI Bundle runs one network",
-            hint="export with --format openvino, onnx or torch",
+            f"{run} is a cascade, whose networks see what localizers find on a coarse grid; a MONAI Bundle holds one "
+            "network and cannot run localizers",
+            hint="export with --format openvino, onnx or torch, or train with --cascade off",
         )
     networks = [prepare_for_export(load_network(fold, plan)) for fold in bundle.folds]
     joined = JoinedNetworks(

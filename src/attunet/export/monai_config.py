@@ -100,6 +100,8 @@ def differences(plan: Plan, postprocessing: Postprocessing, folds: int) -> list[
         "MONAI resamples to exactly the plan's spacing, attunet to the image's extent, so grids differ by up to half "
         "a voxel at their far end; on axes that shrink, attunet averages voxels that MONAI skips",
     ]
+    if plan.localizer is not None:
+        texts.append("every window is run, also those that attunet's localizers allow to skip")
     if plan.mirror_axes:
         texts.append("no test-time mirroring: compare with --disable-tta")
     if folds > 1:

@@ -108,7 +108,7 @@ def export_run(
         output: the folder to write.
         format: see `FORMATS`.
         folds: indices of the folds; None for all finished ones.
-        int8: whether to quantize to 8-bit integers (openvino only).
+        int8: whether to quantize the folds to 8-bit integers (openvino only); localizers keep floating point.
         advance: called after every fold, and with int8 after every evaluated case.
     Returns: the exported folder.
     Raises: BundleError when `run` is not a trained run; BusyError when another program writes it; ConfigError when
@@ -193,7 +193,11 @@ def _execution(
         reasons["int8"] = (
             f"{decision}: mean Dice {before:.4f} before, {after:.4f} after, on {quantization.cases} validation cases; "
             f"a loss below {LARGEST_LOSS} is allowed"
+            + ("; the localizers keep floating point" if bundle.plan.localizer else "")
         )
+    if bundle.plan.context:
+        names = ", ".join(bundle.plan.context)
+        reasons["image"] = f"the last channels are context, the mean probabilities of the fold's localizers: {names}"
     free = FORMATS[format].any_size and supports_any_size(bundle.plan)
     return Execution(
         engine=FORMATS[format].engine,

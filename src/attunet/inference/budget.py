@@ -70,7 +70,7 @@ class Footprint:
         plan = self.cases[0].member.plan
         mask = voxels * np.dtype(smallest_integer(tuple(plan.labels.values()))).itemsize
         buffered = self._buffer(len(plan.outputs)) if self.options.probabilities else 0
-        buffered += sum(self._buffer(maps) for case in self.cases for maps in self._maps(case))
+        buffered += sum(self._buffer(maps) for case in self.cases for maps in (*self._maps(case), self._found(case)))
         streaming = sum(self._streaming(case, chunking) for case in self.cases)
         cleaning = _CLEANING * voxels if self.postprocessed else 0
         return int(mask + _PAGES * (buffered + max(streaming, cleaning))) + self.margin
@@ -88,6 +88,10 @@ class Footprint:
         network = case.member.plan.network
         return [network.maps_per_gate] * len(network.gate_widths) if self.options.attention else []
 
+    def _found(self, case: MemberCase) -> int:
+        """The map of the localizers, which is interpolated slab by slab."""
+        return int(self.options.attention and case.found is not None)
+
     def _row(self, case: MemberCase, band: Band) -> tuple[int, int]:
         """Voxels in a row of a band of the original grid: of the content only, unless members share whole rows."""
         if len(self.cases) == 1:
@@ -97,7 +101,7 @@ class Footprint:
 
     def _streaming(self, case: MemberCase, chunking: Chunking) -> int:
         engines, outputs, maps = len(case.member.engines), len(case.member.plan.outputs), sum(self._maps(case))
-        channels = outputs + maps
+        channels, found = outputs + maps, self._found(case)
         patch = prod(case.member.plan.patch_size)
         batch = max(engine.batch for engine in case.member.engines)
         running = _FLOAT * batch * patch * (channels + 2 * case.member.plan.network.in_channels + 2)
@@ -113,13 +117,13 @@ class Footprint:
             finished = max(after - before for before, after in _steps(group.done for group in groups))
             planes = min(chunking.planes or finished, finished)
             canvas = _FLOAT * area * (case.tiling.depth(groups) * (engines * (channels + 1) + 1))
-            slab = area * (_FLOAT * (planes * (engines * channels + outputs) + (planes + 1) * channels))
+            slab = area * (_FLOAT * (planes * (engines * channels + outputs) + (planes + 1) * (channels + 2 * found)))
             native = self._row(case, band)
             rows = -(-(planes + 1) * inverse.resizing.new[0] // inverse.resizing.old[0])
             threads = min(cores(), MOST_THREADS)
             deciding = _DECIDING * min(rows * prod(native), threads * SLAB_VOXELS)
-            floats = 3 * _FLOAT * channels * min(rows, chunking.rows) * prod(native)
-            if not (self.options.probabilities or maps or len(self.cases) > 1):
+            floats = 3 * _FLOAT * (channels + found) * min(rows, chunking.rows) * prod(native)
+            if not (self.options.probabilities or maps or found or len(self.cases) > 1):
                 floats = 0
             most = max(most, canvas + slab + max(deciding, floats, _SUMMING * planes * area, running))
         return most

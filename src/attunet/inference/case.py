@@ -223,6 +223,7 @@ def tile_cases(
                 tiling=kept,
                 prefix=f"{member.name}/" if len(members) > 1 else "",
                 contexts=found.contexts,
+                found=found.found,
                 air_windows=len(near) - len(kept),
                 skipped_windows=len(tiling) - len(near),
             )

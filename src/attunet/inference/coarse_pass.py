@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from attunet.bundle.skipping import all_skipping
 from attunet.config import Plan
-from attunet.data.coarse_map import CoarseMap, context_channels
+from attunet.data.coarse_map import CoarseMap, context_channels, foreground_probability
 from attunet.data.preprocess import Prepared, prepare
 from attunet.data.restore import PreprocessingRecord
 from attunet.data.volume import Volume
@@ -35,11 +35,13 @@ class CoarsePass:
 
     Args:
         contexts: the map that each engine sees as further channels; empty without context.
+        found: the probability of any label, (1, i, j, k), as the mean of the folds; None without localizers.
         region: where windows must be run; None for everywhere.
         warning: why all windows must be run although the model allows to skip some.
     """
 
     contexts: tuple[CoarseMap | None, ...] = ()
+    found: CoarseMap | None = None
     region: Region | None = None
     warning: str | None = None
 
@@ -117,13 +119,15 @@ def _context(plan: Plan, probabilities: Floats, fine: PreprocessingRecord) -> Co
 def _pass(member: Member, maps: Sequence[Floats], fine: PreprocessingRecord, all_windows: bool) -> CoarsePass:
     """Windows are skipped only where every fold allows it: the region is the union of the folds' regions."""
     plan = member.plan
-    contexts = tuple(_context(plan, each, fine) for each in maps) if plan.context else ()
+    contexts = tuple(member.revise(_context(plan, each, fine)) for each in maps) if plan.context else ()
+    probability = np.mean([foreground_probability(plan, each) for each in maps], axis=0, dtype=np.float32)
+    found = CoarseMap(probability[None], fine.model_shape)
     allowed = () if all_windows else all_skipping(member.skipping)
     if not allowed:
-        return CoarsePass(contexts=contexts)
+        return CoarsePass(contexts=contexts, found=found)
     pairs = zip(maps, allowed, strict=True)
     regions = [skipping_region(plan, each, skipping, fine.model_shape) for each, skipping in pairs]
     union = Region(reduce(np.logical_or, (region.mask for region in regions)), fine.model_shape)
     if union.empty:
-        return CoarsePass(contexts=contexts, warning=_NOTHING_FOUND)
-    return CoarsePass(contexts=contexts, region=union)
+        return CoarsePass(contexts=contexts, found=found, warning=_NOTHING_FOUND)
+    return CoarsePass(contexts=contexts, found=found, region=union)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +15,7 @@ from attunet.data.coarse_map import CoarseMap
 from attunet.data.preprocess import Prepared
 from attunet.data.restore import Band, InverseTransform, Planes, split_bands
 from attunet.data.slabs import cores, each_slab
+from attunet.gates import LOCALIZER_MAP
 from attunet.inference.engines.protocol import Engine
 from attunet.inference.outputs import activate
 from attunet.inference.prediction import PredictOptions
@@ -40,6 +41,7 @@ class Member:
         localizers: of a cascade: the engines of the localizers of each fold.
         skipping: of a cascade: for each fold, which windows its localizers allow to skip; None without an audit.
         bias: added to the logits of each output, before the temperature divides them; empty for none.
+        revise: changes the context before the engines see it, to test what they do with it.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Member:
     localizers: tuple[tuple[Engine, ...], ...] = ()
     skipping: tuple[Skipping | None, ...] = ()
     bias: tuple[float, ...] = ()
+    revise: Callable[[CoarseMap], CoarseMap] = lambda context: context
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +105,7 @@ class MemberCase:
         tiling: the windows.
         prefix: prefix of the names of its gates.
         contexts: of a cascade: the map of each fold's localizers that its engine sees.
+        found: of a cascade: the probability of any label that its localizers find, the first map of attention.
         air_windows: number of windows that are skipped because they contain only air.
         skipped_windows: number of windows that are skipped because the localizer found nothing near them.
     """
@@ -111,6 +115,7 @@ class MemberCase:
     tiling: Tiling
     prefix: str = ""
     contexts: tuple[CoarseMap | None, ...] = ()
+    found: CoarseMap | None = None
     air_windows: int = 0
     skipped_windows: int = 0
 
@@ -157,9 +162,20 @@ class MemberCase:
             on_windows=on_windows,
         ):
             slab = buffers.add(finished, across)
+            if self.found is not None and options.attention:
+                slab = replace(slab, attention={LOCALIZER_MAP: self._found(slab, band), **slab.attention})
             rows = slice(done, self.inverse.finished_rows(slab.probabilities.stop))
             yield slab, rows
             done = rows.stop
+
+    def _found(self, slab: Slab, band: Band) -> Planes:
+        """What the localizers found in the planes of a slab, also where no window was run."""
+        assert self.found is not None
+        axes, (first, array) = self.tiling.axes, slab.probabilities
+        parts = slice(first, first + array.shape[1]), band.sources, slice(0, self.tiling.shape[axes[2]])
+        i, j, k = (parts[axes.index(axis)] for axis in range(3))
+        window = self.found.window([part.start for part in (i, j, k)], [part.stop - part.start for part in (i, j, k)])
+        return Planes(first, window.transpose(0, *(axis + 1 for axis in axes)))
 
 
 class _SlabBuffers:

@@ -14,9 +14,14 @@ from attunet.data.volume import Array, Volume
 from attunet.errors import ConfigError
 from attunet.evaluation.scores import score_case, scored_labels
 from attunet.evaluation.summary_file import plain
+from attunet.explanation.interventions.context import (
+    CONTEXT_REPLACEMENTS,
+    contexts_of,
+    prefixed,
+    with_context_replaced,
+)
 from attunet.gates import MAX_MAPS, attention_map_names
 from attunet.inference.engines.protocol import Engine, EngineOutput
-from attunet.inference.member import Member
 from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 
@@ -30,7 +35,6 @@ __all__ = [
     "Against",
     "ablate_case",
     "gates_of",
-    "prefixed",
     "with_gates_replaced",
 ]
 
@@ -124,12 +128,6 @@ def gates_of(segmenter: Segmenter) -> tuple[str, ...]:
     return tuple(f"{prefix}{gate}" for prefix, member in prefixed(segmenter) for gate in member.plan.network.gate_names)
 
 
-def prefixed(segmenter: Segmenter) -> list[tuple[str, Member]]:
-    """The members and the prefixes of their gates' names: MEMBER/ for an ensemble, else empty."""
-    several = len(segmenter.members) > 1
-    return [(f"{member.name}/" if several else "", member) for member in segmenter.members]
-
-
 def with_gates_replaced(
     segmenter: Segmenter, replacement: str, gates: Sequence[str], means: Mapping[str, float] | None = None
 ) -> Segmenter:
@@ -180,11 +178,11 @@ ONCE = PredictOptions(mirror=False, all_windows=True)
 
 @dataclass(frozen=True)
 class AblationRow:
-    """The scores of one label of one case before and after a gate was replaced.
+    """The scores of one label of one case before and after a gate, or the context of a localizer, was replaced.
 
     Args:
-        gate: as `gates_of` names it, or `ALL`.
-        replacement: a key of `REPLACEMENTS`.
+        gate: as `gates_of` names it, or `ALL`; "localizer" for the context, of an ensemble MEMBER/localizer.
+        replacement: a key of `REPLACEMENTS`, or of `CONTEXT_REPLACEMENTS` for the context.
         case: name of the case.
         label: name of the label.
         before: the `ABLATION_METRICS` of the unaltered model's mask, as in `score_case` (HD95 in mm); nan if the
@@ -227,7 +225,8 @@ def ablate_case(
 ) -> tuple[AblationRow, ...]:
     """Segment a case without and with gates replaced, each alone and all together, and score the masks.
 
-    Masks are not post-processed; a segmenter loaded with raw=True is not calibrated either.
+    Of a cascade, the context that the networks see from its localizers is replaced, too, on its own. Masks are not
+    post-processed; a segmenter loaded with raw=True is not calibrated either.
 
     Args:
         segmenter: a model that has not seen the case; its folds are altered in the same way.
@@ -236,12 +235,12 @@ def ablate_case(
         case: name of the case.
         annotated: names of the labels that are annotated in this case; None for all.
         means: of each gate map, for the replacement "mean" (see `with_gates_replaced`).
-        replacements: keys of `REPLACEMENTS`.
+        replacements: keys of `REPLACEMENTS`, which apply to gates.
         options: of every prediction.
         advance: called with the number of finished predictions and the number of all predictions.
-    Returns: a row for each gate, replacement and label.
-    Raises: ConfigError when the model has no gates, a replacement is unknown or a mean is missing; GeometryError when
-        the grids differ; DataError as `Segmenter.predict`.
+    Returns: a row for each gate, replacement and label; those of the context come first.
+    Raises: ConfigError when the model has neither gates nor context, a replacement is unknown or a mean is missing;
+        GeometryError when the grids differ; DataError as `Segmenter.predict`.
     """
     altered = list(_altered(segmenter, replacements, means or {}))
     total, plan = len(altered) + 1, segmenter.plan
@@ -269,10 +268,13 @@ def ablate_case(
 def _altered(
     segmenter: Segmenter, replacements: Sequence[str], means: Mapping[str, float]
 ) -> Iterator[tuple[str, str, Segmenter]]:
-    """Gate or `ALL`, replacement and model; a single gate is not repeated as `ALL`."""
-    gates = gates_of(segmenter)
-    if not gates:
+    """Gate or `ALL`, replacement and model; a single gate is not repeated as `ALL`. Before them, the context."""
+    gates, contexts = gates_of(segmenter), contexts_of(segmenter)
+    if not gates and not contexts:
         raise ConfigError("the model has no gates to replace", hint="explain a model that was trained with gates")
+    for name in contexts:
+        for replacement in CONTEXT_REPLACEMENTS:
+            yield name, replacement, with_context_replaced(segmenter, replacement, name)
     groups = {gate: (gate,) for gate in gates} | ({ALL: gates} if len(gates) > 1 else {})
     for gate, together in groups.items():
         for replacement in replacements:

@@ -9,7 +9,9 @@ from math import isnan
 from typing import Any, Literal
 
 from attunet.explanation.interventions.ablation import ABLATION_METRICS, ALL, REPLACEMENTS, AblationRow
+from attunet.explanation.interventions.context import CONTEXT_REPLACEMENTS
 from attunet.explanation.scoring.conclusions import Estimate, estimate
+from attunet.gates import is_localizer_map
 
 __all__ = ["CAVEAT", "MIN_CHANGE", "Ablation", "Effect"]
 
@@ -23,6 +25,14 @@ CAVEAT = (
 
 _PREFERRED = ("mean", "one", "shuffled", "zero")
 _REPLACED = {"mean": "held at its mean", "one": "held at 1", "shuffled": "shuffled in space", "zero": "held at 0"}
+
+_NOTHING = {
+    (False, True): "no gate matters",
+    (False, False): "no gate is shown to matter",
+    (True, True): "neither gates nor context matter",
+    (True, False): "neither gates nor context are shown to matter",
+}
+"""The clause where nothing matters, by whether there is a context, and whether the cases show it."""
 
 Kind = Literal["relied on", "better without", "idle", "unknown"]
 
@@ -117,6 +127,7 @@ class Ablation:
             self.effect(gate, replacement, label=label, metric=metric)
             for gate in self.gates
             for replacement in self.replacements
+            if self._tried(gate, replacement)
         )
 
     @cached_property
@@ -129,21 +140,27 @@ class Ablation:
         """
         if not self.rows:
             return "No gate was replaced."
-        replaced = next(replacement for replacement in _PREFERRED if replacement in self.replacements)
-        effects = [self.effect(gate, replaced) for gate in self.gates]
+        tried = [replacement for replacement in _PREFERRED if replacement in self.replacements]
+        common = [name for name in tried if all(self._tried(gate, name) for gate in self.gates)]
+        replaced = (common or tried)[0]
+        effects = [self.effect(gate, replaced) for gate in self.gates if self._tried(gate, replaced)]
+        cascade = any(is_localizer_map(effect.gate) for effect in effects)
         clauses = [_clause(kind, effects, "the map of " if replaced == "mean" else "") for kind in _CLAUSES]
         idle = [effect.gate for effect in effects if effect.kind in ("idle", "unknown")]
-        opened = (
-            [self.effect(gate, "one") for gate in idle] if replaced == "mean" and "one" in self.replacements else []
-        )
+        opened = [self.effect(gate, "one") for gate in idle if replaced == "mean" and self._tried(gate, "one")]
         strength = [_named(effect) for effect in opened if effect.kind == "relied on"]
         if strength:
             clauses.append(f"but its strength matters: held at 1, {_listed(strength)}")
         elif len(idle) == len(effects):
             sure = all(effect.kind == "idle" for effect in (*effects, *opened))
-            clauses.insert(0, "no gate matters" if sure else "no gate is shown to matter")
+            clauses.insert(0, _NOTHING[cascade, sure])
         text = "; ".join(clause for clause in clauses if clause)
-        return f"{text[0].upper()}{text[1:]} (change in Dice{self._scored}, the gate {_REPLACED[replaced]})."
+        what = "the gate or the context" if cascade else "the gate"
+        return f"{text[0].upper()}{text[1:]} (change in Dice{self._scored}, {what} {_REPLACED[replaced]})."
+
+    def _tried(self, gate: str, replacement: str) -> bool:
+        """Whether the gate was replaced in this way; a context is not shuffled or opened, a gate is not shifted."""
+        return (gate, replacement, "") in self._grouped
 
     @property
     def _scored(self) -> str:
@@ -172,7 +189,8 @@ class Ablation:
         return {
             "finding": self.finding,
             "caveat": CAVEAT,
-            "replacements": {name: REPLACEMENTS[name] for name in self.replacements},
+            "replacements": {name: REPLACEMENTS[name] for name in self.replacements if name in REPLACEMENTS},
+            "context_replacements": dict(CONTEXT_REPLACEMENTS) if any(map(is_localizer_map, self.gates)) else {},
             "effects": [effect.to_json() for effect in effects],
             "rows": [row.to_json() for row in self.rows],
         }
@@ -189,6 +207,8 @@ def _named(effect: Effect) -> str:
 
 
 def _called(gate: str) -> str:
+    if is_localizer_map(gate):
+        return f"{gate} (its context)"
     return "all gates together" if gate == ALL else gate
 
 

@@ -25,8 +25,10 @@ from attunet.data.resample import resize
 from attunet.data.volume import Array, Volume
 from attunet.errors import ConfigError, GeometryError
 from attunet.evaluation.scores import dice_case, scored_labels
-from attunet.explanation.interventions.ablation import ONCE, Against, gates_of, prefixed
+from attunet.explanation.interventions.ablation import ONCE, Against, gates_of
+from attunet.explanation.interventions.context import prefixed
 from attunet.explanation.scoring.scores import order_keys
+from attunet.gates import is_localizer_map
 from attunet.inference.member import Member
 from attunet.inference.model_grid import find_context, predict_prepared
 from attunet.inference.prediction import PredictOptions
@@ -210,8 +212,8 @@ def _kinds(deletion: list[Scores], insertion: list[Scores]) -> list[tuple[Kind, 
 
 
 def _fields(attention: Mapping[str, Floats]) -> dict[str, Floats]:
-    """One map (I, J, K) for each gate, and their mean if there are several."""
-    fields = {gate: alpha.mean(axis=0) for gate, alpha in attention.items()}
+    """One map (I, J, K) for each gate, and their mean if there are several; not of a localizer, which is context."""
+    fields = {gate: alpha.mean(axis=0) for gate, alpha in attention.items() if not is_localizer_map(gate)}
     if len(fields) > 1:
         fields[MEAN] = np.mean(list(fields.values()), axis=0)
     return fields
