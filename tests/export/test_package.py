@@ -169,7 +169,7 @@ def test_a_cascade_is_exported_with_its_localizers_and_skips_as_the_run(format, 
 def test_a_missing_localizer_of_an_export_is_noticed(cascade_run, tmp_path):
     made = export_run(cascade_run, tmp_path / "out", "openvino")
     (made.folder / "fold_0" / "localizer_1" / "graph.bin").unlink()
-    with pytest.raises(BundleError, match="localizer_1.*is missing"):
+    with pytest.raises(BundleError, match=r"localizer_1.*is missing"):
         load_bundle(made.folder)
 
 

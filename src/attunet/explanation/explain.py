@@ -94,7 +94,8 @@ def explain(
         cancelled: an event that ends the call before its next step.
     Returns: every score; `Explanation.warnings` names the folds that were left out.
     Raises: ConfigError when the model has neither gates nor a localizer, no case could be used or a mask would
-        overwrite an image; DatasetError when there are no held-out cases; CancelledError; BundleError, EngineError, FormatError.
+        overwrite an image; DatasetError when there are no held-out cases; CancelledError; BundleError, EngineError,
+        FormatError.
     """
     model, output, options = Path(model), Path(output), options or ExplainOptions()
     if cases is None:
