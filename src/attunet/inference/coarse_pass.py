@@ -120,8 +120,8 @@ def _pass(member: Member, maps: Sequence[Floats], fine: PreprocessingRecord, all
     """Windows are skipped only where every fold allows it: the region is the union of the folds' regions."""
     plan = member.plan
     contexts = tuple(member.revise(_context(plan, each, fine)) for each in maps) if plan.context else ()
-    probability = np.mean([foreground_probability(plan, each) for each in maps], axis=0, dtype=np.float32)
-    found = CoarseMap(probability[None], fine.model_shape)
+    probability = np.stack([foreground_probability(plan, each) for each in maps]).mean(axis=0, keepdims=True)
+    found = CoarseMap(np.asarray(probability, np.float32), fine.model_shape)
     allowed = () if all_windows else all_skipping(member.skipping)
     if not allowed:
         return CoarsePass(contexts=contexts, found=found)
