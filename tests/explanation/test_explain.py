@@ -77,7 +77,7 @@ def test_the_localizer_of_a_cascade_is_the_first_map_and_its_windows_are_drawn(m
     options = attunet.ExplainOptions(ablation=True, faithfulness=True)
     explanation = attunet.explain(model, cases, tmp_path / "out", options)
     assert explanation.summary.gates == ("localizer", "level2")
-    assert (tmp_path / "out" / "attention" / "case0_localizer.nii.gz").exists()
+    assert (tmp_path / "out" / "attention" / "case0_localizer.nii").exists()
     content = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert "localizer" in content["attention"]["gates"]
     for source in explanation.summary.sources:  # the model, shuffled weights, other cases
