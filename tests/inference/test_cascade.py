@@ -280,4 +280,4 @@ def test_the_map_of_the_localizer_is_the_first_attention_map_also_where_windows_
     every = segmenter.predict(volume, attention=True, all_windows=True)
     np.testing.assert_array_equal(found, every.attention["localizer"].array)
     assert not segmenter.predict(volume).attention
-    assert result.attention_files(tmp_path)["localizer"].name == "image_localizer.nii.gz"
+    assert result.attention_files(tmp_path)["localizer"].name == "volume_localizer.nii.gz"
