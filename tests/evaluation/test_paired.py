@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import rankdata, wilcoxon
 
-from attunet.evaluation.paired import PairedTest, holm, paired_test, with_holm
+from attunet.evaluation.paired import PairedGain, PairedTest, holm, paired_test, with_holm
 
 
 def named(values):
@@ -107,3 +107,14 @@ def test_few_cases_bound_the_p_value():
     assert result(cases=5).smallest_p == 0.0625
     assert result(cases=8, zeros=3).smallest_p == 0.0625
     assert result(cases=0).smallest_p == 1
+
+
+def test_a_gain_leaves_out_pairs_with_nan_and_knows_no_interval_of_one():
+    gain = PairedGain.of([0.5, 0.6, nan, 0.7], [0.6, 0.8, 0.9, nan])
+    assert (gain.mean, gain.cases) == (pytest.approx(0.15), 2)
+    assert 0.099 < gain.low <= gain.high < 0.201
+    assert gain.text.startswith("+0.1500 Dice (95% interval +0.1")
+    one = PairedGain.of([0.5], [0.6])
+    assert isnan(one.low)
+    assert one.text == "+0.1000 Dice over 1 cases"
+    assert PairedGain.of([], []).cases == 0

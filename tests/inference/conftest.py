@@ -10,7 +10,8 @@ import pytest
 from attunet.data.preprocess import prepare
 from attunet.data.restore import PreprocessingRecord
 from attunet.inference.outputs import activate, normalized
-from attunet.inference.windows.sliding_window import Blending, stitch
+from attunet.inference.windows.blending import Blending
+from attunet.inference.windows.sliding_window import stitch
 from attunet.inference.windows.tiling import Tiling
 
 

@@ -19,7 +19,8 @@ from attunet.data.volume import Volume
 from attunet.inference.engines.protocol import EngineOutput
 from attunet.inference.member import Member
 from attunet.inference.segmenter import Segmenter
-from attunet.inference.windows.sliding_window import Blending, stitch
+from attunet.inference.windows.blending import Blending
+from attunet.inference.windows.sliding_window import stitch
 from attunet.inference.windows.tiling import Tiling, window_starts
 
 PATCHES = [(16, 12, 8), (13, 11, 9), (12, 10, 1)]

@@ -159,11 +159,22 @@ def test_an_ensemble_averages_what_its_members_say_where_each_looks(load):
     )
 
 
+def test_a_fold_that_finds_nothing_runs_everything_for_all_folds(load):
+    """Its audit counted such cases as safe, because all windows are run."""
+    (member,) = load("plain").members
+    skipping = member.skipping[0]
+    blind = skipping.model_copy(update={"threshold": 1.0})
+    result = Segmenter((replace(member, skipping=(skipping, blind)),)).predict(scan())
+    assert result.skipped_windows == 0
+    assert result.warnings == ("a localizer found nothing, so all windows were run",)
+    assert Segmenter((member,)).predict(scan()).skipped_windows > 0
+
+
 def test_nothing_found_runs_everything_and_says_so(load):
     segmenter = load("plain", threshold=1.0)
     result, every = (segmenter.predict(scan(), all_windows=every) for every in (False, True))
     assert (result.skipped_windows, result.windows) == (0, every.windows)
-    assert result.warnings == ("the localizer found nothing, so all windows were run",)
+    assert result.warnings == ("a localizer found nothing, so all windows were run",)
     assert every.warnings == ()
     np.testing.assert_array_equal(result.segmentation.array, every.segmentation.array)
 
@@ -177,11 +188,13 @@ def test_a_fold_that_may_not_skip_makes_all_run_everything(load):
 
 def test_the_region_of_a_member_unites_those_of_its_folds(load):
     (member,) = load("plain").members
-    blind = Bright(3)
-    blind.__class__ = type("Blind", (Bright,), {"__call__": lambda self, patches: Bright.__call__(self, patches - 99)})
-    one = plan_case([replace(member, localizers=((blind,), member.localizers[0]))], scan(), PredictOptions())
-    both = plan_case([member], scan(), PredictOptions())
-    np.testing.assert_array_equal(one.members[0].tiling.region.mask, both.members[0].tiling.region.mask)
+    narrow, wide = (member.skipping[0].model_copy(update={"margin": margin}) for margin in (0.0, 5.0))
+    masks = [
+        plan_case([replace(member, skipping=folds)], scan(), PredictOptions()).members[0].tiling.region.mask
+        for folds in ((narrow, narrow), (narrow, wide), (wide, wide))
+    ]
+    assert masks[0].sum() < masks[1].sum()
+    np.testing.assert_array_equal(masks[1], masks[2])
 
 
 def test_a_deadline_does_not_run_the_localizer_again(load):

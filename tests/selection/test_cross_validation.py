@@ -9,6 +9,7 @@ from attunet.bundle import fold_folder, load_bundle, save_manifest, save_plan
 from attunet.config import Evidence
 from attunet.data.folds import Split
 from attunet.data.formats import read_label
+from attunet.evaluation.paired import PairedGain
 from attunet.evaluation.summary import Summary
 from attunet.export.formats import export_openvino
 from attunet.inference.segmenter import Segmenter
@@ -120,12 +121,13 @@ class Promising(OperatingPoint):
     def measured(self, before, after):
         assert after == [0.0] * 6, "masks at the operating point"
         assert len(before) == 6
-        return replace(self, gain=self.found, low=self.found, high=self.found)
+        return replace(self, gain=PairedGain(self.found, self.found, self.found, 6))
 
 
 @pytest.mark.parametrize(("found", "bias"), [(0.1, BIAS), (-0.1, {})])
 def test_settings_and_scores_follow_the_gain_of_whole_masks(found, bias, make_folded, tmp_path, monkeypatch):
-    point = Promising(found=found, fitted=BIAS, by_fold={0: BIAS, 1: BIAS}, gain=0.1, low=0.1, high=0.1, cases=6)
+    estimated = PairedGain(0.1, 0.1, 0.1, 6)
+    point = Promising(found=found, fitted=BIAS, by_fold={0: BIAS, 1: BIAS}, gain=estimated)
     monkeypatch.setattr(cross_validation, "choose_operating_point", lambda *_: point)
     run = make_folded(tmp_path)
     done = cross_validate(run, device="cpu")

@@ -10,6 +10,7 @@ from scipy.special import softmax
 
 from attunet.bundle import HeldOutCase
 from attunet.data.cases import Case
+from attunet.evaluation.paired import PairedGain
 from attunet.inference.outputs import activate, biases_of
 from attunet.selection.operating_point import OperatingPoint, choose_operating_point, sample_dice
 from attunet.selection.samples import Sample
@@ -47,8 +48,8 @@ def test_a_label_that_is_predicted_too_often_gets_a_negative_bias(plan):
     assert -3.5 < point.fitted["tumour"] < -1
     assert set(point.by_fold) == {0, 1, 2}
     gains = [np.mean(sample_dice(each, plan, point.fitted) - sample_dice(each, plan, {})) for each in samples.values()]
-    assert point.gain == pytest.approx(np.mean(gains), abs=0.03)
-    assert 0 < point.low <= point.gain <= point.high
+    assert point.gain.mean == pytest.approx(np.mean(gains), abs=0.03)
+    assert 0 < point.gain.low <= point.gain.mean <= point.gain.high
     assert "tumour -" in point.reason
 
 
@@ -77,17 +78,16 @@ def test_a_fold_of_partially_annotated_cases_is_at_the_biases_of_all_others(plan
 
 
 def test_whole_masks_overrule_the_estimate():
-    estimated = OperatingPoint(
-        fitted={"tumour": -1.0}, by_fold={0: {"tumour": -1.0}}, gain=0.05, low=0.04, high=0.06, cases=4
-    )
+    biases = {"tumour": -1.0}
+    estimated = OperatingPoint(fitted=biases, by_fold={0: biases}, gain=PairedGain(0.05, 0.04, 0.06, 4))
     assert estimated.accepted
     better = estimated.measured([0.5, 0.6, 0.7, 0.8], [0.51, 0.62, 0.71, 0.82])
     assert better.accepted
-    assert better.gain == pytest.approx(0.015)
-    assert 0.01 <= better.low <= 0.015 <= better.high <= 0.02
+    assert better.gain.mean == pytest.approx(0.015)
+    assert 0.01 <= better.gain.low <= 0.015 <= better.gain.high <= 0.02
     worse = estimated.measured([0.5, 0.6, 0.7, 0.8], [0.4, 0.5, 0.6, 0.7])
     assert not worse.accepted
-    assert worse.reason.startswith("none, as tumour -1.00 does not help enough: -0.100 Dice")
+    assert worse.reason.startswith("none, as tumour -1.00 does not help enough: -0.1000 Dice")
 
 
 def test_the_estimate_is_the_dice_of_the_voxels_that_are_represented(plan):

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from attunet.bundle.manifest import read_sealed, read_sums, write_unsealed
+from attunet.bundle.manifest import read_fold_settings, read_sealed, write_unsealed
 from attunet.config import Settings
 
 __all__ = [
@@ -131,11 +131,7 @@ def load_air(folder: Path, sums: Mapping[str, str] | None = None) -> Air | None:
     Args: the fold's folder; the manifest of its run, None to read it.
     Raises: BundleError when the manifest lacks it.
     """
-    if not (folder / AIR).is_file() and sums is None:  # without the file, no manifest is needed either
-        return None
-    remedy = "delete it to run every window"
-    known = read_sums(folder.parent) if sums is None else sums
-    return read_sealed(Air, folder.parent, f"{folder.name}/{AIR}", known, remedy=remedy)
+    return read_fold_settings(Air, folder, AIR, sums, remedy="delete it to run every window")
 
 
 class Int8(Settings):
@@ -167,12 +163,8 @@ def load_int8(folder: Path, sums: Mapping[str, str] | None = None) -> Int8 | Non
     Args: the fold's folder; the manifest of its run, None to read it.
     Raises: BundleError when the manifest lacks it.
     """
-    name = INT8_FILES[-1]
-    if not (folder / name).is_file() and sums is None:  # without the file, no manifest is needed either
-        return None
-    known = read_sums(folder.parent) if sums is None else sums
     remedy = f"delete the {', '.join(INT8_FILES)} of this fold to predict without 8-bit integers"
-    return read_sealed(Int8, folder.parent, f"{folder.name}/{name}", known, remedy=remedy)
+    return read_fold_settings(Int8, folder, INT8_FILES[-1], sums, remedy=remedy)
 
 
 def common_air_level(folds: Iterable[Air | None]) -> float | None:

@@ -28,6 +28,7 @@ __all__ = [
     "check_sums",
     "path_inside",
     "read_checked",
+    "read_fold_settings",
     "read_sealed",
     "read_sums",
     "resealed",
@@ -220,6 +221,26 @@ def read_sealed(kind: type[S], root: Path, name: str, sums: Mapping[str, str], *
     if name not in sums:
         raise BundleError(f"{path} is not in the manifest, so it may not belong to the model", hint=remedy)
     return parse_settings(kind, read_checked(root, name, sums), path)
+
+
+def read_fold_settings(
+    kind: type[S], folder: Path, name: str, sums: Mapping[str, str] | None, *, remedy: str
+) -> S | None:
+    """`read_sealed` for a file of a fold.
+
+    Args:
+        kind: class of the settings.
+        folder: the fold's folder.
+        name: of the file in it.
+        sums: the manifest of its run; None to read it, which is not needed where there is no such file.
+        remedy: what to do when the manifest lacks the file.
+    Returns: the settings; None when there is no such file.
+    Raises: as `read_sealed`.
+    """
+    if sums is None and not (folder / name).is_file():
+        return None
+    known = read_sums(folder.parent) if sums is None else sums
+    return read_sealed(kind, folder.parent, f"{folder.name}/{name}", known, remedy=remedy)
 
 
 def write_unsealed(settings: Settings, path: Path) -> None:

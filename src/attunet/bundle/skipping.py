@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from attunet.bundle.manifest import read_sealed, read_sums, write_unsealed
+from attunet.bundle.manifest import read_fold_settings, write_unsealed
 from attunet.config import Settings
 
 __all__ = ["SKIPPING", "Skipping", "all_skipping", "largest_share", "load_skipping", "write_skipping"]
@@ -67,11 +67,7 @@ def load_skipping(folder: Path, sums: Mapping[str, str] | None = None) -> Skippi
     Args: the fold's folder; the manifest of its run, None to read it.
     Raises: BundleError when the manifest lacks it.
     """
-    if not (folder / SKIPPING).is_file() and sums is None:  # without the file, no manifest is needed either
-        return None
-    remedy = "delete it to run every window"
-    known = read_sums(folder.parent) if sums is None else sums
-    return read_sealed(Skipping, folder.parent, f"{folder.name}/{SKIPPING}", known, remedy=remedy)
+    return read_fold_settings(Skipping, folder, SKIPPING, sums, remedy="delete it to run every window")
 
 
 def all_skipping(folds: Iterable[Skipping | None]) -> tuple[Skipping, ...]:

@@ -8,7 +8,10 @@ from pydantic import Field
 
 from attunet.config.settings import Settings
 
-__all__ = ["Evidence", "MeasuredPrediction", "PredictionChoice"]
+__all__ = ["FOLDS_AVERAGED", "Evidence", "MeasuredPrediction", "PredictionChoice"]
+
+FOLDS_AVERAGED = "folds averaged"
+"""The key of `reasons` that says why so many folds are averaged."""
 
 Fold = Annotated[int, Field(ge=0, le=10**6)]
 

@@ -18,7 +18,7 @@ from attunet.documents import read_document, reading
 from attunet.errors import DatasetError, FormatError
 from attunet.files import write_text
 
-__all__ = ["Fold", "Split", "assign_groups", "check_leaks", "make_folds"]
+__all__ = ["Fold", "Split", "assign_groups", "check_leaks", "group_in_name", "make_folds"]
 
 
 @dataclass(frozen=True)
@@ -98,20 +98,25 @@ def assign_groups(dataset: Dataset, pattern: str | None) -> Dataset:
     """
     if pattern is None:
         return dataset
-    matches = {case.id: re.search(pattern, case.id) for case in dataset.cases}
-    if unmatched := [name for name, match in matches.items() if match is None]:
+    found = {case.id: group_in_name(case.id, pattern) for case in dataset.cases}
+    if unmatched := [name for name, group in found.items() if group is None]:
         raise DatasetError(
-            f"group_by {pattern!r} does not match {', '.join(unmatched[:3])} "
-            f"({len(unmatched)} of {len(matches)} cases)",
+            f"group_by {pattern!r} does not match {', '.join(unmatched[:3])} ({len(unmatched)} of {len(found)} cases)",
             hint="give a pattern that matches the name of every case, such as '^[^_]+'",
         )
-    groups = {name: (match[1] if match.groups() else match[0]) for name, match in matches.items() if match}
+    groups = {name: group for name, group in found.items() if group is not None}
     if len(groups) > 1 and len(only := set(groups.values())) == 1:
         raise DatasetError(
             f"group_by {pattern!r} puts all {len(groups)} cases into one group, {only.pop()!r}: none could be held out",
             hint="give a pattern that differs from patient to patient, such as '^[^_]+' for p07_scan1, p07_scan2",
         )
     return replace(dataset, cases=tuple(replace(case, group=groups[case.id]) for case in dataset.cases))
+
+
+def group_in_name(name: str, pattern: str) -> str | None:
+    """The group (the patient) in a case's name: the first capture group of the pattern, or else its whole match."""
+    match = re.search(pattern, name)
+    return None if match is None else match[1] if match.groups() else match[0]
 
 
 def make_folds(

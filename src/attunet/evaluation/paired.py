@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan, nan
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from attunet.evaluation.bootstrap import interval
 
-__all__ = ["ALPHA", "PairedTest", "holm", "paired_test", "with_holm"]
+__all__ = ["ALPHA", "PairedGain", "PairedTest", "holm", "paired_test", "with_holm"]
 
 Doubles = npt.NDArray[np.float64]
 
@@ -61,6 +62,36 @@ class PairedTest:
     def decided(self) -> bool:
         """Whether the interval excludes 0 and the corrected p value is below 0.05."""
         return self.holm < ALPHA and (self.low > 0 or self.high < 0)
+
+
+@dataclass(frozen=True)
+class PairedGain:
+    """The mean gain of one method over another on the same cases.
+
+    Args:
+        mean: mean gain.
+        low: lower end of its 95% bootstrap confidence interval; nan for fewer than two cases.
+        high: upper end of the interval.
+        cases: number of pairs without nan.
+    """
+
+    mean: float
+    low: float
+    high: float
+    cases: int
+
+    @classmethod
+    def of(cls, before: Sequence[float], after: Sequence[float]) -> Self:
+        """The gain from (cases,) values to those of the same cases in the same order."""
+        gains = np.subtract(after, before)
+        gains = gains[~np.isnan(gains)]
+        return cls(float(gains.mean()) if len(gains) else nan, *interval(gains), len(gains))
+
+    @property
+    def text(self) -> str:
+        """The gain in Dice, in words."""
+        ends = "" if isnan(self.low) else f" (95% interval {self.low:+.4f} to {self.high:+.4f})"
+        return f"{self.mean:+.4f} Dice{ends} over {self.cases} cases"
 
 
 def paired_test(first: Mapping[str, float], second: Mapping[str, float]) -> PairedTest:

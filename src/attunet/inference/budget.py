@@ -19,7 +19,8 @@ from attunet.errors import ConfigError
 from attunet.inference.buffers import LARGE
 from attunet.inference.member import Chunking, MemberCase
 from attunet.inference.prediction import PredictOptions
-from attunet.inference.windows.sliding_window import Blending, sliding_window, windows_to_fill
+from attunet.inference.windows.blending import Blending
+from attunet.inference.windows.sliding_window import sliding_window, windows_to_fill
 from attunet.inference.windows.tiling import Tiling
 
 __all__ = [

@@ -26,7 +26,7 @@ __all__ = ["CoarsePass", "coarse_map", "coarse_passes"]
 
 Floats = npt.NDArray[np.float32]
 
-_NOTHING_FOUND = "the localizer found nothing, so all windows were run"
+_NOTHING_FOUND = "a localizer found nothing, so all windows were run"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -117,7 +117,10 @@ def _context(plan: Plan, probabilities: Floats, fine: PreprocessingRecord) -> Co
 
 
 def _pass(member: Member, maps: Sequence[Floats], fine: PreprocessingRecord, all_windows: bool) -> CoarsePass:
-    """Windows are skipped only where every fold allows it: the region is the union of the folds' regions."""
+    """Windows are skipped only where every fold allows it: the region is the union of the folds' regions.
+
+    A fold that finds nothing asks for all windows: so its audit counted such cases, and so it is for several folds.
+    """
     plan = member.plan
     contexts = tuple(member.revise(_context(plan, each, fine)) for each in maps) if plan.context else ()
     probability = np.stack([foreground_probability(plan, each) for each in maps]).mean(axis=0, keepdims=True)
@@ -127,7 +130,7 @@ def _pass(member: Member, maps: Sequence[Floats], fine: PreprocessingRecord, all
         return CoarsePass(contexts=contexts, found=found)
     pairs = zip(maps, allowed, strict=True)
     regions = [skipping_region(plan, each, skipping, fine.model_shape) for each, skipping in pairs]
-    union = Region(reduce(np.logical_or, (region.mask for region in regions)), fine.model_shape)
-    if union.empty:
+    if any(region.empty for region in regions):
         return CoarsePass(contexts=contexts, found=found, warning=_NOTHING_FOUND)
+    union = Region(reduce(np.logical_or, (region.mask for region in regions)), fine.model_shape)
     return CoarsePass(contexts=contexts, found=found, region=union)

@@ -10,6 +10,7 @@ from typing import Any
 
 from attunet.bundle import Bundle, Execution, FoldFiles, Skipping, load_model
 from attunet.config import Postprocessing
+from attunet.config.prediction_choice import FOLDS_AVERAGED
 from attunet.documents import parse_document, reading
 from attunet.errors import BundleError
 from attunet.inference.engines.factory import available_devices
@@ -136,7 +137,7 @@ def _postprocessing_facts(postprocessing: Postprocessing) -> dict[str, Any]:
     chosen = postprocessing.prediction
     if chosen.measured:
         reasons = postprocessing.reasons
-        facts |= {name: reasons[name] for name in ("mirroring", "folds averaged") if name in reasons}
+        facts |= {name: reasons[name] for name in ("mirroring", FOLDS_AVERAGED) if name in reasons}
         facts[DICE_AND_SECONDS] = [row.model_dump() for row in chosen.measured]
     return facts
 

@@ -12,11 +12,12 @@ from attunet.config import Plan
 from attunet.data.coarse_map import foreground_probability
 from attunet.inference.engines.protocol import Engine
 from attunet.inference.outputs import activate
+from attunet.inference.windows.blending import Blending
 from attunet.inference.windows.region import Region
-from attunet.inference.windows.sliding_window import Blending, stitch
+from attunet.inference.windows.sliding_window import stitch
 from attunet.inference.windows.tiling import Tiling
 
-__all__ = ["Region", "locate", "search_region", "skipping_region"]
+__all__ = ["locate", "search_region", "skipping_region"]
 
 Floats = npt.NDArray[np.float32]
 Triple = tuple[int, int, int]

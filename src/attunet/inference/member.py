@@ -19,7 +19,8 @@ from attunet.gates import LOCALIZER_MAP
 from attunet.inference.engines.protocol import Engine
 from attunet.inference.outputs import activate
 from attunet.inference.prediction import PredictOptions
-from attunet.inference.windows.sliding_window import FILLED_BATCHES, LOGITS, Blending, FinishedPlanes, sliding_window
+from attunet.inference.windows.blending import Blending
+from attunet.inference.windows.sliding_window import FILLED_BATCHES, LOGITS, FinishedPlanes, sliding_window
 from attunet.inference.windows.tiling import Tiling
 
 __all__ = ["Chunking", "Member", "MemberCase", "Slab"]

@@ -20,6 +20,7 @@ from attunet.config import (
     TrainingConfig,
     load_settings,
 )
+from attunet.config.prediction_choice import FOLDS_AVERAGED
 from attunet.errors import CancelledError, DataError
 from attunet.evaluation.scores import scored_labels
 from attunet.evaluation.summary import Summary, summarize
@@ -45,7 +46,6 @@ Samples = Mapping[str, Sample]
 Progress = Callable[[int, int], None]
 
 _SHOWN = 3
-_FOLDS = "folds averaged"
 _STEPS = 3  # of a case: its mask is scored, divided into components, and scored after post-processing
 
 
@@ -124,7 +124,10 @@ def _cross_validate(run: Path, device: str, progress: Progress, cancelled: Event
     )
     variants = [*_each(evaluated, step)]
     failures.raise_if_all(len(variants))
-    prediction, why_mirrored = choose_mirroring(variants, plan)
+    measured = [
+        [(held_out_dice(result), result.seconds) for result in column] for column in zip(*variants, strict=True)
+    ]
+    prediction, why_mirrored = choose_mirroring(measured, plan)
     plain = [variant[1 if prediction.mirror is False else 0] for variant in variants]
     cases = tuple(result.case for result in plain)
     point = choose_operating_point(cases, _load_samples(plain, plan), plan)
@@ -192,8 +195,8 @@ def _folds_reason(bundle: Bundle, prediction: PredictionChoice) -> dict[str, str
     if len(bundle.folds) == 1:
         return {}
     if any(row.measured_on == "unseen" and row.cases for row in prediction.measured):
-        return {_FOLDS: bundle.postprocessing.reasons[_FOLDS]}
-    return {_FOLDS: "all, not decided: every case was seen by all folds but one; --unseen gives others"}
+        return {FOLDS_AVERAGED: bundle.postprocessing.reasons[FOLDS_AVERAGED]}
+    return {FOLDS_AVERAGED: "all, not decided: every case was seen by all folds but one; --unseen gives others"}
 
 
 def _counter(total: int, progress: Progress, cancelled: Event | None) -> Callable[[], None]:

@@ -22,7 +22,7 @@ from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 from attunet.selection.connected_components import LabelComponents, connected_components
 from attunet.selection.postprocessing import FEW_CASES, accepted_rules, decide_rules, rules_reason
-from attunet.selection.prediction_choice import Outcome, case_dice, decide_mirroring, settle
+from attunet.selection.prediction_choice import case_dice, choose_mirroring, settle
 
 __all__ = ["FoldDecision", "ReferenceMasks"]
 
@@ -112,17 +112,8 @@ class FoldDecision:
         Args: the index of the fold.
         Returns: mirroring and post-processing, with reasons; no temperature, which needs a cross-validation.
         """
-        copies = (2 ** len(self._plan.mirror_axes), 1)
-        *mirrored, plain = (
-            Outcome(
-                folds=1,
-                copies=count,
-                dice=[one.dice for one in observed],
-                seconds=[one.seconds for one in observed],
-            )
-            for count, observed in zip(copies, self._variants, strict=False)
-        )
-        choice, why = decide_mirroring(plain, next(iter(mirrored), None))
+        measured = [[(one.dice, one.seconds) for one in observed] for observed in self._variants]
+        choice, why = choose_mirroring(measured, self._plan)
         used = self._variants[1 if choice.mirror is False else 0]
         trials = decide_rules([one.components for one in used], self._plan.foreground, self._references)
         rules = {f"postprocessing {name}": rules_reason(name, trials, FEW_CASES) for name in self._plan.foreground}

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from attunet.bundle import HeldOutCase
 from attunet.config import Plan
-from attunet.evaluation.bootstrap import interval
+from attunet.evaluation.paired import PairedGain
 from attunet.selection.samples import Sample
 
 __all__ = ["OperatingPoint", "choose_operating_point", "sample_dice"]
@@ -40,50 +40,39 @@ class OperatingPoint:
     Args:
         fitted: label to the bias chosen on all cases; without labels whose bias is 0.
         by_fold: fold to the biases chosen on the cases of the other folds.
-        gain: mean gain in Dice of the cases, each at the biases of `by_fold`; estimated from samples of their voxels
-            until it is measured (see `measured`).
-        low: lower end of its 95% bootstrap interval.
-        high: upper end of the interval.
-        cases: number of cases.
+        gain: the gain of the cases, each at the biases of `by_fold`; estimated from samples of their voxels until it is
+            measured on whole masks. None if nothing was chosen.
     """
 
     fitted: Mapping[str, float] = field(default_factory=dict)
     by_fold: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
-    gain: float = 0.0
-    low: float = 0.0
-    high: float = 0.0
-    cases: int = 0
+    gain: PairedGain | None = None
 
     @property
     def accepted(self) -> bool:
         """Whether it adds at least 0.005, and the interval of the gain lies above 0."""
-        return bool(self.fitted) and self.gain >= _MIN_GAIN and self.low > 0
+        return bool(self.fitted) and self.gain is not None and self.gain.mean >= _MIN_GAIN and self.gain.low > 0
 
     @property
     def reason(self) -> str:
         """The decision and its measurements, in one sentence."""
-        if not self.by_fold:
+        if self.gain is None:
             return f"none: fewer than {_MIN_CASES} fully annotated cases in several folds"
         if not self.fitted:
-            return f"none: no bias raises the mean Dice of {self.cases} held-out cases"
+            return f"none: no bias raises the mean Dice of {self.gain.cases} held-out cases"
         biases = ", ".join(f"{name} {bias:+.2f}" for name, bias in self.fitted.items())
-        told = (
-            f"{self.gain:+.3f} Dice ({self.low:+.3f} to {self.high:+.3f}) over {self.cases} cases, "
-            "each fold at the biases chosen on the others"
-        )
+        told = f"{self.gain.text}, each fold at the biases chosen on the others"
         return f"{biases}: {told}" if self.accepted else f"none, as {biases} does not help enough: {told}"
 
     def measured(self, before: Sequence[float], after: Sequence[float]) -> Self:
-        """The same with the gain of whole masks on the grids of the images in place of the estimate.
+        """The same with the gain of whole masks in place of the estimate, with which it may not be accepted any more.
 
         Args:
             before: Dice of the fully annotated cases without a bias.
             after: that of the same cases, each at the biases of `by_fold`.
-        Returns: the operating point, which may not be accepted any more.
+        Returns: the operating point.
         """
-        gains = np.subtract(after, before)
-        low, high = interval(gains)
-        return replace(self, gain=float(gains.mean()), low=low, high=high)
+        return replace(self, gain=PairedGain.of(before, after))
 
 
 def choose_operating_point(cases: Sequence[HeldOutCase], samples: Samples, plan: Plan) -> OperatingPoint:
@@ -101,19 +90,11 @@ def choose_operating_point(cases: Sequence[HeldOutCase], samples: Samples, plan:
     folds = sorted({entry.fold for entry in cases})  # also those of which all cases are partially annotated
     tables = {entry.case.id: _dice_table(samples[entry.case.id], plan) for entry in complete}
     chosen = {fold: _best([tables[entry.case.id] for entry in complete if entry.fold != fold], plan) for fold in folds}
-    gains = []
-    for entry in complete:
-        sample, biases = samples[entry.case.id], chosen[entry.fold]
-        gains.append(float(np.mean(sample_dice(sample, plan, biases) - sample_dice(sample, plan, {}))))
-    low, high = interval(gains)
-    return OperatingPoint(
-        fitted=_best(list(tables.values()), plan),
-        by_fold=chosen,
-        gain=float(np.mean(gains)),
-        low=low,
-        high=high,
-        cases=len(complete),
+    before, after = (
+        [float(sample_dice(samples[entry.case.id], plan, biases.get(entry.fold, {})).mean()) for entry in complete]
+        for biases in ({}, chosen)
     )
+    return OperatingPoint(fitted=_best(list(tables.values()), plan), by_fold=chosen, gain=PairedGain.of(before, after))
 
 
 def sample_dice(sample: Sample, plan: Plan, biases: Mapping[str, float]) -> Doubles:

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from attunet.config import MeasuredPrediction, Plan, PredictionChoice
-from attunet.evaluation.bootstrap import interval
+from attunet.evaluation.paired import PairedGain
 from attunet.evaluation.scores import nan_mean
 from attunet.selection.held_out_cache import HeldOutResult
 
 __all__ = [
-    "Outcome",
+    "PredictionScores",
     "case_dice",
     "choose_mirroring",
     "decide_folds",
@@ -36,8 +37,8 @@ MIN_CASES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What one way to predict gave; the cases of outcomes that are compared are the same, in the same order.
+class PredictionScores:
+    """What one way to predict gave; the cases of scored that are compared are the same, in the same order.
 
     Args:
         folds: number of folds that are averaged.
@@ -51,6 +52,20 @@ class Outcome:
     dice: Sequence[float]
     seconds: Sequence[float]
 
+    @classmethod
+    def of(cls, folds: int, copies: int, measured: Iterable[tuple[float, float]]) -> Self:
+        """The scores of one way to predict.
+
+        Args:
+            folds: number of folds that are averaged.
+            copies: copies of each window.
+            measured: the Dice and the seconds of each case.
+        Returns: the scores.
+        """
+        pairs = tuple(measured)
+        dice, seconds = (tuple(pair[index] for pair in pairs) for index in (0, 1))
+        return cls(folds=folds, copies=copies, dice=dice, seconds=seconds)
+
     @property
     def cases(self) -> int:
         """Number of cases with a Dice."""
@@ -63,31 +78,6 @@ class Outcome:
         return float(np.median(known)) if known else nan
 
 
-@dataclass(frozen=True)
-class _Gain:
-    """The gain of one outcome over another, case by case: its mean, its 95% interval, the number of cases."""
-
-    mean: float
-    low: float
-    high: float
-    cases: int
-
-    @classmethod
-    def of(cls, before: Outcome, after: Outcome) -> _Gain:
-        gain = np.subtract(after.dice, before.dice)
-        gain = gain[~np.isnan(gain)]
-        return cls(float(gain.mean()) if len(gain) else nan, *interval(gain), len(gain))
-
-    @property
-    def worth(self) -> bool:
-        return self.cases >= MIN_CASES and self.mean >= MIN_GAIN and self.low > 0
-
-    @property
-    def text(self) -> str:
-        ends = "" if isnan(self.low) else f" (95% interval {self.low:+.4f} to {self.high:+.4f})"
-        return f"{self.mean:+.4f} Dice{ends} over {self.cases} cases"
-
-
 def case_dice(values: Iterable[float]) -> float:
     """Mean Dice of the labels annotated in a case; nan, for one in neither mask, counts as 1, so false alarms cost."""
     return nan_mean([1.0 if isnan(value) else value for value in values])
@@ -98,7 +88,15 @@ def held_out_dice(result: HeldOutResult) -> float:
     return case_dice(label.counts.dice for label in result.scores.scores.values())
 
 
-def decide_mirroring(plain: Outcome, mirrored: Outcome | None) -> tuple[PredictionChoice, str]:
+def _gain(before: PredictionScores, after: PredictionScores) -> PairedGain:
+    return PairedGain.of(before.dice, after.dice)
+
+
+def _worth(gain: PairedGain) -> bool:
+    return gain.cases >= MIN_CASES and gain.mean >= MIN_GAIN and gain.low > 0
+
+
+def decide_mirroring(plain: PredictionScores, mirrored: PredictionScores | None) -> tuple[PredictionChoice, str]:
     """Decide whether mirrored copies are averaged.
 
     Args:
@@ -108,59 +106,52 @@ def decide_mirroring(plain: Outcome, mirrored: Outcome | None) -> tuple[Predicti
     """
     if mirrored is None:
         return PredictionChoice(measured=(_row(plain),)), "none: the plan mirrors no axis"
-    gain = _Gain.of(plain, mirrored)
+    gain = _gain(plain, mirrored)
     times = f"{_seconds(mirrored)} instead of {_seconds(plain)} a case"
     what = f"{mirrored.copies} mirrored copies add {gain.text}, in {times}"
     rows = _row(plain), _row(mirrored, gain)
     if gain.cases < MIN_CASES:
         return PredictionChoice(measured=rows), f"not decided, so on: fewer than {MIN_CASES} cases; {what}"
-    decision = "on" if gain.worth else "off"
-    rule = "" if gain.worth else f"; they are kept if they add {MIN_GAIN} and the interval lies above 0"
-    return PredictionChoice(mirror=gain.worth, measured=rows), f"{decision}: {what}{rule}"
+    decision = "on" if _worth(gain) else "off"
+    rule = "" if _worth(gain) else f"; they are kept if they add {MIN_GAIN} and the interval lies above 0"
+    return PredictionChoice(mirror=_worth(gain), measured=rows), f"{decision}: {what}{rule}"
 
 
-def choose_mirroring(variants: Sequence[tuple[HeldOutResult, ...]], plan: Plan) -> tuple[PredictionChoice, str]:
-    """Decide on held-out cases whether mirrored copies are averaged.
+def choose_mirroring(variants: Sequence[Sequence[tuple[float, float]]], plan: Plan) -> tuple[PredictionChoice, str]:
+    """Decide on held-out cases, each predicted by its own fold, whether mirrored copies are averaged.
 
     Args:
-        variants: the results of each case with mirrored copies and, if the plan allows any, without.
+        variants: the Dice (see `case_dice`) and the seconds of each case, with mirrored copies and, if the plan allows
+            any, without.
         plan: the plan of the run.
     Returns: as `decide_mirroring`.
     """
     copies = (2 ** len(plan.mirror_axes), 1)
-    *mirrored, plain = (
-        Outcome(
-            folds=1,
-            copies=count,
-            dice=[held_out_dice(result) for result in column],
-            seconds=[result.seconds for result in column],
-        )
-        for count, column in zip(copies, zip(*variants, strict=True), strict=False)
-    )
+    *mirrored, plain = (PredictionScores.of(1, *column) for column in zip(copies, variants, strict=False))
     return decide_mirroring(plain, next(iter(mirrored), None))
 
 
-def decide_folds(outcomes: Sequence[Outcome], folds: Sequence[int]) -> tuple[PredictionChoice, str]:
+def decide_folds(scored: Sequence[PredictionScores], folds: Sequence[int]) -> tuple[PredictionChoice, str]:
     """Decide how many folds are averaged: the fewest to which no larger number adds what is worth its seconds.
 
     Args:
-        outcomes: of the first fold, the first two, and so on up to all, on labelled cases that no fold has seen.
+        scored: of the first fold, the first two, and so on up to all, on labelled cases that no fold has seen.
         folds: the indices of the folds in this order.
-    Returns: the choice with a row for each outcome, and the reason.
+    Returns: the choice with a row for each scores, and the reason.
     """
-    chosen = first = outcomes[0]
-    while more := next((one for one in outcomes if one.folds > chosen.folds and _Gain.of(chosen, one).worth), None):
+    chosen = first = scored[0]
+    while more := next((one for one in scored if one.folds > chosen.folds and _worth(_gain(chosen, one))), None):
         chosen = more
-    rows = tuple(_row(one, None if one is first else _Gain.of(first, one), "unseen") for one in outcomes)
+    rows = tuple(_row(one, None if one is first else _gain(first, one), "unseen") for one in scored)
     if first.cases < MIN_CASES:
         reason = f"not decided, so all: fewer than {MIN_CASES} cases that no fold has seen"
         return PredictionChoice(measured=rows), reason
     told = f"{chosen.folds} of {len(folds)}: "
     if chosen is not first:
-        told += f"more than one add {_Gain.of(first, chosen).text}"
-    if chosen is not outcomes[-1]:
-        others = f"all {len(folds)} add {_Gain.of(chosen, outcomes[-1]).text}"
-        told += f"{'; ' if chosen is not first else ''}{others}, in {_seconds(outcomes[-1])} instead of "
+        told += f"more than one add {_gain(first, chosen).text}"
+    if chosen is not scored[-1]:
+        others = f"all {len(folds)} add {_gain(chosen, scored[-1]).text}"
+        told += f"{'; ' if chosen is not first else ''}{others}, in {_seconds(scored[-1])} instead of "
         told += f"{_seconds(chosen)} a case"
     return PredictionChoice(folds=tuple(folds[: chosen.folds]), measured=rows), told
 
@@ -197,15 +188,15 @@ def settle(choice: PredictionChoice, folds: int) -> PredictionChoice:
     return choice.model_copy(update={"measured": tuple(marked)})
 
 
-def _row(outcome: Outcome, gain: _Gain | None = None, on: str = "held-out") -> MeasuredPrediction:
+def _row(scores: PredictionScores, gain: PairedGain | None = None, on: str = "held-out") -> MeasuredPrediction:
     gained = {} if gain is None else {"gain": gain.mean, "low": gain.low, "high": gain.high}
-    values = {"dice": nan_mean(outcome.dice), "seconds": outcome.median_seconds, **gained}
+    values = {"dice": nan_mean(scores.dice), "seconds": scores.median_seconds, **gained}
     known = {name: round(value, 5) for name, value in values.items() if not isnan(value)}
     return MeasuredPrediction.model_validate(
-        {"folds": outcome.folds, "copies": outcome.copies, "cases": outcome.cases, "measured_on": on, **known}
+        {"folds": scores.folds, "copies": scores.copies, "cases": scores.cases, "measured_on": on, **known}
     )
 
 
-def _seconds(outcome: Outcome) -> str:
-    seconds = outcome.median_seconds
+def _seconds(scores: PredictionScores) -> str:
+    seconds = scores.median_seconds
     return "an unknown time" if isnan(seconds) else f"{seconds:.3g} s"

@@ -6,23 +6,23 @@ cases that some of them were trained on would look better than it is.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
 
 from attunet.bundle import finished_folds, fold_cases, fold_folder, load_bundle, save_postprocessing
 from attunet.config import Plan, Postprocessing, TrainingConfig, load_settings
+from attunet.config.prediction_choice import FOLDS_AVERAGED
 from attunet.data.cases import Case, Dataset, read_dataset
 from attunet.data.file_states import content_digest
-from attunet.data.folds import Split
+from attunet.data.folds import Split, group_in_name
 from attunet.data.labels import describe_values, rename_annotated, values_by_label
 from attunet.errors import ConfigError, DatasetError
 from attunet.evaluation.scores import scored_labels
 from attunet.failures import Failures
 from attunet.inference.evaluation import EvaluateOptions, evaluate_cases
 from attunet.inference.segmenter import Segmenter
-from attunet.selection.prediction_choice import Outcome, case_dice, decide_folds, settle
+from attunet.selection.prediction_choice import PredictionScores, case_dice, decide_folds, settle
 
 __all__ = ["measure_folds", "unseen_cases"]
 
@@ -115,15 +115,16 @@ def measure_folds(
         measured.append({each.name: (case_dice(each.dice.values()), each.seconds) for each in evaluated})
     kept = [case.id for case in cases if case.id not in failures.errors]
     failures.raise_if_all(len(kept))
-    outcomes = [
-        _outcome(count, used.copies, [each[name] for name in kept]) for count, each in enumerate(measured, start=1)
+    scored = [
+        PredictionScores.of(count, used.copies, [each[name] for name in kept])
+        for count, each in enumerate(measured, start=1)
     ]
-    choice, reason = decide_folds(outcomes, folds)
+    choice, reason = decide_folds(scored, folds)
     held_out = tuple(row for row in before.prediction.measured if row.measured_on == "held-out")
     update = {"folds": choice.folds, "measured": held_out + choice.measured}
     prediction = settle(before.prediction.model_copy(update=update), len(folds))
     lost = f"; {len(failures.errors)} cases could not be used" if failures.errors else ""  # a model names no case
-    reasons = {**before.reasons, "folds averaged": reason + lost}
+    reasons = {**before.reasons, FOLDS_AVERAGED: reason + lost}
     decided = before.model_copy(update={"prediction": prediction, "reasons": reasons})
     save_postprocessing(decided, run)
     return decided
@@ -149,14 +150,6 @@ def _check_labels(dataset: Dataset, plan: Plan) -> None:
             )
 
 
-def _outcome(folds: int, copies: int, measured: Sequence[tuple[float, float]]) -> Outcome:
-    dice, seconds = zip(*measured, strict=True)
-    return Outcome(folds=folds, copies=copies, dice=dice, seconds=seconds)
-
-
 def _patient(case: Case, pattern: str | None) -> str | None:
     """The group of a case: as its data set says, or from its name; None where neither is known."""
-    if case.group is not None or pattern is None:
-        return case.group
-    match = re.search(pattern, case.id)
-    return None if match is None else match[1] if match.groups() else match[0]
+    return case.group if case.group is not None or pattern is None else group_in_name(case.id, pattern)

@@ -141,10 +141,9 @@ def _fit(
         warn=callbacks.on_warning,
     )
     if plan.localizer is not None:
-        seen = member_cases(dataset, split.train, stored, plan.localizer.members, config.seed)
         stage = LocalizerStage(
             stored=coarse,
-            seen=seen,
+            seen=member_cases(dataset, split.train, stored, plan.localizer.members, config.seed),
             on_network=callbacks.on_network_start,
             advance=lambda: raise_if_cancelled(cancelled),
         )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from attunet.bundle import FoldFiles
+from attunet.bundle.fold_files import localizer_folder
 from attunet.config import Plan, TrainingConfig
 from attunet.data.cases import Case, Dataset
 from attunet.data.folds import Fold, check_leaks, make_folds
@@ -53,7 +54,7 @@ class FoldPaths(FoldFiles):
 
     def localizer(self, member: int) -> FoldPaths:
         """All files of a localizer of the fold, by its index."""
-        return FoldPaths(self.folder / f"localizer_{member}")
+        return FoldPaths(localizer_folder(self.folder, member))
 
     @property
     def context(self) -> Path:

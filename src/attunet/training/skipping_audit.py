@@ -12,8 +12,9 @@ from attunet.bundle import Skipping, largest_share
 from attunet.config import Plan
 from attunet.data.coarse_map import foreground_probability
 from attunet.inference.engines.protocol import Engine
-from attunet.inference.localizer import Region, locate, search_region
+from attunet.inference.localizer import locate, search_region
 from attunet.inference.segmenter import Segmenter
+from attunet.inference.windows.region import Region
 from attunet.inference.windows.tiling import Tiling
 from attunet.training.losses.targets import annotated_classes
 from attunet.training.store import StoredCase

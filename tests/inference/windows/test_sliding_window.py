@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from attunet.data.coarse_map import CoarseMap
 from attunet.inference.engines.protocol import EngineOutput
+from attunet.inference.windows.blending import Blending
 from attunet.inference.windows.region import Region
-from attunet.inference.windows.sliding_window import Blending, gaussian, sliding_window, stitch, windows_to_fill
+from attunet.inference.windows.sliding_window import gaussian, sliding_window, stitch, windows_to_fill
 from attunet.inference.windows.tiling import Tiling, window_starts
 
 

@@ -20,7 +20,6 @@ from attunet.inference.windows.tiling import Tiling, Triple
 __all__ = [
     "FILLED_BATCHES",
     "LOGITS",
-    "Blending",
     "FinishedPlanes",
     "gaussian",
     "sliding_window",

@@ -14,7 +14,8 @@ from attunet.data.preprocess import IGNORED
 from attunet.data.volume import Array
 from attunet.inference.engines.torch_engine import TorchEngine
 from attunet.inference.prediction import PredictOptions
-from attunet.inference.windows.sliding_window import Blending, stitch
+from attunet.inference.windows.blending import Blending
+from attunet.inference.windows.sliding_window import stitch
 from attunet.inference.windows.tiling import Tiling
 from attunet.nn.weights import save_weights
 from attunet.training.callbacks.attention_frames import AttentionRecorder
