@@ -10,6 +10,8 @@ AttunetError
 ├── BundleError      a model folder that is incomplete, unfinished or altered
 ├── BusyError        a folder that another program is using
 ├── EngineError      a device, an engine or an optional package that cannot be used
+├── NetworkError     a peer that cannot be reached, or answers with a failure
+│   └── RefusedError     a peer that will not take this, however often it is asked
 ├── TrainingError    training that cannot continue
 └── CancelledError   a call that its caller cancelled
 """
@@ -26,6 +28,8 @@ __all__ = [
     "FormatError",
     "GeometryError",
     "LabelError",
+    "NetworkError",
+    "RefusedError",
     "TrainingError",
     "first_line",
     "last_line",
@@ -91,6 +95,14 @@ class BusyError(AttunetError):
 
 class EngineError(AttunetError):
     """A device, an engine or an optional package that cannot be used."""
+
+
+class NetworkError(AttunetError):
+    """A peer that cannot be reached, or answers with a failure; asking again later may help."""
+
+
+class RefusedError(NetworkError):
+    """A peer that will not take this, however often it is asked."""
 
 
 class TrainingError(AttunetError):

@@ -31,6 +31,7 @@ def register() -> None:
     from attunet.cli.compare import compare
     from attunet.cli.convert import convert
     from attunet.cli.demo import demo
+    from attunet.cli.dicom import dicom
     from attunet.cli.evaluate import evaluate
     from attunet.cli.explain import explain
     from attunet.cli.export import export
@@ -44,6 +45,7 @@ def register() -> None:
     life = (demo, inspect, plan, train, predict, explain, evaluate, select, compare, convert, export, benchmark, info)
     for command in life:
         app.command()(command)
+    app.add_typer(dicom)
 
 
 _INTERRUPTED = 130
