@@ -1,14 +1,5 @@
 """A node from end to end: what comes in is predicted once, and answered once."""
 
-import subprocess
-import sys
-import textwrap
-
-import pytest
-
-from attunet.dicom.node import read_state, retry_study
-from attunet.errors import BusyError, ConfigError, DataError
-
 
 def test_a_study_is_answered(running, node_settings, study, send_to, pacs, eventually, counts, uid_of_answer):
     uid, files = study(slices=4, series=2)
