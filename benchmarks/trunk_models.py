@@ -26,7 +26,7 @@ __all__ = ["trunk_label", "trunk_model", "trunk_plan", "trunk_scan"]
 TRAINING_SHAPE, TRAINING_SPACING = (256, 256, 300), (1.6, 1.6, 3.0)
 TRAINED, VALIDATED = 6, 2
 SLAB = 14
-"""Slices of a validation case: whole trunks would take longer to validate than the network takes to train."""
+"""Slices of a validation case of the model of one stage: it would run thousands of windows of whole trunks."""
 SEEDS = 100
 """From which training cases are numbered; the scan to predict is patient 0."""
 
@@ -57,7 +57,8 @@ def trunk_model(work: Path, labels: Sequence[str], *, cascade: bool, seconds: fl
     kind = "cascade" if cascade else "one_stage"
     root = work / f"{'quick_' if quick else ''}trunk_model_{kind}_{'_'.join(labels)}_{seconds:g}s"
     if not (root / "manifest.json").exists():
-        table = _dataset(work / f"{'quick_' if quick else ''}trunks_{'_'.join(labels)}", labels, quick=quick)
+        trunks = f"{'quick_' if quick else ''}trunks_{'whole_' if cascade else ''}{'_'.join(labels)}"
+        table = _dataset(work / trunks, labels, whole=cascade, quick=quick)
         file = root.with_name(f"{root.name}.plan.json")
         write_text(file, json.dumps(trunk_plan(table, labels, cascade=cascade, quick=quick).model_dump(mode="json")))
         command: list[str | Path] = [sys.executable, "-m", "attunet", "train", table, "-o", root, "--plan", file]
@@ -92,8 +93,11 @@ def trunk_plan(table: Path, labels: Sequence[str], *, cascade: bool, quick: bool
     )
 
 
-def _dataset(folder: Path, labels: Sequence[str], *, quick: bool) -> Path:
-    """Other trunks at half the resolution, as a CSV file with a split; the validation cases are slabs with organs."""
+def _dataset(folder: Path, labels: Sequence[str], *, whole: bool, quick: bool) -> Path:
+    """Other trunks at half the resolution, as a CSV file with a split.
+
+    The validation cases are slabs with organs or, for the audit of a localizer, whole trunks.
+    """
     table, shrink = folder / "cases.csv", 4 if quick else 1
     if table.exists():
         return table
@@ -104,7 +108,7 @@ def _dataset(folder: Path, labels: Sequence[str], *, quick: bool) -> Path:
         image, label = make_trunk(SEEDS + index, shape=shape, spacing=spacing)
         label = trunk_label(label, labels)
         split = "train" if index < TRAINED else "val"
-        if split == "val":
+        if split == "val" and not whole:
             middle = int(np.median(np.flatnonzero(label.array[0].any(axis=(0, 1)))))
             part = slice(max(0, middle - SLAB // 2), middle + SLAB // 2)
             image, label = (volume.with_array(volume.array[..., part]) for volume in (image, label))

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 from attunet.bundle import fold_folder, load_bundle, save_manifest, save_plan
-from attunet.config import Evidence
+from attunet.config import ComponentRules, Evidence
 from attunet.data.folds import Split
 from attunet.data.formats import read_label
 from attunet.evaluation.paired import PairedGain
@@ -17,6 +18,7 @@ from attunet.nn import save_weights
 from attunet.selection import cross_validation
 from attunet.selection.cross_validation import cross_validate
 from attunet.selection.operating_point import OperatingPoint
+from attunet.selection.postprocessing import decide_rules
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +82,24 @@ def test_cases_and_folds_that_decided_are_recorded(found):
     one, every = found.postprocessing.prediction.measured
     assert (one.folds, one.copies, one.cases, one.used) == (1, 1, 6, False)
     assert (every.folds, every.dice, every.cases, every.used) == (2, None, 0, True)
+
+
+def test_a_single_fold_keeps_its_caution(make_folded, tmp_path, monkeypatch):
+    """Its few cases decide together with the reference masks of all its cases, as they do after its training."""
+    run = make_folded(tmp_path)
+    shutil.rmtree(fold_folder(run, 1))
+    save_manifest(run)
+    asked = []
+
+    def decide(components, labels, references):
+        asked.append(references.altered("blob", ComponentRules()))
+        return decide_rules(components, labels, references)
+
+    monkeypatch.setattr(cross_validation, "decide_rules", decide)
+    found = cross_validate(run, device="cpu")
+    assert found.postprocessing.evidence == Evidence(cases=3, folds=(0,))
+    assert asked == [(0, 6)]
+    assert "fewer than" not in found.postprocessing.reasons["postprocessing blob"]
 
 
 def test_mirroring_is_measured_and_every_result_follows_the_decision(make_folded, tmp_path):

@@ -3,7 +3,7 @@ import pytest
 
 from attunet.config import ComponentRules
 from attunet.selection.connected_components import connected_components
-from attunet.selection.postprocessing import accepted_rules, decide_rules, describe_rules, rules_reason
+from attunet.selection.postprocessing import accepted_rules, decide_rules, describe_rules, rules_reasons
 
 
 @pytest.fixture(scope="module")
@@ -154,4 +154,5 @@ def test_one_fold_may_harm_no_case(plan):
 
 def test_a_single_validation_case_decides_nothing(plan):
     assert decide_rules(cases_of(plan, false_alarm, count=1), ["a"], SameReferences()) == ()
-    assert rules_reason("a", (), 2) == "none: fewer than 2 cases to decide on"
+    assert rules_reasons(["a"], (), few=True) == {"postprocessing a": "none: fewer than 2 cases to decide on"}
+    assert rules_reasons(["a"], (), few=False) == {"postprocessing a": "none: fewer than 5 cases to decide on"}

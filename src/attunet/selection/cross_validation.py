@@ -29,11 +29,12 @@ from attunet.locks import exclusive_if_writable
 from attunet.report.calibration import DicePair
 from attunet.report.cross_validation import write_cross_validation_report
 from attunet.selection.calibration import Calibration, calibrate, voxels_per_case
+from attunet.selection.fold_decision import single_fold_references
 from attunet.selection.held_out import evaluate_held_out, evaluate_variants
 from attunet.selection.held_out_cache import HeldOutResult, biased_cache, caches_of_variants
 from attunet.selection.intervals import with_intervals
 from attunet.selection.operating_point import OperatingPoint, choose_operating_point
-from attunet.selection.postprocessing import Trial, accepted_rules, decide_rules, rules_reason
+from attunet.selection.postprocessing import Trial, accepted_rules, decide_rules, rules_reasons
 from attunet.selection.prediction_choice import choose_mirroring, held_out_dice, settle, with_folds
 from attunet.selection.quality import fit_quality
 from attunet.selection.samples import Sample
@@ -139,7 +140,8 @@ def _cross_validate(run: Path, device: str, progress: Progress, cancelled: Event
         results = shifted if point.accepted else plain
     masks = [(result.case, cast(Path, result.mask)) for result in results]
     components = [mask_components(*saved, plan) for saved in _each(masks, step)]
-    trials = decide_rules(components, plan.foreground)
+    references = single_fold_references(run, cases, plan)
+    trials = decide_rules(components, plan.foreground, references)
     rules = accepted_rules(trials)
     summary = replace(summarize([result.scores for result in plain], scored_labels(plan)), failed=failures.messages)
     cleaned = [score_mask(*saved, plan, rules) for saved in _each(masks if rules else (), step)]
@@ -148,7 +150,8 @@ def _cross_validate(run: Path, device: str, progress: Progress, cancelled: Event
     samples = _load_samples(results, plan)
     calibration = _calibrate(cases, samples, plan)
     dice = _dice_pairs(cases, samples, plan, postprocessed, calibration.temperature if calibration else 1.0)
-    fitted = _fit(plan, trials, calibration, list(dice.values()))
+    reasons = rules_reasons(plan.foreground, trials, few=references is not None)
+    fitted = _fit(reasons, trials, calibration, list(dice.values()))
     prediction = settle(with_folds(prediction, bundle.postprocessing.prediction), len(bundle.folds))
     fitted = fitted.model_copy(
         update={
@@ -250,14 +253,11 @@ def _dice_pairs(
 
 
 def _fit(
-    plan: Plan, trials: Sequence[Trial], calibration: Calibration | None, dice: Sequence[DicePair]
+    reasons: Mapping[str, str], trials: Sequence[Trial], calibration: Calibration | None, dice: Sequence[DicePair]
 ) -> Postprocessing:
     quality = fit_quality([pair.expected for pair in dice], [pair.measured for pair in dice])
-    reasons = {f"postprocessing {name}": rules_reason(name, trials) for name in plan.foreground}
-    reasons["temperature"] = (
-        calibration.reason if calibration else "1: fewer than five fully annotated cases to fit it on"
-    )
-    reasons["quality"] = _quality_reason(quality, len(dice))
+    fitted = calibration.reason if calibration else "1: fewer than five fully annotated cases to fit it on"
+    reasons = {**reasons, "temperature": fitted, "quality": _quality_reason(quality, len(dice))}
     return Postprocessing(
         components=accepted_rules(trials),
         temperature=calibration.temperature if calibration else 1.0,

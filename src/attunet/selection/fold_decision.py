@@ -10,8 +10,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Self
 
+from attunet.bundle import HeldOutCase, fold_cases
 from attunet.config import ComponentRules, Evidence, Plan, Postprocessing
 from attunet.data.cases import Case, read_own_label
 from attunet.data.labels import Values
@@ -21,10 +23,10 @@ from attunet.inference.evaluation import EvaluatedCase, EvaluateOptions, evaluat
 from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 from attunet.selection.connected_components import LabelComponents, connected_components
-from attunet.selection.postprocessing import FEW_CASES, accepted_rules, decide_rules, rules_reason
+from attunet.selection.postprocessing import accepted_rules, decide_rules, rules_reasons
 from attunet.selection.prediction_choice import case_dice, choose_mirroring, settle
 
-__all__ = ["FoldDecision", "ReferenceMasks"]
+__all__ = ["FoldDecision", "ReferenceMasks", "single_fold_references"]
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +81,22 @@ class ReferenceMasks:
         return found
 
 
+def single_fold_references(run: Path, cases: Sequence[HeldOutCase], plan: Plan) -> ReferenceMasks | None:
+    """The reference masks of a run whose held-out cases are those of one fold, where few cases decide.
+
+    Args:
+        run: the model folder.
+        cases: its held-out cases.
+        plan: its labels or regions.
+    Returns: the masks of the fold's training and validation cases; None when several folds have held-out cases.
+    Raises: DatasetError, FormatError as `fold_cases`.
+    """
+    folds = {case.fold for case in cases}
+    if len(folds) > 1:
+        return None
+    return ReferenceMasks([*fold_cases(run, folds.pop(), "train"), *(entry.case for entry in cases)], plan)
+
+
 class FoldDecision:
     """Collects what the validation cases of a fold say, and decides.
 
@@ -116,7 +134,7 @@ class FoldDecision:
         choice, why = choose_mirroring(measured, self._plan)
         used = self._variants[1 if choice.mirror is False else 0]
         trials = decide_rules([one.components for one in used], self._plan.foreground, self._references)
-        rules = {f"postprocessing {name}": rules_reason(name, trials, FEW_CASES) for name in self._plan.foreground}
+        rules = rules_reasons(self._plan.foreground, trials, few=True)
         return Postprocessing(
             components=accepted_rules(trials),
             prediction=settle(choice, 1),

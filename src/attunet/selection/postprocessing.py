@@ -15,14 +15,13 @@ from attunet.evaluation.bootstrap import interval
 from attunet.selection.connected_components import LabelComponents
 
 __all__ = [
-    "FEW_CASES",
     "MIN_CASES",
     "References",
     "Trial",
     "accepted_rules",
     "decide_rules",
     "describe_rules",
-    "rules_reason",
+    "rules_reasons",
 ]
 
 Numbers = npt.NDArray[np.float64]
@@ -119,20 +118,24 @@ def describe_rules(rules: ComponentRules) -> str:
     return ", ".join(words) or "nothing"
 
 
-def rules_reason(name: str, trials: Sequence[Trial], least: int = MIN_CASES) -> str:
-    """Why a label has its post-processing.
+def rules_reasons(labels: Sequence[str], trials: Sequence[Trial], *, few: bool) -> dict[str, str]:
+    """Why each label has its post-processing.
 
     Args:
-        name: the label.
+        labels: the labels.
         trials: the trials of all labels.
-        least: the number of cases below which nothing was tried.
-    Returns: its trials in words.
+        few: whether they were decided on the cases of a single fold.
+    Returns: for each label, "postprocessing LABEL" and its trials in words.
     """
-    mine = [trial for trial in trials if trial.label == name]
-    if not mine:
-        return f"none: fewer than {least} cases to decide on"
-    accepted = [trial.reason for trial in mine if trial.accepted] or ["nothing"]
-    return "; ".join(accepted + [f"not accepted: {trial.reason}" for trial in mine if not trial.accepted])
+    least = FEW_CASES if few else MIN_CASES
+    reasons = {}
+    for name in labels:
+        mine = [trial for trial in trials if trial.label == name]
+        accepted = [trial.reason for trial in mine if trial.accepted] or ["nothing"]
+        rejected = [f"not accepted: {trial.reason}" for trial in mine if not trial.accepted]
+        none = f"none: fewer than {least} cases to decide on"
+        reasons[f"postprocessing {name}"] = "; ".join(accepted + rejected) if mine else none
+    return reasons
 
 
 def _label_trials(name: str, cases: Sequence[LabelComponents], references: References | None) -> list[Trial]:

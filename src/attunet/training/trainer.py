@@ -28,7 +28,7 @@ from attunet.training.callbacks.gates import GateMonitor
 from attunet.training.callbacks.history import History, make_loggers
 from attunet.training.callbacks.schedule import Schedule
 from attunet.training.callbacks.threads import ThreadsByLoad, adapts_threads
-from attunet.training.callbacks.validation import FullVolumeValidation, validated_cases
+from attunet.training.callbacks.validation import FullVolumeValidation, probe_cases
 from attunet.training.module import DivergenceError, TrainingModule
 from attunet.training.patches.dataset import patch_loader
 from attunet.training.processes import is_rank_zero
@@ -87,9 +87,11 @@ def _train(fold: FoldTraining, schedule: Schedule, options: TrainerOptions) -> H
     plan, config, paths = fold.plan, fold.config, fold.paths
     pl.seed_everything(config.seed, workers=False, verbose=False)
     history = History(schedule, paths)
-    shown = validated_cases(fold.validation) if config.case_images else ()
+    shown = probe_cases(fold.validation, plan) if config.case_images else ()
     recorder = AttentionRecorder(shown, plan, schedule, paths)
     validation = FullVolumeValidation(fold, schedule, history, recorder)
+    if validation.notice:
+        options.warn(validation.notice)
     monitor = GateMonitor(schedule, history, options.warn)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # lightning's advice on workers and loggers does not concern the user

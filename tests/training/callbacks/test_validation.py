@@ -9,7 +9,8 @@ from attunet.data.preprocess import IGNORED
 from attunet.training.callbacks import validation as validation_module
 from attunet.training.callbacks.attention_frames import AttentionRecorder
 from attunet.training.callbacks.history import History
-from attunet.training.callbacks.validation import FullVolumeValidation
+from attunet.training.callbacks.validation import FullVolumeValidation, probe_cases
+from attunet.training.callbacks.window_sample import SAMPLED_WINDOWS
 from attunet.training.module import TrainingModule
 from attunet.training.run_folder import FoldPaths, FoldTraining
 
@@ -35,7 +36,7 @@ def volume(*classes):
 def make_validation(tiny_plan, tiny_config, tmp_path, monkeypatch):
     """Makes a validation of cases with three labels by a network that answers what the image says."""
 
-    def answer(image, _engine, _tiling, blending):
+    def answer(image, _engine, _tiling, blending, _context):
         gates = {"level2": image} if blending.attention else {}
         return np.stack([image[0] == index for index in range(3)]).astype(np.float32), gates
 
@@ -204,7 +205,7 @@ def test_a_case_counts_for_the_labels_its_annotator_drew(make_validation):
 
 
 def test_each_region_is_evaluated_by_its_own_output(make_validation, make_regions_plan, monkeypatch):
-    def answer(_image, _engine, _tiling, _blending):
+    def answer(_image, _engine, _tiling, _blending, _context):
         says = [[-1, 1, 1, 1, 1], [-1, -1, 1, -1, 1], [3, -2, -2, 0.1, 1]]
         return np.array(says, np.float32).reshape(3, 5, 1, 1), {}
 
@@ -217,6 +218,39 @@ def test_each_region_is_evaluated_by_its_own_output(make_validation, make_region
     partial = partly.validate(partly.module)
     assert partial["core"] == scores["core"]
     assert np.isnan([partial["tumour"], partial["enhancing"]]).all()
+
+
+def test_the_dice_of_a_large_case_is_estimated_from_a_sample_of_its_windows(make_validation, tiny_plan, monkeypatch):
+    rng = np.random.default_rng(0)
+    places = np.indices((96, 96, 96)) - 47.5
+    label = ((places**2).sum(axis=0) < 30**2).astype(np.uint8)
+    answer = np.where(rng.random(label.shape) < 0.05, 1 - label, label)  # false positives lie everywhere
+    runs = []
+
+    class Answers:
+        batch = 1
+
+        def __init__(self, *_arguments, **_options):
+            pass
+
+        def __call__(self, windows):
+            runs.append(windows.shape)
+            return SimpleNamespace(logits=np.stack([windows[:, 0] == index for index in range(2)], 1), attention={})
+
+    monkeypatch.setattr(validation_module, "TorchEngine", Answers)
+    plan = tiny_plan(patch_size=(8, 8, 8))
+    case = Case(label, answer)
+    case.id = "trunk"
+    validation = make_validation(case, plan=plan)
+    true = 2 * (answer & label).sum() / (answer.sum() + label.sum())
+    assert validation.validate(validation.module) == {"blob": pytest.approx(float(true), abs=0.03)}
+    assert runs == [(1, 1, 8, 8, 8)] * SAMPLED_WINDOWS
+    assert "1 of 1 validated cases have more than 1024 windows (trunk)" in validation.notice
+    assert probe_cases([case], plan) == ()
+
+
+def test_small_cases_need_no_notice(make_validation):
+    assert make_validation(Case(volume(0, 1), volume(0, 1))).notice == ""
 
 
 def ends(validation, answers):

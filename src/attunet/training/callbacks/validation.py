@@ -1,4 +1,4 @@
-"""Full-volume validation during training: the real predictor on whole cases, at a bounded cost."""
+"""Full-volume validation during training: the real predictor, at a bounded cost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
+import numpy.typing as npt
 
+from attunet.config import Plan
 from attunet.data.preprocess import IGNORED
 from attunet.data.volume import Array
 from attunet.inference.engines.torch_engine import TorchEngine
@@ -21,6 +23,7 @@ from attunet.nn.weights import save_weights
 from attunet.training.callbacks.attention_frames import AttentionRecorder
 from attunet.training.callbacks.history import History
 from attunet.training.callbacks.schedule import Schedule
+from attunet.training.callbacks.window_sample import MOST_WINDOWS, SAMPLED_WINDOWS, sampled_outputs
 from attunet.training.losses.targets import annotated_outputs, output_classes
 from attunet.training.module import TrainingModule
 from attunet.training.patches.context import read_context
@@ -28,14 +31,18 @@ from attunet.training.processes import all_gather, rank_and_world_size
 from attunet.training.run_folder import FoldTraining
 from attunet.training.store import StoredCase
 
-__all__ = ["FullVolumeValidation", "validated_cases"]
+__all__ = ["FullVolumeValidation", "probe_cases", "validated_cases"]
+
+Floats = npt.NDArray[np.float32]
 
 _MAX_CASES = 10
+_STEP = PredictOptions().step_size
 
 
 class FullVolumeValidation(pl.Callback):
-    """Dice per label or region of the averaged network on up to ten whole validation cases, on the model grid.
+    """Dice per label or region of the averaged network on up to ten validation cases, on the model grid.
 
+    Of a case with more than 1024 windows only a sample is run, see `window_sample`.
     Runs after the first epoch, at the end, and in between as often as its share of the time allows (a share of 1: after
     every epoch). The best weights are written each time they improve. Training ends after `patience` validations
     without a better Dice, which `stale` counts. Several processes share the cases and gather all scores.
@@ -93,6 +100,18 @@ class FullVolumeValidation(pl.Callback):
         self._last = self._clock() - started
         self._spent += self._last
 
+    @property
+    def notice(self) -> str:
+        """Which cases are too large for all of their windows to be run; empty if none is."""
+        large = [case.id for case in self._cases if _is_large(case.label(), self._plan)]
+        if not large:
+            return ""
+        return (
+            f"{len(large)} of {len(self._cases)} validated cases have more than {MOST_WINDOWS} windows "
+            f"({', '.join(large[:3])}{', …' if len(large) > 3 else ''}): during training, their Dice is estimated from "
+            f"{SAMPLED_WINDOWS} windows of each, and no attention frames are recorded; the final evaluation runs all"
+        )
+
     def validate(self, module: TrainingModule) -> dict[str, float]:
         """The Dice of each label or region, averaged over the cases in which it occurs.
 
@@ -132,25 +151,37 @@ class FullVolumeValidation(pl.Callback):
         return share >= 1 or self._spent + self._last <= share * self._schedule.elapsed
 
     def case_dice(self, case: StoredCase, engine: TorchEngine) -> list[float]:
-        """The Dice of each foreground label or region in a case."""
+        """The Dice of each foreground label or region in a case; of a large one, estimated from some of its windows."""
         plan, label = self._plan, case.label()[:]
-        recorded = case in self._recorder.probes
-        image, options = case.image()[:], PredictOptions(mirror=False, attention=recorded)
-        tiling = Tiling.of(label.shape, plan.patch_size, options.step_size)
-        context = {"context": read_context(case)} if plan.context else {}
-        logits, attention = stitch(image, engine, tiling, Blending.of(plan, options), **context)
-        if recorded:
-            self._recorder.add(case, attention)
+        context = read_context(case) if plan.context else None
+        if _is_large(label, plan):
+            parts = sampled_outputs(case.image(), label, engine, plan, context)
+            voxels = np.sum([weight * self._voxels(*part) for *part, weight in parts], axis=0)
+        else:
+            recorded = case in self._recorder.probes
+            tiling = Tiling.of(label.shape, plan.patch_size, _STEP)
+            blending = Blending.of(plan, PredictOptions(mirror=False, attention=recorded))
+            logits, attention = stitch(case.image()[:], engine, tiling, blending, context)
+            if recorded:
+                self._recorder.add(case, attention)
+            voxels = self._voxels(logits, label)
+        annotated = annotated_outputs(plan, case.annotated)[-len(plan.foreground) :]
+        return [
+            2.0 * float(both) / float(either) if known and either else math.nan
+            for (both, either), known in zip(voxels, annotated, strict=True)
+        ]
+
+    def _voxels(self, logits: Floats, label: Array) -> npt.NDArray[np.int64]:
+        """Of each foreground label or region, the voxels in both masks, and the sum of those in each: (labels, 2)."""
+        plan, counted = self._plan, label != IGNORED
         # A sigmoid above one half is a logit above zero.
         answer = logits > 0 if plan.regions else logits.argmax(0) == np.arange(len(logits)).reshape(-1, 1, 1, 1)
-        counted = label != IGNORED
-        outputs = list(zip(answer, output_classes(plan), annotated_outputs(plan, case.annotated), strict=True))
-        return [
-            _dice(np.logical_or.reduce([label == index for index in classes]), predicted & counted)
-            if annotated
-            else math.nan
-            for predicted, classes, annotated in outputs[-len(plan.foreground) :]
-        ]
+        rows = []
+        for predicted, classes in list(zip(answer, output_classes(plan), strict=True))[-len(plan.foreground) :]:
+            reference = np.logical_or.reduce([label == index for index in classes])
+            found = predicted & counted
+            rows.append((int((reference & found).sum()), int(reference.sum()) + int(found.sum())))
+        return np.array(rows, np.int64)
 
 
 def validated_cases(cases: Sequence[StoredCase]) -> tuple[StoredCase, ...]:
@@ -158,7 +189,17 @@ def validated_cases(cases: Sequence[StoredCase]) -> tuple[StoredCase, ...]:
     return tuple(cases)[:: max(1, -(-len(cases) // _MAX_CASES))]
 
 
-def _dice(reference: Array, predicted: Array) -> float:
-    """Dice of two masks; nan if both are empty."""
-    total = int(reference.sum()) + int(predicted.sum())
-    return 2.0 * int((reference & predicted).sum()) / total if total else float("nan")
+def probe_cases(cases: Sequence[StoredCase], plan: Plan) -> tuple[StoredCase, ...]:
+    """The validated cases of which all windows are run, so that their attention can be recorded.
+
+    Args:
+        cases: the validation cases.
+        plan: the plan to train.
+    Returns: these cases, in order.
+    """
+    return tuple(case for case in validated_cases(cases) if not _is_large(case.label(), plan))
+
+
+def _is_large(label: Array, plan: Plan) -> bool:
+    i, j, k = label.shape
+    return len(Tiling.of((i, j, k), plan.patch_size, _STEP)) > MOST_WINDOWS
