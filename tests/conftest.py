@@ -355,3 +355,12 @@ def in_child():
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
     return run
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of real data beside the project; tests that need it are skipped where it does not exist."""
+    folder = Path(__file__).parents[1] / "../shared/data"
+    if not folder.is_dir():
+        pytest.skip("needs ../shared/data")
+    return folder

@@ -200,7 +200,7 @@ SHARED = Path(__file__).parents[2] / "../shared/data"
         ("em_membranes", set(), {("", "no spacing"), ("", "gaps in label values"), ("", "large label")}),
         (
             "totalsegmentator_examples",
-            {("example_ct_dicom", "DICOM series")},
+            {("example_ct_dicom", "grid mismatch")},
             {("", "mixed orientations"), ("", "gaps in label values")},
         ),
     ],

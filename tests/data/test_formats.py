@@ -101,14 +101,13 @@ def test_missing_empty_and_folder_paths_say_so(suffix, tmp_path):
         write_volume(Volume.from_array(np.ones((2, 2), np.uint8)), path.parent / "file" / f"x{suffix}")
 
 
-def test_unknown_suffixes_and_dicom_have_their_own_messages(tmp_path):
+def test_unknown_suffixes_and_damaged_dicom_have_their_own_messages(tmp_path):
     (tmp_path / "x.txt").write_text("text")
     with pytest.raises(FormatError, match="unknown format"):
         read_volume(tmp_path / "x.txt")
     (tmp_path / "x.dcm").write_bytes(bytes(128) + b"DICM" + bytes(20))
-    with pytest.raises(FormatError, match="DICOM") as caught:
+    with pytest.raises(FormatError, match=r"x\.dcm contains no series"):
         read_volume(tmp_path / "x.dcm")
-    assert "dcm2niix" in caught.value.hint
     with pytest.raises(FormatError, match="unknown suffix"):
         write_volume(Volume.from_array(np.ones((2, 2))), tmp_path / "x.txt")
 

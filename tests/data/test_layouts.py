@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dicom_series import make_series, sample, save_series
 
 from attunet.data.layouts import LAYOUTS, read_dataset
 from attunet.errors import DatasetError
@@ -22,12 +23,6 @@ def touch(root: Path, *names: str) -> Path:
 def describe(root: Path, **description: object) -> Path:
     (root / "dataset.json").write_text(json.dumps(description))
     return root
-
-
-def dicom(folder: Path, count: int = 3) -> None:
-    folder.mkdir(parents=True)
-    for index in range(count):
-        (folder / f"slice{index}").write_bytes(bytes(128) + b"DICM" + bytes(8))
 
 
 def ids(root: Path) -> list[str]:
@@ -207,22 +202,30 @@ def test_paired_with_one_name_twice(tmp_path):
         read_dataset(touch(tmp_path, "images/a.png", "images/a.nii.gz", "labels/a.png"))
 
 
-def test_dicom_among_images_is_one_problem_with_a_remedy(tmp_path):
+def test_a_series_is_an_image_named_like_its_folder(tmp_path):
     touch(tmp_path, "images/a.nii.gz", "labels/a.nii.gz", "labels/series.nii.gz")
-    dicom(tmp_path / "images/series")
+    save_series(make_series(sample()), tmp_path / "images/series")
     dataset = read_dataset(tmp_path)
-    assert [case.id for case in dataset.cases] == ["a"]
-    assert [(p.case, p.kind) for p in dataset.problems] == [("series", "DICOM series")]
-    assert "dcm2niix" in dataset.problems[0].remedy
+    assert [case.id for case in dataset.cases] == ["a", "series"]
+    assert dataset.cases[1].images == (tmp_path / "images/series",)
+    assert not dataset.problems
 
 
-@pytest.mark.parametrize("place", ["images/series", "series", "a/b/c"])
-def test_dicom_alone_is_an_error_with_a_remedy(place, tmp_path):
-    dicom(tmp_path / place)
-    (tmp_path / "labels").mkdir()
-    with pytest.raises(DatasetError, match="DICOM") as caught:
-        read_dataset(tmp_path)
-    assert "dcm2niix" in caught.value.hint
+def test_files_of_different_series_are_images_of_their_own(tmp_path):
+    for name in "ab":
+        save_series(make_series(sample((12, 10, 1))), tmp_path / "images", suffix=f"{name}.dcm")
+    touch(tmp_path, "labels/0000a.png", "labels/0000b.png")
+    assert ids(tmp_path) == ["0000a", "0000b"]
+
+
+def test_localizers_next_to_a_series_are_left_out_with_a_warning(tmp_path):
+    touch(tmp_path, "labels/series.nii.gz")
+    series = make_series(sample())
+    localizer = make_series(sample((8, 8, 1)), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    save_series([*series, *localizer], tmp_path / "images/series")
+    dataset = read_dataset(tmp_path)
+    assert ids(tmp_path) == ["series"]
+    assert ["localizer" in problem.message for problem in dataset.problems] == [True]
 
 
 def table(root: Path, *lines: str, name: str = "cases.csv") -> Path:

@@ -103,7 +103,11 @@ def read_case(case: Case, *, geometry: GeometryPolicy = "fail") -> tuple[Volume,
 def check_case_headers(case: Case) -> list[Problem]:
     """Warnings about what the readers of a case's files convert, choose or leave out, see `check_header`."""
     labels = set(case.label_paths)
-    found = [problem for path in case.paths for problem in check_header(path, label=path in labels)]
+    found = [
+        problem
+        for path in case.paths
+        for problem in check_header(path, key=case.label_key if path in labels else case.key, label=path in labels)
+    ]
     return [replace(problem, case=case.id) for problem in found]
 
 

@@ -61,7 +61,16 @@ def choose_parts(cases: Sequence[Case], options: DatasetOptions) -> tuple[Case, 
             )
     frame = None if options.frame == "all" else options.frame
     key, label_key, outside = options.key, options.label_key, options.allow_outside
-    return tuple(replace(case, frame=frame, key=key, label_key=label_key, allow_outside=outside) for case in cases)
+    return tuple(
+        replace(
+            case,
+            frame=frame,
+            key=case.key if key is None else key,
+            label_key=case.label_key if label_key is None else label_key,
+            allow_outside=outside,
+        )
+        for case in cases
+    )
 
 
 def check_series(case: Case, dataset: Dataset) -> Iterator[Problem]:

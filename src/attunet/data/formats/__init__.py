@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from attunet.data.dataset import Problem
-from attunet.data.formats.dicom import CONVERT, is_dicom, series_in
+from attunet.data.formats.dicom import DICOM_SUFFIXES, holds_series, is_archive, is_dicom
 from attunet.data.formats.series import Series, WhatToRead, pick_frame
 from attunet.data.formats.stored import files_outside
 from attunet.data.formats.table import (
@@ -35,6 +35,7 @@ __all__ = [
     "check_header",
     "files_outside",
     "float_suffix",
+    "format_at",
     "format_of",
     "is_companion",
     "is_image",
@@ -61,8 +62,8 @@ def read_volume(path: Path, *, key: str | None = None, frame: int | None = None,
     Raises: FormatError when the file is missing, damaged, of an unknown format or without this key or frame,
         GeometryError when its affine cannot be inverted.
     """
-    entry = format_of(_checked_suffix(path))
-    return to_image(_read(path, (entry.read_alpha if alpha else None) or entry.read, WhatToRead(key, frame)))
+    entry = _checked_format(path)
+    return to_image(_read(path, entry, (entry.read_alpha if alpha else None) or entry.read, WhatToRead(key, frame)))
 
 
 def read_label(path: Path, *, key: str | None = None, frame: int | None = None) -> Volume:
@@ -75,20 +76,27 @@ def read_label(path: Path, *, key: str | None = None, frame: int | None = None) 
     Returns: the mask.
     Raises: as `read_volume`, and LabelError when the values are not whole numbers of one channel.
     """
-    entry = format_of(_checked_suffix(path))
-    return to_label(_read(path, entry.read_label or entry.read, WhatToRead(key, frame, optional=True)), path)
+    entry = _checked_format(path)
+    return to_label(_read(path, entry, entry.read_label or entry.read, WhatToRead(key, frame, optional=True)), path)
 
 
-def check_header(path: Path, *, label: bool = False) -> tuple[Problem, ...]:
+def check_header(path: Path, *, key: str | None = None, label: bool = False) -> tuple[Problem, ...]:
     """Warnings about what the reader of a file converts, chooses or leaves out, such as units; none if unreadable.
 
     Only the header is read, and pixels where they decide: palettes of masks, transparency. Inspecting a data set and
-    predicting report them with the case; `label` is for masks.
+    predicting report them with the case.
+
+    Args:
+        path: the file.
+        key: as in `read_volume`.
+        label: whether it is read as a mask.
+    Returns: the warnings, without a case.
     """
-    suffix = suffix_of(path)
-    entry = None if suffix is None else format_of(suffix)
-    check = None if entry is None else (entry.check_label if label else None) or entry.check_header
     try:
+        entry = format_at(path)
+        if entry is not None and entry.check_part is not None:
+            return tuple(entry.check_part(path, key))
+        check = None if entry is None else (entry.check_label if label else None) or entry.check_header
         return () if check is None else tuple(check(path))
     except Exception:  # decoders raise any error on damaged bytes
         return ()  # reading the file reports them
@@ -128,14 +136,23 @@ def write_volume(volume: Volume, path: Path) -> None:
     write(volume, path)
 
 
-def _read(path: Path, read: Callable[[Path], Volume], part: WhatToRead) -> Volume:
-    read_part = format_of(suffix_of(path) or "").read_part
+def format_at(path: Path) -> ImageFormat | None:
+    """The format of what lies at a path: by its suffix, or DICOM by its content; None when it is unknown."""
+    suffix = suffix_of(path)
+    if suffix is not None:
+        return format_of(suffix)
+    found = holds_series(path) if path.is_dir() else is_archive(path) or is_dicom(path)
+    return format_of(DICOM_SUFFIXES[0]) if found else None
+
+
+def _read(path: Path, entry: ImageFormat, read: Callable[[Path], Volume], part: WhatToRead) -> Volume:
+    read_part = entry.read_part
     if read_part is not None:
-        return _guarded(lambda path: read_part(path, part), path)
-    return pick_frame(_guarded(read, path), part, path)
+        return _guarded(lambda path: read_part(path, part), path, entry)
+    return pick_frame(_guarded(read, path, entry), part, path)
 
 
-def _guarded(read: Callable[[Path], Volume], path: Path) -> Volume:
+def _guarded(read: Callable[[Path], Volume], path: Path, entry: ImageFormat) -> Volume:
     """Read a file; whatever a decoder raises about damaged bytes is one FormatError."""
     try:
         return read(path)
@@ -147,31 +164,27 @@ def _guarded(read: Callable[[Path], Volume], path: Path) -> Volume:
         ) from error
     except Exception as error:  # decoders raise any error on damaged bytes
         raise FormatError(
-            f"cannot read {path} as {format_of(suffix_of(path) or '').name}: {first_line(error)[:300]}",
+            f"cannot read {path} as {entry.name}: {first_line(error)[:300]}",
             hint="the file may be truncated, or of another format than its suffix says: copy or export it again",
         ) from error
 
 
-def _checked_suffix(path: Path) -> str:
-    """The suffix of a file that is there and not empty; each usual mistake has its own message."""
+def _checked_format(path: Path) -> ImageFormat:
+    """The format of a file that is there and not empty; each usual mistake has its own message."""
     with reading(path, hint="check the path"):
-        return _suffix_if_there(path)
+        return _format_if_there(path)
 
 
-def _suffix_if_there(path: Path) -> str:
-    if path.is_dir() and not is_image(path):
-        dicom = series_in(path) > 0
-        kind = "a DICOM series, which is not read yet" if dicom else "a folder"
-        raise FormatError(f"{path} is {kind}, expected an image file", hint=CONVERT if dicom else "pass a file in it")
-    if not path.is_file() and not is_image(path):
-        if path.exists():
-            raise FormatError(f"{path} is a pipe, socket or device", hint="copy its content into a file, and pass that")
+def _format_if_there(path: Path) -> ImageFormat:
+    if not path.exists():
         raise FormatError(f"there is no file {path}", hint="check the path")
+    entry = format_at(path)
+    if path.is_dir() and not is_image(path) and entry is not format_of(DICOM_SUFFIXES[0]):
+        raise FormatError(f"{path} is a folder, expected an image file", hint="pass a file in it")
+    if not path.is_file() and not path.is_dir():
+        raise FormatError(f"{path} is a pipe, socket or device", hint="copy its content into a file, and pass that")
     if path.is_file() and path.stat().st_size == 0:
         raise FormatError(f"{path} is empty (0 bytes)", hint="copy the file again")
-    suffix = suffix_of(path)
-    if suffix is None and is_dicom(path):
-        raise FormatError(f"{path} is a DICOM file, which is not read yet", hint=CONVERT)
-    if suffix is None:
+    if entry is None:
         raise FormatError(f"{path} has an unknown format", hint=f"expected one of {', '.join(SUFFIXES)}")
-    return suffix
+    return entry

@@ -14,6 +14,7 @@ from typing import Any
 from attunet.data.dataset import Problem
 from attunet.data.formats.analyze import check_pair, pair_series, read_pair
 from attunet.data.formats.arrays import read_array, read_hdf5, read_matlab, read_npz, write_array
+from attunet.data.formats.dicom import DICOM_SUFFIXES, check_dicom, read_dicom
 from attunet.data.formats.isolation import in_own_process
 from attunet.data.formats.itk import write_itk
 from attunet.data.formats.metaimage import check_metaimage, read_metaimage
@@ -72,6 +73,7 @@ class ImageFormat:
         check_header: what the reader of a file converts, chooses or leaves out, as warnings without a case; raises
             what `read` raises. None where a header has nothing to interpret.
         check_label: as `check_header`, for a mask, where that differs; None where it does not.
+        check_part: as `check_header`, of the array with this key, where that matters; None where it does not.
         read_part: reads one of several arrays or times of a file. None for formats of one array, whose fourth axis
             holds channels or times.
         series: the times of a file whose header speaks for them; None for formats without times.
@@ -95,6 +97,7 @@ class ImageFormat:
     read_palette: Callable[[Path], dict[int, tuple[int, ...]]] | None = None
     check_header: Callable[[Path], Iterable[Problem]] | None = None
     check_label: Callable[[Path], Iterable[Problem]] | None = None
+    check_part: Callable[[Path, str | None], Iterable[Problem]] | None = None
     read_part: Callable[[Path, WhatToRead], Volume] | None = None
     series: Callable[[Path], Series | None] | None = None
     folder: bool = False
@@ -218,6 +221,16 @@ FORMATS: tuple[ImageFormat, ...] = (
         check_header=check_ome_zarr,
         series=ome_zarr_series,
         holds="a folder: 2-D or 3-D, any number of channels or times; needs `attunet[zarr]`",
+        geometry=True,
+        masks=".nii.gz",
+    ),
+    ImageFormat(
+        name="DICOM",
+        suffixes=DICOM_SUFFIXES,
+        read=read_dicom,
+        read_part=read_dicom,
+        check_part=check_dicom,
+        holds="a file, or the series of a folder or `.zip`, whatever its files are called; needs `attunet[dicom]`",
         geometry=True,
         masks=".nii.gz",
     ),

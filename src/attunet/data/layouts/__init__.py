@@ -11,7 +11,6 @@ from pathlib import Path
 
 from attunet.data.composition import with_choices
 from attunet.data.dataset import Dataset, DatasetOptions
-from attunet.data.formats.dicom import CONVERT, series_in
 from attunet.data.layouts.dataset_json import is_msd, is_nnunet, read_msd, read_nnunet
 from attunet.data.layouts.description import DESCRIPTION
 from attunet.data.layouts.find import check_source
@@ -93,7 +92,7 @@ EXPECTED = "expected " + "; or ".join(layout.recognised_by for layout in LAYOUTS
 def read_dataset(path: Path, options: DatasetOptions = _DEFAULTS) -> Dataset:
     """Read the cases of a data set, a folder or a CSV file, whose layout is detected; `options` settle what is open.
 
-    Only file names and descriptions are read. Problems that they reveal (labels without an image, DICOM series) are in
+    Only file names and descriptions are read. Problems that they reveal (labels without an image) are in
     `problems`. Patterns take precedence over a description of the files.
     Raises: DatasetError when the path does not exist, no layout is detected, a description contradicts itself or an
         option fits nothing.
@@ -125,9 +124,6 @@ def _unrecognised(path: Path) -> DatasetError:
     names = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
     if not names:
         return DatasetError(f"the folder {path} is empty", hint=EXPECTED)
-    folders = [path, *(entry for entry in path.rglob("*") if entry.is_dir())]
-    if any(series_in(folder) for folder in folders[:20]):
-        return DatasetError(f"{path} contains DICOM series, which are not read yet", hint=CONVERT)
     tables = len(list(path.glob("*.csv")))
     if tables > 1:
         return DatasetError(f"{path} contains {tables} CSV files, expected one", hint="pass the CSV file itself")

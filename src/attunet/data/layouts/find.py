@@ -11,7 +11,8 @@ from pathlib import Path
 from attunet.data.composition import choose_parts
 from attunet.data.dataset import Case, DatasetOptions
 from attunet.data.formats import is_image, stem_of
-from attunet.data.formats.dicom import CONVERT, series_in
+from attunet.data.formats.dicom import DICOM_SUFFIXES, holds_series, is_archive, is_dicom
+from attunet.data.layouts.dicom_cases import SeriesChoice, series_images
 from attunet.data.layouts.identity import case_ids
 from attunet.data.layouts.image_files import channel_of, image_files
 from attunet.data.layouts.pairing import LEVELS, Key, NamedFile, name_files, repeats
@@ -34,6 +35,7 @@ def find_cases(
     options: DatasetOptions | None = None,
     *,
     names: Sequence[str] = (),
+    series: SeriesChoice = SeriesChoice(),  # noqa: B008  (frozen)
     on_left_out: LeftOutHook = lambda _files, _reason: None,
 ) -> tuple[Case, ...]:
     """Find the cases to predict in files and folders, in the order given; the files of a folder sorted by name.
@@ -49,6 +51,7 @@ def find_cases(
         channels: the number of channels that the model expects.
         options: a pattern of images, and the frame and the array to read; None: found from names, and the only ones.
         names: the names of the model's channels; empty: unknown.
+        series: which series of DICOM are predicted, and how their cases are named; by default all.
         on_left_out: called with files that are no images to predict, and the reason.
     Returns: the cases.
     Raises: DatasetError when a path is missing, a folder holds no image, two files would share an id, a pattern fits no
@@ -58,7 +61,7 @@ def find_cases(
     if options.pattern is not None:
         cases = _cases(_by_pattern(paths, options.pattern, names, on_left_out))
         return choose_parts(cases, options)
-    files = list(dict.fromkeys(file for path in paths for file in _images_of(path, on_left_out)))
+    files = list(dict.fromkeys(file for path in paths for file in _images_of(path, series, on_left_out)))
     return choose_parts(_cases(_grouped(files, channels, names, on_left_out)), options)
 
 
@@ -199,14 +202,18 @@ def _by_pattern(paths: Sequence[Path], pattern: str, names: Sequence[str], on_le
     }
 
 
-def _images_of(path: Path, on_left_out: LeftOutHook) -> Iterable[ImageFile]:
-    """The images of a path: itself, those in the folder, or those of the whole tree."""
+def _images_of(path: Path, series: SeriesChoice, on_left_out: LeftOutHook) -> Iterable[ImageFile]:
+    """The images of a path: itself, its series of DICOM and the images in the folder, or those of the whole tree."""
+    if path.is_file() and (is_archive(path) or is_dicom(path)):
+        return series_images(path, series)
     if path.is_file() or is_image(path):
         return [_image_file(path)]
     check_source(path)
-    if files := image_files(path):
-        return map(_image_file, files)
-    named = name_files([file for file in walk(path).images if not file.series])
+    files = [_image_file(file) for file in image_files(path) if not file.name.lower().endswith(DICOM_SUFFIXES)]
+    files += series_images(path, series) if holds_series(path) else ()
+    if files:
+        return files
+    named = name_files(walk(path).images)
     labels = [file.file.path for file in named if file.is_label]
     if len(labels) == len(named):
         raise _no_image(path)
@@ -234,10 +241,11 @@ def _image_file(path: Path) -> ImageFile:
 
 
 def _no_image(path: Path) -> DatasetError:
-    if series_in(path) or any(series_in(entry) for entry in path.iterdir() if entry.is_dir()):
-        return DatasetError(f"{path} contains DICOM files, which are not read yet", hint=CONVERT)
     return DatasetError(f"the folder {path} contains no image of a known format", hint="give a folder with image files")
 
 
 def _cases(groups: Mapping[str, Mapping[int, ImageFile]]) -> tuple[Case, ...]:
-    return tuple(Case(id, tuple(found[index].path for index in sorted(found)), None) for id, found in groups.items())
+    return tuple(
+        Case(id, tuple(found[index].path for index in sorted(found)), None, key=found[min(found)].key)
+        for id, found in groups.items()
+    )

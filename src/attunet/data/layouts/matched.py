@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from attunet.data.dataset import Case, Dataset, DatasetOptions, LeftOut
-from attunet.data.formats.dicom import CONVERT
 from attunet.data.layouts.description import DESCRIPTION, load_description, with_description
 from attunet.data.layouts.find import find_cases
 from attunet.data.layouts.matcher import match_files
@@ -38,8 +37,8 @@ def read_matched(root: Path, options: DatasetOptions) -> Dataset | None:
         root: the folder.
         options: patterns, and the rater.
     Returns: the data set with its rule; None when no file is named like the label of an image.
-    Raises: DatasetError when two readings are possible, a pattern fits no file, the folder contains several data sets
-        or only DICOM series, or the description cannot be used.
+    Raises: DatasetError when two readings are possible, a pattern fits no file, the folder contains several data sets,
+        or the description cannot be used.
     """
     tree = walk(root)
     dataset = Dataset(root=root, layout="plain", cases=())
@@ -55,9 +54,6 @@ def read_matched(root: Path, options: DatasetOptions) -> Dataset | None:
             f"{root} contains no image that can be read: {tree.problems[0].message}", hint=tree.problems[0].remedy
         )
     named = name_files(tree.images)
-    series = [file.file for file in named if file.file.series and not file.is_label]
-    if series and all(file.is_label or file.file.series for file in named):
-        raise _only_series(root, series)
     files = with_patterns(named, options)
     match = match_files(files, options, dataset.label_names)
     if match is None:
@@ -156,11 +152,3 @@ def _guessed(file: ImageFile) -> tuple[str, str]:
 
 def _is_image(pattern: str) -> bool:
     return any(token.role in (Role.CHANNEL, Role.IMAGE) for part in pattern.split("/") for token in tokenize(part))
-
-
-def _only_series(root: Path, series: Sequence[ImageFile]) -> DatasetError:
-    """The error for a folder whose only images are DICOM series."""
-    folders = {each.folders for each in series}
-    folder = root.joinpath(*folders.pop()) if len(folders) == 1 else root
-    counts = ", ".join(f"{each.stem}: {each.series} files" for each in series[:5])
-    return DatasetError(f"{folder} contains only DICOM series ({counts}), which are not read yet", hint=CONVERT)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from attunet.data.dataset import Case, DatasetOptions, LeftOut, MatchRule, Problem
-from attunet.data.formats.dicom import CONVERT
 from attunet.data.layouts.choices import Choice, choose_images, choose_labels
 from attunet.data.layouts.composed import Composition, raters_problem
 from attunet.data.layouts.identity import case_ids, with_patients, with_splits
@@ -35,7 +34,7 @@ class Match:
         rule: how they were found, and what was left out.
         channels: the names of channels; empty where they have none.
         label_names: name to value where a label has several files; None otherwise.
-        problems: labels without an image, missing channels, DICOM series, and warnings.
+        problems: labels without an image, missing channels, and warnings.
     """
 
     cases: tuple[Case, ...]
@@ -76,9 +75,7 @@ def match_files(
         rater=choice.rater,
         left_out=_left_out(files, reading),
     )
-    series = [key for key, found in images.items() if any(file.file.series for file in found.values())]
     problems = [
-        *(_series(reading, key) for key in series),
         *_lost(pairing),
         *_incomplete(reading),
         *reading.composition.problems,
@@ -87,7 +84,7 @@ def match_files(
         *map(unused_problem, rule.left_out),
     ]
     return Match(
-        cases=tuple(sorted((case for key, case in cases.items() if key not in series), key=lambda case: case.id)),
+        cases=tuple(sorted(cases.values(), key=lambda case: case.id)),
         rule=rule,
         channels=_channel_names(choice),
         label_names=reading.composition.names,
@@ -174,10 +171,3 @@ def _incomplete(reading: _Reading) -> Iterator[Problem]:
         if absent := [name for name in channels if name not in found]:
             message = f"has no file for {', '.join(absent)}, expected {', '.join(channels)}"
             yield Problem(reading.ids[key], "channel missing", message, "add the file, or leave the case out")
-
-
-def _series(reading: _Reading, key: Key) -> Problem:
-    count = sum(file.file.series for file in reading.images[key].values())
-    label = "its label is left out too" if key in reading.labels else "it has no label"
-    message = f"the image is a DICOM series ({count} files), which is not read yet; {label}"
-    return Problem(reading.ids[key], "DICOM series", message, CONVERT)

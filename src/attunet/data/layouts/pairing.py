@@ -163,7 +163,7 @@ def _named(file: ImageFile, common: Collection[str], outer: Collection[str]) -> 
     own = [token for token in _labelling(file.stem) if token.value not in common]
     folders = [folder for folder in file.folders if folder not in outer]
     places = [token.role for folder in folders for token in tokenize(folder) if token.role in _DECISIVE]
-    is_label = bool(own) or bool(places and places[-1] is not Role.IMAGE)
+    is_label = file.is_label or bool(own) or bool(places and places[-1] is not Role.IMAGE)
     splits = [token.value for folder in file.folders for token in tokenize(folder) if token.value in _SPLITS]
     raters = [name for part in file.parts for name in raters_of(part)] if is_label else []
     return NamedFile(file, is_label, splits[-1] if splits else "", tuple(raters))

@@ -9,18 +9,19 @@ from pathlib import Path
 
 from attunet.data.dataset import LeftOut, Problem
 from attunet.data.formats import SUFFIXES, is_companion, is_image, stem_of, suffix_of
-from attunet.data.formats.dicom import CONVERT, series_in
+from attunet.data.formats.dicom import DICOM_SUFFIXES, is_dicom, objects_of
 from attunet.data.layouts.tokens import nfc
 from attunet.names import listed
 
 __all__ = ["ImageFile", "Tree", "unused_problem", "walk"]
 
 FOREIGN = (
-    ".dcm .ima .mgz .mgh .mnc .gipl .vtk .vti .nii.bz2 .nii.xz .nii.zip .nii.zst .svs .czi .lif .nd2 "
+    ".mgz .mgh .mnc .gipl .vtk .vti .nii.bz2 .nii.xz .nii.zip .nii.zst .svs .czi .lif .nd2 "
     ".ndpi .heic .pbm .pnm .exr .psd .par .rec .zip .tar .tar.gz .rar .7z .avi .mp4"
 )
 """Suffixes of images and archives that no reader opens; the others are in `SUFFIXES`."""
 
+CONVERT = f"convert them to one of {', '.join(SUFFIXES)}, or remove them"
 SKIPPED_FOLDERS = ("__MACOSX",)
 
 
@@ -34,6 +35,8 @@ class ImageFile:
         stem: its name without suffix.
         suffix: its suffix, as written.
         series: number of files of a DICOM series; 0 for an image file.
+        is_label: whether its content says that it is a label: a segmentation or structure set of DICOM.
+        key: what chooses it where a path holds several images; None for the only one.
     """
 
     path: Path
@@ -41,6 +44,8 @@ class ImageFile:
     stem: str
     suffix: str
     series: int = 0
+    is_label: bool = False
+    key: str | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -78,10 +83,11 @@ def walk(root: Path) -> Tree:
     images: list[ImageFile] = []
     broken: list[str] = []
     foreign: list[str] = []
+    left_out: list[LeftOut] = []
     described: list[str] = []
     for folder, names in _folders(root):
         folders = tuple(map(nfc, folder.relative_to(root).parts))
-        found = [name for name in names if suffix_of(Path(name)) is not None]
+        found = [name for name in names if suffix_of(Path(name)) not in (None, *DICOM_SUFFIXES)]
         if folders and "dataset.json" in names:
             described.append("/".join(folders))
         for name in found:
@@ -91,14 +97,18 @@ def walk(root: Path) -> Tree:
             elif is_image(path) and not is_companion(path):
                 stem = stem_of(path)
                 images.append(ImageFile(path, folders, nfc(stem), name[len(stem) :]))
-        count = 0 if found or not names else series_in(folder)
-        if count and folders:
-            images.append(ImageFile(folder, folders[:-1], folders[-1], "", count))
-        elif not count:
-            known = set(found)
-            foreign += ["/".join((*folders, name)) for name in names if name not in known and _is_foreign(name)]
+        known = set(found)
+        dicom = [folder / name for name in names if name not in known and is_dicom(folder / name)]
+        known |= {path.name for path in dicom}
+        foreign += ["/".join((*folders, name)) for name in names if name not in known and _is_foreign(name)]
+        if dicom:
+            more, others = _dicom_images(root, folder, dicom)
+            images += more
+            left_out += others
     links = list(_problem_of("broken link", "are links to nothing", "restore the files they point to", broken))
-    problems = (*links, *(replace(problem, severity="warning") for problem in _foreign(foreign)))
+    foreign_problems = _problem_of("unreadable format", "have a format that is not read", CONVERT, foreign)
+    problems = (*links, *(replace(problem, severity="warning") for problem in foreign_problems))
+    problems += tuple(map(unused_problem, left_out))
     return Tree(root, tuple(sorted(images, key=lambda image: image.name)), problems, tuple(described))
 
 
@@ -127,16 +137,25 @@ def _is_searched(folder: str) -> bool:
 
 
 def _is_foreign(name: str) -> bool:
-    lower = name.lower()
-    return lower.endswith(tuple(FOREIGN.split()))
+    return name.lower().endswith((*FOREIGN.split(), *DICOM_SUFFIXES))
 
 
-def _foreign(names: Sequence[str]) -> Iterator[Problem]:
-    dicom = [name for name in names if name.lower().endswith((".dcm", ".ima"))]
-    others = [name for name in names if name not in set(dicom)]
-    yield from _problem_of("unreadable format", "are DICOM, which is not read yet", CONVERT, dicom)
-    expected = f"convert them to one of {', '.join(SUFFIXES)}, or remove them"
-    yield from _problem_of("unreadable format", "have a format that is not read", expected, others)
+def _dicom_images(root: Path, folder: Path, files: Sequence[Path]) -> tuple[list[ImageFile], list[LeftOut]]:
+    """The images and labels among the DICOM files of a folder, and what is none."""
+    held = objects_of(files)
+    folders = tuple(map(nfc, folder.relative_to(root).parts))
+    images = []
+    if held.series:
+        images.append(ImageFile(folder, folders[:-1], (folders or (nfc(root.name),))[-1], "", len(held.series)))
+    for path in (*held.images, *held.labels):
+        stem = stem_of(path)
+        is_label = path in held.labels
+        images.append(ImageFile(path, folders, nfc(stem), path.name[len(stem) :], is_label=is_label))
+    left_out = [
+        LeftOut(f"DICOM, {what}", tuple("/".join((*folders, path.name)) for path in paths))
+        for what, paths in held.left_out.items()
+    ]
+    return images, left_out
 
 
 def _problem_of(kind: str, what: str, remedy: str, names: Sequence[str]) -> Iterator[Problem]:

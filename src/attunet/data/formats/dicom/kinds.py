@@ -1,0 +1,134 @@
+"""What kind of object each DICOM file is, read from its first elements alone, which is quick."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from attunet.data.formats.dicom.headers import pydicom_for
+from attunet.documents import open_regular
+from attunet.errors import AttunetError
+
+__all__ = ["FolderObjects", "left_out_as", "objects_of"]
+
+LABEL_OBJECTS = {
+    "1.2.840.10008.5.1.4.1.1.66.4": "segmentation",
+    "1.2.840.10008.5.1.4.1.1.66.7": "label map segmentation",
+    "1.2.840.10008.5.1.4.1.1.481.3": "RT structure set",
+}
+"""Kinds of objects that hold labels of other series."""
+
+NO_IMAGES = {
+    "1.2.840.10008.1.3.10": "directory of a disc",
+    "1.2.840.10008.5.1.4.1.1.7": "secondary capture",
+    "1.2.840.10008.5.1.4.1.1.7.1": "secondary capture",
+    "1.2.840.10008.5.1.4.1.1.7.2": "secondary capture",
+    "1.2.840.10008.5.1.4.1.1.7.3": "secondary capture",
+    "1.2.840.10008.5.1.4.1.1.7.4": "secondary capture",
+    "1.2.840.10008.5.1.4.1.1.30": "parametric map",
+    "1.2.840.10008.5.1.4.1.1.481.2": "RT dose",
+    "1.2.840.10008.5.1.4.1.1.481.5": "RT plan",
+    "1.2.840.10008.5.1.4.1.1.104.1": "encapsulated PDF",
+}
+"""Kinds of objects that are no images to segment, whether they hold pixels or not."""
+
+FAMILIES = {
+    "1.2.840.10008.5.1.4.1.1.88.": "structured report",
+    "1.2.840.10008.5.1.4.1.1.11.": "presentation state",
+    "1.2.840.10008.5.1.4.1.1.9.": "waveform",
+    "1.2.840.10008.5.1.4.1.1.66": "registration or other derived object",
+    "1.2.840.10008.5.1.4.1.1.481.": "radiotherapy object",
+    "1.2.840.10008.5.1.4.1.1.104.": "encapsulated document",
+}
+"""Beginnings of the UIDs of further ones."""
+
+THREADS = 4
+LAST = 0x0020000E
+"""SeriesInstanceUID, behind which nothing is read."""
+QUICK = ["SOPClassUID", "Modality", "SeriesInstanceUID", "ImageType"]
+
+
+class FolderObjects(NamedTuple):
+    """What the DICOM files of one folder are.
+
+    Args:
+        series: files of series of several files, which the folder stands for.
+        images: files that are series of their own, each an image.
+        labels: segmentations and structure sets.
+        left_out: files that are no images, by what they are.
+    """
+
+    series: tuple[Path, ...]
+    images: tuple[Path, ...]
+    labels: tuple[Path, ...]
+    left_out: dict[str, tuple[Path, ...]]
+
+
+class _Kind(NamedTuple):
+    """What a file is: its path, SOPClassUID, SeriesInstanceUID and ImageType; empty where it does not say."""
+
+    path: Path
+    sop_class: str
+    series_uid: str
+    image_type: tuple[str, ...]
+
+
+def objects_of(files: Sequence[Path]) -> FolderObjects:
+    """What the DICOM files of one folder are.
+
+    Raises: EngineError when pydicom is not installed.
+    """
+    with ThreadPoolExecutor(THREADS) as pool:
+        kinds = list(pool.map(_kind_of, files))
+    left_out: dict[str, tuple[Path, ...]] = {}
+    series: dict[str, list[Path]] = defaultdict(list)
+    for kind in kinds:
+        what = left_out_as(kind.sop_class, kind.image_type)
+        if what is None:
+            series[kind.series_uid].append(kind.path)
+        elif kind.sop_class not in LABEL_OBJECTS:
+            left_out[what] = (*left_out.get(what, ()), kind.path)
+    return FolderObjects(
+        tuple(path for paths in series.values() for path in paths if len(paths) > 1),
+        tuple(paths[0] for paths in series.values() if len(paths) == 1),
+        tuple(kind.path for kind in kinds if kind.sop_class in LABEL_OBJECTS),
+        left_out,
+    )
+
+
+def left_out_as(sop_class: str, image_type: Sequence[str]) -> str | None:
+    """What an object is called that is no image to segment; None for an image."""
+    if sop_class in LABEL_OBJECTS or sop_class in NO_IMAGES:
+        return LABEL_OBJECTS.get(sop_class) or NO_IMAGES[sop_class]
+    for beginning, name in FAMILIES.items():
+        if sop_class.startswith(beginning):
+            return name
+    return "localizer" if "LOCALIZER" in image_type else None
+
+
+def _kind_of(path: Path) -> _Kind:
+    pydicom = pydicom_for(path)
+    try:
+        with open_regular(path) as stream, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = pydicom.filereader.read_partial(
+                stream,
+                lambda tag, _vr, _length: tag > LAST,
+                force=True,
+                specific_tags=[pydicom.tag.Tag(name) for name in QUICK],
+            )
+            image_type = dataset.get("ImageType") or ()
+            return _Kind(
+                path,
+                str(dataset.get("SOPClassUID", "")),
+                str(dataset.get("SeriesInstanceUID", "")),
+                tuple(map(str, [image_type] if isinstance(image_type, str) else image_type)),
+            )
+    except (AttunetError, OSError):
+        raise
+    except Exception:  # damaged bytes raise anything; reading the file reports it
+        return _Kind(path, "", "", ())
