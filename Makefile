@@ -8,11 +8,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 # Tests are many small jobs: two workers with one thread each are faster than two threads that wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
+# Programs that tests/peers talks to, in an environment of their own.
+PEERS := build/peers
+
 KILLS := 50
 SEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check fuzz fuzz-short chaos bench clean
+.PHONY: help demo test test-peers test-slow check fuzz fuzz-short chaos bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -22,6 +25,10 @@ demo: $(READY) ## create a synthetic abdomen, train, predict and evaluate; write
 
 test: $(READY) ## all tests except the slow ones
 	$(PYTEST) -n 2
+
+test-peers: $(READY) ## tests against Orthanc, dcmtk, dcmqi and plastimatch on this machine; installs them where it may
+	tests/peers/install.sh $(BIN)/python $(PEERS)
+	$(PYTEST) -m peers tests/peers
 
 test-slow: $(READY) ## tests that take minutes: real training runs on ../shared/data
 	$(BIN)/python -m pytest -m slow

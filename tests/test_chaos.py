@@ -1,4 +1,4 @@
-"""Kills at random moments do no harm: see chaos/run.py."""
+"""Kills at random moments do no harm: see chaos/run.py and chaos/node.py."""
 
 import subprocess
 import sys
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 CHAOS = Path(__file__).parents[1] / "chaos" / "run.py"
+NODE = CHAOS.with_name("node.py")
 
 
 @pytest.mark.slow
@@ -14,3 +15,18 @@ def test_kills_at_random_moments_do_no_harm():
     done = subprocess.run([sys.executable, CHAOS, "--kills", "8", "--seed", "3"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no harm by 8 kills" in done.stdout
+
+
+def test_a_node_that_is_killed_at_any_of_its_steps_answers_each_study_once():
+    words = [sys.executable, NODE, "--studies", "10", "--places", "--pacs", "process"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "10 studies, 9 kills" in done.stdout
+    assert "every study answered exactly once (10 of 10)" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_node_that_is_killed_at_random_moments_answers_each_study_once():
+    words = [sys.executable, NODE, "--studies", "40", "--kills", "8", "--stops", "2", "--pacs", "process"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -11,12 +11,13 @@ from attunet.dicom.network.addresses import (
 )
 from attunet.dicom.network.identity import Identity, check_uid, is_uid, read_identity
 from attunet.dicom.network.send import send_files
-from attunet.dicom.network.web import WebClient
+from attunet.dicom.network.web import WebAccess, WebClient
 
 __all__ = [
     "FolderAddress",
     "Identity",
     "PeerAddress",
+    "WebAccess",
     "WebAddress",
     "WebClient",
     "WebSource",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import netrc
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from io import BytesIO
 from pathlib import Path
@@ -25,6 +26,8 @@ __all__ = ["FoundSeries", "WebAccess", "WebClient"]
 
 AS_STORED = (("application/dicom", "*"),)
 """Without the star a service converts what it sends to Explicit VR Little Endian."""
+PAGE = 500
+STUDY_COUNT, SERIES_COUNT = "NumberOfStudyRelatedInstances", "NumberOfSeriesRelatedInstances"
 TIMEOUT = (10.0, 120.0)
 """Seconds to connect, and between two answers."""
 _FOREVER = {
@@ -86,22 +89,19 @@ class WebClient:
 
         Raises: NetworkError when the service does not answer.
         """
+        search = partial(self._client.search_for_studies, search_filters=dict(filters), fields=[STUDY_COUNT])
         with self._talking("a query of studies"):
-            found = self._client.search_for_studies(
-                search_filters=dict(filters), fields=["NumberOfStudyRelatedInstances"], get_remaining=True
-            )
-        return {uid: _number(entry, "00201208") for entry in found if is_uid(uid := _text(entry, "0020000D"))}
+            found = _all_pages(search, "0020000D")
+        return {uid: _number(entry, "00201208") for uid, entry in found.items()}
 
     def series(self, study: str) -> list[FoundSeries]:
         """The series of a study. Raises: NetworkError when the service does not answer."""
+        search = partial(self._client.search_for_series, study_instance_uid=study, fields=[SERIES_COUNT])
         with self._talking("a query of series"):
-            found = self._client.search_for_series(
-                study_instance_uid=study, fields=["NumberOfSeriesRelatedInstances"], get_remaining=True
-            )
+            found = _all_pages(search, "0020000E")
         return [
             FoundSeries(study, uid, _text(entry, "00080060"), _number(entry, "00201209"))
-            for entry in found
-            if is_uid(uid := _text(entry, "0020000E"))
+            for uid, entry in found.items()
         ]
 
     def retrieve(self, study: str, series: str) -> Iterator[bytes]:
@@ -213,6 +213,20 @@ def _credentials(host: str, file: Path | None) -> tuple[str, str] | None:
 
 
 _NETRC = "write: machine HOST login NAME password PASSWORD"
+
+
+def _all_pages(search: Callable[..., list[dict[str, Any]]], tag: str) -> dict[str, dict[str, Any]]:
+    """Every answer to a query by the UID under a tag, page by page until a page holds nothing new.
+
+    Services give any number of answers at once, and some give the same page for ever, whatever is asked for.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    while True:
+        page = search(limit=PAGE, offset=len(found))
+        new = {uid: entry for entry in page if is_uid(uid := _text(entry, tag)) and uid not in found}
+        if not new:
+            return found
+        found |= new
 
 
 def _encoded(dataset: Any) -> bytes:

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Installs the programs that `make test-peers` talks to: Debian's Orthanc, dcmtk and dicom3tools where this may be done
+# (root and apt-get), and dcmqi and plastimatch, whose binaries are in their wheels, into an environment of their own.
+# What cannot be installed is said; the tests that need it are skipped with that message.
+set -euo pipefail
+python=${1:?usage: install.sh PYTHON FOLDER}
+folder=${2:?usage: install.sh PYTHON FOLDER}
+
+declare -A packages=([dcmqrscp]=dcmtk [dciodvfy]=dicom3tools [Orthanc]=orthanc)
+missing=()
+for program in "${!packages[@]}"; do
+  command -v "$program" > /dev/null || missing+=("${packages[$program]}")
+done
+[ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ] || missing+=(orthanc-dicomweb)
+
+if [ "${#missing[@]}" -gt 0 ]; then
+  if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
+    # Orthanc's package starts a service that would be open to the network; a policy of Debian's keeps it from that.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+      printf '#!/bin/sh\nexit 101\n' > "$policy"
+      chmod +x "$policy"
+      trap 'rm -f "$policy"' EXIT
+    fi
+    apt=(apt-get --quiet --yes -o Acquire::Retries=1 -o Acquire::http::Timeout=30 -o DPkg::Lock::Timeout=60)
+    "${apt[@]}" update > /dev/null || true
+    echo "installing ${missing[*]} for the tests with real peers"
+    DEBIAN_FRONTEND=noninteractive "${apt[@]}" install --no-install-recommends "${missing[@]}" > /dev/null ||
+      echo "${missing[*]} could not be installed; the tests that need them will be skipped" >&2
+  else
+    echo "${missing[*]}: not installed; the tests that need them will be skipped" >&2
+  fi
+fi
+
+if [ ! -x "$folder/bin/segimage2itkimage" ] || [ ! -x "$folder/bin/plastimatch" ]; then
+  echo "installing dcmqi and plastimatch into $folder, once"
+  [ -x "$folder/bin/python" ] || "$python" -m venv "$folder" ||
+    { "$python" -m venv --clear --without-pip "$folder" && "$python" -m pip --python "$folder/bin/python" install pip; }
+  "$folder/bin/python" -m pip --disable-pip-version-check --quiet install dcmqi==1.5.7 plastimatch==1.10.0 ||
+    echo "dcmqi and plastimatch could not be installed; the tests that need them will be skipped" >&2
+fi
