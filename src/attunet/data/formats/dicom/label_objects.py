@@ -21,10 +21,7 @@ from attunet.errors import FormatError, GeometryError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["LABEL_CLASSES", "LabelObject", "NoticeHook", "read_label_object", "read_named_masks"]
-
-LABEL_CLASSES = (*SEGMENTATIONS, STRUCTURE_SET)
-"""SOPClassUIDs of objects that hold labels."""
+__all__ = ["LabelObject", "NoticeHook", "read_label_object", "read_named_masks"]
 
 ELEMENTS = (
     *("SOPClassUID", "FrameOfReferenceUID", "StructureSetROISequence", "ROIContourSequence"),

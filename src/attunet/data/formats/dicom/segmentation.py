@@ -28,7 +28,7 @@ BINARY, FRACTIONAL, LABELMAP = "BINARY", "FRACTIONAL", "LABELMAP"
 AGAIN = "export the segmentation again"
 
 
-class Segment(NamedTuple):
+class NamedSegment(NamedTuple):
     """A segment: its number in the file, and its name."""
 
     number: int
@@ -116,7 +116,7 @@ def _segment(item: Dataset) -> NamedSegment:
     number = int(item.SegmentNumber)
     codes = dicom_items(item, "SegmentedPropertyTypeCodeSequence")
     meaning = dicom_text(codes[0], "CodeMeaning") if codes else ""
-    return Segment(number, dicom_text(item, "SegmentLabel") or meaning or f"segment_{number}")
+    return NamedSegment(number, dicom_text(item, "SegmentLabel") or meaning or f"segment_{number}")
 
 
 def _series(dataset: Dataset) -> frozenset[str]:
