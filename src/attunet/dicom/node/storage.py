@@ -133,8 +133,8 @@ class Storage:
 def _make_folders(folder: Path, root: Path) -> None:
     """Make a folder below a root, and write the names of new ones to the disk."""
     missing = [part for part in (folder, *folder.parents) if root in part.parents and not part.exists()]
-    folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
     for part in reversed(missing):
+        part.mkdir(mode=PRIVATE, exist_ok=True)
         _sync_folder(part.parent)
 
 
