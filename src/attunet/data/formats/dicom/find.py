@@ -1,45 +1,91 @@
-"""Finding series: in a folder, in all folders of a disc, or in one file."""
+"""Finding series: in a folder and all folders in it, such as a disc, in an archive, or in one file."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 
+from attunet.data.formats.dicom.archive import extract
 from attunet.data.formats.dicom.assemble import assemble
+from attunet.data.formats.dicom.elements import read_elements, text_of, values_of
 from attunet.data.formats.dicom.headers import DicomHeader, read_header
 from attunet.data.formats.dicom.kinds import left_out_as
-from attunet.data.formats.dicom.recognise import dicom_files, is_dicom
+from attunet.data.formats.dicom.recognise import dicom_files, is_archive, is_dicom
 from attunet.data.formats.dicom.series import DicomSeries, SeriesListing, SetAside
 from attunet.errors import FormatError
+from attunet.names import listed
 
 __all__ = ["find_series"]
 
 THREADS = 4
 """Headers are read in so many threads: on a slow disk, one waits while others are parsed."""
+MOST_LISTINGS = 8
+"""Listings that are kept, so that the cases of a disc do not each read all headers of the disc."""
+DIRECTORY, RECORDS, IMAGE = "dicomdir", "DirectoryRecordSequence", "IMAGE"
+"""Name of the directory of a disc, the element that lists the disc, and what it calls an image."""
+States = tuple[tuple[Path, int, int], ...]
+
+_LISTINGS: dict[Path, tuple[States, SeriesListing]] = {}
+_LOCK = Lock()
 
 
 def find_series(path: Path) -> SeriesListing:
-    """Find the series of a folder and of all folders in it, or those of a file.
+    """Find the series of a folder and of all folders in it, of an archive, or of a file.
 
-    Raises: FormatError when there is no DICOM file, or pydicom is not installed.
+    A listing is kept until a file changes.
+    Raises: FormatError when there is no DICOM file, EngineError when pydicom is not installed.
     """
-    candidates = list(dicom_files(path)) if path.is_dir() else [path]
+    root = path.parent if path.is_file() and _is_directory(path) else path
+    states = tuple(_states(dicom_files(root) if root.is_dir() else [root]))
+    with _LOCK:
+        kept = _LISTINGS.get(root)
+    if kept is not None and kept[0] == states:
+        return kept[1]
+    found = _list_archive(root) if is_archive(root) else _list(root, [file for file, _, _ in states])
+    with _LOCK:
+        _LISTINGS.pop(root, None)
+        _LISTINGS[root] = states, found
+        while len(_LISTINGS) > MOST_LISTINGS:
+            del _LISTINGS[next(iter(_LISTINGS))]
+    return found
+
+
+def _states(files: Iterable[Path]) -> Iterator[tuple[Path, int, int]]:
+    """Size and time of each file that is there: links to nothing are none."""
+    for file in files:
+        with suppress(OSError):
+            stat = file.stat()
+            yield file, stat.st_size, stat.st_mtime_ns
+
+
+def _list_archive(path: Path) -> SeriesListing:
+    extracted = extract(path)
+    found = _list(path, list(dicom_files(extracted.folder)))
+    return replace(found, series=tuple(replace(one, owner=extracted) for one in found.series))
+
+
+def _list(path: Path, files: Sequence[Path]) -> SeriesListing:
     with ThreadPoolExecutor(THREADS) as pool:
-        read = [header for header in pool.map(_header_if_dicom, candidates) if header is not None]
+        read = [header for header in pool.map(_header_if_dicom, files) if header is not None]
     if not read:
         raise FormatError(f"{path} contains no DICOM file", hint="check the path")
     headers = [header for header in read if isinstance(header, DicomHeader)]
-    refused = [header for header in read if isinstance(header, SetAside)]
-    left_out = _left_out(headers)
     series: list[DicomSeries] = []
+    left_out, refused = _left_out(headers), [header for header in read if isinstance(header, SetAside)]
     for group in _by_series(headers):
-        found, unusable = assemble(group)
-        series += found
+        volumes, without, unusable = assemble(group)
+        series += volumes
+        left_out += without
         refused += unusable
-    ordered = sorted(series, key=lambda one: (one.number is None, one.number, one.uid, one.part))
-    return SeriesListing(path, tuple(ordered), tuple(left_out), tuple(refused))
+    series.sort(key=lambda one: (one.number is None, one.number, one.uid, one.part))
+    absent = _absent_files([header.path for header in headers if _is_directory(header.path)])
+    notices = [f"the directory of the disc (DICOMDIR) names {len(absent)} files that it lacks: {listed(absent, 4)}"]
+    return SeriesListing(path, tuple(series), tuple(left_out), tuple(refused), tuple(notices if absent else ()))
 
 
 def _header_if_dicom(path: Path) -> DicomHeader | SetAside | None:
@@ -60,9 +106,39 @@ def _by_series(headers: Sequence[DicomHeader]) -> list[list[DicomHeader]]:
 
 
 def _left_out(headers: Sequence[DicomHeader]) -> list[SetAside]:
+    """Objects that are no images to segment, by what they are."""
     found: dict[str, list[Path]] = defaultdict(list)
     for header in headers:
         what = left_out_as(header.sop_class, header.image_type)
-        if what is not None or not header.slices:
+        if (what is not None or not header.slices) and not _is_directory(header.path):
             found[what or "object without pixels"].append(header.path)
     return [SetAside(what, "is no image to segment", tuple(files)) for what, files in found.items()]
+
+
+def _is_directory(path: Path) -> bool:
+    """Whether a file is called DICOMDIR, in letters of any case."""
+    return path.name.lower() == DIRECTORY
+
+
+def _absent_files(directories: Sequence[Path]) -> list[str]:
+    """The images that directories name and that are not there, by their names on the disc; none if unreadable.
+
+    Systems show the names of a disc in letters of either case, with a dot or a version behind them.
+    """
+    absent = []
+    for directory in directories:
+        try:
+            records = values_of(read_elements(directory, (RECORDS,)).dataset, RECORDS)
+        except FormatError:
+            continue
+        root = directory.parent
+        there = {_folded(file.relative_to(root)) for file in root.rglob("*") if file.is_file()}
+        for record in records:
+            parts = tuple(map(str, values_of(record, "ReferencedFileID")))
+            if text_of(record, "DirectoryRecordType") == IMAGE and parts and _folded(Path(*parts)) not in there:
+                absent.append("/".join(parts))
+    return absent
+
+
+def _folded(path: Path) -> str:
+    return path.as_posix().lower().partition(";")[0].rstrip(".")

@@ -1,108 +1,64 @@
-"""Headers of DICOM files: what identifies an image, where it lies in the patient, and how its pixels are stored.
-
-Of a patient, nothing is read: only the elements in `TAGS` are.
-"""
+"""Headers of DICOM files: what identifies an object, and its images as slices."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from attunet.documents import open_regular
-from attunet.errors import EngineError, FormatError
+import numpy as np
+
+from attunet.data.formats.dicom.elements import (
+    Elements,
+    first_item,
+    number_of,
+    read_elements,
+    text_of,
+    values_of,
+    vector_of,
+    whole_of,
+)
+from attunet.data.formats.dicom.frames import FRAME_TAGS, slices_of_frames
+from attunet.data.formats.dicom.mosaic import MOSAIC_TAGS, is_mosaic, slices_of_mosaic
+from attunet.data.formats.dicom.plane_spacing import SPACING_TAGS, plane_spacing
+from attunet.data.formats.dicom.slices import PixelLayout, StoredSlice
+from attunet.data.formats.limits import AGAIN
+from attunet.data.geometry import Array
+from attunet.errors import AttunetError, FormatError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["DicomHeader", "PixelLayout", "StoredSlice", "Vector", "pydicom_for", "read_header"]
+__all__ = ["DicomHeader", "read_header"]
 
-Vector = tuple[float, ...]
-TAGS = (
-    *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"),
-    *("Modality", "ImageType", "SeriesDescription", "SeriesNumber", "InstanceNumber"),
-    *("AcquisitionNumber", "TriggerTime", "EchoNumbers", "EchoTime", "DiffusionBValue", "TemporalPositionIdentifier"),
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
-    *("Rows", "Columns", "SamplesPerPixel", "PlanarConfiguration", "PhotometricInterpretation", "NumberOfFrames"),
-    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
-    *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
-)
-"""The elements that are read."""
-
-SPLITTING = {
+MARK_TAGS: dict[str, str] = {
+    "frame of reference": "FrameOfReferenceUID",
     "b-value": "DiffusionBValue",
+    "gradient direction": "DiffusionGradientOrientation",
     "echo": "EchoNumbers",
-    "echo time": "EchoTime",
     "temporal position": "TemporalPositionIdentifier",
+    "echo time": "EchoTime",
     "trigger time": "TriggerTime",
-    "acquisition number": "AcquisitionNumber",
+    "acquisition": "AcquisitionNumber",
     "image type": "ImageType",
 }
-"""What may tell images of the same place in one series from each other."""
+"""The element of each mark of a file of one image."""
+VENDOR_B_VALUES = (0x0019100C, 0x00431039, 0x20011003)
+"""Private elements in which Siemens, GE and Philips write the b-value."""
+OVERLAY_BIT = 0x60000102
+MEASURED = ("CT", "MR", "NM", "PT")
+"""Modalities whose values mean something whether low ones are to be seen dark or bright."""
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PixelLayout:
-    """How the pixels of a file are stored.
-
-    Args:
-        syntax: UID of the transfer syntax.
-        rows, columns: size of an image.
-        samples: values of a pixel: 1 for grey, 3 for colours.
-        photometric: PhotometricInterpretation.
-        planar: whether the samples of an image are stored one after the other.
-        allocated: bits of a stored value.
-        stored: bits of it that are used.
-        signed: whether values may be negative.
-        frames: number of images in the file.
-    """
-
-    syntax: str
-    rows: int
-    columns: int
-    samples: int
-    photometric: str
-    planar: bool
-    allocated: int
-    stored: int
-    signed: bool
-    frames: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoredSlice:
-    """One image of a file.
-
-    Args:
-        path: the file.
-        frame: its place in the file, from 0.
-        layout: how it is stored.
-        start: byte of the file at which the element of its pixels begins; -1 when the file is deflated.
-        position: centre of its first pixel (x, y, z), mm to the left, back and head; None when the file does not say.
-        orientation: directions of its rows and of its columns, six cosines; None when the file does not say.
-        spacing: mm between its rows, and between its columns; None when the file does not say.
-        thickness: SliceThickness in mm, which is trusted for a single slice only.
-        slope, intercept: value = slope * stored value + intercept.
-        padding: lowest and highest stored value of pixels that are no image; None without such pixels.
-        instance: InstanceNumber.
-        marks: what may tell it from other images of the same place, by the names of `SPLITTING`.
-    """
-
-    path: Path
-    frame: int
-    layout: PixelLayout
-    start: int
-    position: Vector | None
-    orientation: Vector | None
-    spacing: Vector | None
-    thickness: float | None
-    slope: float
-    intercept: float
-    padding: tuple[int, int] | None
-    instance: int | None
-    marks: Mapping[str, Any]
+TAGS: tuple[str | int, ...] = (
+    *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
+    *("Modality", "SeriesDescription", "SeriesNumber", "InstanceNumber", *MARK_TAGS.values()),
+    *("ImagePositionPatient", "ImageOrientationPatient", "SliceThickness", "SpacingBetweenSlices", *SPACING_TAGS),
+    *("Rows", "Columns", "SamplesPerPixel", "PlanarConfiguration", "PhotometricInterpretation", "NumberOfFrames"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
+    *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", *FRAME_TAGS),
+    *(*VENDOR_B_VALUES, OVERLAY_BIT, *MOSAIC_TAGS),
+)
+"""The elements that are read; none of them is the patient's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,14 +69,14 @@ class DicomHeader:
         path: the file.
         sop_class: UID of the kind of object; empty when the file does not say.
         instance_uid: SOPInstanceUID; empty when the file does not say.
-        series_uid: SeriesInstanceUID; empty when the file does not say.
+        series_uid: SeriesInstanceUID, or that of the study when the file does not say.
         study_uid: StudyInstanceUID; empty when the file does not say.
-        frame_of_reference: FrameOfReferenceUID; empty when the file does not say.
         modality: such as CT.
         image_type: values of ImageType, such as ORIGINAL, PRIMARY, AXIAL.
         description: SeriesDescription.
         number: SeriesNumber.
         slices: its images; none when the file holds no pixels.
+        notices: what was guessed, in sentences.
     """
 
     path: Path
@@ -128,24 +84,12 @@ class DicomHeader:
     instance_uid: str
     series_uid: str
     study_uid: str
-    frame_of_reference: str
     modality: str
     image_type: tuple[str, ...]
     description: str
     number: int | None
     slices: tuple[StoredSlice, ...]
-
-
-def pydicom_for(path: Path) -> Any:
-    """The package pydicom, which reads the file.
-
-    Raises: EngineError when it is not installed.
-    """
-    try:
-        import pydicom
-    except ImportError as error:
-        raise EngineError(f"{path} is DICOM, which needs pydicom", hint='pip install "attunet[dicom]"') from error
-    return pydicom
+    notices: tuple[str, ...]
 
 
 def read_header(path: Path) -> DicomHeader:
@@ -153,84 +97,125 @@ def read_header(path: Path) -> DicomHeader:
 
     Raises: FormatError when it cannot be read as DICOM, EngineError when pydicom is not installed.
     """
-    pydicom = pydicom_for(path)
-    with open_regular(path) as stream, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of values that the standard does not allow, which may be the patient's
-        try:
-            dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=list(TAGS))
-            deflated = dataset.file_meta.get("TransferSyntaxUID") == pydicom.uid.DeflatedExplicitVRLittleEndian
-            return _header_of(dataset, path, -1 if deflated else stream.tell())
-        except Exception as error:  # damaged bytes raise anything
-            raise FormatError(
-                f"cannot read {path} as DICOM: {type(error).__name__}", hint="the file may be damaged: copy it again"
-            ) from error
+    elements = read_elements(path, TAGS)
+    try:
+        return _header_of(elements, path)
+    except AttunetError:
+        raise
+    except Exception as error:  # damaged elements have values of any kind
+        raise FormatError(f"cannot read the header of {path} ({type(error).__name__})", hint=AGAIN) from None
 
 
-def _header_of(dataset: Dataset, path: Path, start: int) -> DicomHeader:
-    layout = _layout_of(dataset)
+def _header_of(elements: Elements, path: Path) -> DicomHeader:
+    dataset, layout = elements.dataset, _layout_of(elements)
+    slices: tuple[StoredSlice, ...] = ()
+    notices: tuple[str, ...] = ()
+    if layout is not None:
+        whole, notices = _slice_of(elements, path, layout)
+        if is_mosaic(dataset):
+            slices = slices_of_mosaic(dataset, whole)
+        else:
+            slices, more = slices_of_frames(dataset, whole)
+            notices += more
     return DicomHeader(
         path=path,
-        sop_class=_text(dataset, "SOPClassUID"),
-        instance_uid=_text(dataset, "SOPInstanceUID"),
-        series_uid=_text(dataset, "SeriesInstanceUID"),
-        study_uid=_text(dataset, "StudyInstanceUID"),
-        frame_of_reference=_text(dataset, "FrameOfReferenceUID"),
-        modality=_text(dataset, "Modality"),
-        image_type=tuple(map(str, _values(dataset, "ImageType"))),
-        description=_text(dataset, "SeriesDescription"),
-        number=_whole(dataset, "SeriesNumber"),
-        slices=() if layout is None else (_slice_of(dataset, path, layout, start),),
+        sop_class=text_of(dataset, "SOPClassUID"),
+        instance_uid=text_of(dataset, "SOPInstanceUID"),
+        series_uid=text_of(dataset, "SeriesInstanceUID") or text_of(dataset, "StudyInstanceUID"),
+        study_uid=text_of(dataset, "StudyInstanceUID"),
+        modality=text_of(dataset, "Modality"),
+        image_type=tuple(map(str, values_of(dataset, "ImageType"))),
+        description=text_of(dataset, "SeriesDescription"),
+        number=whole_of(dataset, "SeriesNumber"),
+        slices=slices,
+        notices=notices,
     )
 
 
-def _layout_of(dataset: Dataset) -> PixelLayout | None:
+def _layout_of(elements: Elements) -> PixelLayout | None:
     """How pixels are stored; None for an object without."""
-    rows, columns = _whole(dataset, "Rows"), _whole(dataset, "Columns")
+    dataset = elements.dataset
+    rows, columns = whole_of(dataset, "Rows"), whole_of(dataset, "Columns")
     if not rows or not columns:
         return None
-    allocated = _whole(dataset, "BitsAllocated") or 16
+    allocated = whole_of(dataset, "BitsAllocated") or 16
+    stored = whole_of(dataset, "BitsStored") or allocated
+    high = whole_of(dataset, "HighBit")
+    overlay = dataset.get(OVERLAY_BIT)
     return PixelLayout(
-        syntax=str(dataset.file_meta.get("TransferSyntaxUID", "")) or _guessed_syntax(dataset),
+        syntax=elements.syntax,
         rows=rows,
         columns=columns,
-        samples=_whole(dataset, "SamplesPerPixel") or 1,
-        photometric=_text(dataset, "PhotometricInterpretation") or "MONOCHROME2",
-        planar=_whole(dataset, "PlanarConfiguration") == 1,
+        samples=whole_of(dataset, "SamplesPerPixel") or 1,
+        photometric=text_of(dataset, "PhotometricInterpretation") or "MONOCHROME2",
+        planar=whole_of(dataset, "PlanarConfiguration") == 1,
         allocated=allocated,
-        stored=_whole(dataset, "BitsStored") or allocated,
-        signed=_whole(dataset, "PixelRepresentation") == 1,
-        frames=_whole(dataset, "NumberOfFrames") or 1,
+        stored=stored,
+        high=stored - 1 if high is None else high,
+        signed=whole_of(dataset, "PixelRepresentation") == 1,
+        frames=whole_of(dataset, "NumberOfFrames") or 1,
+        overlays=overlay is not None and overlay.value not in (None, 0),
     )
 
 
-def _guessed_syntax(dataset: Dataset) -> str:
-    """The transfer syntax of a file that does not give it, by what its data set turned out to be."""
-    implicit, little = dataset.original_encoding
-    return "1.2.840.10008.1.2" if implicit else "1.2.840.10008.1.2.1" if little else "1.2.840.10008.1.2.2"
-
-
-def _slice_of(dataset: Dataset, path: Path, layout: PixelLayout, start: int) -> StoredSlice:
-    slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
-    return StoredSlice(
+def _slice_of(elements: Elements, path: Path, layout: PixelLayout) -> tuple[StoredSlice, tuple[str, ...]]:
+    """The first image of a file as the elements for all of its images describe it, and what was guessed."""
+    dataset = elements.dataset
+    slope, intercept = number_of(dataset, "RescaleSlope"), number_of(dataset, "RescaleIntercept")
+    spacing, notices = plane_spacing(dataset)
+    modality = text_of(dataset, "Modality")
+    found = StoredSlice(
         path=path,
         frame=0,
         layout=layout,
-        start=start,
-        position=_vector(dataset, "ImagePositionPatient", 3),
-        orientation=_vector(dataset, "ImageOrientationPatient", 6),
-        spacing=_vector(dataset, "PixelSpacing", 2),
-        thickness=_number(dataset, "SliceThickness"),
+        start=elements.start,
+        position=vector_of(dataset, "ImagePositionPatient", 3),
+        orientation=vector_of(dataset, "ImageOrientationPatient", 6),
+        spacing=spacing,
+        thickness=number_of(dataset, "SliceThickness"),
         slope=1.0 if slope is None else slope,
         intercept=intercept or 0.0,
+        table=_table_of(dataset),
         padding=_padding_of(dataset, layout),
-        instance=_whole(dataset, "InstanceNumber"),
-        marks={name: tuple(map(str, _values(dataset, tag))) for name, tag in SPLITTING.items()},
+        inverted=layout.photometric == "MONOCHROME1" and modality not in MEASURED,
+        instance=whole_of(dataset, "InstanceNumber"),
+        marks=_marks_of(dataset),
     )
+    if found.padding is not None and found.padding[0] > 1 << (layout.allocated - 1 - layout.signed):
+        notices += (
+            f"pixels of the stored value {found.padding[0]} are padding, and get the lowest value of the image",
+        )
+    if layout.photometric == "MONOCHROME1":
+        told = "inverted, so that high ones are bright" if found.inverted else f"kept, because {modality} measures them"
+        notices += (f"low values are to be seen bright (MONOCHROME1): they are {told}",)
+    return found, notices
+
+
+def _marks_of(dataset: Dataset) -> dict[str, tuple[str, ...]]:
+    marks = {name: tuple(map(str, values_of(dataset, str(tag)))) for name, tag in MARK_TAGS.items()}
+    vendors = [dataset[tag].value for tag in VENDOR_B_VALUES if tag in dataset]
+    return {**marks, "vendor's b-value": tuple(str(value) for value in vendors)}
+
+
+def _table_of(dataset: Dataset) -> tuple[int, Array] | None:
+    """The Modality LUT: its first stored value, and its entries (PS3.3 C.11.1)."""
+    item = first_item(dataset, "ModalityLUTSequence")
+    if item is None:
+        return None
+    count, first, bits = map(int, values_of(item, "LUTDescriptor"))
+    data = item["LUTData"].value
+    entries = (
+        np.frombuffer(data, "u1" if bits <= 8 and len(data) < 2 * count else "<u2") if isinstance(data, bytes) else data
+    )
+    table = np.array(entries, np.int32)[: count or 2**16]
+    if len(table) < (count or 2**16):
+        raise ValueError("the table is shorter than it says")
+    return first, table
 
 
 def _padding_of(dataset: Dataset, layout: PixelLayout) -> tuple[int, int] | None:
     """Lowest and highest stored value of padding, whichever sign the file wrote it with."""
-    value, limit = _whole(dataset, "PixelPaddingValue"), _whole(dataset, "PixelPaddingRangeLimit")
+    value, limit = whole_of(dataset, "PixelPaddingValue"), whole_of(dataset, "PixelPaddingRangeLimit")
     if value is None:
         return None
     ends = [_as_stored(end, layout) for end in (value, value if limit is None else limit)]
@@ -241,30 +226,3 @@ def _as_stored(value: int, layout: PixelLayout) -> int:
     span = 1 << layout.allocated
     value %= span
     return value - span if layout.signed and value >= span // 2 else value
-
-
-def _values(dataset: Dataset, name: str) -> tuple[Any, ...]:
-    value = dataset.get(name)
-    if value is None or value == "":
-        return ()
-    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else (value,)
-
-
-def _text(dataset: Dataset, name: str) -> str:
-    values = _values(dataset, name)
-    return str(values[0]).strip("\0 ") if values else ""
-
-
-def _number(dataset: Dataset, name: str) -> float | None:
-    values = _values(dataset, name)
-    return float(values[0]) if values else None
-
-
-def _whole(dataset: Dataset, name: str) -> int | None:
-    number = _number(dataset, name)
-    return None if number is None else int(number)
-
-
-def _vector(dataset: Dataset, name: str, length: int) -> Vector | None:
-    values = tuple(map(float, _values(dataset, name)))
-    return values if len(values) == length else None

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from attunet.data.formats.dicom.headers import pydicom_for
-from attunet.documents import open_regular
-from attunet.errors import AttunetError
+from attunet.data.formats.dicom.elements import read_elements, text_of, values_of
+from attunet.errors import FormatError
 
 __all__ = ["FolderObjects", "left_out_as", "objects_of"]
 
@@ -33,6 +31,7 @@ NO_IMAGES = {
     "1.2.840.10008.5.1.4.1.1.481.2": "RT dose",
     "1.2.840.10008.5.1.4.1.1.481.5": "RT plan",
     "1.2.840.10008.5.1.4.1.1.104.1": "encapsulated PDF",
+    "1.2.840.10008.5.1.4.1.1.77.1.6": "whole-slide image",
 }
 """Kinds of objects that are no images to segment, whether they hold pixels or not."""
 
@@ -47,9 +46,9 @@ FAMILIES = {
 """Beginnings of the UIDs of further ones."""
 
 THREADS = 4
-LAST = 0x0020000E
-"""SeriesInstanceUID, behind which nothing is read."""
-QUICK = ["SOPClassUID", "Modality", "SeriesInstanceUID", "ImageType"]
+SERIES_UID = 0x0020000E
+"""The element behind which nothing is read."""
+QUICK = ("SOPClassUID", "SeriesInstanceUID", "ImageType")
 
 
 class FolderObjects(NamedTuple):
@@ -111,24 +110,9 @@ def left_out_as(sop_class: str, image_type: Sequence[str]) -> str | None:
 
 
 def _kind_of(path: Path) -> _Kind:
-    pydicom = pydicom_for(path)
     try:
-        with open_regular(path) as stream, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            dataset = pydicom.filereader.read_partial(
-                stream,
-                lambda tag, _vr, _length: tag > LAST,
-                force=True,
-                specific_tags=[pydicom.tag.Tag(name) for name in QUICK],
-            )
-            image_type = dataset.get("ImageType") or ()
-            return _Kind(
-                path,
-                str(dataset.get("SOPClassUID", "")),
-                str(dataset.get("SeriesInstanceUID", "")),
-                tuple(map(str, [image_type] if isinstance(image_type, str) else image_type)),
-            )
-    except (AttunetError, OSError):
-        raise
-    except Exception:  # damaged bytes raise anything; reading the file reports it
+        dataset = read_elements(path, QUICK, last=SERIES_UID).dataset
+        image_type = tuple(map(str, values_of(dataset, "ImageType")))
+        return _Kind(path, text_of(dataset, "SOPClassUID"), text_of(dataset, "SeriesInstanceUID"), image_type)
+    except FormatError:  # reading the image reports what is wrong with it
         return _Kind(path, "", "", ())

@@ -9,7 +9,16 @@ from pathlib import Path
 from attunet.documents import open_regular
 from attunet.errors import AttunetError
 
-__all__ = ["DICOM_SUFFIXES", "dicom_files", "holds_series", "is_archive", "is_dicom", "looks_like_dicom"]
+__all__ = [
+    "DICOM_SUFFIXES",
+    "HEAD",
+    "dicom_files",
+    "holds_series",
+    "is_archive",
+    "is_dicom",
+    "is_hidden",
+    "looks_like_dicom",
+]
 
 DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
 """Usual endings of DICOM files; many have none."""
@@ -62,9 +71,9 @@ def dicom_files(root: Path) -> Iterator[Path]:
     visited: set[str] = set()
     for folder, below, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        below[:] = [] if real in visited else sorted(name for name in below if not _is_hidden(name))
+        below[:] = [] if real in visited else sorted(name for name in below if not is_hidden(name))
         if real not in visited:
-            yield from (Path(folder, name) for name in sorted(files) if not _is_hidden(name))
+            yield from (Path(folder, name) for name in sorted(files) if not is_hidden(name))
         visited.add(real)
 
 
@@ -73,5 +82,6 @@ def holds_series(folder: Path) -> bool:
     return any(is_dicom(file) for file in dicom_files(folder))
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is passed over for its name."""
     return name.startswith(".") or name == "__MACOSX"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from attunet.data.formats.dicom.headers import StoredSlice
+from attunet.data.formats.dicom.slices import StoredSlice
 from attunet.data.volume import Affine
 
 __all__ = ["DicomSeries", "SeriesListing", "SetAside"]
@@ -47,6 +47,7 @@ class DicomSeries:
         part: number of this part from 1 where a series makes several volumes; 0 where it makes one.
         spaced: whether the files give the size of a pixel; otherwise 1 mm is assumed.
         slices: the slices in order, with how each is stored.
+        owner: what keeps the files until the series is forgotten, where they come from an archive.
     """
 
     uid: str
@@ -61,6 +62,7 @@ class DicomSeries:
     part: int = 0
     spaced: bool = True
     slices: tuple[StoredSlice, ...] = field(default=(), repr=False)
+    owner: object = field(default=None, repr=False)
 
     @property
     def key(self) -> str:
@@ -77,9 +79,11 @@ class SeriesListing:
         series: those that can be read, in order of number and UID.
         left_out: what is no image to segment: localizers, reports, secondary captures, segmentations.
         refused: series that cannot be read exactly.
+        notices: what is odd about the whole, in sentences.
     """
 
     path: Path
     series: tuple[DicomSeries, ...] = ()
     left_out: tuple[SetAside, ...] = ()
     refused: tuple[SetAside, ...] = ()
+    notices: tuple[str, ...] = ()
