@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attunet.data.formats.dicom.headers import pydicom_for
+from attunet.data.formats.dicom.elements import pydicom_for
 from attunet.documents import open_regular
 from attunet.errors import AttunetError, FormatError
 
