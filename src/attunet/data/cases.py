@@ -8,7 +8,15 @@ import numpy as np
 
 from attunet.data.alignment import GeometryPolicy, align_label, check_same_grid
 from attunet.data.dataset import Case, Dataset, DatasetOptions, LabelFiles, Problem
-from attunet.data.formats import check_header, files_outside, read_label, read_volume, suffix_of
+from attunet.data.formats import (
+    NoticeHook,
+    check_header,
+    files_outside,
+    holds_named_masks,
+    read_masks,
+    read_volume,
+    suffix_of,
+)
 from attunet.data.label_files import read_label_files
 from attunet.data.layouts import read_dataset
 from attunet.data.layouts.find import find_cases
@@ -67,14 +75,20 @@ def read_case_label(
     Raises: LabelError when the case has no label or the values are not whole numbers, FormatError when a file
         cannot be read, GeometryError when the label cannot be aligned with the image.
     """
-    label = read_own_label(case)
     grid = read_case_image(case) if image is None else image
-    return align_label(label, grid, case.id, geometry=geometry)
+    return align_label(read_own_label(case, grid), grid, case.id, geometry=geometry)
 
 
-def read_own_label(case: Case) -> Volume:
+def read_own_label(case: Case, image: Volume | None = None, *, on_notice: NoticeHook = lambda _notice: None) -> Volume:
     """Read the label of a case on its own grid, which may differ from that of the image.
 
+    Segments and ROIs of DICOM are placed on the grid of the image, where they lie on it.
+
+    Args:
+        case: the case.
+        image: its image; None: it is read where the label needs its grid.
+        on_notice: called with what is odd about a mask.
+    Returns: one channel of integers, values as in the file.
     Raises: LabelError and FormatError as `read_case_label`, GeometryError when the files of a label are on different
         grids.
     """
@@ -85,10 +99,13 @@ def read_own_label(case: Case) -> Volume:
             f"{case.label} is both image and label of case {case.id}",
             hint="name the arrays of both with --key and --label-key",
         )
+    if image is None and any(map(holds_named_masks, case.label_paths)):
+        image = read_case_image(case)
+    key, frame = case.label_key, case.frame
     with files_outside(case.allow_outside):
         if isinstance(case.label, LabelFiles):
-            return read_label_files(case.label, key=case.label_key, frame=case.frame)
-        return read_label(case.label, key=case.label_key, frame=case.frame)
+            return read_label_files(case.label, key=key, frame=frame, grid=image, on_notice=on_notice)
+        return next(read_masks(case.label, [key], frame=frame, grid=image, on_notice=on_notice))
 
 
 def read_case(case: Case, *, geometry: GeometryPolicy = "fail") -> tuple[Volume, Volume | None]:

@@ -32,6 +32,7 @@ __all__ = ["CaseFacts", "Inspection", "Problem", "inspect"]
 WORKERS = 2
 FLOAT32_WHOLE = 2**24  # float32 holds every whole number up to this one
 COLOURS = (3, 4)
+CHECK_MASK = "look at the mask; correct the contours, if this is not meant"
 
 
 @dataclass(frozen=True)
@@ -112,15 +113,17 @@ def _check_case(case: Case, dataset: Dataset, geometry: GeometryPolicy) -> tuple
     problems += _colours_as_slices(case, image)
     if case.label is None:
         return facts, [*problems, Problem(case.id, "label missing", "has no label", "add its mask or leave it out")]
+    notices: list[str] = []
     try:
         with one_case():
-            label = read_own_label(case)
+            label = read_own_label(case, image, on_notice=notices.append)
             aligned = align_label(label, image, case.id, geometry=geometry)
             counts = count_labels(aligned.array)
             soft = has_soft_edges(aligned.array[0], counts)
     except AttunetError as error:
         return facts, [*problems, _from_error(case, "grid mismatch", error)]
     problems.extend(_resolved_mismatch(case, label, image, geometry))
+    problems.extend(Problem(case.id, "odd mask", notice, CHECK_MASK, "warning") for notice in notices)
     facts = replace(facts, labels=counts, soft_edges=soft)
     return facts, [*problems, *_label_problems(case, facts, with_combinations(dataset, counts))]
 

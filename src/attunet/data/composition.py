@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from attunet.data.dataset import Case, Dataset, DatasetOptions, LabelFiles, Problem
 from attunet.data.formats import format_of, series_of, suffix_of
-from attunet.data.label_files import split_value
+from attunet.data.label_files import repeated_names, split_value
 from attunet.data.labels import BACKGROUND, background_value
 from attunet.errors import DatasetError
 
@@ -26,7 +26,7 @@ def with_choices(dataset: Dataset, options: DatasetOptions) -> Dataset:
     """
     cases = choose_parts(dataset.cases, options)
     composed = [case.label for case in cases if isinstance(case.label, LabelFiles)]
-    if options.merge_instances and not any(label.kind == "object" for label in composed):
+    if options.merge_instances and not any(label.kind == "object" or repeated_names(label) for label in composed):
         raise DatasetError(
             f"--merge-instances has no effect: no label of {dataset.root} has a file for each object",
             hint="leave it out",

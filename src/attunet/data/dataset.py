@@ -34,16 +34,18 @@ class LabelPart(NamedTuple):
         name: the label, to which its voxels other than 0 belong.
         value: the label's value in the whole.
         path: the file.
+        key: the mask in a file that holds several, such as a segment of a DICOM segmentation; None: the only one.
     """
 
     name: str
     value: int
     path: Path
+    key: str | None = None
 
 
 @dataclass(frozen=True)
 class LabelFiles:
-    """A label that several mask files make up, all on one grid.
+    """A label that several masks make up, all on one grid, in files of their own or in one.
 
     Args:
         kind: "label": a file per label, as in TotalSegmentator; "object": a file per object of a single label, such as
@@ -51,7 +53,8 @@ class LabelFiles:
         parts: the files in the order in which they are put together; labels without a file here are left out.
         values: the value of every label of the data set; empty: those of the parts.
         overlap: what becomes of voxels that are in several files of kind "label".
-        merge: whether objects become one label; without it they are not read, because they would be lost.
+        merge: whether objects, or several masks of one name, become one label; without it they are not read, because
+            they would be lost.
     """
 
     kind: Literal["label", "object"]
@@ -61,8 +64,9 @@ class LabelFiles:
     merge: bool = False
 
     def __str__(self) -> str:
-        """The folder of the files, for records and messages."""
-        return str(self.parts[0].path.parent) if self.parts else "no file"
+        """The file, or the folder of several, for records and messages."""
+        paths = {part.path for part in self.parts}
+        return str(paths.pop() if len(paths) == 1 else self.parts[0].path.parent) if paths else "no file"
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class Case:
     def label_paths(self) -> tuple[Path, ...]:
         """The files of the label; empty when there is none."""
         if isinstance(self.label, LabelFiles):
-            return tuple(part.path for part in self.label.parts)
+            return tuple(dict.fromkeys(part.path for part in self.label.parts))
         return () if self.label is None else (self.label,)
 
     @property
@@ -115,6 +119,7 @@ class Case:
         if isinstance(self.label, LabelFiles):
             how |= {name: getattr(self.label, name) for name in ("kind", "values", "overlap", "merge")}
             how["parts"] = [part.value for part in self.label.parts]
+            how |= {"keys": keys} if any(keys := [part.key for part in self.label.parts]) else {}
         return how
 
 

@@ -1,4 +1,4 @@
-"""Labels that several mask files make up: a file per label, or a file per object.
+"""Labels that several masks make up: a file per label, a file per object, or the segments and ROIs of a file.
 
 Where labels overlap and are learnt as regions, each combination of labels that a voxel can have gets a value of its
 own, which depends only on the values of all labels: the same in every case, and without reading the others.
@@ -7,7 +7,8 @@ own, which depends only on the values of all labels: the same in every case, and
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from math import comb
 from typing import Literal
 
@@ -15,11 +16,12 @@ import numpy as np
 
 from attunet.data.alignment import check_same_grid
 from attunet.data.dataset import LabelFiles, LabelPart
-from attunet.data.formats import read_label
+from attunet.data.formats import NoticeHook, read_masks
 from attunet.data.volume import Array, Volume
 from attunet.errors import LabelError
+from attunet.names import listed
 
-__all__ = ["REFUSALS", "combined_value", "read_label_files", "split_value"]
+__all__ = ["REFUSALS", "combined_value", "read_label_files", "repeated_names", "split_value"]
 
 Order = Literal["C", "F"]
 HIGHEST = int(np.iinfo(np.int32).max)
@@ -32,12 +34,21 @@ REFUSALS = {OVERLAP_HINT: "overlapping labels", MERGE_HINT: "instance masks"}
 """The kind of problem of each remedy."""
 
 
-def read_label_files(label: LabelFiles, *, key: str | None = None, frame: int | None = None) -> Volume:
-    """Read the label that several files make up, one file after the other: one part at a time is in memory.
+def read_label_files(
+    label: LabelFiles,
+    *,
+    key: str | None = None,
+    frame: int | None = None,
+    grid: Volume | None = None,
+    on_notice: NoticeHook = lambda _notice: None,
+) -> Volume:
+    """Read the label that several masks make up, one after the other: one part at a time is in memory.
 
     Args:
-        label: the files.
-        key, frame: of each file, as in `read_label`.
+        label: the masks.
+        key, frame: of each file whose part has no key, as in `read_label`.
+        grid: the image that they belong to, see `read_masks`.
+        on_notice: called with what is odd about a mask.
     Returns: one channel of integers, 0 where no file has a voxel; combinations of labels as `combined_value`.
     Raises: LabelError for objects that are not to be merged, for labels that overlap unless `overlap` says what to do,
         and for a part with several values; GeometryError when the parts are on different grids; FormatError when one
@@ -47,13 +58,14 @@ def read_label_files(label: LabelFiles, *, key: str | None = None, frame: int | 
         raise LabelError("the label consists of no file", hint="add the masks, or leave the case out")
     if label.kind == "object" and not label.merge and len(label.parts) > 1:
         raise LabelError(f"{label} contains {len(label.parts)} files, one for each object", hint=MERGE_HINT)
+    if repeated := repeated_names(label):
+        raise LabelError(f"{label} contains several masks called {listed(repeated)}", hint=MERGE_HINT)
     values = label.values or tuple(sorted({part.value for part in label.parts}))
     overlaps: Counter[tuple[int, int]] = Counter()
     order: Order = "C"
     first: Volume | None = None
     whole = np.zeros(0, _kind(max(values)))
-    for part in label.parts:
-        volume = read_label(part.path, key=key, frame=frame)
+    for part, volume in _masks(label.parts, key, frame, grid, on_notice):
         if first is None:
             order = "F" if volume.array.flags.f_contiguous else "C"
             first = volume.with_array(np.broadcast_to(np.uint8(0), volume.array.shape))  # its grid alone
@@ -69,6 +81,14 @@ def read_label_files(label: LabelFiles, *, key: str | None = None, frame: int | 
         raise LabelError(_describe(overlaps, label), hint=OVERLAP_HINT)
     assert first is not None
     return first.with_array(whole.reshape(first.array.shape, order=order))
+
+
+def repeated_names(label: LabelFiles) -> list[str]:
+    """The names that several masks have, unless these are to be merged, or objects of a single label."""
+    if label.merge or label.kind == "object":
+        return []
+    masks = Counter(part.name for part in label.parts)
+    return sorted(name for name, count in masks.items() if count > 1)
 
 
 def combined_value(parts: Iterable[int], values: Sequence[int]) -> int:
@@ -122,6 +142,16 @@ def split_value(value: int, values: Sequence[int]) -> tuple[int, ...]:
         rank -= comb(place, order)
         places.append(known[place])
     return tuple(sorted(places))
+
+
+def _masks(
+    parts: Sequence[LabelPart], key: str | None, frame: int | None, grid: Volume | None, on_notice: NoticeHook
+) -> Iterator[tuple[LabelPart, Volume]]:
+    """Each part with its mask; a file with several masks is opened once."""
+    for path, group in groupby(parts, key=lambda part: part.path):
+        held = list(group)
+        keys = [part.key or key for part in held]
+        yield from zip(held, read_masks(path, keys, frame=frame, grid=grid, on_notice=on_notice), strict=True)
 
 
 def _inside(volume: Volume, part: LabelPart, order: Order) -> Array:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from attunet.data.dataset import Problem
-from attunet.data.formats.dicom import DICOM_SUFFIXES, holds_series, is_archive, is_dicom
+from attunet.data.formats.dicom import (
+    DICOM_SUFFIXES,
+    NoticeHook,
+    holds_series,
+    is_archive,
+    is_dicom,
+    is_label_object,
+    read_label_object,
+    read_named_masks,
+)
 from attunet.data.formats.series import Series, WhatToRead, pick_frame
 from attunet.data.formats.stored import files_outside
 from attunet.data.formats.table import (
@@ -32,15 +41,18 @@ __all__ = [
     "SUFFIXES",
     "WRITABLE_SUFFIXES",
     "ImageFormat",
+    "NoticeHook",
     "check_header",
     "files_outside",
     "float_suffix",
     "format_at",
     "format_of",
+    "holds_named_masks",
     "is_companion",
     "is_image",
     "mask_suffix",
     "read_label",
+    "read_masks",
     "read_palette",
     "read_volume",
     "series_of",
@@ -66,18 +78,56 @@ def read_volume(path: Path, *, key: str | None = None, frame: int | None = None,
     return to_image(_read(path, entry, (entry.read_alpha if alpha else None) or entry.read, WhatToRead(key, frame)))
 
 
-def read_label(path: Path, *, key: str | None = None, frame: int | None = None) -> Volume:
+def read_label(path: Path, *, key: str | None = None, frame: int | None = None, grid: Volume | None = None) -> Volume:
     """Read a mask file as a volume of one channel of integers, values as in the file.
 
     Args:
         path: the file.
-        key: as in `read_volume`.
+        key: as in `read_volume`, or the name of a segment or ROI.
         frame: as in `read_volume`; a mask without times is that of every frame.
+        grid: the image that it belongs to, see `read_masks`.
     Returns: the mask.
     Raises: as `read_volume`, and LabelError when the values are not whole numbers of one channel.
     """
     entry = _checked_format(path)
+    if holds_named_masks(path):
+        return next(read_named_masks(path, [key], grid))
     return to_label(_read(path, entry, entry.read_label or entry.read, WhatToRead(key, frame, optional=True)), path)
+
+
+def read_masks(
+    path: Path,
+    keys: Sequence[str | None],
+    *,
+    frame: int | None = None,
+    grid: Volume | None = None,
+    on_notice: NoticeHook = lambda _notice: None,
+) -> Iterator[Volume]:
+    """Read masks of a file one after the other, as `read_label`; a DICOM object is opened once.
+
+    Args:
+        path: the file.
+        keys: of each mask, as in `read_label`.
+        frame: as in `read_label`.
+        grid: the image that the masks belong to, or any volume on its grid, on which segments and ROIs of DICOM are
+            placed; other files have a grid of their own. None: unknown.
+        on_notice: called with what is odd about a mask.
+    Returns: the masks.
+    Raises: as `read_label`, and GeometryError for contours without a grid, or elsewhere than on it.
+    """
+    if holds_named_masks(path):
+        yield from read_named_masks(path, keys, grid, on_notice)
+    else:
+        yield from (read_label(path, key=key, frame=frame) for key in keys)
+
+
+def holds_named_masks(path: Path) -> bool:
+    """Whether a file is a segmentation or a structure set of DICOM, in which masks have names.
+
+    Raises: EngineError when it is DICOM and pydicom is not installed.
+    """
+    entry = format_at(path) if path.is_file() else None
+    return entry is format_of(DICOM_SUFFIXES[0]) and is_label_object(path)
 
 
 def check_header(path: Path, *, key: str | None = None, label: bool = False) -> tuple[Problem, ...]:
@@ -94,12 +144,18 @@ def check_header(path: Path, *, key: str | None = None, label: bool = False) -> 
     """
     try:
         entry = format_at(path)
+        if label and holds_named_masks(path):
+            return tuple(_told(notice) for notice in read_label_object(path).notices)
         if entry is not None and entry.check_part is not None:
             return tuple(entry.check_part(path, key))
         check = None if entry is None else (entry.check_label if label else None) or entry.check_header
         return () if check is None else tuple(check(path))
     except Exception:  # decoders raise any error on damaged bytes
         return ()  # reading the file reports them
+
+
+def _told(notice: str) -> Problem:
+    return Problem("", "DICOM", notice, "nothing, if this is right", "warning")
 
 
 def read_palette(path: Path) -> dict[int, tuple[int, ...]]:

@@ -16,6 +16,7 @@ from attunet.data.layouts.description import DESCRIPTION
 from attunet.data.layouts.find import check_source
 from attunet.data.layouts.image_files import image_files
 from attunet.data.layouts.matched import is_folder, read_matched
+from attunet.data.layouts.named_masks import with_named_masks
 from attunet.data.layouts.table import is_table, read_table
 from attunet.documents import reading
 from attunet.errors import DatasetError
@@ -92,8 +93,8 @@ EXPECTED = "expected " + "; or ".join(layout.recognised_by for layout in LAYOUTS
 def read_dataset(path: Path, options: DatasetOptions = _DEFAULTS) -> Dataset:
     """Read the cases of a data set, a folder or a CSV file, whose layout is detected; `options` settle what is open.
 
-    Only file names and descriptions are read. Problems that they reveal (labels without an image) are in
-    `problems`. Patterns take precedence over a description of the files.
+    Only file names and descriptions are read, and headers of DICOM. Problems that they reveal (labels without an image)
+    are in `problems`. Patterns take precedence over a description of the files.
     Raises: DatasetError when the path does not exist, no layout is detected, a description contradicts itself or an
         option fits nothing.
     """
@@ -104,7 +105,8 @@ def read_dataset(path: Path, options: DatasetOptions = _DEFAULTS) -> Dataset:
     with reading(path, DatasetError, "correct its description, or write a CSV file"):
         for layout in LAYOUTS[-1:] if stated else LAYOUTS:
             if layout.detect(path) and (dataset := layout.read(path, options)) is not None:
-                return with_choices(_with_rater(dataset, options), options)
+                labelled = with_named_masks(_with_rater(dataset, options), options.label_key)
+                return with_choices(labelled, options)
     raise _unrecognised(path)
 
 

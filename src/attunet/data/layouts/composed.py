@@ -16,7 +16,7 @@ from attunet.data.layouts.shapes import MatchedFile
 from attunet.data.layouts.tokens import Role, fold, tokenize, values
 from attunet.names import safe_name
 
-__all__ = ["OBJECT", "Composition", "raters_problem", "with_extras"]
+__all__ = ["OBJECT", "Composition", "numbered", "raters_problem", "with_extras"]
 
 OBJECT = "object"
 """The name of the only label where there is a file for each object."""
@@ -94,6 +94,11 @@ class Composition:
             yield from (member._replace(extra="") if self.kind == "single" else member for member in members)
 
 
+def numbered(found: Mapping[str, str]) -> dict[str, int]:
+    """Background and labels, numbered in the order of their names: what each is called, by its folded name."""
+    return {BACKGROUND: 0, **{found[name]: value for value, name in enumerate(sorted(found), start=1)}}
+
+
 def raters_problem(raters: Sequence[str], used: str) -> Iterator[Problem]:
     """A warning where masks are of several raters, of whom one is used; a rater may have no name."""
     if len(raters) > 1:
@@ -160,7 +165,7 @@ def _names(labels: Mapping[Key, Sequence[MatchedFile]], declared: Mapping[str, i
     given = {fold(safe_name(name)): (name, value) for name, value in (declared or {}).items()}
     if given and found.keys() <= given.keys():
         return dict(sorted(((name, value) for name, value in given.values()), key=lambda item: item[1]))
-    return {BACKGROUND: 0, **{found[name]: value for value, name in enumerate(sorted(found), start=1)}}
+    return numbered(found)
 
 
 def _as_written(member: MatchedFile) -> str:

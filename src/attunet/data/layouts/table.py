@@ -11,28 +11,26 @@ import io
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 from pathlib import Path
 
 from attunet.data.dataset import Case, Dataset, DatasetOptions, LabelFiles, LabelPart, Problem
-from attunet.data.formats import stem_of, suffix_of
+from attunet.data.formats import holds_named_masks, stem_of, suffix_of
 from attunet.data.labels import BACKGROUND
 from attunet.data.layouts.annotated import read_annotated
 from attunet.data.layouts.composed import OBJECT, raters_problem
 from attunet.data.layouts.description import DESCRIPTION
 from attunet.data.layouts.image_files import distinct_names, present_file
 from attunet.data.layouts.pairing import repeats
+from attunet.data.layouts.table_rows import IMAGE, LABEL, RATER, Row, image_columns, label_columns, read_rows
 from attunet.data.layouts.tokens import fold
 from attunet.errors import DatasetError
 from attunet.files import write_text
-from attunet.names import cell_of, check_name, name_in
+from attunet.names import cell_of, check_name
 
 __all__ = ["is_table", "read_table", "write_table"]
 
 SPLITS = ("train", "val", "test")
-IMAGE, LABEL, RATER = "image_", "label_", "rater_"
-SEVERAL = "|"
-Row = dict[str, str]
+SEVERAL, MASK = "|", "#"
 
 
 def is_table(path: Path) -> bool:
@@ -53,13 +51,13 @@ def read_table(path: Path, options: DatasetOptions) -> Dataset:
     Raises: DatasetError naming the column or line that cannot be used.
     """
     path = _table_of(path) or path
-    columns, rows = _rows(path)
-    channels = _image_columns(columns, path)
+    columns, rows = read_rows(path)
+    channels = image_columns(columns, path)
     images = [tuple(present_file(path.parent / row[name]) for name in channels if row[name]) for row in rows]
     ids = _ids(rows, images, path)
     named, annotated = read_annotated([row.get("labels", "") for row in rows], path)
     whole = "label" in columns
-    values = {} if whole else _label_values(columns, path)
+    values = {} if whole else label_columns(columns, path)
     raters = [] if whole else [name for name in columns if name.startswith(RATER)]
     rater = _rater(raters, options, path)
     cases = [
@@ -78,7 +76,7 @@ def read_table(path: Path, options: DatasetOptions) -> Dataset:
     ]
     if values:
         named = {BACKGROUND: 0, **{column.removeprefix(LABEL).partition("=")[0]: values[column] for column in values}}
-    elif any(isinstance(case.label, LabelFiles) for case in cases):
+    elif any(isinstance(case.label, LabelFiles) and not _all_named(case) for case in cases):
         named = {BACKGROUND: 0, OBJECT: 1}
     names = tuple(name.removeprefix(IMAGE) for name in channels)
     drawn_by = [name.removeprefix(RATER) for name in raters]
@@ -134,9 +132,12 @@ def _written(case: Case, dataset: Dataset, folder: Path, *, first: bool) -> Row:
         row["label"] = SEVERAL.join(_relative(part.path, folder) for part in parts) + SEVERAL * (len(parts) == 1)
     elif parts:
         known = {part.name: part for part in parts}
+        if len(known) < len(parts):
+            what = f"a CSV file cannot hold the {len(parts)} masks of {len(known)} labels of case {case.id}"
+            raise DatasetError(what, hint="keep one mask of each label")
         for name, value in values.items():
             column = f"{LABEL}{name}" if numbered else f"{LABEL}{name}={value}"
-            row[column] = _relative(known[name].path, folder) if name in known else ""
+            row[column] = _cell(known[name], folder) if name in known else ""
     elif case.raters:
         row |= {f"{RATER}{name or 'unnamed'}": _relative(mask, folder) for name, mask in case.raters}
     elif isinstance(case.label, Path):
@@ -148,6 +149,15 @@ def _written(case: Case, dataset: Dataset, folder: Path, *, first: bool) -> Row:
     return row
 
 
+def _all_named(case: Case) -> bool:
+    """Whether the masks of a case's label have names in their files."""
+    return all(map(holds_named_masks, case.label_paths))
+
+
+def _cell(part: LabelPart, folder: Path) -> str:
+    return _relative(part.path, folder) + (f"{MASK}{part.key}" if part.key is not None else "")
+
+
 def _parts(case: Case) -> tuple[LabelPart, ...]:
     return case.label.parts if isinstance(case.label, LabelFiles) else ()
 
@@ -156,26 +166,10 @@ def _relative(file: Path, folder: Path) -> str:
     return Path(os.path.relpath(file, folder)).as_posix()
 
 
-def _label_values(columns: Sequence[str], path: Path) -> dict[str, int]:
-    """The column of each label with its value: label_liver=5, or numbered in the order of the columns."""
-    values: dict[str, int] = {}
-    for column in columns:
-        if column.startswith(LABEL):
-            name, equals, value = column.removeprefix(LABEL).partition("=")
-            if not name or (equals and not (value.isascii() and value.isdecimal() and int(value) > 0)):
-                raise DatasetError(
-                    f"{path} has the column {column}, expected label_NAME or label_NAME=VALUE", hint="rename the column"
-                )
-            values[column] = int(value) if equals else len(values) + 1
-    if len(set(values.values())) != len(values):
-        raise DatasetError(f"the label columns of {path} use a value twice", hint="write label_NAME=VALUE in each")
-    return values
-
-
 def _label(row: Row, values: Mapping[str, int], rater: str, path: Path) -> Path | LabelFiles | None:
     """The label of a row: a file, a file for each label, or several files of objects in one cell."""
     parts = [
-        LabelPart(column.removeprefix(LABEL).partition("=")[0], value, present_file(path.parent / row[column]))
+        LabelPart(column.removeprefix(LABEL).partition("=")[0], value, *_file_and_key(row[column], path))
         for column, value in values.items()
         if row[column]
     ]
@@ -186,6 +180,13 @@ def _label(row: Row, values: Mapping[str, int], rater: str, path: Path) -> Path 
         files = [present_file(path.parent / name.strip()) for name in cell.split(SEVERAL) if name.strip()]
         return LabelFiles("object", tuple(LabelPart(OBJECT, 1, file) for file in files), (1,))
     return present_file(path.parent / cell) if cell else None
+
+
+def _file_and_key(cell: str, path: Path) -> tuple[Path, str | None]:
+    """The file that a cell names, and the mask in it after a #, such as a segment; None without one."""
+    file = present_file(path.parent / cell)
+    name, mark, key = cell.partition(MASK)
+    return (present_file(path.parent / name), key) if mark and key and not file.exists() else (file, None)
 
 
 def _rater(raters: Sequence[str], options: DatasetOptions, path: Path) -> str:
@@ -219,56 +220,12 @@ def _table_of(path: Path) -> Path | None:
 def _lists_files(table: Path) -> bool:
     """Whether a CSV file in a folder lists images and labels, rather than facts about patients."""
     try:
-        columns, rows = _rows(table)
+        columns, rows = read_rows(table)
     except DatasetError:
         return False
     images = [name for name in columns if name == "image" or name.startswith(IMAGE)]
     labels = [name for name in columns if name == "label" or name.startswith((LABEL, RATER))]
     return bool(images and labels) and any(suffix_of(Path(row[name])) for row in rows for name in labels)
-
-
-def _rows(path: Path) -> tuple[list[str], list[Row]]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (UnicodeDecodeError, OSError) as error:
-        raise DatasetError(f"cannot read {path} as text: {error}", hint="save it as CSV in UTF-8") from error
-    header = lines[0] if lines else ""
-    delimiter = max(",;\t", key=header.count)
-    reader = csv.reader(lines, delimiter=delimiter)
-    columns = [_column(name.strip()) for name in next(reader, [])]
-    rows = [_row(columns, list(map(str.strip, cells)), line, path) for line, cells in enumerate(reader, start=2)]
-    rows = [row for row in rows if any(row.values())]
-    if not rows:
-        raise DatasetError(f"{path} has no rows", hint="write one row per case below the column names")
-    return columns, rows
-
-
-def _column(name: str) -> str:
-    """The name of a column in lower case; of image_NAME, label_NAME and rater_NAME only the beginning."""
-    prefix = next((prefix for prefix in (IMAGE, LABEL, RATER) if name.lower().startswith(prefix)), "")
-    return prefix + name[len(prefix) :] if prefix else name.lower()
-
-
-def _row(columns: list[str], cells: list[str], line: int, path: Path) -> Row:
-    if any(cells[len(columns) :]):
-        raise DatasetError(
-            f"line {line} of {path} has {len(cells)} cells, expected {len(columns)}",
-            hint='put quotes around a cell that contains the separator, such as "liver,spleen"',
-        )
-    return dict(zip_longest(columns, map(name_in, cells[: len(columns)]), fillvalue=""))
-
-
-def _image_columns(columns: list[str], path: Path) -> list[str]:
-    if "image" in columns:
-        return ["image"]
-    channels = [name for name in columns if name.startswith("image_")]
-    if not channels:
-        raise DatasetError(
-            f"{path} has the columns {', '.join(columns)}, expected image (or image_0, image_1, ...), label",
-            hint="name the columns in the first line",
-        )
-    numbered = all(name.removeprefix("image_").isdigit() for name in channels)
-    return sorted(channels, key=lambda name: int(name.removeprefix("image_"))) if numbered else channels
 
 
 def _ids(rows: list[Row], images: list[tuple[Path, ...]], path: Path) -> list[str]:

@@ -47,8 +47,18 @@ def test_both_objects_hold_the_same_masks(path, series, masks):
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(path):
-    with pytest.raises(FormatError, match=r"has no (ROI|segment) spleen.* only liver, Tumour 2"):
+    with pytest.raises(FormatError, match="has no single mask spleen, but the masks liver, Tumour 2"):
         next(read_named_masks(path, ["spleen"], GRID))
+
+
+def test_names_are_found_in_any_letter_case_and_the_only_one_needs_none(path, masks, series):
+    (tumour,) = read_named_masks(path, ["TUMOUR 2"], GRID)
+    assert (tumour.array[0] == masks[1][1]).all()
+    with pytest.raises(FormatError, match="has no single mask, but the masks liver, Tumour 2"):
+        next(read_named_masks(path, [None], GRID))
+    make_segmentation(series, masks[1:2]).save_as(path, enforce_file_format=True)
+    (only,) = read_named_masks(path, [None], GRID)
+    assert (only.array == tumour.array).all()
 
 
 def test_contours_need_an_image(series, masks, tmp_path):

@@ -1,10 +1,17 @@
-"""DICOM images: recognising files, finding series, and reading each as a volume."""
+"""DICOM: recognising files, finding series, reading each as a volume, and the masks of segmentations and structures."""
 
 from __future__ import annotations
 
 from attunet.data.formats.dicom.find import find_series
 from attunet.data.formats.dicom.image import check_dicom, choose_series, describe_series, read_dicom
 from attunet.data.formats.dicom.kinds import FolderObjects, objects_of
+from attunet.data.formats.dicom.label_objects import (
+    LabelObject,
+    NoticeHook,
+    is_label_object,
+    read_label_object,
+    read_named_masks,
+)
 from attunet.data.formats.dicom.pixels import read_series
 from attunet.data.formats.dicom.recognise import DICOM_SUFFIXES, holds_series, is_archive, is_dicom
 from attunet.data.formats.dicom.series import DicomSeries, SeriesListing, SetAside
@@ -13,6 +20,8 @@ __all__ = [
     "DICOM_SUFFIXES",
     "DicomSeries",
     "FolderObjects",
+    "LabelObject",
+    "NoticeHook",
     "SeriesListing",
     "SetAside",
     "check_dicom",
@@ -22,7 +31,10 @@ __all__ = [
     "holds_series",
     "is_archive",
     "is_dicom",
+    "is_label_object",
     "objects_of",
     "read_dicom",
+    "read_label_object",
+    "read_named_masks",
     "read_series",
 ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attunet.data.formats.dicom.kinds import objects_of
 from attunet.data.formats.dicom.objects import read_object, reading_object
 from attunet.data.formats.dicom.roi_masks import roi_mask
 from attunet.data.formats.dicom.segment_masks import segment_masks
@@ -17,11 +18,12 @@ from attunet.data.formats.dicom.segmentation import SEGMENTATIONS, Segmentation,
 from attunet.data.formats.dicom.structure_set import STRUCTURE_SET, StructureSet, parse_structure_set
 from attunet.data.volume import Volume
 from attunet.errors import FormatError, GeometryError
+from attunet.names import listed
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["LabelObject", "NoticeHook", "read_label_object", "read_named_masks"]
+__all__ = ["LabelObject", "NoticeHook", "is_label_object", "read_label_object", "read_named_masks"]
 
 ELEMENTS = (
     *("SOPClassUID", "FrameOfReferenceUID", "StructureSetROISequence", "ROIContourSequence"),
@@ -56,6 +58,11 @@ class LabelObject:
     notices: tuple[str, ...]
 
 
+def is_label_object(path: Path) -> bool:
+    """Whether a DICOM file holds labels of a series. Raises: EngineError when pydicom is not installed."""
+    return bool(objects_of([path]).labels)
+
+
 def read_label_object(path: Path) -> LabelObject:
     """Read what an object holds, without its frames.
 
@@ -67,13 +74,13 @@ def read_label_object(path: Path) -> LabelObject:
 
 
 def read_named_masks(
-    path: Path, names: Sequence[str], grid: Volume | None = None, on_notice: NoticeHook = lambda _notice: None
+    path: Path, names: Sequence[str | None], grid: Volume | None = None, on_notice: NoticeHook = lambda _notice: None
 ) -> Iterator[Volume]:
     """Read masks of an object, one after the other.
 
     Args:
         path: the object.
-        names: of segments or ROIs; those of one name are united.
+        names: of segments or ROIs, in any letter case; those of one name are united. None: the only one.
         grid: the image that they belong to, or any volume on its grid; None: unknown, which only segmentations allow.
         on_notice: called with what is odd about a mask.
     Returns: for each name a volume of 0 and 1, on the grid of the image; see `segment_masks` for others.
@@ -82,15 +89,32 @@ def read_named_masks(
     dataset = read_object(path)
     with reading_object(path):
         parsed = _parsed(dataset, path)
+    held = _described(parsed).names
+    chosen = [_chosen(name, held, path) for name in names]
     masks = (
-        segment_masks(parsed, dataset, names, grid)
+        segment_masks(parsed, dataset, chosen, grid)
         if isinstance(parsed, Segmentation)
-        else _roi_masks(parsed, names, grid, on_notice)
+        else _roi_masks(parsed, chosen, grid, on_notice)
     )
     for _ in names:
         with reading_object(path):
             mask = next(masks)
         yield mask
+
+
+def _chosen(name: str | None, held: Sequence[str], path: Path) -> str:
+    """The name of a mask as it is written in its object. Raises: FormatError when there is none, or several."""
+    found = [other for other in held if name == other] or [
+        other for other in held if name is None or name.casefold() == other.casefold()
+    ]
+    if len(found) == 1:
+        return found[0]
+    wanted = "" if name is None else f" {name}"
+    masks = f"the masks {listed(held)}" if held else "no mask"
+    raise FormatError(
+        f"{path} has no single mask{wanted}, but {masks}",
+        hint="name one with --label-key, or in a CSV file as FILE#NAME",
+    )
 
 
 def _parsed(dataset: Dataset, path: Path) -> Segmentation | StructureSet:
@@ -120,18 +144,14 @@ def _described(parsed: Segmentation | StructureSet) -> LabelObject:
 def _roi_masks(
     structures: StructureSet, names: Sequence[str], grid: Volume | None, on_notice: NoticeHook
 ) -> Iterator[Volume]:
-    """The masks of ROIs. Raises: FormatError without such an ROI, GeometryError as `roi_mask` and without a grid."""
+    """The masks of ROIs. Raises: GeometryError as `roi_mask`, and without a grid."""
     if grid is None:
         raise GeometryError(
             f"{structures.path} holds contours, which have voxels only on the grid of an image",
             hint="give it as the label of the images that it was drawn on",
         )
     for name in names:
-        regions = [region for region in structures.regions if region.name == name]
-        if not regions:
-            known = ", ".join(dict.fromkeys(region.name for region in structures.regions))
-            raise FormatError(f"{structures.path} has no ROI {name} with contours, only {known}", hint="choose another")
-        masks = [roi_mask(region, grid) for region in regions]
+        masks = [roi_mask(region, grid) for region in structures.regions if region.name == name]
         for notice in (notice for mask in masks for notice in mask.notices):
             on_notice(notice)
         united = reduce(np.logical_or, (mask.mask for mask in masks))

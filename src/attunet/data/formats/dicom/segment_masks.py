@@ -39,7 +39,7 @@ def segment_masks(
         grid: the segmented image; None: unknown.
     Returns: for each name a mask, on the grid of the image where all frames lie on it, otherwise on a grid of their
         own, which holds all frames and nothing else. Where there is no frame is background.
-    Raises: FormatError when there is no such segment or pixels are missing, GeometryError when frames are on no even
+    Raises: FormatError when pixels are missing, GeometryError when frames are on no even
         grid.
     """
     described = parse_frames(dataset, segmentation)

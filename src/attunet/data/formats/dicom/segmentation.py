@@ -63,12 +63,8 @@ class Segmentation:
     notices: tuple[str, ...] = ()
 
     def numbers_of(self, name: str) -> list[int]:
-        """The numbers of the segments with a name. Raises: FormatError when there is none."""
-        found = [segment.number for segment in self.segments if segment.name == name]
-        if not found:
-            known = ", ".join(dict.fromkeys(segment.name for segment in self.segments))
-            raise FormatError(f"{self.path} has no segment {name}, only {known}", hint="choose one of them")
-        return found
+        """The numbers of the segments with a name."""
+        return [segment.number for segment in self.segments if segment.name == name]
 
 
 def parse_segmentation(dataset: Dataset, path: Path) -> Segmentation:
