@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from threading import Event, Thread
 
+from attunet.dicom import require_dicom
 from attunet.dicom.node.database import Database
 from attunet.dicom.node.deliver import Courier
 from attunet.dicom.node.intake import Intake
@@ -49,10 +50,12 @@ class Node:
     def run(self) -> None:
         """Work until `stop` is called, or a part of the node fails.
 
-        Raises: BusyError when another node uses the folder of the state, ConfigError when a port is taken or a model
-            does not suit, BundleError for a folder that is no model, FormatError when the disk fails.
+        Raises: EngineError without the extra, BusyError when another node uses the folder of the state, ConfigError
+            when a port is taken or a model does not suit, BundleError for a folder that is no model, FormatError when
+            the disk fails.
         """
         settings = self._settings
+        require_dicom("a DICOM node")
         if self._predict is None:
             check_models(settings)
         with exclusive(settings.state, "attunet dicom node"), ExitStack() as parts:
