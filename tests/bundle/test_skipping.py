@@ -22,7 +22,9 @@ def test_the_bound_is_that_of_clopper_and_pearson(events, cases, bound):
 
 
 def test_the_audit_is_told_in_a_sentence(audited):
-    assert audited.worth == "0 of 40 cases lost a voxel: at 95% confidence fewer than 7.2% of cases do"
+    assert audited.worth == (
+        "0 of 40 cases, which also chose the threshold, lost a voxel: at 95% confidence fewer than 7.2% of cases do"
+    )
     off = audited.model_copy(update={"used": False, "reason": "3 voxels were lost at the widest margin"})
     assert off.worth == "off: 3 voxels were lost at the widest margin"
 

@@ -246,8 +246,8 @@ def test_info_says_what_skipping_is_worth(make_model, tmp_path):
         "2 per fold, windows of 8 x 8 x 8 voxels of 2 x 2 x 2 mm; the network sees its probabilities of body, lesion"
     )
     assert facts["windows skipped"] == {
-        "fold_0": "50%, farther than 1 mm from where a label has a probability of 0.9; 0 of 40 cases lost a voxel: "
-        "at 95% confidence fewer than 7.2% of cases do",
+        "fold_0": "50%, farther than 1 mm from where a label has a probability of 0.9; 0 of 40 cases, which also "
+        "chose the threshold, lost a voxel: at 95% confidence fewer than 7.2% of cases do",
         "fold_1": "off: 3 voxels were lost at the widest margin",
     }
 

@@ -42,7 +42,10 @@ class Skipping(Settings):
         """What the audit is worth, in a sentence; why skipping is off otherwise."""
         if not self.used:
             return f"off: {self.reason}" if self.reason else "off"
-        return f"0 of {self.cases} cases lost a voxel: at 95% confidence fewer than {100 * self.bound:.1f}% of cases do"
+        return (
+            f"0 of {self.cases} cases, which also chose the threshold, lost a voxel: at 95% confidence fewer than "
+            f"{100 * self.bound:.1f}% of cases do"
+        )
 
 
 def largest_share(events: int, cases: int) -> float:
