@@ -52,8 +52,8 @@ class CasePlan:
         options: options of the prediction; step size and mirroring may differ from the caller's to meet the time limit.
         chunking: how the case is divided.
         peak_bytes: predicted peak memory of the process.
-        air_windows: number of windows that are skipped because they contain only air.
-        skipped_windows: number of windows that are skipped because the localizer found nothing near them.
+        air_windows: number of windows that all engines skip because they contain only air.
+        skipped_windows: number of windows that all engines skip because the localizer found nothing near them.
         warnings: deviations from the caller's options.
     """
 
@@ -133,8 +133,8 @@ def plan_case(
         options=options,
         chunking=chunking,
         peak_bytes=peak,
-        air_windows=sum(case.air_windows for case in cases),
-        skipped_windows=sum(case.skipped_windows for case in cases),
+        air_windows=sum(case.air_windows * len(case.member.engines) for case in cases),
+        skipped_windows=sum(case.skipped_windows * len(case.member.engines) for case in cases),
         warnings=tuple(dict.fromkeys(filter(None, (*(each.warning for each in coarse), warning)))),
     )
 

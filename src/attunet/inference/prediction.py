@@ -74,8 +74,8 @@ class Prediction(NotebookView):
         content: the box of the grid that the network saw: the image's content, if the model crops to it.
         peak_bytes: predicted peak memory of the process.
         windows: number of windows that all networks ran.
-        air_windows: number of windows that were skipped because they contain only air.
-        skipped_windows: number of windows that were skipped because the localizer found nothing near them.
+        air_windows: number of windows that all networks skipped because they contain only air.
+        skipped_windows: number of windows that all networks skipped because the localizer found nothing near them.
         warnings: deviations from the options, and their reasons.
     """
 
