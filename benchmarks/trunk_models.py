@@ -18,8 +18,11 @@ from attunet.data.formats import write_volume
 from attunet.data.phantom import PHANTOM_LABELS, make_trunk
 from attunet.data.volume import Volume
 from attunet.files import write_text
-from attunet.planning.options import PlanOptions
-from attunet.planning.plan_dataset import plan_dataset
+from attunet.planning.fingerprint import fingerprint
+from attunet.planning.localizer import plan_localizer
+from attunet.planning.options import BUDGETS, PlanOptions
+from attunet.planning.preprocessing import Grid
+from attunet.planning.topology import Topology
 
 __all__ = ["trunk_label", "trunk_model", "trunk_plan", "trunk_scan"]
 
@@ -78,13 +81,17 @@ def trunk_model(work: Path, labels: Sequence[str], *, cascade: bool, seconds: fl
 
 
 def trunk_plan(table: Path, labels: Sequence[str], *, cascade: bool, quick: bool) -> Plan:
-    """The benchmark's plan for whole cases and, with `cascade`, the localizer that attunet plans for these trunks."""
+    """The benchmark's plan for whole cases and, with `cascade`, the localizer that attunet plans for this grid."""
     channels, patch, spacing = (TINY_CHANNELS, TINY_PATCH, TINY_SPACING) if quick else (CHANNELS, PATCH, SPACING)
     classes = {"background": 0, **{name: value for value, name in enumerate(labels, start=1)}}
     plan = benchmark_plan(network_config(channels, classes=len(classes)), patch, labels=classes, spacing=spacing)
     if not cascade:
         return plan
-    localizer = plan_dataset(read_dataset(table), PlanOptions(cascade="on")).localizer
+    found, network = fingerprint(read_dataset(table)), plan.network
+    extent = np.median(found.shapes * found.spacings, axis=0)
+    grid = Grid(plan.preprocessing.slice_axis, np.array(spacing), extent / spacing)
+    topology = Topology(patch, network.strides, network.kernel_sizes)
+    localizer, _ = plan_localizer(found, grid, topology, 3, BUDGETS["small"], PlanOptions(cascade="on"))
     assert localizer is not None
     context = {"labels": len(labels), "foreground": 1, "none": 0}[localizer.context]
     network = plan.network.model_copy(update={"in_channels": plan.network.in_channels + context})

@@ -33,6 +33,13 @@ def test_a_large_field_of_view_gets_a_localizer_that_sees_all_of_it(make_fingerp
     assert plan.coarse.outputs == plan.outputs
 
 
+def test_the_coarse_grid_of_a_very_large_image_still_tells_the_windows_of_the_fine_one_apart(make_fingerprint):
+    plan = planned(make_fingerprint((512, 512, 900), (0.8, 0.8, 1.0)), resolution="full")
+    patch = np.multiply(plan.patch_size, plan.preprocessing.spacing)
+    assert max(plan.localizer.spacing) <= patch.min() / 5 + 1e-5
+    assert prod(plan.localizer.patch_size) <= 1.6 * BUDGETS["small"].voxels[3] / 8
+
+
 def test_an_image_as_small_as_a_patch_needs_none(make_fingerprint):
     plan = planned(make_fingerprint((40, 50, 36)))
     assert plan.localizer is None

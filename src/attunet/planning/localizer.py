@@ -1,4 +1,4 @@
-"""Whether a plan gets a localizer, and which: a small network on a grid so coarse that one patch shows most cases."""
+"""Whether a plan gets a localizer, and which: a small network on a grid so coarse that a patch shows most of a case."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ _SPARSE = 0.25
 _COARSER = {2: 16, 3: 8}
 """By spatial dimensions: the voxels of a patch of the fine network, divided by those of the median case on the coarse
 grid."""
+_PER_PATCH = 5
+"""Voxels of the coarse grid along the shortest edge of a patch of the fine network, at least: windows are skipped in
+steps of a patch, and a margin is counted in coarse voxels. Where this matters, the localizer needs a few windows."""
 _LARGEST_BATCH = 8
 
 
@@ -63,7 +66,8 @@ def plan_localizer(
         return None, reason
     limit = budget.voxels[dims] // _COARSER[dims]
     extent = grid.shape * grid.spacing
-    spacing = coarsened(grid.spacing, extent, dims, limit)
+    coarsest = np.multiply(topology.patch_size, grid.spacing)[:dims].min() / _PER_PATCH
+    spacing = np.minimum(coarsened(grid.spacing, extent, dims, limit), np.maximum(grid.spacing, coarsest))
     shape = np.maximum(extent / spacing, 1.0)
     coarse = plan_topology(shape, spacing, dims, limit, len(budget.channels))
     outputs = len(fingerprint.regions or fingerprint.labels)
