@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from attunet.config import Normalization, Preprocessing
 from attunet.data.orientation import canonical
-from attunet.data.preprocess import IGNORED, prepare, prepare_label
+from attunet.data.preprocess import IGNORED, begin_preparation, prepare, prepare_label
 from attunet.data.restore import InverseTransform, Planes, blank_mask, model_affine, split_bands
 from attunet.data.volume import Volume
 from attunet.errors import DataError, GeometryError, LabelError
@@ -209,6 +209,22 @@ def test_unusable_images_are_refused_with_a_remedy(array, message):
 def test_absurd_spacing_is_refused():
     with pytest.raises(GeometryError, match="spacing"):
         prepare(Volume.from_array(np.arange(8.0).reshape(2, 2, 2), (5000.0, 5000.0, 5000.0)), plan((1, 1, 1)))
+
+
+@pytest.mark.parametrize("kind", ["ct", "zscore"])
+def test_a_part_of_the_grid_has_the_numbers_of_the_whole(kind):
+    image = np.random.default_rng(0).normal(size=(2, 30, 24, 20)).astype(np.float32)
+    settings = Preprocessing(
+        spacing=(0.7, 1.3, 1.0), normalization=(Normalization(kind=kind, lower=-1, upper=1, mean=0.1, std=0.5),) * 2
+    )
+    volume, asked = Volume(image, np.eye(4)), []
+    whole = prepare(volume, settings, asked.append).array
+    box = np.s_[4:20, 3:9, 0:7]
+    part = begin_preparation(volume, settings).finish(box, asked.append).array
+    np.testing.assert_array_equal(part[:, *box], whole[:, *box])
+    part[:, *box] = 0
+    assert not part.any()
+    assert asked == [whole.nbytes, 4 * 2 * 16 * 6 * 7]
 
 
 def test_labels_map_by_position_unknown_to_background_and_ignore_aside():

@@ -104,6 +104,12 @@ def test_any_layout_in_memory_gives_the_same_numbers(old, new, dtype):
     target = np.zeros(new[::-1], dtype=np.float32).T[:, ::-1]
     resize_into(target, np.asfortranarray(array)[:, ::-1][:, ::-1], antialias=True)
     np.testing.assert_array_equal(target, expected)
+    part = np.zeros(new, np.float32)
+    box = np.s_[5:31, 2:6, 1:7]
+    resize_into(part, array, antialias=True, box=box)
+    np.testing.assert_array_equal(part[box], expected[box])
+    part[box] = 0
+    assert not part.any(), "nothing is written outside the box"
 
 
 @given(old=LENGTHS, new=LENGTHS, antialias=st.booleans())

@@ -11,6 +11,7 @@ import pytest
 from attunet.bundle import Skipping, save_manifest, write_skipping
 from attunet.data.cases import find_cases
 from attunet.data.formats import write_volume
+from attunet.data.preprocess import prepare
 from attunet.data.volume import Volume
 from attunet.errors import ConfigError
 from attunet.export.benchmark import benchmark_model
@@ -97,7 +98,7 @@ def test_inside_the_region_is_the_answer_of_all_windows_and_outside_is_backgroun
     volume = scan() if name != "slices" else scan(((80, 40, 0),), (100, 75, 1))
     plan = plan_case([member], volume, EVERYTHING)
     (case,) = plan.members
-    region, prepared = case.tiling.region, case.prepared
+    region, prepared = case.tiling.region, prepare(volume, member.plan.preprocessing)
     assert plan.skipped_windows > plan.windows / len(member.engines) / 4
     every = predict_prepared(member, prepared, PredictOptions(), find_context(member, volume, prepared))
     inside = region.part(*(slice(0, size) for size in region.shape), (0, 1, 2))

@@ -18,8 +18,10 @@ from attunet.data.restore import PreprocessingRecord
 from attunet.data.volume import Array, Volume
 from attunet.errors import DataError, GeometryError, LabelError
 
-__all__ = ["IGNORED", "Prepared", "prepare", "prepare_label"]
+__all__ = ["IGNORED", "Preparation", "Prepared", "begin_preparation", "prepare", "prepare_label"]
 
+Allow = Callable[[int], None]
+Box = tuple[slice, slice, slice]
 Image = npt.NDArray[np.float32]
 
 FEW_VALUES = 16
@@ -34,16 +36,58 @@ class Prepared:
     record: PreprocessingRecord
 
 
-def prepare(
-    volume: Volume, preprocessing: Preprocessing, allow: Callable[[int], None] = lambda _bytes: None
-) -> Prepared:
+@dataclass(frozen=True, eq=False)
+class Preparation:
+    """An image before its preprocessing: the model grid is known, and nothing is resampled yet.
+
+    Args:
+        image: the content of the image, (C, I, J, K) in model axes, a view.
+        record: what will be done.
+    """
+
+    image: Array
+    record: PreprocessingRecord
+
+    def finish(self, box: Box | None = None, allow: Allow = lambda _bytes: None) -> Prepared:
+        """Resample to the plan's spacing, and normalize.
+
+        Args:
+            box: the part of the model grid that is needed; its numbers are those of the whole. The rest stays 0, and
+                takes neither time nor memory. None for all of it.
+            allow: called with the bytes of the result before they are taken; it raises an error to refuse them.
+        Returns: the network's input and the record of the steps.
+        """
+        shape, settings = self.record.model_shape, self.record.preprocessing
+        i, j, k = box or (slice(0, size) for size in shape)
+        allow(4 * len(self.image) * prod(part.stop - part.start for part in (i, j, k)))
+        array = (np.zeros if box else np.empty)((len(self.image), *shape), dtype=np.float32)
+        for target, channel, normalization in zip(array, self.image, settings.normalization, strict=True):
+            mean, std = mean_and_std(channel, normalization)
+            resize_into(target, channel, antialias=True, box=(i, j, k))
+            normalize(target[i, j, k], normalization, mean, std)
+        return Prepared(array, self.record)
+
+
+def prepare(volume: Volume, preprocessing: Preprocessing, allow: Allow = lambda _bytes: None) -> Prepared:
     """Canonical axes, crop to content, resample to the plan's spacing, normalize.
 
     Args:
         volume: the image.
         preprocessing: the plan's settings.
-        allow: called with the bytes of the result before they are taken; it raises an error to refuse them.
+        allow: as for `Preparation.finish`.
     Returns: the network's input and the record of the steps.
+    Raises: as `begin_preparation`.
+    """
+    return begin_preparation(volume, preprocessing).finish(allow=allow)
+
+
+def begin_preparation(volume: Volume, preprocessing: Preprocessing) -> Preparation:
+    """Canonical axes, crop to content; the rest is up to `Preparation.finish`.
+
+    Args:
+        volume: the image.
+        preprocessing: the plan's settings.
+    Returns: the content of the image, and the record of all steps.
     Raises: DataError when the channels differ from the plan's or the values are complex, NaN or infinite;
         GeometryError when the volume's spacing asks for an impossibly large grid.
     """
@@ -62,14 +106,7 @@ def prepare(
         model_shape=_model_shape(cropped_shape, reoriented, preprocessing),
         preprocessing=preprocessing,
     )
-    allow(4 * volume.channels * prod(record.model_shape))
-    array = np.empty((volume.channels, *record.model_shape), dtype=np.float32)
-    for target, channel, normalization in zip(array, reoriented.array, preprocessing.normalization, strict=True):
-        cropped = channel[record.box]
-        mean, std = mean_and_std(cropped, normalization)
-        resize_into(target, cropped, antialias=True)
-        normalize(target, normalization, mean, std)
-    return Prepared(array, record)
+    return Preparation(reoriented.array[:, *record.box], record)
 
 
 def prepare_label(

@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 Triple = tuple[int, int, int]
+Box = tuple[slice, slice, slice]
 Floats = npt.NDArray[np.float32]
 
 _SLAB_VOXELS = 2**18  # 1 MiB: stays in the cache of a core
@@ -209,26 +210,31 @@ def resize(array: Array, shape: Triple, *, antialias: bool = False) -> Array:
     return result
 
 
-def resize_into(target: Array, array: Array, *, antialias: bool = False) -> None:
+def resize_into(target: Array, array: Array, *, antialias: bool = False, box: Box | None = None) -> None:
     """Write a resized array into a target; only slabs are held in memory.
 
     Args:
         target: (I', J', K') of any strides.
         array: (I, J, K).
         antialias: see `resize`.
+        box: the part of the target to write, with the numbers that it has in the whole; None for all of it.
     """
     (i, j, k), (new_i, new_j, new_k) = array.shape, target.shape
     resizing = Resizing.between((i, j, k), (new_i, new_j, new_k), antialias=antialias)
+    first, second, third = box or (slice(0, size) for size in target.shape)
+    columns, resizing = resizing.part(second, axis=1)
+    layers, resizing = resizing.part(third, axis=2)
 
-    def work(rows: slice) -> None:
+    def work(slab: slice) -> None:
+        rows = slice(first.start + slab.start, first.start + slab.stop)
         sources, part = resizing.part(rows)
-        block, result = packed(array[sources]), target[rows]
+        block, result = packed(array[sources, columns, layers]), target[rows, second, third]
         step = part.rows(_SLAB_VOXELS)
         for start in range(0, len(result), step):
             inner = slice(start, min(start + step, len(result)))
             result[inner] = part.slab(block, inner)
 
-    each_slab(work, new_i, max(1, _BLOCK_ROWS * new_i // i))
+    each_slab(work, first.stop - first.start, max(1, _BLOCK_ROWS * new_i // i))
 
 
 def resize_labels(labels: Array, shape: Triple) -> Array:

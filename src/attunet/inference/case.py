@@ -15,7 +15,7 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from attunet.data.preprocess import Prepared, prepare
+from attunet.data.preprocess import Preparation, Prepared, begin_preparation
 from attunet.data.restore import Band, Box
 from attunet.data.slabs import row_chunks
 from attunet.data.volume import Array, Volume
@@ -108,8 +108,11 @@ def plan_case(
     Raises: DataError, GeometryError as `prepare`; ConfigError when the case does not fit into the memory limit.
     """
     started, before = time.perf_counter(), peak_resident_bytes()
-    prepared = _prepared(members, volume, allow := partial(_allow, options.max_memory))
-    coarse = coarse_passes(members, volume, prepared, all_windows=options.all_windows, allow=allow)
+    allow = partial(_allow, options.max_memory)
+    preparations = _preparations(members, volume)
+    records = [preparation.record for preparation in preparations]
+    coarse = coarse_passes(members, volume, records, all_windows=options.all_windows, allow=allow)
+    prepared = _prepared(members, preparations, coarse, allow)
     tile = partial(tile_cases, members, prepared, coarse)
     preparing = peak_resident_bytes() if peak_resident_bytes() > before else 0  # otherwise an earlier case needed more
     cases, warning = tile(options), None
@@ -182,15 +185,40 @@ def _allow(limit: int | None, size: int) -> None:
         )
 
 
-def _prepared(members: Sequence[Member], volume: Volume, allow: Callable[[int], None]) -> list[Prepared]:
-    """Members with the same preprocessing share its result; what would exceed the limit is refused before it begins."""
-    results: list[Prepared] = []
-    for index, member in enumerate(members):
+def _preparations(members: Sequence[Member], volume: Volume) -> list[Preparation]:
+    """Members with the same preprocessing share it."""
+    begun: list[Preparation] = []
+    for member in members:
         settings = member.plan.preprocessing
-        earlier = zip(results, members[:index], strict=False)
-        same = (result for result, other in earlier if other.plan.preprocessing == settings)
-        results.append(next(same, None) or prepare(volume, settings, allow))
-    return results
+        same = (each for each in begun if each.record.preprocessing == settings)
+        begun.append(next(same, None) or begin_preparation(volume, settings))
+    return begun
+
+
+def _prepared(
+    members: Sequence[Member],
+    preparations: Sequence[Preparation],
+    coarse: Sequence[CoarsePass],
+    allow: Callable[[int], None],
+) -> list[Prepared]:
+    """The image for each member, as far as any window sees it; what exceeds the limit is refused before it begins.
+
+    A window that touches the region reaches at most a patch beyond it, whatever the distance between windows.
+    """
+    boxes: dict[Preparation, Box | None] = {}
+    for member, preparation, found in zip(members, preparations, coarse, strict=True):
+        box = None if found.region is None else found.region.box(member.plan.patch_size)
+        boxes[preparation] = _around(boxes[preparation], box) if preparation in boxes else box
+    finished = {preparation: preparation.finish(box, allow) for preparation, box in boxes.items()}
+    return [finished[preparation] for preparation in preparations]
+
+
+def _around(first: Box | None, second: Box | None) -> Box | None:
+    """The smallest box around two; None is everything."""
+    if first is None or second is None:
+        return None
+    i, j, k = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(first, second, strict=True))
+    return i, j, k
 
 
 def tile_cases(
@@ -200,7 +228,7 @@ def tile_cases(
 
     Args:
         members: members of the model.
-        prepared: the image for each of them.
+        prepared: the image for each of them, as far as windows see it.
         coarse: what the localizers of each of them found.
         options: of the prediction.
     Returns: the case of each member.

@@ -49,7 +49,7 @@ class CoarsePass:
 def coarse_passes(
     members: Sequence[Member],
     volume: Volume,
-    prepared: Sequence[Prepared],
+    records: Sequence[PreprocessingRecord],
     *,
     all_windows: bool = False,
     allow: Callable[[int], None] = lambda _bytes: None,
@@ -59,7 +59,7 @@ def coarse_passes(
     Args:
         members: members of the model.
         volume: the image.
-        prepared: the image on the fine grid of each member.
+        records: of the preprocessing for the fine grid of each member.
         all_windows: whether every window is run anyway.
         allow: as for `prepare`; also called with the memory that the localizers need.
     Returns: the result for each member.
@@ -67,7 +67,7 @@ def coarse_passes(
     """
     coarse: list[tuple[Plan, Prepared]] = []
     passes = []
-    for member, fine in zip(members, prepared, strict=True):
+    for member, fine in zip(members, records, strict=True):
         plan = member.plan
         if len(member.localizers) not in ((0, len(member.engines)) if not plan.context else (len(member.engines),)):
             raise ConfigError(
@@ -79,11 +79,11 @@ def coarse_passes(
             passes.append(CoarsePass())
             continue
         same = (image for other, image in coarse if other.coarse.preprocessing == plan.coarse.preprocessing)
-        image = next(same, None) or _prepare(volume, plan, fine.record, allow)
+        image = next(same, None) or _prepare(volume, plan, fine, allow)
         coarse.append((plan, image))
         allow(8 * len(plan.outputs) * prod(image.record.model_shape))
         maps = [locate(engines, plan, image.array) for engines in member.localizers]
-        passes.append(_pass(member, maps, fine.record, all_windows))
+        passes.append(_pass(member, maps, fine, all_windows))
     return passes
 
 

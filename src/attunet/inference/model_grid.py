@@ -47,7 +47,7 @@ def find_context(member: Member, volume: Volume, prepared: Prepared) -> CoarsePa
     Returns: the context; none for a model of one stage.
     Raises: ConfigError when the member lacks its localizers.
     """
-    (found,) = coarse_passes([member], volume, [prepared], all_windows=True)
+    (found,) = coarse_passes([member], volume, [prepared.record], all_windows=True)
     return found
 
 

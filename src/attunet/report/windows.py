@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
+from attunet.data.preprocess import prepare
 from attunet.data.volume import Array, Spacing, Volume
 from attunet.inference.case import CasePlan
 from attunet.inference.member import MemberCase
@@ -94,7 +95,7 @@ def window_map(plan: CasePlan, image: Volume) -> WindowMap | None:
         run=sum(len(case.tiling) for case in cascades),
         skipped=sum(case.skipped_windows for case in cascades),
         air=sum(case.air_windows for case in cascades),
-        panels=tuple(_panels(cascades[0], planes_of(image))),
+        panels=tuple(_panels(cascades[0], image)),
     )
 
 
@@ -148,9 +149,10 @@ def _draw(axes: Axes, panel: WindowPanel) -> None:
     axes.set_title(panel.plane.name, color=PALE, fontsize=10)
 
 
-def _panels(case: MemberCase, planes: Iterable[Plane]) -> Iterable[WindowPanel]:
+def _panels(case: MemberCase, volume: Volume) -> Iterable[WindowPanel]:
     """The planes through the place where the region is largest, or through the middle, in right, front and up axes."""
     record, tiling = case.prepared.record, case.tiling
+    whole = prepare(volume, record.preprocessing).array  # the case has only what its windows see
     worlds = sorted(range(3), key=lambda world: world == record.preprocessing.slice_axis)  # see `canonical`
     order = [worlds.index(world) for world in range(3)]
     shape = [record.model_shape[axis] for axis in order]
@@ -160,12 +162,12 @@ def _panels(case: MemberCase, planes: Iterable[Plane]) -> Iterable[WindowPanel]:
         coarse = tiling.region.mask.transpose(order)
         places = zip(focus(coarse), coarse.shape, shape, strict=True)
         point = [min(size - 1, int((place + 0.5) * size / edge)) for place, edge, size in places]
-    for plane in planes:
+    for plane in planes_of(volume):
         index, across = point[plane.axis], order[plane.axis]
         box = [slice(0, size) for size in record.model_shape]
         box[across] = slice(index, index + 1)
         i, j, k = box
-        image = cut(case.prepared.array[0, i, j, k].transpose(order), plane, 0)
+        image = cut(whole[0, i, j, k].transpose(order), plane, 0)
         low, high = window(image)
         grey = np.rint(255 * np.clip((image - low) / (high - low), 0, 1)).astype(np.uint8)
         inside = None

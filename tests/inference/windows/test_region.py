@@ -49,6 +49,17 @@ def test_any_part_is_that_of_the_whole_grid(region, axes, data):
         assert (near.start, far.start) == (near.stop, far.stop)
 
 
+@given(region=regions(), margin=st.tuples(*[st.integers(0, 3)] * 3))
+def test_its_box_holds_all_of_it_and_nothing_more(region, margin):
+    assume(not region.empty)
+    places = np.nonzero(whole(region))
+    expected = [
+        slice(max(0, place.min() - more), min(size, place.max() + 1 + more))
+        for place, more, size in zip(places, margin, region.shape, strict=True)
+    ]
+    assert list(region.box(margin)) == expected
+
+
 @given(region=regions(), data=st.data())
 def test_a_window_touches_it_if_it_has_one_of_its_voxels(region, data):
     box = tuple(

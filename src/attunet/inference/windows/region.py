@@ -36,6 +36,21 @@ class Region:
         """Whether no voxel belongs to it."""
         return not self._reached.any()
 
+    def box(self, margin: Sequence[int] = (0, 0, 0)) -> Box:
+        """The smallest box of the fine grid around the region.
+
+        Args:
+            margin: voxels by which it is larger at both ends of each axis, as far as the grid reaches.
+        Returns: the box; the whole grid when the region is empty.
+        """
+        if self.empty:
+            return slice(0, self.shape[0]), slice(0, self.shape[1]), slice(0, self.shape[2])
+        others = ((1, 2), (0, 2), (0, 1))
+        lines = [self._reached.any(axis=axes)[nearest] for axes, nearest in zip(others, self._nearest, strict=True)]
+        spans = zip(map(_extent, lines), margin, self.shape, strict=True)
+        i, j, k = (slice(max(0, part.start - more), min(size, part.stop + more)) for part, more, size in spans)
+        return i, j, k
+
     def touches(self, box: Box) -> bool:
         """Whether a box of the fine grid has a voxel of the region."""
         low, high = zip(*(self._span(axis, part) for axis, part in enumerate(box)), strict=True)
