@@ -100,7 +100,7 @@ def test_inside_the_region_is_the_answer_of_all_windows_and_outside_is_backgroun
     (case,) = plan.members
     region, prepared = case.tiling.region, prepare(volume, member.plan.preprocessing)
     assert plan.skipped_windows > plan.windows / len(member.engines) / 4
-    every = predict_prepared(member, prepared, PredictOptions(), find_context(member, volume, prepared))
+    every = predict_prepared(member, prepared, PredictOptions(), find_context(member, volume))
     inside = region.part(*(slice(0, size) for size in region.shape), (0, 1, 2))
     expected = np.where(inside, every.probabilities, 0)
     if not member.plan.regions:

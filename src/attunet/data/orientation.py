@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from attunet.data.slabs import cores, each_slab
 from attunet.data.volume import Affine, Array, Volume, axis_order
 
 __all__ = ["Flips", "Triple", "canonical", "content_box", "oriented", "reorientation"]
@@ -42,14 +43,32 @@ def content_box(array: Array, *, crop: bool, floors: Sequence[float] | None = No
     i, j, k = array.shape[1:]
     if not crop:
         return (0, 0, 0), (i, j, k)
-    content = np.zeros(array.shape[1:], np.bool_)
+    shown = [np.zeros(size, np.bool_) for size in (i, j, k)]
     for channel, floor in zip(array, floors or [-np.inf] * len(array), strict=True):
-        content |= channel > max(channel.min(), floor)
-    lines = [np.flatnonzero(content.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+        _mark(channel, max(channel.min(), floor), shown)
+    lines = [np.flatnonzero(line) for line in shown]
     if not len(lines[0]):
         return (0, 0, 0), (i, j, k)
     (i, i_end), (j, j_end), (k, k_end) = ((int(line[0]), int(line[-1]) + 1) for line in lines)
     return (i, j, k), (i_end - i, j_end - j, k_end - k)
+
+
+def _mark(channel: Array, floor: float, shown: Sequence[npt.NDArray[np.bool_]]) -> None:
+    """Mark the planes of each axis that have a voxel above the floor; the image is read once, as it lies in memory."""
+    axes = sorted(range(3), key=lambda axis: -abs(channel.strides[axis]))
+    planes, rows, columns = (shown[axis] for axis in axes)
+    upright = channel.transpose(axes)
+
+    def work(slab: slice) -> None:
+        for index in range(slab.start, slab.stop):
+            above = upright[index] > floor
+            across = above.any(axis=0)
+            if across.any():
+                planes[index] = True
+                rows[above.any(axis=1)] = True
+                columns[across] = True
+
+    each_slab(work, len(upright), -(-len(upright) // cores()))
 
 
 def oriented(array: Array, axes: Triple, flips: Flips) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -41,12 +41,24 @@ class Preparation:
     """An image before its preprocessing: the model grid is known, and nothing is resampled yet.
 
     Args:
-        image: the content of the image, (C, I, J, K) in model axes, a view.
+        oriented: the image in model axes, a view.
         record: what will be done.
     """
 
-    image: Array
+    oriented: Volume
     record: PreprocessingRecord
+
+    def at_spacing(self, spacing: tuple[float, float, float]) -> Preparation:
+        """The preparation of the same content for a grid of another spacing and the same extent.
+
+        Args:
+            spacing: voxel size of that grid in mm, as in the plan's settings.
+        Returns: the preparation.
+        Raises: GeometryError as `begin_preparation`.
+        """
+        settings = self.record.preprocessing.model_copy(update={"spacing": spacing})
+        shape = _model_shape(self.record.cropped_shape, self.oriented, settings)
+        return replace(self, record=replace(self.record, model_shape=shape, preprocessing=settings))
 
     def finish(self, box: Box | None = None, allow: Allow = lambda _bytes: None) -> Prepared:
         """Resample to the plan's spacing, and normalize.
@@ -58,10 +70,11 @@ class Preparation:
         Returns: the network's input and the record of the steps.
         """
         shape, settings = self.record.model_shape, self.record.preprocessing
+        content = self.oriented.array[:, *self.record.box]
         i, j, k = box or (slice(0, size) for size in shape)
-        allow(4 * len(self.image) * prod(part.stop - part.start for part in (i, j, k)))
-        array = (np.zeros if box else np.empty)((len(self.image), *shape), dtype=np.float32)
-        for target, channel, normalization in zip(array, self.image, settings.normalization, strict=True):
+        allow(4 * len(content) * prod(part.stop - part.start for part in (i, j, k)))
+        array = (np.zeros if box else np.empty)((len(content), *shape), dtype=np.float32)
+        for target, channel, normalization in zip(array, content, settings.normalization, strict=True):
             mean, std = mean_and_std(channel, normalization)
             resize_into(target, channel, antialias=True, box=(i, j, k))
             normalize(target[i, j, k], normalization, mean, std)
@@ -106,7 +119,7 @@ def begin_preparation(volume: Volume, preprocessing: Preprocessing) -> Preparati
         model_shape=_model_shape(cropped_shape, reoriented, preprocessing),
         preprocessing=preprocessing,
     )
-    return Preparation(reoriented.array[:, *record.box], record)
+    return Preparation(reoriented, record)
 
 
 def prepare_label(

@@ -163,7 +163,7 @@ def calibration_patches(
             assert label is not None
             prepared = prepare(image, plan.preprocessing)
             classes = prepare_label(label, prepared.record, plan.file_classes)
-            context = coarse_map(localizers, plan, image, prepared.record)
+            context = coarse_map(localizers, plan, image)
             for number in range(index, patches, len(chosen)):
                 centre = _centre(classes, number % 2 == 1, random)
                 selected.append(_patch(prepared.array, context, centre, plan))

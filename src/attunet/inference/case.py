@@ -110,8 +110,7 @@ def plan_case(
     started, before = time.perf_counter(), peak_resident_bytes()
     allow = partial(_allow, options.max_memory)
     preparations = _preparations(members, volume)
-    records = [preparation.record for preparation in preparations]
-    coarse = coarse_passes(members, volume, records, all_windows=options.all_windows, allow=allow)
+    coarse = coarse_passes(members, preparations, all_windows=options.all_windows, allow=allow)
     prepared = _prepared(members, preparations, coarse, allow)
     tile = partial(tile_cases, members, prepared, coarse)
     preparing = peak_resident_bytes() if peak_resident_bytes() > before else 0  # otherwise an earlier case needed more

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from attunet.bundle.skipping import all_skipping
 from attunet.config import Plan
 from attunet.data.coarse_map import CoarseMap, context_channels, foreground_probability
-from attunet.data.preprocess import Prepared, prepare
+from attunet.data.preprocess import Preparation, Prepared, begin_preparation
 from attunet.data.restore import PreprocessingRecord
 from attunet.data.volume import Volume
 from attunet.errors import ConfigError
@@ -48,8 +48,7 @@ class CoarsePass:
 
 def coarse_passes(
     members: Sequence[Member],
-    volume: Volume,
-    records: Sequence[PreprocessingRecord],
+    preparations: Sequence[Preparation],
     *,
     all_windows: bool = False,
     allow: Callable[[int], None] = lambda _bytes: None,
@@ -58,8 +57,7 @@ def coarse_passes(
 
     Args:
         members: members of the model.
-        volume: the image.
-        records: of the preprocessing for the fine grid of each member.
+        preparations: the image for the fine grid of each member.
         all_windows: whether every window is run anyway.
         allow: as for `prepare`; also called with the memory that the localizers need.
     Returns: the result for each member.
@@ -67,7 +65,7 @@ def coarse_passes(
     """
     coarse: list[tuple[Plan, Prepared]] = []
     passes = []
-    for member, fine in zip(members, records, strict=True):
+    for member, fine in zip(members, preparations, strict=True):
         plan = member.plan
         if len(member.localizers) not in ((0, len(member.engines)) if not plan.context else (len(member.engines),)):
             raise ConfigError(
@@ -79,37 +77,32 @@ def coarse_passes(
             passes.append(CoarsePass())
             continue
         same = (image for other, image in coarse if other.coarse.preprocessing == plan.coarse.preprocessing)
-        image = next(same, None) or _prepare(volume, plan, fine, allow)
+        image = next(same, None) or _prepare(fine, plan, allow)
         coarse.append((plan, image))
         allow(8 * len(plan.outputs) * prod(image.record.model_shape))
         maps = [locate(engines, plan, image.array) for engines in member.localizers]
-        passes.append(_pass(member, maps, fine, all_windows))
+        passes.append(_pass(member, maps, fine.record, all_windows))
     return passes
 
 
-def coarse_map(engines: Sequence[Engine], plan: Plan, volume: Volume, fine: PreprocessingRecord) -> CoarseMap | None:
+def coarse_map(engines: Sequence[Engine], plan: Plan, volume: Volume) -> CoarseMap | None:
     """The context of the network of one fold in a case.
 
     Args:
         engines: of the localizers of the fold.
         plan: the plan of the fine network.
         volume: the image.
-        fine: record of its preprocessing for the fine grid.
     Returns: the map; None when the network sees none.
     """
     if not plan.context:
         return None
-    return _context(plan, locate(engines, plan, _prepare(volume, plan, fine).array), fine)
+    fine = begin_preparation(volume, plan.preprocessing)
+    return _context(plan, locate(engines, plan, _prepare(fine, plan).array), fine.record)
 
 
-def _prepare(
-    volume: Volume, plan: Plan, fine: PreprocessingRecord, allow: Callable[[int], None] = lambda _bytes: None
-) -> Prepared:
+def _prepare(fine: Preparation, plan: Plan, allow: Callable[[int], None] = lambda _bytes: None) -> Prepared:
     """The image on the coarse grid, which covers the same extent."""
-    prepared = prepare(volume, plan.coarse.preprocessing, allow)
-    record = prepared.record
-    assert (record.box, record.axes, record.flips) == (fine.box, fine.axes, fine.flips), "the grids differ in extent"
-    return prepared
+    return fine.at_spacing(plan.coarse.preprocessing.spacing).finish(allow=allow)
 
 
 def _context(plan: Plan, probabilities: Floats, fine: PreprocessingRecord) -> CoarseMap:

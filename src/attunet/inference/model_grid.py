@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from attunet.data.preprocess import Prepared
+from attunet.data.preprocess import Prepared, begin_preparation
 from attunet.data.restore import Planes
 from attunet.data.volume import Array, Volume
 from attunet.inference.budget import Footprint, fit_to_memory
@@ -37,17 +37,16 @@ class ModelGridOutput:
     attention: dict[str, Floats]
 
 
-def find_context(member: Member, volume: Volume, prepared: Prepared) -> CoarsePass:
+def find_context(member: Member, volume: Volume) -> CoarsePass:
     """What the localizers of a member find in an image, as context for all of its windows.
 
     Args:
         member: the networks.
         volume: the image.
-        prepared: the same image for the fine networks.
     Returns: the context; none for a model of one stage.
     Raises: ConfigError when the member lacks its localizers.
     """
-    (found,) = coarse_passes([member], volume, [prepared.record], all_windows=True)
+    (found,) = coarse_passes([member], [begin_preparation(volume, member.plan.preprocessing)], all_windows=True)
     return found
 
 

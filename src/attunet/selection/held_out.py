@@ -157,7 +157,7 @@ def _save_outputs(
     (member,) = segmenter.members
     started = time.perf_counter()
     prepared = prepare(loaded.image, plan.preprocessing)
-    output = predict_prepared(member, prepared, options, find_context(member, loaded.image, prepared))
+    output = predict_prepared(member, prepared, options, find_context(member, loaded.image))
     seconds = time.perf_counter() - started
     truth = prepare_label(loaded.reference, prepared.record, plan.file_classes, plan.ignore_label)
     files.mask.parent.mkdir(parents=True, exist_ok=True)

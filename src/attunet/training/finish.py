@@ -44,6 +44,9 @@ __all__ = ["FoldResult", "finish_fold", "finished_fold", "validated_held_out"]
 
 _log = logging.getLogger(__name__)
 
+_PICTURE_SECONDS = 60.0
+"""For a case of the report, which was evaluated with all windows before."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FoldResult:
@@ -221,13 +224,15 @@ def validated_held_out(folder: Path) -> bool:
 def _case_views(
     segmenter: Segmenter, cases: Sequence[Case], summary: Summary, *, geometry: GeometryPolicy = "fail"
 ) -> list[CaseView]:
-    """The best, the median and the worst case with their attention."""
+    """The best, the median and the worst case with their attention; of large cases with fewer windows, as it says."""
     by_id = {case.id: case for case in cases}
     views = []
     failures = Failures(lambda case, error: _log.warning("the report does not show case %s: %s", case, error))
     for name, rank in choose_cases(summary).items():
         with failures.of(name):
             image, label = read_case(by_id[name], geometry=geometry)
-            result = segmenter.predict(image, attention=bool(segmenter.plan.network.gate_widths))
-            views.append(CaseView(f"{name}: {rank}", image, result.segmentation, label, result.attention))
+            attention = bool(segmenter.plan.network.gate_widths)
+            result = segmenter.predict(image, attention=attention, time_limit=_PICTURE_SECONDS)
+            title = "; ".join([f"{name}: {rank}", *result.warnings])
+            views.append(CaseView(title, image, result.segmentation, label, result.attention))
     return views

@@ -23,7 +23,7 @@ __all__ = ["MARGINS", "THRESHOLDS", "audit_skipping", "with_skipping"]
 
 THRESHOLDS = (0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
 """Probabilities of any label that are tried."""
-MARGINS = (0, 1, 2, 3, 4, 6, 8)
+MARGINS = (0, 1, 1.5, 2, 2.5, 3, 4, 6, 8)
 """Distances that are tried, in voxels of the coarse grid."""
 _SAFETY = 1
 """Voxels of the coarse grid that are added to the margin once it is chosen."""

@@ -178,7 +178,7 @@ def _member_curves(member_run: _MemberRun, random: np.random.Generator) -> Itera
     """The curves of one member, with its own gate names."""
     member, plan = member_run.member, member_run.member.plan
     prepared = prepare(member_run.image, plan.preprocessing)
-    context = find_context(member, member_run.image, prepared)  # the whole image's, also where voxels are deleted
+    context = find_context(member, member_run.image)  # the whole image's, also where voxels are deleted
     plain = predict_prepared(member, prepared, replace(member_run.options, attention=True), context)
     member_run.step()
     own = plain.mask

@@ -76,7 +76,7 @@ def windows_of(volume: Volume, plan: Plan, most: int = _WINDOWS, *, localizers: 
     prepared = prepare(volume, plan.preprocessing)
     starts = list(Tiling.of(prepared.record.model_shape, plan.patch_size, 0.5, (0, 1, 2)))
     chosen = [starts[index] for index in np.unique(np.linspace(0, len(starts) - 1, most).round().astype(int))]
-    context = coarse_map(localizers, plan, volume, prepared.record)
+    context = coarse_map(localizers, plan, volume)
     return Feed(prepared.array, plan.patch_size, Blending(), context).windows([(start, ()) for start in chosen])
 
 

@@ -46,7 +46,10 @@ class Region:
         if self.empty:
             return slice(0, self.shape[0]), slice(0, self.shape[1]), slice(0, self.shape[2])
         others = ((1, 2), (0, 2), (0, 1))
-        lines = [self._reached.any(axis=axes)[nearest] for axes, nearest in zip(others, self._nearest, strict=True)]
+        lines = [
+            np.asarray(self._reached.any(axis=axes))[nearest]
+            for axes, nearest in zip(others, self._nearest, strict=True)
+        ]
         spans = zip(map(_extent, lines), margin, self.shape, strict=True)
         i, j, k = (slice(max(0, part.start - more), min(size, part.stop + more)) for part, more, size in spans)
         return i, j, k
