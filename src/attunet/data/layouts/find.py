@@ -13,9 +13,9 @@ from attunet.data.dataset import Case, DatasetOptions
 from attunet.data.formats import is_image, stem_of
 from attunet.data.formats.dicom import DICOM_SUFFIXES, holds_series, is_archive, is_dicom
 from attunet.data.layouts.dicom_cases import SeriesChoice, series_images
-from attunet.data.layouts.identity import case_ids
+from attunet.data.layouts.identity import ids_in_tree
 from attunet.data.layouts.image_files import channel_of, image_files
-from attunet.data.layouts.pairing import LEVELS, Key, NamedFile, name_files, repeats
+from attunet.data.layouts.pairing import Key, name_files, repeats
 from attunet.data.layouts.patterns import match_pattern, without_labels
 from attunet.data.layouts.tokens import EDGES, Role, fold, nfc, values
 from attunet.data.layouts.tree import ImageFile, walk
@@ -151,7 +151,7 @@ def _one_each(files: Sequence[ImageFile]) -> Groups:
     """Every file as a case: called by its name or, in trees of folders, by what tells it from the others."""
     ids = [safe_name(nfc(file.stem)) for file in files]
     if any(file.folders for file in files):
-        ids = _ids_in_tree(files)
+        ids = ids_in_tree(files)
     groups: Groups = {}
     for id, file in zip(ids, files, strict=True):
         if id in groups:
@@ -161,19 +161,6 @@ def _one_each(files: Sequence[ImageFile]) -> Groups:
             )
         groups[id] = {0: file}
     return groups
-
-
-def _ids_in_tree(files: Sequence[ImageFile]) -> list[str]:
-    """The ids at the first level at which the innermost part of each name tells it from the others."""
-    named = [NamedFile(file, is_label=False) for file in files]
-    for level in LEVELS:
-        keys = [file.key(level) for file in named]
-        if all(len(key) > 1 for key in keys) and len({key[-1] for key in keys}) == len(keys):
-            break
-    else:
-        level, keys = LEVELS[0], [file.key(LEVELS[0]) for file in named]
-    ids = case_ids({key: {"": [file]} for key, file in zip(keys, named, strict=True)}, level)
-    return [ids[key] for key in keys]
 
 
 def _by_pattern(paths: Sequence[Path], pattern: str, names: Sequence[str], on_left_out: LeftOutHook) -> Groups:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from attunet.data.dataset import Case, Problem
-from attunet.data.layouts.pairing import Key, Level, NamedFile
+from attunet.data.layouts.pairing import LEVELS, Key, Level, NamedFile
 from attunet.data.layouts.tokens import Role, fold, subject, tokenize
+from attunet.data.layouts.tree import ImageFile
 from attunet.names import safe_name
 
-__all__ = ["case_ids", "with_patients", "with_splits"]
+__all__ = ["case_ids", "ids_in_tree", "with_patients", "with_splits"]
 
 REMEDY = "nothing, if this is meant; otherwise edit the column split of --write-csv"
 
@@ -34,6 +35,19 @@ def case_ids(images: Mapping[Key, Mapping[str, list[NamedFile]]], level: Level) 
         counts = Counter(map(fold, ids.values()))
         ids = {key: id if counts[fold(id)] == 1 else "_".join(longer(key)) for key, id in ids.items()}
     return {key: safe_name(id) for key, id in ids.items()}
+
+
+def ids_in_tree(files: Sequence[ImageFile]) -> list[str]:
+    """The ids of images, at the first level at which the innermost part of each name tells it from the others."""
+    named = [NamedFile(file, is_label=False) for file in files]
+    for level in LEVELS:
+        keys = [file.key(level) for file in named]
+        if all(len(key) > 1 for key in keys) and len({key[-1] for key in keys}) == len(keys):
+            break
+    else:
+        level, keys = LEVELS[0], [file.key(LEVELS[0]) for file in named]
+    ids = case_ids({key: {"": [file]} for key, file in zip(keys, named, strict=True)}, level)
+    return [ids[key] for key in keys]
 
 
 def with_patients(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from attunet.data.dataset import LeftOut, Problem
 from attunet.data.formats import SUFFIXES, is_companion, is_image, stem_of, suffix_of
-from attunet.data.formats.dicom import DICOM_SUFFIXES, is_dicom, objects_of
+from attunet.data.formats.dicom import DICOM_SUFFIXES, SeriesIdentity, is_dicom, objects_of
 from attunet.data.layouts.tokens import nfc
 from attunet.names import listed
 
@@ -37,6 +37,7 @@ class ImageFile:
         series: number of files of a DICOM series; 0 for an image file.
         is_label: whether its content says that it is a label: a segmentation or structure set of DICOM.
         key: what chooses it where a path holds several images; None for the only one.
+        identities: the series of DICOM that it holds.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class ImageFile:
     series: int = 0
     is_label: bool = False
     key: str | None = None
+    identities: tuple[SeriesIdentity, ...] = ()
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -146,11 +148,12 @@ def _dicom_images(root: Path, folder: Path, files: Sequence[Path]) -> tuple[list
     folders = tuple(map(nfc, folder.relative_to(root).parts))
     images = []
     if held.series:
-        images.append(ImageFile(folder, folders[:-1], (folders or (nfc(root.name),))[-1], "", len(held.series)))
+        name, count = (folders or (nfc(root.name),))[-1], sum(map(len, held.series.values()))
+        images.append(ImageFile(folder, folders[:-1], name, "", count, identities=tuple(held.series)))
     for path in (*held.images, *held.labels):
-        stem = stem_of(path)
-        is_label = path in held.labels
-        images.append(ImageFile(path, folders, nfc(stem), path.name[len(stem) :], is_label=is_label))
+        stem, known = stem_of(path), held.images.get(path)
+        image = ImageFile(path, folders, nfc(stem), path.name[len(stem) :], is_label=known is None)
+        images.append(image if known is None else replace(image, identities=(known,)))
     left_out = [
         LeftOut(f"DICOM, {what}", tuple("/".join((*folders, path.name)) for path in paths))
         for what, paths in held.left_out.items()

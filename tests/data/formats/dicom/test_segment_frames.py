@@ -7,7 +7,7 @@ import pytest
 from dicom_labels import make_segmentation
 from dicom_series import make_series, sample
 
-from attunet.data.formats.dicom.objects import read_object
+from attunet.data.formats.dicom.elements import read_whole
 from attunet.data.formats.dicom.segment_frames import parse_frames
 from attunet.data.formats.dicom.segmentation import parse_segmentation
 from attunet.errors import FormatError
@@ -33,7 +33,7 @@ def frames_of(dataset, path="seg.dcm"):
 def test_frames_have_segments_and_places(series, tmp_path):
     path = tmp_path / "seg.dcm"
     written(series, "BINARY", "liver", "spleen").save_as(path, enforce_file_format=True)
-    found = frames_of(read_object(path), path)
+    found = frames_of(read_whole(path), path)
     assert found.numbers.tolist() == [1, 1, 2, 2]
     np.testing.assert_allclose(found.planes[0], [[0.5, 0, 0], [0, 0.75, 0], [0, 0, 2.0]], atol=1e-6)
     assert found.thickness == 7.0

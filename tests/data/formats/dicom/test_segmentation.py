@@ -8,7 +8,7 @@ from dicom_labels import make_segmentation
 from dicom_series import DATE, ID, NAME, make_series, sample
 from pydicom import Dataset
 
-from attunet.data.formats.dicom.objects import read_object
+from attunet.data.formats.dicom.elements import read_whole
 from attunet.data.formats.dicom.segmentation import parse_segmentation
 from attunet.errors import FormatError
 
@@ -29,7 +29,7 @@ def written(series, kind="BINARY", *names, **tags):
 def test_segments_have_names_and_references(series, tmp_path):
     path = tmp_path / "seg.dcm"
     written(series, "BINARY", "liver", "spleen").save_as(path, enforce_file_format=True)
-    found = parse_segmentation(read_object(path), path)
+    found = parse_segmentation(read_whole(path), path)
     assert found.segments == ((1, "liver"), (2, "spleen"))
     assert (found.columns, found.rows) == (8, 7)
     assert found.series == {series[0].SeriesInstanceUID}

@@ -10,7 +10,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
 from attunet.data.formats.dicom import structure_set
-from attunet.data.formats.dicom.objects import read_object
+from attunet.data.formats.dicom.elements import read_whole
 from attunet.data.formats.dicom.structure_set import parse_structure_set
 from attunet.errors import FormatError
 
@@ -32,7 +32,7 @@ def drawn(series, *names):
 def parsed(dataset, path):
     """The structure set after a file has been written and read."""
     dataset.save_as(path, enforce_file_format=True)
-    return parse_structure_set(read_object(path), path)
+    return parse_structure_set(read_whole(path), path)
 
 
 def test_rois_have_names_contours_and_references(series, tmp_path):

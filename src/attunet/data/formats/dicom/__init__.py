@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attunet.data.formats.dicom.find import find_series
 from attunet.data.formats.dicom.image import check_dicom, choose_series, describe_series, read_dicom
-from attunet.data.formats.dicom.kinds import FolderObjects, objects_of
+from attunet.data.formats.dicom.kinds import FolderObjects, SeriesIdentity, objects_of
 from attunet.data.formats.dicom.label_objects import (
     LabelObject,
     NoticeHook,
@@ -22,6 +22,7 @@ __all__ = [
     "FolderObjects",
     "LabelObject",
     "NoticeHook",
+    "SeriesIdentity",
     "SeriesListing",
     "SetAside",
     "check_dicom",

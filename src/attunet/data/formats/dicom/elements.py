@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import warnings
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -26,8 +27,10 @@ __all__ = [
     "Vector",
     "first_item",
     "number_of",
+    "parsing",
     "pydicom_for",
     "read_elements",
+    "read_whole",
     "text_of",
     "values_of",
     "vector_of",
@@ -84,22 +87,43 @@ def read_elements(path: Path, names: Sequence[str | int], *, last: int | None = 
     pydicom = pydicom_for(path)
     tags = [pydicom.tag.Tag(name) for name in names]
     end = min(0x7FE00008, (last or 0x7FE00008) + (last is not None))
-    with open_regular(path) as stream, warnings.catch_warnings():
+    with open_regular(path) as stream, parsing(path):
+        if DEFLATED.encode() in stream.read(HEAD):
+            inflated = inflate(stream, path)
+            dataset = pydicom.filereader.read_dataset(
+                inflated, False, True, stop_when=lambda tag, _vr, _length: tag >= end, specific_tags=tags
+            )
+            return Elements(dataset, inflated.tell(), DEFLATED)
+        stream.seek(0)
+        dataset = pydicom.filereader.read_partial(
+            stream, lambda tag, _vr, _length: tag >= end, force=True, specific_tags=tags
+        )
+        syntax = str(dataset.file_meta.get("TransferSyntaxUID", "")) or _guessed_syntax(dataset)
+        return Elements(dataset, stream.tell(), syntax)
+
+
+def read_whole(path: Path) -> Dataset:
+    """Read all elements of a file, pixels too; their values are parsed when they are asked for, in `parsing`.
+
+    Raises: FormatError when it cannot be read as DICOM, EngineError when pydicom is not installed.
+    """
+    pydicom = pydicom_for(path)
+    with open_regular(path) as stream, parsing(path):
+        if DEFLATED.encode() in stream.read(HEAD):
+            inflate(stream, path)  # within its limit
+        stream.seek(0)
+        dataset: Dataset = pydicom.dcmread(stream, force=True)
+        return dataset
+
+
+@contextmanager
+def parsing(path: Path) -> Iterator[None]:
+    """Where values of a file are parsed: what damaged bytes raise is a FormatError, and warnings are not shown."""
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            if DEFLATED.encode() in stream.read(HEAD):
-                inflated = inflate(stream, path)
-                dataset = pydicom.filereader.read_dataset(
-                    inflated, False, True, stop_when=lambda tag, _vr, _length: tag >= end, specific_tags=tags
-                )
-                return Elements(dataset, inflated.tell(), DEFLATED)
-            stream.seek(0)
-            dataset = pydicom.filereader.read_partial(
-                stream, lambda tag, _vr, _length: tag >= end, force=True, specific_tags=tags
-            )
-            syntax = str(dataset.file_meta.get("TransferSyntaxUID", "")) or _guessed_syntax(dataset)
-            return Elements(dataset, stream.tell(), syntax)
-        except AttunetError:
+            yield
+        except (AttunetError, MemoryError):
             raise
         except Exception as error:  # damaged bytes raise anything
             raise FormatError(f"cannot read {path} as DICOM ({type(error).__name__})", hint=AGAIN) from None

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from attunet.data.formats.dicom.elements import read_elements, text_of, values_of
 from attunet.errors import FormatError
 
-__all__ = ["FolderObjects", "left_out_as", "objects_of"]
+__all__ = ["FolderObjects", "SeriesIdentity", "left_out_as", "objects_of"]
 
 LABEL_OBJECTS = {
     "1.2.840.10008.5.1.4.1.1.66.4": "segmentation",
@@ -46,33 +46,40 @@ FAMILIES = {
 """Beginnings of the UIDs of further ones."""
 
 THREADS = 4
-SERIES_UID = 0x0020000E
+FRAME_OF_REFERENCE = 0x00200052
 """The element behind which nothing is read."""
-QUICK = ("SOPClassUID", "SeriesInstanceUID", "ImageType")
+QUICK = ("SOPClassUID", "SeriesInstanceUID", "ImageType", "FrameOfReferenceUID")
+
+
+class SeriesIdentity(NamedTuple):
+    """What other objects call a series by: its SeriesInstanceUID, and its FrameOfReferenceUID; empty where unknown."""
+
+    uid: str
+    frame_of_reference: str
 
 
 class FolderObjects(NamedTuple):
     """What the DICOM files of one folder are.
 
     Args:
-        series: files of series of several files, which the folder stands for.
+        series: series of several files, which the folder stands for, with their files.
         images: files that are series of their own, each an image.
         labels: segmentations and structure sets.
         left_out: files that are no images, by what they are.
     """
 
-    series: tuple[Path, ...]
-    images: tuple[Path, ...]
+    series: dict[SeriesIdentity, tuple[Path, ...]]
+    images: dict[Path, SeriesIdentity]
     labels: tuple[Path, ...]
     left_out: dict[str, tuple[Path, ...]]
 
 
 class _Kind(NamedTuple):
-    """What a file is: its path, SOPClassUID, SeriesInstanceUID and ImageType; empty where it does not say."""
+    """What a file is: its path, SOPClassUID, series and ImageType; empty where it does not say."""
 
     path: Path
     sop_class: str
-    series_uid: str
+    series: SeriesIdentity
     image_type: tuple[str, ...]
 
 
@@ -84,16 +91,16 @@ def objects_of(files: Sequence[Path]) -> FolderObjects:
     with ThreadPoolExecutor(THREADS) as pool:
         kinds = list(pool.map(_kind_of, files))
     left_out: dict[str, tuple[Path, ...]] = {}
-    series: dict[str, list[Path]] = defaultdict(list)
+    series: dict[str, list[_Kind]] = defaultdict(list)
     for kind in kinds:
         what = left_out_as(kind.sop_class, kind.image_type)
         if what is None:
-            series[kind.series_uid].append(kind.path)
+            series[kind.series.uid].append(kind)
         elif kind.sop_class not in LABEL_OBJECTS:
             left_out[what] = (*left_out.get(what, ()), kind.path)
     return FolderObjects(
-        tuple(path for paths in series.values() for path in paths if len(paths) > 1),
-        tuple(paths[0] for paths in series.values() if len(paths) == 1),
+        {held[0].series: tuple(kind.path for kind in held) for held in series.values() if len(held) > 1},
+        {held[0].path: held[0].series for held in series.values() if len(held) == 1},
         tuple(kind.path for kind in kinds if kind.sop_class in LABEL_OBJECTS),
         left_out,
     )
@@ -111,8 +118,9 @@ def left_out_as(sop_class: str, image_type: Sequence[str]) -> str | None:
 
 def _kind_of(path: Path) -> _Kind:
     try:
-        dataset = read_elements(path, QUICK, last=SERIES_UID).dataset
+        dataset = read_elements(path, QUICK, last=FRAME_OF_REFERENCE).dataset
         image_type = tuple(map(str, values_of(dataset, "ImageType")))
-        return _Kind(path, text_of(dataset, "SOPClassUID"), text_of(dataset, "SeriesInstanceUID"), image_type)
+        series = SeriesIdentity(text_of(dataset, "SeriesInstanceUID"), text_of(dataset, "FrameOfReferenceUID"))
+        return _Kind(path, text_of(dataset, "SOPClassUID"), series, image_type)
     except FormatError:  # reading the image reports what is wrong with it
-        return _Kind(path, "", "", ())
+        return _Kind(path, "", SeriesIdentity("", ""), ())

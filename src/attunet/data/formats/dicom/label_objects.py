@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attunet.data.formats.dicom.elements import parsing, read_elements, read_whole, text_of
 from attunet.data.formats.dicom.kinds import objects_of
-from attunet.data.formats.dicom.objects import read_object, reading_object
 from attunet.data.formats.dicom.roi_masks import roi_mask
 from attunet.data.formats.dicom.segment_masks import segment_masks
 from attunet.data.formats.dicom.segmentation import SEGMENTATIONS, Segmentation, parse_segmentation
@@ -68,8 +68,8 @@ def read_label_object(path: Path) -> LabelObject:
 
     Raises: FormatError when it is damaged or of another kind; EngineError when pydicom is not installed.
     """
-    dataset = read_object(path, ELEMENTS)
-    with reading_object(path):
+    dataset = read_elements(path, ELEMENTS).dataset
+    with parsing(path):
         return _described(_parsed(dataset, path))
 
 
@@ -86,8 +86,8 @@ def read_named_masks(
     Returns: for each name a volume of 0 and 1, on the grid of the image; see `segment_masks` for others.
     Raises: FormatError when there is no such name or the file is damaged, GeometryError when a mask cannot be placed.
     """
-    dataset = read_object(path)
-    with reading_object(path):
+    dataset = read_whole(path)
+    with parsing(path):
         parsed = _parsed(dataset, path)
     held = _described(parsed).names
     chosen = [_chosen(name, held, path) for name in names]
@@ -97,7 +97,7 @@ def read_named_masks(
         else _roi_masks(parsed, chosen, grid, on_notice)
     )
     for _ in names:
-        with reading_object(path):
+        with parsing(path):
             mask = next(masks)
         yield mask
 
@@ -118,7 +118,7 @@ def _chosen(name: str | None, held: Sequence[str], path: Path) -> str:
 
 
 def _parsed(dataset: Dataset, path: Path) -> Segmentation | StructureSet:
-    kind = str(dataset.get("SOPClassUID", ""))
+    kind = text_of(dataset, "SOPClassUID")
     if kind == STRUCTURE_SET:
         return parse_structure_set(dataset, path)
     if kind in SEGMENTATIONS:

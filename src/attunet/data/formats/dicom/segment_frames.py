@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attunet.data.formats.dicom.contours import Places
-from attunet.data.formats.dicom.objects import dicom_items
+from attunet.data.formats.dicom.elements import Vector, first_item, number_of, values_of, vector_of, whole_of
 from attunet.data.formats.dicom.segmentation import AGAIN, LABELMAP, Segmentation
 from attunet.data.geometry import LPS_TO_RAS
 from attunet.errors import FormatError
@@ -50,9 +50,9 @@ def parse_frames(dataset: Dataset, segmentation: Segmentation) -> SegmentFrames:
     Raises: FormatError when it contradicts itself, or does not say where some of its frames lie.
     """
     path = segmentation.path
-    shared = next(iter(dicom_items(dataset, "SharedFunctionalGroupsSequence")), None)
-    frames = dicom_items(dataset, "PerFrameFunctionalGroupsSequence")
-    count = int(dataset.get("NumberOfFrames") or 1)
+    shared = first_item(dataset, "SharedFunctionalGroupsSequence")
+    frames = values_of(dataset, "PerFrameFunctionalGroupsSequence")
+    count = whole_of(dataset, "NumberOfFrames") or 1
     if len(frames) != count:
         raise FormatError(f"{path} has {count} frames, and describes {len(frames)}", hint=AGAIN)
     numbers = np.zeros(count, np.intp)
@@ -65,17 +65,16 @@ def parse_frames(dataset: Dataset, segmentation: Segmentation) -> SegmentFrames:
 
 def _number(frame: Dataset, shared: Dataset | None, path: Path) -> int:
     group = _group(frame, shared, "SegmentIdentificationSequence")
-    if group is None or group.get("ReferencedSegmentNumber") is None:
+    number = None if group is None else whole_of(group, "ReferencedSegmentNumber")
+    if number is None:
         raise FormatError(f"{path} has frames that name no segment", hint=AGAIN)
-    return int(group.ReferencedSegmentNumber)
+    return number
 
 
 def _group(frame: Dataset, shared: Dataset | None, name: str) -> Dataset | None:
     """The functional group of a frame, or that of all frames."""
-    for holder in (frame, shared):
-        if holder is not None and (items := dicom_items(holder, name)):
-            return items[0]
-    return None
+    own = first_item(frame, name)
+    return first_item(shared, name) if own is None and shared is not None else own
 
 
 def _planes(frames: Sequence[Dataset], shared: Dataset | None, path: Path) -> Planes | None:
@@ -92,20 +91,20 @@ def _planes(frames: Sequence[Dataset], shared: Dataset | None, path: Path) -> Pl
         return None
     planes = np.full((len(frames), 3, 3), np.nan)
     for plane, (orientation, spacing, position) in zip(planes, places, strict=True):
-        if orientation is not None and spacing is not None and position is not None and (spacing > 0).all():
-            # PixelSpacing is that between rows, then that between columns
-            plane[:] = np.stack([orientation[:3] * spacing[1], orientation[3:] * spacing[0], position], axis=1)
+        if orientation is not None and spacing is not None and position is not None and min(spacing) > 0:
+            directions = np.reshape(orientation, (2, 3))  # of rows and columns, that is across columns and rows
+            plane[:] = np.stack([directions[0] * spacing[1], directions[1] * spacing[0], position], axis=1)
     if not np.isfinite(planes).all():
         raise FormatError(f"{path} has frames without position, orientation or spacing", hint=AGAIN)
     return np.asarray(LPS_TO_RAS[:3, :3] @ planes)
 
 
-def _vector(group: Dataset | None, name: str, length: int) -> npt.NDArray[np.float64] | None:
-    value = None if group is None else group.get(name)
-    return np.array([float(number) for number in value]) if value is not None and len(value) == length else None
+def _vector(group: Dataset | None, name: str, length: int) -> Vector | None:
+    return None if group is None else vector_of(group, name, length)
 
 
 def _thickness(frames: Sequence[Dataset], shared: Dataset | None) -> float:
     group = _group(frames[0], shared, "PixelMeasuresSequence")
-    values = [group.get(name) for name in ("SpacingBetweenSlices", "SliceThickness")] if group is not None else []
-    return next((float(value) for value in values if value is not None and 0 < float(value) < np.inf), 1.0)
+    names = () if group is None else ("SpacingBetweenSlices", "SliceThickness")
+    values = [number_of(group, name) for name in names if group is not None]
+    return next((value for value in values if value is not None and 0 < value < np.inf), 1.0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from attunet.data.formats.dicom.objects import dicom_items, dicom_text
+from attunet.data.formats.dicom.elements import first_item, text_of, values_of, whole_of
 from attunet.errors import FormatError
 
 if TYPE_CHECKING:
@@ -78,11 +78,11 @@ def parse_segmentation(dataset: Dataset, path: Path) -> Segmentation:
     """
     if dataset.get("TotalPixelMatrixColumns") is not None:
         raise FormatError(f"{path} segments a slide in tiles, which is not read", hint="convert it to a picture")
-    kind = LABELMAP if dataset.get("SOPClassUID") == SEGMENTATIONS[1] else dicom_text(dataset, "SegmentationType")
+    kind = LABELMAP if dataset.get("SOPClassUID") == SEGMENTATIONS[1] else text_of(dataset, "SegmentationType")
     if kind not in (BINARY, FRACTIONAL, LABELMAP):
         raise FormatError(f"{path} is a segmentation of the unknown type {kind[:16] or 'none'}", hint=AGAIN)
-    background = int(dataset.get("PixelPaddingValue") or 0) if kind == LABELMAP else 0
-    meaning = dicom_text(dataset, "SegmentationFractionalType").lower() or "fractions"
+    background = whole_of(dataset, "PixelPaddingValue") or 0 if kind == LABELMAP else 0
+    meaning = text_of(dataset, "SegmentationFractionalType").lower() or "fractions"
     notices = [f"its values are fractions ({meaning}): voxels of at least a half count"] if kind == FRACTIONAL else []
     return Segmentation(
         path=path,
@@ -90,16 +90,16 @@ def parse_segmentation(dataset: Dataset, path: Path) -> Segmentation:
         segments=_segments(dataset, path, background),
         columns=int(dataset.Columns),
         rows=int(dataset.Rows),
-        maximum=int(dataset.get("MaximumFractionalValue") or 255),
+        maximum=whole_of(dataset, "MaximumFractionalValue") or 255,
         background=background,
         series=_series(dataset),
-        frames_of_reference=frozenset({dicom_text(dataset, "FrameOfReferenceUID")} - {""}),
+        frames_of_reference=frozenset({text_of(dataset, "FrameOfReferenceUID")} - {""}),
         notices=tuple(notices),
     )
 
 
 def _segments(dataset: Dataset, path: Path, background: int) -> tuple[NamedSegment, ...]:
-    found = [_segment(item) for item in dicom_items(dataset, "SegmentSequence")]
+    found = [_segment(item) for item in values_of(dataset, "SegmentSequence")]
     segments = tuple(segment for segment in found if segment.number != background)
     if not segments:
         raise FormatError(f"{path} has no segments", hint=AGAIN)
@@ -110,13 +110,13 @@ def _segments(dataset: Dataset, path: Path, background: int) -> tuple[NamedSegme
 
 def _segment(item: Dataset) -> NamedSegment:
     number = int(item.SegmentNumber)
-    codes = dicom_items(item, "SegmentedPropertyTypeCodeSequence")
-    meaning = dicom_text(codes[0], "CodeMeaning") if codes else ""
-    return NamedSegment(number, dicom_text(item, "SegmentLabel") or meaning or f"segment_{number}")
+    code = first_item(item, "SegmentedPropertyTypeCodeSequence")
+    meaning = "" if code is None else text_of(code, "CodeMeaning")
+    return NamedSegment(number, text_of(item, "SegmentLabel") or meaning or f"segment_{number}")
 
 
 def _series(dataset: Dataset) -> frozenset[str]:
-    series = {dicom_text(item, "SeriesInstanceUID") for item in dicom_items(dataset, "ReferencedSeriesSequence")}
-    for study in dicom_items(dataset, "StudiesContainingOtherReferencedInstancesSequence"):
-        series |= {dicom_text(item, "SeriesInstanceUID") for item in dicom_items(study, "ReferencedSeriesSequence")}
+    series = {text_of(item, "SeriesInstanceUID") for item in values_of(dataset, "ReferencedSeriesSequence")}
+    for study in values_of(dataset, "StudiesContainingOtherReferencedInstancesSequence"):
+        series |= {text_of(item, "SeriesInstanceUID") for item in values_of(study, "ReferencedSeriesSequence")}
     return frozenset(series - {""})

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from attunet.data.formats.dicom.objects import dicom_items, dicom_text
+from attunet.data.formats.dicom.elements import text_of, values_of
 from attunet.data.geometry import LPS_TO_RAS
 from attunet.errors import FormatError
 from attunet.names import listed
@@ -79,18 +79,18 @@ def parse_structure_set(dataset: Dataset, path: Path) -> StructureSet:
     Raises: FormatError when it contradicts itself, or has contours that cannot be used.
     """
     names = {
-        str(item.get("ROINumber")): dicom_text(item, "ROIName") or f"ROI_{item.get('ROINumber')}"
-        for item in dicom_items(dataset, "StructureSetROISequence")
+        str(item.get("ROINumber")): text_of(item, "ROIName") or f"ROI_{item.get('ROINumber')}"
+        for item in values_of(dataset, "StructureSetROISequence")
     }
     drawn: dict[str, list[Dataset]] = {number: [] for number in names}
-    for item in dicom_items(dataset, "ROIContourSequence"):
+    for item in values_of(dataset, "ROIContourSequence"):
         number = str(item.get("ReferencedROINumber"))
         if number not in names:
             raise FormatError(
                 f"{path} has contours of an ROI {number}, which it does not name",
                 hint="export the structure set again",
             )
-        drawn[number] += dicom_items(item, "ContourSequence")
+        drawn[number] += values_of(item, "ContourSequence")
     notices: list[str] = []
     regions = []
     for number, name in names.items():
@@ -107,7 +107,7 @@ def _region(name: str, items: list[Dataset], path: Path) -> tuple[RegionOfIntere
             f"the ROI {name} in {path} has {len(items)} contours, more than {MOST_CONTOURS}",
             hint="export the structure set again, without this ROI",
         )
-    kinds = [dicom_text(item, "ContourGeometricType").upper() or "no type" for item in items]
+    kinds = [text_of(item, "ContourGeometricType").upper() or "no type" for item in items]
     contours = []
     left_out: Counter[str] = Counter()
     for item, kind in zip(items, kinds, strict=True):
@@ -162,16 +162,14 @@ def _numbers(item: Dataset) -> npt.NDArray[np.float64]:
 
 def _references(dataset: Dataset) -> tuple[frozenset[str], frozenset[str]]:
     """The series and the frames of reference that a structure set names."""
-    frames = dicom_items(dataset, "ReferencedFrameOfReferenceSequence")
+    frames = values_of(dataset, "ReferencedFrameOfReferenceSequence")
     series = {
-        dicom_text(item, "SeriesInstanceUID")
+        text_of(item, "SeriesInstanceUID")
         for frame in frames
-        for study in dicom_items(frame, "RTReferencedStudySequence")
-        for item in dicom_items(study, "RTReferencedSeriesSequence")
+        for study in values_of(frame, "RTReferencedStudySequence")
+        for item in values_of(study, "RTReferencedSeriesSequence")
     }
-    uids = {dicom_text(frame, "FrameOfReferenceUID") for frame in frames}
-    uids |= {
-        dicom_text(item, "ReferencedFrameOfReferenceUID") for item in dicom_items(dataset, "StructureSetROISequence")
-    }
-    uids.add(dicom_text(dataset, "FrameOfReferenceUID"))
+    uids = {text_of(frame, "FrameOfReferenceUID") for frame in frames}
+    uids |= {text_of(item, "ReferencedFrameOfReferenceUID") for item in values_of(dataset, "StructureSetROISequence")}
+    uids.add(text_of(dataset, "FrameOfReferenceUID"))
     return frozenset(series - {""}), frozenset(uids - {""})
