@@ -117,8 +117,9 @@ def _run(
             step.mkdir(parents=True)
             write_text(step / "record.json", json.dumps(ENTRANTS[program].run(share, step, settings)))
         folders.append(step)
-    suffix = variant.removeprefix(program).replace("+", ", ")
-    return score(ENTRANTS[program].title + suffix, shares, folders)
+    changes = [f"recipe {options.recipe.stem}"] if options.recipe and program.startswith(OURS) else []
+    changes += [options.train_flags] if options.train_flags and program.startswith(OURS) else []
+    return score(", ".join([ENTRANTS[program].title, *changes]), shares, folders)
 
 
 def _publish(results: Sequence[Result], shares: Sequence[Share], options: argparse.Namespace) -> None:

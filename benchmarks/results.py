@@ -94,7 +94,7 @@ def read_tables(path: Path) -> list[Table]:
 
 
 def _command(options: argparse.Namespace) -> str:
-    """The command that reproduces the tables: all options except paths."""
+    """The command that reproduces the tables: all options except paths; only a recipe belongs to the project."""
     words = ["python", f"benchmarks/{Path(sys.argv[0]).name}"]
     words += [str(options.dataset)] if hasattr(options, "dataset") else []  # positional
     for name, value in vars(options).items():
@@ -104,6 +104,8 @@ def _command(options: argparse.Namespace) -> str:
             words.append(f"--{name.replace('_', '-')}")
         elif isinstance(value, (int, float, str)) and value is not False:
             words += [f"--{name.replace('_', '-')}", str(value)]
+        elif isinstance(value, Path) and name == "recipe":
+            words += ["--recipe", value.as_posix()]
         elif isinstance(value, (list, tuple)) and value:
             words += [f"--{name.replace('_', '-')}", *map(str, value)]
     return " ".join(words)
