@@ -1,5 +1,6 @@
 """The settings of a model: network, preprocessing, plan and training. Unknown keys are refused."""
 
+from attunet.config.coding import ANATOMY, Code, SegmentCode
 from attunet.config.intervals import IntervalCalibration, PredictionInterval, interval_text
 from attunet.config.localizer import MOST_CONTEXT, Localizer
 from attunet.config.network import NetworkConfig
@@ -11,8 +12,10 @@ from attunet.config.settings import Settings, describe, load_settings, parse_set
 from attunet.config.training import TrainingConfig
 
 __all__ = [
+    "ANATOMY",
     "IGNORED",
     "MOST_CONTEXT",
+    "Code",
     "ComponentRules",
     "Evidence",
     "FingerprintSummary",
@@ -28,6 +31,7 @@ __all__ = [
     "Preprocessing",
     "QualityCalibration",
     "RankCorrelation",
+    "SegmentCode",
     "Settings",
     "TrainingConfig",
     "describe",

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from attunet.config.coding import SegmentCode
 from attunet.config.localizer import FOREGROUND, Localizer
 from attunet.config.network import NetworkConfig
 from attunet.config.preprocessing import Intensity, Millimetres, Preprocessing
@@ -67,6 +68,10 @@ class Plan(NotebookView, Settings):
         "order in which they are painted into a mask, with their value in labels; one sigmoid output for each.",
     )
     channel_names: tuple[str, ...] = Field(description="One per input channel.")
+    codes: dict[str, SegmentCode] = Field(
+        default_factory=dict,
+        description="Label to its codes in a terminology, for DICOM objects; those of usual structures are known.",
+    )
     ignore_label: LabelValue | None = Field(None, description="Label value whose voxels are left out of the loss.")
     modality: Literal["ct", "mr", "pet", "image", "other"] = Field(
         "other", description="Kind of image, of the first channel; `reasons` says how certain it is, and of all others."

@@ -1,0 +1,218 @@
+"""Segmentation objects (SEG): masks as BINARY or LABELMAP segments with coded names, probabilities as FRACTIONAL ones.
+
+Source: PS3.3, A.51 (Segmentation), A.51.4 (Label Map Segmentation), C.8.20.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import highdicom as hd
+import numpy as np
+import numpy.typing as npt
+from highdicom.color import CIELabColor
+from highdicom.seg import Segmentation, SegmentDescription
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code as DicomCode
+from pydicom.valuerep import format_number_as_ds
+
+from attunet.config import Code, SegmentCode
+from attunet.dicom.identity import Algorithm, ObjectIdentity, stable_uid
+from attunet.dicom.source import ObjectGrid, SourceImages
+from attunet.errors import ConfigError
+
+__all__ = [
+    "Segment",
+    "SegmentKind",
+    "as_segments",
+    "finish_multi_frame",
+    "identify_algorithm",
+    "make_segmentation",
+    "plane_arguments",
+    "segment_masks",
+    "tracking_uid",
+]
+
+SegmentKind = Literal["BINARY", "LABELMAP", "FRACTIONAL"]
+
+MOST_FRACTION = 255
+"""The stored value of a probability of 1."""
+
+Masks = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment.
+
+    Args:
+        number: of the segment in its object, from 1.
+        label: name of the label or region.
+        code: what it is.
+        values: the values of the mask that belong to it.
+    """
+
+    number: int
+    label: str
+    code: SegmentCode
+    values: tuple[int, ...]
+
+
+def as_segments(
+    labels: Mapping[str, int], regions: Mapping[str, tuple[int, ...]], names: Mapping[str, SegmentCode], kind: SegmentKind
+) -> tuple[Segment, ...]:
+    """The segments of a result.
+
+    Args:
+        labels: label to value, background first.
+        regions: overlapping targets to the values that they unite; empty for none.
+        names: label to codes.
+        kind: LABELMAP segments have the number of their value, others are numbered in the order of the labels.
+    Returns: the segments in the order of their numbers.
+    Raises: ConfigError when the kind cannot hold the labels.
+    """
+    united = regions or {name: (value,) for name, value in list(labels.items())[1:]}
+    if kind != "LABELMAP":
+        return tuple(Segment(at, name, names[name], values) for at, (name, values) in enumerate(united.items(), start=1))
+    if regions:
+        raise ConfigError(
+            f"a LABELMAP holds no overlapping regions, but the model has {', '.join(regions)}", hint="write dicom-seg"
+        )
+    ordered = sorted((values[0], name) for name, values in united.items())
+    if ordered[0][0] < 1 or ordered[-1][0] >= 2**16:
+        raise ConfigError(
+            f"a LABELMAP holds the values 1 to 65535, but {ordered[0][1]} is {ordered[0][0]} and {ordered[-1][1]} is "
+            f"{ordered[-1][0]}",
+            hint="write dicom-seg",
+        )
+    return tuple(Segment(value, name, names[name], (value,)) for value, name in ordered)
+
+
+def segment_masks(mask: npt.NDArray[Any], segments: Sequence[Segment], grid: ObjectGrid) -> Masks:
+    """The frames of a mask, as they are written.
+
+    Args:
+        mask: label values (I, J, K) on the source's grid.
+        segments: what its values mean.
+        grid: of the object.
+    Returns: segment numbers (slices, rows, columns) where no value has two segments, else (…, segments) of 0 and 1.
+    """
+    frames = grid.frames(mask)
+    if sum(len(segment.values) for segment in segments) > len({value for one in segments for value in one.values}):
+        return np.stack([np.isin(frames, segment.values) for segment in segments], axis=-1).astype(np.uint8)
+    numbers = np.zeros(frames.shape, np.min_scalar_type(segments[-1].number))
+    for segment in segments:
+        numbers[frames == segment.values[0] if len(segment.values) == 1 else np.isin(frames, segment.values)] = (
+            segment.number
+        )
+    return numbers
+
+
+def make_segmentation(
+    source: SourceImages,
+    pixels: npt.NDArray[Any],
+    segments: Sequence[Segment],
+    kind: SegmentKind,
+    identity: ObjectIdentity,
+    algorithm: Algorithm,
+) -> Dataset:
+    """A segmentation object without patient and study.
+
+    A result without any voxel is one empty frame of each segment: the standard asks for a frame.
+
+    Args:
+        source: the images that it was made from.
+        pixels: `segment_masks`, or for FRACTIONAL probabilities (slices, rows, columns, segments) in [0, 1].
+        segments: what they mean.
+        kind: how they are stored.
+        identity: UIDs and numbers.
+        algorithm: what made it.
+    Returns: the object.
+    """
+    empty = not pixels.any()
+    frames = pixels[:1] if empty else pixels
+    dataset = Segmentation(
+        source_images=source.references,
+        pixel_array=frames,
+        segmentation_type=kind,
+        segment_descriptions=[_described(segment, identity, algorithm) for segment in segments],
+        max_fractional_value=MOST_FRACTION,
+        content_label=f"{kind}_SEG",
+        omit_empty_frames=not empty,
+        specific_character_set="ISO_IR 192",
+        **identity.arguments(algorithm),
+        **plane_arguments(source, len(frames)),
+    )
+    finish_multi_frame(dataset, source.grid, identity)
+    return dataset
+
+
+def finish_multi_frame(dataset: Dataset, grid: ObjectGrid, identity: ObjectIdentity) -> None:
+    """State the true distance of slices, which tags of sources get wrong, and make internal UIDs stable."""
+    if grid.placed:
+        measures = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        measures.SliceThickness = measures.SpacingBetweenSlices = format_number_as_ds(grid.step)
+    uid = stable_uid("dimensions", identity.instance_uid)
+    for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
+        item.DimensionOrganizationUID = uid
+
+
+def plane_arguments(source: SourceImages, planes: int) -> dict[str, Any]:
+    """The places of the first planes of the source's grid, as highdicom takes them; none where it copies them itself."""
+    grid = source.grid
+    if not grid.placed or (grid.same and not source.frames and planes == grid.shape[2]):
+        return {}
+    patient = hd.CoordinateSystemNames.PATIENT
+    return {
+        "plane_orientation": hd.PlaneOrientationSequence(patient, grid.orientation),
+        "plane_positions": [hd.PlanePositionSequence(patient, grid.position(plane)) for plane in range(planes)],
+        "pixel_measures": hd.PixelMeasuresSequence(
+            pixel_spacing=grid.pixel_spacing, slice_thickness=grid.step, spacing_between_slices=grid.step
+        ),
+    }
+
+
+def _described(segment: Segment, identity: ObjectIdentity, algorithm: Algorithm) -> SegmentDescription:
+    code = segment.code
+    described = SegmentDescription(
+        segment_number=segment.number,
+        segment_label=segment.label[:64],
+        segmented_property_category=_coded(code.category),
+        segmented_property_type=_coded(code.type),
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=identify_algorithm(algorithm),
+        tracking_id=segment.label[:64],
+        tracking_uid=tracking_uid(segment.label, identity.series_uid),
+        anatomic_regions=None if code.region is None else [_coded(code.region)],
+        display_color=None if code.color is None else CIELabColor.from_rgb(*code.color),
+    )
+    if code.modifier is not None:
+        item = described.SegmentedPropertyTypeCodeSequence[0]
+        item.SegmentedPropertyTypeModifierCodeSequence = [_coded(code.modifier)]
+    if code.region_modifier is not None:
+        described.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [_coded(code.region_modifier)]
+    return described
+
+
+def tracking_uid(label: str, series_uid: str) -> str:
+    """The UID that a segment, of a segmentation in this series, and the measurements about it share."""
+    return stable_uid("tracking", series_uid, label)
+
+
+def identify_algorithm(algorithm: Algorithm) -> hd.AlgorithmIdentificationSequence:
+    """What made a segment: the model, its version, and the hash of its manifest."""
+    return hd.AlgorithmIdentificationSequence(
+        name=algorithm.name,
+        family=codes.DCM.ArtificialIntelligence,
+        version=algorithm.version,
+        source="attunet",
+        parameters={"manifest sha256": algorithm.manifest},
+    )
+
+
+def _coded(code: Code) -> hd.sr.CodedConcept:
+    value, scheme, meaning = code
+    return hd.sr.CodedConcept.from_code(DicomCode(value, scheme, meaning))

@@ -1,0 +1,185 @@
+"""RT structure sets (RTSTRUCT): masks as closed contours in the slices of the source images.
+
+Contours run along the edges of pixels, so that every reader that asks whether the centre of a pixel is inside gets the
+mask back, voxel by voxel. Source: PS3.3, A.19 (RT Structure Set), C.8.8.5, C.8.8.6, C.8.8.8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from math import ceil, log10
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.tag import Tag
+from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
+
+from attunet.config import Code
+from attunet.data.formats.dicom.contours import Contour, contours_of
+from attunet.data.geometry import LPS_TO_RAS
+from attunet.dicom.identity import Algorithm, ObjectIdentity
+from attunet.dicom.segmentation_object import Segment
+from attunet.dicom.source import SourceImages
+from attunet.errors import GeometryError
+
+__all__ = ["make_structure_set"]
+
+CONTOUR_DATA = Tag("ContourData")
+STUDY_COMPONENT = "1.2.840.10008.3.1.2.3.1"
+"""Detached Study Management, the retired class by which PS3.3, C.8.8.5 has a study referred to."""
+
+
+def make_structure_set(
+    source: SourceImages,
+    mask: npt.NDArray[Any],
+    segments: Sequence[Segment],
+    identity: ObjectIdentity,
+    algorithm: Algorithm,
+) -> Dataset:
+    """A structure set without patient and study; a label without a voxel is a structure without contours.
+
+    Args:
+        source: the images, whose slices the contours lie in, also where they are sheared.
+        mask: label values (I, J, K) on the source's grid.
+        segments: the structures, and the values of the mask that belong to them.
+        identity: UIDs and numbers.
+        algorithm: what made it.
+    Returns: the object.
+    Raises: GeometryError when the source does not say where it is in the patient.
+    """
+    if not source.grid.placed:
+        raise GeometryError(
+            "the image does not say where it is in the patient, which a structure set needs",
+            hint="write dicom-seg, or a format without a patient, such as NIfTI",
+        )
+    now = datetime.now()
+    dataset = _empty(identity)
+    dataset.update(_series(identity, algorithm, now))
+    dataset.StructureSetLabel = "attunet"
+    dataset.StructureSetName = algorithm.name
+    dataset.StructureSetDescription = f"manifest sha256 {algorithm.manifest}"
+    dataset.StructureSetDate, dataset.StructureSetTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
+    dataset.FrameOfReferenceUID = source.references[0].FrameOfReferenceUID
+    dataset.PositionReferenceIndicator = source.references[0].PositionReferenceIndicator
+    dataset.ReferencedFrameOfReferenceSequence = [_referenced(source)]
+    dataset.StructureSetROISequence = [_structure(segment, source, algorithm) for segment in segments]
+    dataset.ROIContourSequence = [_contours(segment, mask, source) for segment in segments]
+    dataset.RTROIObservationsSequence = [_observed(segment) for segment in segments]
+    dataset.ApprovalStatus = "UNAPPROVED"
+    return dataset
+
+
+def _empty(identity: ObjectIdentity) -> Dataset:
+    """A dataset with the meta header of a file; implicit VR, because contours may be longer than 64 KiB of text."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = RTStructureSetStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = identity.instance_uid
+    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    return dataset
+
+
+def _series(identity: ObjectIdentity, algorithm: Algorithm, now: datetime) -> Dataset:
+    fields = Dataset()
+    for keyword, value in identity.arguments(algorithm).items():
+        setattr(fields, _KEYWORDS[keyword], value)
+    fields.Modality = "RTSTRUCT"
+    fields.OperatorsName = ""
+    fields.InstanceCreationDate, fields.InstanceCreationTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
+    return fields
+
+
+_KEYWORDS = {
+    "series_instance_uid": "SeriesInstanceUID",
+    "series_number": "SeriesNumber",
+    "series_description": "SeriesDescription",
+    "sop_instance_uid": "SOPInstanceUID",
+    "instance_number": "InstanceNumber",
+    "manufacturer": "Manufacturer",
+    "manufacturer_model_name": "ManufacturerModelName",
+    "software_versions": "SoftwareVersions",
+    "device_serial_number": "DeviceSerialNumber",
+}
+"""Names of highdicom's arguments to attributes."""
+
+
+def _referenced(source: SourceImages) -> Dataset:
+    first = source.references[0]
+    images, study, frame = Dataset(), Dataset(), Dataset()
+    images.SeriesInstanceUID = first.SeriesInstanceUID
+    images.ContourImageSequence = [_image(source, plane) for plane in range(source.series.shape[2])]
+    study.ReferencedSOPClassUID, study.ReferencedSOPInstanceUID = STUDY_COMPONENT, first.StudyInstanceUID
+    study.RTReferencedSeriesSequence = [images]
+    frame.FrameOfReferenceUID = first.FrameOfReferenceUID
+    frame.RTReferencedStudySequence = [study]
+    return frame
+
+
+def _image(source: SourceImages, plane: int) -> Dataset:
+    reference = source.references[0 if source.frames else plane]
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = reference.SOPClassUID, reference.SOPInstanceUID
+    if source.frames:
+        item.ReferencedFrameNumber = source.frames[plane]
+    return item
+
+
+def _structure(segment: Segment, source: SourceImages, algorithm: Algorithm) -> Dataset:
+    item = Dataset()
+    item.ROINumber = segment.number
+    item.ReferencedFrameOfReferenceUID = source.references[0].FrameOfReferenceUID
+    item.ROIName = segment.label[:64]
+    item.ROIGenerationAlgorithm = "AUTOMATIC"
+    item.ROIGenerationDescription = f"{algorithm.name}, attunet {algorithm.version}"[:64]
+    return item
+
+
+def _observed(segment: Segment) -> Dataset:
+    item = Dataset()
+    item.ObservationNumber = item.ReferencedROINumber = segment.number
+    item.RTROIInterpretedType = ""
+    item.ROIInterpreter = ""
+    item.RTROIIdentificationCodeSequence = [_coded(segment.code.type)]
+    return item
+
+
+def _coded(code: Code) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code
+    return item
+
+
+def _contours(segment: Segment, mask: npt.NDArray[Any], source: SourceImages) -> Dataset:
+    """The contours of a structure in every slice that it reaches."""
+    item = Dataset()
+    item.ReferencedROINumber = segment.number
+    if segment.code.color is not None:
+        item.ROIDisplayColor = list(segment.code.color)
+    inside = np.isin(mask, segment.values)
+    planes = np.flatnonzero(inside.any(axis=(0, 1)))
+    found = [(plane, contour) for plane in map(int, planes) for contour in contours_of(inside[..., plane])]
+    if found:
+        item.ContourSequence = [
+            _contour(number, plane, contour, source) for number, (plane, contour) in enumerate(found, start=1)
+        ]
+    return item
+
+
+def _contour(number: int, plane: int, contour: Contour, source: SourceImages) -> Dataset:
+    """One closed contour (N, 2) of a slice, in LPS mm."""
+    corners = np.column_stack([contour, np.full(len(contour), plane), np.ones(len(contour))])
+    points = (corners @ (LPS_TO_RAS @ source.series.affine).T)[:, :3]
+    item = Dataset()
+    item.ContourImageSequence = [_image(source, plane)]
+    item.ContourGeometricType = "CLOSED_PLANAR"
+    item.NumberOfContourPoints = len(points)
+    item.ContourNumber = number
+    digits = max(0, 4 - ceil(log10(min(source.grid.pixel_spacing))))  # a ten-thousandth of a pixel, or finer
+    text = "\\".join(f"{value:.{digits}f}" for value in points.ravel()).encode()
+    text += b" " * (len(text) % 2)
+    item[CONTOUR_DATA] = RawDataElement(CONTOUR_DATA, "DS", len(text), text, 0, True, True)
+    return item
