@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from attunet.bundle.manifest import FORMAT, MANIFEST, check_sums, read_checked, read_sums, seal
+from attunet.bundle.manifest import FORMAT, MANIFEST, check_sums, manifest_sum, read_checked, read_sums, seal
 from attunet.bundle.run import (
     ENSEMBLE,
     POSTPROCESSING,
@@ -45,6 +45,11 @@ class Model:
     root: Path
     members: Mapping[str, Bundle]
     postprocessing: Postprocessing = field(default_factory=Postprocessing)
+
+    @property
+    def manifest(self) -> str:
+        """sha256 of its manifest, see `manifest_sum`."""
+        return manifest_sum(self.root)
 
 
 def load_model(root: Path, folds: Sequence[int] | None = None) -> Model:

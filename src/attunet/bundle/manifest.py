@@ -26,6 +26,7 @@ __all__ = [
     "MANIFEST",
     "alone",
     "check_sums",
+    "manifest_sum",
     "path_inside",
     "read_checked",
     "read_fold_settings",
@@ -157,6 +158,14 @@ def read_sums(root: Path, sha256: str | None = None) -> dict[str, str]:
         old = {name for name, total in replaced.items() if _sum_of(path_inside(root, name)) == total}
     expected = sums | {name: replaced[name] for name in old}
     return {str(name): str(value) for name, value in expected.items() if value is not None}
+
+
+def manifest_sum(root: Path) -> str:
+    """The sha256 sum of a model's manifest: one name for every file that a prediction depends on.
+
+    Raises: BundleError when it cannot be read.
+    """
+    return hashlib.sha256(_read(path_inside(root, MANIFEST))).hexdigest()
 
 
 def check_sums(root: Path, sums: Mapping[str, str], needed: Iterable[str]) -> None:

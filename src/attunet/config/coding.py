@@ -11,7 +11,9 @@ from attunet.config.settings import Settings
 __all__ = ["ANATOMY", "Code", "SegmentCode"]
 
 Text = Annotated[str, Field(min_length=1, max_length=64)]
-Code = tuple[Annotated[str, Field(min_length=1, max_length=16)], Annotated[str, Field(min_length=1, max_length=16)], Text]
+Code = tuple[
+    Annotated[str, Field(min_length=1, max_length=16)], Annotated[str, Field(min_length=1, max_length=16)], Text
+]
 """Value, scheme and meaning, in the order of `pydicom.sr.coding.Code`: ("10200004", "SCT", "Liver")."""
 
 Byte = Annotated[int, Field(ge=0, le=255)]

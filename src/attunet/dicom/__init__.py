@@ -8,7 +8,7 @@ from attunet.errors import EngineError
 
 __all__ = ["require_dicom"]
 
-_PACKAGES = ("pydicom", "pynetdicom", "dicomweb_client")
+_PACKAGES = ("pydicom", "highdicom", "pynetdicom", "dicomweb_client")
 
 
 def require_dicom(action: str) -> None:

@@ -17,7 +17,7 @@ from attunet.data.cases import Case, image_warnings
 from attunet.data.geometry import rounded
 from attunet.errors import AttunetError, CancelledError
 from attunet.failures import one_case
-from attunet.inference.destination import OutputLayout, begin_output, mask_path, save_outputs, written_as
+from attunet.inference.destination import Destination
 from attunet.inference.intervals import rounded_interval, rounded_intervals
 from attunet.inference.prediction import Prediction, PredictOptions
 from attunet.inference.segmenter import Segmenter
@@ -40,7 +40,8 @@ class CaseResult:
 
     Args:
         case: its name.
-        mask: file of its mask; None when the case failed.
+        mask: file of its mask, or of the first other type where no image files are written; None when the case failed.
+        files: its files by the type of output, as of `Destination`.
         seconds: time of its own steps, which overlap with those of other cases.
         volumes_ml: millilitres of each foreground label.
         volume_intervals_ml: see `Prediction.volume_intervals_ml`.
@@ -58,6 +59,7 @@ class CaseResult:
 
     case: str
     mask: str | None = None
+    files: dict[str, tuple[str, ...]] = field(default_factory=dict)
     seconds: float = 0.0
     volumes_ml: dict[str, float] = field(default_factory=dict)
     volume_intervals_ml: dict[str, PredictionInterval | None] = field(default_factory=dict)
@@ -79,7 +81,7 @@ def predict_cases(
     output: Path,
     options: PredictOptions | None = None,
     *,
-    layout: OutputLayout = "flat",
+    destination: Destination | None = None,
     skip_existing: bool = False,
     save_attention: bool = True,
     large: int = LARGE,
@@ -95,9 +97,10 @@ def predict_cases(
         cases: their images; labels are not needed.
         output: folder for the masks, and for attention/ and probabilities/.
         options: options of every prediction; scratch files go to `output` by default; None for the default options.
-        layout: how the masks are named: by case, or as a BIDS derivative.
-        skip_existing: skip cases that already have a mask.
-        save_attention: write the attention requested in `options`; False computes it only for `on_prediction`.
+        destination: the types of output, and how they are named; None for masks in each image's format.
+        skip_existing: skip cases of which everything was written already.
+        save_attention: write the attention requested in `options` as image files; False computes it only for
+            `on_prediction` and for types of output that hold it.
         large: size of a case (voxels × classes) from which it is predicted alone.
         on_prediction: called with each prediction before it is written, from several threads; its return value becomes
             `CaseResult.extra`.
@@ -109,6 +112,9 @@ def predict_cases(
         FormatError when it vanishes.
     """
     options = options or PredictOptions()
+    destination = destination or Destination()
+    save_attention = save_attention and options.attention
+    options = replace(options, attention=options.attention or destination.attention)
     worker = _Worker(
         segmenter,
         output,
@@ -117,7 +123,7 @@ def predict_cases(
         progress=progress,
         save_attention=save_attention,
         large=large,
-        layout=layout,
+        destination=destination,
         cancelled=_Stop(cancelled),
     )
     results: list[CaseResult] = []
@@ -132,9 +138,10 @@ def predict_cases(
     # that a case needs is known only after reading it.
     threads = _THREADS if options.max_memory is None else 1
     with exclusive(output, "attunet predict"), ThreadPoolExecutor(threads) as pool:
-        begin_output(cases, output, layout)
+        destination.begin(cases, output)
+        missing = [case for case in cases if not (skip_existing and destination.done(case, output))]
         try:
-            for case in _missing(cases, output, layout) if skip_existing else cases:
+            for case in missing:
                 pending.append(pool.submit(worker, case))
                 if len(pending) > 2 * _THREADS:
                     pending[0].result()  # a case is pending until it is finished, even if this wait is interrupted
@@ -152,10 +159,6 @@ def predict_cases(
             if not isinstance(error, CancelledError):
                 raise
     return results
-
-
-def _missing(cases: Sequence[Case], output: Path, layout: OutputLayout) -> list[Case]:
-    return [case for case in cases if not mask_path(case, output, layout).exists()]
 
 
 class _Stop(Event):
@@ -186,12 +189,12 @@ class _Worker:
         progress: Progress | None,
         save_attention: bool,
         large: int,
-        layout: OutputLayout,
+        destination: Destination,
         cancelled: Event,
     ) -> None:
         self.options = options
         self.cancelled = cancelled
-        self._segmenter, self._output, self._layout = segmenter, output, layout
+        self._segmenter, self._output, self._destination = segmenter, output, destination
         self._on_prediction, self._progress = on_prediction, progress
         self._save_attention, self._large, self._alone = save_attention, large, Lock()
 
@@ -220,9 +223,10 @@ class _Worker:
                 if prediction.probabilities is None:
                     turn.close()  # the remaining outputs are small
                 extra = (self._on_prediction(prediction) if self._on_prediction else None) or {}
-                written = prediction if self._save_attention else replace(prediction, attention={})
                 require_held(self._output)
-                mask = save_outputs(written, case, self._output, self._layout)
+                written, notices = self._destination.save(
+                    prediction, case, self._output, attention=self._save_attention
+                )
         except CancelledError:
             raise
         except AttunetError as error:
@@ -231,7 +235,8 @@ class _Worker:
             return CaseResult(case=case.id, seconds=spent, error=error.message, hint=error.hint)
         return CaseResult(
             case=case.id,
-            mask=str(mask),
+            mask=str(next(reversed(written.values()))[-1]),
+            files={name: tuple(map(str, files)) for name, files in written.items()},
             seconds=round(time.perf_counter() - started, 3),
             volumes_ml={name: rounded(volume, 3) for name, volume in prediction.volumes_ml.items()},
             volume_intervals_ml=rounded_intervals(prediction.volume_intervals_ml, 3),
@@ -241,6 +246,6 @@ class _Worker:
             windows=prediction.windows,
             air_windows=prediction.air_windows,
             skipped_windows=prediction.skipped_windows,
-            warnings=(*image_warnings(case), *written_as(case, self._layout), *prediction.warnings),
+            warnings=(*image_warnings(case), *notices, *prediction.warnings),
             extra=dict(extra),
         )

@@ -1,11 +1,11 @@
-"""Where the results of a batch go: flat, named by case, or as a BIDS derivative."""
+"""Where the results of a batch go: image files, flat or as a BIDS derivative, and beside them objects such as DICOM's."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from attunet.data.cases import Case, output_suffix
 from attunet.data.formats import format_of, mask_suffix
@@ -13,85 +13,141 @@ from attunet.errors import ConfigError
 from attunet.inference.bids import bids_mask, describe_derivative, save_bids
 from attunet.inference.prediction import Prediction
 
-__all__ = ["OutputLayout", "begin_output", "mask_path", "save_outputs", "written_as"]
+__all__ = ["CaseWriter", "Destination", "ImageType", "OutputLayout", "Written"]
 
 OutputLayout = Literal["flat", "bids"]
 """A mask per case in one folder, or the folders and names of BIDS, with its sidecars."""
 
+ImageType = Literal["auto", "nifti"]
+"""The format of masks, probabilities and attention: that of each image, or NIfTI for all."""
+
+Written = dict[str, tuple[Path, ...]]
+"""The files of a case by the type of output, the one that is written last at the end."""
+
+
+class CaseWriter(Protocol):
+    """Writes types of output that are no image files, such as DICOM objects."""
+
+    @property
+    def attention(self) -> bool:
+        """Whether it needs the attention of a prediction."""
+
+    def begin(self, cases: Sequence[Case]) -> None:
+        """Prepare for a batch. Raises: ConfigError when one of the cases cannot be written as one of the types."""
+
+    def done(self, case: Case, output: Path) -> bool:
+        """Whether everything was written of a case already."""
+
+    def write(self, prediction: Prediction, case: Case, output: Path) -> tuple[Written, tuple[str, ...]]:
+        """Write a case; return its files, and in sentences what a reader of them should know.
+
+        Raises: DataError when one of the types cannot hold the result.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """What is written of each case, and how it is named.
+
+    Args:
+        layout: names and folders of image files.
+        images: their format; None to write no image files.
+        writer: writes other types of output; None for none.
+    Raises: ConfigError when nothing would be written, or a BIDS derivative has no image files.
+    """
+
+    layout: OutputLayout = "flat"
+    images: ImageType | None = "auto"
+    writer: CaseWriter | None = None
+
+    def __post_init__(self) -> None:
+        if self.images is None and self.writer is None:
+            raise ConfigError("no type of output is requested", hint="choose one with --output-type")
+        if self.images is None and self.layout == "bids":
+            raise ConfigError("a BIDS derivative consists of NIfTI files", hint="add nifti to --output-type")
+
+    @property
+    def attention(self) -> bool:
+        """Whether a type of output needs the attention, beside what the options of a prediction ask for."""
+        return self.writer is not None and self.writer.attention
+
+    def begin(self, cases: Sequence[Case], output: Path) -> None:
+        """Prepare the folder of a batch.
+
+        Raises: ConfigError when a mask would overwrite an image, a BIDS derivative cannot hold the cases, or they
+            cannot be written as one of the types.
+        """
+        if self.writer is not None:
+            self.writer.begin(cases)
+        if self.images is None:
+            return
+        overwritten = [case.id for case in cases if self.mask(case, output).resolve() in map(Path.resolve, case.images)]
+        if overwritten:
+            raise ConfigError(
+                f"the masks of {', '.join(overwritten[:5])} would overwrite their images", hint="choose another -o"
+            )
+        _LAYOUTS[self.layout].begin(cases, output)
+
+    def mask(self, case: Case, output: Path) -> Path:
+        """The path of a case's mask as an image file. Raises: ConfigError for a name that is not of BIDS, as there."""
+        return _LAYOUTS[self.layout].mask(case, output, self._suffix(case))
+
+    def done(self, case: Case, output: Path) -> bool:
+        """Whether everything was written of a case already; attention and probabilities are not looked for."""
+        if self.images is not None and not self.mask(case, output).exists():
+            return False
+        return self.writer is None or self.writer.done(case, output)
+
+    def save(
+        self, prediction: Prediction, case: Case, output: Path, *, attention: bool = True
+    ) -> tuple[Written, tuple[str, ...]]:
+        """Write the results of a case; the mask is last, and marks the case as done.
+
+        Args:
+            prediction: what to write.
+            case: its case.
+            output: the folder of the batch.
+            attention: whether image files of the attention are written; other types write what they hold.
+        Returns: its files, and in sentences what a reader of them should know.
+        Raises: FormatError when a file cannot be written, DataError when one of the types cannot hold the result.
+        """
+        written, notices = ({}, ()) if self.writer is None else self.writer.write(prediction, case, output)
+        if self.images is not None:
+            shown = prediction if attention else replace(prediction, attention={})
+            mask = _LAYOUTS[self.layout].save(shown, case, output, self._suffix(case))
+            return {**written, self.images: (mask,)}, (*notices, *self._other_format(case))
+        return written, notices
+
+    def _suffix(self, case: Case) -> str:
+        return ".nii.gz" if self.images == "nifti" else output_suffix(case)
+
+    def _other_format(self, case: Case) -> tuple[str, ...]:
+        """Why the mask of a case has another format than its image, where that format is only read; in sentences."""
+        suffix = self._suffix(case)
+        if self.layout == "bids" or format_of(suffix).write is not None:
+            return ()
+        return (f"its mask is written as {mask_suffix(suffix)}, because {suffix} files are only read",)
+
 
 @dataclass(frozen=True)
-class _Destination:
+class _Layout:
     """The functions of a layout: the mask of a case, writing a prediction, preparing the folder."""
 
-    mask: Callable[[Case, Path], Path]
-    save: Callable[[Prediction, Case, Path], Path]
+    mask: Callable[[Case, Path, str], Path]
+    save: Callable[[Prediction, Case, Path, str], Path]
     begin: Callable[[Sequence[Case], Path], None]
 
 
-def begin_output(cases: Sequence[Case], output: Path, layout: OutputLayout = "flat") -> None:
-    """Prepare the folder of a batch.
-
-    Args:
-        cases: the cases that will be written.
-        output: the folder.
-        layout: its layout.
-    Raises: ConfigError when a mask would overwrite an image, or a BIDS derivative cannot hold the cases.
-    """
-    overwritten = [
-        case.id for case in cases if mask_path(case, output, layout).resolve() in map(Path.resolve, case.images)
-    ]
-    if overwritten:
-        raise ConfigError(
-            f"the masks of {', '.join(overwritten[:5])} would overwrite their images", hint="choose another -o"
-        )
-    LAYOUTS[layout].begin(cases, output)
-
-
-def mask_path(case: Case, output: Path, layout: OutputLayout = "flat") -> Path:
-    """The path of a case's mask.
-
-    Args:
-        case: the case.
-        output: the folder of the batch.
-        layout: its layout.
-    Returns: the path.
-    Raises: ConfigError when the case is not named as in BIDS, for that layout.
-    """
-    return LAYOUTS[layout].mask(case, output)
-
-
-def save_outputs(prediction: Prediction, case: Case, output: Path, layout: OutputLayout = "flat") -> Path:
-    """Write the results of a case; the mask is last, and marks the case as done.
-
-    Args:
-        prediction: what to write.
-        case: its case.
-        output: the folder of the batch.
-        layout: its layout.
-    Returns: the file of the mask.
-    Raises: FormatError when a file cannot be written.
-    """
-    return LAYOUTS[layout].save(prediction, case, output)
-
-
-def written_as(case: Case, layout: OutputLayout = "flat") -> tuple[str, ...]:
-    """Why the mask of a case has another format than its image, where that format is only read; in sentences."""
-    suffix = output_suffix(case)
-    if layout == "bids" or format_of(suffix).write is not None:
-        return ()
-    return (f"its mask is written as {mask_suffix(suffix)}, because {suffix} files are only read",)
-
-
-def _flat_mask(case: Case, output: Path) -> Path:
-    return output / f"{case.id}{mask_suffix(output_suffix(case))}"
-
-
-def _save_flat(prediction: Prediction, case: Case, output: Path) -> Path:
-    return prediction.save(output, suffix=output_suffix(case))
-
-
-LAYOUTS: dict[str, _Destination] = {
-    "flat": _Destination(_flat_mask, _save_flat, lambda _cases, _output: None),
-    "bids": _Destination(bids_mask, save_bids, describe_derivative),
+_LAYOUTS: dict[str, _Layout] = {
+    "flat": _Layout(
+        lambda case, output, suffix: output / f"{case.id}{mask_suffix(suffix)}",
+        lambda prediction, _case, output, suffix: prediction.save(output, suffix=suffix),
+        lambda _cases, _output: None,
+    ),
+    "bids": _Layout(
+        lambda case, output, _suffix: bids_mask(case, output),
+        lambda prediction, case, output, _suffix: save_bids(prediction, case, output),
+        describe_derivative,
+    ),
 }
-"""Every layout of outputs by its name."""
+"""Every layout of image files by its name."""

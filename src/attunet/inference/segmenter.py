@@ -41,11 +41,13 @@ class Segmenter:
     Args:
         members: members with the same labels, regions and channels.
         postprocessing: calibration and post-processing; none by default.
+        manifest: sha256 of the manifest of the model folder that it was loaded from; None for none.
     Raises: ConfigError when the members differ in labels, regions or channels.
     """
 
     members: tuple[Member, ...]
     postprocessing: Postprocessing = field(default_factory=Postprocessing)
+    manifest: str | None = None
 
     def __post_init__(self) -> None:
         check_agreement({member.name: member.plan for member in self.members})
@@ -94,7 +96,7 @@ class Segmenter:
                     biases_of(bundle.plan, postprocessing.logit_bias),
                 )
             )
-        return cls(tuple(members), postprocessing)
+        return cls(tuple(members), postprocessing, opened.manifest)
 
     @property
     def plan(self) -> Plan:

@@ -59,8 +59,8 @@ class Structure:
 @lru_cache(maxsize=1)
 def structures() -> dict[str, Structure]:
     """Every structure with a code, by each of its names."""
-    text = files("attunet.dicom").joinpath("structures.csv").read_text(encoding="utf-8")
-    found = {}
+    text = files("attunet.dicom.objects").joinpath("structures.csv").read_text(encoding="utf-8")
+    found: dict[str, Structure] = {}
     for row in csv.DictReader(text.splitlines()):
         names = tuple(row["names"].split("|"))
         code = (row["value"], row["scheme"], row["meaning"])
@@ -100,9 +100,9 @@ def code_of(label: str) -> SegmentCode | None:
         return SegmentCode(type=structure.code, category=CATEGORIES[structure.category], modifier=side)
     known = structures()
     for cut in range(1, len(words)):  # an organ, then a lesion; or with the side at the end: kidney cyst left
-        side = [word for word in words[-1:] if word in _SIDE_WORDS]
-        rest = words[: len(words) - len(side)]
-        lesion, organ = known.get(" ".join(rest[cut:])), _placed([*rest[:cut], *side])
+        last = [word for word in words[-1:] if word in _SIDE_WORDS]
+        rest = words[: len(words) - len(last)]
+        lesion, organ = known.get(" ".join(rest[cut:])), _placed([*rest[:cut], *last])
         if lesion is not None and lesion.category == "lesion" and organ is not None and organ[0].category == "anatomy":
             structure, side_code = organ
             return SegmentCode(

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 
 from attunet.config import Code
 from attunet.data.formats.dicom.contours import Contour, contours_of
 from attunet.data.geometry import LPS_TO_RAS
-from attunet.dicom.identity import Algorithm, ObjectIdentity
-from attunet.dicom.segmentation_object import Segment
-from attunet.dicom.source import SourceImages
+from attunet.dicom.objects.identity import Algorithm, ObjectIdentity, new_object
+from attunet.dicom.objects.segmentation_object import Segment
+from attunet.dicom.objects.source import SourceImages
 from attunet.errors import GeometryError
 
 __all__ = ["make_structure_set"]
@@ -57,8 +57,9 @@ def make_structure_set(
             hint="write dicom-seg, or a format without a patient, such as NIfTI",
         )
     now = datetime.now()
-    dataset = _empty(identity)
-    dataset.update(_series(identity, algorithm, now))
+    # implicit VR, because contours may be longer than 64 KiB of text
+    dataset = new_object(RTStructureSetStorage, ImplicitVRLittleEndian, "RTSTRUCT", identity, algorithm)
+    dataset.OperatorsName = ""
     dataset.StructureSetLabel = "attunet"
     dataset.StructureSetName = algorithm.name
     dataset.StructureSetDescription = f"manifest sha256 {algorithm.manifest}"
@@ -73,59 +74,16 @@ def make_structure_set(
     return dataset
 
 
-def _empty(identity: ObjectIdentity) -> Dataset:
-    """A dataset with the meta header of a file; implicit VR, because contours may be longer than 64 KiB of text."""
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = RTStructureSetStorage
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = identity.instance_uid
-    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    return dataset
-
-
-def _series(identity: ObjectIdentity, algorithm: Algorithm, now: datetime) -> Dataset:
-    fields = Dataset()
-    for keyword, value in identity.arguments(algorithm).items():
-        setattr(fields, _KEYWORDS[keyword], value)
-    fields.Modality = "RTSTRUCT"
-    fields.OperatorsName = ""
-    fields.InstanceCreationDate, fields.InstanceCreationTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
-    return fields
-
-
-_KEYWORDS = {
-    "series_instance_uid": "SeriesInstanceUID",
-    "series_number": "SeriesNumber",
-    "series_description": "SeriesDescription",
-    "sop_instance_uid": "SOPInstanceUID",
-    "instance_number": "InstanceNumber",
-    "manufacturer": "Manufacturer",
-    "manufacturer_model_name": "ManufacturerModelName",
-    "software_versions": "SoftwareVersions",
-    "device_serial_number": "DeviceSerialNumber",
-}
-"""Names of highdicom's arguments to attributes."""
-
-
 def _referenced(source: SourceImages) -> Dataset:
     first = source.references[0]
     images, study, frame = Dataset(), Dataset(), Dataset()
     images.SeriesInstanceUID = first.SeriesInstanceUID
-    images.ContourImageSequence = [_image(source, plane) for plane in range(source.series.shape[2])]
+    images.ContourImageSequence = [source.image_of(plane) for plane in range(source.series.shape[2])]
     study.ReferencedSOPClassUID, study.ReferencedSOPInstanceUID = STUDY_COMPONENT, first.StudyInstanceUID
     study.RTReferencedSeriesSequence = [images]
     frame.FrameOfReferenceUID = first.FrameOfReferenceUID
     frame.RTReferencedStudySequence = [study]
     return frame
-
-
-def _image(source: SourceImages, plane: int) -> Dataset:
-    reference = source.references[0 if source.frames else plane]
-    item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = reference.SOPClassUID, reference.SOPInstanceUID
-    if source.frames:
-        item.ReferencedFrameNumber = source.frames[plane]
-    return item
 
 
 def _structure(segment: Segment, source: SourceImages, algorithm: Algorithm) -> Dataset:
@@ -174,7 +132,7 @@ def _contour(number: int, plane: int, contour: Contour, source: SourceImages) ->
     corners = np.column_stack([contour, np.full(len(contour), plane), np.ones(len(contour))])
     points = (corners @ (LPS_TO_RAS @ source.series.affine).T)[:, :3]
     item = Dataset()
-    item.ContourImageSequence = [_image(source, plane)]
+    item.ContourImageSequence = [source.image_of(plane)]
     item.ContourGeometricType = "CLOSED_PLANAR"
     item.NumberOfContourPoints = len(points)
     item.ContourNumber = number

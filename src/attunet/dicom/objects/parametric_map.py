@@ -14,10 +14,10 @@ from highdicom.pm import ParametricMap, RealWorldValueMapping
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code as DicomCode
 
-from attunet.dicom.codes import LOCAL_SCHEME
-from attunet.dicom.identity import Algorithm, ObjectIdentity
-from attunet.dicom.segmentation_object import finish_multi_frame, plane_arguments
-from attunet.dicom.source import SourceImages
+from attunet.dicom.objects.codes import LOCAL_SCHEME
+from attunet.dicom.objects.identity import Algorithm, ObjectIdentity
+from attunet.dicom.objects.segmentation_object import finish_multi_frame, plane_arguments
+from attunet.dicom.objects.source import SourceImages
 
 __all__ = ["make_parametric_map", "map_frames"]
 

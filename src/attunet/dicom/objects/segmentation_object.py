@@ -20,8 +20,9 @@ from pydicom.sr.coding import Code as DicomCode
 from pydicom.valuerep import format_number_as_ds
 
 from attunet.config import Code, SegmentCode
-from attunet.dicom.identity import Algorithm, ObjectIdentity, stable_uid
-from attunet.dicom.source import ObjectGrid, SourceImages
+from attunet.dicom.objects.grid import ObjectGrid
+from attunet.dicom.objects.identity import Algorithm, ObjectIdentity, stable_uid
+from attunet.dicom.objects.source import SourceImages
 from attunet.errors import ConfigError
 
 __all__ = [
@@ -62,7 +63,10 @@ class Segment:
 
 
 def as_segments(
-    labels: Mapping[str, int], regions: Mapping[str, tuple[int, ...]], names: Mapping[str, SegmentCode], kind: SegmentKind
+    labels: Mapping[str, int],
+    regions: Mapping[str, tuple[int, ...]],
+    names: Mapping[str, SegmentCode],
+    kind: SegmentKind,
 ) -> tuple[Segment, ...]:
     """The segments of a result.
 
@@ -76,7 +80,9 @@ def as_segments(
     """
     united = regions or {name: (value,) for name, value in list(labels.items())[1:]}
     if kind != "LABELMAP":
-        return tuple(Segment(at, name, names[name], values) for at, (name, values) in enumerate(united.items(), start=1))
+        return tuple(
+            Segment(at, name, names[name], values) for at, (name, values) in enumerate(united.items(), start=1)
+        )
     if regions:
         raise ConfigError(
             f"a LABELMAP holds no overlapping regions, but the model has {', '.join(regions)}", hint="write dicom-seg"

@@ -14,13 +14,14 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code as DicomCode
+from pydicom.uid import SegmentationStorage
 
 from attunet.config import PredictionInterval
 from attunet.data.geometry import rounded
-from attunet.dicom.codes import LOCAL_SCHEME
-from attunet.dicom.identity import Algorithm, ObjectIdentity, stable_uid
-from attunet.dicom.segmentation_object import Segment, tracking_uid
-from attunet.dicom.source import SourceImages
+from attunet.dicom.objects.codes import LOCAL_SCHEME
+from attunet.dicom.objects.identity import Algorithm, ObjectIdentity, stable_uid
+from attunet.dicom.objects.segmentation_object import Segment, tracking_uid
+from attunet.dicom.objects.source import SourceImages
 from attunet.errors import FormatError
 
 __all__ = ["SegmentVolume", "check_measurement_report", "make_measurement_report", "segment_volumes"]
@@ -73,7 +74,7 @@ def segment_volumes(
 
 def make_measurement_report(
     source: SourceImages,
-    segmentation: Dataset,
+    segmentation: ObjectIdentity,
     volumes: Sequence[SegmentVolume],
     identity: ObjectIdentity,
     algorithm: Algorithm,
@@ -82,7 +83,7 @@ def make_measurement_report(
 
     Args:
         source: the images.
-        segmentation: the object of the segments, to which the report refers.
+        segmentation: the binary segmentation object, to whose segments the report refers.
         volumes: what is reported.
         identity: UIDs and numbers.
         algorithm: what made it.
@@ -96,25 +97,29 @@ def make_measurement_report(
         serial_number=algorithm.manifest,
     )
     report = sr.MeasurementReport(
-        observation_context=sr.ObservationContext(
-            observer_device_context=sr.ObserverContext(codes.DCM.Device, device)
-        ),
+        observation_context=sr.ObservationContext(observer_device_context=sr.ObserverContext(codes.DCM.Device, device)),
         procedure_reported=PROCEDURES.get(source.series.modality, codes.cid100.ImagingProcedure),
         imaging_measurements=[_group(source, segmentation, volume, algorithm) for volume in volumes],
         title=codes.DCM.ImagingMeasurementReport,
     )
-    arguments = identity.arguments(algorithm)
     return sr.Comprehensive3DSR(
-        evidence=[*source.references, segmentation],
+        evidence=[*source.references, _evidence(source, segmentation)],
         content=report[0],
         is_complete=True,
         specific_character_set="ISO_IR 192",
-        **arguments,
+        **identity.arguments(algorithm),
     )
 
 
+def _evidence(source: SourceImages, segmentation: ObjectIdentity) -> Dataset:
+    item = Dataset()
+    item.SOPClassUID, item.SOPInstanceUID = SegmentationStorage, segmentation.instance_uid
+    item.StudyInstanceUID, item.SeriesInstanceUID = source.references[0].StudyInstanceUID, segmentation.series_uid
+    return item
+
+
 def _group(
-    source: SourceImages, segmentation: Dataset, volume: SegmentVolume, algorithm: Algorithm
+    source: SourceImages, segmentation: ObjectIdentity, volume: SegmentVolume, algorithm: Algorithm
 ) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
     """The measurements of one segment; those of an empty one say 0 ml."""
     segment, code = volume.segment, volume.segment.code
@@ -122,11 +127,11 @@ def _group(
     side = code.region_modifier if code.region else code.modifier
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
-            uid=tracking_uid(segment.label, segmentation.SeriesInstanceUID), identifier=segment.label[:64]
+            uid=tracking_uid(segment.label, segmentation.series_uid), identifier=segment.label[:64]
         ),
         referenced_segment=sr.ReferencedSegment(
-            segmentation.SOPClassUID,
-            segmentation.SOPInstanceUID,
+            SegmentationStorage,
+            segmentation.instance_uid,
             segment.number,
             source_series=sr.SourceSeriesForSegmentation(source.references[0].SeriesInstanceUID),
         ),
@@ -147,6 +152,8 @@ def _group(
 
 
 _ANATOMY = "123037004"
+_BELOW, _ABOVE = "371885007", "371886008"
+"""Codes of the ranges of lower and upper measurement uncertainty."""
 
 
 def _measurement(volume: SegmentVolume) -> sr.Measurement:
@@ -155,7 +162,7 @@ def _measurement(volume: SegmentVolume) -> sr.Measurement:
     if interval is None:
         return sr.Measurement(codes.SCT.Volume, volume.ml, MILLILITER)
     percent = f"{interval.level:.0%}"
-    return sr.Measurement(
+    measurement = sr.Measurement(
         codes.SCT.Volume,
         volume.ml,
         MILLILITER,
@@ -165,6 +172,11 @@ def _measurement(volume: SegmentVolume) -> sr.Measurement:
             lower_measurement_uncertainty=_distance(interval.low, volume.ml),
         ),
     )
+    for end in (*_children(measurement[0], _ABOVE), *_children(measurement[0], _BELOW)):
+        end.MeasuredValueSequence[0].MeasurementUnitsCodeSequence = [  # highdicom writes them without a unit
+            sr.CodedConcept.from_code(MILLILITER)
+        ]
+    return measurement
 
 
 def _distance(low: float, high: float) -> float:
@@ -186,7 +198,10 @@ def check_measurement_report(path: Path, volumes: Sequence[SegmentVolume], segme
         raise FormatError(f"{path} cannot be read back ({type(error).__name__}); it was not written") from None
     expected = []
     for volume in volumes:
-        ends = volume.interval and (_distance(volume.interval.low, volume.ml), _distance(volume.ml, volume.interval.high))
+        ends = volume.interval and (
+            _distance(volume.interval.low, volume.ml),
+            _distance(volume.ml, volume.interval.high),
+        )
         expected.append((volume.segment.label[:64], volume.ml, ends, segmentation_uid, volume.segment.number))
     if found != expected:
         raise FormatError(
@@ -205,18 +220,19 @@ def _children(item: Dataset, code: str) -> Iterator[Dataset]:
 def _reported(group: Dataset) -> tuple[str, float, tuple[float, float] | None, str, int]:
     """Label, ml, distances of both ends of the interval, segmentation and segment of a measurement group."""
     (label,), (volume,), (segment,) = (list(_children(group, code)) for code in ("112039", "118565006", "121191"))
-    value = volume.MeasuredValueSequence[0]
-    if value.MeasurementUnitsCodeSequence[0].CodeValue != MILLILITER.value:
-        raise ValueError("unit")
-    below, above = (
-        [float(end.MeasuredValueSequence[0].NumericValue) for end in _children(volume, code)]
-        for code in ("371885007", "371886008")
-    )
+    below, above = ([_milliliters(end) for end in _children(volume, code)] for code in (_BELOW, _ABOVE))
     reference = segment.ReferencedSOPSequence[0]
     return (
         str(label.TextValue),
-        float(value.NumericValue),
+        _milliliters(volume),
         (below[0], above[0]) if below and above else None,
         str(reference.ReferencedSOPInstanceUID),
         int(reference.ReferencedSegmentNumber),
     )
+
+
+def _milliliters(item: Dataset) -> float:
+    value = item.MeasuredValueSequence[0]
+    if value.MeasurementUnitsCodeSequence[0].CodeValue != MILLILITER.value:
+        raise ValueError("another unit")
+    return float(value.NumericValue)

@@ -6,7 +6,8 @@ memory is used: only the file, and what it should say.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +16,35 @@ import numpy.typing as npt
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from attunet.data.formats.dicom.contours import fill_contours
 from attunet.data.geometry import LPS_TO_RAS
-from attunet.dicom.segmentation_object import MOST_FRACTION, Segment, SegmentKind
-from attunet.dicom.source import SourceImages
+from attunet.dicom.objects.segmentation_object import MOST_FRACTION, Segment, SegmentKind
+from attunet.dicom.objects.source import SourceImages
 from attunet.errors import FormatError
 from attunet.files import staged
 
-__all__ = ["check_parametric_map", "check_segmentation", "write_checked"]
+__all__ = ["check_parametric_map", "check_segmentation", "check_structure_set", "write_checked"]
 
 TOLERANCE_MM = 1e-3
 
 
-def write_checked(dataset: Dataset, path: Path, check: Callable[[Path], None]) -> None:
-    """Write an object; it gets its name only after the file was read back and found to hold what it should.
+def write_checked(
+    datasets: Mapping[str, Dataset], path: Path, check: Callable[[Sequence[Path]], None]
+) -> tuple[Path, ...]:
+    """Write objects; they get their names only after the files were read back and found to hold what they should.
 
     Args:
-        dataset: the object.
-        path: the file.
-        check: reads a file, and raises FormatError when it differs.
-    Raises: FormatError when the file cannot be written, or differs.
+        datasets: the objects by the name of their file, all in one folder.
+        path: the file of one of them, which appears last.
+        check: reads the files in this order, and raises FormatError when one differs.
+    Returns: the files, `path` last.
+    Raises: FormatError when a file cannot be written, or differs.
     """
     with staged(path) as stage:
-        dataset.save_as(stage, enforce_file_format=True)
-        check(stage)
+        for name, dataset in datasets.items():
+            dataset.save_as(stage.with_name(name), enforce_file_format=True)
+        check([stage.with_name(name) for name in datasets])
+    return (*(path.with_name(name) for name in datasets if name != path.name), path)
 
 
 def check_segmentation(
@@ -78,7 +85,8 @@ def check_segmentation(
             raise _different(path, f"slice {plane} is there twice")
         seen[plane] |= own
     for plane, found in enumerate(seen):
-        if not found.all() and any(_of_segment(pixels[plane], number + 1).any() for number in np.flatnonzero(~found)):
+        absent = (np.flatnonzero(~found) + 1).tolist()
+        if any(_of_segment(pixels[plane], number).any() for number in absent):
             raise _different(path, f"slice {plane} is missing")
 
 
@@ -103,6 +111,45 @@ def check_parametric_map(path: Path, frames: npt.NDArray[np.float32], source: So
             raise _different(path, f"the values of slice {plane} differ")
         seen.add((plane, number))
     _same(path, "number of slices", len(seen), frames.shape[0] * frames.shape[-1])
+
+
+def check_structure_set(path: Path, mask: npt.NDArray[Any], segments: Sequence[Segment], source: SourceImages) -> None:
+    """Fill the contours of a structure set, and compare them with the masks that they should give.
+
+    Args:
+        path: the file.
+        mask: label values (I, J, K) on the source's grid.
+        segments: the structures.
+        source: the images that it refers to.
+    Raises: FormatError when a voxel, a label, a frame of reference or a reference differs.
+    """
+    dataset = _read(path)
+    named = {int(item.ROINumber): str(item.ROIName) for item in dataset.StructureSetROISequence}
+    _same(path, "structures", named, {segment.number: segment.label[:64] for segment in segments})
+    world = str(source.references[0].FrameOfReferenceUID)
+    _same(
+        path,
+        "frame of reference",
+        {str(item.ReferencedFrameOfReferenceUID) for item in dataset.StructureSetROISequence},
+        {world},
+    )
+    inverse = np.linalg.inv(LPS_TO_RAS @ source.series.affine)
+    drawn = {int(item.ReferencedROINumber): item.get("ContourSequence") or () for item in dataset.ROIContourSequence}
+    for segment in segments:
+        slices = defaultdict(list)
+        for item in drawn[segment.number]:
+            points = np.array(item.ContourData, dtype=float).reshape(-1, 3)
+            corners = points @ inverse[:3, :3].T + inverse[:3, 3]
+            plane = round(float(corners[0, 2]))
+            if np.abs(corners[:, 2] - plane).max() > 0.01 or len(points) != item.NumberOfContourPoints:
+                raise _different(path, f"a contour of {segment.label} lies between slices")
+            image = item.ContourImageSequence[0]
+            _same(path, f"image of slice {plane}", image, source.image_of(plane))
+            slices[plane].append(corners[:, :2])
+        inside = np.isin(mask, segment.values)
+        for plane in range(mask.shape[2]):
+            if not np.array_equal(fill_contours(slices[plane], mask.shape[:2]), inside[..., plane]):
+                raise _different(path, f"the contours of {segment.label} give other voxels in slice {plane}")
 
 
 def _read(path: Path) -> Dataset:
@@ -138,7 +185,7 @@ def _plane(path: Path, dataset: Dataset, group: Dataset, source: SourceImages) -
         raise _different(path, "the spacing differs")
     position = [float(value) for value in group.PlanePositionSequence[0].ImagePositionPatient]
     i, j, k, _ = np.linalg.solve(LPS_TO_RAS @ grid.affine, [*position, 1.0])
-    plane = round(k)
+    plane = round(float(k))
     allowed = max(TOLERANCE_MM, 0.01 * grid.step)  # of sources, whose positions are kept as they are
     if not 0 <= plane < grid.shape[2] or np.abs(np.subtract(position, grid.position(plane))).max() > allowed:
         raise _different(path, f"a frame is at ({i:.2f}, {j:.2f}, {k:.2f}) of the grid")

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from importlib.metadata import version
 from typing import Any
@@ -20,12 +21,13 @@ import numpy.typing as npt
 from pydicom import config as pydicom_config
 from pydicom.dataelem import DataElement
 from pydicom.datadict import dictionary_VR, tag_for_keyword
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID
 from pydicom.valuerep import PersonName, validate_value
 
 from attunet.errors import AttunetError, DataError
 
-__all__ = ["Algorithm", "ObjectIdentity", "copy_patient_and_study", "making", "stable_uid"]
+__all__ = ["Algorithm", "ObjectIdentity", "copy_patient_and_study", "making", "new_object", "stable_uid"]
 
 _log = logging.getLogger(__name__)
 
@@ -132,6 +134,46 @@ class ObjectIdentity:
 def stable_uid(*parts: str) -> str:
     """A UID that is the same for the same parts: a name-based UUID (RFC 9562, version 5) under 2.25 (PS3.5, B.2)."""
     return f"2.25.{uuid5(NAMESPACE_OID, chr(10).join(('attunet', *parts))).int}"
+
+
+def new_object(
+    sop_class: str, transfer_syntax: str, modality: str, identity: ObjectIdentity, algorithm: Algorithm
+) -> Dataset:
+    """An object that is made without highdicom: its file header, series and equipment.
+
+    Args:
+        sop_class: UID of its class.
+        transfer_syntax: UID of its encoding.
+        modality: of the series.
+        identity: UIDs and numbers.
+        algorithm: what made it.
+    Returns: the object.
+    """
+    now = datetime.now()
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = UID(sop_class)
+    dataset.file_meta.MediaStorageSOPInstanceUID = UID(identity.instance_uid)
+    dataset.file_meta.TransferSyntaxUID = UID(transfer_syntax)
+    for argument, value in identity.arguments(algorithm).items():
+        setattr(dataset, _KEYWORDS[argument], value)
+    dataset.Modality = modality
+    dataset.InstanceCreationDate, dataset.InstanceCreationTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
+    return dataset
+
+
+_KEYWORDS = {
+    "series_instance_uid": "SeriesInstanceUID",
+    "series_number": "SeriesNumber",
+    "series_description": "SeriesDescription",
+    "sop_instance_uid": "SOPInstanceUID",
+    "instance_number": "InstanceNumber",
+    "manufacturer": "Manufacturer",
+    "manufacturer_model_name": "ManufacturerModelName",
+    "software_versions": "SoftwareVersions",
+    "device_serial_number": "DeviceSerialNumber",
+}
+"""Arguments of highdicom's constructors to attributes."""
 
 
 def copy_patient_and_study(header: Dataset, target: Dataset) -> tuple[str, ...]:
