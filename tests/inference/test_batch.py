@@ -14,7 +14,7 @@ from attunet.data.formats import read_label, write_volume
 from attunet.data.volume import Volume
 from attunet.errors import CancelledError, DataError, FormatError
 from attunet.inference.batch import predict_cases
-from attunet.inference.destination import mask_path
+from attunet.inference.destination import Destination
 from attunet.inference.estimate import estimate_cases
 from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
@@ -127,7 +127,9 @@ def test_a_cancelled_batch_returns_what_was_finished(segmenter, cases, tmp_path)
     )
     assert 1 <= len(results) < len(cases)
     assert all(
-        mask_path(case, tmp_path / "masks").exists() for case in cases if case.id in {result.case for result in results}
+        Destination().mask(case, tmp_path / "masks").exists()
+        for case in cases
+        if case.id in {result.case for result in results}
     )
 
 

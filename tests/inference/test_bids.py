@@ -13,6 +13,7 @@ from attunet.data.volume import Volume
 from attunet.errors import ConfigError
 from attunet.inference.batch import predict_cases
 from attunet.inference.bids import bids_mask, bids_name
+from attunet.inference.destination import Destination
 from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 
@@ -61,7 +62,9 @@ def test_other_names_are_refused(name, tmp_path):
 
 def test_a_derivative_has_masks_tables_sidecars_and_a_description(segmenter, raw, tmp_path):
     cases, output = find_cases([raw], 1), tmp_path / "derivatives"
-    results = predict_cases(segmenter, cases, output, PredictOptions(probabilities=True), layout="bids")
+    results = predict_cases(
+        segmenter, cases, output, PredictOptions(probabilities=True), destination=Destination(layout="bids")
+    )
     assert not [result.error for result in results if result.error]
     for case, name in zip(cases, NAMES, strict=True):
         mask = bids_mask(case, output)
@@ -84,7 +87,7 @@ def test_a_derivative_has_masks_tables_sidecars_and_a_description(segmenter, raw
     files = [path.name for path in output.rglob("sub-*") if path.is_file()]
     assert all(re.fullmatch(r"sub-\w+(_[a-z]+-\w+)*_(dseg|probseg)\.(nii\.gz|json|tsv)", file) for file in files)
     assert len(files) == 2 * 5
-    again = predict_cases(segmenter, cases, output, layout="bids", skip_existing=True)
+    again = predict_cases(segmenter, cases, output, destination=Destination(layout="bids"), skip_existing=True)
     assert not again
 
 
@@ -92,8 +95,8 @@ def test_two_images_of_one_name_and_folders_of_others_are_refused(segmenter, raw
     second = raw / NAMES[0].replace("T1w", "T2w")
     second.write_bytes((raw / NAMES[0]).read_bytes())
     with pytest.raises(ConfigError, match=r"both be written as sub-01_desc-attunet_dseg\.nii\.gz"):
-        predict_cases(segmenter, find_cases([raw], 1), tmp_path / "out", layout="bids")
+        predict_cases(segmenter, find_cases([raw], 1), tmp_path / "out", destination=Destination(layout="bids"))
     second.unlink()
     (raw / "dataset_description.json").write_text('{"Name": "raw", "BIDSVersion": "1.8.0"}')
     with pytest.raises(ConfigError, match="another BIDS data set"):
-        predict_cases(segmenter, find_cases([raw], 1), raw, layout="bids")
+        predict_cases(segmenter, find_cases([raw], 1), raw, destination=Destination(layout="bids"))

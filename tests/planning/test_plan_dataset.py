@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+from attunet.config import Plan
 from attunet.data.cases import read_dataset
 from attunet.planning import hardware, memory
 from attunet.planning.memory import MemoryUse
@@ -45,6 +48,16 @@ def test_a_data_set_is_planned_by_one_call(write_blobs, tmp_path, monkeypatch):
     assert plan.size == "small"
     assert len(read) == plan.fingerprint.cases
     assert "0.5 GB of the 8.0 GB" in plan.reasons["memory"]
+
+
+def test_the_codes_of_a_data_set_become_those_of_the_plan(write_blobs, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "measure_step", lambda _plan, _device, precision: MemoryUse(0.5, 1.0))
+    folder, liver = write_blobs(tmp_path, cases=2), ["10200004", "SCT", "Liver"]
+    description = {"labels": {"background": 0, "leber": 1}, "codes": {"leber": {"type": liver}}}
+    (folder / "dataset.json").write_text(json.dumps(description))
+    plan = plan_dataset(read_dataset(folder), PlanOptions(size="small", memory_gb=8))
+    assert plan.codes["leber"].type == tuple(liver)
+    assert Plan.model_validate_json(plan.model_dump_json()) == plan
 
 
 def test_auto_is_resolved_once(monkeypatch):

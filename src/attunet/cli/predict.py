@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -25,11 +25,17 @@ from attunet.cli.prediction_run import (
     show_choice,
     show_estimates,
     show_left_out,
+    show_notices,
     show_resume,
     show_statistics,
     show_summary,
 )
 from attunet.errors import AttunetError, ConfigError
+
+if TYPE_CHECKING:
+    from attunet.explanation.prediction_hook import PredictionHook
+    from attunet.inference.destination import Destination, OutputLayout
+    from attunet.inference.segmenter import Segmenter
 
 __all__ = ["predict"]
 
@@ -63,8 +69,22 @@ def predict(
         Literal["flat", "bids"],
         typer.Option(help="flat: a mask per case; bids: a BIDS derivative, with dseg and probseg files and sidecars."),
     ] = "flat",
+    output_type: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--output-type",
+            metavar="TYPE",
+            help="What is written, several at once: auto (masks in each image's format), nifti, and of DICOM series "
+            "dicom-seg, dicom-labelmap, dicom-rtstruct, dicom-sr (volumes), dicom-attention, dicom-overlay (pictures). "
+            "[default: auto]",
+        ),
+    ] = None,
     save_probabilities: Annotated[
-        bool, typer.Option("--save-probabilities", help="Write DIR/probabilities: one channel per label or region.")
+        bool,
+        typer.Option(
+            "--save-probabilities",
+            help="Write DIR/probabilities: a channel per label or region; beside dicom-seg a fractional segmentation.",
+        ),
     ] = False,
     attention: Annotated[
         bool, typer.Option("--attention", help="Write DIR/attention: each gate's coefficients on the image grid.")
@@ -126,16 +146,17 @@ def predict(
     from attunet.data.cases import find_cases
     from attunet.inference.batch import predict_cases
     from attunet.inference.batch_record import RecordFiles
-    from attunet.inference.destination import mask_path
     from attunet.inference.prediction import PredictOptions
     from attunet.inference.segmenter import Segmenter
 
     memory, seconds = parse_memory(max_memory, "--max-memory"), parse_time(time_limit, "--time-limit")
     mirror = _mirror(tta, disable_tta)
+    types, more = _types_and_paths(output_type, more or [])
     chosen: Sequence[int] | Literal["all"] | None = None if fold == "auto" else parse_folds(fold) or "all"
     segmenter = Segmenter.load(model, folds=chosen, device=device, precision=precision)
+    destination = _destination(segmenter, types, output_layout, attention=attention, probabilities=save_probabilities)
     cases = find_cases(
-        [*images, *(more or [])],
+        [*images, *more],
         len(segmenter.plan.channel_names),
         dataset_options(pattern=pattern, frame=frame, allow_outside=allow_outside, key=key),
         names=segmenter.plan.channel_names,
@@ -143,8 +164,9 @@ def predict(
     )
     gated = any(member.plan.network.gate_widths for member in segmenter.members)
     agreement = gated and report is not None
-    if attention and not gated and not any(member.localizers for member in segmenter.members):
-        raise ConfigError("--attention needs a model with gates", hint="leave it out, or train with a gate")
+    wanted = "--attention" if attention else "dicom-attention" if destination.attention else None
+    if wanted and not gated and not any(member.localizers for member in segmenter.members):
+        raise ConfigError(f"{wanted} needs a model with gates", hint="leave it out, or train with a gate")
     options = PredictOptions(
         step_size=step_size,
         mirror=mirror,
@@ -172,15 +194,15 @@ def predict(
         report=report,
         extend=continue_prediction,
     )
-    masked = [case for case in cases if continue_prediction and mask_path(case, output, output_layout).exists()]
+    masked = [case for case in cases if continue_prediction and destination.done(case, output)]
     existing = [case.id for case in masked if record.has(case.id)]
     again = [case.id for case in masked if not record.has(case.id)]
-    hook = None
-    if preview or agreement:
-        from attunet.explanation.prediction_hook import PredictionHook  # with matplotlib, half a second
-
-        folder = output / "preview" if preview else None
-        hook = PredictionHook(folder, agreement=agreement, attention=attention, modality=segmenter.plan.modality)
+    hook = _hook(
+        output / "preview" if preview else None,
+        agreement=agreement,
+        attention=attention,
+        modality=segmenter.plan.modality,
+    )
     with progress_bar() as progress:
         display = BatchDisplay(progress, cases, existing, again, record.add)
         try:
@@ -189,7 +211,7 @@ def predict(
                 [case for case in cases if case.id not in existing],
                 output,
                 options,
-                layout=output_layout,
+                destination=destination,
                 save_attention=attention,
                 on_prediction=hook,
                 on_result=display.on_result,
@@ -210,6 +232,47 @@ def predict(
     failed = [result for result in display.results if result.error]
     if failed:
         raise typer.Exit(2 if len(failed) == len(cases) else 1)
+
+
+def _types_and_paths(given: list[str] | None, more: list[Path]) -> tuple[Sequence[str], list[Path]]:
+    """The types of output, and the other paths: --output-type A B C takes words that follow it, as -i does.
+
+    A word that names types is a path only if there is such a file.
+    """
+    if given is None:
+        return ["auto"], more
+    from attunet.dicom.output_types import is_output_type
+
+    words = [path for path in more if is_output_type(str(path)) and not path.exists()]
+    return [*given, *map(str, words)], [path for path in more if path not in words]
+
+
+def _destination(
+    segmenter: Segmenter, types: Sequence[str], layout: OutputLayout, *, attention: bool, probabilities: bool
+) -> Destination:
+    """What is written.
+
+    Raises: ConfigError when a requested result would be computed, and written into no file; as `make_destination`.
+    """
+    from attunet.dicom.output_types import make_destination, split_output_types
+
+    images, objects = split_output_types(types)
+    holders = (("--attention", attention, "dicom-attention"), ("--save-probabilities", probabilities, "dicom-seg"))
+    for flag, requested, holder in holders:
+        if images is None and requested and holder not in objects:
+            raise ConfigError(f"{flag} is held by none of {', '.join(objects)}", hint=f"add {holder}, or nifti")
+    destination, notices = make_destination(segmenter, images, objects, layout=layout)
+    show_notices(notices)
+    return destination
+
+
+def _hook(folder: Path | None, *, agreement: bool, attention: bool, modality: str) -> PredictionHook | None:
+    """What draws previews and measures the agreement of attention and mask; None for neither."""
+    if folder is None and not agreement:
+        return None
+    from attunet.explanation.prediction_hook import PredictionHook  # with matplotlib, half a second
+
+    return PredictionHook(folder, agreement=agreement, attention=attention, modality=modality)
 
 
 _MIRROR = {"auto": None, "on": True, "off": False}

@@ -25,6 +25,7 @@ __all__ = [
     "show_choice",
     "show_estimates",
     "show_left_out",
+    "show_notices",
     "show_resume",
     "show_statistics",
     "show_summary",
@@ -138,6 +139,12 @@ def show_left_out(files: Sequence[Path], reason: str) -> None:
     """Print which files of a folder are not predicted, and why."""
     text = f"left out {len(files)} files, which {reason}: {listed([str(file) for file in files], MOST_FILES)}"
     notes().print(text, markup=False, soft_wrap=True)
+
+
+def show_notices(notices: Sequence[str]) -> None:
+    """Print what concerns all cases, once."""
+    for notice in notices:
+        notes().print(notice, style="yellow", markup=False, soft_wrap=True)
 
 
 def show_summary(cases: Sequence[CaseResult], output: Path, seconds: float, total: int | None = None) -> None:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
+from attunet.config import SegmentCode
+
 __all__ = [
     "Case",
     "Dataset",
@@ -247,6 +249,7 @@ class Dataset:
         problems: those visible without reading images, such as labels without an image.
         regions: name to the values it unites, where the data set declares overlapping targets, in the order in
             which they are written into a mask.
+        codes: label to its codes in a terminology, where the data set states them.
         options: how it was read.
         rule: how its cases were found from the names of files; None where a file declares them.
     """
@@ -259,6 +262,7 @@ class Dataset:
     ignore_label: int | None = None
     problems: tuple[Problem, ...] = ()
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    codes: dict[str, SegmentCode] = field(default_factory=dict)
     options: DatasetOptions = field(default_factory=DatasetOptions)
     rule: MatchRule | None = None
 

@@ -1,4 +1,4 @@
-"""Where the results of a batch go: image files, flat or as a BIDS derivative, and beside them objects such as DICOM's."""
+"""Where the results of a batch go: image files, flat or as a BIDS derivative, and objects such as those of DICOM."""
 
 from __future__ import annotations
 
@@ -107,13 +107,18 @@ class Destination:
             prediction: what to write.
             case: its case.
             output: the folder of the batch.
-            attention: whether image files of the attention are written; other types write what they hold.
+            attention: whether the attention is written as image files, and shown in pictures; types of output that
+                consist of it hold it in any case.
         Returns: its files, and in sentences what a reader of them should know.
         Raises: FormatError when a file cannot be written, DataError when one of the types cannot hold the result.
         """
-        written, notices = ({}, ()) if self.writer is None else self.writer.write(prediction, case, output)
+        written: Written = {}
+        notices: tuple[str, ...] = ()
+        shown = prediction if attention else replace(prediction, attention={})
+        if self.writer is not None:
+            whole = prediction if self.writer.attention else shown
+            written, notices = self.writer.write(whole, case, output)
         if self.images is not None:
-            shown = prediction if attention else replace(prediction, attention={})
             mask = _LAYOUTS[self.layout].save(shown, case, output, self._suffix(case))
             return {**written, self.images: (mask,)}, (*notices, *self._other_format(case))
         return written, notices

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from attunet.config import SegmentCode
 from attunet.data.cases import Dataset, GeometryPolicy, Problem
 from attunet.data.composition import check_series, with_combinations
 from attunet.data.dataset_checks import check_background, check_channel_names, check_scale
@@ -45,6 +46,7 @@ class Fingerprint:
         labels, regions, ignore_label, channel_names: as in a `Plan`.
         modalities: of each channel.
         clipped: whether intensities will be clipped, as in a CT; voxels below the bound then do not count as content.
+        codes: label to its codes, as far as the data set states them.
         warnings: what the owner of the data should know.
     """
 
@@ -56,6 +58,7 @@ class Fingerprint:
     modalities: tuple[ChannelModality, ...]
     regions: Regions = field(default_factory=dict)
     clipped: bool = False
+    codes: dict[str, SegmentCode] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     @property
@@ -168,6 +171,7 @@ def fingerprint(
         channel_names=_channel_names(dataset, facts),
         modalities=find_modalities(dataset.channel_names, [case.channels for case in facts]),
         regions=regions,
+        codes={name: code for name, code in dataset.codes.items() if name in names},
         warnings=(*warnings, *map(_told, odd)),
     )
     return replace(found, warnings=(*found.warnings, *_cut_edges(found), *_rare(found)))

@@ -61,6 +61,7 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, voxels: int | None
         name=fingerprint.name,
         labels=fingerprint.labels,
         regions=fingerprint.regions,
+        codes=fingerprint.codes,
         channel_names=fingerprint.channel_names,
         ignore_label=fingerprint.ignore_label,
         modality=fingerprint.modality,

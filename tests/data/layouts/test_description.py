@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from attunet.data.layouts.description import mask_values, read_declared_labels
+from attunet.data.layouts.description import label_codes, mask_values, read_declared_labels
 from attunet.errors import DatasetError
 
 PATH = Path("dataset.json")
@@ -73,3 +73,34 @@ def test_a_region_is_painted_with_one_of_its_own_values():
 def test_declarations_that_make_no_sense(labels, message):
     with pytest.raises(DatasetError, match=message):
         read(labels)
+
+
+def codes_of(stated, labels=None):
+    description = {"labels": labels or {"background": 0, "liver": 1}, "codes": stated}
+    return label_codes(description, read_declared_labels(description, PATH), PATH)
+
+
+def test_codes_are_read_beside_the_labels():
+    liver = ["10200004", "SCT", "Liver"]
+    codes = codes_of({"liver": {"type": liver, "color": [200, 100, 0]}})
+    assert codes["liver"].type == tuple(liver)
+    assert codes["liver"].category[2] == "Anatomical Structure"
+    assert codes_of({"liver": liver})["liver"].type == tuple(liver)
+    assert codes_of(None) == {}
+    regions = {"background": 0, "whole": [1, 2], "core": [2]}
+    assert list(codes_of({"whole": liver}, regions)) == ["whole"]
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        (["liver"], "codes in dataset.json is a list"),
+        ({"spleen": ["78961009", "SCT", "Spleen"]}, "names spleen, which is none of background, liver"),
+        ({"liver": {"type": ["10200004", "SCT"]}}, "codes of liver"),
+        ({"liver": {"type": ["10200004", "SCT", "x" * 65]}}, "codes of liver"),
+        ({"liver": {"kind": "organ"}}, "codes of liver"),
+    ],
+)
+def test_codes_that_make_no_sense(stated, message):
+    with pytest.raises(DatasetError, match=message):
+        codes_of(stated)

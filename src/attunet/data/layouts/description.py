@@ -6,15 +6,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from attunet.config import SegmentCode, load_settings
 from attunet.data.dataset import Dataset
 from attunet.data.labels import BACKGROUND, background_value
 from attunet.documents import read_document, reading
-from attunet.errors import DatasetError
+from attunet.errors import ConfigError, DatasetError
 
 __all__ = [
     "DESCRIPTION",
     "DeclaredLabels",
     "channel_names",
+    "label_codes",
     "load_description",
     "mask_values",
     "read_declared_labels",
@@ -66,7 +68,36 @@ def with_description(dataset: Dataset, description: dict[str, Any]) -> Dataset:
         channel_names=channel_names(description),
         ignore_label=declared.ignore,
         regions=declared.regions,
+        codes=label_codes(description, declared, path),
     )
+
+
+def label_codes(description: dict[str, Any], declared: DeclaredLabels, path: Path) -> dict[str, SegmentCode]:
+    """The codes that a dataset.json states beside its labels, for formats that name labels by codes.
+
+    Args:
+        description: content of the dataset.json.
+        declared: its labels.
+        path: the file, for messages.
+    Returns: label to codes; empty where none are stated.
+    Raises: DatasetError for codes that cannot be used, or of a label that is not declared.
+    """
+    stated = description.get("codes") or {}
+    if not isinstance(stated, dict):
+        raise DatasetError(f"codes in {path} is a {type(stated).__name__}, expected labels with codes", hint=_CODES)
+    known = declared.names | declared.regions
+    found = {}
+    for label, code in stated.items():
+        if label not in known:
+            raise DatasetError(f"codes in {path} names {label}, which is none of {', '.join(known)}", hint=_CODES)
+        try:
+            found[label] = load_settings(SegmentCode, code if isinstance(code, dict) else {"type": code})
+        except ConfigError as error:
+            raise DatasetError(f"codes of {label} in {path}: {error.message}", hint=_CODES) from error
+    return found
+
+
+_CODES = 'write them as {"liver": {"type": ["10200004", "SCT", "Liver"]}}, with value, scheme and meaning of each code'
 
 
 def channel_names(description: dict[str, Any]) -> tuple[str, ...]:

@@ -19,8 +19,8 @@ from uuid import NAMESPACE_OID, uuid5
 import numpy as np
 import numpy.typing as npt
 from pydicom import config as pydicom_config
-from pydicom.dataelem import DataElement
 from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID
 from pydicom.valuerep import PersonName, validate_value
@@ -30,6 +30,11 @@ from attunet.errors import AttunetError, DataError
 __all__ = ["Algorithm", "ObjectIdentity", "copy_patient_and_study", "making", "new_object", "stable_uid"]
 
 _log = logging.getLogger(__name__)
+
+# Both packages quote values that break the rules of DICOM, which may be the patient's, in warnings and logs.
+pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
+for package in ("pydicom", "highdicom"):
+    logging.getLogger(package).setLevel(logging.ERROR)
 
 REQUIRED = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
@@ -188,7 +193,7 @@ def copy_patient_and_study(header: Dataset, target: Dataset) -> tuple[str, ...]:
     invalid = []
     for keyword in (*REQUIRED, *OPTIONAL):
         target.pop(keyword, None)
-        element = header[keyword] if keyword in header else None
+        element = header[keyword] if keyword in header else None  # noqa: SIM401, because get gives the value
         if element is not None and keyword not in _VERBATIM and not _valid(element):
             invalid.append(keyword)
             element = None

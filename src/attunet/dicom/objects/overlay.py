@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
+import SimpleITK
 from matplotlib import colormaps
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
@@ -100,8 +100,8 @@ def check_pictures(paths: Sequence[Path], pictures: Pictures, source: SourceImag
     Raises: FormatError when a picture, its place or its spacing differs.
     """
     for plane, (path, picture) in enumerate(zip(paths, pictures, strict=True)):
-        stored = sitk.ReadImage(str(path))
-        same = np.array_equal(sitk.GetArrayFromImage(stored)[0], picture)
+        stored = SimpleITK.ReadImage(str(path))
+        same = np.array_equal(SimpleITK.GetArrayFromImage(stored)[0], picture)
         if source.grid.placed:
             same &= np.allclose(stored.GetOrigin(), _position(source, plane), atol=CLOSE_MM)
             same &= np.allclose(stored.GetSpacing()[:2], source.grid.pixel_spacing[::-1], rtol=1e-4)

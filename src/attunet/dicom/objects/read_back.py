@@ -170,7 +170,7 @@ def _stored_frames(dataset: Dataset, kind: SegmentKind) -> npt.NDArray[Any]:
 
 
 def _plane(path: Path, dataset: Dataset, group: Dataset, source: SourceImages) -> int:
-    """The slice of a frame, from where it says it is; the images that it says it came from must be those of the slice."""
+    """The slice of a frame, from where it says it is; it must refer to the image of that slice."""
     grid = source.grid
     _same(path, "size", (int(dataset.Columns), int(dataset.Rows)), grid.shape[:2])
     if not grid.placed:

@@ -167,7 +167,7 @@ def finish_multi_frame(dataset: Dataset, grid: ObjectGrid, identity: ObjectIdent
 
 
 def plane_arguments(source: SourceImages, planes: int) -> dict[str, Any]:
-    """The places of the first planes of the source's grid, as highdicom takes them; none where it copies them itself."""
+    """The places of the first planes of the source's grid, as highdicom takes them; none where it copies them."""
     grid = source.grid
     if not grid.placed or (grid.same and not source.frames and planes == grid.shape[2]):
         return {}

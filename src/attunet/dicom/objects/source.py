@@ -1,4 +1,4 @@
-"""The images that a prediction was made from, as DICOM objects refer to them: slice by slice, or on a grid of their own.
+"""The images that a prediction was made from, as objects refer to them: slice by slice, or on a grid of their own.
 
 Source: PS3.3, C.7.6.2.1.1 (position and orientation of a plane); C.8.20.2 (segmentation image).
 """
@@ -12,13 +12,13 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from attunet.data.formats.dicom.headers import StoredSlice
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.valuerep import format_number_as_ds
 
 from attunet.data.cases import Case
 from attunet.data.formats.dicom import DicomSeries, choose_series, holds_series, is_archive, is_dicom
-from attunet.data.formats.dicom.headers import Plane
 from attunet.data.geometry import LPS_TO_RAS, TOLERANCE, Affine, shear_degrees
 from attunet.dicom.objects.grid import ObjectGrid, grid_of
 from attunet.dicom.objects.identity import stable_uid
@@ -93,28 +93,28 @@ def series_of(case: Case) -> DicomSeries | None:
 def read_source(series: DicomSeries) -> SourceImages:
     """Read the headers of a series, and choose the grid of the objects about it.
 
-    A sheared stack of slices, as of a CT with a tilted gantry, has no grid that every reader understands: its slices are
-    moved by whole pixels onto a grid at right angles, which is that of the objects.
+    A sheared stack of slices, as of a CT with a tilted gantry, has no grid that every reader understands: its slices
+    are moved by whole pixels onto a grid at right angles, which is that of the objects.
 
     Args: the series, whose affine and slices are those of the volume that was predicted.
     Returns: the source.
     Raises: FormatError when a file cannot be read, GeometryError when no object can refer to its images.
     """
-    files = list(dict.fromkeys(plane.path for plane in series.planes))
+    files = list(dict.fromkeys(plane.path for plane in series.slices))
     headers = [_read_header(path) for path in files]
     first = headers[0]
-    if any(plane.position is None or plane.orientation is None for plane in series.planes):
+    if any(plane.position is None or plane.orientation is None for plane in series.slices):
         return _unplaced(series, headers)
     uneven = _unevenness(series)
     grid = grid_of(series, even=uneven <= CLOSE * _step(series))
     frames: tuple[int, ...] = ()
-    if len(files) == len(series.planes):
+    if len(files) == len(series.slices):
         references = tuple(
-            _single_frame_reference(header, plane, grid) for header, plane in zip(headers, series.planes, strict=True)
+            _single_frame_reference(header, plane, grid) for header, plane in zip(headers, series.slices, strict=True)
         )
     elif len(files) == 1:
-        references = (_multi_frame_reference(first, series.planes, grid),)
-        frames = tuple(plane.frame + 1 for plane in series.planes)
+        references = (_multi_frame_reference(first, series.slices, grid),)
+        frames = tuple(plane.frame + 1 for plane in series.slices)
     else:
         raise GeometryError(
             f"its slices are in {len(files)} files of several frames, to which no segmentation can refer",
@@ -149,9 +149,9 @@ def _unevenness(series: DicomSeries) -> float:
     """
     affine = LPS_TO_RAS @ series.affine
     expected = affine[:3, 3] + np.arange(series.shape[2])[:, None] * affine[:3, 2]
-    given = np.array([plane.position for plane in series.planes])
+    given = np.array([plane.position for plane in series.slices])
     apart = float(np.linalg.norm(given - expected, axis=1).max())
-    if apart > TOLERANCE * np.linalg.norm(affine[:3, 2]) or not all(_fits(plane, affine) for plane in series.planes):
+    if apart > TOLERANCE * np.linalg.norm(affine[:3, 2]) or not all(_fits(plane, affine) for plane in series.slices):
         raise GeometryError(
             "the source images are not where the volume has them, so that no object can refer to them",
             hint="write NIfTI, and report this",
@@ -159,7 +159,7 @@ def _unevenness(series: DicomSeries) -> float:
     return apart
 
 
-def _fits(plane: Plane, affine: Affine) -> bool:
+def _fits(plane: StoredSlice, affine: Affine) -> bool:
     """Whether the rows and columns of an image run along those of a grid, with its spacing; affine to LPS."""
     row, column = np.reshape(plane.orientation or (), (2, 3))
     lengths = np.linalg.norm(affine[:3, :2], axis=0)
@@ -197,7 +197,7 @@ def _reference(header: Dataset) -> Dataset:
     return reference
 
 
-def _single_frame_reference(header: Dataset, plane: Plane, grid: ObjectGrid) -> Dataset:
+def _single_frame_reference(header: Dataset, plane: StoredSlice, grid: ObjectGrid) -> Dataset:
     """The same with its place, orientation and spacing as the grid has them: tags differ by rounding, or are wrong."""
     reference = _placed_reference(header)
     reference.ImagePositionPatient = _decimals(plane.position or ())
@@ -207,7 +207,7 @@ def _single_frame_reference(header: Dataset, plane: Plane, grid: ObjectGrid) -> 
     return reference
 
 
-def _multi_frame_reference(header: Dataset, planes: Sequence[Plane], grid: ObjectGrid) -> Dataset:
+def _multi_frame_reference(header: Dataset, planes: Sequence[StoredSlice], grid: ObjectGrid) -> Dataset:
     """The same for a file of several frames; those that are not in the volume are put where no slice is."""
     reference = _placed_reference(header)
     orientation, measures, shared = Dataset(), Dataset(), Dataset()
@@ -248,8 +248,9 @@ def _notices(series: DicomSeries, header: Dataset, uneven: float) -> tuple[str, 
         told.append("the source series has no frame of reference, so that its DICOM objects have one of their own")
     if degrees := shear_degrees(series.affine):
         told.append(
-            f"the slices of the source are sheared by {degrees:.1f} degrees, which few readers place rightly: DICOM "
-            "objects have a grid at right angles, onto which each slice is moved by whole pixels, half of one off at most"
+            f"the slices of the source are sheared by {degrees:.1f} degrees, which few readers place rightly: "
+            "DICOM objects have a grid at right angles, onto which each slice is moved by whole pixels, at most half a "
+            "pixel off its place"
         )
     elif uneven > CLOSE * _step(series):
         told.append(f"the slices of the source are up to {uneven:.3f} mm off an even grid, which DICOM objects have")

@@ -1,0 +1,97 @@
+"""The types of objects, and the writer of a batch, with a model."""
+
+import json
+
+import numpy as np
+import pytest
+from dicom_series import DATE, ID, NAME, make_series, save_series
+from pydicom import dcmread
+
+from attunet.data.cases import find_cases
+from attunet.data.formats import write_volume
+from attunet.data.volume import Volume
+from attunet.dicom.objects.outputs import DICOM_TYPES, DicomWriter
+from attunet.errors import ConfigError
+from attunet.inference.batch import predict_cases
+from attunet.inference.destination import Destination
+from attunet.inference.prediction import PredictOptions
+from attunet.inference.segmenter import Segmenter
+
+
+@pytest.fixture(scope="module")
+def segmenter(tiny_run):
+    return Segmenter.load(tiny_run, folds=[0], device="cpu")
+
+
+@pytest.fixture
+def series(tmp_path):
+    """A folder with a series that shows a bright ball."""
+    random = np.random.default_rng(3)
+    image = random.normal(0, 30, (24, 24, 16))
+    inside = sum((axis - 12) ** 2 for axis in np.indices(image.shape)) < 20
+    image[inside] += 300
+    return save_series(make_series(image.astype(np.int16), np.eye(4), slope=0.01), tmp_path / "series")
+
+
+def test_a_batch_writes_every_type_at_once(segmenter, series, tmp_path):
+    writer = DicomWriter.of(list(DICOM_TYPES), segmenter)
+    destination = Destination(images="nifti", writer=writer)
+    cases = find_cases([series], 1)
+    options = PredictOptions(probabilities=True)
+    (result,) = predict_cases(segmenter, cases, tmp_path / "out", options, destination=destination)
+    assert result.error is None
+    assert set(result.files) == {*DICOM_TYPES, "nifti"}
+    for files in result.files.values():
+        assert files
+    assert {path.rsplit("/", 1)[1].split("_", 2)[2] for path in result.files["dicom-seg"]} == {
+        "probabilities.dcm",
+        "seg.dcm",
+    }
+    assert destination.done(cases[0], tmp_path / "out")
+    again = predict_cases(segmenter, cases, tmp_path / "out", options, destination=destination, skip_existing=True)
+    assert again == []
+
+
+def test_objects_name_the_model_by_its_manifest(segmenter, series, tmp_path):
+    destination = Destination(images=None, writer=DicomWriter.of(["dicom-seg"], segmenter))
+    (result,) = predict_cases(segmenter, find_cases([series], 1), tmp_path, destination=destination)
+    (path,) = result.files["dicom-seg"]
+    assert result.mask == path
+    dataset = dcmread(path)
+    assert dataset.DeviceSerialNumber == segmenter.manifest
+    assert len(segmenter.manifest) == 64
+    assert not list(tmp_path.glob("*.nii.gz"))
+
+
+def test_the_patient_is_in_objects_only(segmenter, series, tmp_path):
+    destination = Destination(writer=DicomWriter.of(list(DICOM_TYPES), segmenter))
+    (result,) = predict_cases(segmenter, find_cases([series], 1), tmp_path / "out", destination=destination)
+    told = json.dumps([result.case, *result.warnings, *result.files.values()])
+    for secret in (NAME, ID, DATE):
+        assert secret not in told
+
+
+def test_what_is_no_dicom_is_refused_before_any_work(segmenter, tmp_path):
+    write_volume(Volume(np.zeros((1, 24, 24, 16), np.int16), np.eye(4)), tmp_path / "scan.nii.gz")
+    destination = Destination(writer=DicomWriter.of(["dicom-seg"], segmenter))
+    with pytest.raises(ConfigError, match="need DICOM images, which scan is not"):
+        predict_cases(segmenter, find_cases([tmp_path / "scan.nii.gz"], 1), tmp_path / "out", destination=destination)
+    assert not list((tmp_path / "out").glob("*.nii.gz"))
+
+
+def test_a_report_brings_the_segmentation_that_it_refers_to(segmenter):
+    assert DicomWriter.of(["dicom-sr"], segmenter).types == ("dicom-seg", "dicom-sr")
+    assert not DicomWriter.of(["dicom-sr"], segmenter).attention
+    assert DicomWriter.of(["dicom-attention"], segmenter).attention
+
+
+def test_an_unknown_type_and_a_model_in_memory_are_refused(segmenter):
+    with pytest.raises(ConfigError, match="dicom-pdf is no type"):
+        DicomWriter.of(["dicom-pdf"], segmenter)
+    with pytest.raises(ConfigError, match="not loaded from a folder"):
+        DicomWriter.of(["dicom-seg"], Segmenter(segmenter.members))
+
+
+def test_labels_without_a_code_are_mentioned_once(segmenter):
+    (notice,) = DicomWriter.of(["dicom-seg"], segmenter).notices
+    assert "no standard code for body" in notice
