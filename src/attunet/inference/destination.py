@@ -39,8 +39,13 @@ class CaseWriter(Protocol):
         """Whether everything was written of a case already."""
 
     def write(self, prediction: Prediction, case: Case, output: Path) -> tuple[Written, tuple[str, ...]]:
-        """Write a case; return its files, and in sentences what a reader of them should know.
+        """Write a case.
 
+        Args:
+            prediction: its result.
+            case: the case.
+            output: the folder of the batch.
+        Returns: its files, and in sentences what a reader of them should know.
         Raises: DataError when one of the types cannot hold the result.
         """
 
@@ -135,7 +140,7 @@ class Destination:
 
 
 @dataclass(frozen=True)
-class _Layout:
+class _Naming:
     """The functions of a layout: the mask of a case, writing a prediction, preparing the folder."""
 
     mask: Callable[[Case, Path, str], Path]
@@ -143,13 +148,13 @@ class _Layout:
     begin: Callable[[Sequence[Case], Path], None]
 
 
-_LAYOUTS: dict[str, _Layout] = {
-    "flat": _Layout(
+_LAYOUTS: dict[str, _Naming] = {
+    "flat": _Naming(
         lambda case, output, suffix: output / f"{case.id}{mask_suffix(suffix)}",
         lambda prediction, _case, output, suffix: prediction.save(output, suffix=suffix),
         lambda _cases, _output: None,
     ),
-    "bids": _Layout(
+    "bids": _Naming(
         lambda case, output, _suffix: bids_mask(case, output),
         lambda prediction, case, output, _suffix: save_bids(prediction, case, output),
         describe_derivative,

@@ -9,7 +9,9 @@ from dicom_series import make_series, save_series
 from pydicom.uid import DigitalXRayImageStorageForPresentation
 
 from attunet.config import IntervalCalibration, SegmentCode
-from attunet.data.formats.dicom import DicomSeries, find_series, read_series
+from attunet.data.formats.dicom import DicomSeries, find_series
+from attunet.data.formats.dicom.headers import read_header
+from attunet.data.volume import Volume
 from attunet.dicom.objects.codes import code_of
 from attunet.dicom.objects.identity import Algorithm
 from attunet.dicom.objects.result import ObjectResult
@@ -59,7 +61,7 @@ class Scene:
     source: SourceImages
 
     def prediction(self, mask=None, *, labels=None, regions=None, probabilities=None, attention=None, **fields):
-        image = read_series(self.series)
+        image = Volume(np.zeros((1, *self.series.shape), np.int16), self.series.affine)
         mask = three_labels(self.series.shape) if mask is None else mask
         return Prediction(
             case="case",
@@ -116,17 +118,27 @@ def interval():
 
 
 @pytest.fixture
-def unplaced(scene):
-    """`unplaced()`: one picture that does not say where it is, such as an X-ray."""
-
-    def remove(datasets):
-        for dataset in datasets:
-            for name in ("ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID", "SliceThickness"):
-                del dataset[name]
-            dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
-        return datasets
-
-    return lambda **how: scene(shape=(20, 16, 1), edit=remove, Modality="DX", **how)
+def unplaced(tmp_path):
+    """One picture that does not say where it is: an X-ray of 20 x 16 pixels."""
+    (dataset,) = make_series(np.random.default_rng(0).integers(0, 900, (20, 16, 1)).astype(np.int16), Modality="DX")
+    for name in ("ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID", "SliceThickness"):
+        del dataset[name]
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
+    folder = save_series([dataset], tmp_path / "x-ray")
+    header = read_header(folder / "0000.dcm")
+    affine = np.diag([-0.5, -0.75, 1.0, 1.0])
+    series = DicomSeries(
+        header.series_uid,
+        header.study_uid,
+        "DX",
+        "",
+        3,
+        (folder / "0000.dcm",),
+        (20, 16, 1),
+        affine,
+        slices=header.slices,
+    )
+    return Scene(folder, series, read_source(series))
 
 
 @pytest.fixture

@@ -9,16 +9,18 @@ from pydicom.sr._concepts_dict import concepts
 from attunet.config import SegmentCode
 from attunet.dicom.objects.codes import CATEGORIES, LOCAL_SCHEME, SIDES, code_of, segment_codes, structures
 
-TOTALSEGMENTATOR = """spleen kidney_right kidney_left gallbladder liver stomach pancreas adrenal_gland_right
-adrenal_gland_left lung_upper_lobe_left lung_lower_lobe_left lung_upper_lobe_right lung_middle_lobe_right
-lung_lower_lobe_right esophagus trachea thyroid_gland small_bowel duodenum colon urinary_bladder prostate
-kidney_cyst_left kidney_cyst_right sacrum vertebrae_L5 vertebrae_L1 vertebrae_T12 vertebrae_T1 vertebrae_C7
-vertebrae_C1 heart aorta pulmonary_vein brachiocephalic_trunk subclavian_artery_right subclavian_artery_left
-common_carotid_artery_right common_carotid_artery_left brachiocephalic_vein_left brachiocephalic_vein_right
-atrial_appendage_left superior_vena_cava inferior_vena_cava iliac_artery_left iliac_artery_right iliac_vena_left
-iliac_vena_right humerus_left humerus_right scapula_left scapula_right clavicula_left clavicula_right femur_left
-femur_right hip_left hip_right spinal_cord brain skull rib_left_1 rib_left_12 rib_right_7 sternum
-costal_cartilages""".split()
+SINGLE = (
+    *("spleen", "gallbladder", "liver", "stomach", "pancreas", "esophagus", "trachea", "thyroid_gland", "small_bowel"),
+    *("duodenum", "colon", "urinary_bladder", "prostate", "sacrum", "heart", "aorta", "pulmonary_vein", "spinal_cord"),
+    *("brachiocephalic_trunk", "superior_vena_cava", "inferior_vena_cava", "brain", "skull", "sternum"),
+    *("costal_cartilages", "lung_middle_lobe_right", "atrial_appendage_left"),
+    *(f"vertebrae_{level}" for level in ("L5", "L1", "T12", "T1", "C7", "C1")),
+)
+PAIRED = (
+    *("kidney", "adrenal_gland", "lung_upper_lobe", "kidney_cyst", "subclavian_artery", "common_carotid_artery"),
+    *("brachiocephalic_vein", "iliac_artery", "iliac_vena", "humerus", "scapula", "clavicula", "femur", "hip"),
+)
+TOTALSEGMENTATOR = (*SINGLE, *(f"{name}_{side}" for name in PAIRED for side in ("left", "right")), "rib_left_12")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,9 @@ def test_every_code_is_in_the_dictionary_of_dicom(dictionary):
 def test_every_meaning_is_one_that_the_dictionary_gives_the_code(dictionary):
     for value, scheme, meaning in {structure.code for structure in structures().values()}:
         known = " ".join(dictionary[scheme, value])
-        assert set(meaning.lower().split()) - {"artery", "urinary"} <= set(re.findall(r"[\w/]+", known)) | {"limb"}, known
+        assert set(meaning.lower().split()) - {"artery", "urinary"} <= set(re.findall(r"[\w/]+", known)) | {"limb"}, (
+            known
+        )
 
 
 def test_the_table_holds_the_structures_that_people_segment():

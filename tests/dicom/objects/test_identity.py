@@ -64,7 +64,11 @@ def test_absent_attributes_are_empty_and_optional_ones_are_left_out():
 
 @pytest.mark.parametrize(
     ("encoding", "name"),
-    [("ISO_IR 100", "Müller^Jürgen"), (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"), ("ISO_IR 144", "Люкceмбypг")],
+    [
+        ("ISO_IR 100", "Müller^Jürgen"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        ("ISO_IR 144", "Люкceмбypг"),
+    ],
 )
 def test_names_survive_in_utf_8(encoding, name, tmp_path):
     stored = header(SpecificCharacterSet=encoding, PatientName=name, StudyDescription="CT")

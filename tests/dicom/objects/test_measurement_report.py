@@ -11,10 +11,7 @@ from attunet.errors import FormatError
 
 def groups_of(path):
     report = hd.sr.srread(path)
-    return {
-        group.tracking_identifier: group
-        for group in report.content.get_volumetric_roi_measurement_groups()
-    }
+    return {group.tracking_identifier: group for group in report.content.get_volumetric_roi_measurement_groups()}
 
 
 def test_each_label_has_its_volume_and_its_segment(scene, tmp_path):

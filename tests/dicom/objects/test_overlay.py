@@ -37,7 +37,9 @@ def test_labels_are_painted_over_the_grey_image(label_codes):
     assert pictures.shape == (2, 3, 4, 3)
     grey = pictures[0, 0, 0]
     assert len(set(grey.tolist())) == 1
-    assert np.array_equal(pictures[1, 2, 1], ((1 - OPACITY) * grey + OPACITY * np.array([200, 100, 0])).astype(np.uint8))
+    assert np.array_equal(
+        pictures[1, 2, 1], ((1 - OPACITY) * grey + OPACITY * np.array([200, 100, 0])).astype(np.uint8)
+    )
     pictures[1, 2, 1] = grey
     assert (pictures == grey).all()
 

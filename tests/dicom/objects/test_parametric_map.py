@@ -38,5 +38,8 @@ def test_a_map_says_its_unit_and_range(scene, tmp_path):
     (file,) = scene().result(tmp_path, attention={"level2": coefficients()}).write_attention()
     mapping = ParametricMap.from_file(file).SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence[0]
     assert mapping.MeasurementUnitsCodeSequence[0].CodeValue == "1"
-    assert (mapping.DoubleFloatRealWorldValueFirstValueMapped, mapping.DoubleFloatRealWorldValueLastValueMapped) == (0, 1)
+    assert (mapping.DoubleFloatRealWorldValueFirstValueMapped, mapping.DoubleFloatRealWorldValueLastValueMapped) == (
+        0,
+        1,
+    )
     assert mapping.LUTExplanation == "attention of level2"

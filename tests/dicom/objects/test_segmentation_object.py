@@ -131,6 +131,15 @@ def test_a_sheared_source_gives_a_straight_object_in_place(scene, tilted_affine,
     assert np.abs(there - here).max() < 0.36  # half a pixel
 
 
+def test_a_picture_without_a_place_has_a_segmentation_of_its_pixels(unplaced, tmp_path):
+    mask = np.zeros((20, 16, 1), np.uint8)
+    mask[4:9, 3:12] = 5
+    (path,) = unplaced.result(tmp_path, mask).write_segmentation()
+    seg = hd.seg.segread(path)
+    assert "FrameOfReferenceUID" not in seg
+    assert np.array_equal(volume_of(path, unplaced)[0], mask == 5)
+
+
 def test_masks_are_numbered_by_segment():
     segments = as_segments({"background": 0, "liver": 5, "spleen": 2}, {}, {"liver": None, "spleen": None}, "BINARY")
     assert [(one.number, one.label, one.values) for one in segments] == [(1, "liver", (5,)), (2, "spleen", (2,))]

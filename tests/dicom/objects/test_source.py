@@ -5,9 +5,9 @@ import pytest
 from dicom_series import DATE, ID, NAME
 
 from attunet.data.cases import find_cases
-from attunet.data.volume import Volume
 from attunet.data.formats import write_volume
-from attunet.dicom.objects.source import read_source, series_of
+from attunet.data.volume import Volume
+from attunet.dicom.objects.source import dicom_series_of, read_source
 from attunet.errors import FormatError, GeometryError
 
 
@@ -86,7 +86,7 @@ def test_a_damaged_header_is_refused_without_a_word_of_it(scene):
 def test_only_dicom_images_have_a_series(scene, tmp_path):
     made = scene()
     (case,) = find_cases([made.folder], 1)
-    assert series_of(case).uid == made.series.uid
+    assert dicom_series_of(case).uid == made.series.uid
     write_volume(Volume(np.zeros((1, 4, 4, 4), np.int16), np.eye(4)), tmp_path / "a.nii.gz")
     (other,) = find_cases([tmp_path / "a.nii.gz"], 1)
-    assert series_of(other) is None
+    assert dicom_series_of(other) is None

@@ -20,7 +20,7 @@ from attunet.config import PredictionInterval
 from attunet.data.geometry import rounded
 from attunet.dicom.objects.codes import LOCAL_SCHEME
 from attunet.dicom.objects.identity import Algorithm, ObjectIdentity, stable_uid
-from attunet.dicom.objects.segmentation_object import Segment, tracking_uid
+from attunet.dicom.objects.segmentation_object import CodedSegment, tracking_uid
 from attunet.dicom.objects.source import SourceImages
 from attunet.errors import FormatError
 
@@ -48,13 +48,13 @@ class SegmentVolume:
         interval: the prediction interval of the volume; None where the model has none.
     """
 
-    segment: Segment
+    segment: CodedSegment
     ml: float
     interval: PredictionInterval | None
 
 
 def segment_volumes(
-    segments: Sequence[Segment], volumes: Mapping[str, float], intervals: Mapping[str, PredictionInterval | None]
+    segments: Sequence[CodedSegment], volumes: Mapping[str, float], intervals: Mapping[str, PredictionInterval | None]
 ) -> tuple[SegmentVolume, ...]:
     """The volumes of all segments, rounded as they are reported.
 

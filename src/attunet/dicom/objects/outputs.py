@@ -16,7 +16,7 @@ from attunet.data.cases import Case
 from attunet.dicom.objects.codes import segment_codes
 from attunet.dicom.objects.identity import Algorithm, making
 from attunet.dicom.objects.result import ObjectResult
-from attunet.dicom.objects.source import read_source, series_of
+from attunet.dicom.objects.source import dicom_series_of, read_source
 from attunet.errors import ConfigError
 from attunet.inference.destination import Written
 from attunet.inference.prediction import Prediction
@@ -123,7 +123,7 @@ class DicomWriter:
 
     def begin(self, cases: Sequence[Case]) -> None:
         """See `CaseWriter.begin`: every case must be a DICOM series."""
-        others = [case.id for case in cases if series_of(case) is None]
+        others = [case.id for case in cases if dicom_series_of(case) is None]
         if others:
             raise ConfigError(
                 f"{', '.join(self.types)} need DICOM images, which {', '.join(others[:5])} "
@@ -137,7 +137,7 @@ class DicomWriter:
 
     def write(self, prediction: Prediction, case: Case, output: Path) -> tuple[Written, tuple[str, ...]]:
         """See `CaseWriter.write`."""
-        series = series_of(case)
+        series = dicom_series_of(case)
         assert series is not None
         with making("DICOM"):
             result = ObjectResult(

@@ -20,7 +20,7 @@ from pydicom.valuerep import format_number_as_ds
 
 from attunet.data.geometry import LPS_TO_RAS
 from attunet.dicom.objects.identity import Algorithm, ObjectIdentity, new_object, stable_uid
-from attunet.dicom.objects.segmentation_object import Segment
+from attunet.dicom.objects.segmentation_object import CodedSegment
 from attunet.dicom.objects.source import SourceImages
 from attunet.errors import FormatError
 from attunet.report.panels import ATTENTION_COLORS
@@ -38,7 +38,7 @@ CLOSE_MM = 1e-2
 
 
 def mask_pictures(
-    image: npt.NDArray[Any], mask: npt.NDArray[Any], segments: Sequence[Segment], modality: str
+    image: npt.NDArray[Any], mask: npt.NDArray[Any], segments: Sequence[CodedSegment], modality: str
 ) -> Pictures:
     """The image in grey with every label in its colour.
 

@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 
 from attunet.data.formats.dicom.contours import fill_contours
 from attunet.data.geometry import LPS_TO_RAS
-from attunet.dicom.objects.segmentation_object import MOST_FRACTION, Segment, SegmentKind
+from attunet.dicom.objects.segmentation_object import MOST_FRACTION, CodedSegment, SegmentKind
 from attunet.dicom.objects.source import SourceImages
 from attunet.errors import FormatError
 from attunet.files import staged
@@ -50,7 +50,7 @@ def write_checked(
 def check_segmentation(
     path: Path,
     pixels: npt.NDArray[Any],
-    segments: Sequence[Segment],
+    segments: Sequence[CodedSegment],
     kind: SegmentKind,
     source: SourceImages,
 ) -> None:
@@ -113,7 +113,9 @@ def check_parametric_map(path: Path, frames: npt.NDArray[np.float32], source: So
     _same(path, "number of slices", len(seen), frames.shape[0] * frames.shape[-1])
 
 
-def check_structure_set(path: Path, mask: npt.NDArray[Any], segments: Sequence[Segment], source: SourceImages) -> None:
+def check_structure_set(
+    path: Path, mask: npt.NDArray[Any], segments: Sequence[CodedSegment], source: SourceImages
+) -> None:
     """Fill the contours of a structure set, and compare them with the masks that they should give.
 
     Args:

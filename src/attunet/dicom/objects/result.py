@@ -25,7 +25,7 @@ from attunet.dicom.objects.read_back import (
     write_checked,
 )
 from attunet.dicom.objects.segmentation_object import (
-    Segment,
+    CodedSegment,
     SegmentKind,
     as_segments,
     make_segmentation,
@@ -134,7 +134,7 @@ class ObjectResult:
             written += self._write_pictures(name, number, pictures)
         return written
 
-    def segments(self, kind: SegmentKind) -> tuple[Segment, ...]:
+    def segments(self, kind: SegmentKind) -> tuple[CodedSegment, ...]:
         """The segments of a kind of segmentation. Raises: ConfigError when it cannot hold the labels."""
         return as_segments(self.prediction.labels, self.prediction.regions, self.codes, kind)
 

@@ -26,7 +26,7 @@ from attunet.dicom.objects.source import SourceImages
 from attunet.errors import ConfigError
 
 __all__ = [
-    "Segment",
+    "CodedSegment",
     "SegmentKind",
     "as_segments",
     "finish_multi_frame",
@@ -46,7 +46,7 @@ Masks = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
-class Segment:
+class CodedSegment:
     """One segment.
 
     Args:
@@ -67,7 +67,7 @@ def as_segments(
     regions: Mapping[str, tuple[int, ...]],
     names: Mapping[str, SegmentCode],
     kind: SegmentKind,
-) -> tuple[Segment, ...]:
+) -> tuple[CodedSegment, ...]:
     """The segments of a result.
 
     Args:
@@ -81,7 +81,7 @@ def as_segments(
     united = regions or {name: (value,) for name, value in list(labels.items())[1:]}
     if kind != "LABELMAP":
         return tuple(
-            Segment(at, name, names[name], values) for at, (name, values) in enumerate(united.items(), start=1)
+            CodedSegment(at, name, names[name], values) for at, (name, values) in enumerate(united.items(), start=1)
         )
     if regions:
         raise ConfigError(
@@ -94,10 +94,10 @@ def as_segments(
             f"{ordered[-1][0]}",
             hint="write dicom-seg",
         )
-    return tuple(Segment(value, name, names[name], (value,)) for value, name in ordered)
+    return tuple(CodedSegment(value, name, names[name], (value,)) for value, name in ordered)
 
 
-def segment_masks(mask: npt.NDArray[Any], segments: Sequence[Segment], grid: ObjectGrid) -> Masks:
+def segment_masks(mask: npt.NDArray[Any], segments: Sequence[CodedSegment], grid: ObjectGrid) -> Masks:
     """The frames of a mask, as they are written.
 
     Args:
@@ -120,7 +120,7 @@ def segment_masks(mask: npt.NDArray[Any], segments: Sequence[Segment], grid: Obj
 def make_segmentation(
     source: SourceImages,
     pixels: npt.NDArray[Any],
-    segments: Sequence[Segment],
+    segments: Sequence[CodedSegment],
     kind: SegmentKind,
     identity: ObjectIdentity,
     algorithm: Algorithm,
@@ -157,7 +157,13 @@ def make_segmentation(
 
 
 def finish_multi_frame(dataset: Dataset, grid: ObjectGrid, identity: ObjectIdentity) -> None:
-    """State the true distance of slices, which tags of sources get wrong, and make internal UIDs stable."""
+    """State the true distance of slices, which tags of sources get wrong, and make internal UIDs stable.
+
+    Args:
+        dataset: the object, which is changed.
+        grid: its grid.
+        identity: its UIDs.
+    """
     if grid.placed:
         measures = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
         measures.SliceThickness = measures.SpacingBetweenSlices = format_number_as_ds(grid.step)
@@ -181,7 +187,7 @@ def plane_arguments(source: SourceImages, planes: int) -> dict[str, Any]:
     }
 
 
-def _described(segment: Segment, identity: ObjectIdentity, algorithm: Algorithm) -> SegmentDescription:
+def _described(segment: CodedSegment, identity: ObjectIdentity, algorithm: Algorithm) -> SegmentDescription:
     code = segment.code
     described = SegmentDescription(
         segment_number=segment.number,

@@ -12,19 +12,19 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from attunet.data.formats.dicom.headers import StoredSlice
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.valuerep import format_number_as_ds
 
 from attunet.data.cases import Case
 from attunet.data.formats.dicom import DicomSeries, choose_series, holds_series, is_archive, is_dicom
+from attunet.data.formats.dicom.headers import StoredSlice
 from attunet.data.geometry import LPS_TO_RAS, TOLERANCE, Affine, shear_degrees
 from attunet.dicom.objects.grid import ObjectGrid, grid_of
 from attunet.dicom.objects.identity import stable_uid
 from attunet.errors import FormatError, GeometryError
 
-__all__ = ["SourceImages", "read_source", "series_of"]
+__all__ = ["SourceImages", "dicom_series_of", "read_source"]
 
 CLOSE = 0.01
 """Largest distance between a slice and its image, as a share of the distance between slices, to share one place."""
@@ -79,7 +79,7 @@ class SourceImages:
         return item
 
 
-def series_of(case: Case) -> DicomSeries | None:
+def dicom_series_of(case: Case) -> DicomSeries | None:
     """The DICOM series of a case, the first of several channels; None when its image is no DICOM.
 
     Raises: FormatError when there is none that can be read, or several.
@@ -178,10 +178,7 @@ def _unplaced(series: DicomSeries, headers: Sequence[Dataset]) -> SourceImages:
             hint="write the masks in another format, such as NIfTI",
         )
     header = headers[0]
-    reference = _reference(header)
-    for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
-        if keyword in header and "PixelSpacing" not in reference:
-            reference.PixelSpacing = header[keyword].value
+    reference = _reference(header)  # without its spacing, which highdicom reads only beside a thickness
     grid = ObjectGrid(series.affine, (columns, rows, 1), np.zeros((1, 2), np.int64), placed=False, same=True)
     return SourceImages(series, header, (reference,), (), grid, ())
 

@@ -22,7 +22,7 @@ from attunet.config import Code
 from attunet.data.formats.dicom.contours import Contour, contours_of
 from attunet.data.geometry import LPS_TO_RAS
 from attunet.dicom.objects.identity import Algorithm, ObjectIdentity, new_object
-from attunet.dicom.objects.segmentation_object import Segment
+from attunet.dicom.objects.segmentation_object import CodedSegment
 from attunet.dicom.objects.source import SourceImages
 from attunet.errors import GeometryError
 
@@ -36,7 +36,7 @@ STUDY_COMPONENT = "1.2.840.10008.3.1.2.3.1"
 def make_structure_set(
     source: SourceImages,
     mask: npt.NDArray[Any],
-    segments: Sequence[Segment],
+    segments: Sequence[CodedSegment],
     identity: ObjectIdentity,
     algorithm: Algorithm,
 ) -> Dataset:
@@ -86,7 +86,7 @@ def _referenced(source: SourceImages) -> Dataset:
     return frame
 
 
-def _structure(segment: Segment, source: SourceImages, algorithm: Algorithm) -> Dataset:
+def _structure(segment: CodedSegment, source: SourceImages, algorithm: Algorithm) -> Dataset:
     item = Dataset()
     item.ROINumber = segment.number
     item.ReferencedFrameOfReferenceUID = source.references[0].FrameOfReferenceUID
@@ -96,7 +96,7 @@ def _structure(segment: Segment, source: SourceImages, algorithm: Algorithm) -> 
     return item
 
 
-def _observed(segment: Segment) -> Dataset:
+def _observed(segment: CodedSegment) -> Dataset:
     item = Dataset()
     item.ObservationNumber = item.ReferencedROINumber = segment.number
     item.RTROIInterpretedType = ""
@@ -111,7 +111,7 @@ def _coded(code: Code) -> Dataset:
     return item
 
 
-def _contours(segment: Segment, mask: npt.NDArray[Any], source: SourceImages) -> Dataset:
+def _contours(segment: CodedSegment, mask: npt.NDArray[Any], source: SourceImages) -> Dataset:
     """The contours of a structure in every slice that it reaches."""
     item = Dataset()
     item.ReferencedROINumber = segment.number

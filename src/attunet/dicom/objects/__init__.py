@@ -1,0 +1,1 @@
+"""DICOM objects about predictions: segmentations, structure sets, parametric maps, reports and pictures."""
