@@ -10,7 +10,7 @@ from attunet.dicom.objects.read_back import (
     check_structure_set,
     write_checked,
 )
-from attunet.dicom.objects.segmentation_object import segment_masks
+from attunet.dicom.objects.segmentation_object import segment_frames
 from attunet.errors import FormatError
 
 
@@ -21,7 +21,7 @@ def segmentation(scene, tmp_path):
     result = made.result(tmp_path)
     (path,) = result.write_segmentation()
     segments = result.segments("BINARY")
-    pixels = segment_masks(result.prediction.segmentation.array[0], segments, made.source.grid)
+    pixels = segment_frames(result.prediction.segmentation.array[0], segments, made.source.grid)
 
     def check(change=lambda dataset: None, pixels=pixels, segments=segments):
         dataset = dcmread(path)
@@ -89,7 +89,7 @@ def test_a_missing_slice_is_found(segmentation, scene):
     mask[1:3, 1:3, 8] = 1
     result = made.result(made.folder, mask)
     with pytest.raises(FormatError, match="read back and differs"):
-        segmentation(pixels=segment_masks(mask, result.segments("BINARY"), made.source.grid))
+        segmentation(pixels=segment_frames(mask, result.segments("BINARY"), made.source.grid))
 
 
 def test_a_difference_in_a_structure_set_is_found(scene, tmp_path):

@@ -4,7 +4,7 @@ import highdicom as hd
 import numpy as np
 import pytest
 
-from attunet.dicom.objects.segmentation_object import as_segments, segment_masks
+from attunet.dicom.objects.segmentation_object import as_segments, segment_frames
 from attunet.errors import ConfigError
 
 REGIONS = {"liver": (1, 2), "tumor": (2,)}
@@ -148,4 +148,4 @@ def test_masks_are_numbered_by_segment():
         def frames(self, array):
             return array
 
-    assert segment_masks(np.array([[[0, 5, 2, 9]]]), segments, Plain()).tolist() == [[[0, 1, 2, 0]]]
+    assert segment_frames(np.array([[[0, 5, 2, 9]]]), segments, Plain()).tolist() == [[[0, 1, 2, 0]]]

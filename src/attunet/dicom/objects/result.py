@@ -29,7 +29,7 @@ from attunet.dicom.objects.segmentation_object import (
     SegmentKind,
     as_segments,
     make_segmentation,
-    segment_masks,
+    segment_frames,
 )
 from attunet.dicom.objects.source import SourceImages
 from attunet.dicom.objects.structure_set import make_structure_set
@@ -83,7 +83,7 @@ class ObjectResult:
     def write_segmentation(self, kind: SegmentKind = "BINARY") -> Files:
         """Write the masks, and where the prediction has them the probabilities as a second object."""
         segments = self.segments(kind)
-        pixels = segment_masks(self._mask, segments, self.source.grid)
+        pixels = segment_frames(self._mask, segments, self.source.grid)
         name = "seg" if kind == "BINARY" else "labelmap"
         dataset = make_segmentation(self.source, pixels, segments, kind, self._segmentation(kind), self.algorithm)
         more = self._write_probabilities() if kind == "BINARY" and self.prediction.probabilities is not None else ()

@@ -33,7 +33,7 @@ __all__ = [
     "identify_algorithm",
     "make_segmentation",
     "plane_arguments",
-    "segment_masks",
+    "segment_frames",
     "tracking_uid",
 ]
 
@@ -97,7 +97,7 @@ def as_segments(
     return tuple(CodedSegment(value, name, names[name], (value,)) for value, name in ordered)
 
 
-def segment_masks(mask: npt.NDArray[Any], segments: Sequence[CodedSegment], grid: ObjectGrid) -> Masks:
+def segment_frames(mask: npt.NDArray[Any], segments: Sequence[CodedSegment], grid: ObjectGrid) -> Masks:
     """The frames of a mask, as they are written.
 
     Args:
@@ -131,7 +131,7 @@ def make_segmentation(
 
     Args:
         source: the images that it was made from.
-        pixels: `segment_masks`, or for FRACTIONAL probabilities (slices, rows, columns, segments) in [0, 1].
+        pixels: `segment_frames`, or for FRACTIONAL probabilities (slices, rows, columns, segments) in [0, 1].
         segments: what they mean.
         kind: how they are stored.
         identity: UIDs and numbers.
