@@ -198,10 +198,8 @@ def _plane(path: Path, dataset: Dataset, group: Dataset, source: SourceImages) -
 
 def _check_reference(path: Path, group: Dataset, source: SourceImages, plane: int) -> None:
     image = group.DerivationImageSequence[0].SourceImageSequence[0]
-    expected = source.references[0 if source.frames else plane].SOPInstanceUID
-    frame = source.frames[plane] if source.frames else None
-    given = image.get("ReferencedFrameNumber")
-    if image.ReferencedSOPInstanceUID != expected or (given is None) != (frame is None) or (frame and given != frame):
+    expected = source.image_of(plane)
+    if any(image.get(name) != expected.get(name) for name in ("ReferencedSOPInstanceUID", "ReferencedFrameNumber")):
         raise _different(path, f"slice {plane} refers to another image")
 
 

@@ -18,7 +18,7 @@ from pydicom.valuerep import format_number_as_ds
 
 from attunet.data.cases import Case
 from attunet.data.formats.dicom import DicomSeries, choose_series, holds_series, is_archive, is_dicom
-from attunet.data.formats.dicom.headers import StoredSlice
+from attunet.data.formats.dicom.slices import StoredSlice
 from attunet.data.geometry import LPS_TO_RAS, TOLERANCE, Affine, shear_degrees
 from attunet.dicom.objects.grid import ObjectGrid, grid_of
 from attunet.dicom.objects.identity import stable_uid
@@ -33,7 +33,7 @@ _FAR = 1e6  # mm
 
 _KEPT = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality"),
-    *("Rows", "Columns", "NumberOfFrames"),
+    *("Rows", "Columns"),
     *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
 )
 _EMPTY = (
@@ -50,7 +50,7 @@ class SourceImages:
     Args:
         series: the series, or the part of one, that was read.
         header: the header of its first image, with patient and study.
-        references: what objects need to know of each image, without patient: one for each slice, or of the only file.
+        references: what objects need to know of each image, without patient: one for each slice, or for the only file.
         frames: for each slice the number of its frame from 1, where one file holds all slices; empty otherwise.
         grid: of the objects.
         notices: what was guessed, or differs from the source.
@@ -71,7 +71,7 @@ class SourceImages:
 
     def image_of(self, plane: int) -> Dataset:
         """The item of a sequence that refers to the image of a slice."""
-        reference = self.references[0 if self.frames else plane]
+        reference = self.references[plane if len(self.references) > 1 else 0]
         item = Dataset()
         item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = reference.SOPClassUID, reference.SOPInstanceUID
         if self.frames:
@@ -100,24 +100,26 @@ def read_source(series: DicomSeries) -> SourceImages:
     Returns: the source.
     Raises: FormatError when a file cannot be read, GeometryError when no object can refer to its images.
     """
-    files = list(dict.fromkeys(plane.path for plane in series.slices))
-    headers = [_read_header(path) for path in files]
+    headers = [_read_header(path) for path in series.files]
     first = headers[0]
     if any(plane.position is None or plane.orientation is None for plane in series.slices):
         return _unplaced(series, headers)
     uneven = _unevenness(series)
-    grid = grid_of(series, even=uneven <= CLOSE * _step(series))
+    tiled = any(plane.tile is not None for plane in series.slices)
+    grid = grid_of(series, even=uneven <= CLOSE * _step(series) and not tiled)
     frames: tuple[int, ...] = ()
-    if len(files) == len(series.slices):
+    if tiled:
+        references = tuple(_tiled_reference(header, grid) for header in headers)
+    elif "PerFrameFunctionalGroupsSequence" not in first:
         references = tuple(
             _single_frame_reference(header, plane, grid) for header, plane in zip(headers, series.slices, strict=True)
         )
-    elif len(files) == 1:
+    elif len(headers) == 1:
         references = (_multi_frame_reference(first, series.slices, grid),)
         frames = tuple(plane.frame + 1 for plane in series.slices)
     else:
         raise GeometryError(
-            f"its slices are in {len(files)} files of several frames, to which no segmentation can refer",
+            f"its slices are in {len(headers)} files with frames, to which no object can refer",
             hint="write NIfTI, or predict each file by itself",
         )
     return SourceImages(series, first, references, frames, grid, _notices(series, first, uneven))
@@ -204,6 +206,16 @@ def _single_frame_reference(header: Dataset, plane: StoredSlice, grid: ObjectGri
     return reference
 
 
+def _tiled_reference(header: Dataset, grid: ObjectGrid) -> Dataset:
+    """The same for an image whose parts are the slices (MOSAIC): it is itself where none of them is."""
+    reference = _placed_reference(header)
+    reference.ImagePositionPatient = _decimals((_FAR,) * 3)
+    reference.ImageOrientationPatient = _decimals(grid.orientation)
+    reference.PixelSpacing = _decimals(grid.pixel_spacing)
+    reference.SliceThickness = format_number_as_ds(grid.step)
+    return reference
+
+
 def _multi_frame_reference(header: Dataset, planes: Sequence[StoredSlice], grid: ObjectGrid) -> Dataset:
     """The same for a file of several frames; those that are not in the volume are put where no slice is."""
     reference = _placed_reference(header)
@@ -211,6 +223,7 @@ def _multi_frame_reference(header: Dataset, planes: Sequence[StoredSlice], grid:
     orientation.ImageOrientationPatient = _decimals(grid.orientation)
     measures.PixelSpacing = _decimals(grid.pixel_spacing)
     measures.SliceThickness = measures.SpacingBetweenSlices = format_number_as_ds(grid.step)
+    reference.NumberOfFrames = header.NumberOfFrames
     shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
     positions = {plane.frame: plane.position for plane in planes}
     frames = []
@@ -243,6 +256,8 @@ def _notices(series: DicomSeries, header: Dataset, uneven: float) -> tuple[str, 
     told = []
     if not header.get("FrameOfReferenceUID"):
         told.append("the source series has no frame of reference, so that its DICOM objects have one of their own")
+    if any(plane.tile is not None for plane in series.slices):
+        told.append("the slices of the source are parts of one image, to which DICOM objects refer as a whole")
     if degrees := shear_degrees(series.affine):
         told.append(
             f"the slices of the source are sheared by {degrees:.1f} degrees, which few readers place rightly: "
