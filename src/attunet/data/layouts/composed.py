@@ -35,12 +35,12 @@ class Composition:
     """How the masks of a case make up its label.
 
     Args:
-        kind: a file for each label, for each object, or one for all.
+        kind: a file for each label, for each object, or one for all; or objects of DICOM, in which masks have names.
         names: name to value; None where there is one file.
         problems: a warning where a file is taken to be an object.
     """
 
-    kind: Literal["label", "object", "single"]
+    kind: Literal["label", "object", "single", "named"]
     names: dict[str, int] | None = None
     problems: tuple[Problem, ...] = ()
 
@@ -59,6 +59,8 @@ class Composition:
         several = any(len(members) > 1 for members in labels.values())
         plain = sum(not member.extra for members in labels.values() for member in members)
         stated = any("label" in member.file.given for members in labels.values() for member in members)
+        if all(member.file.file.is_label for members in labels.values() for member in members):
+            return cls("named")
         if not extras or (not several and not stated and (len(extras) == 1 or plain * 2 >= len(labels))):
             return cls("single")
         if stated or _are_labels(extras, len(labels)):
@@ -77,6 +79,8 @@ class Composition:
         """The label of a case; None without masks."""
         if not members:
             return None
+        if self.kind == "named" and len(members) > 1:
+            return LabelFiles("object", tuple(LabelPart(OBJECT, 1, member.file.file.path) for member in members))
         if self.kind == "single" or self.names is None:
             return members[0].file.file.path
         values = tuple(value for name, value in self.names.items() if name != BACKGROUND)
@@ -91,7 +95,7 @@ class Composition:
     def members(self, labels: Mapping[Key, Sequence[MatchedFile]]) -> Iterator[MatchedFile]:
         """The masks, for their patterns: where a label is one file, what is added to its name is no label."""
         for members in labels.values():
-            yield from (member._replace(extra="") if self.kind == "single" else member for member in members)
+            yield from (member if self.names else member._replace(extra="") for member in members)
 
 
 def numbered(found: Mapping[str, str]) -> dict[str, int]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from attunet.data.dataset import Case, Dataset, DatasetOptions, LeftOut
 from attunet.data.layouts.description import DESCRIPTION, load_description, with_description
 from attunet.data.layouts.find import find_cases
-from attunet.data.layouts.matcher import match_files
+from attunet.data.layouts.matcher import Match, match_files
 from attunet.data.layouts.pairing import NamedFile, name_files
 from attunet.data.layouts.patterns import with_patterns
+from attunet.data.layouts.references import match_references
 from attunet.data.layouts.tokens import Role, fold, tokenize
 from attunet.data.layouts.tree import ImageFile, unused_problem, walk
 from attunet.errors import DatasetError
@@ -32,6 +34,8 @@ def is_folder(path: Path) -> bool:
 
 def read_matched(root: Path, options: DatasetOptions) -> Dataset | None:
     """Read a folder, and all folders in it, by the names of files; a dataset.json may declare its labels.
+
+    Labels of DICOM that refer to series in the folder go with these.
 
     Args:
         root: the folder.
@@ -55,7 +59,7 @@ def read_matched(root: Path, options: DatasetOptions) -> Dataset | None:
         )
     named = name_files(tree.images)
     files = with_patterns(named, options)
-    match = match_files(files, options, dataset.label_names)
+    match = _match(files, options, dataset.label_names)
     if match is None:
         if options.key is not None and options.label_key is not None and not any(file.is_label for file in files):
             return replace(dataset, cases=_own_labels(root, options))
@@ -78,6 +82,25 @@ def read_matched(root: Path, options: DatasetOptions) -> Dataset | None:
         problems=(*tree.problems, *match.problems, *map(unused_problem, left_out)),
         rule=rule,
     )
+
+
+def _match(files: Sequence[NamedFile], options: DatasetOptions, declared: dict[str, int] | None) -> Match | None:
+    """The cases by references of labels, where there are any and names do not pair the same in several channels."""
+    stated = options.pattern is not None or options.label_pattern is not None
+    referred = None if stated else match_references(files)
+    if referred is None:
+        return match_files(files, options, declared)
+    with suppress(DatasetError):
+        named = match_files(files, options, declared)
+        if named is not None and len(named.rule.channels) > 1 and _holds(named.cases, referred.cases):
+            return named
+    return referred
+
+
+def _holds(named: Sequence[Case], referred: Sequence[Case]) -> bool:
+    """Whether the cases found by names hold the pairs found by references."""
+    by_label = {case.label_paths: case.images for case in named}
+    return all(set(case.images) <= set(by_label.get(case.label_paths, ())) for case in referred)
 
 
 def _own_labels(root: Path, options: DatasetOptions) -> tuple[Case, ...]:
