@@ -29,14 +29,14 @@ UNREFERRED = "no segmentation or structure set refers to them"
 BY_TABLE = "pair them in a CSV file with the columns image and label"
 
 
-class _Series(NamedTuple):
+class _KnownSeries(NamedTuple):
     """A series, and the file or folder that holds it."""
 
     file: NamedFile
     identity: SeriesIdentity
 
 
-class _Found(NamedTuple):
+class _Referred(NamedTuple):
     """Labels by the number of their series; those that only share its frame of reference; and problems."""
 
     labels: dict[int, list[NamedFile]]
@@ -51,7 +51,9 @@ def match_references(files: Sequence[NamedFile]) -> Match | None:
         files: the files, see `name_files`.
     Returns: a case for each series that labels refer to, with all of these; None when no label refers to any.
     """
-    known = [_Series(file, identity) for file in files if not file.file.is_label for identity in file.file.identities]
+    known = [
+        _KnownSeries(file, identity) for file in files if not file.file.is_label for identity in file.file.identities
+    ]
     labels = [file for file in files if file.file.is_label]
     found = _resolved(labels, known)
     if not found.labels:
@@ -77,9 +79,9 @@ def match_references(files: Sequence[NamedFile]) -> Match | None:
     )
 
 
-def _resolved(labels: Sequence[NamedFile], known: Sequence[_Series]) -> _Found:
+def _resolved(labels: Sequence[NamedFile], known: Sequence[_KnownSeries]) -> _Referred:
     """What each label refers to."""
-    found = _Found(defaultdict(list), [], [])
+    found = _Referred(defaultdict(list), [], [])
     for file in labels:
         try:
             held = read_label_object(file.file.path)
@@ -95,7 +97,7 @@ def _resolved(labels: Sequence[NamedFile], known: Sequence[_Series]) -> _Found:
     return found
 
 
-def _candidates(held: LabelObject, known: Sequence[_Series]) -> tuple[list[int], list[int]]:
+def _candidates(held: LabelObject, known: Sequence[_KnownSeries]) -> tuple[list[int], list[int]]:
     """The numbers of the series that an object names, and of those in its frame of reference."""
     identities = list(enumerate(one.identity for one in known))
     named = [number for number, identity in identities if identity.uid in held.series]
@@ -119,7 +121,7 @@ def _told(by_frame: Sequence[NamedFile]) -> Iterator[Problem]:
         yield Problem("", "matched by frame of reference", message, remedy, "warning")
 
 
-def _ids(series: Sequence[_Series]) -> list[str]:
+def _ids(series: Sequence[_KnownSeries]) -> list[str]:
     """An id for each series, from the names of folders; with a number where a folder holds several."""
     folders = list(dict.fromkeys(one.file.file for one in series))
     names = dict(zip(folders, ids_in_tree(folders), strict=True))
@@ -132,7 +134,7 @@ def _ids(series: Sequence[_Series]) -> list[str]:
     return ids
 
 
-def _key(one: _Series, known: Sequence[_Series]) -> str | None:
+def _key(one: _KnownSeries, known: Sequence[_KnownSeries]) -> str | None:
     """What chooses a series where its folder, or one in it, holds others."""
     folder = one.file.file.path
     paths = [other.file.file.path for other in known if other is not one]
