@@ -364,3 +364,19 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip("needs ../shared/data")
     return folder
+
+
+@pytest.fixture
+def make_pacs():
+    """`make_pacs(title="PACS")`: a running PACS in this process."""
+    import dicom_peers
+
+    made = []
+
+    def make(**how):
+        made.append(dicom_peers.Pacs(dicom_peers.free_port(), **how).start())
+        return made[-1]
+
+    yield make
+    for pacs in made:
+        pacs.stop()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from inspect import getdoc
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -19,8 +20,19 @@ from attunet.config import (
 )
 from attunet.data.formats import FORMATS
 from attunet.data.layouts import LAYOUTS
+from attunet.dicom.node.settings import (
+    DestinationSettings,
+    NodeSettings,
+    PageSettings,
+    PeerSettings,
+    QuerySettings,
+    ReceiveSettings,
+    RetrySettings,
+    RuleSettings,
+    WatchSettings,
+)
 
-PAGES: dict[str, tuple[str, str, type[Settings]]] = {
+PAGES: dict[str, tuple[Any, ...]] = {
     "training.md": (
         "Training settings",
         "The keys of a recipe (`--recipe FILE`) and of `training.yaml`.",
@@ -44,21 +56,50 @@ PAGES: dict[str, tuple[str, str, type[Settings]]] = {
     "normalization.md": ("Normalization", "One entry of `normalization` in `preprocessing`.", Normalization),
 }
 
+PAGES["dicom-node.md"] = (
+    "DICOM node",
+    "The keys of the file that `attunet dicom node` gets ([how to use it](../how-to/dicom-node.md)), times in seconds.",
+    NodeSettings,
+    ReceiveSettings,
+    PeerSettings,
+    WatchSettings,
+    QuerySettings,
+    RuleSettings,
+    DestinationSettings,
+    RetrySettings,
+    PageSettings,
+)
+
 TOO_LARGE_TO_MATTER = 1e6
 
 
-def page(title: str, intro: str, settings: type[Settings]) -> str:
+def page(title: str, intro: str, settings: type[Settings], *parts: type[Settings]) -> str:
     """A Markdown page with a table of the fields, their defaults and descriptions.
 
     Args:
         title: heading of the page.
         intro: a sentence that introduces the table.
         settings: the class whose fields are listed.
+        parts: classes of its fields, which get tables of their own below.
     Returns: the page.
     """
-    rows = [f"# {title}\n\n{intro} Unknown keys are refused.\n\n| key | default | what it is |\n|---|---|---|"]
+    tables = [f"# {title}\n\n{intro} Unknown keys are refused.\n\n{_fields(settings, parts)}"]
+    for part in parts:
+        holders = [
+            f"`{name}`"
+            for other in (settings, *parts)
+            for name, field in other.model_fields.items()
+            if part in (field.annotation, *get_args(field.annotation))
+        ]
+        tables.append(f"## {' and '.join(holders)}\n\n{getdoc(part)}\n\n{_fields(part, parts)}")
+    return "\n".join(tables)
+
+
+def _fields(settings: type[Settings], parts: Sequence[type[Settings]]) -> str:
+    rows = ["| key | default | what it is |\n|---|---|---|"]
     for name, field in settings.model_fields.items():
-        default = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True)}`"
+        value = None if field.is_required() else field.get_default(call_default_factory=True)
+        default = "required" if field.is_required() else "see below" if type(value) in parts else f"`{value}`"
         choices = ", ".join(f"`{choice}`" for choice in _choices(field.annotation))
         sentences = [field.description or _kind(field.annotation), *([f"One of {choices}."] if choices else [])]
         sentences += _range(field.metadata)
@@ -76,7 +117,7 @@ def _range(metadata: Sequence[Any]) -> list[str]:
 
 def _kind(annotation: Any) -> str:
     """A link to the page of a settings class, or the name of another type."""
-    pages = {settings: name for name, (_title, _intro, settings) in PAGES.items()}
+    pages = {contents[2]: name for name, contents in PAGES.items()}
     name = annotation.__name__
     return f"[{name}]({pages[annotation]})" if annotation in pages else name
 

@@ -15,20 +15,6 @@ def study(tmp_path):
 
 
 @pytest.fixture
-def make_pacs():
-    """`make_pacs(title="PACS")`: a running PACS."""
-    made = []
-
-    def make(**how):
-        made.append(dicom_peers.Pacs(dicom_peers.free_port(), **how).start())
-        return made[-1]
-
-    yield make
-    for pacs in made:
-        pacs.stop()
-
-
-@pytest.fixture
 def pacs(make_pacs):
     """A running PACS."""
     return make_pacs()

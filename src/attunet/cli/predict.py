@@ -20,6 +20,7 @@ from attunet.cli.dataset_options import (
     dataset_options,
 )
 from attunet.cli.options import DeviceOption, parse_folds, parse_memory, parse_time
+from attunet.cli.peers import CredentialsOption, SendOption, local_paths, parse_send, send_results
 from attunet.cli.prediction_run import (
     BatchDisplay,
     show_choice,
@@ -41,16 +42,23 @@ __all__ = ["predict"]
 
 
 def predict(
+    context: typer.Context,
     model: Annotated[
         Path,
         typer.Option("-m", "--model", metavar="RUN", help="Model folder made by `attunet train` or `attunet select`."),
     ],
     images: Annotated[
-        list[Path],
-        typer.Option("-i", "--input", metavar="PATH", help="Image file or folder of images; repeat for more."),
+        list[str],
+        typer.Option(
+            "-i",
+            "--input",
+            metavar="PATH",
+            help="Image file or folder of images, or a study or series such as dicomweb://host/path/studies/UID; "
+            "repeat for more.",
+        ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the masks.")],
-    more: Annotated[list[Path] | None, typer.Argument(metavar="[PATH]...", help="More images, after -i A B C.")] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="[PATH]...", help="More images, after -i A B C.")] = None,
     fold: Annotated[
         str,
         typer.Option(
@@ -129,6 +137,8 @@ def predict(
     frame: FrameOption = None,
     allow_outside: AllowOutsideOption = False,
     key: KeyOption = None,
+    send: SendOption = None,
+    credentials: CredentialsOption = None,
     device: DeviceOption = "auto",
     precision: Annotated[
         Literal["auto", "bf16", "fp32", "int8"],
@@ -155,8 +165,9 @@ def predict(
     chosen: Sequence[int] | Literal["all"] | None = None if fold == "auto" else parse_folds(fold) or "all"
     segmenter = Segmenter.load(model, folds=chosen, device=device, precision=precision)
     destination = _destination(segmenter, types, output_layout, attention=attention, probabilities=save_probabilities)
+    peer = parse_send(send, destination)
     cases = find_cases(
-        [*images, *more],
+        local_paths(context, [*images, *more], credentials),
         len(segmenter.plan.channel_names),
         dataset_options(pattern=pattern, frame=frame, allow_outside=allow_outside, key=key),
         names=segmenter.plan.channel_names,
@@ -230,11 +241,12 @@ def predict(
         show_statistics(display.results, segmenter)
     show_summary(display.results, output, time.perf_counter() - started)
     failed = [result for result in display.results if result.error]
-    if failed:
-        raise typer.Exit(2 if len(failed) == len(cases) else 1)
+    unsent = send_results(peer, display.results, credentials)
+    if failed or unsent:
+        raise typer.Exit(2 if failed and len(failed) == len(cases) else 1)
 
 
-def _types_and_paths(given: list[str] | None, more: list[Path]) -> tuple[Sequence[str], list[Path]]:
+def _types_and_paths(given: list[str] | None, more: list[str]) -> tuple[Sequence[str], list[str]]:
     """The types of output, and the other paths: --output-type A B C takes words that follow it, as -i does.
 
     A word that names types is a path only if there is such a file.
@@ -243,8 +255,8 @@ def _types_and_paths(given: list[str] | None, more: list[Path]) -> tuple[Sequenc
         return ["auto"], more
     from attunet.dicom.output_types import is_output_type
 
-    words = [path for path in more if is_output_type(str(path)) and not path.exists()]
-    return [*given, *map(str, words)], [path for path in more if path not in words]
+    words = [path for path in more if is_output_type(path) and not Path(path).exists()]
+    return [*given, *words], [path for path in more if path not in words]
 
 
 def _destination(

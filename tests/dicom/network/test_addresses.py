@@ -69,6 +69,8 @@ def test_a_source_names_a_study_or_a_series():
         parse_web_source("dicomweb://pacs.example/rs")
     with pytest.raises(ConfigError, match="names no study"):
         parse_web_source("dicomweb://pacs.example/rs/studies/1.2/instances/3")
+    with pytest.raises(ConfigError, match="not one of DICOMweb"):
+        parse_web_source("dicom://PACS@host/studies/1.2")
     with pytest.raises(FormatError, match=r"StudyInstanceUID is '\.\.', which is no UID"):
         parse_web_source("dicomweb://pacs.example/rs/studies/..")
 

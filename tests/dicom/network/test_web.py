@@ -13,7 +13,7 @@ import pytest
 from dicom_peers import make_instance
 from pydicom.uid import RLELossless
 
-from attunet.dicom.network import WebAccess, WebAddress, WebClient, parse_address, send_files
+from attunet.dicom.network import WebAccess, WebAddress, WebClient, WebSource, fetch_source, parse_address, send_files
 from attunet.errors import ConfigError, NetworkError, RefusedError
 
 BOUNDARY = "part"
@@ -132,6 +132,25 @@ def test_a_series_that_ends_early_is_an_error(client, service):
 def test_a_series_that_is_not_there(client):
     with pytest.raises(NetworkError, match=r"has no series 9\.9"):
         list(client.retrieve("1.2", "9.9"))
+
+
+def test_an_instance_of_another_series_is_refused(client, service):
+    service.files.append(encoded(make_instance("1.2", "7.7")))
+    with pytest.raises(NetworkError, match=r"an instance of another series than 1\.2\.3"):
+        list(client.retrieve("1.2", "1.2.3"))
+
+
+def test_a_study_is_fetched_into_a_folder(service, tmp_path):
+    source = WebSource(WebAddress(service.url), "1.2")
+    assert fetch_source(source, tmp_path) == tmp_path / "1.2"
+    fetched = sorted((tmp_path / "1.2" / "1.2.3").iterdir())
+    assert [file.read_bytes() for file in fetched] == service.files
+    fetch_source(WebSource(source.service, "1.2", "1.2.3"), tmp_path / "series")
+    assert len(list((tmp_path / "series" / "1.2" / "1.2.3").iterdir())) == 3
+    service.files.clear()
+    service.body = b"[]"
+    with pytest.raises(NetworkError, match=r"has no study 1\.2"):
+        fetch_source(source, tmp_path / "none")
 
 
 def test_objects_are_stored_in_one_piece(service, tmp_path):

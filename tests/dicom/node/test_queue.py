@@ -107,7 +107,7 @@ def test_kills_during_the_prediction_are_counted(queue, storage):
         assert queue.take() == "1"
         assert queue.recover(3) == ["1"]
         assert states(storage) == ({"queued": 1} if kills < 3 else {"failed": 1})
-    assert read_state(storage.folder).failed[0].reason == "the node was killed while it predicted the study (3 times)"
+    assert read_state(storage.folder).failed[0].reason == "the node was killed 3 times while it predicted the study"
 
 
 def test_a_stop_in_order_is_not_counted(queue, storage):
@@ -125,11 +125,17 @@ def test_a_prediction_that_cannot_be_made_waits(queue, storage, clock):
     queue.add([instance(1)])
     queue.settle("1")
     queue.take()
-    queue.postpone("1", lambda starts: 10.0 * starts, 3, "no model")
-    assert queue.take() is None
-    clock.now += 11
+    for tries in (1, 2, 3, 4):
+        queue.postpone("1", "no model", wait=lambda tries: 10.0 * tries, longest=200)
+        assert queue.take() is None
+        assert read_state(storage.folder).active[0].reason == "no model"
+        clock.now += 10 * tries + 1
+        assert queue.take() == "1"
+    queue.recover(2)  # a try that could not be made is no start
     assert queue.take() == "1"
-    assert read_state(storage.folder).active[0].reason == "no model"
+    clock.now += 200
+    queue.postpone("1", "no model", wait=lambda _: 0.0, longest=200)
+    assert read_state(storage.folder).failed[0].reason == "no model"
 
 
 def test_a_result_that_is_not_taken_waits_and_is_given_up(queue, storage, clock, sending):

@@ -11,7 +11,7 @@ from attunet.dicom.network.addresses import (
 )
 from attunet.dicom.network.identity import Identity, check_uid, is_uid, read_identity
 from attunet.dicom.network.send import send_files
-from attunet.dicom.network.web import WebAccess, WebClient
+from attunet.dicom.network.web import WebAccess, WebClient, fetch_source
 
 __all__ = [
     "FolderAddress",
@@ -22,6 +22,7 @@ __all__ = [
     "WebClient",
     "WebSource",
     "check_uid",
+    "fetch_source",
     "is_uid",
     "is_web_source",
     "parse_address",

@@ -121,6 +121,9 @@ def parse_web_source(text: str) -> WebSource:
 
     Raises: ConfigError when it names neither, or holds a name or password; FormatError for what is no UID.
     """
+    if not is_web_source(text):
+        hint = "write dicomweb://host/PATH/studies/UID"
+        raise ConfigError(f"the address {text!r} is not one of DICOMweb, from which studies are fetched", hint=hint)
     address = _web(text)
     match = _PATH.fullmatch(address.url)
     if match is None:

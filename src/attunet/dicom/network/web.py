@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attunet.dicom import require_dicom
-from attunet.dicom.network.addresses import WebAddress, is_loopback
+from attunet.dicom.network.addresses import WebAddress, WebSource, is_loopback
 from attunet.dicom.network.identity import is_uid
 from attunet.errors import AttunetError, ConfigError, NetworkError, RefusedError
 
 if TYPE_CHECKING:
     from requests import Session
 
-__all__ = ["FoundSeries", "WebAccess", "WebClient"]
+__all__ = ["FoundSeries", "WebAccess", "WebClient", "fetch_source"]
 
 AS_STORED = (("application/dicom", "*"),)
 """Without the star a service converts what it sends to Explicit VR Little Endian."""
@@ -111,7 +111,8 @@ class WebClient:
             study: StudyInstanceUID.
             series: SeriesInstanceUID.
         Yields: the content of each file.
-        Raises: NetworkError when the service does not answer, or ends before the last instance that it announced.
+        Raises: NetworkError when the service does not answer, gives something else, or ends before the last instance
+            that it announced.
         """
         expected = {found.uid: found.instances for found in self.series(study)}
         if series not in expected:
@@ -119,6 +120,8 @@ class WebClient:
         count = 0
         with self._talking("a retrieval"):
             for dataset in self._client.iter_series(study, series, media_types=AS_STORED):
+                if (dataset.get("StudyInstanceUID"), dataset.get("SeriesInstanceUID")) != (study, series):
+                    raise NetworkError(f"{self.address} gave an instance of another series than {series}", hint=_LOG)
                 yield _encoded(dataset)
                 count += 1
         announced = expected[series]
@@ -136,7 +139,7 @@ class WebClient:
         for failed in answer.get("FailedSOPSequence", ()):  # within an answer of success, code 202
             reason = int(failed.get("FailureReason", 0))
             kind = NetworkError if reason >> 8 == _OUT_OF_RESOURCES else RefusedError
-            raise kind(f"{self.address} did not store an object (reason 0x{reason:04X})", hint="look into its log")
+            raise kind(f"{self.address} did not store an object (reason 0x{reason:04X})", hint=_LOG)
 
     @contextmanager
     def _talking(self, what: str) -> Iterator[None]:
@@ -171,7 +174,29 @@ class WebClient:
             hint = f"give name and password for {self.address.host} in ~/.netrc, or in a file given as credentials"
             return NetworkError(f"{self.address} does not allow {what} (status {status})", hint=hint)
         kind = RefusedError if status in _FOREVER else NetworkError
-        return kind(f"{self.address} answers {what} with status {status}", hint="look into its log")
+        return kind(f"{self.address} answers {what} with status {status}", hint=_LOG)
+
+
+def fetch_source(source: WebSource, folder: Path, access: WebAccess | None = None) -> Path:
+    """Fetch a study, or one series of it.
+
+    Args:
+        source: what to fetch.
+        folder: an existing folder that nobody else may enter.
+        access: how the service is asked; None for the defaults.
+    Returns: the folder of the study, with a folder for each series.
+    Raises: NetworkError when the service does not answer, or has no such study or series.
+    """
+    client = WebClient(source.service, access)
+    every = [found.uid for found in client.series(source.study)]
+    if not every:
+        raise NetworkError(f"{source.service} has no study {source.study}", hint="check its StudyInstanceUID")
+    for series in every if source.series is None else [source.series]:
+        target = folder / source.study / series
+        target.mkdir(parents=True, mode=0o700)
+        for number, content in enumerate(client.retrieve(source.study, series)):
+            (target / f"{number}.dcm").write_bytes(content)
+    return folder / source.study
 
 
 def _session(address: WebAddress, access: WebAccess) -> Session:
@@ -212,6 +237,7 @@ def _credentials(host: str, file: Path | None) -> tuple[str, str] | None:
     return None if entry is None else (entry[0], entry[2] or "")
 
 
+_LOG = "look into its log"
 _NETRC = "write: machine HOST login NAME password PASSWORD"
 
 

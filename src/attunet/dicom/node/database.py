@@ -20,7 +20,7 @@ BUSY_SECONDS = 30
 _SCHEMA = """
 CREATE TABLE study (
   uid TEXT PRIMARY KEY, state TEXT NOT NULL, since REAL NOT NULL, starts INTEGER NOT NULL DEFAULT 0,
-  due REAL NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '');
+  tries INTEGER NOT NULL DEFAULT 0, due REAL NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '');
 CREATE INDEX study_state ON study (state, since);
 CREATE TABLE instance (
   uid TEXT PRIMARY KEY, series TEXT NOT NULL, study TEXT NOT NULL, late INTEGER NOT NULL DEFAULT 0);
@@ -36,8 +36,8 @@ CREATE TABLE delivery (
 CREATE INDEX delivery_state ON delivery (destination, state, due);
 CREATE INDEX delivery_file ON delivery (file);
 """
-"""A task is a series that a rule has predicted, or that failed with a reason. States of a delivery: waiting, sent,
-failed."""
+"""Of a study, starts are predictions that began and did not end, tries those that could not be made. A task is a series
+that a rule has predicted, or that failed with a reason. States of a delivery: waiting, sent, failed."""
 
 
 class Database:

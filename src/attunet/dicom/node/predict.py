@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from attunet.dicom.network.identity import read_identity
 from attunet.dicom.node.queue import Outcome, StudyQueue
 from attunet.dicom.node.rules import matching_rules, read_facts
 from attunet.dicom.node.settings import NodeSettings, OutputType, RuleSettings
 from attunet.dicom.node.storage import Storage
-from attunet.errors import BundleError, ConfigError, DataError, EngineError, FormatError
+from attunet.dicom.output_types import make_destination, split_output_types
+from attunet.errors import AttunetError, BundleError, CancelledError, ConfigError, DataError, EngineError, FormatError
 from attunet.failures import one_case
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _log = logging.getLogger(__name__)
 Predict = Callable[[Path, RuleSettings, Path, Event], dict[Path, OutputType]]
 """Predicts the folder of a series by a rule into an empty folder, until an event is set; results and their kinds."""
 
+HOUR = 3600.0
 MODELS = 2
 """Models that stay in memory."""
 _NOT_THE_SERIES = (BundleError, ConfigError, EngineError)
@@ -66,7 +68,8 @@ class Predictor:
             ]
         except _LaterError as error:
             _log.warning("study %s: %s; it is tried again", study, error)
-            self._queue.postpone(study, self._settings.retry.wait, self._settings.retry.starts, str(error))
+            retry = self._settings.retry
+            self._queue.postpone(study, str(error), wait=retry.wait, longest=retry.give_up_hours * HOUR)
             return
         if not self._queue.finish(study, seen, outcomes):
             _log.info("study %s: instances came in while it was predicted; it waits until it has settled again", study)
@@ -76,34 +79,37 @@ class Predictor:
             _log.info("study %s, series %s, rule %s: %s", study, outcome.series, outcome.rule, told)
 
     def _outcomes(self, study: str, series: str, cancelled: Event) -> Iterator[Outcome]:
+        """What every rule that matches makes of a series, those aside that have predicted it."""
         done = self._queue.predicted(series)
-        folder = self._storage.series(study, series)
         try:
-            facts = read_facts(folder)
+            facts = read_facts(self._storage.series(study, series))
         except FormatError as error:
             if not done:
                 yield Outcome(series, "", reason=str(error))
             return
-        kept, expected = facts.instances, self._queue.instances(study, series)
+        expected = self._queue.instances(study, series)
         for rule in matching_rules(facts, self._settings.rules):
             if rule.name in done:
                 continue
-            if kept < expected:
-                reason = f"{expected - kept} of its {expected} instances are no longer stored; send the study again"
+            if facts.instances < expected:
+                reason = f"only {facts.instances} of its {expected} instances are still stored; send the study again"
                 yield Outcome(series, rule.name, reason=reason)
-                continue
-            try:
-                with one_case():
-                    files = self._predict(folder, rule, self._storage.work(study), cancelled)
-                    published = tuple(self._published(study, series, rule, files))
-            except _NOT_THE_SERIES as error:
-                raise _LaterError(f"rule {rule.name}: {error}") from error
-            except DataError as error:
-                if not self._storage.has_room():
-                    raise _LaterError("the disk has less than least_free_mb free") from error
-                yield Outcome(series, rule.name, reason=str(error))
             else:
-                yield Outcome(series, rule.name, published)
+                yield self._outcome(study, series, rule, cancelled)
+
+    def _outcome(self, study: str, series: str, rule: RuleSettings, cancelled: Event) -> Outcome:
+        try:
+            with one_case():
+                files = self._predict(self._storage.series(study, series), rule, self._storage.work(study), cancelled)
+                return Outcome(series, rule.name, tuple(self._published(study, series, rule, files)))
+        except CancelledError:
+            raise
+        except _NOT_THE_SERIES as error:
+            raise _LaterError(f"rule {rule.name}: {error}") from error
+        except AttunetError as error:
+            if not self._storage.has_room():
+                raise _LaterError("the disk has less than least_free_mb free") from error
+            return Outcome(series, rule.name, reason=str(error))
 
     def _published(
         self, study: str, series: str, rule: RuleSettings, files: dict[Path, OutputType]
@@ -132,20 +138,28 @@ def predict_series(folder: Path, rule: RuleSettings, output: Path, cancelled: Ev
         be used, CancelledError.
     """
     from attunet.data.cases import find_cases
-    from attunet.errors import CancelledError
+    from attunet.data.layouts.dicom_cases import SeriesChoice
     from attunet.inference.batch import predict_cases
 
     segmenter = _load(rule.model, _version(rule.model))
-    cases = find_cases([folder], 1, names=segmenter.plan.channel_names)
-    results = predict_cases(segmenter, cases, output, cancelled=cancelled)
+    images, objects = split_output_types(rule.outputs)
+    destination, notices = make_destination(segmenter, images, objects)
+    told: list[str] = []
+    choice = SeriesChoice(on_listing=lambda listing: told.extend(map(str, (*listing.refused, *listing.left_out))))
+    cases = find_cases([folder], 1, names=segmenter.plan.channel_names, series=choice)
+    results = predict_cases(segmenter, cases, output, destination=destination, cancelled=cancelled)
     if cancelled.is_set():
         raise CancelledError("the prediction was stopped")
+    made: dict[Path, OutputType] = {}
     for result in results:
         if result.error is not None:
             raise DataError(result.error, hint=result.hint)
-        for warning in result.warnings:
-            _log.warning("series %s, rule %s: %s", folder.name, rule.name, warning)
-    return {Path(str(result.mask)): "nifti" for result in results}
+        told.extend(result.warnings)
+        for kind, files in result.files.items():
+            made |= {Path(file): cast("OutputType", kind) for file in files}
+    for notice in (*notices, *dict.fromkeys(told)):
+        _log.warning("series %s, rule %s: %s", folder.name, rule.name, notice)
+    return made
 
 
 def check_models(settings: NodeSettings) -> None:

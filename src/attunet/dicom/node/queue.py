@@ -137,30 +137,35 @@ class StudyQueue:
                 (study,),
             )
 
-    def postpone(self, study: str, wait: Callable[[int], float], most: int, reason: str) -> None:
-        """A prediction could not be made now; after too many starts the study is failed.
+    def postpone(self, study: str, reason: str, *, wait: Callable[[int], float], longest: float) -> None:
+        """A prediction could not be made, through no fault of the study: it is tried again, or has failed at last.
 
         Args:
             study: the study.
-            wait: seconds to wait, by the number of starts so far.
-            most: starts after which it is failed.
             reason: why, without anything private.
+            wait: seconds to wait, by the number of tries so far.
+            longest: seconds after its last instance at which it has failed.
         """
+        self.put_back(study)
         with self._database.step() as step:
-            starts = step.execute("SELECT starts FROM study WHERE uid = ?", (study,)).fetchone()["starts"]
-            if starts >= most:
-                self._end(step, study, "failed", f"{reason} ({starts} times)")
-            else:
-                step.execute(
-                    "UPDATE study SET state = 'queued', due = ?, reason = ? WHERE uid = ?",
-                    (self._clock() + wait(starts), reason, study),
-                )
+            row = step.execute("SELECT tries, since FROM study WHERE uid = ?", (study,)).fetchone()
+            if self._clock() - row["since"] > longest:
+                self._end(step, study, "failed", reason)
+                return
+            tries = row["tries"] + 1
+            values = (tries, self._clock() + wait(tries), reason, study)
+            step.execute("UPDATE study SET tries = ?, due = ?, reason = ? WHERE uid = ?", values)
 
     def recover(self, most: int) -> list[str]:
         """After a kill: studies that were being predicted are queued again, or failed after too many starts."""
         killed = self.studies("predicting")
-        for study in killed:
-            self.postpone(study, lambda _starts: 0.0, most, "the node was killed while it predicted the study")
+        with self._database.step() as step:
+            for study in killed:
+                starts = step.execute("SELECT starts FROM study WHERE uid = ?", (study,)).fetchone()["starts"]
+                if starts >= most:
+                    self._end(step, study, "failed", f"the node was killed {starts} times while it predicted the study")
+                else:
+                    step.execute("UPDATE study SET state = 'queued' WHERE uid = ?", (study,))
         return killed
 
     def finish(self, study: str, seen: int, outcomes: Sequence[Outcome]) -> bool:
@@ -245,7 +250,7 @@ class StudyQueue:
         )
         if arrival == "new":
             step.execute(
-                "UPDATE study SET state = 'receiving', since = ?, reason = '', starts = 0 "
+                "UPDATE study SET state = 'receiving', since = ?, reason = '', starts = 0, tries = 0 "
                 "WHERE uid = ? AND state != 'predicting'",
                 (now, identity.study),
             )
@@ -284,6 +289,6 @@ class StudyQueue:
 
     def _end(self, step: sqlite3.Connection, study: str, state: str, reason: str) -> None:
         step.execute(
-            "UPDATE study SET state = ?, since = ?, starts = 0, due = 0, reason = ? WHERE uid = ?",
+            "UPDATE study SET state = ?, since = ?, starts = 0, tries = 0, due = 0, reason = ? WHERE uid = ?",
             (state, self._clock(), reason, study),
         )

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from attunet.config import Settings, load_settings
 from attunet.dicom.network.addresses import AE_TITLE, FolderAddress, PeerAddress, WebAddress, parse_address
+from attunet.dicom.output_types import DicomType
 from attunet.errors import ConfigError
 
 __all__ = [
@@ -26,7 +27,7 @@ __all__ = [
     "load_node_settings",
 ]
 
-OutputType = Literal["nifti", "dicom-seg", "dicom-rtstruct"]
+OutputType = Literal["nifti", DicomType]
 
 
 class PeerSettings(Settings):
@@ -156,14 +157,17 @@ class RetrySettings(Settings):
     first: float = Field(5, gt=0, le=10**6, description="Seconds before the second try; each wait is twice the last.")
     longest: float = Field(600, gt=0, le=10**6, description="Seconds of the longest wait.")
     give_up_hours: float = Field(
-        72, gt=0, le=10**5, description="Hours after which a result that no peer took is put on the dead-letter list."
+        72,
+        gt=0,
+        le=10**5,
+        description="Hours after which a result that no peer took, or a study that no model could predict, is put on "
+        "the dead-letter list.",
     )
     starts: int = Field(
         3,
         ge=1,
         le=1000,
-        description="Predictions of a study that begin before it is put on the dead-letter list because none ends: "
-        "the node was killed during each, or had no memory or disk.",
+        description="Predictions of a study during which the node is killed before it is put on the dead-letter list.",
     )
 
     def wait(self, tries: int) -> float:

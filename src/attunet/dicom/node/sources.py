@@ -16,7 +16,7 @@ from attunet.dicom.network.web import FoundSeries, WebAccess, WebClient
 from attunet.dicom.node.intake import Intake
 from attunet.dicom.node.rules import may_match
 from attunet.dicom.node.settings import NodeSettings, QuerySettings, WatchSettings
-from attunet.errors import AttunetError, FormatError, NetworkError
+from attunet.errors import AttunetError, FormatError
 
 __all__ = ["QuerySource", "WatchSource"]
 
@@ -130,9 +130,6 @@ class QuerySource:
             for number, content in enumerate(self._client.retrieve(found.study, found.uid)):
                 file = Path(name) / str(number)
                 file.write_bytes(content)
-                identity = read_identity(file)
-                if (identity.study, identity.series) != (found.study, found.uid):
-                    raise NetworkError(f"{self._query.url} gave an instance of another series than {found.uid}")
                 files.append(file)
             self._intake.take_files(files)
         _log.info("study %s: fetched series %s, %d instances", found.study, found.uid, len(files))

@@ -128,7 +128,7 @@ def retry_study(folder: Path, study: str) -> str:
             ).rowcount
             only_unsent = bool(unsent) and not late and not failed
             step.execute(
-                "UPDATE study SET state = ?, since = ?, starts = 0, due = 0, reason = '' WHERE uid = ?",
+                "UPDATE study SET state = ?, since = ?, starts = 0, tries = 0, due = 0, reason = '' WHERE uid = ?",
                 ("sending" if only_unsent else "receiving", time.time(), study),
             )
     finally:
