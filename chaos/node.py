@@ -1,8 +1,8 @@
 """Kill a DICOM node at random moments, stop its PACS, and count the answers: each study has to get exactly one.
 
-Small studies are sent by C-STORE, and sent again until the node has accepted them. The node predicts them and sends its
-results to a PACS: Orthanc, or with `--pacs process` a process that accepts everything. With `--places` the node is not
-killed at random moments, but kills itself at each step that it takes.
+Small studies are sent by C-STORE, and sent again until the node has accepted them. The node predicts them with a tiny
+model, or with `--stand-in` without one, and sends its results to a PACS: Orthanc, or with `--pacs process` a process
+that accepts everything. With `--places` the node kills itself at each of its steps, instead of at random moments.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from pynetdicom import AE, evt
 
 from attunet.dicom.network import parse_address, send_files
 from attunet.dicom.node import Node, load_node_settings, read_state
+from attunet.dicom.node.predict import Predict
 from attunet.dicom.node.queue import StudyQueue
 from attunet.dicom.node.storage import Storage
 from attunet.errors import AttunetError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "generators"))
-from dicom_peers import answer, answer_uid, write_study
+from dicom_peers import answer, write_study
 from orthanc import Orthanc, free_ports
 
 SLICES = 4
@@ -63,9 +64,10 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--pacs", choices=("orthanc", "process"), default="orthanc")
     options.add_argument("--places", action="store_true", help="kill the node at each of its steps")
+    options.add_argument("--stand-in", action="store_true", help="predict without a model")
     given = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="chaos-") as name:
-        run = Run(Path(name), given.studies, given.pacs)
+        run = Run(Path(name), given.studies, given.pacs, slow_answer if given.stand_in else None)
         with run.working():
             if given.places:
                 run.kill_at_places()
@@ -78,11 +80,17 @@ def main() -> int:
 class Run:
     """One node with its sender and its PACS, each a process.
 
-    Args: an empty folder; how many studies; which PACS.
+    Args:
+        folder: an empty folder.
+        studies: how many.
+        pacs: which PACS.
+        predict: what predicts a series; None for a tiny model, which is made.
     """
 
-    def __init__(self, folder: Path, studies: int, pacs: str) -> None:
-        self.folder, self.kills, self.stops, self.harm = folder, 0, 0, list[str]()
+    def __init__(self, folder: Path, studies: int, pacs: str, predict: Predict | None) -> None:
+        self.kills, self.stops, self.harm, self.predict = 0, 0, list[str](), predict
+        if predict is None:
+            os.waitpid(fork(lambda: write_model(folder / "model")), 0)
         ports = free_ports(3)
         self.pacs = Orthanc(folder / "pacs", ports[:2]) if pacs == "orthanc" else ProcessPacs(folder / "pacs", ports[0])
         self.config = folder / "node.yaml"
@@ -140,17 +148,16 @@ class Run:
 
     def report(self) -> int:
         """Print what became of the studies; 1 when it is not one answer to each."""
-        received = Counter(self.pacs.instances())
-        expected = {answer_uid(f"{study}.1") for study in self.studies}
-        lost, strange = expected - received.keys(), received.keys() - expected
-        counts = self._counts()
-        harm = [*self.harm]
-        harm += [f"{len(lost)} studies are not answered: {sorted(lost)[:5]}"] if lost else []
-        harm += [f"{len(strange)} results belong to no study: {sorted(strange)[:5]}"] if strange else []
+        answers, counts, harm = self.pacs.instances_of_studies(), self._counts(), [*self.harm]
+        lost, doubled = self.studies.keys() - answers.keys(), [study for study in answers if answers[study] > 1]
+        strange = answers.keys() - self.studies.keys()
+        harm += [f"{len(lost)} studies have no answer: {sorted(lost)[:5]}"] if lost else []
+        harm += [f"{len(doubled)} studies have several answers: {sorted(doubled)[:5]}"] if doubled else []
+        harm += [f"answers to other studies: {sorted(strange)[:5]}"] if strange else []
         if counts["answered"] != len(self.studies):
             harm.append(f"states of the studies: {counts}")
         print(f"{len(self.studies)} studies, {self.kills} kills, PACS stopped {self.stops} times")
-        print(f"answered: {counts['answered']}; objects in the PACS: {len(received)}")
+        print(f"answered: {counts['answered']}; objects in the PACS: {sum(answers.values())}")
         print("\n".join(harm) or f"every study answered exactly once ({len(self.studies)} of {len(self.studies)})")
         return bool(harm)
 
@@ -191,7 +198,7 @@ class Run:
         if place:
             owner, method, before = PLACES[place]
             setattr(owner, method, deadly(getattr(owner, method), before=before))
-        Node(self.settings, slow_answer).run()
+        Node(self.settings, self.predict).run()
 
     def _send(self) -> None:
         """Send every study until each of its instances is acknowledged, as a scanner does."""
@@ -218,9 +225,9 @@ class ProcessPacs:
         """Stop it."""
         kill(self._process)
 
-    def instances(self) -> list[str]:
-        """The UIDs of what came, each once."""
-        return sorted(set(self._log.read_text().split()))
+    def instances_of_studies(self) -> dict[str, int]:
+        """The studies of which something came, and how many different instances."""
+        return Counter(line.split()[0] for line in set(self._log.read_text().splitlines()))
 
     def _serve(self) -> None:
         entity = AE(ae_title="PACS")
@@ -229,11 +236,50 @@ class ProcessPacs:
 
     def _store(self, event: evt.Event) -> int:
         with self._log.open("a") as log:
-            log.write(f"{event.request.AffectedSOPInstanceUID}\n")
+            log.write(f"{event.dataset.StudyInstanceUID} {event.request.AffectedSOPInstanceUID}\n")
         return 0
 
 
-def slow_answer(*arguments: object) -> dict[Path, str]:
+def write_model(folder: Path) -> None:
+    """A model of random weights for these studies."""
+    from attunet.bundle import fold_folder, save_manifest, save_plan
+    from attunet.config import FingerprintSummary, Normalization, Plan, Preprocessing
+    from attunet.export.formats import export_openvino
+    from attunet.networks import default_network
+    from attunet.nn import AttentionUNet, save_weights
+
+    step, patch = (1.0, 1.0, 2.0), (8, 8, 4)
+    network = default_network(
+        spatial_dims=3,
+        in_channels=1,
+        out_channels=2,
+        channels=(4, 6),
+        strides=((2,) * 3,),
+        kernel_sizes=((3,) * 3,) * 2,
+    )
+    plan = Plan(
+        name="chaos",
+        labels={"background": 0, "liver": 1},
+        channel_names=("CT",),
+        preprocessing=Preprocessing(spacing=step, normalization=(Normalization(kind="zscore"),)),
+        patch_size=patch,
+        batch_size=2,
+        network=network,
+        fingerprint=FingerprintSummary(
+            cases=3, channels=1, median_shape=patch, median_spacing=step, label_voxels={"liver": 80}
+        ),
+        reasons={},
+    )
+    folder.mkdir()
+    save_plan(plan, folder)
+    fold = fold_folder(folder, 0)
+    weights = AttentionUNet.from_config(network).eval()
+    save_weights(weights, fold / "weights.safetensors")
+    export_openvino(weights, plan, fold / "graph.xml")
+    save_manifest(folder)
+
+
+def slow_answer(*arguments):
     """A prediction that takes long enough to be interrupted."""
     time.sleep(0.05)
     return answer(*arguments)

@@ -18,7 +18,7 @@ def test_kills_at_random_moments_do_no_harm():
 
 
 def test_a_node_that_is_killed_at_any_of_its_steps_answers_each_study_once():
-    words = [sys.executable, NODE, "--studies", "10", "--places", "--pacs", "process"]
+    words = [sys.executable, NODE, "--studies", "10", "--places", "--pacs", "process", "--stand-in"]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "10 studies, 9 kills" in done.stdout
@@ -27,6 +27,6 @@ def test_a_node_that_is_killed_at_any_of_its_steps_answers_each_study_once():
 
 @pytest.mark.slow
 def test_a_node_that_is_killed_at_random_moments_answers_each_study_once():
-    words = [sys.executable, NODE, "--studies", "40", "--kills", "8", "--stops", "2", "--pacs", "process"]
+    words = [sys.executable, NODE, "--studies", "40", "--kills", "8", "--stops", "2", "--pacs", "process", "--stand-in"]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -76,6 +76,10 @@ def commands_in(path):
 
 def parse(command, arguments, where):
     try:
+        if hasattr(command, "commands") and arguments:  # a group: the flags are those of the command within
+            name, *arguments = arguments
+            assert name in command.commands, f"{where}: {name} is no command"
+            command = command.commands[name]
         command.make_context(command.name, arguments).close()
     except typer.Exit:
         return  # --help leaves here

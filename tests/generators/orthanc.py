@@ -105,6 +105,13 @@ class Orthanc:
         found = self.get("/instances?expand")
         return {entry["MainDicomTags"]["SOPInstanceUID"]: entry["ID"] for entry in found}
 
+    def instances_of_studies(self):
+        """StudyInstanceUID -> how many instances of it there are."""
+        counts = {}
+        for study in self.get("/studies?expand"):
+            counts[study["MainDicomTags"]["StudyInstanceUID"]] = len(self.get(f"/studies/{study['ID']}/instances"))
+        return counts
+
     def file(self, uid):
         """The file of an instance, as Orthanc keeps it."""
         return self.get(f"/instances/{self.instances()[uid]}/file")
