@@ -258,3 +258,43 @@ def test_the_data_file_of_a_header_belongs_to_the_key(tmp_path, write_blobs, tin
         raw.write_bytes(content)
         keys.append(store._key(replace(case, images=(header,)), tiny_plan(), "fail"))
     assert keys[0] != keys[1]
+
+
+@pytest.mark.parametrize("kind", ["structure set", "BINARY", "FRACTIONAL", "LABELMAP", "several files"])
+def test_dicom_gives_the_store_of_the_same_voxels_in_nifti(tmp_path, tiny_plan, kind):
+    pytest.importorskip("pydicom")
+    from dicom_labels import make_segmentation, make_structure_set
+    from dicom_series import make_series, sample, save_series
+
+    random, shape = np.random.default_rng(0), (20, 18, 9)
+    affine = np.array([[0, 0, 2.0, -7], [-0.5, 0, 0, 40], [0, -0.75, 0, 3.0], [0, 0, 0, 1]])
+    for name in ("a", "b"):
+        stored, label = sample(shape, ord(name)), random.integers(0, 3, shape).astype(np.uint8)
+        label[:, :, [0, 7]] = 0
+        masks = [("blob", label == 1), ("lump", label == 2)]
+        series = make_series(stored, affine, intercept=-1024)
+        save_series(series, tmp_path / "dicom" / name / "ct")
+        groups = [masks] if kind != "several files" else [[mask] for mask in masks]
+        for number, group in enumerate(groups):
+            made = (
+                make_structure_set(series, group)
+                if kind == "structure set"
+                else make_segmentation(series, group, "BINARY" if kind == "several files" else kind, order=number)
+            )
+            made.save_as(tmp_path / "dicom" / name / f"label{number}", enforce_file_format=True)
+        for folder, array in (("images", stored - 1024.0), ("labels", label)):
+            (tmp_path / "nifti" / folder).mkdir(parents=True, exist_ok=True)
+            file = tmp_path / "nifti" / folder / f"{name}.nii.gz"
+            nibabel.save(nibabel.Nifti1Image(array.astype(np.float32) if folder == "images" else array, affine), file)
+    plan = tiny_plan(
+        labels={"background": 0, "blob": 1, "lump": 2},
+        preprocessing=Preprocessing(spacing=(0.6, 0.6, 1.8), normalization=(Normalization(kind="zscore"),)),
+    )
+    one, other = (
+        store_cases(cases_in(tmp_path / folder), plan, tmp_path / "store" / folder) for folder in ("dicom", "nifti")
+    )
+    assert len(one) == len(other) == 2
+    for first, second in zip(one.values(), other.values(), strict=True):
+        assert first.contents() == second.contents()
+        np.testing.assert_array_equal(first.affine(), second.affine())
+        assert len(first.contents().classes) == 2
