@@ -2,7 +2,7 @@
 
 import pytest
 
-from attunet.cli.dataset_options import dataset_options, parse_frame
+from attunet.cli.dataset_options import dataset_options, of_labels, parse_frame
 from attunet.data.dataset import DatasetOptions
 from attunet.errors import ConfigError
 
@@ -23,3 +23,11 @@ def test_frames(text, frame):
 def test_what_is_no_frame(text):
     with pytest.raises(ConfigError, match="--frame"):
         parse_frame(text)
+
+
+@pytest.mark.parametrize(
+    ("labels", "masks"),
+    [(None, ()), ("", ()), ("liver=1", ()), ("liver", ("liver",)), ("liver, spleen", ("liver", "spleen"))],
+)
+def test_labels_without_values_choose_the_masks_to_read(labels, masks):
+    assert of_labels(DatasetOptions(overlap="last"), labels) == DatasetOptions(overlap="last", masks=masks)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attunet.cli.console import notes, progress_bar
-from attunet.cli.dataset_options import AS_FOUND, reads_data
+from attunet.cli.dataset_options import AS_FOUND, of_labels, reads_data
 from attunet.cli.options import (
     DeviceOption,
     GeometryOption,
@@ -107,7 +107,7 @@ def compare(
     from attunet.training.train import resolve_config
     from attunet.training.variants import VariantOptions
 
-    source = read_dataset(sources[0], reading)
+    source = read_dataset(sources[0], of_labels(reading, labels))
     selected = parse_labels(labels, source.label_names)
     planning = plan_options(network, size, None, spatial_dims, device, labels=selected, geometry=geometry)
     given = load_settings(Plan, plan) if plan else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from typing import Annotated, Any, Literal
@@ -20,6 +21,7 @@ __all__ = [
     "LabelKeyOption",
     "PatternOption",
     "dataset_options",
+    "of_labels",
     "parse_frame",
     "reads_data",
 ]
@@ -132,6 +134,12 @@ def dataset_options(
         key=key,
         label_key=label_key,
     )
+
+
+def of_labels(reading: DatasetOptions, labels: str | None) -> DatasetOptions:
+    """The options, with which only the masks of labels are read that --labels names without a value."""
+    names = [name.strip() for name in (labels or "").split(",")]
+    return replace(reading, masks=tuple(names)) if labels and "=" not in labels else reading
 
 
 def parse_frame(text: str | None) -> int | Literal["all"] | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from attunet.cli.console import notes, progress_bar, show
-from attunet.cli.dataset_options import AS_FOUND, reads_data
+from attunet.cli.dataset_options import AS_FOUND, of_labels, reads_data
 from attunet.cli.options import (
     CascadeOption,
     DatasetArgument,
@@ -65,7 +65,7 @@ def plan(
     from attunet.data.cases import read_dataset
     from attunet.files import write_text
 
-    source = read_dataset(dataset, reading)
+    source = read_dataset(dataset, of_labels(reading, labels))
     options = plan_options(
         network,
         size,

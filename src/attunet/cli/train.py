@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attunet.cli.console import notes, results
-from attunet.cli.dataset_options import AS_FOUND, reads_data
+from attunet.cli.dataset_options import AS_FOUND, of_labels, reads_data
 from attunet.cli.options import (
     CascadeOption,
     DatasetArgument,
@@ -150,7 +150,7 @@ def train(
         devices=devices,
         nodes=nodes,
     )
-    source = read_dataset(dataset, reading)
+    source = read_dataset(dataset, of_labels(reading, labels))
     planning = plan_options(
         network,
         size,

@@ -24,7 +24,7 @@ def with_choices(dataset: Dataset, options: DatasetOptions) -> Dataset:
     With overlapping labels as regions, every label is a region.
     Raises: DatasetError for a key or for the merging of objects that no file of the data set has a use for.
     """
-    cases = choose_parts(dataset.cases, options)
+    cases = tuple(_chosen(case, options) for case in choose_parts(dataset.cases, options))
     composed = [case.label for case in cases if isinstance(case.label, LabelFiles)]
     if options.merge_instances and not any(label.kind == "object" or repeated_names(label) for label in composed):
         raise DatasetError(
@@ -122,6 +122,16 @@ def _composed(case: Case, options: DatasetOptions, values: tuple[int, ...]) -> C
         return case
     label = replace(case.label, values=values, overlap=options.overlap, merge=options.merge_instances)
     return replace(case, label=label)
+
+
+def _chosen(case: Case, options: DatasetOptions) -> Case:
+    """The case without the masks of labels that the options do not name; all, where those named are absent."""
+    if not options.masks or not isinstance(case.label, LabelFiles) or case.label.kind == "object":
+        return case
+    parts = tuple(part for part in case.label.parts if part.name in options.masks)
+    if not parts:
+        return case if options.missing_labels == "absent" else replace(case, label=None)
+    return replace(case, label=replace(case.label, parts=parts))
 
 
 def _missing(cases: Sequence[Case]) -> dict[str, list[str]]:

@@ -137,6 +137,7 @@ class DatasetOptions:
         overlap: what becomes of voxels in several files of a label: "refuse" raises an error, "last" keeps the label of
             the last file, "regions" makes every label a region.
         missing_labels: whether a label without a file in a case counts as not annotated there, or as absent.
+        masks: the labels to read where each has a mask of its own, such as some segments of many; empty: all.
         merge_instances: whether the files of single objects become one label.
         frame: the time to read of 4-D series, from 0; "all": every time is a channel, on purpose; None: as "all", but
             series are reported.
@@ -149,6 +150,7 @@ class DatasetOptions:
     rater: str | None = None
     overlap: Overlap = "refuse"
     missing_labels: MissingLabels = "unannotated"
+    masks: tuple[str, ...] = ()
     merge_instances: bool = False
     frame: int | Literal["all"] | None = None
     key: str | None = None
@@ -163,7 +165,7 @@ class DatasetOptions:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The options that `to_dict` wrote. Raises: TypeError for an unknown name."""
-        return cls(**values)
+        return cls(**{**values, "masks": tuple(values.get("masks", ()))})
 
 
 @dataclass(frozen=True)

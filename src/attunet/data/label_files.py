@@ -26,7 +26,8 @@ __all__ = ["REFUSALS", "combined_value", "read_label_files", "repeated_names", "
 Order = Literal["C", "F"]
 HIGHEST = int(np.iinfo(np.int32).max)
 OVERLAP_HINT = (
-    "pass --overlap regions to learn overlapping labels, or --overlap last to keep the last file's label in each voxel"
+    "pass --overlap regions to learn overlapping labels, --overlap last to keep the last mask's label in each voxel, "
+    "or choose labels that do not overlap with --labels NAME,NAME"
     '; if the files are of several raters, state their names with --label-pattern and "{rater}"'
 )
 MERGE_HINT = "pass --merge-instances to learn all objects as one label"

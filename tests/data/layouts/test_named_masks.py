@@ -100,6 +100,20 @@ def test_overlapping_masks_follow_the_options_of_all_labels(tmp_path, make):
     assert set(np.unique(read_case_label(regions.cases[0]).array)) == {0, 1, 2, 3}
 
 
+def test_only_the_masks_of_chosen_labels_are_read(tmp_path, make):
+    everywhere = np.ones(SHAPE, bool)
+    parts = masks(1, "liver", "spleen")
+    case(tmp_path, "p1", [*parts, ("BODY", everywhere)], make)
+    case(tmp_path, "p2", [("BODY", everywhere)], make, seed=1)
+    chosen = read_dataset(tmp_path, DatasetOptions(masks=("spleen",)))
+    assert chosen.label_names == {"background": 0, "BODY": 1, "liver": 2, "spleen": 3}
+    assert (read_case_label(chosen.cases[0]).array[0] == value_of(parts, {"spleen": 3})).all()
+    assert chosen.cases[1].label is None
+    absent = read_dataset(tmp_path, DatasetOptions(masks=("spleen",), missing_labels="absent"))
+    assert (read_case_label(absent.cases[1]).array == 1).all()  # which is no label to learn
+    assert DatasetOptions.from_dict(chosen.options.to_dict()) == chosen.options
+
+
 def test_one_mask_can_be_chosen_by_name(tmp_path, make):
     parts = masks(1, "liver", "spleen")
     case(tmp_path, "p1", parts, make)
