@@ -19,6 +19,7 @@ from attunet.cli.dataset_options import (
     PatternOption,
     dataset_options,
 )
+from attunet.cli.dicom_options import CaseNameOption, SeriesOption, series_choice
 from attunet.cli.options import DeviceOption, parse_folds, parse_memory, parse_time
 from attunet.cli.peers import CredentialsOption, SendOption, local_paths, parse_send, send_results
 from attunet.cli.prediction_run import (
@@ -53,7 +54,7 @@ def predict(
             "-i",
             "--input",
             metavar="PATH",
-            help="Image file or folder of images, or a study or series such as dicomweb://host/path/studies/UID; "
+            help="Image file, folder of images or DICOM, or a study or series such as dicomweb://host/path/studies/UID; "
             "repeat for more.",
         ),
     ],
@@ -137,6 +138,8 @@ def predict(
     frame: FrameOption = None,
     allow_outside: AllowOutsideOption = False,
     key: KeyOption = None,
+    series: SeriesOption = None,
+    case_name: CaseNameOption = None,
     send: SendOption = None,
     credentials: CredentialsOption = None,
     device: DeviceOption = "auto",
@@ -171,6 +174,7 @@ def predict(
         len(segmenter.plan.channel_names),
         dataset_options(pattern=pattern, frame=frame, allow_outside=allow_outside, key=key),
         names=segmenter.plan.channel_names,
+        series=series_choice(series, case_name, output, dry_run=dry_run),
         on_left_out=show_left_out,
     )
     gated = any(member.plan.network.gate_widths for member in segmenter.members)

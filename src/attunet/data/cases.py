@@ -12,16 +12,18 @@ from attunet.data.formats import (
     NoticeHook,
     check_header,
     files_outside,
+    format_at,
     holds_named_masks,
     read_masks,
     read_volume,
     suffix_of,
 )
+from attunet.data.formats.dicom import DICOM_SUFFIXES, choose_series
 from attunet.data.label_files import read_label_files
 from attunet.data.layouts import read_dataset
 from attunet.data.layouts.find import find_cases
 from attunet.data.volume import Volume
-from attunet.errors import LabelError
+from attunet.errors import AttunetError, LabelError
 
 __all__ = [
     "Case",
@@ -38,6 +40,7 @@ __all__ = [
     "read_case_label",
     "read_dataset",
     "read_own_label",
+    "source_uids",
 ]
 
 
@@ -131,6 +134,22 @@ def check_case_headers(case: Case) -> list[Problem]:
 def image_warnings(case: Case) -> tuple[str, ...]:
     """What the readers of a case's images convert, choose or leave out, in sentences."""
     return tuple(f"{problem.message} ({problem.remedy})" for problem in check_case_headers(replace(case, label=None)))
+
+
+def source_uids(case: Case) -> dict[str, str]:
+    """The UIDs of the series of DICOM that the image of a case is, for traceability; empty for other formats."""
+    entry = format_at(case.images[0]) if case.images else None
+    if entry is None or entry.suffixes != DICOM_SUFFIXES:
+        return {}
+    try:
+        series = choose_series(case.images[0], case.key)
+    except AttunetError:
+        return {} if case.key is None else {"series_uid": case.key}
+    return {
+        "study_uid": series.study_uid,
+        "series_uid": series.uid,
+        **({"part": str(series.part)} if series.part else {}),
+    }
 
 
 def output_suffix(case: Case) -> str:

@@ -13,7 +13,7 @@ from threading import Event, Lock
 from typing import Any
 
 from attunet.config import PredictionInterval
-from attunet.data.cases import Case, image_warnings
+from attunet.data.cases import Case, image_warnings, source_uids
 from attunet.data.geometry import rounded
 from attunet.errors import AttunetError, CancelledError
 from attunet.failures import one_case
@@ -53,6 +53,7 @@ class CaseResult:
         skipped_windows: see `Prediction.skipped_windows`.
         warnings: see `Prediction.warnings`.
         extra: the return value of `on_prediction`.
+        source: UIDs of the study and series of DICOM that it was read from; empty for other formats.
         error: why it failed; None when it succeeded.
         hint: what to do about the error.
     """
@@ -71,6 +72,7 @@ class CaseResult:
     skipped_windows: int = 0
     warnings: tuple[str, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
+    source: dict[str, str] = field(default_factory=dict)
     error: str | None = None
     hint: str = ""
 
@@ -232,7 +234,8 @@ class _Worker:
         except AttunetError as error:
             require_held(self._output)  # which concerns all cases
             spent = round(time.perf_counter() - started, 3)
-            return CaseResult(case=case.id, seconds=spent, error=error.message, hint=error.hint)
+            source = source_uids(case)
+            return CaseResult(case=case.id, seconds=spent, source=source, error=error.message, hint=error.hint)
         return CaseResult(
             case=case.id,
             mask=str(next(reversed(written.values()))[-1]),
@@ -248,4 +251,5 @@ class _Worker:
             skipped_windows=prediction.skipped_windows,
             warnings=(*image_warnings(case), *notices, *prediction.warnings),
             extra=dict(extra),
+            source=source_uids(case),
         )

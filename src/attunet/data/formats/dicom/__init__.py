@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attunet.data.formats.dicom.elements import read_tags
 from attunet.data.formats.dicom.find import find_series
 from attunet.data.formats.dicom.image import check_dicom, choose_series, describe_series, read_dicom
 from attunet.data.formats.dicom.kinds import FolderObjects, SeriesIdentity, objects_of
@@ -14,7 +15,7 @@ from attunet.data.formats.dicom.label_objects import (
 )
 from attunet.data.formats.dicom.pixels import read_series
 from attunet.data.formats.dicom.recognise import DICOM_SUFFIXES, holds_series, is_archive, is_dicom
-from attunet.data.formats.dicom.series import DicomSeries, SeriesListing, SetAside
+from attunet.data.formats.dicom.series import DicomSeries, SeriesListing, SetAside, is_chosen, series_key
 
 __all__ = [
     "DICOM_SUFFIXES",
@@ -31,6 +32,7 @@ __all__ = [
     "find_series",
     "holds_series",
     "is_archive",
+    "is_chosen",
     "is_dicom",
     "is_label_object",
     "objects_of",
@@ -38,4 +40,6 @@ __all__ = [
     "read_label_object",
     "read_named_masks",
     "read_series",
+    "read_tags",
+    "series_key",
 ]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from attunet.data.formats.dicom.acquisitions import divide
 from attunet.data.formats.dicom.decoding import image_dtype
 from attunet.data.formats.dicom.headers import DicomHeader
-from attunet.data.formats.dicom.series import DicomSeries, SetAside
+from attunet.data.formats.dicom.series import DicomSeries, SetAside, series_key
 from attunet.data.formats.dicom.slices import StoredSlice
 from attunet.data.formats.dicom.stacks import Stack, build_stack, parallel, picture_stack
 from attunet.errors import DataError, GeometryError
@@ -23,12 +24,18 @@ STACK = 3
 """From so many slices on, a single one of another kind in the series is a stray."""
 
 
-@dataclass
-class _Found:
-    """What was made of a series so far."""
+class _Made(NamedTuple):
+    """Slices of one kind, what tells them from the others, and the stack that they make, or why they make none."""
 
-    stacks: list[tuple[Stack, str]] = field(default_factory=list)
-    refused: list[SetAside] = field(default_factory=list)
+    slices: Sequence[StoredSlice]
+    told: str
+    result: Stack | DataError
+
+
+@dataclass
+class _Aside:
+    """What was left out of a series, and what is said about it."""
+
     left_out: list[SetAside] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
 
@@ -39,27 +46,48 @@ def assemble(headers: Sequence[DicomHeader]) -> tuple[list[DicomSeries], list[Se
     Args: the headers of its files, in any order.
     Returns: the volumes, what was left out of them, and what cannot be one, with the reasons.
     """
-    first, found = headers[0], _Found()
+    first, aside = headers[0], _Aside()
     name = f"series {first.series_uid if first.number is None else first.number}"
     try:
-        slices = [one for header in _without_copies(headers, found) for one in header.slices]
-        placed = [one for one in slices if one.position is not None and one.orientation is not None]
-        unplaced = [one for one in slices if one.position is None or one.orientation is None]
-        _refuse_unplaced(unplaced, first.modality, len(slices))
-        for layout in {one.layout for one in slices}:
-            image_dtype(layout)
-        for group in _alike(placed, name, found):
-            _add_stacks(group, name, found)
-        found.stacks += [(picture_stack(group), "") for group in _by_file(unplaced)]
+        made = list(_stacks(_without_copies(headers, aside), first.modality, name, aside))
     except DataError as error:
-        found.refused.append(SetAside(name, error.message, tuple(header.path for header in headers)))
-    several = len(found.stacks) > 1 or bool(found.refused)
-    shared = tuple(dict.fromkeys((*(text for header in headers for text in header.notices), *found.notices)))
-    volumes = [
-        _series_of(first, stack, (*_telling(told, len(found.stacks)), *shared), part=number if several else 0)
-        for number, (stack, told) in enumerate(found.stacks, start=1)
-    ]
-    return volumes, found.left_out, found.refused
+        made = [_Made([one for header in headers for one in header.slices], "", error)]
+    shared = tuple(dict.fromkeys((*(text for header in headers for text in header.notices), *aside.notices)))
+    volumes, refused = [], []
+    for number, (slices, told, result) in enumerate(made, start=1):
+        part = number if len(made) > 1 else 0
+        if isinstance(result, Stack):
+            notices = (*_telling(told, len(made)), *shared, *result.notices)
+            volumes.append(_series_of(first, result, notices, part=part))
+        else:
+            key = series_key(first.series_uid, part)
+            paths = tuple(dict.fromkeys(one.path for one in slices))
+            refused.append(SetAside(f"{name}, {told}" if told else name, result.message, paths, key, first.number))
+    return volumes, aside.left_out, refused
+
+
+def _stacks(headers: Sequence[DicomHeader], modality: str, name: str, aside: _Aside) -> Iterator[_Made]:
+    """The stacks of a series, and what is none. Raises: DataError for faults of the whole series."""
+    slices = [one for header in headers for one in header.slices]
+    placed = [one for one in slices if one.position is not None and one.orientation is not None]
+    unplaced = [one for one in slices if one.position is None or one.orientation is None]
+    _refuse_unplaced(unplaced, modality, len(slices))
+    for layout in {one.layout for one in slices}:
+        image_dtype(layout)
+    for group in _alike(placed, name, aside):
+        for part in divide(group):
+            yield _Made(part.slices, part.told, _stack_or_error(build_stack, part.slices))
+    for group in _by_file(unplaced):
+        yield _Made(group, "", _stack_or_error(picture_stack, group))
+
+
+def _stack_or_error(
+    build: Callable[[Sequence[StoredSlice]], Stack], slices: Sequence[StoredSlice]
+) -> Stack | DataError:
+    try:
+        return build(slices)
+    except DataError as error:
+        return error
 
 
 def _series_of(first: DicomHeader, stack: Stack, notices: tuple[str, ...], *, part: int) -> DicomSeries:
@@ -73,7 +101,7 @@ def _series_of(first: DicomHeader, stack: Stack, notices: tuple[str, ...], *, pa
         files=tuple(dict.fromkeys(one.path for one in slices)),
         shape=(slices[0].columns, slices[0].rows, len(slices)),
         affine=stack.affine,
-        notices=(*notices, *stack.notices),
+        notices=notices,
         part=part,
         spaced=stack.spaced,
         slices=slices,
@@ -85,7 +113,7 @@ def _telling(told: str, parts: int) -> Iterable[str]:
         yield f"it is {told} of a series that makes {parts} volumes"
 
 
-def _without_copies(headers: Sequence[DicomHeader], found: _Found) -> list[DicomHeader]:
+def _without_copies(headers: Sequence[DicomHeader], aside: _Aside) -> list[DicomHeader]:
     """The headers without files of the same SOPInstanceUID. Raises: GeometryError when such files differ."""
     seen: dict[str, DicomHeader] = {}
     copies: list[Path] = []
@@ -101,8 +129,8 @@ def _without_copies(headers: Sequence[DicomHeader], found: _Found) -> list[Dicom
         copies.append(header.path)
     if copies:
         names = listed([path.name for path in copies], 4)
-        found.notices.append(f"{len(copies)} files with the SOPInstanceUID of another are left out: {names}")
-        found.left_out.append(SetAside("copy", "has the SOPInstanceUID of another file", tuple(copies)))
+        aside.notices.append(f"{len(copies)} files with the SOPInstanceUID of another are left out: {names}")
+        aside.left_out.append(SetAside("copy", "has the SOPInstanceUID of another file", tuple(copies)))
     return list(seen.values())
 
 
@@ -125,7 +153,7 @@ def _by_file(slices: Sequence[StoredSlice]) -> list[list[StoredSlice]]:
     return list(files.values())
 
 
-def _alike(slices: Sequence[StoredSlice], name: str, found: _Found) -> list[list[StoredSlice]]:
+def _alike(slices: Sequence[StoredSlice], name: str, aside: _Aside) -> list[list[StoredSlice]]:
     """The slices of one orientation and size together; single ones beside a stack are left out."""
     groups: list[list[StoredSlice]] = []
     for one in slices:
@@ -140,8 +168,8 @@ def _alike(slices: Sequence[StoredSlice], name: str, found: _Found) -> list[list
     if strays:
         names = listed([one.name for one in strays], 4)
         why = f"of another orientation or size than the other slices of {name}: {names}"
-        found.notices.append(f"{len(strays)} images are left out, {why}")
-        found.left_out.append(SetAside("image", why, tuple(one.path for one in strays)))
+        aside.notices.append(f"{len(strays)} images are left out, {why}")
+        aside.left_out.append(SetAside("image", why, tuple(one.path for one in strays)))
     return [group for group in groups if len(group) > 1]
 
 
@@ -154,15 +182,3 @@ def _same_kind(first: StoredSlice, one: StoredSlice) -> bool:
     )
     kind = (first.rows, first.columns, first.layout.samples) == (one.rows, one.columns, one.layout.samples)
     return kind and same and parallel(first.orientation, one.orientation)
-
-
-def _add_stacks(group: Sequence[StoredSlice], name: str, found: _Found) -> None:
-    """Add the stacks of slices of one kind, and what is none."""
-    for part in divide(group):
-        try:
-            stack = build_stack(part.slices)
-        except GeometryError as error:
-            told = f"{name}, {part.told}" if part.told else name
-            found.refused.append(SetAside(told, error.message, tuple(one.path for one in part.slices)))
-        else:
-            found.stacks.append((stack, part.told))

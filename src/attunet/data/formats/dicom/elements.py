@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from attunet.data.formats.limits import AGAIN
 from attunet.documents import open_regular
-from attunet.errors import AttunetError, EngineError, FormatError
+from attunet.errors import AttunetError, ConfigError, EngineError, FormatError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -26,10 +26,12 @@ __all__ = [
     "Elements",
     "Vector",
     "first_item",
+    "inflate",
     "number_of",
     "parsing",
     "pydicom_for",
     "read_elements",
+    "read_tags",
     "read_whole",
     "text_of",
     "values_of",
@@ -127,6 +129,21 @@ def parsing(path: Path) -> Iterator[None]:
             raise
         except Exception as error:  # damaged bytes raise anything
             raise FormatError(f"cannot read {path} as DICOM ({type(error).__name__})", hint=AGAIN) from None
+
+
+def read_tags(path: Path, names: Sequence[str]) -> tuple[str, ...]:
+    """Values of elements of a file as text, empty where it has none; several values of one are joined by underscores.
+
+    Raises: ConfigError for a name that is no keyword of DICOM, FormatError as `read_elements`.
+    """
+    pydicom = pydicom_for(path)
+    unknown = [name for name in names if pydicom.datadict.tag_for_keyword(name) is None]
+    if unknown:
+        raise ConfigError(
+            f"{unknown[0][:40]} is no element of DICOM", hint="write its keyword, such as PatientID or AccessionNumber"
+        )
+    dataset = read_elements(path, names).dataset
+    return tuple("_".join(str(value).strip() for value in values_of(dataset, name)) for name in names)
 
 
 def inflate(stream: BinaryIO, path: Path) -> io.BytesIO:

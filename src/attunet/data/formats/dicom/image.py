@@ -8,7 +8,7 @@ from pathlib import Path
 from attunet.data.dataset import Problem
 from attunet.data.formats.dicom.find import find_series
 from attunet.data.formats.dicom.pixels import read_series
-from attunet.data.formats.dicom.series import DicomSeries
+from attunet.data.formats.dicom.series import DicomSeries, is_chosen
 from attunet.data.formats.series import WHOLE, WhatToRead
 from attunet.data.volume import Volume
 from attunet.errors import FormatError
@@ -36,14 +36,15 @@ def choose_series(path: Path, key: str | None = None) -> DicomSeries:
 
     Args:
         path: the file, folder or archive.
-        key: a SeriesInstanceUID, with # and the number of the part where a series has several; or a SeriesNumber. None
-            for the only series.
+        key: a SeriesInstanceUID, with # and the number of the part where a series has several; or a SeriesNumber, also
+            with a part. None for the only series.
     Returns: the series.
     Raises: FormatError when there is none, when several are possible, and with the reason for a refused one.
     """
     listing = find_series(path)
-    found = [one for one in listing.series if key is None or key in (one.key, one.uid, str(one.number))]
-    if len(found) == 1:
+    found = [one for one in listing.series if key is None or is_chosen(one.key, one.number, key)]
+    refused = [one for one in listing.refused if key is None or is_chosen(one.key, one.number, key)]
+    if len(found) == 1 and (key is None or not refused):
         return found[0]
     if found:
         known = listed([describe_series(one) for one in found], 5)
@@ -51,8 +52,8 @@ def choose_series(path: Path, key: str | None = None) -> DicomSeries:
             f"{path} contains {len(found)} series: {known}",
             hint="choose one with --series, or by its key in the column key of a CSV file",
         )
-    if listing.refused:
-        raise FormatError(f"{path} cannot be read exactly: {listing.refused[0]}", hint="export the series again")
+    if refused:
+        raise FormatError(f"{path} cannot be read exactly: {refused[0]}", hint="export the series again")
     wanted = "" if key is None else f" {key}"
     reasons = f" ({listing.left_out[0]})" if listing.left_out else ""
     raise FormatError(f"{path} contains no series{wanted} to segment{reasons}", hint="check the path")

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from attunet.data.formats.dicom.slices import StoredSlice
-from attunet.data.volume import Affine
+import numpy as np
 
-__all__ = ["DicomSeries", "SeriesListing", "SetAside"]
+from attunet.data.formats.dicom.slices import StoredSlice
+from attunet.data.volume import Affine, Spacing
+
+__all__ = ["DicomSeries", "SeriesListing", "SetAside", "is_chosen", "series_key"]
 
 
 class SetAside(NamedTuple):
@@ -19,15 +21,38 @@ class SetAside(NamedTuple):
         what: what they are, such as "localizer", or the series that they belong to.
         why: why no volume is made of them, with the names of files where only some of a series are at fault.
         files: the files.
+        key: as that of `DicomSeries`, of a series that is refused; empty for what is no series.
+        number: its SeriesNumber.
     """
 
     what: str
     why: str
     files: tuple[Path, ...]
+    key: str = ""
+    number: int | None = None
 
     def __str__(self) -> str:
         """Both in one line."""
         return f"{self.what}: {self.why}"
+
+
+def series_key(uid: str, part: int) -> str:
+    """The key of a series, or of a part of it from 1: its UID, and the number of the part after a #."""
+    return f"{uid}#{part}" if part else uid
+
+
+def is_chosen(key: str, number: int | None, wanted: str) -> bool:
+    """Whether a series is one that a user names.
+
+    Args:
+        key: its key.
+        number: its SeriesNumber.
+        wanted: a key, a UID, a number, or a number and a part, such as 4#2.
+    Returns: whether the name fits.
+    """
+    uid, _, part = key.partition("#")
+    numbered = "" if number is None else str(number)
+    return wanted in (key, uid) or (numbered != "" and wanted in (numbered, f"{numbered}#{part}"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +90,15 @@ class DicomSeries:
     owner: object = field(default=None, repr=False)
 
     @property
+    def spacing(self) -> Spacing:
+        """Voxel size in mm along columns, rows and slices."""
+        i, j, k = map(float, np.linalg.norm(self.affine[:3, :3], axis=0))
+        return i, j, k
+
+    @property
     def key(self) -> str:
         """What tells it from the other series of a folder: its UID, and the number of the part after a #."""
-        return f"{self.uid}#{self.part}" if self.part else self.uid
+        return series_key(self.uid, self.part)
 
 
 @dataclass(frozen=True, eq=False)
