@@ -54,8 +54,7 @@ def predict(
             "-i",
             "--input",
             metavar="PATH",
-            help="Image file, folder of images or DICOM, or a study or series such as dicomweb://host/path/studies/UID; "
-            "repeat for more.",
+            help="Image file, folder of images or DICOM, or such as dicomweb://host/path/studies/UID; repeat for more.",
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the masks.")],
