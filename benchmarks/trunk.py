@@ -5,8 +5,8 @@
 Whole programs from file to file, with the same patch, step and network width, their peak memory over all processes, and
 the Dice of their masks with the truth. Two models are trained on other trunks in the first call: one with a localizer
 for attunet; one without, briefly, whose weights MONAI runs in torch and attunet as "one stage". nnU-Net runs its own
-network of the same channels with random weights. Their times are those of trained networks, their masks mean nothing. A program that does
-not finish, for lack of memory for example, gets a row that says so.
+network of the same channels with random weights. Their times are those of trained networks, their masks mean nothing.
+A program that does not finish, for lack of memory for example, gets a row that says so.
 """
 
 from __future__ import annotations
@@ -121,12 +121,12 @@ def trunk_table(scan: Path, truth: Path, options: argparse.Namespace) -> Table:
     patch, spacing = ("×".join(f"{value:g}" for value in row) for row in (plan.patch_size, plan.preprocessing.spacing))
     notes = [
         f"{', '.join(options.labels)} fill {share:.1%} of the scan; patch {patch} at {spacing} mm, "
-        f"step {options.step:g}, channels {plan.network.channels}, no mirroring. The model with a localizer was trained "
-        f"for {options.seconds:g} s.",
-        "MONAI runs the model without a localizer, trained for a tenth of that; nnU-Net runs its own network with random "
-        "weights: their times count, their masks mean nothing.",
+        f"step {options.step:g}, channels {plan.network.channels}, no mirroring. The model with a localizer was "
+        f"trained for {options.seconds:g} s.",
+        "MONAI runs the model without a localizer, trained for a tenth of that; nnU-Net runs its own network with "
+        "random weights: their times count, their masks mean nothing.",
     ]
-    if CASCADE <= set(accuracy):
+    if set(accuracy) >= CASCADE:
         change = accuracy["attunet"] - accuracy["all-windows"]
         notes.append(f"Change in Dice by leaving out windows: {change:+.4f} (at least -0.002 is wanted).")
     name = f"trunk{'_quick' if options.quick else ''}"
