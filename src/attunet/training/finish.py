@@ -163,7 +163,10 @@ def _audited(
     stored: Sequence[tuple[StoredCase, StoredCase]],
     geometry: GeometryPolicy,
 ) -> Segmenter:
-    """The finished fold as users run it, once it is known which windows may be skipped."""
+    """The finished fold as users run it, once it is known which windows may be skipped.
+
+    Near what a localizer finds there is no air, and to audit its windows takes two predictions of each case.
+    """
     segmenter = Segmenter.load(run, folds=[fold], device="cpu")
     if segmenter.plan.localizer is not None:
         engines, held_out = segmenter.members[0].localizers[0], validated_held_out(paths.folder)
@@ -171,6 +174,8 @@ def _audited(
         with resealed(run) as folder:
             write_skipping(skipping, folder / paths.name)
         segmenter = with_skipping(segmenter, skipping)
+        if skipping.used:
+            cases = ()
     air = audit_air(segmenter, cases, geometry=geometry)
     with resealed(run) as folder:
         write_air(air, folder / paths.name)
