@@ -19,6 +19,9 @@ from attunet.dicom.node.queue import Outcome, StudyQueue
 from attunet.dicom.node.storage import Storage
 from attunet.errors import ConfigError
 
+WRONG = {"PatientID": SECRETS[0] * 20, "PatientBirthDate": "4711"}
+"""Values of which pydicom warns, with the value."""
+
 
 @pytest.fixture
 def config(tmp_path, tiny_run):
@@ -97,9 +100,10 @@ def process(config):
         node.wait()
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_the_node_logs_uids_only_and_stops_in_order(config, tmp_path):
     settings = load_node_settings(config)
-    uid, files = write_study(tmp_path / "sources")
+    uid, files = write_study(tmp_path / "sources", **WRONG)
     with process(config) as (node, log):
         send_to(settings, files)
         wait_until(lambda: read_state(settings.state).counts["ignored"] == 1)

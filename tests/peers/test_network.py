@@ -1,5 +1,8 @@
 """The clients for C-STORE and DICOMweb against Orthanc."""
 
+import subprocess
+import sys
+
 import pydicom
 import pytest
 from dicom_peers import make_instance, write_study
@@ -64,3 +67,23 @@ def test_an_object_without_a_study_is_refused_for_ever(real_pacs, tmp_path):
     (sent,) = send_files(parse_address(real_pacs.web), [file])
     assert isinstance(sent.error, RefusedError)
     assert real_pacs.instances() == {}
+
+
+def test_predict_fetches_from_orthanc_and_sends_back(real_pacs, make_model, dicom_faults, tmp_path):
+    model = make_model(3, spacing=(1.0, 1.0, 2.0), modality="ct")
+    uid, files = write_study(tmp_path, slices=8)
+    assert all(sent.error is None for sent in send_files(parse_address(real_pacs.address), files))
+    source = f"dicomweb://127.0.0.1:{real_pacs.http_port}/dicom-web/studies/{uid}"
+    objects = ["--output-type", "dicom-seg", "--output-type", "dicom-rtstruct"]
+    for number, peer in enumerate((real_pacs.address, real_pacs.web)):  # the second time: the same objects again
+        words = ["predict", "-m", model, "-i", source, "-o", tmp_path / f"out{number}", *objects, "--send", peer]
+        done = subprocess.run([sys.executable, "-m", "attunet", *map(str, words)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert f"2 of 2 objects sent to {peer}" in done.stderr
+    written = {pydicom.dcmread(file).SOPInstanceUID: file for file in (tmp_path / "out0").glob("*.dcm")}
+    assert set(real_pacs.instances()) == {*written, *(pydicom.dcmread(file).SOPInstanceUID for file in files)}
+    for made, file in written.items():
+        kept = tmp_path / f"{made}.dcm"
+        kept.write_bytes(real_pacs.file(made))
+        assert pydicom.dcmread(kept) == pydicom.dcmread(file)
+        assert dicom_faults(kept) == []

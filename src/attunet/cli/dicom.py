@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -91,6 +92,11 @@ def _log_to_stderr() -> None:
     logger.setLevel(logging.INFO)
     for name in ("pydicom", "pynetdicom", "dicomweb_client", "highdicom", "urllib3"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.showwarning = _say_nothing
+
+
+def _say_nothing(*_arguments: Any, **_named: Any) -> None:
+    """Shows no warning of Python: pydicom's quote the value of a tag, such as a name that is too long."""
 
 
 def _show_state(state: NodeState) -> None:

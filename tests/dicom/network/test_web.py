@@ -91,6 +91,7 @@ class Service(BaseHTTPRequestHandler):
 def service():
     """A running service; its `status`, `cut`, `body` and `stored` say how it misbehaves."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
+    server.daemon_threads = True
     instances = [make_instance("1.2", "1.2.3", number) for number in (1, 2, 3)]
     instances[1].compress(RLELossless, generate_instance_uid=False)
     server.files, server.asked, server.posted = [encoded(one) for one in instances], [], []
