@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from attunet.data.alignment import align_label, check_same_grid, grid_distance
+from attunet.data.alignment import align_label, check_same_grid, common_grid, grid_distance
 from attunet.data.volume import Volume
 from attunet.errors import GeometryError
 
@@ -117,3 +117,25 @@ def test_channels_on_other_grids_are_refused():
         check_same_grid(
             Volume.from_array(np.ones((3, 3))), Volume.from_array(np.ones((3, 4))), "t1 and t2", hint="resample"
         )
+
+
+@pytest.mark.parametrize(("order", "flips"), FLIPS[::5])
+def test_a_common_grid_holds_the_voxels_of_both(order, flips):
+    affine = oblique()
+    shift = np.eye(4)
+    shift[:3, 3] = [2, -3, 1]
+    first = Volume(np.ones((1, 4, 5, 6), np.uint8), affine)
+    second = reoriented(Volume(np.full((1, 3, 6, 4), 2, np.uint8), affine @ shift), order, flips)
+    grid = common_grid(first, second)
+    assert grid.spatial_shape == (5, 8, 6)
+    for part, volume in ((1, first), (2, second)):
+        placed = align_label(volume, grid, "p1", geometry="resample")
+        assert np.count_nonzero(placed.array == part) == volume.array.size
+
+
+def test_grids_that_are_no_parts_of_one_have_no_common_grid():
+    first = Volume(np.ones((1, 4, 5, 6), np.uint8), oblique())
+    shift = np.eye(4)
+    shift[0, 3] = 0.4
+    for affine in (oblique() @ shift, oblique((0.3, -0.5, 1.2)), oblique() @ np.diag([2, 1, 1, 1])):
+        assert common_grid(first, Volume(first.array, affine)) is None

@@ -10,7 +10,8 @@ import tifffile
 from attunet.data import formats
 from attunet.data.volume import Volume
 from attunet.errors import CancelledError, DatasetError, GeometryError, LabelError
-from attunet.evaluation.evaluate import declared_labels, evaluate, match
+from attunet.evaluation.evaluate import declared_labels, evaluate
+from attunet.evaluation.pairs import match
 
 AFFINE = np.diag([-1.0, 1.0, 2.0, 1.0])
 

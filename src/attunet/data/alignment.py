@@ -17,6 +17,7 @@ __all__ = [
     "GeometryPolicy",
     "align_label",
     "check_same_grid",
+    "common_grid",
     "describe_mismatch",
     "grid_distance",
     "same_grid",
@@ -67,6 +68,27 @@ def check_same_grid(first: Volume, second: Volume, names: str, *, hint: str) -> 
     """
     if not same_grid(first, second):
         raise GeometryError(f"{names} are on different grids: {describe_mismatch(first, second)}", hint=hint)
+
+
+def common_grid(first: Volume, second: Volume) -> Volume | None:
+    """The smallest grid that holds the voxels of two grids, where they are parts of one; None otherwise.
+
+    Returns: a volume of zeros that takes no memory.
+    """
+    mapping = np.linalg.inv(first.affine) @ second.affine
+    whole = np.rint(mapping)
+    ends = _corners(second) @ whole[:3].T
+    turned = np.abs(whole[:3, :3])
+    if (turned.sum(axis=0) != 1).any() or (turned.sum(axis=1) != 1).any():
+        return None
+    if np.abs(_corners(second) @ mapping[:3].T - ends).max() > TOLERANCE:
+        return None
+    low = np.minimum(ends.min(axis=0), 0)
+    high = np.maximum(ends.max(axis=0) + 1, first.spatial_shape)
+    shift = np.eye(4)
+    shift[:3, 3] = low
+    shape = tuple((high - low).astype(int).tolist())
+    return Volume(np.broadcast_to(np.uint8(0), (1, *shape)), first.affine @ shift)
 
 
 def align_label(

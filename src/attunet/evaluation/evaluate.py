@@ -10,83 +10,20 @@ from threading import Event
 
 import numpy as np
 
-from attunet.data import formats
-from attunet.data.alignment import check_same_grid
+from attunet.data.dataset import LabelFiles
+from attunet.data.label_files import split_value
 from attunet.data.labels import Values, background_value, describe_values
-from attunet.data.layouts import read_dataset
 from attunet.data.layouts.description import DeclaredLabels, load_description, read_declared_labels
-from attunet.data.layouts.image_files import by_stem, image_files
 from attunet.data.volume import Volume
-from attunet.errors import CancelledError, DatasetError, LabelError
+from attunet.errors import CancelledError, LabelError
+from attunet.evaluation.pairs import Pair, match, named_pairs, read_on_one_grid
 from attunet.evaluation.scores import CaseScores, LabelScores, foreground, label_values, score_case
 from attunet.evaluation.summary import Summary
 from attunet.failures import Failures
 
-__all__ = ["Pair", "declared_labels", "evaluate", "match"]
+__all__ = ["declared_labels", "evaluate"]
 
-GRID_HINT = "resample the prediction onto the grid of the reference, or repair the header that is wrong"
 WORKERS = 2
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A reference and its prediction.
-
-    Args:
-        case: name of the case.
-        reference: its label file.
-        prediction: its predicted mask; None when there is none.
-    """
-
-    case: str
-    reference: Path
-    prediction: Path | None
-
-
-def match(reference: Path, prediction: Path) -> tuple[list[Pair], list[str]]:
-    """Pair two files, or the files of two folders by their name without suffix.
-
-    Where no names are the same, the references are the labels of a data set of any layout, by the ids of its cases.
-
-    Returns: one pair per reference, in order of name, and the names of predictions without a reference.
-    Raises: DatasetError when a path is missing, the two are not of one kind, no reference is found, no
-        prediction belongs to any reference, or two files of a folder are the same case.
-    """
-    for path in (reference, prediction):
-        if not path.exists():
-            raise DatasetError(f"{path} does not exist", hint="check the path")
-    if reference.is_dir() != prediction.is_dir():
-        raise DatasetError(
-            f"got a file and a folder ({reference}, {prediction}), expected two files or two folders",
-            hint="pass the reference file and the prediction file, or the two folders that contain them",
-        )
-    if reference.is_file():
-        return [Pair(formats.stem_of(reference), reference, prediction)], []
-    references, predictions = (by_stem(image_files(folder)) for folder in (reference, prediction))
-    if not references.keys() & predictions.keys():
-        references = _of_cases(reference) or references
-    if not references:
-        raise DatasetError(
-            f"no label file was found in {reference}",
-            hint="pass the folder that contains the label files; where each label has a file of its own, evaluate the "
-            "run with --cross-validation RUN, which knows their values",
-        )
-    if not references.keys() & predictions.keys():
-        raise DatasetError(
-            f"none of the {len(predictions)} files in {prediction} is named like one of the "
-            f"{len(references)} in {reference}",
-            hint=f"name each prediction like its reference, such as {next(iter(references.values())).name}",
-        )
-    pairs = [Pair(case, path, predictions.get(case)) for case, path in references.items()]
-    return pairs, [case for case in predictions if case not in references]
-
-
-def _of_cases(folder: Path) -> dict[str, Path]:
-    """The label file of each case of a data set, by id; empty where the folder is none, or a label is several files."""
-    try:
-        return {case.id: case.label for case in read_dataset(folder).labelled if isinstance(case.label, Path)}
-    except DatasetError:
-        return {}
 
 
 def declared_labels(reference: Path) -> DeclaredLabels:
@@ -151,8 +88,12 @@ def evaluate(
     """
     pairs, extra = match(reference, prediction)
     declared = declared_labels(reference)
+    if key is None:
+        pairs, named = named_pairs(pairs, _single_values(labels or declared.names))
+        declared = replace(declared, names=declared.names or named)
     selected = label_values(declared.regions if labels is None else foreground(labels))
-    targets = _Targets(None if labels is None and not declared.regions else selected, declared, annotated or {}, key)
+    annotated = {pair.case: pair.annotated for pair in pairs if pair.annotated is not None} | dict(annotated or {})
+    targets = _Targets(None if labels is None and not declared.regions else selected, declared, annotated, key)
     results: list[_ScoredPair] = []
     failures = Failures()
 
@@ -210,20 +151,20 @@ def _require_scored(labels: Mapping[str, Values], results: Sequence[_ScoredPair]
 
 
 def _score_pair(pair: Pair, targets: _Targets) -> _ScoredPair:
-    reference = formats.read_label(pair.reference, key=targets.key)
-    prediction = reference.with_array(np.full_like(reference.array, background_value(targets.declared.names)))
-    if pair.prediction is not None:
-        prediction = formats.read_label(pair.prediction, key=targets.key)
-        check_same_grid(reference, prediction, f"reference and prediction of case {pair.case}", hint=GRID_HINT)
+    reference, predicted = read_on_one_grid(pair, targets.key)
+    background = background_value(targets.declared.names)
+    prediction = predicted or reference.with_array(np.full_like(reference.array, background))
     ignore = targets.declared.ignore
-    labels = targets.labels if targets.labels is not None else _present(reference, prediction, targets.declared)
+    held = _held(pair, reference, prediction)
+    present = _present(held, targets.declared)
+    labels = targets.labels if targets.labels is not None else present
     grid = reference if reference.calibrated else prediction  # either may be a file without a spacing
     scores = CaseScores(
         case=pair.case,
         scores=score_case(
             reference.array[0],
             prediction.array[0],
-            labels,
+            _with_combinations(labels, held),
             grid.voxel,
             ignore=ignore,
             annotated=targets.annotated.get(pair.case),
@@ -234,16 +175,43 @@ def _score_pair(pair: Pair, targets: _Targets) -> _ScoredPair:
     )
     voxels = reference.array.size if ignore is None else np.count_nonzero(reference.array != ignore)
     empty = not any(entry.counts.tp + entry.counts.fp + entry.counts.fn for entry in scores.scores.values())
-    others = _present(reference, prediction, targets.declared).values() if empty and targets.labels is not None else ()
+    others = present.values() if empty and targets.labels is not None else ()
     return _ScoredPair(scores, labels, int(voxels), frozenset(value for value in others if isinstance(value, int)))
 
 
-def _present(reference: Volume, prediction: Volume, declared: DeclaredLabels) -> dict[str, Values]:
+def _held(pair: Pair, *masks: Volume) -> dict[int, tuple[int, ...]]:
+    """The values of masks, each with those of the labels that it combines, see `combined_value`."""
+    known = {
+        value
+        for source in (pair.reference, pair.prediction)
+        if isinstance(source, LabelFiles)
+        for value in source.values
+    }
+    values = {int(value) for mask in masks for value in np.unique(mask.array)}
+    return {value: split_value(value, sorted(known)) for value in values}
+
+
+def _with_combinations(labels: Mapping[str, Values], held: Mapping[int, tuple[int, ...]]) -> dict[str, Values]:
+    """The labels, each with the values of its combinations with others."""
+    if all(value == (only,) for only, value in held.items()):
+        return dict(labels)
+    united: dict[str, Values] = {}
+    for name, value in labels.items():
+        single = {value} if isinstance(value, int) else set(value)
+        united[name] = tuple(sorted(single | {whole for whole, parts in held.items() if single & set(parts)}))
+    return united
+
+
+def _present(held: Mapping[int, tuple[int, ...]], declared: DeclaredLabels) -> dict[str, Values]:
     """The foreground values of both masks, by name if it is known."""
     known = {value: name for name, value in declared.names.items()}
-    values = {int(value) for mask in (reference, prediction) for value in np.unique(mask.array)}
-    values -= {background_value(declared.names), declared.ignore}
+    values = {value for parts in held.values() for value in parts} - {background_value(declared.names), declared.ignore}
     return label_values({known.get(value, str(value)): value for value in sorted(values)})
+
+
+def _single_values(labels: Mapping[str, Values]) -> dict[str, int]:
+    """The foreground labels of one value."""
+    return {name: value for name, value in foreground(labels).items() if isinstance(value, int)}
 
 
 def _union(labels_of_cases: Iterable[Mapping[str, Values]]) -> dict[str, Values]:
