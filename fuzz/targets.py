@@ -20,6 +20,8 @@ import yaml
 from images import image_seeds
 from models import model_seeds, open_model, open_sealed, open_weights, tiny_plan, weights_seeds
 from mutations import Files
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from attunet.bundle import execution
 from attunet.bundle.execution import Execution, Quantization
@@ -36,6 +38,9 @@ from attunet.data.checks import inspect
 from attunet.data.folds import Split
 from attunet.data.formats import FORMATS, check_header, read_label, read_volume, write_volume
 from attunet.data.volume import Volume
+from attunet.dicom.network import read_identity
+from attunet.dicom.node.rules import read_facts
+from attunet.dicom.node.settings import NodeSettings
 from attunet.errors import AttunetError
 from attunet.evaluation.overlap import Counts
 from attunet.evaluation.scores import CaseScores, LabelScores
@@ -103,6 +108,33 @@ def _settings(kind: Any, text: Callable[[], str], main: str) -> Target:
 def _recipe() -> str:
     recipe = TrainingConfig(class_weights={"a": 2.0}, group_by="^p[0-9]+", init_weights="x", loggers=("tensorboard",))
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+
+
+def _node() -> str:
+    settings = NodeSettings(
+        state="state",
+        receive={"peers": [{"ae_title": "SCANNER", "address": "10.0.0.7"}]},
+        queries=[{"url": "https://pacs.example/rs", "filters": {"ModalitiesInStudy": "CT"}}],
+        rules=[{"name": "organs", "model": "model", "modality": ["CT"], "body_part": "abdomen|pelvis"}],
+        destinations=[{"name": "pacs", "address": "dicom://PACS@10.0.0.7:104"}],
+    )
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+
+
+def _instance(folder: Path) -> Iterator[None]:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, "1.2.3"
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    instance = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
+    instance.SOPClassUID, instance.SOPInstanceUID = CTImageStorage, "1.2.3"
+    instance.StudyInstanceUID, instance.SeriesInstanceUID = "1.2", "1.2.1"
+    instance.Modality, instance.SeriesDescription, instance.ImageType = "CT", "portal venous", ["ORIGINAL", "PRIMARY"]
+    instance.save_as(folder / "1.dcm", enforce_file_format=True)
+    yield
+
+
+def _routed(folder: Path) -> object:
+    return read_identity(folder / "1.dcm"), read_facts(folder)
 
 
 def _postprocessing() -> str:
@@ -251,6 +283,8 @@ TARGETS: tuple[Target, ...] = (
     _settings(TrainingConfig, _recipe, "recipe.yaml"),
     Target("dataset.json", "", read_dataset, _datasets, changed=("dataset.json",), share=2),
     Target("table.csv", "x.csv", read_dataset, _tables),
+    _settings(NodeSettings, _node, "node.yaml"),
+    Target("instance", "", _routed, _instance),
     Target("split.yaml", "", Split.read, _split),
     Target("summary.json", "summary.json", lambda path: Summary.read(path).to_json(), _summaries),
     Target("log.csv", "log.csv", read_history, _history),

@@ -64,6 +64,14 @@ def test_a_class_that_a_peer_does_not_take_is_refused_and_the_rest_is_sent(pacs,
     assert [one.error for one in others] == [None] * 3
 
 
+def test_a_damaged_file_is_refused_and_the_rest_is_sent(pacs, mixed, tmp_path):
+    damaged = tmp_path / "damaged.dcm"
+    damaged.write_bytes(b"no object")
+    sent = {one.file: one.error for one in send_files(parse_address(pacs.address), [damaged, *mixed])}
+    assert isinstance(sent.pop(damaged), RefusedError)
+    assert sent == dict.fromkeys(mixed)
+
+
 @pytest.mark.parametrize(
     ("status", "kind", "said"),
     [

@@ -3,6 +3,9 @@
 import json
 import logging
 import re
+import shutil
+import ssl
+import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -251,6 +254,28 @@ def test_a_password_is_never_sent_unencrypted_to_another_machine(tmp_path):
     with pytest.raises(ConfigError, match="would be sent unencrypted"):
         WebClient(WebAddress("http://pacs.example/rs"), access)
     assert WebClient(WebAddress("https://pacs.example/rs"), access)
+
+
+@pytest.fixture
+def encrypted(service, tmp_path):
+    """The same service behind https, with a certificate of its own authority; that certificate."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2"]
+    files = ["-keyout", key, "-out", certificate, "-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run(["openssl", *words, *files], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    service.socket = context.wrap_socket(service.socket, server_side=True)
+    return certificate
+
+
+def test_a_certificate_must_be_trusted(service, encrypted):
+    address = parse_address(f"https://localhost:{service.server_port}/rs")
+    with pytest.raises(NetworkError, match="has no certificate that is trusted"):
+        WebClient(address).studies({})
+    assert WebClient(address, WebAccess(authority=encrypted)).studies({}) == {"1.2": 3}
 
 
 def test_every_instance_can_be_read(client):

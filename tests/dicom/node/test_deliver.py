@@ -51,18 +51,34 @@ def test_results_are_sent_once_and_then_deleted(courier, storage):
     assert len(courier.sent) == 2
 
 
-def test_a_destination_that_is_away_gets_everything_later(courier, storage):
+def test_a_destination_that_is_away_gets_everything_later(courier, storage, clock):
     courier.answers["9.2.dcm"] = NetworkError("away")
-    assert courier.run() == 10
-    assert courier.run() == 20
-    assert courier.run() == 40
-    assert courier.run() == 40
+    for wait in (10, 20, 40, 40):
+        assert courier.run() == wait
+        assert courier.run() == IDLE
+        clock.now += wait
     waiting = read_state(storage.folder).waiting["share"]
     assert waiting == {"results": 1, "reason": "away"}
     courier.answers.clear()
     courier.run()
     assert state(storage) == {"answered": 1}
     assert courier.sent.count("9.1.dcm") == 1
+
+
+def test_an_object_at_which_a_destination_breaks_off_holds_up_no_other_study(courier, queue, storage, clock):
+    courier.answers |= {"9.1.dcm": NetworkError("away")}
+    assert courier.run() == 10
+    queue.add([Identity("2", "2.1", "2.1.1", "1.2", "1.2")])
+    queue.settle("2")
+    queue.take()
+    made = storage.work("2") / "9.3.dcm"
+    made.write_bytes(b"result")
+    storage.publish(made, "2")
+    queue.finish("2", 1, [Outcome("2.1", "organs", (("9.3.dcm", ("share",)),))])
+    clock.now += 11
+    courier.run()
+    assert courier.sent == ["9.1.dcm", "9.3.dcm"]
+    assert state(storage) == {"sending": 1, "answered": 1}
 
 
 def test_an_object_that_is_not_taken_now_waits_alone(courier, storage, clock):

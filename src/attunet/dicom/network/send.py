@@ -13,7 +13,7 @@ from attunet.dicom import require_dicom
 from attunet.dicom.network.addresses import FolderAddress, PeerAddress, WebAddress
 from attunet.dicom.network.identity import Identity, read_identity
 from attunet.dicom.network.web import WebAccess, WebClient
-from attunet.errors import NetworkError, RefusedError, first_line
+from attunet.errors import FormatError, NetworkError, RefusedError, first_line
 from attunet.files import staged
 
 if TYPE_CHECKING:
@@ -88,8 +88,12 @@ def _by_c_store(address: PeerAddress, files: Sequence[Path], calling: str) -> It
     """One association for each 128 kinds of object: a context for every class and syntax, so that none is converted."""
     kinds: dict[tuple[str, str], list[Path]] = {}
     for file in files:
-        identity = read_identity(file)
-        kinds.setdefault((identity.sop_class, identity.transfer_syntax), []).append(file)
+        try:
+            identity = read_identity(file)
+        except FormatError as error:
+            yield Sent(file, RefusedError(error.message, hint=error.hint))
+        else:
+            kinds.setdefault((identity.sop_class, identity.transfer_syntax), []).append(file)
     remaining = iter(kinds)
     while batch := tuple(islice(remaining, MOST_CONTEXTS)):
         association = _associate(address, batch, calling)

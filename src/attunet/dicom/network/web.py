@@ -204,19 +204,16 @@ def _session(address: WebAddress, access: WebAccess) -> Session:
 
     session = requests.Session()
     session.max_redirects = 0  # another host would get what was meant for this one
-    if access.authority is not None:
-        session.verify = str(access.authority)
+    session.trust_env = False  # else the environment overrides the authority, and ~/.netrc what is checked below
+    session.proxies.update(requests.utils.get_environ_proxies(address.url))
+    session.verify = str(access.authority or os.environ.get("REQUESTS_CA_BUNDLE") or "") or True
     known = _credentials(address.host, access.credentials)
     if known is not None and not address.encrypted and not is_loopback(address.host):
         raise ConfigError(
             f"the password for {address} would be sent unencrypted", hint="give an address that begins with https://"
         )
-    session.auth = known if known is not None else _anonymous  # otherwise requests looks into ~/.netrc itself
+    session.auth = known
     return session
-
-
-def _anonymous(request: Any) -> Any:
-    return request
 
 
 def _credentials(host: str, file: Path | None) -> tuple[str, str] | None:

@@ -48,10 +48,11 @@ class Courier:
         self._failures = 0
 
     def run(self) -> float:
-        """Send the results of the study that waits longest; the seconds to wait before the next call.
+        """Send the results of one study; the seconds to wait before the next call.
 
         A destination that cannot be reached keeps all of its results waiting; an object that it does not take waits
-        alone, and one that it never takes is given up at once.
+        alone, and one that it never takes is given up at once. Whatever was tried waits behind what was not, so that
+        an object at which the destination breaks off holds up no other study.
         """
         due = self._queue.due(self._destination.name)
         if not due:
@@ -97,7 +98,8 @@ class Courier:
         wait = self._retry.wait(self._failures)
         _log.warning("%s: %s; it is tried again in %.0f s", self._destination.name, error, wait)
         for delivery in waiting:
-            self._queue.not_delivered(delivery, str(error), wait=None if self._is_old(delivery) else 0)
+            later = self._retry.wait(delivery.tries + 1)
+            self._queue.not_delivered(delivery, str(error), wait=None if self._is_old(delivery) else later)
         return wait
 
     def _is_old(self, delivery: Delivery) -> bool:

@@ -197,11 +197,11 @@ class StudyQueue:
         return True
 
     def due(self, destination: str) -> list[Delivery]:
-        """The results that a destination should get now, all of the study that waits longest."""
+        """The results that a destination should get now, all of one study; what was not tried yet comes first."""
         due = "destination = ?1 AND state = 'waiting' AND due <= ?2"
         rows = self._database.rows(
             f"SELECT study, file, destination, tries, since FROM delivery WHERE {due} "
-            f"AND study = (SELECT study FROM delivery WHERE {due} ORDER BY since LIMIT 1) ORDER BY file",
+            f"AND study = (SELECT study FROM delivery WHERE {due} ORDER BY due, since LIMIT 1) ORDER BY file",
             destination,
             self._clock(),
         )
