@@ -34,6 +34,7 @@ Pictures = npt.NDArray[np.uint8]
 OPACITY = 0.5
 """Share of a label's colour where it covers the image, and of that of an attention coefficient of 1."""
 
+COLORS = 256
 CLOSE_MM = 1e-2
 
 
@@ -68,10 +69,11 @@ def attention_pictures(image: npt.NDArray[Any], attention: npt.NDArray[Any], mod
     Returns: the pictures.
     """
     pictures = _grey(image, modality)
-    palette = colormaps[ATTENTION_COLORS]
+    palette = (255 * colormaps[ATTENTION_COLORS](np.linspace(0, 1, COLORS))[:, :3]).astype(np.float32)
     for picture, alpha in zip(pictures, attention.transpose(2, 1, 0), strict=True):
-        share = OPACITY * np.clip(alpha, 0, 1)[..., None]
-        picture[:] = (1 - share) * picture + share * 255 * palette(alpha)[..., :3]
+        bounded = np.clip(alpha, 0, 1).astype(np.float32)
+        share = np.float32(OPACITY) * bounded[..., None]
+        picture[:] = picture + share * (palette[np.rint(bounded * (COLORS - 1)).astype(np.intp)] - picture)
     return pictures
 
 

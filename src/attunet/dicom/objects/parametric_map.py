@@ -76,5 +76,6 @@ def make_parametric_map(
         **identity.arguments(algorithm),
         **plane_arguments(source, len(frames)),
     )
+    dataset.Laterality = ""  # of type 2C, which highdicom leaves out
     finish_multi_frame(dataset, source.grid, identity)
     return dataset

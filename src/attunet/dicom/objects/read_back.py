@@ -140,7 +140,7 @@ def check_structure_set(
     for segment in segments:
         slices = defaultdict(list)
         for item in drawn[segment.number]:
-            points = np.array(item.ContourData, dtype=float).reshape(-1, 3)
+            points = np.array(item.get_item("ContourData").value.split(b"\\"), dtype=float).reshape(-1, 3)
             corners = points @ inverse[:3, :3].T + inverse[:3, 3]
             plane = round(float(corners[0, 2]))
             if np.abs(corners[:, 2] - plane).max() > 0.01 or len(points) != item.NumberOfContourPoints:

@@ -114,7 +114,7 @@ class ObjectResult:
         for number, (gate, volume) in enumerate(self.prediction.attention.items(), start=FIRST_OF_SEVERAL):
             name = f"{self.prediction.case}_attention_{safe_name(gate)}.dcm"
             frames[name] = map_frames(volume.array, self.source)
-            identity = self._identity(f"attention {gate}", number, frames[name])
+            identity = self._identity(f"attention {gate}", number, volume.array)
             datasets[name] = self._owned(make_parametric_map(self.source, frames[name], gate, identity, self.algorithm))
 
         def check(paths: Sequence[Path]) -> None:
@@ -152,7 +152,7 @@ class ObjectResult:
         segments = self.segments("BINARY")
         outputs = self.prediction.probabilities.array[-len(segments) :]  # without that of the background
         pixels = np.stack([self.source.grid.frames(each) for each in outputs], axis=-1)
-        identity = self._identity("probabilities", 5, pixels)
+        identity = self._identity("probabilities", 5, self.prediction.probabilities.array)
         dataset = make_segmentation(self.source, pixels, segments, "FRACTIONAL", identity, self.algorithm)
         check = partial(check_segmentation, pixels=pixels, segments=segments, kind="FRACTIONAL", source=self.source)
         return self._write_one(dataset, "probabilities", check)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
@@ -138,6 +138,6 @@ def _contour(number: int, plane: int, contour: Contour, source: SourceImages) ->
     item.ContourNumber = number
     digits = max(0, 4 - ceil(log10(min(source.grid.pixel_spacing))))  # a ten-thousandth of a pixel, or finer
     text = "\\".join(f"{value:.{digits}f}" for value in points.ravel()).encode()
-    text += b" " * (len(text) % 2)
-    item[CONTOUR_DATA] = RawDataElement(CONTOUR_DATA, "DS", len(text), text, 0, True, True)
+    # In implicit VR nothing says that these bytes are decimals, which pydicom would turn into numbers one by one.
+    item.add(DataElement(CONTOUR_DATA, "OB", text + b" " * (len(text) % 2)))
     return item
