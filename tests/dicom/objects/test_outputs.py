@@ -11,7 +11,7 @@ from attunet.data.cases import find_cases
 from attunet.data.formats import write_volume
 from attunet.data.volume import Volume
 from attunet.dicom.objects.outputs import DICOM_TYPES, DicomWriter
-from attunet.errors import ConfigError
+from attunet.errors import ConfigError, GeometryError
 from attunet.inference.batch import predict_cases
 from attunet.inference.destination import Destination
 from attunet.inference.prediction import PredictOptions
@@ -69,6 +69,18 @@ def test_the_patient_is_in_objects_only(segmenter, series, tmp_path):
     told = json.dumps([result.case, *result.warnings, *result.files.values()])
     for secret in (NAME, ID, DATE):
         assert secret not in told
+
+
+def test_a_picture_without_a_place_has_no_object_that_needs_one(segmenter, unplaced, tmp_path):
+    writer = DicomWriter.of(["dicom-seg", "dicom-sr"], segmenter)
+    (case,) = find_cases([unplaced.folder], 1)
+    mask = np.ones((20, 16, 1), np.uint8)
+    prediction = unplaced.prediction(mask, labels={"background": 0, "body": 1, "lesion": 7})
+    with pytest.raises(GeometryError, match="where it is in the patient, which dicom-sr must"):
+        writer.write(prediction, case, tmp_path)
+    assert list(tmp_path.glob("*.dcm")) == []
+    written, _ = DicomWriter.of(["dicom-seg", "dicom-overlay"], segmenter).write(prediction, case, tmp_path)
+    assert set(written) == {"dicom-seg", "dicom-overlay"}
 
 
 def test_what_is_no_dicom_is_refused_before_any_work(segmenter, tmp_path):

@@ -37,6 +37,18 @@ def test_every_segment_has_its_voxels_and_its_slices(scene, straight_affine, tmp
     assert np.allclose(np.abs(geometry.affine[:3, :3]), np.abs(lps[:3, 2::-1]), atol=1e-5)
 
 
+def test_segments_refer_to_the_frames_of_an_enhanced_image(enhanced, straight_affine, tmp_path):
+    made = enhanced(straight_affine)
+    result = made.result(tmp_path)
+    (path,) = result.write_segmentation()
+    seg = hd.seg.segread(path)
+    frames = list(made.source.frames)
+    uid = str(made.source.references[0].SOPInstanceUID)
+    pixels = seg.get_pixels_by_source_frame(uid, frames, combine_segments=False, assert_missing_frames_are_empty=True)
+    mask = result.prediction.segmentation.array[0]
+    assert np.array_equal(pixels.transpose(3, 2, 1, 0), [mask == value for value in (5, 1, 7)])
+
+
 def test_segments_say_what_they_are_and_what_made_them(scene, tmp_path):
     (path,) = scene().result(tmp_path).write_segmentation()
     seg = hd.seg.segread(path)

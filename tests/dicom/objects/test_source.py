@@ -90,3 +90,18 @@ def test_only_dicom_images_have_a_series(scene, tmp_path):
     write_volume(Volume(np.zeros((1, 4, 4, 4), np.int16), np.eye(4)), tmp_path / "a.nii.gz")
     (other,) = find_cases([tmp_path / "a.nii.gz"], 1)
     assert dicom_series_of(other) is None
+
+
+def test_frames_of_one_file_are_told_by_their_numbers(enhanced, straight_affine):
+    source = enhanced(straight_affine).source
+    assert len(source.references) == 1
+    assert sorted(source.frames) == list(range(1, 10))
+    assert source.frames != tuple(range(1, 10))
+    assert source.image_of(3).ReferencedFrameNumber == source.frames[3]
+    assert source.grid.same
+
+
+def test_a_picture_without_a_place_is_one_plane(unplaced):
+    assert not unplaced.source.grid.placed
+    assert unplaced.source.grid.shape == (20, 16, 1)
+    assert "ImagePositionPatient" not in unplaced.source.references[0]

@@ -1,11 +1,8 @@
 """Structure sets: contours that give the mask back, in the frame of reference of the source."""
 
 import numpy as np
-import pytest
 from pydicom import dcmread
 from scipy.ndimage import label
-
-from attunet.errors import GeometryError
 
 
 def test_contours_give_the_mask_back_with_holes_and_islands(scene, straight_affine, tmp_path):
@@ -69,11 +66,6 @@ def test_the_contours_of_a_sheared_source_lie_in_its_own_slices(scene, tilted_af
     result = made.result(tmp_path)
     (path,) = result.write_structure_set()
     assert np.array_equal(filled(dcmread(path), made, 2), result.prediction.segmentation.array[0] == 1)
-
-
-def test_a_picture_without_a_place_has_no_structure_set(unplaced, tmp_path):
-    with pytest.raises(GeometryError, match="does not say where it is"):
-        unplaced.result(tmp_path, np.ones((20, 16, 1), np.uint8)).write_structure_set()
 
 
 def test_contours_with_many_points_are_written_whole(scene, tmp_path):

@@ -17,7 +17,7 @@ from attunet.dicom.objects.codes import segment_codes
 from attunet.dicom.objects.identity import Algorithm, making
 from attunet.dicom.objects.result import ObjectResult
 from attunet.dicom.objects.source import dicom_series_of, read_source
-from attunet.errors import ConfigError
+from attunet.errors import ConfigError, GeometryError
 from attunet.inference.destination import Written
 from attunet.inference.prediction import Prediction
 from attunet.inference.segmenter import Segmenter
@@ -35,6 +35,7 @@ class ObjectType:
         marker: the file that tells that it was written, after the name of the case.
         needs: another type that it refers to.
         attention: whether it is made of the attention.
+        placed: whether its images must say where they are in the patient, which pictures such as X-rays do not.
     """
 
     holds: str
@@ -42,6 +43,7 @@ class ObjectType:
     marker: str
     needs: str | None = None
     attention: bool = False
+    placed: bool = False
 
 
 DICOM_TYPES: dict[str, ObjectType] = {
@@ -50,6 +52,7 @@ DICOM_TYPES: dict[str, ObjectType] = {
         write=ObjectResult.write_attention,
         marker="_attention_*.dcm",
         attention=True,
+        placed=True,
     ),
     "dicom-overlay": ObjectType(
         holds="colour pictures of the masks, and with --attention of each gate, as a secondary capture series",
@@ -57,7 +60,10 @@ DICOM_TYPES: dict[str, ObjectType] = {
         marker="_overlay/0001.dcm",
     ),
     "dicom-rtstruct": ObjectType(
-        holds="an RT structure set of contours", write=ObjectResult.write_structure_set, marker="_rtstruct.dcm"
+        holds="an RT structure set of contours",
+        write=ObjectResult.write_structure_set,
+        marker="_rtstruct.dcm",
+        placed=True,
     ),
     "dicom-labelmap": ObjectType(
         holds="a segmentation object of one label map, which few readers know yet",
@@ -74,6 +80,7 @@ DICOM_TYPES: dict[str, ObjectType] = {
         write=ObjectResult.write_report,
         marker="_sr.dcm",
         needs="dicom-seg",
+        placed=True,
     ),
 }
 """Every type by its name, in the order in which they are written."""
@@ -147,6 +154,11 @@ class DicomWriter:
                 self.codes,
                 output,
                 self.modality,
+            )
+        if not result.source.grid.placed and (homeless := [name for name in self.types if DICOM_TYPES[name].placed]):
+            raise GeometryError(
+                f"the image does not say where it is in the patient, which {', '.join(homeless)} must",
+                hint="write dicom-seg, dicom-overlay or nifti",
             )
         written: Written = {}
         for name in self.types:

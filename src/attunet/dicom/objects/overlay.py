@@ -133,7 +133,7 @@ def _picture(
     dataset.ConversionType = "WSD"
     dataset.ImageType = ["DERIVED", "SECONDARY"]
     dataset.BurnedInAnnotation = "NO"
-    dataset.PatientOrientation = ""
+    dataset.PatientOrientation = source.references[0].get("PatientOrientation", "")
     dataset.Laterality = ""
     dataset.SourceImageSequence = [source.image_of(plane)]
     if source.grid.placed:

@@ -77,5 +77,5 @@ def make_parametric_map(
         **plane_arguments(source, len(frames)),
     )
     dataset.Laterality = ""  # of type 2C, which highdicom leaves out
-    finish_multi_frame(dataset, source.grid, identity)
+    finish_multi_frame(dataset, source, identity)
     return dataset

@@ -152,21 +152,23 @@ def make_segmentation(
         **identity.arguments(algorithm),
         **plane_arguments(source, len(frames)),
     )
-    finish_multi_frame(dataset, source.grid, identity)
+    finish_multi_frame(dataset, source, identity)
     return dataset
 
 
-def finish_multi_frame(dataset: Dataset, grid: ObjectGrid, identity: ObjectIdentity) -> None:
+def finish_multi_frame(dataset: Dataset, source: SourceImages, identity: ObjectIdentity) -> None:
     """State the true distance of slices, which tags of sources get wrong, and make internal UIDs stable.
 
     Args:
         dataset: the object, which is changed.
-        grid: its grid.
+        source: the images that it was made from.
         identity: its UIDs.
     """
-    if grid.placed:
+    if source.grid.placed:
         measures = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
-        measures.SliceThickness = measures.SpacingBetweenSlices = format_number_as_ds(grid.step)
+        measures.SliceThickness = measures.SpacingBetweenSlices = format_number_as_ds(source.grid.step)
+    else:
+        dataset.PatientOrientation = source.references[0].get("PatientOrientation", "")
     uid = stable_uid("dimensions", identity.instance_uid)
     for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
         item.DimensionOrganizationUID = uid

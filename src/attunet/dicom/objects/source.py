@@ -33,7 +33,7 @@ _FAR = 1e6  # mm
 
 _KEPT = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality"),
-    *("Rows", "Columns"),
+    *("Rows", "Columns", "PatientOrientation"),
     *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
 )
 _EMPTY = (

@@ -24,7 +24,6 @@ from attunet.data.geometry import LPS_TO_RAS
 from attunet.dicom.objects.identity import Algorithm, ObjectIdentity, new_object
 from attunet.dicom.objects.segmentation_object import CodedSegment
 from attunet.dicom.objects.source import SourceImages
-from attunet.errors import GeometryError
 
 __all__ = ["make_structure_set"]
 
@@ -43,19 +42,13 @@ def make_structure_set(
     """A structure set without patient and study; a label without a voxel is a structure without contours.
 
     Args:
-        source: the images, whose slices the contours lie in, also where they are sheared.
+        source: the images, which say where they are, and whose slices the contours lie in, also where they are sheared.
         mask: label values (I, J, K) on the source's grid.
         segments: the structures, and the values of the mask that belong to them.
         identity: UIDs and numbers.
         algorithm: what made it.
     Returns: the object.
-    Raises: GeometryError when the source does not say where it is in the patient.
     """
-    if not source.grid.placed:
-        raise GeometryError(
-            "the image does not say where it is in the patient, which a structure set needs",
-            hint="write dicom-seg, or a format without a patient, such as NIfTI",
-        )
     now = datetime.now()
     # implicit VR, because contours may be longer than 64 KiB of text
     dataset = new_object(RTStructureSetStorage, ImplicitVRLittleEndian, "RTSTRUCT", identity, algorithm)

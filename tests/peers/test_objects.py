@@ -1,0 +1,141 @@
+"""DICOM objects about predictions, in programs that others wrote: validated, read, and placed as we placed them."""
+
+import json
+
+import dicom_results
+import numpy as np
+import pytest
+import SimpleITK
+
+from attunet.config import IntervalCalibration
+from attunet.dicom.objects.outputs import DICOM_TYPES
+
+pytestmark = pytest.mark.peers
+
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+AXIAL = np.diag([-0.7, -0.8, 2.5, 1.0])
+KINDS = {
+    "axial": lambda folder: dicom_results.stack(folder, AXIAL),
+    "oblique": lambda folder: dicom_results.stack(folder, dicom_results.STRAIGHT),
+    "tilted": lambda folder: dicom_results.stack(folder, dicom_results.TILTED),
+    "enhanced": lambda folder: dicom_results.enhanced(folder, dicom_results.STRAIGHT),
+    "MR": lambda folder: dicom_results.stack(folder, AXIAL, modality="MR", SpacingBetweenSlices=4.0),
+    "nameless": lambda folder: dicom_results.stack(folder, AXIAL, edit=_nameless),
+    "picture": dicom_results.picture,
+}
+
+
+def _nameless(datasets):
+    for dataset in datasets:
+        for name in ("PatientName", "PatientID", "PatientBirthDate", "StudyDate", "StudyTime", "StudyID"):
+            del dataset[name]
+    return datasets
+
+
+@pytest.fixture(params=KINDS)
+def made(request, tmp_path):
+    return KINDS[request.param](tmp_path / "series")
+
+
+@pytest.fixture
+def result(made, tmp_path):
+    """A result with everything that objects may hold."""
+    random = np.random.default_rng(0)
+    shape = made.series.shape
+    both = random.random((4, *shape)).astype(np.float32)
+    interval = IntervalCalibration(
+        level=0.9, cases=30, power=1, bound=0.1, typical=1.0, width=0.2, coverage=0.9, thirds=(0.9, 0.9, 0.9)
+    )
+    mask = dicom_results.three_labels(shape) if shape[2] > 1 else np.ones(shape, np.uint8)
+    return made.result(
+        tmp_path / "out",
+        mask,
+        probabilities=both / both.sum(axis=0),
+        attention={"level2": random.random((1, *shape)).astype(np.float32)},
+        volume_calibrations={"liver": interval},
+    )
+
+
+def test_the_validator_finds_no_error_in_any_object(result, dicom_faults):
+    for name, kind in DICOM_TYPES.items():
+        if name == "dicom-labelmap" or (kind.placed and not result.source.grid.placed):
+            continue  # label maps are younger than Debian's validator
+        for file in kind.write(result):
+            assert dicom_faults(file) == [], file.name
+
+
+def test_an_empty_result_is_sound(made, tmp_path, dicom_faults):
+    empty = made.result(tmp_path / "empty", np.zeros(made.series.shape, np.uint8))
+    for file in (*empty.write_segmentation(), *(empty.write_structure_set() if made.source.grid.placed else ())):
+        assert dicom_faults(file) == []
+
+
+def on_grid(files, result):
+    """Label images of dcmqi, merged and placed on the grid of the source's objects: (segments, I, J, K)."""
+    grid = result.source.grid
+    found = np.zeros((3, *grid.shape), bool)
+    inverse = np.linalg.inv(LPS @ grid.affine)
+    for file in files:
+        image = SimpleITK.ReadImage(str(file))
+        array = SimpleITK.GetArrayFromImage(image)
+        for number in (1, 2, 3):
+            k, j, i = np.nonzero(array == number)
+            points = [image.TransformIndexToPhysicalPoint(tuple(map(int, one))) for one in zip(i, j, k, strict=True)]
+            if points:
+                voxels = np.column_stack([points, np.ones(len(points))]) @ inverse.T
+                assert np.abs(voxels - np.rint(voxels)).max() < 1e-2
+                found[number - 1][tuple(np.rint(voxels[:, :3]).astype(int).T)] = True
+    return found
+
+
+def test_dcmqi_reads_the_same_voxels_in_the_same_places(result, call, tmp_path):
+    if not result.source.grid.placed:
+        pytest.skip("dcmqi reads segmentations of placed images only")
+    file = result.write_segmentation()[-1]
+    out = tmp_path / "dcmqi"
+    out.mkdir()
+    call("segimage2itkimage", "--inputDICOM", file, "--outputDirectory", out, "-t", "nrrd", "--mergeSegments")
+    frames = result.source.grid.frames(result.prediction.segmentation.array[0]).transpose(2, 1, 0)
+    assert np.array_equal(on_grid(out.glob("*.nrrd"), result), [frames == value for value in (5, 1, 7)])
+
+
+def test_dcmqi_reads_label_maps(result, call, tmp_path):
+    if not result.source.grid.placed:
+        pytest.skip("dcmqi reads segmentations of placed images only")
+    (file,) = result.write_segmentation("LABELMAP")
+    out = tmp_path / "dcmqi"
+    out.mkdir()
+    call("segimage2itkimage", "--inputDICOM", file, "--outputDirectory", out, "-t", "nrrd", "--mergeSegments")
+    stored = sum(
+        np.count_nonzero(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(one)))) for one in out.glob("*.nrrd")
+    )
+    assert stored == np.count_nonzero(result.prediction.segmentation.array)
+
+
+def test_dcmqi_reads_the_volumes(result, call, tmp_path):
+    (file,) = result.write_report()
+    call("tid1500reader", "--inputDICOM", file, "--outputMetadata", tmp_path / "report.json")
+    groups = json.loads((tmp_path / "report.json").read_text())["Measurements"]
+    for group in groups:
+        (item,) = group["measurementItems"]
+        expected = result.prediction.volumes_ml[group["TrackingIdentifier"]]
+        assert float(item["value"]) == pytest.approx(expected, abs=1e-3)
+        assert item["units"]["CodeValue"] == "ml"
+
+
+@pytest.mark.parametrize("kind", ["axial", "MR", "nameless"])
+def test_plastimatch_fills_the_same_voxels(kind, call, tmp_path):
+    made = KINDS[kind](tmp_path / "series")
+    result = made.result(tmp_path / "out")
+    (file,) = result.write_structure_set()
+    out = tmp_path / "plastimatch"
+    call(
+        *("plastimatch", "convert", "--input", file, "--referenced-ct", made.folder),
+        *("--output-prefix", out, "--prefix-format", "nrrd"),
+    )
+    mask = result.prediction.segmentation.array[0]
+    for label, value in (("liver", 5), ("kidney_left", 1)):
+        filled = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(out / f"{label}.nrrd"))).transpose(2, 1, 0) > 0
+        both = np.count_nonzero(filled & (mask == value))
+        dice = 2 * both / (np.count_nonzero(filled) + np.count_nonzero(mask == value))
+        assert dice >= 0.99, label
