@@ -20,6 +20,7 @@ import yaml
 from images import image_seeds
 from models import model_seeds, open_model, open_sealed, open_weights, tiny_plan, weights_seeds
 from mutations import Files
+from objects import object_seeds, read_object
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
@@ -277,6 +278,7 @@ TARGETS: tuple[Target, ...] = (
         for entry in FORMATS
         for suffix in entry.suffixes
     ),
+    Target("label.dcm", "label.dcm", read_object, object_seeds, share=2),
     _settings(Plan, lambda: tiny_plan().model_dump_json(), "plan.json"),
     _settings(Postprocessing, _postprocessing, "postprocessing.json"),
     _settings(Execution, _execution, "engine.json"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +18,7 @@ from attunet.data.formats import (
     holds_named_masks,
     read_masks,
     read_volume,
+    refers_elsewhere,
     suffix_of,
 )
 from attunet.data.formats.dicom import DICOM_SUFFIXES, choose_series
@@ -128,7 +131,16 @@ def check_case_headers(case: Case) -> list[Problem]:
         for path in case.paths
         for problem in check_header(path, key=case.label_key if path in labels else case.key, label=path in labels)
     ]
-    return [replace(problem, case=case.id) for problem in found]
+    return [replace(problem, case=case.id) for problem in (*found, *_of_another_series(case))]
+
+
+def _of_another_series(case: Case) -> Iterator[Problem]:
+    """A warning for each label of DICOM that refers to other series than that of the image; none if unreadable."""
+    for path in case.label_paths:
+        with suppress(AttunetError):
+            if holds_named_masks(path) and refers_elsewhere(path, case.images[0], case.key):
+                message = f"{path.name} refers to another series than that of the image"
+                yield Problem("", "another series", message, "check that they belong together", "warning")
 
 
 def image_warnings(case: Case) -> tuple[str, ...]:

@@ -187,6 +187,17 @@ def test_what_is_odd_is_reported_with_its_case(tmp_path):
     assert ("p1", "the ROI liver has no contour on 2 of the 4 slices that it spans") in found
 
 
+def test_labels_of_another_series_are_reported(tmp_path, make):
+    parts = masks(1, "liver")
+    case(tmp_path, "p1", parts, make)
+    save(make(make_series(sample(SHAPE)), parts), tmp_path / "labels/other.dcm")
+    (tmp_path / "cases.csv").write_text("image,label\nimages/p1,labels/p1.dcm\n")
+    assert not inspect(read_dataset(tmp_path / "cases.csv")).problems
+    (tmp_path / "cases.csv").write_text("image,label\nimages/p1,labels/other.dcm\n")
+    (problem,) = inspect(read_dataset(tmp_path / "cases.csv")).problems
+    assert (problem.case, problem.kind, problem.severity) == ("p1", "another series", "warning")
+
+
 def test_a_damaged_object_is_the_problem_of_its_case(tmp_path, make):
     case(tmp_path, "p1", masks(1, "liver"), make)
     case(tmp_path, "p2", masks(2, "liver"), make, seed=1)

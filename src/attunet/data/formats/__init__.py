@@ -9,6 +9,7 @@ from attunet.data.dataset import Problem
 from attunet.data.formats.dicom import (
     DICOM_SUFFIXES,
     NoticeHook,
+    choose_series,
     holds_series,
     is_archive,
     is_dicom,
@@ -55,6 +56,7 @@ __all__ = [
     "read_masks",
     "read_palette",
     "read_volume",
+    "refers_elsewhere",
     "series_of",
     "stem_of",
     "suffix_of",
@@ -128,6 +130,21 @@ def holds_named_masks(path: Path) -> bool:
     """
     entry = format_at(path) if path.is_file() else None
     return entry is format_of(DICOM_SUFFIXES[0]) and is_label_object(path)
+
+
+def refers_elsewhere(label: Path, image: Path, key: str | None = None) -> bool:
+    """Whether a label names the series of its image, and the image is another one.
+
+    Args:
+        label: a file of which `holds_named_masks` is true.
+        image: the image.
+        key: as in `read_volume`.
+    Returns: False for labels that name no series, and for images of other formats than DICOM.
+    Raises: FormatError when one cannot be read.
+    """
+    series = read_label_object(label).series
+    of_dicom = format_at(image) is format_of(DICOM_SUFFIXES[0])
+    return bool(series) and of_dicom and choose_series(image, key).uid not in series
 
 
 def check_header(path: Path, *, key: str | None = None, label: bool = False) -> tuple[Problem, ...]:
