@@ -27,6 +27,9 @@ if [ "${#missing[@]}" -gt 0 ]; then
     echo "installing ${missing[*]} for the tests with real peers"
     DEBIAN_FRONTEND=noninteractive "${apt[@]}" install --no-install-recommends "${missing[@]}" > /dev/null ||
       echo "${missing[*]} could not be installed; the tests that need them will be skipped" >&2
+    if [[ " ${missing[*]} " == *" orthanc "* ]] && command -v systemctl > /dev/null; then
+      systemctl --quiet disable orthanc 2> /dev/null || true # nor at the next start of the machine
+    fi
   else
     echo "${missing[*]}: not installed; the tests that need them will be skipped" >&2
   fi
