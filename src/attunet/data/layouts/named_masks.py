@@ -74,8 +74,8 @@ def _objects(dataset: Dataset) -> Objects:
 
 
 def _opened(case: Case, objects: Mapping[Path, LabelObject]) -> tuple[LabelObject, ...]:
-    """The objects whose masks make up the label of a case; none where a file declares each label by itself."""
-    if isinstance(case.label, LabelFiles) and case.label.kind == "label":
+    """The objects whose masks make up the label of a case; none where one mask is chosen, or a file declares each."""
+    if case.label_key is not None or (isinstance(case.label, LabelFiles) and case.label.kind == "label"):
         return ()
     held = tuple(objects[path] for path in case.label_paths if path in objects)
     return held if len(held) == len(case.label_paths) else ()
