@@ -14,15 +14,17 @@ from attunet.data.formats import (
     NoticeHook,
     check_header,
     files_outside,
-    format_at,
     holds_named_masks,
+    is_dicom_image,
+    is_picture,
     read_masks,
     read_volume,
     refers_elsewhere,
     suffix_of,
 )
-from attunet.data.formats.dicom import DICOM_SUFFIXES, choose_series
+from attunet.data.formats.dicom import choose_series
 from attunet.data.label_files import read_label_files
+from attunet.data.label_slices import read_label_slices, slice_pictures
 from attunet.data.layouts import read_dataset
 from attunet.data.layouts.find import find_cases
 from attunet.data.volume import Volume
@@ -108,10 +110,20 @@ def read_own_label(case: Case, image: Volume | None = None, *, on_notice: Notice
     if image is None and any(map(holds_named_masks, case.label_paths)):
         image = read_case_image(case)
     key, frame = case.label_key, case.frame
+    if (pictures := _pictures_of_slices(case)) is not None:
+        return read_label_slices(pictures, choose_series(case.images[0], case.key))
     with files_outside(case.allow_outside):
         if isinstance(case.label, LabelFiles):
             return read_label_files(case.label, key=key, frame=frame, grid=image, on_notice=on_notice)
         return next(read_masks(case.label, [key], frame=frame, grid=image, on_notice=on_notice))
+
+
+def _pictures_of_slices(case: Case) -> LabelFiles | None:
+    """The pictures that are the label of a series of DICOM, which has no position without it; None for other labels."""
+    if isinstance(case.label, LabelFiles):
+        return case.label if case.label.kind == "slice" else None
+    single = case.label is not None and is_picture(case.label) and is_dicom_image(case.images[0])
+    return slice_pictures(case.label_paths) if single else None
 
 
 def read_case(case: Case, *, geometry: GeometryPolicy = "fail") -> tuple[Volume, Volume | None]:
@@ -150,8 +162,7 @@ def image_warnings(case: Case) -> tuple[str, ...]:
 
 def source_uids(case: Case) -> dict[str, str]:
     """The UIDs of the series of DICOM that the image of a case is, for traceability; empty for other formats."""
-    entry = format_at(case.images[0]) if case.images else None
-    if entry is None or entry.suffixes != DICOM_SUFFIXES:
+    if not case.images or not is_dicom_image(case.images[0]):
         return {}
     try:
         series = choose_series(case.images[0], case.key)

@@ -126,7 +126,7 @@ def _composed(case: Case, options: DatasetOptions, values: tuple[int, ...]) -> C
 
 def _chosen(case: Case, options: DatasetOptions) -> Case:
     """The case without the masks of labels that the options do not name; all, where those named are absent."""
-    if not options.masks or not isinstance(case.label, LabelFiles) or case.label.kind == "object":
+    if not options.masks or not isinstance(case.label, LabelFiles) or case.label.kind != "label":
         return case
     parts = tuple(part for part in case.label.parts if part.name in options.masks)
     if not parts:

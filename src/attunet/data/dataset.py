@@ -51,7 +51,8 @@ class LabelFiles:
 
     Args:
         kind: "label": a file per label, as in TotalSegmentator; "object": a file per object of a single label, such as
-            the nuclei of a picture, so that all parts have one name and one value.
+            the nuclei of a picture, so that all parts have one name and one value; "slice": a picture for each slice
+            of the image, a series of DICOM, whose values are those of the label.
         parts: the files in the order in which they are put together; labels without a file here are left out.
         values: the value of every label of the data set; empty: those of the parts.
         overlap: what becomes of voxels that are in several files of kind "label".
@@ -59,7 +60,7 @@ class LabelFiles:
             they would be lost.
     """
 
-    kind: Literal["label", "object"]
+    kind: Literal["label", "object", "slice"]
     parts: tuple[LabelPart, ...]
     values: tuple[int, ...] = ()
     overlap: Overlap = "refuse"

@@ -28,6 +28,7 @@ from attunet.data.formats.table import (
     format_of,
     is_companion,
     is_image,
+    is_picture,
     mask_suffix,
     stem_of,
     suffix_of,
@@ -50,7 +51,9 @@ __all__ = [
     "format_of",
     "holds_named_masks",
     "is_companion",
+    "is_dicom_image",
     "is_image",
+    "is_picture",
     "mask_suffix",
     "read_label",
     "read_masks",
@@ -216,6 +219,12 @@ def format_at(path: Path) -> ImageFormat | None:
         return format_of(suffix)
     found = holds_series(path) if path.is_dir() else is_archive(path) or is_dicom(path)
     return format_of(DICOM_SUFFIXES[0]) if found else None
+
+
+def is_dicom_image(path: Path) -> bool:
+    """Whether a file, folder or archive is read as DICOM."""
+    entry = format_at(path) if path.exists() else None
+    return entry is not None and entry.suffixes == DICOM_SUFFIXES
 
 
 def _read(path: Path, entry: ImageFormat, read: Callable[[Path], Volume], part: WhatToRead) -> Volume:

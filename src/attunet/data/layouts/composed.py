@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from attunet.data.dataset import LabelFiles, LabelPart, Problem
+from attunet.data.formats import is_picture
+from attunet.data.label_slices import slice_pictures
 from attunet.data.labels import BACKGROUND
 from attunet.data.layouts.pairing import OF_LABELS, Key, NamedFile, Pairing
 from attunet.data.layouts.shapes import MatchedFile
@@ -35,17 +37,23 @@ class Composition:
     """How the masks of a case make up its label.
 
     Args:
-        kind: a file for each label, for each object, or one for all; or objects of DICOM, in which masks have names.
+        kind: a file for each label, for each object, or one for all; or objects of DICOM, in which masks have names; or
+            a picture for each slice of a series of DICOM.
         names: name to value; None where there is one file.
         problems: a warning where a file is taken to be an object.
     """
 
-    kind: Literal["label", "object", "single", "named"]
+    kind: Literal["label", "object", "single", "named", "slice"]
     names: dict[str, int] | None = None
     problems: tuple[Problem, ...] = ()
 
     @classmethod
-    def of(cls, labels: Mapping[Key, Sequence[MatchedFile]], declared: Mapping[str, int] | None) -> Composition:
+    def of(
+        cls,
+        labels: Mapping[Key, Sequence[MatchedFile]],
+        declared: Mapping[str, int] | None,
+        slices: Mapping[Key, int] | None = None,
+    ) -> Composition:
         """How the masks of all cases make up their labels.
 
         Names that are in several cases are those of labels; names that are in one case, or only numbers, are objects.
@@ -53,8 +61,11 @@ class Composition:
         Args:
             labels: the masks of each case.
             declared: name to value of the labels that the data set declares; None without a declaration.
+            slices: the number of files of each image that is a series of DICOM; None without any.
         Returns: the composition of every case.
         """
+        if labels and all(_is_picture_for_each(members, (slices or {}).get(key, 0)) for key, members in labels.items()):
+            return cls("slice")
         extras = Counter(fold(member.extra) for members in labels.values() for member in members if member.extra)
         several = any(len(members) > 1 for members in labels.values())
         plain = sum(not member.extra for members in labels.values() for member in members)
@@ -81,6 +92,8 @@ class Composition:
             return None
         if self.kind == "named" and len(members) > 1:
             return LabelFiles("object", tuple(LabelPart(OBJECT, 1, member.file.file.path) for member in members))
+        if self.kind == "slice":
+            return slice_pictures([member.file.file.path for member in members])
         if self.kind == "single" or self.names is None:
             return members[0].file.file.path
         values = tuple(value for name, value in self.names.items() if name != BACKGROUND)
@@ -133,6 +146,11 @@ def with_extras(key: Key, entries: Sequence[Entry], pairing: Pairing) -> Sequenc
     outside = ["_".join(part for part in file.key(pairing.level)[1:] if part not in key) for file, _ in entries]
     folders = [(file, folder) for (file, _), folder in zip(entries, outside, strict=True)]
     return folders if all(outside) and len(set(outside)) == len(outside) else found
+
+
+def _is_picture_for_each(members: Sequence[MatchedFile], slices: int) -> bool:
+    """Whether masks are as many pictures, as a series has slices."""
+    return len(members) == slices > 1 and all(is_picture(member.file.file.path) for member in members)
 
 
 def _label_words(file: NamedFile, entries: Sequence[Entry]) -> str:

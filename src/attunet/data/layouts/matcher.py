@@ -63,7 +63,8 @@ def match_files(
     images = choose_images(pairing, case_ids(pairing.images, pairing.level), choice)
     ids = case_ids({key: {name: [file] for name, file in one.items()} for key, one in images.items()}, pairing.level)
     labels = choose_labels(pairing, ids, options, choice)
-    reading = _Reading(pairing, choice, ids, images, labels, Composition.of(labels, declared))
+    slices = {key: next(iter(found.values())).file.series for key, found in images.items() if len(found) == 1}
+    reading = _Reading(pairing, choice, ids, images, labels, Composition.of(labels, declared, slices))
     cases, patients = with_patients(_cases(reading), images)
     cases, splits = with_splits(cases, images)
     rule = MatchRule(

@@ -14,12 +14,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attunet.data.dataset import Case, Dataset, DatasetOptions, LabelFiles, LabelPart, Problem
-from attunet.data.formats import holds_named_masks, stem_of, suffix_of
+from attunet.data.formats import holds_named_masks, is_picture, stem_of, suffix_of
+from attunet.data.label_slices import slice_pictures
 from attunet.data.labels import BACKGROUND
 from attunet.data.layouts.annotated import read_annotated
 from attunet.data.layouts.composed import OBJECT, raters_problem
 from attunet.data.layouts.description import DESCRIPTION
-from attunet.data.layouts.image_files import distinct_names, present_file
+from attunet.data.layouts.image_files import distinct_names, image_files, present_file
 from attunet.data.layouts.pairing import repeats
 from attunet.data.layouts.table_rows import IMAGE, LABEL, RATER, Row, image_columns, label_columns, read_rows
 from attunet.data.layouts.tokens import fold
@@ -68,6 +69,8 @@ def read_table(path: Path, options: DatasetOptions) -> Dataset:
             row.get("group") or row.get("patient") or None,
             _split(row, index, path),
             annotated[index],
+            key=row.get("key") or None,
+            label_key=row.get("label_key") or None,
             raters=tuple(
                 (name.removeprefix(RATER), present_file(path.parent / row[name])) for name in raters if row[name]
             ),
@@ -76,7 +79,7 @@ def read_table(path: Path, options: DatasetOptions) -> Dataset:
     ]
     if values:
         named = {BACKGROUND: 0, **{column.removeprefix(LABEL).partition("=")[0]: values[column] for column in values}}
-    elif any(isinstance(case.label, LabelFiles) and not _all_named(case) for case in cases):
+    elif any(isinstance(case.label, LabelFiles) and _is_of_objects(case) for case in cases):
         named = {BACKGROUND: 0, OBJECT: 1}
     names = tuple(name.removeprefix(IMAGE) for name in channels)
     drawn_by = [name.removeprefix(RATER) for name in raters]
@@ -128,7 +131,9 @@ def _written(case: Case, dataset: Dataset, folder: Path, *, first: bool) -> Row:
     values = {name: value for name, value in (dataset.label_names or {}).items() if value != 0}
     numbered = list(values.values()) == list(range(1, len(values) + 1))
     parts = _parts(case)
-    if isinstance(case.label, LabelFiles) and case.label.kind == "object":
+    if isinstance(case.label, LabelFiles) and case.label.kind == "slice":
+        row["label"] = _relative(_folder_of(case.label), folder)
+    elif isinstance(case.label, LabelFiles) and case.label.kind == "object":
         row["label"] = SEVERAL.join(_relative(part.path, folder) for part in parts) + SEVERAL * (len(parts) == 1)
     elif parts:
         known = {part.name: part for part in parts}
@@ -142,6 +147,7 @@ def _written(case: Case, dataset: Dataset, folder: Path, *, first: bool) -> Row:
         row |= {f"{RATER}{name or 'unnamed'}": _relative(mask, folder) for name, mask in case.raters}
     elif isinstance(case.label, Path):
         row["label"] = _relative(case.label, folder)
+    row |= {"key": case.key or "", "label_key": case.label_key or ""}
     row |= {"group": case.group or "", "split": case.split or "", "labels": ""}
     if not parts and dataset.label_names and (first or case.annotated):
         listed = dataset.label_names if first and case.annotated is None else case.annotated or ()
@@ -149,9 +155,20 @@ def _written(case: Case, dataset: Dataset, folder: Path, *, first: bool) -> Row:
     return row
 
 
-def _all_named(case: Case) -> bool:
-    """Whether the masks of a case's label have names in their files."""
-    return all(map(holds_named_masks, case.label_paths))
+def _is_of_objects(case: Case) -> bool:
+    """Whether the masks of a case's label are of objects, without names in their files."""
+    pictures = isinstance(case.label, LabelFiles) and case.label.kind == "slice"
+    return not pictures and not all(map(holds_named_masks, case.label_paths))
+
+
+def _folder_of(label: LabelFiles) -> Path:
+    """The folder that stands for pictures of slices. Raises: DatasetError when it holds others, too."""
+    folders = {part.path.parent for part in label.parts}
+    if len(folders) == 1 and set(image_files(folder := folders.pop())) == {part.path for part in label.parts}:
+        return folder
+    raise DatasetError(
+        f"a CSV file cannot hold {len(label.parts)} pictures of slices among others", hint="give them a folder"
+    )
 
 
 def _cell(part: LabelPart, folder: Path) -> str:
@@ -176,6 +193,8 @@ def _label(row: Row, values: Mapping[str, int], rater: str, path: Path) -> Path 
     if parts:
         return LabelFiles("label", tuple(parts), tuple(values.values()))
     cell = row.get(rater or "label", "")
+    if cell and (folder := present_file(path.parent / cell)).is_dir() and (pictures := _pictures_in(folder)):
+        return slice_pictures(pictures)
     if SEVERAL in cell:
         files = [present_file(path.parent / name.strip()) for name in cell.split(SEVERAL) if name.strip()]
         return LabelFiles("object", tuple(LabelPart(OBJECT, 1, file) for file in files), (1,))
@@ -187,6 +206,12 @@ def _file_and_key(cell: str, path: Path) -> tuple[Path, str | None]:
     file = present_file(path.parent / cell)
     name, mark, key = cell.partition(MASK)
     return (present_file(path.parent / name), key) if mark and key and not file.exists() else (file, None)
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    """The files of a folder of pictures, one for each slice of a series; none for a folder of other files."""
+    files = image_files(folder)
+    return files if all(map(is_picture, files)) else []
 
 
 def _rater(raters: Sequence[str], options: DatasetOptions, path: Path) -> str:
