@@ -63,7 +63,7 @@ def make_series(array, affine=None, *, modality="CT", slope=1, intercept=0, uid=
     found = []
     for index in range(array.shape[2]):
         ds = _object(CLASSES[modality], modality, uid, study)
-        ds.FrameOfReferenceUID, ds.InstanceNumber = f"{uid}.1", index + 1
+        ds.FrameOfReferenceUID, ds.InstanceNumber = f"{uid[:60]}.1", index + 1
         ds.ImagePositionPatient = [float(f"{value:.6f}") for value in lps[:3] @ [0, 0, index, 1]]
         ds.ImageOrientationPatient = [float(f"{value:.9f}") for value in (*row, *column)]
         ds.PixelSpacing = [float(np.linalg.norm(lps[:3, axis])) for axis in (1, 0)]

@@ -267,7 +267,7 @@ def test_dicom_gives_the_store_of_the_same_voxels_in_nifti(tmp_path, tiny_plan, 
     from dicom_series import make_series, sample, save_series
 
     random, shape = np.random.default_rng(0), (20, 18, 9)
-    affine = np.array([[0, 0, 2.0, -7], [-0.5, 0, 0, 40], [0, -0.75, 0, 3.0], [0, 0, 0, 1]])
+    affine = np.array([[0, 0, 3.27, -7.1], [-0.976562, 0, 0, 59.570154], [0, -0.976562, 0, 3.3], [0, 0, 0, 1]])
     for name in ("a", "b"):
         stored, label = sample(shape, ord(name)), random.integers(0, 3, shape).astype(np.uint8)
         label[:, :, [0, 7]] = 0

@@ -11,7 +11,7 @@ import os
 import struct
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -22,8 +22,11 @@ from attunet.data.formats.limits import AGAIN
 from attunet.data.volume import Array
 from attunet.errors import FormatError
 
-__all__ = ["decompress"]
+__all__ = ["decompress", "quiet_decoders"]
 
+SECONDARY_CAPTURE, INSTANCE = b"1.2.840.10008.5.1.4.1.1.7", b"2.25.1"
+"""A kind of object to which SimpleITK applies no rescale, and a UID that says nothing."""
+UNDEFINED = 0xFFFFFFFF
 JPEG = b"\xff\xd8"
 JPEG2000 = b"\xff\x4f\xff\x51"
 FRAMES = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
@@ -65,10 +68,13 @@ def decompress(encoded: bytes, one: StoredSlice, scratch: Path) -> Array:
 def _decoded(encoded: bytes, layout: PixelLayout, name: str, scratch: Path) -> Array:
     import SimpleITK as sitk  # noqa: N813
 
-    _write_single(scratch, layout, encoded)
+    scratch.unlink(missing_ok=True)  # ext4 writes out a file that is truncated
+    scratch.write_bytes(_single(layout, encoded))
     try:
-        with _quiet_decoders() if encoded.startswith(JPEG) else nullcontext():
-            decoded: Array = sitk.GetArrayFromImage(sitk.ReadImage(str(scratch)))
+        reader = sitk.ImageFileReader()
+        reader.SetImageIO("GDCMImageIO")  # rather than asking every reader whether it knows the format
+        reader.SetFileName(str(scratch))
+        decoded: Array = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError:
         raise FormatError(f"the pixels of {name} cannot be decoded", hint=AGAIN) from None
     shape = (layout.rows, layout.columns) if layout.samples == 1 else (layout.rows, layout.columns, layout.samples)
@@ -77,26 +83,44 @@ def _decoded(encoded: bytes, layout: PixelLayout, name: str, scratch: Path) -> A
     return decoded.reshape(shape)
 
 
-def _write_single(path: Path, layout: PixelLayout, encoded: bytes) -> None:
-    """Write a file of nothing but one compressed image."""
-    from pydicom import Dataset
-    from pydicom.dataset import FileMetaDataset
-    from pydicom.encaps import encapsulate
-    from pydicom.uid import UID, SecondaryCaptureImageStorage
+def _single(layout: PixelLayout, encoded: bytes) -> bytes:
+    """A file of nothing but one compressed image (PS3.10, explicit little endian; PS3.5 A.4)."""
+    about_file = b"".join(
+        (
+            _element(0x0002, 0x0001, b"OB", b"\0\1"),
+            _element(0x0002, 0x0002, b"UI", SECONDARY_CAPTURE),
+            _element(0x0002, 0x0003, b"UI", INSTANCE),
+            _element(0x0002, 0x0010, b"UI", layout.syntax.encode()),
+        )
+    )
+    sizes = {0x0002: layout.samples, 0x0010: layout.rows, 0x0011: layout.columns}
+    sizes |= {0x0006: int(layout.planar)} if layout.samples > 1 else {}
+    bits = {0x0100: layout.allocated, 0x0101: layout.stored, 0x0102: layout.high, 0x0103: int(layout.signed)}
+    image = {element: (b"US", struct.pack("<H", value)) for element, value in (sizes | bits).items()}
+    image[0x0004] = b"CS", layout.photometric.encode()
+    fragment = encoded + bytes(len(encoded) % 2)
+    return b"".join(
+        (
+            bytes(128) + b"DICM",
+            _element(0x0002, 0x0000, b"UL", struct.pack("<L", len(about_file))),
+            about_file,
+            _element(0x0008, 0x0016, b"UI", SECONDARY_CAPTURE),
+            _element(0x0008, 0x0018, b"UI", INSTANCE),
+            *(_element(0x0028, element, *image[element]) for element in sorted(image)),
+            struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OB", 0, UNDEFINED),
+            struct.pack("<HHL", 0xFFFE, 0xE000, 0),
+            struct.pack("<HHL", 0xFFFE, 0xE000, len(fragment)),
+            fragment,
+            struct.pack("<HHL", 0xFFFE, 0xE0DD, 0),
+        )
+    )
 
-    single = Dataset()
-    single.file_meta = FileMetaDataset()
-    single.file_meta.TransferSyntaxUID = UID(layout.syntax)
-    single.file_meta.MediaStorageSOPClassUID = single.SOPClassUID = SecondaryCaptureImageStorage
-    single.file_meta.MediaStorageSOPInstanceUID = single.SOPInstanceUID = UID("2.25.1")
-    single.Rows, single.Columns, single.SamplesPerPixel = layout.rows, layout.columns, layout.samples
-    single.BitsAllocated, single.BitsStored, single.HighBit = layout.allocated, layout.stored, layout.high
-    single.PixelRepresentation, single.PhotometricInterpretation = int(layout.signed), layout.photometric
-    if layout.samples > 1:
-        single.PlanarConfiguration = int(layout.planar)
-    single.PixelData = encapsulate([encoded])
-    single["PixelData"].VR = "OB"
-    single.save_as(path, enforce_file_format=True)
+
+def _element(group: int, element: int, representation: bytes, value: bytes) -> bytes:
+    value += (b" " if representation == b"CS" else b"\0") * (len(value) % 2)
+    if representation == b"OB":
+        return struct.pack("<HH2sHL", group, element, representation, 0, len(value)) + value
+    return struct.pack("<HH2sH", group, element, representation, len(value)) + value
 
 
 def _check_codestream(encoded: bytes, one: StoredSlice) -> None:
@@ -151,7 +175,7 @@ def _of_jpeg2000(encoded: bytes) -> _Declared | None:
 
 
 @contextmanager
-def _quiet_decoders() -> Iterator[None]:
+def quiet_decoders() -> Iterator[None]:
     """A block within which decoders write nothing about the precision of a JPEG to standard error.
 
     What else is written there, by any thread, appears when the last such block ends.

@@ -8,14 +8,14 @@ from __future__ import annotations
 import struct
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import numpy as np
 
 from attunet.data.formats.dicom.compressed import decompress
-from attunet.data.formats.dicom.elements import DEFLATED, inflate
+from attunet.data.formats.dicom.elements import DEFLATED, open_data_set
 from attunet.data.formats.dicom.slices import PixelLayout, StoredSlice
-from attunet.data.formats.limits import AGAIN, check_size
+from attunet.data.formats.limits import AGAIN
 from attunet.data.volume import Array
 from attunet.documents import open_regular
 from attunet.errors import FormatError
@@ -29,8 +29,6 @@ GREY = ("MONOCHROME1", "MONOCHROME2")
 PIXELS = (0x7FE0, 0x0010)
 ITEM = (0xFFFE, 0xE000)
 UNDEFINED = 0xFFFFFFFF
-MOST_RATIO = 2.0**14
-"""Compression that no image of more than one value reaches."""
 MOST_FRAGMENTS = 10**6
 
 
@@ -60,16 +58,21 @@ def decode(one: StoredSlice, scratch: Path) -> Array:
     layout = one.layout
     dtype = image_dtype(layout)
     with open_regular(one.path) as file:
-        stream = file if layout.syntax != DEFLATED else cast(BinaryIO, inflate(file, one.path))
+        stream = open_data_set(file, one.path, layout.syntax)
         size = stream.seek(0, 2)
         representation, length = _open_pixels(stream, one)
         begin = stream.tell()
-        shape = (layout.frames, layout.rows, layout.columns, layout.samples)
         if layout.syntax in NATIVE and length != UNDEFINED:
-            check_size(one.path, shape, dtype.itemsize, stored=min(length, size - begin))
+            declared = layout.frames * layout.rows * layout.columns * layout.samples * dtype.itemsize
+            if declared > min(length, size - begin):
+                held = min(length, size - begin)
+                raise FormatError(
+                    f"{one.path} is truncated, or its header is damaged: it declares {declared} bytes of pixels, "
+                    f"and has {held}",
+                    hint=AGAIN,
+                )
             values = _native(stream, one, dtype, swapped=representation == b"OW")
         else:
-            check_size(one.path, shape, dtype.itemsize, stored=size - begin, ratio=MOST_RATIO)
             fragments = _fragments(stream, size, one)
             values = decompress(_joined(stream, fragments, one), one, scratch)
     if one.tile is not None:

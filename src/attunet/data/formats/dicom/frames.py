@@ -13,6 +13,7 @@ from attunet.data.formats.dicom.elements import (
     first_item,
     number_of,
     text_of,
+    texts_of,
     values_of,
     vector_of,
     whole_of,
@@ -106,7 +107,7 @@ def _functional(
 
 
 def _mark(group: Dataset | None, element: str) -> tuple[str, ...]:
-    return () if group is None else tuple(map(str, values_of(group, element)))
+    return () if group is None else texts_of(group, element)
 
 
 def _varying_dimensions(dataset: Dataset) -> list[int]:

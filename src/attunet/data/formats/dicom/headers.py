@@ -14,6 +14,7 @@ from attunet.data.formats.dicom.elements import (
     number_of,
     read_elements,
     text_of,
+    texts_of,
     values_of,
     vector_of,
     whole_of,
@@ -124,7 +125,7 @@ def _header_of(elements: Elements, path: Path) -> DicomHeader:
         series_uid=text_of(dataset, "SeriesInstanceUID") or text_of(dataset, "StudyInstanceUID"),
         study_uid=text_of(dataset, "StudyInstanceUID"),
         modality=text_of(dataset, "Modality"),
-        image_type=tuple(map(str, values_of(dataset, "ImageType"))),
+        image_type=texts_of(dataset, "ImageType"),
         description=text_of(dataset, "SeriesDescription"),
         number=whole_of(dataset, "SeriesNumber"),
         slices=slices,
@@ -192,7 +193,7 @@ def _slice_of(elements: Elements, path: Path, layout: PixelLayout) -> tuple[Stor
 
 
 def _marks_of(dataset: Dataset) -> dict[str, tuple[str, ...]]:
-    marks = {name: tuple(map(str, values_of(dataset, str(tag)))) for name, tag in MARK_TAGS.items()}
+    marks = {name: texts_of(dataset, tag) for name, tag in MARK_TAGS.items()}
     vendors = [dataset[tag].value for tag in VENDOR_B_VALUES if tag in dataset]
     return {**marks, "vendor's b-value": tuple(str(value) for value in vendors)}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attunet.data.formats.dicom.elements import number_of, values_of
+from attunet.data.formats.dicom.elements import number_of, texts_of
 from attunet.data.formats.dicom.slices import StoredSlice
 from attunet.errors import FormatError
 
@@ -26,7 +26,7 @@ HINT = "export the series again with its private elements, or convert it with dc
 
 def is_mosaic(dataset: Dataset) -> bool:
     """Whether an image is a mosaic of slices."""
-    return "MOSAIC" in map(str, values_of(dataset, "ImageType"))
+    return "MOSAIC" in texts_of(dataset, "ImageType")
 
 
 def slices_of_mosaic(dataset: Dataset, whole: StoredSlice) -> tuple[StoredSlice, ...]:

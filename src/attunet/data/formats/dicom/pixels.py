@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,15 +11,20 @@ from typing import Any
 
 import numpy as np
 
+from attunet.data.formats.dicom.compressed import quiet_decoders
 from attunet.data.formats.dicom.decoding import decode
 from attunet.data.formats.dicom.series import DicomSeries
 from attunet.data.formats.dicom.values import padding_mask, rescaled, result_dtypes, used_bits
+from attunet.data.formats.limits import check_size
 from attunet.data.slabs import cores
 from attunet.data.volume import Array, Volume
 
 __all__ = ["read_series"]
 
 MOST_THREADS = 8
+IN_MEMORY = "/dev/shm"
+RATIO = 2.0**14
+"""Compression that no image of more than one value reaches."""
 
 
 def read_series(series: DicomSeries) -> Volume:
@@ -30,12 +36,20 @@ def read_series(series: DicomSeries) -> Volume:
         colours.
     Raises: FormatError when a file cannot be decoded.
     """
-    with tempfile.TemporaryDirectory(prefix="attunet-dicom-") as folder:
+    first, stored = series.slices[0], sum(path.stat().st_size for path in series.files if path.exists())
+    shape = (*series.shape, first.layout.samples)
+    check_size(first.path, shape, first.layout.allocated // 8, stored=stored, ratio=RATIO)
+    with tempfile.TemporaryDirectory(prefix="attunet-dicom-", dir=_memory_folder()) as folder, quiet_decoders():
         for dtype in result_dtypes(series.slices):
             filling = _Filling(series, dtype, Path(folder))
             if filling.run():
                 return Volume(filling.stack.transpose(0, 3, 2, 1), series.affine, calibrated=series.spaced)
     raise AssertionError("the last type holds every value")
+
+
+def _memory_folder() -> str | None:
+    """A folder whose files are in memory, for images that SimpleITK decodes; None where there is none."""
+    return IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None
 
 
 class _Filling:

@@ -92,7 +92,7 @@ def build_stack(slices: Sequence[StoredSlice]) -> Stack:
         notices += [f"its slices are tilted by {angle:.1f} degrees (gantry tilt): the grid is sheared, not resampled"]
     if ordered[0].spacing is None:
         notices += ["it gives no pixel spacing: 1 mm is assumed"]
-    return Stack(tuple(ordered), LPS_TO_RAS @ affine, tuple(notices), ordered[0].spacing is not None)
+    return Stack(tuple(ordered), _as_stored(LPS_TO_RAS @ affine), tuple(notices), ordered[0].spacing is not None)
 
 
 def picture_stack(slices: Sequence[StoredSlice]) -> Stack:
@@ -107,7 +107,12 @@ def picture_stack(slices: Sequence[StoredSlice]) -> Stack:
     if len(slices) > 1:
         notices += [f"its {len(slices)} frames are in time, not in space: they become slices, taken as 1 mm apart"]
     affine = LPS_TO_RAS @ np.diag([spacing[1], spacing[0], depth, 1.0])
-    return Stack(tuple(slices), affine, tuple(notices), slices[0].spacing is not None)
+    return Stack(tuple(slices), _as_stored(affine), tuple(notices), slices[0].spacing is not None)
+
+
+def _as_stored(affine: Affine) -> Affine:
+    """The affine in the numbers of NIfTI (float32), so that a series is prepared bit for bit like its conversion."""
+    return affine.astype(np.float32).astype(np.float64)
 
 
 def _axes(one: StoredSlice) -> tuple[Vectors, Vectors, Vectors]:
