@@ -17,6 +17,7 @@ from attunet.data.formats.dicom import (
     read_label_object,
     read_named_masks,
 )
+from attunet.data.formats.raster import read_picture
 from attunet.data.formats.series import Series, WhatToRead, pick_frame
 from attunet.data.formats.stored import files_outside
 from attunet.data.formats.table import (
@@ -28,11 +29,11 @@ from attunet.data.formats.table import (
     format_of,
     is_companion,
     is_image,
-    is_picture,
     mask_suffix,
     stem_of,
     suffix_of,
 )
+from attunet.data.formats.tiff import read_tiff
 from attunet.data.formats.voxels import to_image, to_label
 from attunet.data.volume import Volume
 from attunet.documents import reading
@@ -225,6 +226,12 @@ def is_dicom_image(path: Path) -> bool:
     """Whether a file, folder or archive is read as DICOM."""
     entry = format_at(path) if path.exists() else None
     return entry is not None and entry.suffixes == DICOM_SUFFIXES
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is, by its name, of a format of pictures, which have no position in space."""
+    suffix = suffix_of(path)
+    return suffix is not None and format_of(suffix).read in (read_picture, read_tiff)
 
 
 def _read(path: Path, entry: ImageFormat, read: Callable[[Path], Volume], part: WhatToRead) -> Volume:

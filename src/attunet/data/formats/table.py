@@ -52,7 +52,6 @@ __all__ = [
     "format_of",
     "is_companion",
     "is_image",
-    "is_picture",
     "mask_suffix",
     "stem_of",
     "suffix_of",
@@ -272,12 +271,6 @@ def is_image(path: Path) -> bool:
     if suffix is None:
         return False
     return path.is_dir() if format_of(suffix).folder else path.is_file()
-
-
-def is_picture(path: Path) -> bool:
-    """Whether a file is, by its name, of a format of pictures, which have no position in space."""
-    suffix = suffix_of(path)
-    return suffix is not None and format_of(suffix).read in (read_picture, read_tiff)
 
 
 def is_companion(path: Path) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from dicom_labels import make_segmentation
 from dicom_series import make_series, sample
 
-from attunet.data.formats.dicom.elements import read_whole
+from attunet.data.formats.dicom.data_sets import read_whole
 from attunet.data.formats.dicom.segment_frames import parse_frames
 from attunet.data.formats.dicom.segmentation import parse_segmentation
 from attunet.errors import FormatError

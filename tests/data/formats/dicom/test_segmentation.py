@@ -8,7 +8,7 @@ from dicom_labels import make_segmentation
 from dicom_series import DATE, ID, NAME, make_series, sample
 from pydicom import Dataset
 
-from attunet.data.formats.dicom.elements import read_whole
+from attunet.data.formats.dicom.data_sets import read_whole
 from attunet.data.formats.dicom.segmentation import parse_segmentation
 from attunet.errors import FormatError
 

@@ -10,7 +10,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
 from attunet.data.formats.dicom import structure_set
-from attunet.data.formats.dicom.elements import read_whole
+from attunet.data.formats.dicom.data_sets import read_whole
 from attunet.data.formats.dicom.structure_set import parse_structure_set
 from attunet.errors import FormatError
 

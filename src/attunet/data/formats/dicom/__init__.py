@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attunet.data.formats.dicom.elements import read_tags
+from attunet.data.formats.dicom.data_sets import read_tags
 from attunet.data.formats.dicom.find import find_series
 from attunet.data.formats.dicom.image import check_dicom, choose_series, describe_series, read_dicom
 from attunet.data.formats.dicom.kinds import FolderObjects, SeriesIdentity, objects_of

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from attunet.data.formats.dicom.compressed import decompress
-from attunet.data.formats.dicom.elements import DEFLATED, open_data_set
+from attunet.data.formats.dicom.data_sets import DEFLATED, open_data_set
 from attunet.data.formats.dicom.slices import PixelLayout, StoredSlice
 from attunet.data.formats.limits import AGAIN
 from attunet.data.volume import Array

@@ -12,7 +12,8 @@ from threading import Lock
 
 from attunet.data.formats.dicom.archive import extract
 from attunet.data.formats.dicom.assemble import assemble
-from attunet.data.formats.dicom.elements import read_elements, text_of, values_of
+from attunet.data.formats.dicom.data_sets import read_elements
+from attunet.data.formats.dicom.elements import text_of, values_of
 from attunet.data.formats.dicom.headers import DicomHeader, read_header
 from attunet.data.formats.dicom.kinds import left_out_as
 from attunet.data.formats.dicom.recognise import dicom_files, is_archive, is_dicom

@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attunet.data.formats.dicom.elements import (
-    Elements,
-    first_item,
-    number_of,
-    read_elements,
-    text_of,
-    texts_of,
-    values_of,
-    vector_of,
-    whole_of,
-)
+from attunet.data.formats.dicom.data_sets import Elements, read_elements
+from attunet.data.formats.dicom.elements import first_item, number_of, text_of, texts_of, values_of, vector_of, whole_of
 from attunet.data.formats.dicom.frames import FRAME_TAGS, slices_of_frames
 from attunet.data.formats.dicom.mosaic import MOSAIC_TAGS, is_mosaic, slices_of_mosaic
 from attunet.data.formats.dicom.plane_spacing import SPACING_TAGS, plane_spacing

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from attunet.data.formats.dicom.elements import read_elements, text_of, values_of
+from attunet.data.formats.dicom.data_sets import read_elements
+from attunet.data.formats.dicom.elements import text_of, values_of
 from attunet.errors import FormatError
 
 __all__ = ["FolderObjects", "SeriesIdentity", "left_out_as", "objects_of"]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attunet.data.formats.dicom.elements import parsing, read_elements, read_whole, text_of
+from attunet.data.formats.dicom.data_sets import parsing, read_elements, read_whole
+from attunet.data.formats.dicom.elements import text_of
 from attunet.data.formats.dicom.kinds import objects_of
 from attunet.data.formats.dicom.roi_masks import roi_mask
 from attunet.data.formats.dicom.segment_masks import segment_masks

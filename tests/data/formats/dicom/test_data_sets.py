@@ -1,4 +1,4 @@
-"""Elements of files: their values as text, and files that are damaged on purpose."""
+"""Reading data sets: their values in every encoding, and files that are damaged on purpose."""
 
 import struct
 import zlib
@@ -7,7 +7,8 @@ import pytest
 from dicom_series import ID, NAME, encode, make_series, sample
 from pydicom import Dataset, dcmread
 
-from attunet.data.formats.dicom.elements import read_elements, read_tags, text_of, texts_of, vector_of, whole_of
+from attunet.data.formats.dicom.data_sets import read_elements, read_tags
+from attunet.data.formats.dicom.elements import text_of, texts_of, vector_of, whole_of
 from attunet.errors import AttunetError, ConfigError, FormatError
 
 
