@@ -1,4 +1,4 @@
-"""Values of the elements of a DICOM data set: as text, numbers or vectors, read quickly from headers by the thousand."""
+"""Values of the elements of a DICOM data set: as text, numbers or vectors, read quickly, as headers have thousands."""
 
 from __future__ import annotations
 
