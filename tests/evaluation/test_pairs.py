@@ -128,6 +128,23 @@ def test_references_may_be_a_data_set_of_series_and_labels(tmp_path, series):
     assert summary.cases[0].scores["tumour"].counts.tp == 0
 
 
+def test_predicted_objects_belong_to_the_case_that_their_names_begin_with(tmp_path, series):
+    nifti(LIVER, tmp_path / "truth/p1.nii.gz")
+    nifti(LIVER, tmp_path / "truth/p2.nii.gz")
+    guess = tmp_path / "guess"
+    save(make_structure_set(series, [("liver", LIVER)]), guess / "p1_rtstruct.dcm")
+    save(make_segmentation(series, [("liver", GUESS)]), guess / "p1_seg.dcm")
+    series[0].SOPClassUID = series[0].file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.30"
+    save(series[0], guess / "p1_attention_level2.dcm")  # a parametric map
+    nifti(LIVER, guess / "p2.nii.gz")
+    save(make_segmentation(series, [("liver", GUESS)]), guess / "p2_seg.dcm")
+    pairs, extra = match(tmp_path / "truth", guess)
+    assert [pair.prediction.name for pair in pairs] == ["p1_seg.dcm", "p2.nii.gz"]
+    assert extra == []
+    summary = evaluate(tmp_path / "truth", guess)
+    assert summary.values("liver") == {"p1": pytest.approx(dice(LIVER, GUESS)), "p2": 1.0}
+
+
 def test_a_missing_prediction_counts(tmp_path, series):
     save(make_segmentation(series, [("liver", LIVER)]), tmp_path / "truth/p1.dcm")
     save(make_segmentation(series, [("liver", LIVER)]), tmp_path / "truth/p2.dcm")

@@ -161,4 +161,4 @@ def _reported(missing: Mapping[str, Sequence[str]], options: DatasetOptions) -> 
         "absent": ("absent in these cases", "if they were not annotated there, leave out --missing-labels absent"),
     }
     found, remedy = taken[options.missing_labels]
-    return Problem("", "label files missing", f"no file of {shown}{more}: taken as {found}", remedy, "warning")
+    return Problem("", "label files missing", f"no mask of {shown}{more}: taken as {found}", remedy, "warning")

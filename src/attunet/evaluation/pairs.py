@@ -13,7 +13,7 @@ from pathlib import Path
 from attunet.data import formats
 from attunet.data.alignment import check_same_grid, common_grid, same_grid
 from attunet.data.dataset import LabelFiles, LabelPart
-from attunet.data.formats.dicom import LabelObject, read_label_object
+from attunet.data.formats.dicom import DICOM_SUFFIXES, LabelObject, objects_of, read_label_object
 from attunet.data.label_files import read_label_files
 from attunet.data.layouts import read_dataset
 from attunet.data.layouts.composed import numbered
@@ -26,6 +26,9 @@ from attunet.names import listed, safe_name
 __all__ = ["LabelSource", "Pair", "match", "named_pairs", "read_on_one_grid"]
 
 GRID_HINT = "resample the prediction onto the grid of the reference, or repair the header that is wrong"
+
+ENDINGS = ("_seg", "_labelmap", "_rtstruct")
+"""What `attunet predict` adds to the names of objects, the most exact one first."""
 
 LabelSource = Path | LabelFiles
 """A label file, or the masks that make up a label."""
@@ -51,7 +54,8 @@ class Pair:
 def match(reference: Path, prediction: Path) -> tuple[list[Pair], list[str]]:
     """Pair two files, or the files of two folders by their name without suffix.
 
-    Where no names are the same, the references are the labels of a data set of any layout, by the ids of its cases.
+    Objects of DICOM may be called CASE_seg, CASE_labelmap or CASE_rtstruct. Where no names are the same, the references
+    are the labels of a data set of any layout, by the ids of its cases.
 
     Returns: one pair per reference, in order of name, and the names of predictions without a reference.
     Raises: DatasetError when a path is missing, the two are not of one kind, no reference is found, no
@@ -67,8 +71,10 @@ def match(reference: Path, prediction: Path) -> tuple[list[Pair], list[str]]:
         )
     if reference.is_file():
         return [Pair(formats.stem_of(reference), reference, prediction)], []
-    predictions = by_stem(image_files(prediction))
-    references = {name: Pair(name, path, None) for name, path in by_stem(image_files(reference)).items()}
+    labels, masks = by_stem(image_files(reference)), by_stem(image_files(prediction))
+    labels = labels if labels.keys() & masks.keys() else _by_case(labels)
+    predictions = {**_by_case(masks), **{name: masks[name] for name in masks.keys() & labels.keys()}}
+    references = {name: Pair(name, path, None) for name, path in labels.items()}
     if not references.keys() & predictions.keys():
         references = _of_cases(reference) or references
     if not references:
@@ -85,6 +91,16 @@ def match(reference: Path, prediction: Path) -> tuple[list[Pair], list[str]]:
         )
     pairs = [replace(pair, prediction=predictions.get(case)) for case, pair in references.items()]
     return pairs, [case for case in predictions if case not in references]
+
+
+def _by_case(files: Mapping[str, Path]) -> dict[str, Path]:
+    """The masks among files by case: objects of DICOM lose their ending, and those of other kinds are no masks."""
+    objects = {stem: path for stem, path in files.items() if path.name.lower().endswith(DICOM_SUFFIXES)}
+    masks = {stem: path for stem, path in objects.items() if not objects_of([path]).left_out}
+    ended = [(stem.removesuffix(end), path) for end in ENDINGS for stem, path in masks.items() if stem.endswith(end)]
+    unknown = objects.keys() - masks.keys() | {stem for stem in masks if stem.endswith(ENDINGS)}
+    plain = {stem: path for stem, path in files.items() if stem not in unknown}
+    return dict(sorted({**dict(reversed(ended)), **plain}.items()))
 
 
 def named_pairs(pairs: Sequence[Pair], declared: Mapping[str, int]) -> tuple[list[Pair], dict[str, int]]:

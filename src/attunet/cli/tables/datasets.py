@@ -26,7 +26,7 @@ def inspection_tables(inspection: Inspection, *, every_case: bool) -> Renderable
     summarise = len(facts) > MOST_CASES and not every_case
     parts: list[RenderableType] = [_headline(inspection)]
     if inspection.dataset.rule is not None:
-        parts.append(Text(f"matched by name: {inspection.dataset.rule}"))
+        parts.append(Text(f"matched: {inspection.dataset.rule}"))
     if facts:
         parts += [_ranges(facts), _common(facts)] if summarise else [_cases(facts)]
     if any(case.labels for case in facts):
