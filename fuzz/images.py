@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from series import dicom_images
 
 from attunet.data.formats import WRITABLE_SUFFIXES, write_volume
+from attunet.data.formats.dicom import DICOM_SUFFIXES
 from attunet.data.volume import Volume
 from attunet.errors import AttunetError
 
@@ -37,7 +39,8 @@ def image_seeds(suffix: str) -> Callable[[Path], Iterator[None]]:
             except AttunetError:  # the format does not hold such images
                 continue
             yield
-        for more in MORE_SEEDS.get(suffix, ()):
+        made = dicom_images(suffix) if suffix in DICOM_SUFFIXES else MORE_SEEDS.get(suffix, ())
+        for more in made:
             more(folder / f"x{suffix}")
             yield
 

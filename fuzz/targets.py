@@ -23,6 +23,7 @@ from mutations import Files
 from objects import object_seeds, read_object
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from series import archive_seeds, read_archive
 
 from attunet.bundle import execution
 from attunet.bundle.execution import Execution, Quantization
@@ -278,6 +279,7 @@ TARGETS: tuple[Target, ...] = (
         for entry in FORMATS
         for suffix in entry.suffixes
     ),
+    Target("series.zip", "x.zip", read_archive, archive_seeds, changed=("x.zip",), share=0.5),
     Target("label.dcm", "label.dcm", read_object, object_seeds, share=2),
     _settings(Plan, lambda: tiny_plan().model_dump_json(), "plan.json"),
     _settings(Postprocessing, _postprocessing, "postprocessing.json"),

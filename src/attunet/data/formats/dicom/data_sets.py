@@ -7,11 +7,13 @@ a damaged file may repeat its values: it is never passed on.
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from attunet.data.formats.dicom.elements import known_element, text_of, values_of
@@ -122,11 +124,36 @@ def read_whole(path: Path) -> Dataset:
         return dataset
 
 
+class _Silence:
+    """Blocks, in any number of threads, within which pydicom neither warns nor logs."""
+
+    def __init__(self) -> None:
+        self._lock, self._blocks, self._logger = Lock(), 0, logging.getLogger("pydicom")
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._blocks == 0:
+                self._caught, self._level = warnings.catch_warnings(), self._logger.level
+                self._caught.__enter__()
+                warnings.filterwarnings("ignore", module=r"pydicom\b")
+                self._logger.setLevel(logging.CRITICAL)
+            self._blocks += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._blocks -= 1
+            if self._blocks == 0:
+                self._caught.__exit__(None, None, None)
+                self._logger.setLevel(self._level)
+
+
+_SILENCE = _Silence()
+
+
 @contextmanager
 def parsing(path: Path) -> Iterator[None]:
-    """Where values of a file are parsed: what damaged bytes raise is a FormatError, and warnings are not shown."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    """Where values of a file are parsed: what damaged bytes raise is a FormatError; what pydicom says is not shown."""
+    with _SILENCE:
         try:
             yield
         except (AttunetError, MemoryError):
@@ -147,7 +174,8 @@ def read_tags(path: Path, names: Sequence[str]) -> tuple[str, ...]:
             f"{unknown[0][:40]} is no element of DICOM", hint="write its keyword, such as PatientID or AccessionNumber"
         )
     dataset = read_elements(path, names).dataset
-    return tuple("_".join(str(value).strip() for value in values_of(dataset, name)) for name in names)
+    with parsing(path):
+        return tuple("_".join(str(value).strip() for value in values_of(dataset, name)) for name in names)
 
 
 def inflate(stream: BinaryIO, path: Path) -> io.BytesIO:

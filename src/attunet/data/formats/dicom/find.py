@@ -12,8 +12,8 @@ from threading import Lock
 
 from attunet.data.formats.dicom.archive import extract
 from attunet.data.formats.dicom.assemble import assemble
-from attunet.data.formats.dicom.data_sets import read_elements
-from attunet.data.formats.dicom.elements import text_of, values_of
+from attunet.data.formats.dicom.data_sets import parsing, read_elements
+from attunet.data.formats.dicom.elements import text_of, texts_of, values_of
 from attunet.data.formats.dicom.headers import DicomHeader, read_header
 from attunet.data.formats.dicom.kinds import left_out_as
 from attunet.data.formats.dicom.recognise import dicom_files, is_archive, is_dicom
@@ -126,18 +126,15 @@ def _absent_files(directories: Sequence[Path]) -> list[str]:
 
     Systems show the names of a disc in letters of either case, with a dot or a version behind them.
     """
-    absent = []
+    absent: list[str] = []
     for directory in directories:
-        try:
-            records = values_of(read_elements(directory, (RECORDS,)).dataset, RECORDS)
-        except FormatError:
-            continue
         root = directory.parent
         there = {_folded(file.relative_to(root)) for file in root.rglob("*") if file.is_file()}
-        for record in records:
-            parts = tuple(map(str, values_of(record, "ReferencedFileID")))
-            if text_of(record, "DirectoryRecordType") == IMAGE and parts and _folded(Path(*parts)) not in there:
-                absent.append("/".join(parts))
+        with suppress(FormatError), parsing(directory):
+            for record in values_of(read_elements(directory, (RECORDS,)).dataset, RECORDS):
+                parts = texts_of(record, "ReferencedFileID")
+                if text_of(record, "DirectoryRecordType") == IMAGE and parts and _folded(Path(*parts)) not in there:
+                    absent.append("/".join(parts))
     return absent
 
 

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attunet.data.formats.dicom.data_sets import Elements, read_elements
+from attunet.data.formats.dicom.data_sets import Elements, parsing, read_elements
 from attunet.data.formats.dicom.elements import first_item, number_of, text_of, texts_of, values_of, vector_of, whole_of
 from attunet.data.formats.dicom.frames import FRAME_TAGS, slices_of_frames
 from attunet.data.formats.dicom.mosaic import MOSAIC_TAGS, is_mosaic, slices_of_mosaic
 from attunet.data.formats.dicom.plane_spacing import SPACING_TAGS, plane_spacing
 from attunet.data.formats.dicom.slices import PixelLayout, StoredSlice
-from attunet.data.formats.limits import AGAIN
 from attunet.data.geometry import Array
-from attunet.errors import AttunetError, FormatError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -90,12 +88,8 @@ def read_header(path: Path) -> DicomHeader:
     Raises: FormatError when it cannot be read as DICOM, EngineError when pydicom is not installed.
     """
     elements = read_elements(path, TAGS)
-    try:
+    with parsing(path):
         return _header_of(elements, path)
-    except AttunetError:
-        raise
-    except Exception as error:  # damaged elements have values of any kind
-        raise FormatError(f"cannot read the header of {path} ({type(error).__name__})", hint=AGAIN) from None
 
 
 def _header_of(elements: Elements, path: Path) -> DicomHeader:

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from attunet.data.formats.dicom.data_sets import read_elements
-from attunet.data.formats.dicom.elements import text_of, values_of
+from attunet.data.formats.dicom.data_sets import parsing, read_elements
+from attunet.data.formats.dicom.elements import text_of, texts_of
 from attunet.errors import FormatError
 
 __all__ = ["FolderObjects", "SeriesIdentity", "left_out_as", "objects_of"]
@@ -120,8 +120,9 @@ def left_out_as(sop_class: str, image_type: Sequence[str]) -> str | None:
 def _kind_of(path: Path) -> _Kind:
     try:
         dataset = read_elements(path, QUICK, last=FRAME_OF_REFERENCE).dataset
-        image_type = tuple(map(str, values_of(dataset, "ImageType")))
-        series = SeriesIdentity(text_of(dataset, "SeriesInstanceUID"), text_of(dataset, "FrameOfReferenceUID"))
-        return _Kind(path, text_of(dataset, "SOPClassUID"), series, image_type)
+        with parsing(path):
+            image_type = texts_of(dataset, "ImageType")
+            series = SeriesIdentity(text_of(dataset, "SeriesInstanceUID"), text_of(dataset, "FrameOfReferenceUID"))
+            return _Kind(path, text_of(dataset, "SOPClassUID"), series, image_type)
     except FormatError:  # reading the image reports what is wrong with it
         return _Kind(path, "", SeriesIdentity("", ""), ())
