@@ -15,6 +15,7 @@ from attunet.config import (
     Postprocessing,
     PredictionChoice,
     Preprocessing,
+    SegmentCode,
     Settings,
     TrainingConfig,
 )
@@ -31,6 +32,8 @@ from attunet.dicom.node.settings import (
     RuleSettings,
     WatchSettings,
 )
+from attunet.dicom.objects.codes import structures
+from attunet.dicom.objects.outputs import DICOM_TYPES
 
 PAGES: dict[str, tuple[Any, ...]] = {
     "training.md": (
@@ -68,6 +71,12 @@ PAGES["dicom-node.md"] = (
     DestinationSettings,
     RetrySettings,
     PageSettings,
+)
+
+PAGES["segment-code.md"] = (
+    "Codes of labels",
+    "What `codes` in `dataset.json` and in a plan says of one label ([how to use it](../how-to/dicom.md#coded-names)).",
+    SegmentCode,
 )
 
 TOO_LARGE_TO_MATTER = 1e6
@@ -150,6 +159,18 @@ def with_tables(text: str) -> str:
     )
 
 
+def with_structures(text: str) -> str:
+    """Replace the tables of DICOM objects and of coded structures in the page about DICOM."""
+    objects = [(f"`{name}`", kind.holds, f"`CASE{kind.marker}`") for name, kind in DICOM_TYPES.items()]
+    names = {structure.names: structure for structure in structures().values()}
+    coded = [
+        (", ".join(all_names), f"{structure.code[1]} {structure.code[0]}", structure.code[2], structure.category)
+        for all_names, structure in names.items()
+    ]
+    text = _replaced(text, "objects", _table(("type", "what it holds", "file"), objects))
+    return _replaced(text, "structures", _table(("label", "code", "meaning", "category"), coded))
+
+
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -164,6 +185,8 @@ def main() -> None:
     """Write every page into the folder of this file."""
     datasets = Path(__file__).parent / "datasets.md"
     datasets.write_text(with_tables(datasets.read_text(encoding="utf-8")), encoding="utf-8")
+    dicom = Path(__file__).parents[1] / "how-to" / "dicom.md"
+    dicom.write_text(with_structures(dicom.read_text(encoding="utf-8")), encoding="utf-8")
     for name, contents in PAGES.items():
         (Path(__file__).parent / name).write_text(page(*contents), encoding="utf-8")
 

@@ -15,5 +15,7 @@ def test_reference_pages_are_up_to_date(project):
     assert datasets == generate.with_tables(datasets), (
         "run python docs/reference/generate.py: datasets.md is out of date"
     )
+    dicom = (project / "docs" / "how-to" / "dicom.md").read_text(encoding="utf-8")
+    assert dicom == generate.with_structures(dicom), "run python docs/reference/generate.py: dicom.md is out of date"
     for suffix in (".nii.gz", ".npy"):
         assert f"`{suffix}`" in datasets

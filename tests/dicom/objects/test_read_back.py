@@ -5,6 +5,7 @@ import pytest
 from pydicom import dcmread
 
 from attunet.dicom.objects.read_back import (
+    CheckedObject,
     check_parametric_map,
     check_segmentation,
     check_structure_set,
@@ -123,15 +124,17 @@ def test_a_difference_in_a_map_is_found(scene, tmp_path):
 def test_a_file_that_differs_is_never_there(scene, tmp_path):
     made = scene()
     (path,) = made.result(tmp_path).write_segmentation()
-    dataset = dcmread(path)
+    dataset, checked = dcmread(path), []
 
-    def refuse(paths):
-        assert [file.name for file in paths] == ["a.dcm", "b.dcm"]
-        raise FormatError("differs")
+    def refuse(file):
+        checked.append(file.name)
+        if len(checked) == 2:
+            raise FormatError("differs")
 
     folder = tmp_path / "out"
+    objects = [CheckedObject(name, dataset, refuse) for name in ("a.dcm", "b.dcm")]
     with pytest.raises(FormatError, match="differs"):
-        write_checked({"a.dcm": dataset, "b.dcm": dataset}, folder / "a.dcm", refuse)
+        write_checked(objects, folder / "a.dcm")
+    assert checked == ["a.dcm", "b.dcm"]
     assert list(folder.iterdir()) == []
-    files = write_checked({"a.dcm": dataset, "b.dcm": dataset}, folder / "a.dcm", lambda paths: None)
-    assert [file.name for file in files] == ["b.dcm", "a.dcm"]
+    assert [file.name for file in write_checked(objects, folder / "a.dcm")] == ["b.dcm", "a.dcm"]

@@ -26,7 +26,7 @@ from attunet.errors import FormatError
 from attunet.report.panels import ATTENTION_COLORS
 from attunet.report.views import window
 
-__all__ = ["Pictures", "attention_pictures", "check_pictures", "make_pictures", "mask_pictures"]
+__all__ = ["Pictures", "attention_pictures", "check_picture", "make_picture", "mask_pictures"]
 
 Pictures = npt.NDArray[np.uint8]
 """(slices, rows, columns, 3)."""
@@ -77,56 +77,19 @@ def attention_pictures(image: npt.NDArray[Any], attention: npt.NDArray[Any], mod
     return pictures
 
 
-def make_pictures(
-    source: SourceImages, pictures: Pictures, identity: ObjectIdentity, algorithm: Algorithm
-) -> list[Dataset]:
-    """One object per slice, without patient and study, at the place of its source image, also where it is sheared.
+def make_picture(
+    source: SourceImages, plane: int, picture: npt.NDArray[np.uint8], identity: ObjectIdentity, algorithm: Algorithm
+) -> Dataset:
+    """The object of one slice, without patient and study, at the place of its image, also where slices are sheared.
 
     Args:
         source: the images.
-        pictures: one for each of its slices.
+        plane: which slice.
+        picture: (rows, columns, 3).
         identity: UIDs and numbers of the series.
         algorithm: what made it.
-    Returns: the objects in the order of the slices.
+    Returns: the object.
     """
-    return [_picture(source, plane, picture, identity, algorithm) for plane, picture in enumerate(pictures)]
-
-
-def check_pictures(paths: Sequence[Path], pictures: Pictures, source: SourceImages) -> None:
-    """Read pictures with SimpleITK, and compare them.
-
-    Args:
-        paths: their files, in the order of the slices.
-        pictures: what they should show.
-        source: the images whose places they should have.
-    Raises: FormatError when a picture, its place or its spacing differs.
-    """
-    for plane, (path, picture) in enumerate(zip(paths, pictures, strict=True)):
-        stored = SimpleITK.ReadImage(str(path))
-        same = np.array_equal(SimpleITK.GetArrayFromImage(stored)[0], picture)
-        if source.grid.placed:
-            same &= np.allclose(stored.GetOrigin(), _position(source, plane), atol=CLOSE_MM)
-            same &= np.allclose(stored.GetSpacing()[:2], source.grid.pixel_spacing[::-1], rtol=1e-4)
-        if not same:
-            raise FormatError(
-                f"{path} was read back and differs from the result in slice {plane}; the series was not written",
-                hint="leave out dicom-overlay, and report this",
-            )
-
-
-def _grey(image: npt.NDArray[Any], modality: str) -> Pictures:
-    channel = image[0]
-    low, high = window(image[:1], modality)
-    shown = np.empty((*channel.shape[::-1], 3), np.uint8)
-    for plane, picture in enumerate(shown):
-        scaled = (np.nan_to_num(channel[..., plane].T.astype(np.float32)) - low) / (high - low)
-        picture[:] = np.rint(255 * np.clip(scaled, 0, 1)).astype(np.uint8)[..., None]
-    return shown
-
-
-def _picture(
-    source: SourceImages, plane: int, picture: npt.NDArray[np.uint8], identity: ObjectIdentity, algorithm: Algorithm
-) -> Dataset:
     own = replace(identity, instance_uid=stable_uid("slice", identity.instance_uid, str(plane)))
     dataset = new_object(SecondaryCaptureImageStorage, ExplicitVRLittleEndian, "OT", own, algorithm)
     dataset.InstanceNumber = plane + 1
@@ -151,6 +114,38 @@ def _picture(
     pixels = picture.tobytes()
     dataset.PixelData = pixels + b"\0" * (len(pixels) % 2)
     return dataset
+
+
+def check_picture(path: Path, plane: int, picture: npt.NDArray[np.uint8], source: SourceImages) -> None:
+    """Read a picture with SimpleITK, and compare it.
+
+    Args:
+        path: the file.
+        plane: which slice it is.
+        picture: what it should show, (rows, columns, 3).
+        source: the images, one of which it should be at the place of.
+    Raises: FormatError when the picture, its place or its spacing differs.
+    """
+    stored = SimpleITK.ReadImage(str(path))
+    same = np.array_equal(SimpleITK.GetArrayFromImage(stored)[0], picture)
+    if source.grid.placed:
+        same &= np.allclose(stored.GetOrigin(), _position(source, plane), atol=CLOSE_MM)
+        same &= np.allclose(stored.GetSpacing()[:2], source.grid.pixel_spacing[::-1], rtol=1e-4)
+    if not same:
+        raise FormatError(
+            f"{path} was read back and differs from the result in slice {plane}; the series was not written",
+            hint="leave out dicom-overlay, and report this",
+        )
+
+
+def _grey(image: npt.NDArray[Any], modality: str) -> Pictures:
+    channel = image[0]
+    low, high = window(image[:1], modality)
+    shown = np.empty((*channel.shape[::-1], 3), np.uint8)
+    for plane, picture in enumerate(shown):
+        scaled = (np.nan_to_num(channel[..., plane].T.astype(np.float32)) - low) / (high - low)
+        picture[:] = np.rint(255 * np.clip(scaled, 0, 1)).astype(np.uint8)[..., None]
+    return shown
 
 
 def _position(source: SourceImages, plane: int) -> tuple[float, float, float]:

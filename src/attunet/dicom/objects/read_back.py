@@ -7,9 +7,9 @@ memory is used: only the file, and what it should say.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,28 +23,41 @@ from attunet.dicom.objects.source import SourceImages
 from attunet.errors import FormatError
 from attunet.files import staged
 
-__all__ = ["check_parametric_map", "check_segmentation", "check_structure_set", "write_checked"]
+__all__ = ["CheckedObject", "check_parametric_map", "check_segmentation", "check_structure_set", "write_checked"]
 
 TOLERANCE_MM = 1e-3
 
 
-def write_checked(
-    datasets: Mapping[str, Dataset], path: Path, check: Callable[[Sequence[Path]], None]
-) -> tuple[Path, ...]:
-    """Write objects; they get their names only after the files were read back and found to hold what they should.
+class CheckedObject(NamedTuple):
+    """An object to be written, and the comparison of its file with the result.
 
     Args:
-        datasets: the objects by the name of their file, all in one folder.
+        name: of its file.
+        dataset: the object.
+        check: reads the file, and raises FormatError when it differs.
+    """
+
+    name: str
+    dataset: Dataset
+    check: Callable[[Path], None]
+
+
+def write_checked(objects: Iterable[CheckedObject], path: Path) -> tuple[Path, ...]:
+    """Write objects into one folder; they get their names when all files were read back and hold what they should.
+
+    Args:
+        objects: the objects, which are made one after the other, so that they need not be in memory together.
         path: the file of one of them, which appears last.
-        check: reads the files in this order, and raises FormatError when one differs.
     Returns: the files, `path` last.
     Raises: FormatError when a file cannot be written, or differs.
     """
+    written = []
     with staged(path) as stage:
-        for name, dataset in datasets.items():
+        for name, dataset, check in objects:
             dataset.save_as(stage.with_name(name), enforce_file_format=True)
-        check([stage.with_name(name) for name in datasets])
-    return (*(path.with_name(name) for name in datasets if name != path.name), path)
+            check(stage.with_name(name))
+            written.append(path.with_name(name))
+    return (*(file for file in written if file != path), path)
 
 
 def check_segmentation(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,9 +16,10 @@ from attunet.config import SegmentCode
 from attunet.data.geometry import TOLERANCE
 from attunet.dicom.objects.identity import Algorithm, ObjectIdentity, copy_patient_and_study
 from attunet.dicom.objects.measurement_report import check_measurement_report, make_measurement_report, segment_volumes
-from attunet.dicom.objects.overlay import Pictures, attention_pictures, check_pictures, make_pictures, mask_pictures
+from attunet.dicom.objects.overlay import Pictures, attention_pictures, check_picture, make_picture, mask_pictures
 from attunet.dicom.objects.parametric_map import make_parametric_map, map_frames
 from attunet.dicom.objects.read_back import (
+    CheckedObject,
     check_parametric_map,
     check_segmentation,
     check_structure_set,
@@ -109,30 +110,27 @@ class ObjectResult:
 
     def write_attention(self) -> Files:
         """Write the coefficients of each gate as a parametric map."""
-        datasets: dict[str, Dataset] = {}
-        frames = {}
-        for number, (gate, volume) in enumerate(self.prediction.attention.items(), start=FIRST_OF_SEVERAL):
-            name = f"{self.prediction.case}_attention_{safe_name(gate)}.dcm"
-            frames[name] = map_frames(volume.array, self.source)
-            identity = self._identity(f"attention {gate}", number, volume.array)
-            datasets[name] = self._owned(make_parametric_map(self.source, frames[name], gate, identity, self.algorithm))
+        names = {gate: f"{self.prediction.case}_attention_{safe_name(gate)}.dcm" for gate in self.prediction.attention}
 
-        def check(paths: Sequence[Path]) -> None:
-            for path in paths:
-                check_parametric_map(path, frames[path.name], self.source)
+        def objects() -> Iterator[CheckedObject]:
+            for number, (gate, volume) in enumerate(self.prediction.attention.items(), start=FIRST_OF_SEVERAL):
+                frames = map_frames(volume.array, self.source)
+                identity = self._identity(f"attention {gate}", number, volume.array)
+                dataset = make_parametric_map(self.source, frames, gate, identity, self.algorithm)
+                check = partial(check_parametric_map, frames=frames, source=self.source)
+                yield CheckedObject(names[gate], self._owned(dataset), check)
 
-        return write_checked(datasets, self.folder / next(reversed(datasets)), check)
+        return write_checked(objects(), self.folder / next(reversed(names.values())))
 
     def write_overlay(self) -> Files:
         """Write pictures of the masks, and of the attention where the prediction has it."""
         image, modality = self.prediction.image.array, self.modality
-        series = {"overlay": mask_pictures(image, self._mask, self.segments("BINARY"), modality)}
-        for gate, volume in self.prediction.attention.items():
-            series[f"overlay_{safe_name(gate)}"] = attention_pictures(image, volume.array.max(axis=0), modality)
         written: Files = ()
-        for number, (name, pictures) in enumerate(reversed(series.items()), start=5 * FIRST_OF_SEVERAL):
-            written += self._write_pictures(name, number, pictures)
-        return written
+        for number, (gate, volume) in enumerate(self.prediction.attention.items(), start=5 * FIRST_OF_SEVERAL + 1):
+            pictures = attention_pictures(image, volume.array.max(axis=0), modality)
+            written += self._write_pictures(f"overlay_{safe_name(gate)}", number, pictures)
+        pictures = mask_pictures(image, self._mask, self.segments("BINARY"), modality)
+        return written + self._write_pictures("overlay", 5 * FIRST_OF_SEVERAL, pictures)
 
     def segments(self, kind: SegmentKind) -> tuple[CodedSegment, ...]:
         """The segments of a kind of segmentation. Raises: ConfigError when it cannot hold the labels."""
@@ -159,14 +157,18 @@ class ObjectResult:
 
     def _write_pictures(self, name: str, number: int, pictures: Pictures) -> Files:
         identity = self._identity(name, number, pictures)
-        made = make_pictures(self.source, pictures, identity, self.algorithm)
-        datasets = {f"{place:04d}.dcm": self._owned(dataset) for place, dataset in enumerate(made, start=1)}
-        first = self.folder / f"{self.prediction.case}_{name}" / next(iter(datasets))
-        return write_checked(datasets, first, partial(check_pictures, pictures=pictures, source=self.source))
 
-    def _write_one(self, dataset: Dataset, name: str, check: Any) -> Files:
+        def objects() -> Iterator[CheckedObject]:
+            for plane, picture in enumerate(pictures):
+                dataset = make_picture(self.source, plane, picture, identity, self.algorithm)
+                check = partial(check_picture, plane=plane, picture=picture, source=self.source)
+                yield CheckedObject(f"{plane + 1:04d}.dcm", self._owned(dataset), check)
+
+        return write_checked(objects(), self.folder / f"{self.prediction.case}_{name}" / "0001.dcm")
+
+    def _write_one(self, dataset: Dataset, name: str, check: Callable[[Path], None]) -> Files:
         path = self.folder / f"{self.prediction.case}_{name}.dcm"
-        return write_checked({path.name: self._owned(dataset)}, path, lambda paths: check(paths[0]))
+        return write_checked([CheckedObject(path.name, self._owned(dataset), check)], path)
 
     def _identity(self, kind: str, position: int, *content: npt.NDArray[Any] | bytes) -> ObjectIdentity:
         number = self.source.series.number

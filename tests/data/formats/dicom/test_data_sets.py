@@ -89,3 +89,14 @@ def test_the_test_files_hold_what_must_not_be_found(one, tmp_path):
     held = dcmread(save(one, tmp_path / "a.dcm"))
     assert isinstance(held, Dataset)
     assert (held.PatientName, held.PatientID) == (NAME, ID)
+
+
+def test_values_that_break_the_rules_are_neither_logged_nor_warned_about(one, tmp_path, caplog, recwarn):
+    one.StudyDescription = "Secret^Name" * 10
+    save(one, tmp_path / "slice.dcm")
+    caplog.clear()
+    recwarn.clear()
+    dataset = read_elements(tmp_path / "slice.dcm", ["StudyDescription"]).dataset
+    assert "Secret" in text_of(dataset, "StudyDescription")
+    assert caplog.records == []
+    assert not recwarn.list

@@ -70,6 +70,9 @@ def pydicom_for(path: Path) -> Any:
         import pydicom
     except ImportError as error:
         raise EngineError(f"{path} is DICOM, which needs pydicom", hint='pip install "attunet[dicom]"') from error
+    # Values that break the rules of DICOM are quoted not only in warnings, but in its log, which goes to the terminal.
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    logging.getLogger("pydicom").setLevel(logging.ERROR)
     return pydicom
 
 
