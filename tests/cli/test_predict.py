@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from dicom_series import make_series, save_series
 
 from attunet.bundle import save_ensemble, save_postprocessing
 from attunet.cli.predict import predict
@@ -344,3 +345,40 @@ def test_a_second_program_on_one_folder_is_refused(segment, scans, tmp_path):
     assert isinstance(done.exception, BusyError)
     assert "attunet predict, process" in str(done.exception)
     assert not list((tmp_path / "masks").iterdir())
+
+
+def write_series(folder):
+    stored = np.random.default_rng(0).normal(100, 30, (20, 16, 10)).astype(np.int16)
+    return save_series(make_series(stored, np.diag([1.0, 1.0, 2.0, 1.0])), folder)
+
+
+def test_types_of_output_follow_their_flag_like_paths(segment, tmp_path):
+    done = segment("-i", write_series(tmp_path / "series"), "--output-type", "nifti", "dicom-seg,dicom-sr")
+    assert done.exit_code == 0, done.stderr
+    assert "no standard code for body" in done.stderr
+    endings = [name.split("_", 2)[-1] if name.endswith(".dcm") else "mask" for name in names(tmp_path / "masks")]
+    assert sorted(ending for ending in endings if not ending.startswith(".")) == ["mask", "mask", "seg.dcm", "sr.dcm"]
+
+
+def test_a_batch_of_objects_alone_is_continued(segment, tmp_path):
+    series = write_series(tmp_path / "series")
+    assert segment("-i", series, "--output-type", "dicom-seg").exit_code == 0
+    again = segment("-i", series, "--output-type", "dicom-seg", "--continue-prediction")
+    assert "its mask exists already" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--output-type", "dicom-segg"), "no type of output 'dicom-segg'"),
+        (("--output-type", "dicom-seg", "--attention"), "--attention is held by none of dicom-seg"),
+        (("--output-type", "dicom-sr", "--save-probabilities"), "--save-probabilities is held by none of dicom-sr"),
+        (("--output-type", "dicom-seg", "--output-layout", "bids"), "consists of NIfTI files"),
+        (("--output-type", "dicom-seg"), "need DICOM images, which a, b, c are not"),
+    ],
+)
+def test_outputs_that_cannot_be_written_are_refused_before_any_work(words, message, segment, scans, tmp_path):
+    done = segment("-i", scans, *words)
+    assert isinstance(done.exception, ConfigError)
+    assert message in str(done.exception)
+    assert not list(tmp_path.glob("masks/*.*"))

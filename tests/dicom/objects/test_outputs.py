@@ -7,8 +7,10 @@ import pytest
 from dicom_series import DATE, ID, NAME, make_series, save_series
 from pydicom import dcmread
 
-from attunet.data.cases import find_cases
+from attunet.data.cases import Case, find_cases, read_case_label
+from attunet.data.dataset import LabelFiles, LabelPart
 from attunet.data.formats import write_volume
+from attunet.data.formats.dicom import read_series
 from attunet.data.volume import Volume
 from attunet.dicom.objects.outputs import DICOM_TYPES, DicomWriter
 from attunet.errors import ConfigError, GeometryError
@@ -107,3 +109,16 @@ def test_an_unknown_type_and_a_model_in_memory_are_refused(segmenter):
 def test_labels_without_a_code_are_mentioned_once(segmenter):
     (notice,) = DicomWriter.of(["dicom-seg"], segmenter).notices
     assert "no standard code for body" in notice
+
+
+@pytest.mark.parametrize("kind", ["dicom-seg", "dicom-labelmap", "dicom-rtstruct"])
+def test_our_own_readers_get_the_mask_back(kind, scene, straight_affine, tmp_path):
+    made = scene(straight_affine)
+    result = made.result(tmp_path)
+    file = DICOM_TYPES[kind].write(result)[-1]
+    image = read_series(made.series)
+    mask = result.prediction.segmentation.array[0]
+    for label, value in (("liver", 5), ("kidney_left", 1)):
+        part = LabelFiles("label", (LabelPart(label, 1, file, label),))
+        case = Case("case", (made.folder,), part)
+        assert np.array_equal(read_case_label(case, image).array[0], mask == value)

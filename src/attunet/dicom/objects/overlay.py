@@ -26,7 +26,7 @@ from attunet.errors import FormatError
 from attunet.report.panels import ATTENTION_COLORS
 from attunet.report.views import window
 
-__all__ = ["Pictures", "attention_pictures", "check_picture", "make_picture", "mask_pictures"]
+__all__ = ["Pictures", "attention_pictures", "check_slice_picture", "make_slice_picture", "mask_pictures"]
 
 Pictures = npt.NDArray[np.uint8]
 """(slices, rows, columns, 3)."""
@@ -77,7 +77,7 @@ def attention_pictures(image: npt.NDArray[Any], attention: npt.NDArray[Any], mod
     return pictures
 
 
-def make_picture(
+def make_slice_picture(
     source: SourceImages, plane: int, picture: npt.NDArray[np.uint8], identity: ObjectIdentity, algorithm: Algorithm
 ) -> Dataset:
     """The object of one slice, without patient and study, at the place of its image, also where slices are sheared.
@@ -116,7 +116,7 @@ def make_picture(
     return dataset
 
 
-def check_picture(path: Path, plane: int, picture: npt.NDArray[np.uint8], source: SourceImages) -> None:
+def check_slice_picture(path: Path, plane: int, picture: npt.NDArray[np.uint8], source: SourceImages) -> None:
     """Read a picture with SimpleITK, and compare it.
 
     Args:

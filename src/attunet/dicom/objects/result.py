@@ -16,7 +16,13 @@ from attunet.config import SegmentCode
 from attunet.data.geometry import TOLERANCE
 from attunet.dicom.objects.identity import Algorithm, ObjectIdentity, copy_patient_and_study
 from attunet.dicom.objects.measurement_report import check_measurement_report, make_measurement_report, segment_volumes
-from attunet.dicom.objects.overlay import Pictures, attention_pictures, check_picture, make_picture, mask_pictures
+from attunet.dicom.objects.overlay import (
+    Pictures,
+    attention_pictures,
+    check_slice_picture,
+    make_slice_picture,
+    mask_pictures,
+)
 from attunet.dicom.objects.parametric_map import make_parametric_map, map_frames
 from attunet.dicom.objects.read_back import (
     CheckedObject,
@@ -160,8 +166,8 @@ class ObjectResult:
 
         def objects() -> Iterator[CheckedObject]:
             for plane, picture in enumerate(pictures):
-                dataset = make_picture(self.source, plane, picture, identity, self.algorithm)
-                check = partial(check_picture, plane=plane, picture=picture, source=self.source)
+                dataset = make_slice_picture(self.source, plane, picture, identity, self.algorithm)
+                check = partial(check_slice_picture, plane=plane, picture=picture, source=self.source)
                 yield CheckedObject(f"{plane + 1:04d}.dcm", self._owned(dataset), check)
 
         return write_checked(objects(), self.folder / f"{self.prediction.case}_{name}" / "0001.dcm")
