@@ -19,9 +19,11 @@ from attunet.data.geometry import TOLERANCE
 from attunet.data.volume import Array, Volume
 from attunet.errors import GeometryError
 
-__all__ = ["RoiMask", "roi_mask"]
+__all__ = ["ON_GRID", "RoiMask", "roi_mask"]
 
 DECIMALS = 3
+ON_GRID = 1.25 * TOLERANCE
+"""Voxels off the grid that are on it: slices may be `TOLERANCE` off theirs, and files round positions."""
 NESTED = 0.95
 """A contour of which at least this share lies in another is a hole in it; one that only crosses it is a part."""
 SAME_IMAGE = "give the images that the contours were drawn on, or the label in another format"
@@ -112,7 +114,7 @@ def _in_voxels(region: RegionOfInterest, grid: Volume) -> tuple[list[Contour], i
     starts = np.cumsum(lengths) - lengths
     spread = np.maximum.reduceat(points, starts) - np.minimum.reduceat(points, starts)
     axis = int(np.argmin(spread.max(axis=0)))
-    if (tilted := np.count_nonzero(spread[:, axis] > TOLERANCE)) > 0:
+    if (tilted := np.count_nonzero(spread[:, axis] > ON_GRID)) > 0:
         raise GeometryError(
             f"{tilted} of {len(lengths)} contours of the ROI {region.name} are not parallel to slices of the image: "
             f"they cross up to {spread[:, axis].max():.1f} slices",
@@ -124,7 +126,7 @@ def _in_voxels(region: RegionOfInterest, grid: Volume) -> tuple[list[Contour], i
 def _check_on_slices(region: RegionOfInterest, depths: Array, step: float) -> None:
     """Raises: GeometryError when contours lie between slices."""
     off = np.abs(depths - np.rint(depths))
-    if (between := np.count_nonzero(off > TOLERANCE)) > 0:
+    if (between := np.count_nonzero(off > ON_GRID)) > 0:
         raise GeometryError(
             f"{between} of {len(depths)} contours of the ROI {region.name} lie between slices of the image, up to "
             f"{off.max() * step:.2f} mm from the nearest, whose neighbours are {step:.2f} mm away",

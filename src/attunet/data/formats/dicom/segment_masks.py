@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from attunet.data.formats.dicom.contours import Places
+from attunet.data.formats.dicom.roi_masks import ON_GRID
 from attunet.data.formats.dicom.segment_frames import Planes, SegmentFrames, parse_frames
 from attunet.data.formats.dicom.segmentation import AGAIN, BINARY, FRACTIONAL, LABELMAP, Segmentation
 from attunet.data.formats.limits import check_size
@@ -115,7 +116,7 @@ def _placed(
     corners = np.array([[0, size[0] - 1, 0], [0, 0, size[1] - 1], [1, 1, 1]], np.float64)
     ends = exact @ corners
     limits = np.array(shape)[:, None]
-    if (np.abs((voxels - exact) @ corners) > TOLERANCE).any() or (ends < 0).any() or (ends >= limits).any():
+    if (np.abs((voxels - exact) @ corners) > ON_GRID).any() or (ends < 0).any() or (ends >= limits).any():
         return None
     columns, rows = np.abs(steps).argmax(axis=0).tolist()
     axes = (columns, rows, 3 - columns - rows)
