@@ -218,6 +218,13 @@ def test_files_of_different_series_are_images_of_their_own(tmp_path):
     assert ids(tmp_path) == ["0000a", "0000b"]
 
 
+def test_series_without_labels_are_named(tmp_path):
+    save_series(make_series(sample(), SeriesNumber=4, SeriesDescription="axial"), tmp_path / "a")
+    with pytest.raises(DatasetError, match=r"1 DICOM series and no labels of them: 4 \(axial, 6 slices, CT") as caught:
+        read_dataset(tmp_path)
+    assert "attunet predict -i" in caught.value.hint
+
+
 def test_localizers_next_to_a_series_are_left_out_with_a_warning(tmp_path):
     touch(tmp_path, "labels/series.nii.gz")
     series = make_series(sample())

@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from dicom_series import make_series, sample, save_series
 
 from attunet.data.dataset import Case, Dataset
 from attunet.data.modality import CaseChannels, case_channels, check_modalities, find_modalities
@@ -107,3 +108,9 @@ def test_shifted_values_are_said():
 def test_cases_with_another_number_of_channels_are_left_to_another_check():
     assert check(evidence(CT), evidence(CT, CT), evidence(CT)) == []
     assert isinstance(evidence(CT), CaseChannels)
+
+
+@pytest.mark.parametrize(("modality", "kind"), [("CT", "ct"), ("MR", "mr"), ("PT", "pet")])
+def test_the_modality_of_dicom_is_declared(modality, kind, tmp_path):
+    save_series(make_series(sample(), modality=modality), tmp_path / "a")
+    assert kinds([evidence(MR, files=(tmp_path / "a",))]) == [(kind, "declared")]

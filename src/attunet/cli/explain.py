@@ -9,6 +9,7 @@ import typer
 
 from attunet.cli.console import fail, notes, progress_bar, results
 from attunet.cli.dataset_options import AS_FOUND, reads_data
+from attunet.cli.dicom_options import series_choice
 from attunet.cli.options import DeviceOption, parse_folds
 from attunet.data.dataset import DatasetOptions
 from attunet.errors import AttunetError, ConfigError
@@ -59,6 +60,7 @@ def explain(
     paths, folds = [*(images or []), *(more or [])], parse_folds(fold)
     if labels is not None and not paths:
         raise ConfigError("--labels was given without images", hint="pass the images of these masks with -i")
+    series = series_choice(None, None, output, dry_run=False)
     failed = []
 
     def report_error(case: str, error: AttunetError) -> None:
@@ -69,7 +71,7 @@ def explain(
         task = bar.add_task("explaining", total=None)
         explanation = explain_model(
             model,
-            find_labelled_cases(model, paths, labels, reading) if paths else None,
+            find_labelled_cases(model, paths, labels, reading, series) if paths else None,
             output,
             ExplainOptions(
                 folds=folds,

@@ -14,7 +14,8 @@ from typing import Literal
 import numpy as np
 
 from attunet.data.dataset import Case, Dataset, Problem
-from attunet.data.formats import stem_of, suffix_of
+from attunet.data.formats import is_dicom_image, stem_of, suffix_of
+from attunet.data.formats.dicom import choose_series
 from attunet.data.intensities import ChannelValues, channel_values
 from attunet.data.volume import Volume
 from attunet.documents import open_regular, read_document
@@ -78,7 +79,7 @@ class ChannelModality:
 def case_channels(case: Case, image: Volume) -> CaseChannels:
     """Collect the evidence of a case whose image has been read; its headers are read again."""
     values = tuple(channel_values(channel) for channel in image.array)
-    tags = [_header_tag(path) for path in case.images]
+    tags = [_header_tag(path, case.key) for path in case.images]
     words = [_word_in(stem_of(path), FILE_WORDS) for path in case.images]
     if len(case.images) != len(values):
         tags = [tags[0] if len(values) == 1 else None] * len(values)
@@ -179,7 +180,7 @@ def _mr_part(word: str) -> Modality | None:
     return "mr" if any(part in word for part in MR_PARTS) else None
 
 
-def _header_tag(path: Path) -> Modality | None:
+def _header_tag(path: Path, key: str | None) -> Modality | None:
     """The modality that a sidecar JSON file or the header of an image says; None when neither does."""
     suffix = suffix_of(path) or ""
     sidecar = path.with_name(f"{stem_of(path)}.json")
@@ -188,6 +189,8 @@ def _header_tag(path: Path) -> Modality | None:
             content = read_document(sidecar)
             if isinstance(content, dict) and (tag := _tag(str(content.get("Modality", "")))):
                 return tag
+        if is_dicom_image(path):
+            return _tag(choose_series(path, key).modality)
         read = HEADERS.get(suffix)
         return read(path) if read is not None else None
     except (AttunetError, OSError, EOFError, ValueError, zlib.error, RecursionError):

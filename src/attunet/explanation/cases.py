@@ -8,7 +8,8 @@ from pathlib import Path
 
 from attunet.bundle import held_out_cases, load_model
 from attunet.data.cases import Case, DatasetOptions, GeometryPolicy, find_cases, output_suffix
-from attunet.data.formats import mask_suffix, stem_of
+from attunet.data.formats import is_dicom_image, mask_suffix, stem_of
+from attunet.data.layouts.dicom_cases import SeriesChoice
 from attunet.data.layouts.image_files import image_files
 from attunet.errors import ConfigError, DatasetError
 
@@ -37,7 +38,11 @@ class ExplainCase:
 
 
 def find_labelled_cases(
-    model: str | Path, images: Sequence[Path], labels: Path | None = None, options: DatasetOptions | None = None
+    model: str | Path,
+    images: Sequence[Path],
+    labels: Path | None = None,
+    options: DatasetOptions | None = None,
+    series: SeriesChoice | None = None,
 ) -> tuple[Case, ...]:
     """The cases in image files and folders, with reference masks that are named like the images.
 
@@ -46,15 +51,19 @@ def find_labelled_cases(
         images: image files, and folders of them.
         labels: a mask, or a folder of masks; None for cases without a reference.
         options: the frame and the arrays to read; None: the only ones.
+        series: which series of DICOM are explained, and how they are named; None: all.
     Returns: the cases in the order of `images`.
     Raises: DatasetError when a path is missing or a case has no mask among the labels.
     """
     plan = next(iter(load_model(Path(model)).members.values())).plan
-    cases = find_cases(images, len(plan.channel_names), options, names=plan.channel_names)
+    chosen = series or SeriesChoice()
+    cases = find_cases(images, len(plan.channel_names), options, names=plan.channel_names, series=chosen)
     if labels is None:
         return cases
     if not labels.exists():
         raise DatasetError(f"{labels} does not exist", hint="check --labels")
+    if labels.is_file() and len(cases) == 1 and is_dicom_image(cases[0].images[0]):
+        return (replace(cases[0], label=labels),)
     masks = {stem_of(path): path for path in ([labels] if labels.is_file() else image_files(labels))}
     if absent := [case.id for case in cases if case.id not in masks]:
         raise DatasetError(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from attunet.data.composition import with_choices
 from attunet.data.dataset import Dataset, DatasetOptions
+from attunet.data.formats.dicom import describe_series, find_series, holds_series
 from attunet.data.layouts.dataset_json import is_msd, is_nnunet, read_msd, read_nnunet
 from attunet.data.layouts.description import DESCRIPTION
 from attunet.data.layouts.find import check_source
@@ -20,6 +21,7 @@ from attunet.data.layouts.named_masks import with_named_masks
 from attunet.data.layouts.table import is_table, read_table
 from attunet.documents import reading
 from attunet.errors import DatasetError
+from attunet.names import listed
 
 __all__ = ["LAYOUTS", "Layout", "read_dataset"]
 
@@ -87,6 +89,7 @@ LAYOUTS: tuple[Layout, ...] = (
 """Every layout; the first that is detected is read. The last one reads any folder, and what patterns describe."""
 
 _DEFAULTS = DatasetOptions()
+MOST_SERIES = 5
 EXPECTED = "expected " + "; or ".join(layout.recognised_by for layout in LAYOUTS)
 
 
@@ -126,6 +129,14 @@ def _unrecognised(path: Path) -> DatasetError:
     names = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
     if not names:
         return DatasetError(f"the folder {path} is empty", hint=EXPECTED)
+    if holds_series(path):
+        found = find_series(path)
+        known = listed([describe_series(one) for one in found.series], MOST_SERIES)
+        return DatasetError(
+            f"{path} contains {len(found.series)} DICOM series and no labels of them: {known}",
+            hint="attunet predict -i segments them; to learn from them, add segmentations (SEG, RTSTRUCT), or masks named "
+            "like their folders, or write a CSV file with the columns image, key and label",
+        )
     tables = len(list(path.glob("*.csv")))
     if tables > 1:
         return DatasetError(f"{path} contains {tables} CSV files, expected one", hint="pass the CSV file itself")
