@@ -134,7 +134,7 @@ def _unrecognised(path: Path) -> DatasetError:
         known = listed([describe_series(one) for one in found.series], MOST_SERIES)
         return DatasetError(
             f"{path} contains {len(found.series)} DICOM series and no labels of them: {known}",
-            hint="attunet predict -i segments them; to learn from them, add segmentations (SEG, RTSTRUCT), or masks named "
+            hint="attunet predict -i segments them; to learn from them, add SEG, RTSTRUCT or masks that are named "
             "like their folders, or write a CSV file with the columns image, key and label",
         )
     tables = len(list(path.glob("*.csv")))
