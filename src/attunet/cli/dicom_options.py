@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,19 +45,20 @@ def series_choice(series: Sequence[str] | None, case_name: str | None, output: P
         dry_run: whether nothing is written into it.
     Returns: the choice, which shows what is found.
     """
-    from attunet.data.layouts.dicom_cases import SeriesChoice, name_salt
+    from attunet.data.layouts.dicom_cases import SALT_FILE, SeriesChoice, name_salt
 
     names = tuple(part.strip() for part in (case_name or "").split(",") if part.strip())
     choice = SeriesChoice(series=tuple(series or ()), case_name=names, on_listing=show_listing)
-    return choice if dry_run else replace(choice, salt=lambda: name_salt(output))
+    named = not dry_run or (output / SALT_FILE).exists()
+    return replace(choice, salt=lambda: name_salt(output)) if named else choice
 
 
-def show_listing(listing: SeriesListing) -> None:
-    """Print the series of a path as a table, what was left out and what is refused."""
+def show_listing(listing: SeriesListing, names: Mapping[str, str]) -> None:
+    """Print the series of a path as a table, with the names of their cases; what was left out, and what is refused."""
     from attunet.cli.tables.dicom import series_table
 
-    if listing.series:
-        show(series_table(listing), stderr=True)
+    if listing.series or names:
+        show(series_table(listing, names), stderr=True)
     left_out = [
         f"left out: {left} ({listed([file.name for file in left.files], MOST_FILES)})" for left in listing.left_out
     ]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple
 
 from attunet.data.formats.dicom import SeriesListing, find_series, is_chosen, read_tags
 from attunet.data.layouts.tree import ImageFile
@@ -16,12 +18,13 @@ from attunet.documents import reading
 from attunet.errors import DatasetError, FormatError
 from attunet.names import listed, safe_name
 
-__all__ = ["SeriesChoice", "name_salt", "series_images"]
+__all__ = ["SALT_FILE", "SeriesChoice", "name_salt", "series_images"]
 
 NAME_BYTES = 6
 """Bytes of the hash in a name: of a million series, two get one name with a probability of 0.2%, which is an error."""
 SALT_FILE = ".attunet-salt"
 SALT_BYTES = 16
+TRIES, PAUSE = 20, 0.05
 _OF_THIS_PROCESS = secrets.token_hex(SALT_BYTES)
 
 
@@ -34,13 +37,13 @@ class SeriesChoice:
         case_name: keywords of the elements whose values name a case, joined by underscores; empty for a hash.
         salt: called for a secret text that is hashed with the UID of a series into the name of its case, so that nobody
             who knows UIDs recognises it; the same text gives the same names. By default one of this process.
-        on_listing: called with what was found in a path, before the cases are made.
+        on_listing: called with what was found in a path, and the name of the case of each key.
     """
 
     series: tuple[str, ...] = ()
     case_name: tuple[str, ...] = ()
     salt: Callable[[], str] = lambda: _OF_THIS_PROCESS
-    on_listing: Callable[[SeriesListing], None] = lambda _listing: None
+    on_listing: Callable[[SeriesListing, Mapping[str, str]], None] = lambda _listing, _names: None
 
 
 def series_images(path: Path, choice: SeriesChoice) -> Iterator[ImageFile]:
@@ -56,30 +59,38 @@ def series_images(path: Path, choice: SeriesChoice) -> Iterator[ImageFile]:
         there.
     """
     listing = find_series(path)
-    choice.on_listing(listing)
-    found = [(one.key, one.number, one.files) for one in listing.series]
-    found += [(one.key, one.number, one.files) for one in listing.refused if one.key]
-    absent = [wanted for wanted in choice.series if not any(is_chosen(key, number, wanted) for key, number, _ in found)]
+    found = [_Found(one.key, one.number, one.files) for one in listing.series]
+    found += [_Found(one.key, one.number, one.files) for one in listing.refused if one.key]
+    chosen = [one for one in found if not choice.series or any(map(one.is_called, choice.series))]
+    names = [_name_of(one.key, one.files[0], choice) for one in chosen]
+    choice.on_listing(listing, {one.key: name for one, name in zip(chosen, names, strict=True)})
+    absent = [wanted for wanted in choice.series if not any(one.is_called(wanted) for one in found)]
     if absent:
-        known = listed([f"{key if number is None else number}" for key, number, _ in found])
+        known = listed([f"{one.key if one.number is None else one.number}" for one in found])
         raise DatasetError(f"{path} contains no series {absent[0]}, only {known or 'none'}", hint="correct --series")
     if not found:
         reasons = (*listing.refused, *listing.left_out)
         why = f": {reasons[0]}" if reasons else ""
         raise DatasetError(f"no series of {path} can be segmented{why}", hint="check the path")
-    chosen = [
-        (key, files)
-        for key, number, files in found
-        if not choice.series or any(is_chosen(key, number, wanted) for wanted in choice.series)
-    ]
-    names = [_name_of(key, files[0], choice) for key, files in chosen]
     if len(set(names)) < len(names):
         raise DatasetError(
             f"{len(names) - len(set(names))} series of {path} have the {','.join(choice.case_name)} of another",
             hint=f"add an element that tells them apart: --case-name {','.join((*choice.case_name, 'SeriesNumber'))}",
         )
-    for name, (key, files) in zip(names, chosen, strict=True):
-        yield ImageFile(path, (), name, "", len(files), key=key)
+    for name, one in zip(names, chosen, strict=True):
+        yield ImageFile(path, (), name, "", len(one.files), key=one.key)
+
+
+class _Found(NamedTuple):
+    """A series that was found, and may be refused."""
+
+    key: str
+    number: int | None
+    files: tuple[Path, ...]
+
+    def is_called(self, wanted: str) -> bool:
+        """Whether it is one that a user names."""
+        return is_chosen(self.key, self.number, wanted)
 
 
 def name_salt(output: Path) -> str:
@@ -96,10 +107,11 @@ def name_salt(output: Path) -> str:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_hex(SALT_BYTES))
-        salt = path.read_text(encoding="ascii").strip()
-    if not salt:
-        raise FormatError(f"{path} is empty", hint="delete it; cases of DICOM then get new names")
-    return salt
+        for _ in range(TRIES):
+            if salt := path.read_text(encoding="ascii").strip():
+                return salt
+            time.sleep(PAUSE)  # another program has just made it
+    raise FormatError(f"{path} is empty", hint="delete it; cases of DICOM then get new names")
 
 
 def _name_of(key: str, file: Path, choice: SeriesChoice) -> str:

@@ -145,7 +145,9 @@ def predict_series(folder: Path, rule: RuleSettings, output: Path, cancelled: Ev
     images, objects = split_output_types(rule.outputs)
     destination, notices = make_destination(segmenter, images, objects)
     told: list[str] = []
-    choice = SeriesChoice(on_listing=lambda listing: told.extend(map(str, (*listing.refused, *listing.left_out))))
+    choice = SeriesChoice(
+        on_listing=lambda listing, _names: told.extend(map(str, (*listing.refused, *listing.left_out)))
+    )
     cases = find_cases([folder], 1, names=segmenter.plan.channel_names, series=choice)
     results = predict_cases(segmenter, cases, output, destination=destination, cancelled=cancelled)
     if cancelled.is_set():
