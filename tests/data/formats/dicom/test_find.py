@@ -129,6 +129,20 @@ def test_a_damaged_file_is_refused_and_the_others_are_read(study):
     assert len(found.series) == 2
 
 
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_file_that_was_cut_off_is_told(zipped, tmp_path):
+    save_series(make_series(sample()), tmp_path / "a", suffix="")
+    (tmp_path / "a/9999").write_bytes(b"")
+    (tmp_path / "a/readme.txt").write_text("read me")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/x.dcm").write_bytes(b"cut")
+    if zipped:
+        shutil.make_archive(str(tmp_path / "all"), "zip", tmp_path)
+    (left,) = find_series(tmp_path / "all.zip" if zipped else tmp_path).left_out
+    assert "is called like the DICOM files beside it and is none" in str(left)
+    assert {file.name for file in left.files} == {"9999", "x.dcm"}
+
+
 def test_files_without_preamble_and_without_class_are_read(tmp_path):
     array = sample()
     for index, ds in enumerate(make_series(array)):

@@ -47,8 +47,24 @@ def test_a_16_bit_ct_stays_in_16_bits_unless_a_value_needs_more(tmp_path):
 
 @pytest.mark.parametrize("slope", [0, "nan", "inf"])
 def test_an_impossible_slope_is_refused(slope, tmp_path):
-    with pytest.raises(FormatError, match="rescale slope"):
-        only(make_series(sample(), slope=slope), tmp_path)
+    (refused,) = find_series(save_series(make_series(sample(), slope=slope), tmp_path)).refused
+    assert "rescale slope" in str(refused)
+
+
+def test_slices_without_the_rescale_of_the_others_are_refused(tmp_path):
+    series = make_series(sample(), intercept=-1024)
+    del series[3].RescaleSlope, series[3].RescaleIntercept
+    (refused,) = find_series(save_series(series, tmp_path)).refused
+    assert "1 slices give no rescale slope and intercept" in str(refused)
+
+
+def test_a_ct_without_any_rescale_is_told(tmp_path):
+    series = make_series(sample())
+    for ds in series:
+        del ds.RescaleSlope, ds.RescaleIntercept
+    found, values = only(series, tmp_path)
+    np.testing.assert_array_equal(values, sample())
+    assert any("taken to be Hounsfield units" in notice for notice in found.notices)
 
 
 def test_padding_brighter_than_the_image_becomes_its_lowest_value(tmp_path):
@@ -128,6 +144,22 @@ def test_kinds_of_values_that_are_not_known_are_refused(tmp_path):
     packed = make_series(sample(), BitsAllocated=12, BitsStored=12, HighBit=11)
     (refused,) = find_series(save_series(packed, tmp_path / "packed")).refused
     assert "12 of 12 bits are not read" in str(refused)
-    palette = make_picture(sample((1, 8, 8)), PhotometricInterpretation="PALETTE COLOR")
-    (refused,) = find_series(save_series([palette], tmp_path / "palette")).refused
-    assert "PALETTE COLOR" in str(refused)
+    kind = make_picture(sample((1, 8, 8)), PhotometricInterpretation="ARGB")
+    (refused,) = find_series(save_series([kind], tmp_path / "kind")).refused
+    assert "ARGB" in str(refused)
+
+
+def test_indexes_into_colours_become_colours(tmp_path):
+    frames = sample((2, 12, 10), low=0, high=256).astype(np.uint8)
+    picture = make_picture(frames, modality="US", PhotometricInterpretation="PALETTE COLOR")
+    tables = np.random.default_rng(0).integers(0, 2**16, (3, 256)).astype(np.uint16)
+    for colour, table in zip(("Red", "Green", "Blue"), tables, strict=True):
+        setattr(picture, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, 16])
+        setattr(picture, f"{colour}PaletteColorLookupTableData", table.tobytes())
+    (series,) = find_series(save_series([picture], tmp_path / "tables")).series
+    expected = (tables[:, frames] >> 8).transpose(0, 3, 2, 1)
+    np.testing.assert_array_equal(read_series(series).array, expected)
+    del picture.BluePaletteColorLookupTableData
+    (series,) = find_series(save_series([picture], tmp_path / "none")).series
+    with pytest.raises(FormatError, match="no tables of its colours"):
+        read_series(series)

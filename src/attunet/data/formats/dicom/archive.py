@@ -84,7 +84,7 @@ class _Room:
 
 def _is_wanted(member: zipfile.ZipInfo) -> bool:
     parts = Path(member.filename).parts
-    return not member.is_dir() and member.file_size > 0 and not any(is_hidden(part) and part != ".." for part in parts)
+    return not member.is_dir() and not any(is_hidden(part) and part != ".." for part in parts)
 
 
 def _path_of(member: zipfile.ZipInfo, number: int, folder: Path) -> Path:
@@ -95,12 +95,13 @@ def _path_of(member: zipfile.ZipInfo, number: int, folder: Path) -> Path:
 
 
 def _write_if_dicom(stream: IO[bytes], path: Path, room: _Room) -> None:
-    head = stream.read(HEAD)
-    if not looks_like_dicom(head):
-        return
+    """Write a file; one that is no DICOM stays empty, so that it can be told that it was there."""
+    piece = stream.read(HEAD)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as file:
-        while head:
-            room.take(len(head))
-            file.write(head)
-            head = stream.read(CHUNK)
+        if not looks_like_dicom(piece):
+            return
+        while piece:
+            room.take(len(piece))
+            file.write(piece)
+            piece = stream.read(CHUNK)

@@ -13,6 +13,7 @@ from attunet.data.formats.dicom.headers import DicomHeader
 from attunet.data.formats.dicom.series import DicomSeries, SetAside, series_key
 from attunet.data.formats.dicom.slices import StoredSlice
 from attunet.data.formats.dicom.stacks import Stack, build_stack, parallel, picture_stack
+from attunet.data.formats.dicom.values import check_rescale
 from attunet.errors import DataError, GeometryError
 from attunet.names import listed
 
@@ -57,7 +58,7 @@ def assemble(headers: Sequence[DicomHeader]) -> tuple[list[DicomSeries], list[Se
     for number, (slices, told, result) in enumerate(made, start=1):
         part = number if len(made) > 1 else 0
         if isinstance(result, Stack):
-            notices = (*_telling(told, len(made)), *shared, *result.notices)
+            notices = (*_telling(told, len(made)), *shared, *result.notices, *_unscaled(result, first.modality))
             volumes.append(_series_of(first, result, notices, part=part))
         else:
             key = series_key(first.series_uid, part)
@@ -85,6 +86,7 @@ def _stack_or_error(
     build: Callable[[Sequence[StoredSlice]], Stack], slices: Sequence[StoredSlice]
 ) -> Stack | DataError:
     try:
+        check_rescale(slices)
         return build(slices)
     except DataError as error:
         return error
@@ -111,6 +113,11 @@ def _series_of(first: DicomHeader, stack: Stack, notices: tuple[str, ...], *, pa
 def _telling(told: str, parts: int) -> Iterable[str]:
     if told:
         yield f"it is {told} of a series that makes {parts} volumes"
+
+
+def _unscaled(stack: Stack, modality: str) -> Iterable[str]:
+    if modality == "CT" and not stack.slices[0].rescale:
+        yield "it is a CT without a rescale slope and intercept: its values are taken to be Hounsfield units"
 
 
 def _without_copies(headers: Sequence[DicomHeader], aside: _Aside) -> list[DicomHeader]:
@@ -180,5 +187,5 @@ def _same_kind(first: StoredSlice, one: StoredSlice) -> bool:
         and one.spacing is not None
         and all(abs(a - b) <= 1e-3 * a for a, b in zip(first.spacing, one.spacing, strict=True))
     )
-    kind = (first.rows, first.columns, first.layout.samples) == (one.rows, one.columns, one.layout.samples)
+    kind = (first.rows, first.columns, first.channels) == (one.rows, one.columns, one.channels)
     return kind and same and parallel(first.orientation, one.orientation)

@@ -13,8 +13,8 @@ from typing import BinaryIO
 import numpy as np
 
 from attunet.data.formats.dicom.compressed import decompress
-from attunet.data.formats.dicom.data_sets import DEFLATED, open_data_set
-from attunet.data.formats.dicom.slices import PixelLayout, StoredSlice
+from attunet.data.formats.dicom.data_sets import DEFLATED, open_data_set, parsing, read_elements
+from attunet.data.formats.dicom.slices import PALETTE, PixelLayout, StoredSlice
 from attunet.data.formats.limits import AGAIN
 from attunet.data.volume import Array
 from attunet.documents import open_regular
@@ -25,7 +25,11 @@ __all__ = ["decode", "image_dtype"]
 IMPLICIT, EXPLICIT, BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
 NATIVE = (IMPLICIT, EXPLICIT, BIG, DEFLATED)
 """Transfer syntaxes whose values are stored as they are."""
-GREY = ("MONOCHROME1", "MONOCHROME2")
+GREY = ("MONOCHROME1", "MONOCHROME2", PALETTE)
+PALETTES = tuple(
+    f"{colour}PaletteColorLookupTable{part}" for colour in ("Red", "Green", "Blue") for part in ("Descriptor", "Data")
+)
+"""The elements that give the colours of indexes."""
 PIXELS = (0x7FE0, 0x0010)
 ITEM = (0xFFFE, 0xE000)
 UNDEFINED = 0xFFFFFFFF
@@ -52,7 +56,7 @@ def decode(one: StoredSlice, scratch: Path) -> Array:
     Args:
         one: the image.
         scratch: a file that may be overwritten.
-    Returns: (rows, columns) of grey values, or (rows, columns, 3) of red, green and blue.
+    Returns: (rows, columns) of grey values, or (rows, columns, 3) of red, green and blue, for indexes into colours too.
     Raises: FormatError when the values are missing, cut short or damaged.
     """
     layout = one.layout
@@ -75,6 +79,8 @@ def decode(one: StoredSlice, scratch: Path) -> Array:
         else:
             fragments = _fragments(stream, size, one)
             values = decompress(_joined(stream, fragments, one), one, scratch)
+    if layout.photometric == PALETTE:
+        return _coloured(values, one)
     if one.tile is not None:
         row, column, rows, columns = one.tile
         values = values[row : row + rows, column : column + columns]
@@ -124,6 +130,18 @@ def _as_rgb(values: Array, one: StoredSlice) -> Array:
         converted: Array = convert_color_space(np.ascontiguousarray(values), photometric, "RGB")
         return converted
     raise FormatError(f"{one.path} has colours of the kind {photometric}, which is not read", hint="export it as RGB")
+
+
+def _coloured(indexes: Array, one: StoredSlice) -> Array:
+    """The colours of indexes in 8 bits. Raises: FormatError when the file does not give them, or not as tables."""
+    from pydicom.pixels.processing import apply_color_lut
+
+    dataset = read_elements(one.path, PALETTES).dataset
+    with parsing(one.path):
+        if len(dataset) < len(PALETTES):
+            raise FormatError(f"{one.path} gives no tables of its colours", hint="export it as RGB")
+        colours: Array = apply_color_lut(indexes, dataset)
+    return colours if colours.dtype == np.uint8 else (colours >> 8).astype(np.uint8)
 
 
 def _fragments(stream: BinaryIO, size: int, one: StoredSlice) -> list[tuple[int, int]]:

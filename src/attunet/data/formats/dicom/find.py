@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -16,7 +16,7 @@ from attunet.data.formats.dicom.data_sets import parsing, read_elements
 from attunet.data.formats.dicom.elements import text_of, texts_of, values_of
 from attunet.data.formats.dicom.headers import DicomHeader, read_header
 from attunet.data.formats.dicom.kinds import left_out_as
-from attunet.data.formats.dicom.recognise import dicom_files, is_archive, is_dicom
+from attunet.data.formats.dicom.recognise import DICOM_SUFFIXES, dicom_files, is_archive, is_dicom
 from attunet.data.formats.dicom.series import DicomSeries, SeriesListing, SetAside
 from attunet.errors import FormatError
 from attunet.names import listed
@@ -77,7 +77,8 @@ def _list(path: Path, files: Sequence[Path]) -> SeriesListing:
         raise FormatError(f"{path} contains no DICOM file", hint="check the path")
     headers = [header for header in read if isinstance(header, DicomHeader)]
     series: list[DicomSeries] = []
-    left_out, refused = _left_out(headers), [header for header in read if isinstance(header, SetAside)]
+    refused = [header for header in read if isinstance(header, SetAside)]
+    left_out = [*_left_out(headers), *_strangers(files, {header.path for header in headers})]
     for group in _by_series(headers):
         volumes, without, unusable = assemble(group)
         series += volumes
@@ -140,3 +141,20 @@ def _absent_files(directories: Sequence[Path]) -> list[str]:
 
 def _folded(path: Path) -> str:
     return path.as_posix().lower().partition(";")[0].rstrip(".")
+
+
+def _strangers(files: Sequence[Path], known: Collection[Path]) -> list[SetAside]:
+    """Files that are called like DICOM, or like the DICOM files beside them, and are none: cut off, perhaps."""
+    beside: dict[Path, set[str]] = defaultdict(set)
+    for file in known:
+        beside[file.parent].add(_ending(file))
+    others = [file for file in files if file not in known and not is_dicom(file)]
+    doubtful = [file for file in others if _ending(file) in (*DICOM_SUFFIXES, *beside.get(file.parent, ()))]
+    why = "is called like the DICOM files beside it and is none, or is empty"
+    return [SetAside("file", why, tuple(doubtful))] if doubtful else []
+
+
+def _ending(file: Path) -> str:
+    """The suffix of a file in letters; a number at the end of a UID is none."""
+    suffix = file.suffix.lower()
+    return suffix if suffix[1:].isalpha() else ""

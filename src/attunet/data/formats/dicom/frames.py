@@ -102,6 +102,7 @@ def _functional(
         thickness=whole.thickness if measures is None else number_of(measures, "SliceThickness"),
         slope=whole.slope if slope is None else slope,
         intercept=whole.intercept if intercept is None else intercept,
+        rescale=whole.rescale or slope is not None or intercept is not None,
         marks=marks,
     )
 

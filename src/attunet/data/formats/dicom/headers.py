@@ -161,6 +161,7 @@ def _slice_of(elements: Elements, path: Path, layout: PixelLayout) -> tuple[Stor
         thickness=number_of(dataset, "SliceThickness"),
         slope=1.0 if slope is None else slope,
         intercept=intercept or 0.0,
+        rescale=slope is not None or intercept is not None,
         table=_table_of(dataset),
         padding=_padding_of(dataset, layout),
         inverted=layout.photometric == "MONOCHROME1" and modality not in MEASURED,

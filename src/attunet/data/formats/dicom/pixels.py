@@ -37,7 +37,7 @@ def read_series(series: DicomSeries) -> Volume:
     Raises: FormatError when a file cannot be decoded.
     """
     first, stored = series.slices[0], sum(path.stat().st_size for path in series.files if path.exists())
-    shape = (*series.shape, first.layout.samples)
+    shape = (*series.shape, first.channels)
     check_size(first.path, shape, first.layout.allocated // 8, stored=stored, ratio=RATIO)
     with tempfile.TemporaryDirectory(prefix="attunet-dicom-", dir=_memory_folder()) as folder, quiet_decoders():
         for dtype in result_dtypes(series.slices):
@@ -61,7 +61,7 @@ class _Filling:
     def __init__(self, series: DicomSeries, dtype: np.dtype[Any], folder: Path) -> None:
         columns, rows, count = series.shape
         self._slices, self._folder = series.slices, folder
-        self.stack: Array = np.empty((series.slices[0].layout.samples, count, rows, columns), dtype)
+        self.stack: Array = np.empty((series.slices[0].channels, count, rows, columns), dtype)
         self._padding: dict[int, Array] = {}
         self._ranges: list[tuple[float, float]] = []
 

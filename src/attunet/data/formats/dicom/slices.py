@@ -9,7 +9,10 @@ from pathlib import Path
 from attunet.data.formats.dicom.elements import Vector
 from attunet.data.geometry import Array
 
-__all__ = ["MARKS", "PixelLayout", "StoredSlice"]
+__all__ = ["MARKS", "PALETTE", "PixelLayout", "StoredSlice"]
+
+PALETTE = "PALETTE COLOR"
+"""The kind of pixels that are indexes into colours."""
 
 MARKS = (
     "frame of reference",
@@ -74,6 +77,7 @@ class StoredSlice:
         spacing: mm between its rows, and between its columns; None when the file does not say.
         thickness: SliceThickness in mm, which is trusted for a single slice only.
         slope, intercept: value = slope * stored value + intercept.
+        rescale: whether the file says so; otherwise 1 and 0 are assumed.
         table: the table (Modality LUT) that gives the values instead: the stored value of its first entry, and its
             entries; None without one.
         padding: lowest and highest stored value of pixels that are no image; None without such pixels.
@@ -93,12 +97,18 @@ class StoredSlice:
     thickness: float | None
     slope: float
     intercept: float
+    rescale: bool
     table: tuple[int, Array] | None
     padding: tuple[int, int] | None
     inverted: bool
     instance: int | None
     marks: Mapping[str, tuple[str, ...]]
     tile: tuple[int, int, int, int] | None = None
+
+    @property
+    def channels(self) -> int:
+        """1 for grey values, 3 for colours."""
+        return 3 if self.layout.photometric == PALETTE else self.layout.samples
 
     @property
     def rows(self) -> int:

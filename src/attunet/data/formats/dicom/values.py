@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from attunet.data.formats.dicom.decoding import image_dtype
-from attunet.data.formats.dicom.slices import StoredSlice
+from attunet.data.formats.dicom.slices import PALETTE, StoredSlice
 from attunet.data.formats.limits import AGAIN
 from attunet.data.volume import Array
 from attunet.errors import FormatError
+from attunet.names import listed
 
-__all__ = ["bounds_of", "padding_mask", "rescaled", "result_dtypes", "used_bits"]
+__all__ = ["bounds_of", "check_rescale", "padding_mask", "rescaled", "result_dtypes", "used_bits"]
 
 WHOLE = 2.0**31
 """Whole slopes and intercepts below this give whole values that int32 or float32 hold, or are refused."""
@@ -21,17 +22,29 @@ INTEGERS: tuple[np.dtype[Any], ...] = tuple(map(np.dtype, ("u1", "i2", "u2", "i4
 """Types of results, the smallest that holds all values of a series is taken."""
 
 
-def result_dtypes(slices: Sequence[StoredSlice]) -> tuple[np.dtype[Any], ...]:
-    """The types that may hold the values of a series, the smallest first; the last holds every possible value.
+def check_rescale(slices: Sequence[StoredSlice]) -> None:
+    """Make sure that the rescale of slices of one volume is possible.
 
-    A 16-bit CT with an intercept could need 32 bits and rarely does: the smaller type is tried first.
-    Raises: FormatError for an impossible rescale.
+    Raises: FormatError for an impossible slope or intercept, and for slices without any among others with one.
     """
     for one in slices:
         if not np.isfinite([one.slope, one.intercept]).all() or one.slope == 0:
             raise FormatError(
                 f"{one.name} has the rescale slope {one.slope:g} and intercept {one.intercept:g}", hint=AGAIN
             )
+    without = [one.name for one in slices if not one.rescale and one.table is None]
+    if without and len(without) < len(slices) and any((one.slope, one.intercept) != (1, 0) for one in slices):
+        raise FormatError(
+            f"{len(without)} slices give no rescale slope and intercept, unlike the others: {listed(without, 4)}",
+            hint=AGAIN,
+        )
+
+
+def result_dtypes(slices: Sequence[StoredSlice]) -> tuple[np.dtype[Any], ...]:
+    """The types that may hold the values of a series, the smallest first; the last holds every possible value.
+
+    A 16-bit CT with an intercept could need 32 bits and rarely does: the smaller type is tried first.
+    """
     if not all(_is_whole(one) for one in slices):
         return (np.dtype(np.float32),)
     ends = [bounds_of(one) for one in slices]
@@ -47,7 +60,7 @@ def bounds_of(one: StoredSlice) -> tuple[float, float]:
     """The lowest and the highest value that a slice could have, by the bits it uses."""
     if one.table is not None:
         return float(one.table[1].min()), float(one.table[1].max())
-    bits = one.layout.stored
+    bits = 8 if one.layout.photometric == PALETTE else one.layout.stored
     low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if one.layout.signed else (0, (1 << bits) - 1)
     ends = one.slope * low + one.intercept, one.slope * high + one.intercept
     return min(ends), max(ends)
