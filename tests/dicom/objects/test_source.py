@@ -75,6 +75,17 @@ def test_a_file_without_class_is_known_by_its_file_header(scene):
     assert scene(edit=remove).source.references[0].SOPClassUID.name == "CT Image Storage"
 
 
+@pytest.mark.parametrize("name", ["StudyInstanceUID", "SeriesInstanceUID"])
+def test_images_that_no_object_can_refer_to_are_refused(name, scene):
+    def remove(datasets):
+        for dataset in datasets:
+            setattr(dataset, name, "")
+        return datasets
+
+    with pytest.raises(FormatError, match=f"has no {name}"):
+        scene(edit=remove)
+
+
 def test_a_damaged_header_is_refused_without_a_word_of_it(scene):
     made = scene()
     made.series.files[0].write_bytes(b"\0" * 128 + b"DICM" + NAME.encode() * 5)

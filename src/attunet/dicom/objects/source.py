@@ -40,7 +40,13 @@ _EMPTY = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
     *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
 )
-_STORED = {"SOPClassUID": "MediaStorageSOPClassUID", "SOPInstanceUID": "MediaStorageSOPInstanceUID"}
+_STORED = {
+    "SOPClassUID": "MediaStorageSOPClassUID",
+    "SOPInstanceUID": "MediaStorageSOPInstanceUID",
+    "StudyInstanceUID": None,
+    "SeriesInstanceUID": None,
+}
+"""What a file must say for objects to refer to it, and where its own header says it, too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,13 +140,12 @@ def _read_header(path: Path) -> Dataset:
     except Exception as error:  # whose message may quote the header
         raise FormatError(f"cannot read the DICOM header of {path}", hint="copy the file again") from error
     for keyword, stored in _STORED.items():
-        if not header.get(keyword):
-            known = header.file_meta.get(stored)
-            if not known:
-                raise FormatError(
-                    f"{path} has no {keyword}, so that no object can refer to it", hint="repair its header"
-                )
-            setattr(header, keyword, known)
+        known = header.get(keyword) or (header.file_meta.get(stored) if stored else None)
+        if not known:
+            raise FormatError(
+                f"{path} has no {keyword}, so that no object can refer to it", hint="repair its header, or write NIfTI"
+            )
+        setattr(header, keyword, known)
     return header
 
 
