@@ -1,6 +1,8 @@
 """Mosaics of Siemens."""
 
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -50,6 +52,14 @@ def test_tiles_are_slices_at_their_places(mosaic, tmp_path):
     expected = affine.copy()
     expected[:3, 3] += affine[:3, 0] * 6 + affine[:3, 1] * 5  # the mosaic is centred on the first slice
     np.testing.assert_allclose(found.affine, expected, atol=1e-6)
+
+
+def test_reading_one_says_nothing(mosaic, tmp_path):
+    save_series([mosaic[0]], tmp_path)
+    imports = "from pathlib import Path; from attunet.data.formats.dicom import find_series"
+    code = f"{imports}; find_series(Path({str(tmp_path)!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_without_the_private_header_it_is_refused(mosaic, tmp_path):

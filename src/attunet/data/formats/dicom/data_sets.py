@@ -139,6 +139,7 @@ class _Silence:
                 self._caught, self._level = warnings.catch_warnings(), self._logger.level
                 self._caught.__enter__()
                 warnings.filterwarnings("ignore", module=r"pydicom\b")
+                warnings.filterwarnings("ignore", message=r"\s*The DICOM readers are highly experimental")  # nibabel's
                 self._logger.setLevel(logging.CRITICAL)
             self._blocks += 1
 
