@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -49,19 +50,29 @@ CASES, SLICES, FIRST_STEPS = 8, 60, 20
 RECOVERY = 12.0
 """Seconds after the end of the other program that are not part of the idle rate: threads come back after six."""
 
-SPIN = "import os, sys\nwhile os.getppid() == int(sys.argv[1]): pass"
-"""Keeps a core busy for as long as its parent lives, also if that is killed."""
+SPIN = """
+import os, sys
+if os.fork():
+    os._exit(0)
+print(os.getpid(), flush=True)
+while True:
+    os.kill(int(sys.argv[1]), 0)
+"""
+"""Keeps a core busy for as long as a process lives, and is nobody's child: a training takes its own for its loader."""
 
 
 @contextmanager
 def busy_core() -> Iterator[None]:
     """Keep one core busy in a session of its own."""
     command = [sys.executable, "-c", SPIN, str(os.getpid())]
-    with subprocess.Popen(command, start_new_session=True) as program:
+    with subprocess.Popen(
+        command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as program:
+        other = int(program.stdout.readline()) if program.stdout else 0
         try:
             yield
         finally:
-            program.kill()
+            os.kill(other, signal.SIGKILL)
 
 
 def training_table(options: argparse.Namespace) -> Table:
