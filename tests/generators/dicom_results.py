@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from dicom_series import make_enhanced, make_picture, make_series, new_uid, save_series
+from dicom_series import make_enhanced, make_mosaic, make_picture, make_series, new_uid, save_series
 
 from attunet.config import SegmentCode
 from attunet.data.formats.dicom import DicomSeries, find_series
@@ -25,6 +25,7 @@ __all__ = [
     "TILTED",
     "Scene",
     "enhanced",
+    "mosaic",
     "picture",
     "stack",
     "three_labels",
@@ -112,6 +113,11 @@ def enhanced(folder, affine=None, shape=SHAPE, **how) -> Scene:
     """A file of frames, in an order that says nothing about their places."""
     order = np.random.default_rng(5).permutation(shape[2])
     return _scene(save_series([make_enhanced(_stored(shape), affine, order=order, **how)], folder))
+
+
+def mosaic(folder, shape=SHAPE) -> Scene:
+    """One image of Siemens whose tiles are the slices."""
+    return _scene(save_series([make_mosaic(_stored(shape), np.diag([-0.7, -0.8, 2.5, 1.0]))], folder))
 
 
 def picture(folder, shape=(20, 16)) -> Scene:

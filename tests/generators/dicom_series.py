@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+import struct
 from copy import deepcopy
 from pathlib import Path
 
@@ -34,7 +36,17 @@ from pydicom.uid import (
 )
 from pydicom.uid import generate_uid as new_uid
 
-__all__ = ["SYNTAXES", "encode", "make_enhanced", "make_picture", "make_series", "new_uid", "sample", "save_series"]
+__all__ = [
+    "SYNTAXES",
+    "encode",
+    "make_enhanced",
+    "make_mosaic",
+    "make_picture",
+    "make_series",
+    "new_uid",
+    "sample",
+    "save_series",
+]
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 CLASSES = {"CT": CTImageStorage, "MR": MRImageStorage, "PT": PositronEmissionTomographyImageStorage}
@@ -63,7 +75,7 @@ def make_series(array, affine=None, *, modality="CT", slope=1, intercept=0, uid=
     found = []
     for index in range(array.shape[2]):
         ds = _object(CLASSES[modality], modality, uid, study)
-        ds.FrameOfReferenceUID, ds.InstanceNumber = f"{uid[:60]}.1", index + 1
+        ds.FrameOfReferenceUID, ds.InstanceNumber = new_uid(entropy_srcs=[uid]), index + 1
         ds.ImagePositionPatient = [float(f"{value:.6f}") for value in lps[:3] @ [0, 0, index, 1]]
         ds.ImageOrientationPatient = [float(f"{value:.9f}") for value in (*row, *column)]
         ds.PixelSpacing = [float(np.linalg.norm(lps[:3, axis])) for axis in (1, 0)]
@@ -113,6 +125,37 @@ def make_picture(frames, *, modality="DX", **tags):
     set_pixels(ds, frames)
     _set(ds, tags)
     return ds
+
+
+def make_mosaic(array, affine, **tags):
+    """A mosaic of Siemens of the slices of an array (I, J, K); the affine is that of the image that holds them.
+
+    Its slices are along the third axis of the patient, at the distance of the affine.
+    """
+    columns, rows, count = array.shape
+    across = math.isqrt(count - 1) + 1
+    image = np.zeros((columns * across, rows * across), array.dtype)
+    for index in range(count):
+        row, column = divmod(index, across)
+        image[columns * column :, rows * row :][:columns, :rows] = array[:, :, index]
+    (ds,) = make_series(image[:, :, None], affine, modality="MR", ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])
+    ds.SpacingBetweenSlices = float(affine[2, 2])
+    block = ds.private_block(0x29, "SIEMENS CSA HEADER", create=True)
+    block.add_new(0x10, "OB", _csa(NumberOfImagesInMosaic=[count], SliceNormalVector=[0.0, 0.0, 1.0]))
+    return _set(ds, tags)
+
+
+def _csa(**elements):
+    """A header in Siemens' format SV10."""
+    held = b""
+    for name, values in elements.items():
+        items = b""
+        for value in values:
+            text = str(value).encode().ljust(12, b"\0")
+            items += struct.pack("<4i", len(text), len(text), 77, len(text)) + text
+        kind = b"FD" if isinstance(values[0], float) else b"US"
+        held += struct.pack("<64si4siii", name.encode(), len(values), kind, 0, len(values), 77) + items
+    return b"SV10" + b"\4\3\2\1" + struct.pack("<II", len(elements), 77) + held
 
 
 def set_pixels(ds, frames):

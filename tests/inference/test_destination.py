@@ -61,6 +61,9 @@ class Notes:
     def begin(self, cases):
         self.begun += [case.id for case in cases]
 
+    def check(self, case):
+        assert not self.seen, "before the prediction"
+
     def done(self, case, output):
         return (output / f"{case.id}.txt").exists()
 

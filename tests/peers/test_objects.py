@@ -3,12 +3,15 @@
 import json
 
 import dicom_results
+import highdicom as hd
 import numpy as np
 import pytest
 import SimpleITK
 
 from attunet.config import IntervalCalibration
+from attunet.data.formats.dicom import find_series
 from attunet.dicom.objects.outputs import DICOM_TYPES
+from attunet.dicom.objects.source import read_source
 
 pytestmark = pytest.mark.peers
 
@@ -21,8 +24,18 @@ KINDS = {
     "enhanced": lambda folder: dicom_results.enhanced(folder, dicom_results.STRAIGHT),
     "MR": lambda folder: dicom_results.stack(folder, AXIAL, modality="MR", SpacingBetweenSlices=4.0),
     "nameless": lambda folder: dicom_results.stack(folder, AXIAL, edit=_nameless),
+    "mosaic": dicom_results.mosaic,
     "picture": dicom_results.picture,
 }
+PLACED = [kind for kind in KINDS if kind != "picture"]
+"""Those that dcmqi can place."""
+REAL = {
+    "chaos": "chaos_ct_dicom/images/CT_SET_3",
+    "sts": "sts_dicom_rtstruct/images/STS_002_CT",
+    "dcmqi": "dcmqi_ct_3slice_seg/images/ct-3slice",
+    "totalsegmentator": "totalsegmentator_examples/images/example_ct_dicom",
+}
+placed_only = pytest.mark.parametrize("made", PLACED, indirect=True)
 
 
 def _nameless(datasets):
@@ -78,19 +91,19 @@ def on_grid(files, result):
     for file in files:
         image = SimpleITK.ReadImage(str(file))
         array = SimpleITK.GetArrayFromImage(image)
+        theirs = np.eye(4)
+        theirs[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+        theirs[:3, 3] = image.GetOrigin()
         for number in (1, 2, 3):
             k, j, i = np.nonzero(array == number)
-            points = [image.TransformIndexToPhysicalPoint(tuple(map(int, one))) for one in zip(i, j, k, strict=True)]
-            if points:
-                voxels = np.column_stack([points, np.ones(len(points))]) @ inverse.T
-                assert np.abs(voxels - np.rint(voxels)).max() < 1e-2
-                found[number - 1][tuple(np.rint(voxels[:, :3]).astype(int).T)] = True
+            voxels = (inverse @ theirs @ np.stack([i, j, k, np.ones_like(i)]))[:3]
+            assert np.abs(voxels - np.rint(voxels)).max(initial=0) < 1e-2
+            found[number - 1][tuple(np.rint(voxels).astype(int))] = True
     return found
 
 
+@placed_only
 def test_dcmqi_reads_the_same_voxels_in_the_same_places(result, call, tmp_path):
-    if not result.source.grid.placed:
-        pytest.skip("dcmqi reads segmentations of placed images only")
     file = result.write_segmentation()[-1]
     out = tmp_path / "dcmqi"
     out.mkdir()
@@ -99,9 +112,8 @@ def test_dcmqi_reads_the_same_voxels_in_the_same_places(result, call, tmp_path):
     assert np.array_equal(on_grid(out.glob("*.nrrd"), result), [frames == value for value in (5, 1, 7)])
 
 
+@placed_only
 def test_dcmqi_reads_label_maps(result, call, tmp_path):
-    if not result.source.grid.placed:
-        pytest.skip("dcmqi reads segmentations of placed images only")
     (file,) = result.write_segmentation("LABELMAP")
     out = tmp_path / "dcmqi"
     out.mkdir()
@@ -126,11 +138,14 @@ def test_dcmqi_reads_the_volumes(result, call, tmp_path):
 @pytest.mark.parametrize("kind", ["axial", "MR", "nameless"])
 def test_plastimatch_fills_the_same_voxels(kind, call, tmp_path):
     made = KINDS[kind](tmp_path / "series")
-    result = made.result(tmp_path / "out")
+    assert_filled(made.result(tmp_path / "out"), made.folder, call, tmp_path / "plastimatch")
+
+
+def assert_filled(result, folder, call, out):
+    """Plastimatch fills the contours of the large labels as we drew them."""
     (file,) = result.write_structure_set()
-    out = tmp_path / "plastimatch"
     call(
-        *("plastimatch", "convert", "--input", file, "--referenced-ct", made.folder),
+        *("plastimatch", "convert", "--input", file, "--referenced-ct", folder),
         *("--output-prefix", out, "--prefix-format", "nrrd"),
     )
     mask = result.prediction.segmentation.array[0]
@@ -139,3 +154,38 @@ def test_plastimatch_fills_the_same_voxels(kind, call, tmp_path):
         both = np.count_nonzero(filled & (mask == value))
         dice = 2 * both / (np.count_nonzero(filled) + np.count_nonzero(mask == value))
         assert dice >= 0.99, label
+
+
+def organs(shape):
+    """A mask (I, J, K) of two balls, one of them hollow, and a voxel in the first slice."""
+    i, j, k = np.ogrid[tuple(slice(-1, 1, size * 1j) for size in shape)]
+    mask = np.zeros(shape, np.int16)
+    far = np.sqrt((i + 0.3) ** 2 + (j - 0.1) ** 2 + k**2)
+    mask[(far < 0.5) & (far > 0.2)] = 5
+    mask[np.sqrt((i - 0.5) ** 2 + (j + 0.2) ** 2 + k**2) < 0.25] = 1
+    mask[0, 0, 0] = 7
+    return mask
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_objects_of_real_series_are_valid_and_read_by_others(name, shared_data, call, dicom_faults, tmp_path):
+    folder = shared_data / REAL[name]
+    (series,) = find_series(folder).series
+    made = dicom_results.Scene(folder, series, read_source(series))
+    mask = organs(series.shape)
+    result = made.result(tmp_path / "out", mask)
+    (tmp_path / "out").mkdir()
+    for kind in ("dicom-rtstruct", "dicom-seg", "dicom-sr"):
+        for file in DICOM_TYPES[kind].write(result):
+            assert dicom_faults(file) == [], file.name
+    for kind in ("dicom-seg", "dicom-labelmap"):
+        out = tmp_path / kind
+        out.mkdir()
+        file = DICOM_TYPES[kind].write(result)[-1]
+        call("segimage2itkimage", "--inputDICOM", file, "--outputDirectory", out, "-t", "nrrd", "--mergeSegments")
+        expected = [mask == value for value in ((5, 1, 7) if kind == "dicom-seg" else (1,))]
+        found = on_grid(out.glob("*.nrrd"), result)[: len(expected)]
+        assert np.array_equal(found, expected)
+        stored = hd.seg.segread(file).get_volume(combine_segments=True, skip_overlap_checks=True)
+        assert np.count_nonzero(stored.array) == np.count_nonzero(mask)
+    assert_filled(result, folder, call, tmp_path / "plastimatch")

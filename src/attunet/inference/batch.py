@@ -207,6 +207,7 @@ class _Worker:
         started = time.perf_counter()
         try:
             with one_case(), ExitStack() as turn:
+                self._destination.check(case)
                 volume = self._segmenter.read(case)[1]
                 if volume.array[0].size * len(self._segmenter.plan.outputs) > self._large:
                     queued = time.perf_counter()

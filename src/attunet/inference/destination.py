@@ -35,6 +35,9 @@ class CaseWriter(Protocol):
     def begin(self, cases: Sequence[Case]) -> None:
         """Prepare for a batch. Raises: ConfigError when one of the cases cannot be written as one of the types."""
 
+    def check(self, case: Case) -> None:
+        """Before a case is predicted. Raises: DataError when one of the types cannot hold it, whatever the result."""
+
     def done(self, case: Case, output: Path) -> bool:
         """Whether everything was written of a case already."""
 
@@ -92,6 +95,11 @@ class Destination:
                 f"the masks of {', '.join(overwritten[:5])} would overwrite their images", hint="choose another -o"
             )
         _LAYOUTS[self.layout].begin(cases, output)
+
+    def check(self, case: Case) -> None:
+        """Before a case is predicted. Raises: DataError when one of the types cannot hold it, whatever the result."""
+        if self.writer is not None:
+            self.writer.check(case)
 
     def mask(self, case: Case, output: Path) -> Path:
         """The path of a case's mask as an image file. Raises: ConfigError for a name that is not of BIDS, as there."""

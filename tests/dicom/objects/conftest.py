@@ -37,6 +37,12 @@ def enhanced(tmp_path):
 
 
 @pytest.fixture
+def mosaic(tmp_path):
+    """A file whose tiles are the slices."""
+    return dicom_results.mosaic(tmp_path / "mosaic")
+
+
+@pytest.fixture
 def unplaced(tmp_path):
     """An X-ray of 20 x 16 pixels, which does not say where it is."""
     return dicom_results.picture(tmp_path / "x-ray")

@@ -93,6 +93,38 @@ def test_what_is_no_dicom_is_refused_before_any_work(segmenter, tmp_path):
     assert not list((tmp_path / "out").glob("*.nii.gz"))
 
 
+def test_images_that_no_object_can_refer_to_are_refused_before_they_are_predicted(segmenter, series, tmp_path):
+    for file in series.iterdir():
+        dataset = dcmread(file)
+        dataset.StudyInstanceUID = ""
+        dataset.save_as(file)
+    predicted = []
+    destination = Destination(images="nifti", writer=DicomWriter.of(["dicom-seg"], segmenter))
+    cases = find_cases([series], 1)
+    (result,) = predict_cases(
+        segmenter, cases, tmp_path / "out", destination=destination, on_prediction=predicted.append
+    )
+    assert "has no StudyInstanceUID" in result.error
+    assert predicted == []
+
+
+def test_a_model_whose_labels_no_label_map_holds_is_refused_before_any_work(make_model):
+    labels = {"background": 0, "liver": 1, "tumor": 2}
+    run = make_model(3, labels=labels, regions={"liver": (1, 2), "tumor": (2,)})
+    with pytest.raises(ConfigError, match="no overlapping regions"):
+        DicomWriter.of(["dicom-seg", "dicom-labelmap"], Segmenter.load(run, device="cpu"))
+
+
+def test_the_tiles_of_a_mosaic_get_every_object(mosaic, tmp_path):
+    result = mosaic.result(tmp_path, attention={"level1": np.random.default_rng(0).random((1, 20, 16, 9), np.float32)})
+    mask = result.prediction.segmentation.array[0]
+    for kind in DICOM_TYPES.values():
+        assert kind.write(result)
+    part = LabelFiles("label", (LabelPart("liver", 1, tmp_path / "case_seg.dcm", "liver"),))
+    read = read_case_label(Case("case", (mosaic.folder,), part), read_series(mosaic.series))
+    assert np.array_equal(read.array[0], mask == 5)
+
+
 def test_a_report_brings_the_segmentation_that_it_refers_to(segmenter):
     assert DicomWriter.of(["dicom-sr"], segmenter).types == ("dicom-seg", "dicom-sr")
     assert not DicomWriter.of(["dicom-sr"], segmenter).attention

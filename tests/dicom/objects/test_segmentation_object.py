@@ -156,8 +156,15 @@ def test_masks_are_numbered_by_segment():
     segments = as_segments({"background": 0, "liver": 5, "spleen": 2}, {}, {"liver": None, "spleen": None}, "BINARY")
     assert [(one.number, one.label, one.values) for one in segments] == [(1, "liver", (5,)), (2, "spleen", (2,))]
 
-    class Plain:
-        def frames(self, array):
-            return array
 
-    assert segment_frames(np.array([[[0, 5, 2, 9]]]), segments, Plain()).tolist() == [[[0, 1, 2, 0]]]
+@pytest.mark.parametrize("values", [(5, 2), (0, 2), (-1, 70000)])
+def test_values_of_any_size_get_the_number_of_their_segment(values, scene, tilted_affine):
+    background = next(value for value in range(9) if value not in values)
+    mask = np.full((20, 16, 9), background, np.int32)
+    mask[2:5, 3:6, 1:8], mask[7:9] = values
+    labels = {"background": background, "liver": values[0], "spleen": values[1]}
+    segments = as_segments(labels, {}, {"liver": None, "spleen": None}, "BINARY")
+    numbers = segment_frames(mask, segments, scene(tilted_affine).source.grid)
+    assert numbers.shape[0] == 9
+    assert numbers.shape[1] > 16
+    assert [np.count_nonzero(numbers == at) for at in (1, 2)] == [np.count_nonzero(mask == value) for value in values]

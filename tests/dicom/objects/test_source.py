@@ -112,6 +112,15 @@ def test_frames_of_one_file_are_told_by_their_numbers(enhanced, straight_affine)
     assert source.grid.same
 
 
+def test_a_mosaic_is_referred_to_as_a_whole(mosaic):
+    source = mosaic.source
+    assert (len(source.references), source.frames) == (1, ())
+    assert not source.grid.same
+    assert source.grid.shape == (20, 16, 9)
+    assert {str(source.image_of(plane).ReferencedSOPInstanceUID) for plane in range(9)} == {source.uids[1]}
+    assert any("parts of one image" in notice for notice in source.notices)
+
+
 def test_a_picture_without_a_place_is_one_plane(unplaced):
     assert not unplaced.source.grid.placed
     assert unplaced.source.grid.shape == (20, 16, 1)

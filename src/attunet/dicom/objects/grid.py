@@ -60,11 +60,14 @@ class ObjectGrid:
 
     def frames(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """An array (I, J, K) of the source's grid as frames of this one: (slices, rows, columns)."""
-        planes = array.transpose(2, 1, 0)
-        if self.shape == array.shape and not self.shifts.any():
+        return self.moved(array.transpose(2, 1, 0))
+
+    def moved(self, planes: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Slices of the source (slices, rows, columns, …) as frames of this grid, with 0 where no slice is."""
+        slices, rows, columns = planes.shape[:3]
+        if self.shape == (columns, rows, slices) and not self.shifts.any():
             return planes
-        moved = np.zeros((self.shape[2], self.shape[1], self.shape[0]), array.dtype)
-        rows, columns = planes.shape[1:]
+        moved = np.zeros((self.shape[2], self.shape[1], self.shape[0], *planes.shape[3:]), planes.dtype)
         for plane, target, (column, row) in zip(planes, moved, self.shifts, strict=True):
             target[row : row + rows, column : column + columns] = plane
         return moved

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -16,7 +17,8 @@ from attunet.data.cases import Case
 from attunet.dicom.objects.codes import segment_codes
 from attunet.dicom.objects.identity import Algorithm, making
 from attunet.dicom.objects.result import ObjectResult
-from attunet.dicom.objects.source import dicom_series_of, read_source
+from attunet.dicom.objects.segmentation_object import as_segments
+from attunet.dicom.objects.source import SourceImages, dicom_series_of, read_source
 from attunet.errors import ConfigError, GeometryError
 from attunet.inference.destination import Written
 from attunet.inference.prediction import Prediction
@@ -108,7 +110,8 @@ class DicomWriter:
     def of(cls, types: Sequence[str], segmenter: Segmenter) -> Self:
         """The writer of some types for a model.
 
-        Raises: ConfigError for an unknown type, or a model that was not loaded from a folder.
+        Raises: ConfigError for an unknown type, one that cannot hold the model's labels, or a model that was not loaded
+            from a folder.
         """
         if unknown := [name for name in types if name not in DICOM_TYPES]:
             raise ConfigError(f"{unknown[0]} is no type of DICOM object", hint=f"choose from {', '.join(DICOM_TYPES)}")
@@ -119,6 +122,8 @@ class DicomWriter:
             )
         chosen = {*types, *(needed for name in types if (needed := DICOM_TYPES[name].needs))}
         codes, notices = segment_codes(segmenter.plan)
+        if "dicom-labelmap" in chosen:
+            as_segments(segmenter.plan.labels, segmenter.plan.regions, codes, "LABELMAP")
         algorithm = Algorithm(" ".join(segmenter.plan.name.split())[:64] or "model", segmenter.manifest)
         ordered = tuple(name for name in DICOM_TYPES if name in chosen)
         return cls(ordered, algorithm, codes, segmenter.plan.modality, notices)
@@ -138,30 +143,40 @@ class DicomWriter:
                 hint="write --output-type nifti for them, or give their DICOM series",
             )
 
+    def check(self, case: Case) -> None:
+        """See `CaseWriter.check`: its images must be such that objects can refer to them."""
+        self._source(case)
+
     def done(self, case: Case, output: Path) -> bool:
         """See `CaseWriter.done`."""
         return all(any(output.glob(f"{case.id}{DICOM_TYPES[name].marker}")) for name in self.types)
 
     def write(self, prediction: Prediction, case: Case, output: Path) -> tuple[Written, tuple[str, ...]]:
         """See `CaseWriter.write`."""
-        series = dicom_series_of(case)
-        assert series is not None
+        source = self._source(case)
         with making("DICOM"):
             result = ObjectResult(
-                replace(prediction, case=case.id),
-                read_source(series),
-                self.algorithm,
-                self.codes,
-                output,
-                self.modality,
-            )
-        if not result.source.grid.placed and (homeless := [name for name in self.types if DICOM_TYPES[name].placed]):
-            raise GeometryError(
-                f"the image does not say where it is in the patient, which {', '.join(homeless)} must",
-                hint="write dicom-seg, dicom-overlay or nifti",
+                replace(prediction, case=case.id), source, self.algorithm, self.codes, output, self.modality
             )
         written: Written = {}
         for name in self.types:
             with making(name):
                 written[name] = DICOM_TYPES[name].write(result)
         return written, tuple(result.notices)
+
+    def _source(self, case: Case) -> SourceImages:
+        """The images of a case. Raises: DataError as `read_source`, and when one of the types needs their place."""
+        series = dicom_series_of(case)
+        assert series is not None
+        with making("DICOM"):
+            source = _read_source(series)
+        if not source.grid.placed and (homeless := [name for name in self.types if DICOM_TYPES[name].placed]):
+            raise GeometryError(
+                f"the image does not say where it is in the patient, which {', '.join(homeless)} must",
+                hint="write dicom-seg, dicom-overlay or nifti",
+            )
+        return source
+
+
+_read_source = lru_cache(maxsize=4)(read_source)
+"""The sources of the cases that are at work: each is read before its prediction, and wanted again after it."""

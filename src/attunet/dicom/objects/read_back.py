@@ -7,7 +7,7 @@ memory is used: only the file, and what it should say.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from attunet.data.formats.dicom.contours import fill_contours
+from attunet.data.formats.dicom.contours import Contour, fill_contours
 from attunet.data.geometry import LPS_TO_RAS
 from attunet.dicom.objects.segmentation_object import MOST_FRACTION, CodedSegment, SegmentKind
 from attunet.dicom.objects.source import SourceImages
@@ -148,23 +148,31 @@ def check_structure_set(
         {str(item.ReferencedFrameOfReferenceUID) for item in dataset.StructureSetROISequence},
         {world},
     )
-    inverse = np.linalg.inv(LPS_TO_RAS @ source.series.affine)
     drawn = {int(item.ReferencedROINumber): item.get("ContourSequence") or () for item in dataset.ROIContourSequence}
-    for segment in segments:
-        slices = defaultdict(list)
-        for item in drawn[segment.number]:
-            points = np.array(item.get_item("ContourData").value.split(b"\\"), dtype=float).reshape(-1, 3)
-            corners = points @ inverse[:3, :3].T + inverse[:3, 3]
-            plane = round(float(corners[0, 2]))
-            if np.abs(corners[:, 2] - plane).max() > 0.01 or len(points) != item.NumberOfContourPoints:
-                raise _different(path, f"a contour of {segment.label} lies between slices")
-            image = item.ContourImageSequence[0]
-            _same(path, f"image of slice {plane}", image, source.image_of(plane))
-            slices[plane].append(corners[:, :2])
-        inside = np.isin(mask, segment.values)
-        for plane in range(mask.shape[2]):
-            if not np.array_equal(fill_contours(slices[plane], mask.shape[:2]), inside[..., plane]):
+    contours = {segment.number: _by_slice(path, segment, drawn[segment.number], source) for segment in segments}
+    for plane in range(mask.shape[2]):
+        pixels = np.ascontiguousarray(mask[..., plane])
+        for segment in segments:
+            filled = fill_contours(contours[segment.number][plane], pixels.shape)
+            if not np.array_equal(filled, np.isin(pixels, segment.values)):
                 raise _different(path, f"the contours of {segment.label} give other voxels in slice {plane}")
+
+
+def _by_slice(
+    path: Path, segment: CodedSegment, drawn: Iterable[Dataset], source: SourceImages
+) -> defaultdict[int, list[Contour]]:
+    """The contours of a structure in pixels by their slice; each must refer to the image of its slice."""
+    inverse = np.linalg.inv(LPS_TO_RAS @ source.series.affine)
+    slices: defaultdict[int, list[Contour]] = defaultdict(list)
+    for item in drawn:
+        points = np.fromstring(item.get_item("ContourData").value, sep="\\").reshape(-1, 3)
+        corners = points @ inverse[:3, :3].T + inverse[:3, 3]
+        plane = round(float(corners[0, 2]))
+        if np.abs(corners[:, 2] - plane).max() > 0.01 or len(points) != item.NumberOfContourPoints:
+            raise _different(path, f"a contour of {segment.label} lies between slices")
+        _same(path, f"image of slice {plane}", item.ContourImageSequence[0], source.image_of(plane))
+        slices[plane].append(corners[:, :2])
+    return slices
 
 
 def _read(path: Path) -> Dataset:
@@ -174,14 +182,18 @@ def _read(path: Path) -> Dataset:
         raise _different(path, f"pydicom cannot read it ({type(error).__name__})") from None
 
 
-def _stored_frames(dataset: Dataset, kind: SegmentKind) -> npt.NDArray[Any]:
-    """The frames of an object from its bytes (PS3.5, 8.1.1: the first pixel of bits is the lowest)."""
-    shape = (int(dataset.NumberOfFrames), int(dataset.Rows), int(dataset.Columns))
-    if kind == "BINARY":
-        bits = np.unpackbits(np.frombuffer(dataset.PixelData, np.uint8), bitorder="little")
-        return bits[: int(np.prod(shape))].reshape(shape)
+def _stored_frames(dataset: Dataset, kind: SegmentKind) -> Iterator[npt.NDArray[Any]]:
+    """The frames of an object, one by one, from its bytes (PS3.5, 8.1.1: the first pixel of bits is the lowest)."""
+    shape = (int(dataset.Rows), int(dataset.Columns))
+    size = shape[0] * shape[1]
     dtype = "<u2" if dataset.BitsAllocated == 16 else "u1"
-    return np.frombuffer(dataset.PixelData, dtype)[: int(np.prod(shape))].reshape(shape)
+    held = np.frombuffer(dataset.PixelData, dtype)
+    for first in range(0, int(dataset.NumberOfFrames) * size, size):
+        if kind == "BINARY":
+            bits = np.unpackbits(held[first // 8 : -(-(first + size) // 8)], bitorder="little")
+            yield bits[first % 8 :][:size].reshape(shape)
+        else:
+            yield held[first : first + size].reshape(shape)
 
 
 def _plane(path: Path, dataset: Dataset, group: Dataset, source: SourceImages) -> int:

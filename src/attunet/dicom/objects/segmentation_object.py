@@ -106,15 +106,23 @@ def segment_frames(mask: npt.NDArray[Any], segments: Sequence[CodedSegment], gri
         grid: of the object.
     Returns: segment numbers (slices, rows, columns) where no value has two segments, else (…, segments) of 0 and 1.
     """
-    frames = grid.frames(mask)
-    if sum(len(segment.values) for segment in segments) > len({value for one in segments for value in one.values}):
-        return np.stack([np.isin(frames, segment.values) for segment in segments], axis=-1).astype(np.uint8)
-    numbers = np.zeros(frames.shape, np.min_scalar_type(segments[-1].number))
-    for segment in segments:
-        numbers[frames == segment.values[0] if len(segment.values) == 1 else np.isin(frames, segment.values)] = (
-            segment.number
-        )
-    return numbers
+    planes = mask.transpose(2, 1, 0)
+    known = np.array(sorted({value for segment in segments for value in segment.values}))
+    overlapping = sum(len(segment.values) for segment in segments) > len(known)
+    width, most = ((len(segments),), 1) if overlapping else ((), segments[-1].number)
+    table = np.zeros((len(known) + 1, *width), np.min_scalar_type(most))  # a row for each value; the last of no segment
+    for at, segment in enumerate(segments):
+        rows = np.searchsorted(known, segment.values)
+        if overlapping:
+            table[rows, at] = 1
+        else:
+            table[rows] = segment.number
+    numbers = np.empty((*planes.shape, *width), table.dtype)
+    for plane, found in zip(planes, numbers, strict=True):
+        row = np.searchsorted(known, plane)
+        row[known[np.minimum(row, len(known) - 1)] != plane] = len(known)
+        found[...] = table[row]
+    return grid.moved(numbers)
 
 
 def make_segmentation(

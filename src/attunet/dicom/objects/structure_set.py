@@ -61,7 +61,7 @@ def make_structure_set(
     dataset.PositionReferenceIndicator = source.references[0].PositionReferenceIndicator
     dataset.ReferencedFrameOfReferenceSequence = [_referenced(source)]
     dataset.StructureSetROISequence = [_structure(segment, source, algorithm) for segment in segments]
-    dataset.ROIContourSequence = [_contours(segment, mask, source) for segment in segments]
+    dataset.ROIContourSequence = _drawn(segments, mask, source)
     dataset.RTROIObservationsSequence = [_observed(segment) for segment in segments]
     dataset.ApprovalStatus = "UNAPPROVED"
     return dataset
@@ -104,20 +104,27 @@ def _coded(code: Code) -> Dataset:
     return item
 
 
-def _contours(segment: CodedSegment, mask: npt.NDArray[Any], source: SourceImages) -> Dataset:
-    """The contours of a structure in every slice that it reaches."""
-    item = Dataset()
-    item.ReferencedROINumber = segment.number
-    if segment.code.color is not None:
-        item.ROIDisplayColor = list(segment.code.color)
-    inside = np.isin(mask, segment.values)
-    planes = np.flatnonzero(inside.any(axis=(0, 1)))
-    found = [(plane, contour) for plane in map(int, planes) for contour in contours_of(inside[..., plane])]
-    if found:
-        item.ContourSequence = [
-            _contour(number, plane, contour, source) for number, (plane, contour) in enumerate(found, start=1)
-        ]
-    return item
+def _drawn(segments: Sequence[CodedSegment], mask: npt.NDArray[Any], source: SourceImages) -> list[Dataset]:
+    """The structures with their contours in every slice that they reach."""
+    drawn = []
+    for segment in segments:
+        item = Dataset()
+        item.ReferencedROINumber = segment.number
+        if segment.code.color is not None:
+            item.ROIDisplayColor = list(segment.code.color)
+        drawn.append(item)
+    contours: list[list[Dataset]] = [[] for _ in segments]
+    for plane in range(mask.shape[2]):
+        pixels = np.ascontiguousarray(mask[..., plane])
+        here = set(np.unique(pixels).tolist())
+        for segment, found in zip(segments, contours, strict=True):
+            if here.intersection(segment.values):
+                outlines = contours_of(np.isin(pixels, segment.values))
+                found += [_contour(len(found) + at, plane, one, source) for at, one in enumerate(outlines, start=1)]
+    for item, found in zip(drawn, contours, strict=True):
+        if found:
+            item.ContourSequence = found
+    return drawn
 
 
 def _contour(number: int, plane: int, contour: Contour, source: SourceImages) -> Dataset:

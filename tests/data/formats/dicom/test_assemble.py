@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import numpy as np
 import pytest
-from dicom_series import make_picture, make_series, new_uid, sample, save_series
+from dicom_series import encode, make_picture, make_series, new_uid, sample, save_series
 
 from attunet.data.formats.dicom import find_series, read_series
 
@@ -62,6 +62,48 @@ def test_copies_of_a_file_are_dropped_with_a_notice(tmp_path):
     np.testing.assert_array_equal(read_series(found).array[0], array)
 
 
+@pytest.mark.parametrize(
+    ("edit", "what"),
+    [
+        (lambda ds: setattr(ds, "PixelData", bytes(len(ds.PixelData))), "pixels"),
+        (lambda ds: setattr(ds, "RescaleIntercept", 7), "rescales"),
+    ],
+)
+def test_files_of_one_uid_and_two_contents_are_refused(edit, what, tmp_path):
+    series = make_series(sample(), AFFINE)
+    other = deepcopy(series[2])
+    edit(other)
+    assert f"have one SOPInstanceUID and different {what}" in refusal([*series, other], tmp_path)
+
+
+def test_a_copy_in_another_encoding_is_a_copy(tmp_path):
+    array = sample()
+    series = make_series(array, AFFINE)
+    (found,) = listing([*series, encode(series[2], "JPEG-LS"), encode(series[4], "big endian")], tmp_path).series
+    np.testing.assert_array_equal(read_series(found).array[0], array)
+
+
+@pytest.mark.parametrize(("name", "tag"), [("acquisition", "AcquisitionNumber"), ("echo time", "EchoTime")])
+def test_acquisitions_between_each_other_are_told(name, tag, tmp_path):
+    series = make_series(sample(), AFFINE, modality="MR")
+    for index, ds in enumerate(series):
+        setattr(ds, tag, 1 + index // 3)
+    (found,) = listing(series, tmp_path / "one after the other").series
+    assert not any("alternate" in notice for notice in found.notices)
+    for index, ds in enumerate(series):
+        setattr(ds, tag, 1 + index % 2)
+    (found,) = listing(series, tmp_path / "between").series
+    assert any(f"alternate between {name} 1" in notice for notice in found.notices)
+
+
+def test_a_frame_of_reference_for_each_slice_is_told(tmp_path):
+    series = make_series(sample(), AFFINE)
+    for ds in series:
+        ds.FrameOfReferenceUID = new_uid()
+    (found,) = listing(series, tmp_path).series
+    assert any("in 6 frames of reference" in notice for notice in found.notices)
+
+
 def test_files_of_one_uid_and_two_places_are_refused(tmp_path):
     series = make_series(sample(), AFFINE)
     series[2].SOPInstanceUID = series[1].SOPInstanceUID
@@ -75,7 +117,7 @@ def test_another_slice_at_one_place_is_refused(tmp_path):
     other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = new_uid()
     other.PixelData = bytes(len(other.PixelData))
     message = refusal([*series, other], tmp_path)
-    assert "1 slices have the place of another" in message
+    assert "several slices are at one place" in message
     assert message.count(".dcm") == 2
 
 
@@ -188,14 +230,16 @@ def test_two_orientations_and_two_sizes_are_volumes_of_their_own(tmp_path):
     sagittal = np.array([[0, 0, 3.0, 0], [0.5, 0, 0, 0], [0, -0.5, 0, 0], [0, 0, 0, 1]])
     series = make_series(sample(), AFFINE, uid=uid) + make_series(sample((12, 10, 4)), sagittal, uid=uid)
     series += make_series(sample((8, 8, 5)), AFFINE, uid=uid)
-    assert sorted(one.shape for one in listing(series, tmp_path).series) == [(8, 8, 5), (12, 10, 4), (12, 10, 6)]
+    found = listing(series, tmp_path).series
+    assert sorted(one.shape for one in found) == [(8, 8, 5), (12, 10, 4), (12, 10, 6)]
+    assert all("one orientation, size and spacing of a series that makes 3 volumes" in one.notices[0] for one in found)
 
 
 def test_slices_without_a_position_are_refused(tmp_path):
     series = make_series(sample(), AFFINE)
     for ds in series[:2]:
         del ds.ImagePositionPatient
-    assert "2 slices give no position in the patient" in refusal(series, tmp_path)
+    assert "slices without a position in the patient" in refusal(series, tmp_path)
 
 
 @pytest.mark.parametrize("spacing", [[0, 0], [-1, 1], ["nan", 1]])

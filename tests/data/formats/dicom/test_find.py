@@ -143,6 +143,37 @@ def test_a_file_that_was_cut_off_is_told(zipped, tmp_path):
     assert {file.name for file in left.files} == {"9999", "x.dcm"}
 
 
+@pytest.mark.parametrize("size", [300, 600])
+def test_a_series_lacks_the_slice_of_a_file_that_was_cut_off(size, tmp_path):
+    for index, ds in enumerate(make_series(sample())):
+        ds.save_as(tmp_path / f"{index}.dcm", enforce_file_format=True)
+    (tmp_path / "0.dcm").write_bytes((tmp_path / "0.dcm").read_bytes()[:size])
+    found = find_series(tmp_path)
+    assert found.series == ()
+    assert "0.dcm holds no image, and may be cut off" in str(found.refused[0])
+
+
+def test_a_series_lacks_the_slice_of_a_damaged_file_and_not_a_damaged_report(tmp_path):
+    save_series(make_series(sample()), tmp_path, suffix="")
+    report = other("1.2.840.10008.5.1.4.1.1.88.67", "SR")
+    report.add_new(0x0040A730, "SQ", [Dataset()])
+    report.save_as(tmp_path / "report", enforce_file_format=True)
+    (tmp_path / "report").write_bytes((tmp_path / "report").read_bytes()[:-3])
+    assert len(find_series(tmp_path).series) == 1
+    (tmp_path / "broken").write_bytes(bytes(128) + b"DICM" + b"\x02\x00\x10\x00UI\xff\xff" + bytes(20))
+    found = find_series(tmp_path)
+    assert found.series == ()
+    assert "broken" in str(found.refused[0])
+
+
+def test_a_series_says_that_an_empty_file_lies_beside_it(tmp_path):
+    save_series(make_series(sample()), tmp_path / "a")
+    save_series(make_series(sample()), tmp_path / "b")
+    (tmp_path / "a/9999.dcm").write_bytes(b"")
+    told = [any("9999.dcm" in notice for notice in one.notices) for one in find_series(tmp_path).series]
+    assert sorted(told) == [False, True]
+
+
 def test_files_without_preamble_and_without_class_are_read(tmp_path):
     array = sample()
     for index, ds in enumerate(make_series(array)):

@@ -55,7 +55,7 @@ def test_slices_without_the_rescale_of_the_others_are_refused(tmp_path):
     series = make_series(sample(), intercept=-1024)
     del series[3].RescaleSlope, series[3].RescaleIntercept
     (refused,) = find_series(save_series(series, tmp_path)).refused
-    assert "1 slices give no rescale slope and intercept" in str(refused)
+    assert "slices without a rescale slope and intercept" in str(refused)
 
 
 def test_a_ct_without_any_rescale_is_told(tmp_path):

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import NamedTuple
 
 from attunet.data.formats.dicom.slices import MARKS, StoredSlice
 from attunet.data.formats.dicom.stacks import build_stack, depths_of
 from attunet.errors import GeometryError
+from attunet.names import listed
 
-__all__ = ["Division", "divide"]
+__all__ = ["Division", "alternations", "divide"]
 
 STRONG = MARKS[:5]
 """Marks of which two values never belong in one volume."""
 MOST_PARTS = 2000
+TIMES = ("trigger time", "dimensions")
+"""Marks whose values recur from place to place in any ordinary stack."""
 LOOSE = 0.01
 """Slices closer than this, mm, count as one place when acquisitions are counted."""
 
@@ -58,6 +61,22 @@ def divide(slices: Sequence[StoredSlice]) -> list[Division]:
     if not apart or _at_own_places(slices):
         return whole
     return max(apart, key=lambda parts: sum(len(part.slices) for part in parts if _is_stack(part.slices)))
+
+
+def alternations(slices: Sequence[StoredSlice]) -> Iterator[str]:
+    """What is odd about the marks of a stack that was not divided, in sentences.
+
+    Args: its slices, in order. Two acquisitions whose slices lie between each other are an even stack by their places.
+    """
+    for name in MARKS:
+        values = [one.marks.get(name, ()) for one in slices]
+        distinct = list(dict.fromkeys(values))
+        runs = 1 + sum(value != other for value, other in pairwise(values))
+        if name == MARKS[0] and len(distinct) > 1:
+            yield f"its slices are in {len(distinct)} frames of reference: their positions are taken as those of one"
+        elif runs > len(distinct) and name not in TIMES:
+            told = listed([_told((name,), (value,)) for value in distinct], 3)
+            yield f"its slices alternate between {told}: they are taken as one acquisition"
 
 
 def _by_marks(slices: Sequence[StoredSlice], names: Sequence[str]) -> Iterator[list[Division]]:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from filecmp import cmp
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from attunet.data.formats.dicom.acquisitions import divide
-from attunet.data.formats.dicom.decoding import image_dtype
+import numpy as np
+
+from attunet.data.formats.dicom.acquisitions import alternations, divide
+from attunet.data.formats.dicom.compressed import quiet_decoders
+from attunet.data.formats.dicom.decoding import decode, image_dtype
 from attunet.data.formats.dicom.headers import DicomHeader
 from attunet.data.formats.dicom.series import DicomSeries, SetAside, series_key
 from attunet.data.formats.dicom.slices import StoredSlice
 from attunet.data.formats.dicom.stacks import Stack, build_stack, parallel, picture_stack
 from attunet.data.formats.dicom.values import check_rescale
-from attunet.errors import DataError, GeometryError
+from attunet.errors import DataError, FormatError, GeometryError
 from attunet.names import listed
 
 __all__ = ["assemble"]
 
 PLACED = ("CT", "MR", "PT")
 """Modalities whose images are slices: several without a position are no pictures, but damaged."""
+KIND = "one orientation, size and spacing"
+"""What tells slices from others of their series that cannot be in one volume with them."""
 STACK = 3
 """From so many slices on, a single one of another kind in the series is a stray."""
 
@@ -41,15 +48,20 @@ class _Aside:
     notices: list[str] = field(default_factory=list)
 
 
-def assemble(headers: Sequence[DicomHeader]) -> tuple[list[DicomSeries], list[SetAside], list[SetAside]]:
+def assemble(
+    headers: Sequence[DicomHeader], damaged: Mapping[Path, str]
+) -> tuple[list[DicomSeries], list[SetAside], list[SetAside]]:
     """Make volumes of the files of one series.
 
-    Args: the headers of its files, in any order.
+    Args:
+        headers: those of its files with an image, in any order.
+        damaged: files without one that are a part of it, and why: the series lacks their slices.
     Returns: the volumes, what was left out of them, and what cannot be one, with the reasons.
     """
     first, aside = headers[0], _Aside()
     name = f"series {first.series_uid if first.number is None else first.number}"
     try:
+        _refuse_damaged(damaged)
         made = list(_stacks(_without_copies(headers, aside), first.modality, name, aside))
     except DataError as error:
         made = [_Made([one for header in headers for one in header.slices], "", error)]
@@ -58,11 +70,12 @@ def assemble(headers: Sequence[DicomHeader]) -> tuple[list[DicomSeries], list[Se
     for number, (slices, told, result) in enumerate(made, start=1):
         part = number if len(made) > 1 else 0
         if isinstance(result, Stack):
-            notices = (*_telling(told, len(made)), *shared, *result.notices, *_unscaled(result, first.modality))
+            odd = (*alternations(result.slices), *_unscaled(result, first.modality))
+            notices = (*_telling(told, len(made)), *shared, *result.notices, *odd)
             volumes.append(_series_of(first, result, notices, part=part))
         else:
             key = series_key(first.series_uid, part)
-            paths = tuple(dict.fromkeys(one.path for one in slices))
+            paths = tuple(dict.fromkeys((*(one.path for one in slices), *damaged)))
             refused.append(SetAside(f"{name}, {told}" if told else name, result.message, paths, key, first.number))
     return volumes, aside.left_out, refused
 
@@ -75,11 +88,18 @@ def _stacks(headers: Sequence[DicomHeader], modality: str, name: str, aside: _As
     _refuse_unplaced(unplaced, modality, len(slices))
     for layout in {one.layout for one in slices}:
         image_dtype(layout)
-    for group in _alike(placed, name, aside):
+    groups = _alike(placed, name, aside)
+    for group in groups:
         for part in divide(group):
-            yield _Made(part.slices, part.told, _stack_or_error(build_stack, part.slices))
+            told = ", ".join(filter(None, (part.told, KIND if len(groups) > 1 else "")))
+            yield _Made(part.slices, told, _stack_or_error(build_stack, part.slices))
     for group in _by_file(unplaced):
         yield _Made(group, "", _stack_or_error(picture_stack, group))
+
+
+def _refuse_damaged(damaged: Mapping[Path, str]) -> None:
+    if damaged:
+        raise FormatError(listed(list(damaged.values()), 3), hint="copy the files again, or remove what is no slice")
 
 
 def _stack_or_error(
@@ -128,28 +148,47 @@ def _without_copies(headers: Sequence[DicomHeader], aside: _Aside) -> list[Dicom
         known = seen.setdefault(header.instance_uid or str(header.path), header)
         if known is header:
             continue
-        if [_place(one) for one in known.slices] != [_place(one) for one in header.slices]:
+        if differing := _difference(known, header):
             raise GeometryError(
-                f"{known.path.name} and {header.path.name} have one SOPInstanceUID and different positions or sizes",
+                f"{known.path.name} and {header.path.name} have one SOPInstanceUID and different {differing}",
                 hint="remove the wrong one",
             )
         copies.append(header.path)
     if copies:
         names = listed([path.name for path in copies], 4)
-        aside.notices.append(f"{len(copies)} files with the SOPInstanceUID of another are left out: {names}")
+        aside.notices.append(f"files with the SOPInstanceUID of another are left out: {names}")
         aside.left_out.append(SetAside("copy", "has the SOPInstanceUID of another file", tuple(copies)))
     return list(seen.values())
+
+
+def _difference(known: DicomHeader, header: DicomHeader) -> str:
+    """What differs between two files that should be one; empty when nothing does. Raises: FormatError as `decode`."""
+    if [_place(one) for one in known.slices] != [_place(one) for one in header.slices]:
+        return "positions or sizes"
+    if [_scale(one) for one in known.slices] != [_scale(one) for one in header.slices]:
+        return "rescales"
+    if cmp(known.path, header.path, shallow=False):
+        return ""
+    with TemporaryDirectory(prefix="attunet-dicom-") as folder, quiet_decoders():
+        scratch = Path(folder, "image.dcm")
+        pairs = zip(known.slices, header.slices, strict=True)
+        same = all(np.array_equal(decode(one, scratch), decode(other, scratch)) for one, other in pairs)
+    return "" if same else "pixels"
 
 
 def _place(one: StoredSlice) -> tuple[object, ...]:
     return one.position, one.orientation, one.rows, one.columns, one.layout.frames
 
 
+def _scale(one: StoredSlice) -> tuple[object, ...]:
+    return one.slope, one.intercept, one.inverted, one.table is None
+
+
 def _refuse_unplaced(unplaced: Sequence[StoredSlice], modality: str, count: int) -> None:
     """Raises: GeometryError where slices without a position are no pictures, but slices of an unknown place."""
     if unplaced and count > 1 and modality in PLACED:
         names = listed([one.name for one in unplaced], 4)
-        raise GeometryError(f"{len(unplaced)} slices give no position in the patient: {names}", hint="export it again")
+        raise GeometryError(f"slices without a position in the patient: {names}", hint="export it again")
 
 
 def _by_file(slices: Sequence[StoredSlice]) -> list[list[StoredSlice]]:
@@ -175,7 +214,7 @@ def _alike(slices: Sequence[StoredSlice], name: str, aside: _Aside) -> list[list
     if strays:
         names = listed([one.name for one in strays], 4)
         why = f"of another orientation or size than the other slices of {name}: {names}"
-        aside.notices.append(f"{len(strays)} images are left out, {why}")
+        aside.notices.append(f"images are left out, {why}")
         aside.left_out.append(SetAside("image", why, tuple(one.path for one in strays)))
     return [group for group in groups if len(group) > 1]
 

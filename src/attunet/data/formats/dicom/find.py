@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 
 from attunet.data.formats.dicom.archive import extract
 from attunet.data.formats.dicom.assemble import assemble
 from attunet.data.formats.dicom.data_sets import parsing, read_elements
 from attunet.data.formats.dicom.elements import text_of, texts_of, values_of
 from attunet.data.formats.dicom.headers import DicomHeader, read_header
-from attunet.data.formats.dicom.kinds import left_out_as
+from attunet.data.formats.dicom.kinds import identify, left_out_as
 from attunet.data.formats.dicom.recognise import DICOM_SUFFIXES, dicom_files, is_archive, is_dicom
 from attunet.data.formats.dicom.series import DicomSeries, SeriesListing, SetAside
 from attunet.errors import FormatError
@@ -76,14 +77,19 @@ def _list(path: Path, files: Sequence[Path]) -> SeriesListing:
     if not read:
         raise FormatError(f"{path} contains no DICOM file", hint="check the path")
     headers = [header for header in read if isinstance(header, DicomHeader)]
+    groups = _by_series(headers)
+    lost = _lost_slices(read, groups)
+    damaged = {path for found in lost.values() for path in found}
     series: list[DicomSeries] = []
-    refused = [header for header in read if isinstance(header, SetAside)]
-    left_out = [*_left_out(headers), *_strangers(files, {header.path for header in headers})]
-    for group in _by_series(headers):
-        volumes, without, unusable = assemble(group)
+    refused = [header for header in read if isinstance(header, SetAside) and header.files[0] not in damaged]
+    strangers = _strangers(files, {header.path for header in headers})
+    left_out = [*_left_out([header for header in headers if header.path not in damaged]), *strangers]
+    for uid, group in groups.items():
+        volumes, without, unusable = assemble(group, lost[uid])
         series += volumes
         left_out += without
         refused += unusable
+    series = [_beside(strangers, one) for one in series]
     series.sort(key=lambda one: (one.number is None, one.number, one.uid, one.part))
     absent = _absent_files([header.path for header in headers if _is_directory(header.path)])
     notices = [f"the directory of the disc (DICOMDIR) names {len(absent)} files that it lacks: {listed(absent, 4)}"]
@@ -99,12 +105,59 @@ def _header_if_dicom(path: Path) -> DicomHeader | SetAside | None:
         return SetAside(path.name, error.message, (path,))
 
 
-def _by_series(headers: Sequence[DicomHeader]) -> list[list[DicomHeader]]:
+def _by_series(headers: Sequence[DicomHeader]) -> dict[str, list[DicomHeader]]:
     groups: dict[str, list[DicomHeader]] = defaultdict(list)
     for header in headers:
         if header.slices and left_out_as(header.sop_class, header.image_type) is None:
             groups[header.series_uid].append(header)
-    return list(groups.values())
+    return dict(groups)
+
+
+class _Damaged(NamedTuple):
+    """A file without an image: its path, why in a sentence, and its class and series, empty where it does not say."""
+
+    path: Path
+    why: str
+    sop_class: str
+    series_uid: str
+
+
+def _without_image(read: Sequence[DicomHeader | SetAside]) -> Iterator[_Damaged]:
+    for one in read:
+        if isinstance(one, SetAside):
+            kind = identify(one.files[0])
+            yield _Damaged(kind.path, one.why, kind.sop_class, kind.series.uid)
+        elif not one.slices and not _is_directory(one.path):
+            why = f"{one.path.name} holds no image, and may be cut off"
+            yield _Damaged(one.path, why, one.sop_class, one.series_uid)
+
+
+def _lost_slices(
+    read: Sequence[DicomHeader | SetAside], groups: Mapping[str, Sequence[DicomHeader]]
+) -> dict[str, dict[Path, str]]:
+    """For each series the files that should be its slices and hold no image, and why.
+
+    They name the series, or lie in a folder of no other; and are of the kind of its images, or do not say of which.
+    """
+    folders: dict[Path, set[str]] = defaultdict(set)
+    for uid, group in groups.items():
+        for header in group:
+            folders[header.path.parent].add(uid)
+    lost: dict[str, dict[Path, str]] = {uid: {} for uid in groups}
+    for one in _without_image(read):
+        owners = {one.series_uid} if one.series_uid else folders.get(one.path.parent, set())
+        for uid in owners & groups.keys() if len(owners) == 1 else ():
+            if one.sop_class in ("", *(header.sop_class for header in groups[uid])):
+                lost[uid][one.path] = one.why
+    return lost
+
+
+def _beside(strangers: Sequence[SetAside], series: DicomSeries) -> DicomSeries:
+    """A series with a notice about files in its folder that are called like its own."""
+    folders = {file.parent for file in series.files}
+    names = [file.name for aside in strangers for file in aside.files if file.parent in folders]
+    told = f"files beside it are called like its own and are no DICOM, or empty: {listed(names, 4)}"
+    return replace(series, notices=(*series.notices, told)) if names else series
 
 
 def _left_out(headers: Sequence[DicomHeader]) -> list[SetAside]:

@@ -12,7 +12,7 @@ from attunet.data.formats.dicom.data_sets import parsing, read_elements
 from attunet.data.formats.dicom.elements import text_of, texts_of
 from attunet.errors import FormatError
 
-__all__ = ["FolderObjects", "SeriesIdentity", "left_out_as", "objects_of"]
+__all__ = ["FileKind", "FolderObjects", "SeriesIdentity", "identify", "left_out_as", "objects_of"]
 
 LABEL_OBJECTS = {
     "1.2.840.10008.5.1.4.1.1.66.4": "segmentation",
@@ -75,7 +75,7 @@ class FolderObjects(NamedTuple):
     left_out: dict[str, tuple[Path, ...]]
 
 
-class _Kind(NamedTuple):
+class FileKind(NamedTuple):
     """What a file is: its path, SOPClassUID, series and ImageType; empty where it does not say."""
 
     path: Path
@@ -90,9 +90,9 @@ def objects_of(files: Sequence[Path]) -> FolderObjects:
     Raises: EngineError when pydicom is not installed.
     """
     with ThreadPoolExecutor(THREADS) as pool:
-        kinds = list(pool.map(_kind_of, files))
+        kinds = list(pool.map(identify, files))
     left_out: dict[str, tuple[Path, ...]] = {}
-    series: dict[str, list[_Kind]] = defaultdict(list)
+    series: dict[str, list[FileKind]] = defaultdict(list)
     for kind in kinds:
         what = left_out_as(kind.sop_class, kind.image_type)
         if what is None:
@@ -117,12 +117,13 @@ def left_out_as(sop_class: str, image_type: Sequence[str]) -> str | None:
     return "localizer" if "LOCALIZER" in image_type else None
 
 
-def _kind_of(path: Path) -> _Kind:
+def identify(path: Path) -> FileKind:
+    """What a file is, as far as it says. Raises: EngineError when pydicom is not installed."""
     try:
         dataset = read_elements(path, QUICK, last=FRAME_OF_REFERENCE).dataset
         with parsing(path):
             image_type = texts_of(dataset, "ImageType")
             series = SeriesIdentity(text_of(dataset, "SeriesInstanceUID"), text_of(dataset, "FrameOfReferenceUID"))
-            return _Kind(path, text_of(dataset, "SOPClassUID"), series, image_type)
+            return FileKind(path, text_of(dataset, "SOPClassUID"), series, image_type)
     except FormatError:  # reading the image reports what is wrong with it
-        return _Kind(path, "", SeriesIdentity("", ""), ())
+        return FileKind(path, "", SeriesIdentity("", ""), ())

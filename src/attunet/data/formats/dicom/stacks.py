@@ -132,7 +132,7 @@ def _refuse_repeated(slices: Sequence[StoredSlice], depths: Depths, closest: flo
     if near:
         names = [f"{slices[at].name} and {slices[at + 1].name}" for at in near]
         raise GeometryError(
-            f"{len(near)} slices have the place of another: {listed(names, 4)}",
+            f"several slices are at one place: {listed(names, 4)}",
             hint="remove the copies, or keep one acquisition in the folder",
         )
 

@@ -35,7 +35,7 @@ def check_rescale(slices: Sequence[StoredSlice]) -> None:
     without = [one.name for one in slices if not one.rescale and one.table is None]
     if without and len(without) < len(slices) and any((one.slope, one.intercept) != (1, 0) for one in slices):
         raise FormatError(
-            f"{len(without)} slices give no rescale slope and intercept, unlike the others: {listed(without, 4)}",
+            f"slices without a rescale slope and intercept, which others have: {listed(without, 4)}",
             hint=AGAIN,
         )
 
