@@ -76,7 +76,14 @@ class FolderObjects(NamedTuple):
 
 
 class FileKind(NamedTuple):
-    """What a file is: its path, SOPClassUID, series and ImageType; empty where it does not say."""
+    """What a file is; empty where it does not say.
+
+    Args:
+        path: the file.
+        sop_class: SOPClassUID.
+        series: what other objects call its series by.
+        image_type: values of ImageType.
+    """
 
     path: Path
     sop_class: str
