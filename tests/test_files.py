@@ -6,11 +6,12 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from attunet.errors import FormatError
-from attunet.files import remove_abandoned, staged, write_text
+from attunet.files import publish, remove_abandoned, staged, staging, write_text
 
 
 def write_half(path, error):
@@ -141,6 +142,7 @@ def test_a_stage_that_a_signal_left_is_removed_at_the_end(tmp_path):
     code = """
 import sys
 from pathlib import Path
+from pathlib import Path
 from attunet import files
 files.write_text(Path(sys.argv[1]) / "a.txt", "a")
 files._make_stage(Path(sys.argv[1]))
@@ -148,3 +150,35 @@ raise KeyboardInterrupt
 """
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, check=False)
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_the_first_to_publish_wins_and_the_mark_comes_last(tmp_path):
+    for text in ("first", "second"):
+        with staging(tmp_path / "scan") as stage:
+            write_text(stage / "maps" / "scan.json", text)
+            write_text(stage / "scan.txt", text)
+            assert publish(stage, tmp_path, Path("scan.txt")) is (text == "first")
+    assert (tmp_path / "scan.txt").read_text() == "first"
+    assert (tmp_path / "maps" / "scan.json").read_text() == "first"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["maps", "scan.txt"]
+
+
+def test_what_a_dead_program_published_without_its_mark_is_replaced(tmp_path):
+    write_text(tmp_path / "maps" / "scan.json", "old")
+    with staging(tmp_path / "scan") as stage:
+        write_text(stage / "maps" / "scan.json", "new")
+        write_text(stage / "scan.txt", "new")
+        assert publish(stage, tmp_path, Path("scan.txt"))
+    assert (tmp_path / "maps" / "scan.json").read_text() == "new"
+
+
+def test_files_are_published_where_they_cannot_have_two_names(tmp_path, monkeypatch):
+    def refuse(*_paths):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    for text in ("first", "second"):
+        with staging(tmp_path / "scan") as stage:
+            write_text(stage / "scan.txt", text)
+            publish(stage, tmp_path, Path("scan.txt"))
+    assert (tmp_path / "scan.txt").read_text() == "first"

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from attunet.explanation.explain import ExplainOptions, explain
     from attunet.export.benchmark import benchmark_model
     from attunet.export.package import export_model
-    from attunet.inference.batch import CaseResult, predict_cases
+    from attunet.inference.batch import predict_cases
+    from attunet.inference.case_worker import CaseResult
     from attunet.inference.evaluation import EvaluateOptions, evaluate_cases
     from attunet.inference.info import model_facts
     from attunet.inference.prediction import Prediction, PredictOptions
@@ -81,7 +82,7 @@ _HOMES = {
     "AttentionUNet": "attunet.nn.network",
     "AttunetError": "attunet.errors",
     "CancelledError": "attunet.errors",
-    "CaseResult": "attunet.inference.batch",
+    "CaseResult": "attunet.inference.case_worker",
     "DatasetOptions": "attunet.data.dataset",
     "EvaluateOptions": "attunet.inference.evaluation",
     "ExplainOptions": "attunet.explanation.explain",

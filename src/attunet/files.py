@@ -18,7 +18,7 @@ from pathlib import Path
 from attunet.errors import CancelledError, ConfigError, FormatError
 from attunet.locks import lock_stage
 
-__all__ = ["refuse_existing", "remove_abandoned", "staged", "write_text"]
+__all__ = ["publish", "refuse_existing", "remove_abandoned", "staged", "staging", "write_text"]
 
 _STAGE = re.compile(r"\.attunet-(?P<pid>\d+)-(?P<host>[\w.]+)-\w+")
 _HOUR = 3600
@@ -37,19 +37,30 @@ def staged(path: Path) -> Iterator[Path]:
     Raises: FormatError when the folder of `path` cannot be written to, or the disk is full, whichever exception the
         writing library has for it.
     """
+    with staging(path) as stage:
+        yield stage / path.name
+        _follow_umask(stage)
+        for part in sorted(stage.iterdir(), key=lambda part: part.name == path.name):
+            part.replace(path.parent / part.name)
+
+
+@contextmanager
+def staging(path: Path) -> Iterator[Path]:
+    """A private folder beside `path` for what is made of it; gone when the block ends, however it ends.
+
+    Raises: as `staged`.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned_once(os.getpid(), path.parent)
+        if not _STAGE.fullmatch(path.parent.name):  # a stage in a stage goes with it
+            _remove_abandoned_once(os.getpid(), path.parent)
         stage, sign = _make_stage(path.parent)
     except OSError as error:
         raise FormatError(
             f"cannot write into {path.parent}: {error.strerror or error}", hint="choose another folder"
         ) from error
     try:
-        yield stage / path.name
-        _follow_umask(stage)
-        for part in sorted(stage.iterdir(), key=lambda part: part.name == path.name):
-            part.replace(path.parent / part.name)
+        yield stage
     except CancelledError:
         raise
     except FormatError as error:
@@ -65,6 +76,51 @@ def staged(path: Path) -> Iterator[Path]:
         shutil.rmtree(stage, ignore_errors=True)
         if sign is not None:
             os.close(sign)
+
+
+def publish(stage: Path, folder: Path, mark: Path) -> bool:
+    """Give the files of a stage their places in a folder; of several programs that publish the same, the first wins.
+
+    They are on the disk before they get their names, so that a machine that loses its power leaves no empty file.
+
+    Args:
+        stage: a folder on the same disk as `folder`, see `staging`; its files have the paths that they get there.
+        folder: where they go.
+        mark: the path within the stage of the file that says that all is there; it comes last.
+    Returns: whether this call published them; otherwise nothing has changed.
+    """
+    target = folder / mark
+    if target.exists():
+        return False
+    parts = [part.relative_to(stage) for part in stage.rglob("*") if part.is_file()]
+    for part in sorted(parts, key=lambda part: part == mark):
+        (folder / part).parent.mkdir(parents=True, exist_ok=True)
+        _flush(stage / part)
+        if part != mark:
+            (stage / part).replace(folder / part)
+    try:
+        os.link(stage / mark, target)
+    except FileExistsError:
+        return False
+    except OSError:  # no second names on this file system
+        if target.exists():
+            return False
+        (stage / mark).replace(target)
+    _flush(target.parent)
+    return True
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        return
+    try:
+        with suppress(OSError):  # nor do all network mounts flush them
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:

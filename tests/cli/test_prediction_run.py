@@ -14,7 +14,7 @@ from attunet.cli.predict import predict
 from attunet.cli.prediction_run import show_case, show_summary
 from attunet.data.formats import read_label, write_volume
 from attunet.data.volume import Volume
-from attunet.inference.batch import CaseResult
+from attunet.inference.case_worker import CaseResult
 
 
 @pytest.fixture

@@ -87,3 +87,25 @@ def test_another_writer_gets_the_attention_that_no_image_file_holds(tiny_run, tm
     only = Destination(images=None, writer=writer)
     assert only.done(cases[0], tmp_path / "out")
     assert not only.done(cases[0], tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["flat", "bids"])
+def test_a_published_case_has_the_files_of_a_saved_one_and_is_never_replaced(layout, tiny_run, tmp_path):
+    folder = tmp_path / "scans" / "sub-1" / "anat"
+    write_volume(Volume(np.random.default_rng(0).normal(size=(1, 20, 16, 10)), np.eye(4)), folder / "sub-1_T1w.nii.gz")
+    case = find_cases([folder], 1)[0]
+    segmenter, destination = Segmenter.load(tiny_run, folds=[0], device="cpu"), Destination(layout=layout)
+    prediction = segmenter.predict(case, attention=True, probabilities=True)
+    saved = destination.save(prediction, case, tmp_path / "saved")[0]
+    published = destination.publish(prediction, case, tmp_path / "published")[0]
+    files = [
+        sorted(str(file.relative_to(root)) for file in root.rglob("*") if file.is_file())
+        for root in (tmp_path / "saved", tmp_path / "published")
+    ]
+    assert files[0] == files[1]
+    assert [str(file).replace("/saved/", "/published/") for file in saved["auto"]] == list(map(str, published["auto"]))
+    mask = published["auto"][0]
+    before = mask.stat()
+    destination.publish(prediction, case, tmp_path / "published")
+    assert mask.stat().st_mtime_ns == before.st_mtime_ns
+    assert not list((tmp_path / "published").rglob(".attunet*"))

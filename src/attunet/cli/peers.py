@@ -14,7 +14,7 @@ from attunet.errors import AttunetError, ConfigError
 
 if TYPE_CHECKING:
     from attunet.dicom.network import FolderAddress, PeerAddress, WebAddress
-    from attunet.inference.batch import CaseResult
+    from attunet.inference.case_worker import CaseResult
     from attunet.inference.destination import Destination
 
 __all__ = ["CredentialsOption", "SendOption", "local_paths", "parse_send", "send_results"]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from attunet.data.cases import Case
-    from attunet.inference.batch import CaseResult
+    from attunet.inference.case_worker import CaseResult
     from attunet.inference.estimate import CaseEstimate
     from attunet.inference.prediction import PredictOptions
     from attunet.inference.segmenter import Segmenter

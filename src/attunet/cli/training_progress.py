@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from attunet.config import Plan, TrainingConfig
-    from attunet.inference.batch import CaseResult
+    from attunet.inference.case_worker import CaseResult
     from attunet.nn.transfer import Transfer
     from attunet.planning.variants import Variant
     from attunet.training.finish import FoldResult

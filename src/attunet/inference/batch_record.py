@@ -14,7 +14,7 @@ from typing import Any
 from attunet.config import QualityCalibration, RankCorrelation
 from attunet.errors import FormatError
 from attunet.files import staged, write_text
-from attunet.inference.batch import CaseResult
+from attunet.inference.case_worker import CaseResult
 from attunet.inference.intervals import interval_reasons
 from attunet.inference.segmenter import Segmenter
 

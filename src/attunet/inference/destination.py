@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 from attunet.data.cases import Case, output_suffix
 from attunet.data.formats import format_of, mask_suffix
 from attunet.errors import ConfigError
+from attunet.files import publish, staging
 from attunet.inference.bids import bids_mask, describe_derivative, save_bids
 from attunet.inference.prediction import Prediction
 
@@ -135,6 +136,25 @@ class Destination:
             mask = _LAYOUTS[self.layout].save(shown, case, output, self._suffix(case))
             return {**written, self.images: (mask,)}, (*notices, *self._other_format(case))
         return written, notices
+
+    def publish(
+        self, prediction: Prediction, case: Case, output: Path, *, attention: bool = True
+    ) -> tuple[Written, tuple[str, ...]]:
+        """Write the results of a case where several programs may do so at once: as `save`, but the first wins.
+
+        Args:
+            prediction: see `save`.
+            case: see `save`.
+            output: see `save`.
+            attention: see `save`.
+        Returns: as `save`; the files hold the result of whoever was first.
+        Raises: as `save`.
+        """
+        with staging(output / case.id) as stage:
+            staged, notices = self.save(prediction, case, stage, attention=attention)
+            places = {name: tuple(file.relative_to(stage) for file in files) for name, files in staged.items()}
+            publish(stage, output, next(reversed(places.values()))[-1])
+        return {name: tuple(output / place for place in files) for name, files in places.items()}, notices
 
     def _suffix(self, case: Case) -> str:
         return ".nii.gz" if self.images == "nifti" else output_suffix(case)

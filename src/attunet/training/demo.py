@@ -20,7 +20,8 @@ from attunet.explanation.explain import ExplainOptions, explain
 from attunet.explanation.prediction_hook import PredictionHook
 from attunet.explanation.report import score_sections
 from attunet.files import write_text
-from attunet.inference.batch import CaseResult, predict_cases
+from attunet.inference.batch import predict_cases
+from attunet.inference.case_worker import CaseResult
 from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 from attunet.report.cases import CaseView

@@ -11,7 +11,7 @@ from attunet.cli.tables.table import Column, FittedTable
 from attunet.config import interval_text
 
 if TYPE_CHECKING:
-    from attunet.inference.batch import CaseResult
+    from attunet.inference.case_worker import CaseResult
     from attunet.inference.engines.benchmark import EngineTiming
     from attunet.inference.estimate import CaseEstimate
 
