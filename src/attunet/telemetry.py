@@ -21,11 +21,12 @@ OPT_OUT: Mapping[str, str] = MappingProxyType(
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "NO_ALBUMENTATIONS_UPDATE": "1",
         "ORT_DISABLE_TELEMETRY": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
         "WANDB_ERROR_REPORTING": "false",
     }
 )
 """Environment variables by which packages are told to send nothing: onnxruntime, which would also keep an identifier
-in ~/.cache, and those that a data set, a logger or a user's own script may load. Child processes inherit them."""
+in ~/.cache, Ray, and those that a data set, a logger or a user's own script may load. Child processes inherit them."""
 
 _SENDER = "openvino_telemetry"
 """The package by which OpenVINO and NNCF report their use to an analytics server; both work without it."""

@@ -11,6 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from attunet.cli.cluster_options import (
+    AddressOption,
+    CpusOption,
+    EngineOption,
+    GpusOption,
+    WorkersOption,
+    parse_workers,
+)
+from attunet.cli.cluster_run import predict_on_ray
 from attunet.cli.console import progress_bar
 from attunet.cli.dataset_options import (
     AllowOutsideOption,
@@ -22,12 +31,18 @@ from attunet.cli.dataset_options import (
 from attunet.cli.dicom_options import CaseNameOption, SeriesOption, series_choice
 from attunet.cli.options import DeviceOption, parse_folds, parse_memory, parse_time
 from attunet.cli.peers import CredentialsOption, SendOption, local_paths, parse_send, send_results
+from attunet.cli.prediction_outputs import (
+    OutputLayoutOption,
+    OutputTypeOption,
+    destination_of,
+    hook_of,
+    types_and_paths,
+)
 from attunet.cli.prediction_run import (
     BatchDisplay,
     show_choice,
     show_estimates,
     show_left_out,
-    show_notices,
     show_resume,
     show_statistics,
     show_summary,
@@ -35,8 +50,9 @@ from attunet.cli.prediction_run import (
 from attunet.errors import AttunetError, ConfigError
 
 if TYPE_CHECKING:
-    from attunet.explanation.prediction_hook import PredictionHook
-    from attunet.inference.destination import Destination, OutputLayout
+    from attunet.cluster.prediction import PredictionWork
+    from attunet.cluster.ray_engine import RayWorkers
+    from attunet.data.cases import Case
     from attunet.inference.segmenter import Segmenter
 
 __all__ = ["predict"]
@@ -73,20 +89,8 @@ def predict(
     step_size: Annotated[
         float, typer.Option(min=0.05, max=1.0, help="Step between windows, as a fraction of the patch.")
     ] = 0.5,
-    output_layout: Annotated[
-        Literal["flat", "bids"],
-        typer.Option(help="flat: a mask per case; bids: a BIDS derivative, with dseg and probseg files and sidecars."),
-    ] = "flat",
-    output_type: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--output-type",
-            metavar="TYPE",
-            help="What is written, several at once: auto (masks in each image's format), nifti, and of DICOM series "
-            "dicom-seg, dicom-labelmap, dicom-rtstruct, dicom-sr (volumes), dicom-attention, dicom-overlay (pictures). "
-            "[default: auto]",
-        ),
-    ] = None,
+    output_layout: OutputLayoutOption = "flat",
+    output_type: OutputTypeOption = None,
     save_probabilities: Annotated[
         bool,
         typer.Option(
@@ -141,6 +145,11 @@ def predict(
     case_name: CaseNameOption = None,
     send: SendOption = None,
     credentials: CredentialsOption = None,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    cpus_per_worker: CpusOption = None,
+    gpus_per_worker: GpusOption = None,
     device: DeviceOption = "auto",
     precision: Annotated[
         Literal["auto", "bf16", "fp32", "int8"],
@@ -155,18 +164,19 @@ def predict(
     unusable. Masks, statistics and the report are written case by case, so that a stop (Ctrl-C, SIGTERM, even a kill)
     loses none that is finished: --continue-prediction goes on from there.
     """
+    from attunet.cluster.prediction import PredictionWork
     from attunet.data.cases import find_cases
-    from attunet.inference.batch import predict_cases
     from attunet.inference.batch_record import RecordFiles
     from attunet.inference.prediction import PredictOptions
     from attunet.inference.segmenter import Segmenter
 
+    cluster = parse_workers(engine, address, workers, cpus_per_worker, gpus_per_worker)
     memory, seconds = parse_memory(max_memory, "--max-memory"), parse_time(time_limit, "--time-limit")
     mirror = _mirror(tta, disable_tta)
-    types, more = _types_and_paths(output_type, more or [])
+    types, more = types_and_paths(output_type, more or [])
     chosen: Sequence[int] | Literal["all"] | None = None if fold == "auto" else parse_folds(fold) or "all"
     segmenter = Segmenter.load(model, folds=chosen, device=device, precision=precision)
-    destination = _destination(segmenter, types, output_layout, attention=attention, probabilities=save_probabilities)
+    destination = destination_of(segmenter, types, output_layout, attention=attention, probabilities=save_probabilities)
     peer = parse_send(send, destination)
     cases = find_cases(
         local_paths(context, [*images, *more], credentials),
@@ -211,32 +221,34 @@ def predict(
     masked = [case for case in cases if continue_prediction and destination.done(case, output)]
     existing = [case.id for case in masked if record.has(case.id)]
     again = [case.id for case in masked if not record.has(case.id)]
-    hook = _hook(
-        output / "preview" if preview else None,
-        agreement=agreement,
-        attention=attention,
-        modality=segmenter.plan.modality,
+    work = PredictionWork(
+        model=model,
+        output=output,
+        folds=chosen,
+        device=device,
+        precision=precision,
+        manifest=segmenter.manifest,
+        options=options,
+        destination=destination,
+        save_attention=attention,
+        on_prediction=hook_of(
+            output.absolute() / "preview" if preview else None,
+            agreement=agreement,
+            attention=attention,
+            modality=segmenter.plan.modality,
+        ),
+        cores=0 if cluster is None else cluster.cpus,
     )
     with progress_bar() as progress:
         display = BatchDisplay(progress, cases, existing, again, record.add)
+        remaining = [case for case in cases if case.id not in existing]
         try:
-            predict_cases(
-                segmenter,
-                [case for case in cases if case.id not in existing],
-                output,
-                options,
-                destination=destination,
-                save_attention=attention,
-                on_prediction=hook,
-                on_result=display.on_result,
-                progress=display.on_windows,
-            )
+            _segment(segmenter, work, remaining, cluster, display)
         except BaseException:
             with suppress(AttunetError):
                 record.write()
             if display.results:
-                remaining = len(cases) - len(existing)
-                show_summary(display.results, output, time.perf_counter() - started, remaining)
+                show_summary(display.results, output, time.perf_counter() - started, len(remaining))
                 show_resume()
             raise
     record.write()
@@ -249,45 +261,30 @@ def predict(
         raise typer.Exit(2 if failed and len(failed) == len(cases) else 1)
 
 
-def _types_and_paths(given: list[str] | None, more: list[str]) -> tuple[Sequence[str], list[str]]:
-    """The types of output, and the other paths: --output-type A B C takes words that follow it, as -i does.
+def _segment(
+    segmenter: Segmenter,
+    work: PredictionWork,
+    cases: Sequence[Case],
+    cluster: RayWorkers | None,
+    display: BatchDisplay,
+) -> None:
+    """Predict cases in this process, or on the workers of a cluster. Raises: as `predict_cases`."""
+    from attunet.inference.batch import predict_cases
 
-    A word that names types is a path only if there is such a file.
-    """
-    if given is None:
-        return ["auto"], more
-    from attunet.dicom.output_types import is_output_type
-
-    words = [path for path in more if is_output_type(path) and not Path(path).exists()]
-    return [*given, *words], [path for path in more if path not in words]
-
-
-def _destination(
-    segmenter: Segmenter, types: Sequence[str], layout: OutputLayout, *, attention: bool, probabilities: bool
-) -> Destination:
-    """What is written.
-
-    Raises: ConfigError when a requested result would be computed, and written into no file; as `make_destination`.
-    """
-    from attunet.dicom.output_types import make_destination, split_output_types
-
-    images, objects = split_output_types(types)
-    holders = (("--attention", attention, "dicom-attention"), ("--save-probabilities", probabilities, "dicom-seg"))
-    for flag, requested, holder in holders:
-        if images is None and requested and holder not in objects:
-            raise ConfigError(f"{flag} is held by none of {', '.join(objects)}", hint=f"add {holder}, or nifti")
-    destination, notices = make_destination(segmenter, images, objects, layout=layout)
-    show_notices(notices)
-    return destination
-
-
-def _hook(folder: Path | None, *, agreement: bool, attention: bool, modality: str) -> PredictionHook | None:
-    """What draws previews and measures the agreement of attention and mask; None for neither."""
-    if folder is None and not agreement:
-        return None
-    from attunet.explanation.prediction_hook import PredictionHook  # with matplotlib, half a second
-
-    return PredictionHook(folder, agreement=agreement, attention=attention, modality=modality)
+    if cluster is not None:
+        predict_on_ray(segmenter, work, cases, cluster, display)
+        return
+    predict_cases(
+        segmenter,
+        cases,
+        work.output,
+        work.options,
+        destination=work.destination,
+        save_attention=work.save_attention,
+        on_prediction=work.on_prediction,
+        on_result=display.on_result,
+        progress=display.on_windows,
+    )
 
 
 _MIRROR = {"auto": None, "on": True, "off": False}

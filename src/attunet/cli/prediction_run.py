@@ -40,7 +40,7 @@ MOST_ALIKE = 3
 class BatchDisplay:
     """A bar for each running case, below the bar of all cases; failures and warnings as they occur.
 
-    Attributes: results, of the finished cases.
+    Attributes: progress, the bars; results, of the finished cases.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class BatchDisplay:
         for name in sorted(again):
             text = f"{name}: segmented again, because the requested statistics or report lack it"
             notes().print(text, markup=False, highlight=False, soft_wrap=True)
-        self._progress = progress
+        self.progress = progress
         self._overall = progress.add_task("predict", total=len(cases), completed=len(existing))
         self._bars: dict[str, TaskID] = {}
         self.results: list[CaseResult] = []
@@ -69,16 +69,16 @@ class BatchDisplay:
     def on_windows(self, case: str, done: int, total: int) -> None:
         """Show the windows of a case; called from several threads."""
         if case not in self._bars:
-            self._bars[case] = self._progress.add_task(f"  {case} windows", total=total)
-        self._progress.update(self._bars[case], completed=done)
+            self._bars[case] = self.progress.add_task(f"  {case} windows", total=total)
+        self.progress.update(self._bars[case], completed=done)
 
     def on_result(self, result: CaseResult) -> None:
         """Show a finished case."""
         self.results.append(result)
         show_case(result, self._seen)
         if result.case in self._bars:
-            self._progress.remove_task(self._bars.pop(result.case))
-        self._progress.advance(self._overall)
+            self.progress.remove_task(self._bars.pop(result.case))
+        self.progress.advance(self._overall)
         self._record(result)
 
 

@@ -10,15 +10,29 @@ import numpy as np
 
 from attunet.data.volume import Array
 
-__all__ = ["cores", "each_slab", "packed", "row_chunks"]
+__all__ = ["core_limit", "cores", "each_slab", "limit_cores", "packed", "row_chunks"]
 
 MOST_THREADS = 8  # more threads would wait for the interpreter lock, and each needs memory
+
+
+_limits: list[int] = []
+
+
+def limit_cores(count: int) -> None:
+    """Use at most this many cores in this process, one of several workers on a machine; before a model is loaded."""
+    _limits[:] = [count]
+
+
+def core_limit() -> int | None:
+    """The number of cores that `limit_cores` set; None for all."""
+    return _limits[0] if _limits else None
 
 
 def cores() -> int:
     """The number of cores this process may use."""
     allowed = getattr(os, "sched_getaffinity", None)  # on Linux only
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
+    count = len(allowed(0)) if allowed else os.cpu_count() or 1
+    return min(count, core_limit() or count)
 
 
 def each_slab(work: Callable[[slice], None], rows: int, size: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -28,6 +29,11 @@ class PredictionHook:
         self._preview, self._agreement = preview, agreement
         self._attention, self._modality = attention, modality
         self._drawing = Lock()  # matplotlib draws in one thread at a time
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy in another process has a lock of its own."""
+        settings = {"agreement": self._agreement, "attention": self._attention, "modality": self._modality}
+        return partial(PredictionHook, self._preview, **settings), ()
 
     def __call__(self, prediction: Prediction) -> Mapping[str, Any]:
         """The entries for the batch record."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from attunet.data.slabs import core_limit
 from attunet.errors import BundleError, DataError, EngineError, first_line
 from attunet.forks import PerProcess, forked
 from attunet.inference.engines.graph_files import check_onnx
@@ -28,7 +29,7 @@ class ONNXEngine:
         graph: path of a fold's model.onnx.
         shape: (C, *patch) of its input.
         batch: number of windows per call.
-        threads: number of threads; 0 for one per core.
+        threads: number of threads; 0 for one per core that the process may use.
         read: reads the file; a model's files are read through `FoldFiles.read`, which checks them.
     Raises: EngineError when onnxruntime is not installed, BundleError when the graph cannot be read, or would read
         other files.
@@ -44,7 +45,9 @@ class ONNXEngine:
         read: Callable[[Path], bytes] = Path.read_bytes,
     ) -> None:
         self._shape = shape
-        self._session = PerProcess(lambda: _started(_session(graph, threads, read), (batch, *shape)))
+        self._session = PerProcess(
+            lambda: _started(_session(graph, threads or core_limit() or 0, read), (batch, *shape))
+        )
         # Built on first use, because ordinary predictions do not need it.
         self._steered = PerProcess(lambda: OpenVINOEngine(graph, shape, batch=batch, precision="fp32", read=read))
         self._outputs = [output.name for output in self._session.get().get_outputs()]

@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from attunet.data.slabs import core_limit
 from attunet.errors import BundleError, DataError, EngineError, last_line
 from attunet.forks import PerProcess, forked
 from attunet.inference.engines.graph import accept_attention, gate_outputs, input_names, shuffle_weights
@@ -92,6 +93,8 @@ class _Compiled:
         kind = {"bf16": "bf16", "fp32": "f32"}[precision]
         # Pinned threads would queue behind other programs on their core while another core is free.
         settings = {"INFERENCE_PRECISION_HINT": kind, "NUM_STREAMS": batch, "ENABLE_CPU_PINNING": False}
+        if (limit := core_limit()) is not None:
+            settings["INFERENCE_NUM_THREADS"] = limit
         try:
             self._compiled = openvino_core().compile_model(model, "CPU", settings)
         except RuntimeError as error:

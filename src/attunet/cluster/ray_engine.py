@@ -1,0 +1,306 @@
+"""The engine on Ray: an actor for each worker, without restarts, which makes what it needs once and does task by task.
+
+The engine places its workers itself, so that it knows on which node each is. A worker that dies is told and replaced; a
+node that cannot make workers is left out. Ray's own actor pool and its retries are not used: they wait for ever, or try
+for ever (decision 29).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from attunet.cluster.ray_session import Node, RaySession
+from attunet.cluster.tasks import Attempt, Lost, Task, Ticket
+from attunet.errors import ConfigError, EngineError
+from attunet.failures import as_attunet_error
+
+__all__ = ["RayEngine", "RayWorkers"]
+
+Work = Callable[[Any], Any]
+"""Does one task in a worker, given its payload; an exception is the answer for the task."""
+
+_LOOK = 2.0
+"""Seconds after which the nodes are asked for again."""
+_FAILED_STARTS = 3
+"""Workers in a row that may end on a node before one is ready, after which the node gets none."""
+_FEW_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayWorkers:
+    """The workers of a run.
+
+    Args:
+        address: of a running cluster, see `RaySession`; None starts one on this machine.
+        workers: how many at most; None for as many as there is room for.
+        cpus: cores of each.
+        gpus: GPUs of each.
+        memory: bytes of each, asked of Ray so that no node is promised to more than it holds; 0 asks for none.
+    Raises: ConfigError for numbers out of range.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    cpus: int = 1
+    gpus: float = 0.0
+    memory: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.workers is not None and self.workers < 1) or self.cpus < 0 or self.gpus < 0:
+            raise ConfigError(
+                f"got {self.workers} workers of {self.cpus} cores and {self.gpus:g} GPUs",
+                hint="give at least one worker, and no negative numbers",
+            )
+        if not self.cpus and not self.gpus:
+            raise ConfigError("a worker needs a core or a GPU", hint="give --cpus-per-worker or --gpus-per-worker")
+
+    def slots(self, node: Node) -> int:
+        """How many of these workers a node has room for."""
+        rooms = [(node.cpus, self.cpus), (node.gpus, self.gpus), (node.memory, self.memory)]
+        return int(min(room / need for room, need in rooms if need) + 1e-6)
+
+
+class _Actor:
+    """A worker, in a process of its own."""
+
+    def __init__(self) -> None:
+        self._work: Work | None = None
+
+    def load(self, make: Callable[[], Work]) -> tuple[Any, str | None, str]:
+        """Make what does the work; nothing, why that failed, and a hint."""
+        try:
+            self._work = make()
+        except Exception as error:
+            told = as_attunet_error(error)
+            return None, told.message, told.hint
+        return None, None, ""
+
+    def do(self, payload: Any) -> tuple[Any, str | None, str]:
+        """The answer to a payload, the error that is the answer, and a hint."""
+        assert self._work is not None
+        try:
+            return self._work(payload), None, ""
+        except Exception as error:
+            told = as_attunet_error(error)
+            return None, told.message, told.hint
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """An actor, and what it does now."""
+
+    node: Node
+    actor: Any
+    reference: Any
+    """Of what it does: loading at first; None while it is free."""
+    task: str = ""
+    ticket: int = 0
+    started: float = field(default_factory=time.monotonic)
+    ready: bool = False
+
+
+class RayEngine:
+    """Runs tasks on the workers of a Ray cluster; see `attunet.cluster.tasks.Engine`.
+
+    Args:
+        make: makes, in each worker, what does the work; it is pickled, and so are payloads and answers.
+        payload: the payload of a task by its name.
+        workers: how many workers, and what each gets.
+        on_notice: called with what a user should know, such as a node that is left out.
+    Raises: EngineError when Ray is not installed or does not answer, or no node has room for a worker.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Work],
+        payload: Callable[[str], Any],
+        workers: RayWorkers,
+        *,
+        on_notice: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._payload, self._settings, self._on_notice = payload, workers, on_notice
+        self._workers: list[_Worker] = []
+        self._tickets, self._ended = count(1), deque[Attempt]()
+        self._failed_starts: Counter[str] = Counter()
+        self._left_out: dict[str, str] = {}
+        self._seen: list[Node] = []
+        self._looked = float("-inf")
+        self._session = RaySession(workers.address)
+        try:
+            self._ray = self._session.ray
+            self._make = self._ray.put(make)
+            self._grow()
+            if not self._workers:
+                raise EngineError(f"no node has room for a worker: {self._room()}", hint="ask for less, or add nodes")
+        except BaseException:
+            self.close()
+            raise
+
+    def start(self, task: Task, avoid: frozenset[str]) -> Ticket | None:
+        """See `Engine`."""
+        free = [worker for worker in self._workers if worker.ready and worker.reference is None]
+        worker = min(free, key=lambda worker: worker.node.name in avoid, default=None)
+        if worker is None:
+            return None
+        worker.task, worker.ticket, worker.started = task.name, next(self._tickets), time.monotonic()
+        worker.reference = worker.actor.do.remote(self._payload(task.name))
+        return Ticket(worker.ticket, worker.node.name)
+
+    def wait(self, timeout: float) -> list[Attempt]:
+        """See `Engine`. Raises: EngineError when no node can make a worker."""
+        self._grow()
+        busy = {worker.reference: worker for worker in self._workers if worker.reference is not None}
+        if busy:
+            ended, _ = self._ray.wait(list(busy), num_returns=1, timeout=timeout, fetch_local=False)
+            if ended:
+                ended, _ = self._ray.wait(list(busy), num_returns=len(busy), timeout=0, fetch_local=False)
+            for reference in ended:
+                self._end(busy[reference], reference)
+        else:
+            time.sleep(timeout)
+        attempts = list(self._ended)
+        self._ended.clear()
+        return attempts
+
+    def cancel(self, ticket: int) -> None:
+        """See `Engine`."""
+        for worker in [worker for worker in self._workers if worker.ticket == ticket and worker.reference is not None]:
+            self._remove(worker)
+
+    def refusal(self, task: Task) -> str:
+        """See `Engine`."""
+        most = self._settings.memory
+        if not most or task.memory <= most:
+            return ""
+        return (
+            f"it needs about {task.memory / 2**30:.1f} GB, and no node has a worker of more than {most / 2**30:.1f} GB"
+        )
+
+    def nodes(self) -> dict[str, int]:
+        """See `Engine`."""
+        alive = Counter({node.name: 0 for node in self._seen if node.name not in self._left_out})
+        alive.update(worker.node.name for worker in self._workers)
+        return dict(alive)
+
+    def time(self) -> float:
+        """See `Engine`."""
+        return time.monotonic()
+
+    def close(self) -> None:
+        """See `Engine`."""
+        for worker in list(self._workers):
+            self._remove(worker)
+        self._session.close()
+
+    def _grow(self) -> None:
+        """Start workers where there is room, those of new nodes and of lost workers included."""
+        if time.monotonic() - self._looked < _LOOK:
+            return
+        self._seen, self._looked = self._session.nodes(), time.monotonic()
+        alive = {node.id for node in self._seen}
+        used = Counter(worker.node.id for worker in self._workers)
+        free = {
+            node: self._settings.slots(node) - used[node.id] for node in self._seen if node.name not in self._left_out
+        }
+        limit = self._settings.workers or sum(map(self._settings.slots, self._seen))
+        while free and sum(worker.node.id in alive for worker in self._workers) < limit:
+            node = max(free, key=lambda node: free[node])
+            if free[node] < 1:
+                break
+            free[node] -= 1
+            self._workers.append(self._started(node))
+        if not self._workers and self._left_out:
+            raise EngineError(
+                "; ".join(f"{node}: {reason}" for node, reason in self._left_out.items()),
+                hint="no node can run a worker; see the first error",
+            )
+
+    def _started(self, node: Node) -> _Worker:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        settings = self._settings
+        actor = self._ray.remote(_Actor).options(
+            num_cpus=settings.cpus,
+            num_gpus=settings.gpus,
+            memory=settings.memory or None,
+            max_restarts=0,
+            max_task_retries=0,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
+        )
+        handle = actor.remote()
+        return _Worker(node, handle, handle.load.remote(self._make))
+
+    def _end(self, worker: _Worker, reference: Any) -> None:
+        """What a worker did has ended: with an answer, or with the worker."""
+        seconds = time.monotonic() - worker.started
+        try:
+            value, error, hint = self._ray.get(reference)
+        except self._ray.exceptions.RayError as failure:
+            lost, reason = self._loss(failure, worker)
+            self._remove(worker)
+            if worker.ready:
+                self._ended.append(
+                    Attempt(
+                        task=worker.task,
+                        ticket=worker.ticket,
+                        node=worker.node.name,
+                        seconds=seconds,
+                        lost=lost,
+                        reason=reason,
+                    )
+                )
+            elif lost == "worker":
+                self._failed_starts[worker.node.name] += 1
+                if self._failed_starts[worker.node.name] >= _FAILED_STARTS:
+                    self._leave_out(worker.node.name, f"its workers end before they have loaded the model: {reason}")
+            return
+        worker.reference = None
+        if not worker.ready:
+            if error is not None:
+                self._remove(worker)
+                self._leave_out(worker.node.name, f"{error}; {hint}" if hint else error)
+                return
+            worker.ready = True
+            self._failed_starts[worker.node.name] = 0
+            return
+        self._ended.append(
+            Attempt(
+                task=worker.task,
+                ticket=worker.ticket,
+                node=worker.node.name,
+                seconds=seconds,
+                value=value,
+                error=error,
+                hint=hint,
+            )
+        )
+
+    def _loss(self, failure: Exception, worker: _Worker) -> tuple[Lost, str]:
+        """What died with a worker, and why, in a sentence."""
+        raise NotImplementedError
+
+    def _leave_out(self, node: str, reason: str) -> None:
+        if node not in self._left_out:
+            self._left_out[node] = reason
+            self._on_notice(f"{node} is left out: {reason}")
+
+    def _remove(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        self._looked = float("-inf")
+        try:
+            self._ray.kill(worker.actor)
+        except Exception:  # it has ended, or the whole cluster has
+            return
+
+    def _room(self) -> str:
+        """What the nodes have, in words."""
+        rooms = [
+            f"{node.name} has {node.cpus:g} cores, {node.gpus:g} GPUs and {node.memory / 2**30:.1f} GB"
+            for node in self._seen
+        ]
+        return "; ".join(rooms) or "there are no nodes"

@@ -1,0 +1,155 @@
+"""A connection to Ray: to a cluster that runs already, or to one that lives and ends with this program.
+
+One that is started here listens on loopback only, with a token of its own. Its files are in a private folder, and are
+removed with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from attunet.errors import EngineError, first_line
+
+__all__ = ["Node", "RaySession"]
+
+_STORE = 128 * 2**20
+"""Object store of a cluster that is started here: results go through the disk, and paths are small."""
+
+_OWN = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_DISABLE_IMPORT_WARNING": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_raylet_start_wait_time_s": "60",
+}
+"""Environment of the processes of a cluster that is started here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """A machine of a cluster.
+
+    Args:
+        id: how Ray names it.
+        name: how people name it, unique in the cluster.
+        cpus: its cores, as it offers them.
+        gpus: its GPUs.
+        memory: the bytes that it offers to workers.
+    """
+
+    id: str
+    name: str
+    cpus: float
+    gpus: float
+    memory: int
+
+
+class RaySession:
+    """Ray, connected.
+
+    Args:
+        address: of a running cluster ("auto", host:port, ray://host:port); None starts one on this machine.
+    Attributes: ray, the package.
+    Raises: EngineError when Ray is not installed, or the cluster does not answer.
+    """
+
+    def __init__(self, address: str | None = None) -> None:
+        self._stack = ExitStack()
+        try:
+            self.ray = _import_ray()
+            if not self.ray.is_initialized():
+                how = self._private() if address is None else {"address": address}
+                self._stack.callback(self.ray.shutdown)  # the last callback runs first
+                self.ray.init(**how, **_QUIET)
+        except BaseException as error:
+            self.close()
+            if not isinstance(error, Exception) or isinstance(error, EngineError):
+                raise
+            where = f"to the Ray cluster at {address}" if address else "to Ray on this machine"
+            raise EngineError(
+                f"cannot connect {where}: {first_line(error)}",
+                hint="check --address, and that versions of Ray and Python are the same on all machines"
+                if address
+                else "check that /tmp and /dev/shm have room",
+            ) from error
+
+    def nodes(self) -> list[Node]:
+        """The machines that are alive."""
+        return [
+            Node(
+                id=row["NodeID"],
+                name=f"{row['NodeManagerHostname']}-{row['NodeID'][:6]}",
+                cpus=row["Resources"].get("CPU", 0.0),
+                gpus=row["Resources"].get("GPU", 0.0),
+                memory=int(row["Resources"].get("memory", 0)),
+            )
+            for row in self.ray.nodes()
+            if row["Alive"]
+        ]
+
+    def close(self) -> None:
+        """Disconnect; a cluster that was started here ends, and leaves no process and no file."""
+        self._stack.close()
+
+    def _private(self) -> dict[str, Any]:
+        """How a cluster is started that only this program uses."""
+        home = _short_folder()
+        _remove_abandoned_folders(home)
+        folder = tempfile.mkdtemp(prefix=f"attunet-ray-{os.getpid()}-", dir=home)
+        self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        for name, value in {**_OWN, "RAY_AUTH_TOKEN": secrets.token_hex(32)}.items():
+            self._stack.callback(_restore, name, os.environ.get(name))
+            os.environ[name] = value
+        return {
+            "_temp_dir": folder,
+            "_node_ip_address": "127.0.0.1",
+            "include_dashboard": False,
+            "object_store_memory": _STORE,
+            "num_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        }
+
+
+_QUIET: dict[str, Any] = {
+    "configure_logging": False,
+    "log_to_driver": False,
+    "logging_level": logging.ERROR,
+    "namespace": "attunet",
+}
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise EngineError("--engine ray needs Ray", hint='install it with: pip install "attunet[cluster]"') from error
+    return ray
+
+
+def _short_folder() -> Path:
+    """Sockets have short paths: /tmp, whatever TMPDIR is, where it can be written to."""
+    folder = Path("/tmp")
+    return folder if os.access(folder, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+
+
+def _remove_abandoned_folders(home: Path) -> None:
+    """Remove the private folders of programs that were killed."""
+    for folder in home.glob("attunet-ray-*-*"):
+        process = folder.name.split("-")[2]
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _restore(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
