@@ -282,7 +282,13 @@ class RayEngine:
 
     def _loss(self, failure: Exception, worker: _Worker) -> tuple[Lost, str]:
         """What died with a worker, and why, in a sentence."""
-        raise NotImplementedError
+        alive = {node.id for node in self._session.nodes()}
+        text = str(failure)
+        if worker.node.id not in alive:
+            return "node", f"{worker.node.name} has died"
+        if "OUT_OF_MEMORY" in text or "low on memory" in text:
+            return "worker", "it was out of memory"
+        return "worker", "its process has ended without an answer (killed, or crashed)"
 
     def _leave_out(self, node: str, reason: str) -> None:
         if node not in self._left_out:

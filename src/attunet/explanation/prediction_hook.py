@@ -32,8 +32,14 @@ class PredictionHook:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy in another process has a lock of its own."""
-        settings = {"agreement": self._agreement, "attention": self._attention, "modality": self._modality}
-        return partial(PredictionHook, self._preview, **settings), ()
+        settings = partial(
+            PredictionHook,
+            self._preview,
+            agreement=self._agreement,
+            attention=self._attention,
+            modality=self._modality,
+        )
+        return settings, ()
 
     def __call__(self, prediction: Prediction) -> Mapping[str, Any]:
         """The entries for the batch record."""
