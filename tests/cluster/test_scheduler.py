@@ -77,7 +77,32 @@ def test_a_poison_task_is_given_up_after_three_tries_on_other_nodes_and_the_rest
     assert "lost 3 workers and 0 nodes" in poison.reason
     assert "the worker died" in poison.reason
     assert {record.state for record in records.values()} == {"done"}
-    assert len(set(places)) > 1
+    assert len(set(places)) == 3
+
+
+def test_on_a_single_node_a_lost_task_is_tried_there_again():
+    tries = Counter()
+
+    def work(task, node, now):
+        tries[task.name] += 1
+        return SimulatedTry(1.0, "worker" if task.name == "scan0" and tries["scan0"] < 3 else "")
+
+    records = run_tasks(tasks(4), engine(work, nodes=1, workers=1))
+    assert {record.state for record in records} == {"done"}
+
+
+def test_a_task_that_only_its_lost_node_can_hold_is_tried_there_when_nothing_else_runs():
+    tries = Counter()
+
+    def work(task, node, now):
+        tries[task.name] += 1
+        return SimulatedTry(10.0, "worker" if task.name == "large" and tries["large"] == 1 else "")
+
+    nodes = {"n0": SimulatedNode(memory=8), "n1": SimulatedNode(memory=2)}
+    given_tasks = [Task(name="large", memory=8), *tasks(6)]
+    records = run_tasks(given_tasks, SimulatedEngine(nodes, work))
+    assert {record.state for record in records} == {"done"}
+    assert tries["large"] == 2
 
 
 def test_a_task_that_takes_its_whole_node_down_is_given_up_too():
@@ -229,9 +254,7 @@ def clusters(draw):
     failures = sorted(
         draw(
             st.lists(
-                st.tuples(
-                    st.floats(0, 200), st.sampled_from(sorted(nodes)), st.sampled_from([0.0, 5.0, 100.0, NEVER])
-                ),
+                st.tuples(st.floats(0, 200), st.sampled_from(sorted(nodes)), st.sampled_from([0.0, 5.0, 100.0, NEVER])),
                 max_size=8,
             )
         )
@@ -249,7 +272,9 @@ def clusters(draw):
 def test_whatever_fails_every_task_ends_exactly_once(cluster, cancels, cancel_time):
     nodes, failures, given_tasks, seed, rate = cluster
     rng = random.Random(seed)
-    poison = {task.name: rng.choice(["worker", "node", "error", ""]) if rng.random() < 0.2 else "" for task in given_tasks}
+    poison = {
+        task.name: rng.choice(["worker", "node", "error", ""]) if rng.random() < 0.2 else "" for task in given_tasks
+    }
     overlaps = defaultdict(int)
 
     def work(task, node, now):

@@ -33,10 +33,11 @@ def test_workers_and_memory_are_never_overcommitted():
     assert "11 bytes" in engine.refusal(Task(name="large", memory=11))
 
 
-def test_nodes_to_avoid_are_used_only_if_there_is_no_other():
+def test_nodes_to_avoid_are_not_used():
     engine = SimulatedEngine({"a": SimulatedNode(), "b": SimulatedNode()}, work)
     assert engine.start(ONE, frozenset({"a"})).node == "b"
-    assert engine.start(TWO, frozenset({"a"})).node == "a"
+    assert engine.start(TWO, frozenset({"a"})) is None
+    assert engine.start(TWO, frozenset()).node == "a"
 
 
 def test_a_node_fails_with_what_it_runs_and_comes_back():
@@ -49,7 +50,8 @@ def test_a_node_fails_with_what_it_runs_and_comes_back():
     assert engine.start(ONE, frozenset()) is None
     assert engine.wait(100.0) == []
     assert (engine.time(), engine.nodes()) == (8.0, {"a": 2})
-    assert engine.start(ONE, frozenset()) and engine.start(TWO, frozenset())
+    assert engine.start(ONE, frozenset())
+    assert engine.start(TWO, frozenset())
 
 
 def test_a_stopped_try_is_not_reported_and_its_worker_returns_later():

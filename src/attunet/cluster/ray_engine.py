@@ -28,7 +28,9 @@ _LOOK = 2.0
 """Seconds after which the nodes are asked for again."""
 _FAILED_STARTS = 3
 """Workers in a row that may end on a node before one is ready, after which the node gets none."""
-_FEW_BYTES = 64 * 2**20
+_DOUBT, _AGAIN = 60.0, 0.2
+"""Seconds for which a worker that cannot be reached is asked for an answer, and between the questions."""
+_BROKEN = "the connection to {} broke"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +82,10 @@ class _Actor:
             return None, told.message, told.hint
         return None, None, ""
 
+    def answer(self) -> tuple[Any, str | None, str]:
+        """Nothing, which shows that it lives."""
+        return None, None, ""
+
     def do(self, payload: Any) -> tuple[Any, str | None, str]:
         """The answer to a payload, the error that is the answer, and a hint."""
         assert self._work is not None
@@ -102,6 +108,8 @@ class _Worker:
     ticket: int = 0
     started: float = field(default_factory=time.monotonic)
     ready: bool = False
+    doubted: float | None = None
+    """When its connection broke; None while it has not."""
 
 
 class RayEngine:
@@ -240,55 +248,47 @@ class RayEngine:
         seconds = time.monotonic() - worker.started
         try:
             value, error, hint = self._ray.get(reference)
+        except self._ray.exceptions.ActorUnavailableError:
+            self._doubt(worker)
+            return
         except self._ray.exceptions.RayError as failure:
-            lost, reason = self._loss(failure, worker)
-            self._remove(worker)
-            if worker.ready:
-                self._ended.append(
-                    Attempt(
-                        task=worker.task,
-                        ticket=worker.ticket,
-                        node=worker.node.name,
-                        seconds=seconds,
-                        lost=lost,
-                        reason=reason,
-                    )
-                )
-            elif lost == "worker":
-                self._failed_starts[worker.node.name] += 1
-                if self._failed_starts[worker.node.name] >= _FAILED_STARTS:
-                    self._leave_out(worker.node.name, f"its workers end before they have loaded the model: {reason}")
+            self._lose(worker, *_loss(failure, worker.node.name))
             return
         worker.reference = None
-        if not worker.ready:
-            if error is not None:
-                self._remove(worker)
-                self._leave_out(worker.node.name, f"{error}; {hint}" if hint else error)
-                return
+        if worker.doubted is not None:
+            self._lose(worker, "node", _BROKEN.format(worker.node.name))
+        elif worker.ready:
+            self._tell(worker, seconds, value=value, error=error, hint=hint)
+        elif error is not None:
+            self._remove(worker)
+            self._leave_out(worker.node.name, f"{error}; {hint}" if hint else error)
+        else:
             worker.ready = True
             self._failed_starts[worker.node.name] = 0
-            return
-        self._ended.append(
-            Attempt(
-                task=worker.task,
-                ticket=worker.ticket,
-                node=worker.node.name,
-                seconds=seconds,
-                value=value,
-                error=error,
-                hint=hint,
-            )
-        )
 
-    def _loss(self, failure: Exception, worker: _Worker) -> tuple[Lost, str]:
-        """What died with a worker, and why, in a sentence."""
-        alive = {node.id for node in self._session.nodes()}
-        text = str(failure)
-        if worker.node.id not in alive:
-            return "node", f"{worker.node.name} has died"
-        if "OUT_OF_MEMORY" in text or "low on memory" in text:
-            return "worker", "it was out of memory"
-        return "worker", "its process has ended without an answer (killed, or crashed)"
+    def _doubt(self, worker: _Worker) -> None:
+        """A connection broke: until the cluster knows whether the worker or its node has died, it is asked again."""
+        now = time.monotonic()
+        worker.doubted = worker.doubted or now
+        if now - worker.doubted > _DOUBT:
+            self._lose(worker, "node", _BROKEN.format(worker.node.name))
+        else:
+            time.sleep(_AGAIN)
+            worker.reference = worker.actor.answer.remote()
+
+    def _lose(self, worker: _Worker, lost: Lost, reason: str) -> None:
+        """A worker has died: that is told of its task, or counted if it had not begun."""
+        self._remove(worker)
+        if worker.ready:
+            self._tell(worker, time.monotonic() - worker.started, lost=lost, reason=reason)
+        elif lost == "worker":
+            self._failed_starts[worker.node.name] += 1
+            if self._failed_starts[worker.node.name] >= _FAILED_STARTS:
+                self._leave_out(worker.node.name, f"its workers end before they are ready: {reason}")
+
+    def _tell(self, worker: _Worker, seconds: float, **ended: Any) -> None:
+        told = {"task": worker.task, "ticket": worker.ticket, "node": worker.node.name, "seconds": seconds}
+        self._ended.append(Attempt(**told, **ended))
 
     def _leave_out(self, node: str, reason: str) -> None:
         if node not in self._left_out:
@@ -310,3 +310,13 @@ class RayEngine:
             for node in self._seen
         ]
         return "; ".join(rooms) or "there are no nodes"
+
+
+def _loss(failure: Exception, node: str) -> tuple[Lost, str]:
+    """What has died when a worker gives no answer, and why, in a sentence."""
+    kind, text = type(failure).__name__, str(failure)
+    if "node has died" in text or "Unschedulable" in kind:
+        return "node", f"{node} has died"
+    if kind == "OutOfMemoryError" or "OUT_OF_MEMORY" in text or "running low on memory" in text:
+        return "worker", f"{node} was out of memory"
+    return "worker", "its process was killed or crashed, perhaps because the system was out of memory"

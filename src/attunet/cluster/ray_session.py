@@ -22,6 +22,8 @@ from attunet.errors import EngineError, first_line
 
 __all__ = ["Node", "RaySession"]
 
+_log = logging.getLogger(__name__)
+
 _STORE = 128 * 2**20
 """Object store of a cluster that is started here: results go through the disk, and paths are small."""
 
@@ -131,7 +133,15 @@ def _import_ray() -> Any:
         import ray
     except ImportError as error:
         raise EngineError("--engine ray needs Ray", hint='install it with: pip install "attunet[cluster]"') from error
+    # Ray prints what its nodes report on standard output, where our results go, and has no option against it.
+    if hasattr(ray._private.worker, "print_to_stdstream"):
+        ray._private.worker.print_to_stdstream = _log_report
     return ray
+
+
+def _log_report(data: dict[str, Any], *_how: Any, **_named: Any) -> None:
+    for line in data.get("lines", ()):
+        _log.info("%s", line)
 
 
 def _short_folder() -> Path:

@@ -55,6 +55,7 @@ def run_tasks(
     policy: SchedulerPolicy = _DEFAULTS,
     *,
     on_event: Callable[[TaskEvent], None] = lambda _: None,
+    on_turn: Callable[[], None] = lambda: None,
     cancelled: Event | None = None,
 ) -> list[TaskRecord]:
     """Run tasks until each is done, failed or, after a cancellation, stopped; the engine is not closed.
@@ -66,13 +67,14 @@ def run_tasks(
         engine: runs them.
         policy: when a task is tried again, doubled or given up.
         on_event: called with every change, in the calling thread.
+        on_turn: called there at least as often as the policy polls.
         cancelled: an event after which nothing new starts.
     Returns: one record for each task, in the given order.
     Raises: ConfigError when two tasks have one name.
     """
     run = _Run(engine, policy, on_event)
     try:
-        return run.all(tasks, cancelled or Event())
+        return run.all(tasks, cancelled or Event(), on_turn)
     finally:
         run.stop_running()
 
@@ -91,20 +93,20 @@ class _State:
 
 
 class _Queue:
-    """The waiting tasks, by the power of two of their memory; within each, the largest first."""
+    """The waiting tasks, by the power of two of their memory; within each, the largest first, then as given."""
 
     def __init__(self) -> None:
-        self._lanes: dict[int, list[tuple[float, str]]] = {}
+        self._lanes: dict[int, list[tuple[float, int, str]]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._lanes)
 
-    def put(self, task: Task) -> None:
-        heapq.heappush(self._lanes.setdefault(task.memory.bit_length(), []), (-task.size, task.name))
+    def put(self, task: Task, order: int) -> None:
+        heapq.heappush(self._lanes.setdefault(task.memory.bit_length(), []), (-task.size, order, task.name))
 
     def heads(self) -> list[tuple[int, str]]:
-        """The largest task of each lane, the largest of all first: one that finds no room does not stop smaller ones."""
-        return [(lane, head[0][1]) for lane, head in sorted(self._lanes.items(), key=lambda each: each[1][0])]
+        """The largest task of each lane, the largest of all first: one without room does not stop smaller ones."""
+        return [(lane, head[0][2]) for lane, head in sorted(self._lanes.items(), key=lambda each: each[1][0])]
 
     def take(self, lane: int) -> None:
         heapq.heappop(self._lanes[lane])
@@ -124,9 +126,10 @@ class _Run:
         self._records: dict[str, TaskRecord] = {}
         self._tickets: dict[int, str] = {}
         self._queue = _Queue()
+        self._again: list[_State] = []  # lost tasks, which wait for a worker of another node
         self._rates: deque[float] = deque(maxlen=_MOST_TYPICAL)  # seconds per size of done tasks
 
-    def all(self, tasks: Iterable[Task], cancelled: Event) -> list[TaskRecord]:
+    def all(self, tasks: Iterable[Task], cancelled: Event, on_turn: Callable[[], None]) -> list[TaskRecord]:
         names = self._enter(tasks)
         idle_since = self._engine.time()
         while self._open:
@@ -138,6 +141,7 @@ class _Run:
             self._start_slow_again(cancelled)
             for attempt in self._engine.wait(self._policy.poll):
                 self._end(attempt)
+            on_turn()
             if self._tickets:
                 idle_since = self._engine.time()
             elif self._open and self._engine.time() - idle_since > self._policy.patience:
@@ -159,11 +163,12 @@ class _Run:
             if reason := self._engine.refusal(task):
                 self._close(state, "failed", reason=reason)
             else:
-                self._queue.put(task)
+                self._queue.put(task, len(names))
         return names
 
     def _start_waiting(self) -> None:
-        """Start waiting tasks until no free worker has room for one."""
+        """Start waiting tasks until no free worker has room for one; those that were lost before come first."""
+        self._again = [state for state in self._again if not self._start(state, "started")]
         started = True
         while started:
             started = False
@@ -176,7 +181,7 @@ class _Run:
     def _start_slow_again(self, cancelled: Event) -> None:
         """When nothing waits, start the slowest tries a second time on workers that would be idle."""
         factor = self._policy.slow_factor
-        if factor is None or self._queue or cancelled.is_set() or len(self._rates) < _FEWEST_TYPICAL:
+        if factor is None or self._queue or self._again or cancelled.is_set() or len(self._rates) < _FEWEST_TYPICAL:
             return
         now, typical = self._engine.time(), median(self._rates)
         slowness = {}
@@ -184,14 +189,18 @@ class _Run:
             if len(state.running) == 1:
                 ((_, start),) = state.running.values()
                 slowness[state.task.name] = (now - start) / max(typical * state.task.size, 1e-9)
-        for name in sorted((name for name, slow in slowness.items() if slow > factor), key=lambda name: -slowness[name]):
+        for name in sorted(
+            (name for name, slow in slowness.items() if slow > factor), key=lambda name: -slowness[name]
+        ):
             if not self._start(self._open[name], "doubled"):
                 break
 
     def _start(self, state: _State, kind: Literal["started", "doubled"]) -> bool:
         ticket: Ticket | None
-        here = frozenset(node for node, _ in state.running.values())
-        if (ticket := self._engine.start(state.task, state.avoid | here)) is None:
+        avoid = state.avoid | {node for node, _ in state.running.values()}
+        if avoid and (not self._tickets or not self._engine.nodes().keys() - avoid):  # there is no other choice
+            avoid = frozenset()
+        if (ticket := self._engine.start(state.task, avoid)) is None:
             return False
         state.running[ticket.number] = (ticket.node, self._engine.time())
         state.tries += 1
@@ -225,11 +234,12 @@ class _Run:
             self._close(state, "failed", attempt, f"{what}; the last time: {attempt.reason or 'no reason is known'}")
         else:
             self._tell(state, "lost", node=attempt.node, attempt=attempt, reason=attempt.reason)
-            self._queue.put(state.task)
+            self._again.append(state)
 
     def _cancel(self) -> None:
         """After a cancellation, nothing waits any more; what runs ends by itself or is stopped, as the policy says."""
         self._queue.clear()
+        self._again.clear()
         for state in list(self._open.values()):
             if not (state.running and self._policy.drain):
                 self._close(state, "stopped", reason="the run was cancelled")
@@ -239,6 +249,7 @@ class _Run:
         nodes = self._engine.nodes()
         why = "no node has room for it" if nodes else "no node is left"
         self._queue.clear()
+        self._again.clear()
         for state in list(self._open.values()):
             reason = f"{why}; waited {self._policy.patience:.0f} s"
             self._close(state, "failed", reason=reason, hint="start the same command again when nodes are free")

@@ -83,10 +83,14 @@ class SimulatedEngine:
 
     def start(self, task: Task, avoid: frozenset[str]) -> Ticket | None:
         """See `Engine`; the node with the most free workers, the first by name among equals."""
-        able = [name for name, free in self._free.items() if free and self._holds(name, task.memory, self._room[name])]
+        able = [
+            name
+            for name, free in self._free.items()
+            if free and name not in avoid and self._holds(name, task.memory, self._room[name])
+        ]
         if not able:
             return None
-        node = min(able, key=lambda name: (name in avoid, -self._free[name], name))
+        node = min(able, key=lambda name: (-self._free[name], name))
         ticket = Ticket(next(self._tickets), node)
         self._free[node] -= 1
         self._room[node] -= task.memory

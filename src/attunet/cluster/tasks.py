@@ -128,7 +128,7 @@ class Engine(Protocol):
 
         Args:
             task: the task.
-            avoid: nodes that are used only if no other node has such a worker now.
+            avoid: nodes on which it must not run.
         Returns: the running try; None when no worker is free for it now.
         """
 
