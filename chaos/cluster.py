@@ -27,7 +27,8 @@ import psutil
 
 from attunet.cluster.ledger import LEDGER, LedgerRow, read_ledger
 from attunet.cluster.prediction import CaseJob, CaseOutcome, PredictionWork, predict_on_engine
-from attunet.cluster.ray_engine import RayEngine, RayWorkers
+from attunet.cluster.ray_engine import RayEngine
+from attunet.cluster.ray_worker import RayWorkers
 from attunet.data.cases import find_cases
 from attunet.data.formats import read_label
 from attunet.inference.segmenter import Segmenter

@@ -14,7 +14,7 @@ from attunet.cli.console import notes
 from attunet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from attunet.cluster.ray_engine import RayWorkers
+    from attunet.cluster.ray_worker import RayWorkers
 
 __all__ = [
     "AddressOption",
@@ -61,7 +61,7 @@ def parse_workers(
         if alone := [name for name, value in given.items() if value is not None]:
             raise ConfigError(f"{alone[0]} is an option of a cluster", hint="add --engine ray, or leave it out")
         return None
-    from attunet.cluster.ray_engine import RayWorkers
+    from attunet.cluster.ray_worker import RayWorkers
 
     return RayWorkers(address=address, workers=workers, cpus=1 if cpus is None else cpus, gpus=gpus or 0.0)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from attunet.cluster.prediction import CaseJob, PredictionWork, RunProgress
-    from attunet.cluster.ray_engine import RayWorkers
+    from attunet.cluster.ray_worker import RayWorkers
     from attunet.cluster.tasks import Engine, TaskEvent
     from attunet.data.cases import Case
     from attunet.inference.segmenter import Segmenter

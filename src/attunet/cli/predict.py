@@ -51,7 +51,7 @@ from attunet.errors import AttunetError, ConfigError
 
 if TYPE_CHECKING:
     from attunet.cluster.prediction import PredictionWork
-    from attunet.cluster.ray_engine import RayWorkers
+    from attunet.cluster.ray_worker import RayWorkers
     from attunet.data.cases import Case
     from attunet.inference.segmenter import Segmenter
 

@@ -15,14 +15,11 @@ from itertools import count
 from typing import Any
 
 from attunet.cluster.ray_session import Node, RaySession
+from attunet.cluster.ray_worker import RayActor, RayWorkers, Work, ray_loss
 from attunet.cluster.tasks import Attempt, Lost, Task, Ticket
-from attunet.errors import ConfigError, EngineError
-from attunet.failures import as_attunet_error
+from attunet.errors import EngineError
 
-__all__ = ["RayEngine", "RayWorkers"]
-
-Work = Callable[[Any], Any]
-"""Does one task in a worker, given its payload; an exception is the answer for the task."""
+__all__ = ["RayEngine"]
 
 _LOOK = 2.0
 """Seconds after which the nodes are asked for again."""
@@ -31,69 +28,6 @@ _FAILED_STARTS = 3
 _DOUBT, _AGAIN = 60.0, 0.2
 """Seconds for which a worker that cannot be reached is asked for an answer, and between the questions."""
 _BROKEN = "the connection to {} broke"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RayWorkers:
-    """The workers of a run.
-
-    Args:
-        address: of a running cluster, see `RaySession`; None starts one on this machine.
-        workers: how many at most; None for as many as there is room for.
-        cpus: cores of each.
-        gpus: GPUs of each.
-        memory: bytes of each, asked of Ray so that no node is promised to more than it holds; 0 asks for none.
-    Raises: ConfigError for numbers out of range.
-    """
-
-    address: str | None = None
-    workers: int | None = None
-    cpus: int = 1
-    gpus: float = 0.0
-    memory: int = 0
-
-    def __post_init__(self) -> None:
-        if (self.workers is not None and self.workers < 1) or self.cpus < 0 or self.gpus < 0:
-            raise ConfigError(
-                f"got {self.workers} workers of {self.cpus} cores and {self.gpus:g} GPUs",
-                hint="give at least one worker, and no negative numbers",
-            )
-        if not self.cpus and not self.gpus:
-            raise ConfigError("a worker needs a core or a GPU", hint="give --cpus-per-worker or --gpus-per-worker")
-
-    def slots(self, node: Node) -> int:
-        """How many of these workers a node has room for."""
-        rooms = [(node.cpus, self.cpus), (node.gpus, self.gpus), (node.memory, self.memory)]
-        return int(min(room / need for room, need in rooms if need) + 1e-6)
-
-
-class _Actor:
-    """A worker, in a process of its own."""
-
-    def __init__(self) -> None:
-        self._work: Work | None = None
-
-    def load(self, make: Callable[[], Work]) -> tuple[Any, str | None, str]:
-        """Make what does the work; nothing, why that failed, and a hint."""
-        try:
-            self._work = make()
-        except Exception as error:
-            told = as_attunet_error(error)
-            return None, told.message, told.hint
-        return None, None, ""
-
-    def answer(self) -> tuple[Any, str | None, str]:
-        """Nothing, which shows that it lives."""
-        return None, None, ""
-
-    def do(self, payload: Any) -> tuple[Any, str | None, str]:
-        """The answer to a payload, the error that is the answer, and a hint."""
-        assert self._work is not None
-        try:
-            return self._work(payload), None, ""
-        except Exception as error:
-            told = as_attunet_error(error)
-            return None, told.message, told.hint
 
 
 @dataclass(slots=True, eq=False)
@@ -232,7 +166,7 @@ class RayEngine:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         settings = self._settings
-        actor = self._ray.remote(_Actor).options(
+        actor = self._ray.remote(RayActor).options(
             num_cpus=settings.cpus,
             num_gpus=settings.gpus,
             memory=settings.memory or None,
@@ -252,7 +186,7 @@ class RayEngine:
             self._doubt(worker)
             return
         except self._ray.exceptions.RayError as failure:
-            self._lose(worker, *_loss(failure, worker.node.name))
+            self._lose(worker, *ray_loss(failure, worker.node.name))
             return
         worker.reference = None
         if worker.doubted is not None:
@@ -287,8 +221,8 @@ class RayEngine:
                 self._leave_out(worker.node.name, f"its workers end before they are ready: {reason}")
 
     def _tell(self, worker: _Worker, seconds: float, **ended: Any) -> None:
-        told = {"task": worker.task, "ticket": worker.ticket, "node": worker.node.name, "seconds": seconds}
-        self._ended.append(Attempt(**told, **ended))
+        attempt = Attempt(task=worker.task, ticket=worker.ticket, node=worker.node.name, seconds=seconds, **ended)
+        self._ended.append(attempt)
 
     def _leave_out(self, node: str, reason: str) -> None:
         if node not in self._left_out:
@@ -310,13 +244,3 @@ class RayEngine:
             for node in self._seen
         ]
         return "; ".join(rooms) or "there are no nodes"
-
-
-def _loss(failure: Exception, node: str) -> tuple[Lost, str]:
-    """What has died when a worker gives no answer, and why, in a sentence."""
-    kind, text = type(failure).__name__, str(failure)
-    if "node has died" in text or "Unschedulable" in kind:
-        return "node", f"{node} has died"
-    if kind == "OutOfMemoryError" or "OUT_OF_MEMORY" in text or "running low on memory" in text:
-        return "worker", f"{node} was out of memory"
-    return "worker", "its process was killed or crashed, perhaps because the system was out of memory"
