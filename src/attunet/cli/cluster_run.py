@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from attunet.cluster.prediction import CaseJob, PredictionWork, RunProgress
     from attunet.cluster.ray_worker import RayWorkers
-    from attunet.cluster.tasks import Engine, TaskEvent
+    from attunet.cluster.tasks import TaskEngine, TaskEvent
     from attunet.data.cases import Case
     from attunet.inference.segmenter import Segmenter
 
@@ -40,7 +40,7 @@ def predict_on_ray(
     from attunet.cluster.prediction import predict_on_engine
     from attunet.cluster.ray_engine import RayEngine
 
-    def make_engine(work: PredictionWork, payload: Callable[[str], CaseJob], memory: int) -> Engine:
+    def make_engine(work: PredictionWork, payload: Callable[[str], CaseJob], memory: int) -> TaskEngine:
         return RayEngine(work, payload, replace(workers, memory=memory), on_notice=_warn)
 
     cluster = ClusterDisplay(display.progress)

@@ -18,7 +18,7 @@ from typing import Literal
 from attunet.cluster.case_sizes import case_memory, case_sizes
 from attunet.cluster.ledger import LEDGER, Ledger, LedgerRow
 from attunet.cluster.scheduler import SchedulerPolicy, run_tasks
-from attunet.cluster.tasks import Engine, Task, TaskEvent
+from attunet.cluster.tasks import Task, TaskEngine, TaskEvent
 from attunet.data.cases import Case, source_uids
 from attunet.data.slabs import limit_cores
 from attunet.errors import BundleError, DataError, EngineError
@@ -129,7 +129,7 @@ def _outcome(worker: CaseWorker, job: CaseJob) -> CaseOutcome:
     return CaseOutcome(result=result, peak_bytes=peak_resident_bytes())
 
 
-EngineMaker = Callable[[PredictionWork, Callable[[str], CaseJob], int], Engine]
+EngineMaker = Callable[[PredictionWork, Callable[[str], CaseJob], int], TaskEngine]
 """Makes the engine of a run: from the work, the job of a case by its name, and the bytes that a worker needs."""
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from attunet.cluster.ray_session import Node, RaySession
+from attunet.cluster.ray_session import RayNode, RaySession
 from attunet.cluster.ray_worker import RayActor, RayWorkers, Work, ray_loss
 from attunet.cluster.tasks import Attempt, Lost, Task, Ticket
 from attunet.errors import EngineError
@@ -34,7 +34,7 @@ _BROKEN = "the connection to {} broke"
 class _Worker:
     """An actor, and what it does now."""
 
-    node: Node
+    node: RayNode
     actor: Any
     reference: Any
     """Of what it does: loading at first; None while it is free."""
@@ -47,7 +47,7 @@ class _Worker:
 
 
 class RayEngine:
-    """Runs tasks on the workers of a Ray cluster; see `attunet.cluster.tasks.Engine`.
+    """Runs tasks on the workers of a Ray cluster; see `attunet.cluster.tasks.TaskEngine`.
 
     Args:
         make: makes, in each worker, what does the work; it is pickled, and so are payloads and answers.
@@ -70,7 +70,7 @@ class RayEngine:
         self._tickets, self._ended = count(1), deque[Attempt]()
         self._failed_starts: Counter[str] = Counter()
         self._left_out: dict[str, str] = {}
-        self._seen: list[Node] = []
+        self._seen: list[RayNode] = []
         self._looked = float("-inf")
         self._session = RaySession(workers.address)
         try:
@@ -84,7 +84,7 @@ class RayEngine:
             raise
 
     def start(self, task: Task, avoid: frozenset[str]) -> Ticket | None:
-        """See `Engine`."""
+        """See `TaskEngine`."""
         free = [worker for worker in self._workers if worker.ready and worker.reference is None]
         worker = min(free, key=lambda worker: worker.node.name in avoid, default=None)
         if worker is None:
@@ -94,7 +94,7 @@ class RayEngine:
         return Ticket(worker.ticket, worker.node.name)
 
     def wait(self, timeout: float) -> list[Attempt]:
-        """See `Engine`. Raises: EngineError when no node can make a worker."""
+        """See `TaskEngine`. Raises: EngineError when no node can make a worker."""
         self._grow()
         busy = {worker.reference: worker for worker in self._workers if worker.reference is not None}
         if busy:
@@ -110,12 +110,12 @@ class RayEngine:
         return attempts
 
     def cancel(self, ticket: int) -> None:
-        """See `Engine`."""
+        """See `TaskEngine`."""
         for worker in [worker for worker in self._workers if worker.ticket == ticket and worker.reference is not None]:
             self._remove(worker)
 
     def refusal(self, task: Task) -> str:
-        """See `Engine`."""
+        """See `TaskEngine`."""
         most = self._settings.memory
         if not most or task.memory <= most:
             return ""
@@ -124,17 +124,17 @@ class RayEngine:
         )
 
     def nodes(self) -> dict[str, int]:
-        """See `Engine`."""
+        """See `TaskEngine`."""
         alive = Counter({node.name: 0 for node in self._seen if node.name not in self._left_out})
         alive.update(worker.node.name for worker in self._workers)
         return dict(alive)
 
     def time(self) -> float:
-        """See `Engine`."""
+        """See `TaskEngine`."""
         return time.monotonic()
 
     def close(self) -> None:
-        """See `Engine`."""
+        """See `TaskEngine`."""
         for worker in list(self._workers):
             self._remove(worker)
         self._session.close()
@@ -162,7 +162,7 @@ class RayEngine:
                 hint="no node can run a worker; see the first error",
             )
 
-    def _started(self, node: Node) -> _Worker:
+    def _started(self, node: RayNode) -> _Worker:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         settings = self._settings

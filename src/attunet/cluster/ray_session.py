@@ -20,7 +20,7 @@ import psutil
 
 from attunet.errors import EngineError, first_line
 
-__all__ = ["Node", "RaySession"]
+__all__ = ["RayNode", "RaySession"]
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ _OWN = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Node:
+class RayNode:
     """A machine of a cluster.
 
     Args:
@@ -84,10 +84,10 @@ class RaySession:
                 else "check that /tmp and /dev/shm have room",
             ) from error
 
-    def nodes(self) -> list[Node]:
+    def nodes(self) -> list[RayNode]:
         """The machines that are alive."""
         return [
-            Node(
+            RayNode(
                 id=row["NodeID"],
                 name=f"{row['NodeManagerHostname']}-{row['NodeID'][:6]}",
                 cpus=row["Resources"].get("CPU", 0.0),

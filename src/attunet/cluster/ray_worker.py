@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from attunet.cluster.ray_session import Node
+from attunet.cluster.ray_session import RayNode
 from attunet.cluster.tasks import Lost
 from attunet.errors import ConfigError
 from attunet.failures import as_attunet_error
@@ -45,7 +45,7 @@ class RayWorkers:
         if not self.cpus and not self.gpus:
             raise ConfigError("a worker needs a core or a GPU", hint="give --cpus-per-worker or --gpus-per-worker")
 
-    def slots(self, node: Node) -> int:
+    def slots(self, node: RayNode) -> int:
         """How many of these workers a node has room for."""
         rooms = [(node.cpus, self.cpus), (node.gpus, self.gpus), (node.memory, self.memory)]
         return int(min(room / need for room, need in rooms if need) + 1e-6)

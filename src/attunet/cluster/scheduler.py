@@ -14,7 +14,7 @@ from statistics import median
 from threading import Event
 from typing import Literal
 
-from attunet.cluster.tasks import Attempt, Engine, Task, TaskEvent, TaskRecord, Ticket
+from attunet.cluster.tasks import Attempt, Task, TaskEngine, TaskEvent, TaskRecord, Ticket
 from attunet.errors import ConfigError
 
 __all__ = ["SchedulerPolicy", "run_tasks"]
@@ -51,7 +51,7 @@ _DEFAULTS = SchedulerPolicy()
 
 def run_tasks(
     tasks: Iterable[Task],
-    engine: Engine,
+    engine: TaskEngine,
     policy: SchedulerPolicy = _DEFAULTS,
     *,
     on_event: Callable[[TaskEvent], None] = lambda _: None,
@@ -120,7 +120,7 @@ class _Queue:
 class _Run:
     """One call of `run_tasks`."""
 
-    def __init__(self, engine: Engine, policy: SchedulerPolicy, on_event: Callable[[TaskEvent], None]) -> None:
+    def __init__(self, engine: TaskEngine, policy: SchedulerPolicy, on_event: Callable[[TaskEvent], None]) -> None:
         self._engine, self._policy, self._on_event = engine, policy, on_event
         self._open: dict[str, _State] = {}
         self._records: dict[str, TaskRecord] = {}

@@ -50,7 +50,7 @@ Work = Callable[[Task, str, float], SimulatedTry]
 
 
 class SimulatedEngine:
-    """See `Engine`; time passes only in `wait`.
+    """See `TaskEngine`; time passes only in `wait`.
 
     Args:
         nodes: the machines by name.
@@ -82,7 +82,7 @@ class SimulatedEngine:
         self._await_failure()
 
     def start(self, task: Task, avoid: frozenset[str]) -> Ticket | None:
-        """See `Engine`; the node with the most free workers, the first by name among equals."""
+        """See `TaskEngine`; the node with the most free workers, the first by name among equals."""
         able = [
             name
             for name, free in self._free.items()
@@ -100,7 +100,7 @@ class SimulatedEngine:
         return ticket
 
     def wait(self, timeout: float) -> list[Attempt]:
-        """See `Engine`; the clock jumps to whatever happens next."""
+        """See `TaskEngine`; the clock jumps to whatever happens next."""
         until = self._now + timeout
         if self._coming and self._coming[0][0] <= until:
             until = self._coming[0][0]
@@ -111,27 +111,27 @@ class SimulatedEngine:
         return ended
 
     def cancel(self, ticket: int) -> None:
-        """See `Engine`."""
+        """See `TaskEngine`."""
         if ticket in self._running:
             task, node, _ = self._running.pop(ticket)
             self._lose_worker(node, task)
 
     def refusal(self, task: Task) -> str:
-        """See `Engine`."""
+        """See `TaskEngine`."""
         if any(self._holds(name, task.memory, node.memory) for name, node in self._nodes.items()):
             return ""
         return f"it needs {task.memory:,} bytes, more than any node has"
 
     def nodes(self) -> dict[str, int]:
-        """See `Engine`."""
+        """See `TaskEngine`."""
         return {name: self._nodes[name].workers for name in self._free}
 
     def time(self) -> float:
-        """See `Engine`."""
+        """See `TaskEngine`."""
         return self._now
 
     def close(self) -> None:
-        """See `Engine`."""
+        """See `TaskEngine`."""
         self._running.clear()
         self.closed = True
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
-__all__ = ["Attempt", "Engine", "Lost", "Task", "TaskEvent", "TaskRecord", "Ticket"]
+__all__ = ["Attempt", "Lost", "Task", "TaskEngine", "TaskEvent", "TaskRecord", "Ticket"]
 
 Lost = Literal["", "worker", "node"]
 """What died before a try ended: nothing, the process that worked on it, or the whole machine."""
@@ -120,7 +120,7 @@ class TaskRecord:
     hint: str = ""
 
 
-class Engine(Protocol):
+class TaskEngine(Protocol):
     """Runs tasks on the workers of some nodes; used by one thread."""
 
     def start(self, task: Task, avoid: frozenset[str]) -> Ticket | None:
