@@ -126,10 +126,15 @@ def _goal(title: str, times: dict[str, tuple[float, ...]], name: str) -> Goal:
     return Goal(f"{title} (rounds: {low:.0%} to {high:.0%})", middle, TARGET, "share")
 
 
-def train_in_phases(budget: str, options: argparse.Namespace) -> None:
-    """Train, with and without a busy core in turn; print the seconds per step of every phase as JSON."""
+def _threads() -> int:
+    """torch's threads. It is imported here, after `attunet.training`, which sets how long its threads look for work."""
     import torch
 
+    return torch.get_num_threads()
+
+
+def train_in_phases(budget: str, options: argparse.Namespace) -> None:
+    """Train, with and without a busy core in turn; print the seconds per step of every phase as JSON."""
     from attunet.planning.fingerprint import fingerprint
     from attunet.planning.options import PlanOptions
     from attunet.planning.planner import make_plan
@@ -153,7 +158,7 @@ def train_in_phases(budget: str, options: argparse.Namespace) -> None:
             if self.steps <= 0 or now < self.begin:
                 self.started, self.steps = now, min(self.steps, 0)
             elif now - self.started >= seconds:
-                used = {"seconds": (now - self.started) / self.steps, "threads": torch.get_num_threads()}
+                used = {"seconds": (now - self.started) / self.steps, "threads": _threads()}
                 phases[self.state].append(used)
                 self.change(now)
 
