@@ -14,7 +14,7 @@ from dicom_peers import SECRETS, free_port, is_ready, send_to, wait_until, write
 from attunet.cli.dicom import retry, status
 from attunet.dicom.network import Identity
 from attunet.dicom.node import load_node_settings, read_state
-from attunet.dicom.node.database import Database
+from attunet.dicom.node.database import StudyDatabase
 from attunet.dicom.node.queue import Outcome, StudyQueue
 from attunet.dicom.node.storage import Storage
 from attunet.errors import ConfigError
@@ -44,7 +44,7 @@ def config(tmp_path, tiny_run):
 def with_failures(config):
     """The same, after a study has failed, and another has a late instance."""
     settings = load_node_settings(config)
-    database = Database(Storage(settings.state).database)
+    database = StudyDatabase(Storage(settings.state).database)
     queue = StudyQueue(database)
     for study, reason in (("1.2.3", "two slices are missing"), ("1.2.4", "")):
         queue.add([Identity(study, f"{study}.1", f"{study}.1.1", "1.2", "1.2")])

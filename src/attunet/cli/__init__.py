@@ -40,10 +40,11 @@ def register() -> None:
     from attunet.cli.plan import plan
     from attunet.cli.predict import predict
     from attunet.cli.select import select
+    from attunet.cli.serve import serve
     from attunet.cli.train import train
 
-    life = (demo, inspect, plan, train, predict, explain, evaluate, select, compare, convert, export, benchmark, info)
-    for command in life:
+    life = (demo, inspect, plan, train, predict, explain, evaluate, select, compare, convert, export, serve)
+    for command in (*life, benchmark, info):
         app.command()(command)
     app.add_typer(dicom)
 

@@ -4,7 +4,7 @@ import pytest
 from dicom_peers import free_port
 
 from attunet.dicom.node import NodeSettings, read_state
-from attunet.dicom.node.database import Database
+from attunet.dicom.node.database import StudyDatabase
 from attunet.dicom.node.intake import Intake
 from attunet.dicom.node.queue import StudyQueue
 from attunet.dicom.node.storage import Storage
@@ -72,7 +72,7 @@ def storage(tmp_path):
 
 @pytest.fixture
 def queue(storage, clock):
-    database = Database(storage.database)
+    database = StudyDatabase(storage.database)
     yield StudyQueue(database, clock)
     database.close()
 

@@ -4,13 +4,13 @@ import threading
 
 import pytest
 
-from attunet.dicom.node.database import Database
+from attunet.dicom.node.database import StudyDatabase
 from attunet.errors import ConfigError, FormatError
 
 
 @pytest.fixture
 def database(tmp_path):
-    opened = Database(tmp_path / "queue.sqlite")
+    opened = StudyDatabase(tmp_path / "queue.sqlite")
     yield opened
     opened.close()
 
@@ -54,12 +54,12 @@ def test_threads_wait_for_each_other(database):
 
 
 def test_another_program_may_read_and_write_at_the_same_time(database):
-    other = Database(database.path)
+    other = StudyDatabase(database.path)
     with other.step() as step:
         add(step, "1")
     assert count(database) == 1
     other.close()
-    reader = Database(database.path, writable=False)
+    reader = StudyDatabase(database.path, writable=False)
     assert count(reader) == 1
     with pytest.raises(FormatError, match="readonly"), reader.step() as step:
         add(step, "2")
@@ -67,27 +67,27 @@ def test_another_program_may_read_and_write_at_the_same_time(database):
 
 
 def test_it_can_be_read_after_its_node_has_ended(tmp_path):
-    database = Database(tmp_path / "queue.sqlite")
+    database = StudyDatabase(tmp_path / "queue.sqlite")
     with database.step() as step:
         add(step, "1")
     database.close()
-    reader = Database(tmp_path / "queue.sqlite", writable=False)
+    reader = StudyDatabase(tmp_path / "queue.sqlite", writable=False)
     assert count(reader) == 1
     reader.close()
 
 
 def test_files_that_are_none(tmp_path):
     with pytest.raises(ConfigError, match="does not exist"):
-        Database(tmp_path / "queue.sqlite", writable=False)
+        StudyDatabase(tmp_path / "queue.sqlite", writable=False)
     (tmp_path / "text").write_text("no database, but a text that is long enough to be one" * 10)
     with pytest.raises(FormatError, match="cannot be used: file is not a database"):
-        Database(tmp_path / "text")
+        StudyDatabase(tmp_path / "text")
     with pytest.raises(FormatError, match="cannot be used"):
-        Database(tmp_path / "missing" / "queue.sqlite")
+        StudyDatabase(tmp_path / "missing" / "queue.sqlite")
 
 
 def test_the_file_of_another_version_is_refused(database):
     with database.step() as step:
         step.execute("PRAGMA user_version = 99")
     with pytest.raises(ConfigError, match="has version 99, expected 1"):
-        Database(database.path)
+        StudyDatabase(database.path)

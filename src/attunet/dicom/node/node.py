@@ -9,7 +9,7 @@ from functools import partial
 from threading import Event, Thread
 
 from attunet.dicom import require_dicom
-from attunet.dicom.node.database import Database
+from attunet.dicom.node.database import StudyDatabase
 from attunet.dicom.node.deliver import Courier
 from attunet.dicom.node.intake import Intake
 from attunet.dicom.node.page import serving_page
@@ -60,7 +60,7 @@ class Node:
             check_models(settings)
         with exclusive(settings.state, "attunet dicom node"), ExitStack() as parts:
             storage = Storage(settings.state, settings.least_free_mb)
-            database = Database(storage.database)
+            database = StudyDatabase(storage.database)
             parts.callback(database.close)
             queue = StudyQueue(database)
             intake = Intake(queue, storage)

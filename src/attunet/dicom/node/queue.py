@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from attunet.database import Database
 from attunet.dicom.network.identity import Identity
-from attunet.dicom.node.database import Database
 
 __all__ = ["Arrival", "Delivery", "Outcome", "StudyQueue"]
 

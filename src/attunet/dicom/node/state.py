@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from attunet.dicom.node.database import DATABASE, Database
+from attunet.dicom.node.database import DATABASE, StudyDatabase
 from attunet.errors import ConfigError
 
 __all__ = ["STUDY_STATES", "NodeState", "StudyState", "read_state", "retry_study"]
@@ -75,7 +75,7 @@ def read_state(folder: Path, shown: int = _SHOWN) -> NodeState:
     Args: the folder of its state; studies of each list.
     Raises: ConfigError when no node has used the folder.
     """
-    database = Database(folder / DATABASE, writable=False)
+    database = StudyDatabase(folder / DATABASE, writable=False)
     try:
         counts = dict.fromkeys(STUDY_STATES, 0)
         counts |= {row[0]: row[1] for row in database.rows("SELECT state, COUNT(*) FROM study GROUP BY state")}
@@ -106,7 +106,7 @@ def retry_study(folder: Path, study: str) -> str:
     """
     if not (folder / DATABASE).exists():
         raise ConfigError(f"{folder} holds no queue", hint="start the node once, or correct the path of its state")
-    database = Database(folder / DATABASE)
+    database = StudyDatabase(folder / DATABASE)
     try:
         with database.step() as step:
             row = step.execute("SELECT state FROM study WHERE uid = ?", (study,)).fetchone()
@@ -136,7 +136,7 @@ def retry_study(folder: Path, study: str) -> str:
     return "its results are sent again" if only_unsent else "it is predicted again as soon as it has settled"
 
 
-def _studies(database: Database, condition: str, order: str, limit: int) -> list[StudyState]:
+def _studies(database: StudyDatabase, condition: str, order: str, limit: int) -> list[StudyState]:
     """Studies that meet a condition of SQL, which is ours and holds nothing that anybody sent."""
     rows = database.rows(
         "SELECT * FROM (SELECT uid, state, since, reason,"

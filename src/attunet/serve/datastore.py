@@ -1,0 +1,181 @@
+"""The studies that clients choose from, and the labels that they correct: a data set in one folder.
+
+Images lie in the folder as they are, or in `images`; what clients send gets a name of ours, and the name by which they
+call it stays in an index. Corrected labels (the tag `final`) lie in `labels` under the names of their images, so that
+`attunet train` takes the folder as a data set; labels of other tags lie in `label_versions`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from attunet.data.cases import Case, find_cases
+from attunet.data.formats import suffix_of
+from attunet.errors import AttunetError, DatasetError, FormatError
+from attunet.files import write_text
+
+__all__ = ["Datastore"]
+
+FINAL = "final"
+FRESH = 5.0
+"""Seconds for which a listing of the folder is good."""
+_INDEX = ".attunet-index.json"
+_LABELS, _VERSIONS, _IMAGES, _TAGS = "labels", "label_versions", "images", "tags"
+PRIVATE = 0o700
+LONGEST_KEY = 200
+
+
+@dataclass
+class _Listing:
+    """What the folder held, and when."""
+
+    cases: dict[str, Case]
+    when: float
+
+
+class Datastore:
+    """A folder of studies.
+
+    Args: the folder; seconds after which what clients sent is deleted, None for never.
+    Attributes: folder, the folder.
+    """
+
+    def __init__(self, folder: Path, keep: float | None = None) -> None:
+        self.folder, self._keep = folder, keep
+        self._listing: _Listing | None = None
+        self._lock = threading.RLock()
+
+    def images(self) -> dict[str, Case]:
+        """The images by the names under which clients know them: those of their files, or of their series."""
+        with self._lock:
+            if self._listing is None or time.monotonic() - self._listing.when > FRESH:
+                self._listing = _Listing(self._find(), time.monotonic())
+            return self._listing.cases
+
+    def has(self, key: str) -> bool:
+        """Whether there is such an image."""
+        return key in self.images()
+
+    def path(self, key: str) -> Path:
+        """The file or folder of an image. Raises: DatasetError when there is none of this name."""
+        case = self.images().get(key)
+        if case is None:
+            raise DatasetError("there is no such image among the studies", hint="see GET /datastore/")
+        return case.images[0]
+
+    def add(self, path: Path, key: str) -> str:
+        """Move an image into the folder.
+
+        Args: its file, whose suffix tells its format; what the client calls it.
+        Returns: the name by which it can be asked for from now on.
+        Raises: FormatError when it is of no known format or the name is too long.
+        """
+        suffix = suffix_of(path)
+        if suffix is None or len(key) > LONGEST_KEY:
+            raise FormatError("the image is of no known format, or its name too long", hint="send NIfTI or NRRD")
+        stem = f"case-{uuid4().hex[:12]}"
+        target = self.folder / _IMAGES / f"{stem}{suffix}"
+        target.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        shutil.move(path, target)
+        with self._lock:
+            self._write_index(_IMAGES, self._index(_IMAGES) | {stem: key or stem})
+            self._listing = None
+        return key or stem
+
+    def labels(self, key: str) -> dict[str, Path]:
+        """The labels of an image by their tags."""
+        case = self.images().get(key)
+        if case is None:
+            return {}
+        found = {FINAL: self.folder / _LABELS} | {
+            folder.name: folder for folder in (self.folder / _VERSIONS).glob("*") if folder.is_dir()
+        }
+        tags = self._index(_TAGS)
+        return {
+            tags.get(tag, tag): path
+            for tag, folder in found.items()
+            for path in [folder / f"{self._stem(case)}.nii.gz"]
+            if path.exists()
+        }
+
+    def save_label(self, key: str, tag: str, path: Path) -> Path:
+        """Move a label to where its version belongs.
+
+        Args: the image; the tag of the version, `final` for what is trained on; the file, NIfTI.
+        Returns: its new path.
+        Raises: DatasetError when there is no such image.
+        """
+        case = self.images().get(key)
+        if case is None:
+            raise DatasetError("there is no such image among the studies", hint="see GET /datastore/")
+        with self._lock:
+            folder = self.folder / _LABELS if tag == FINAL else self.folder / _VERSIONS / self._tag_folder(tag)
+            target = folder / f"{self._stem(case)}.nii.gz"
+            target.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+            shutil.move(path, target)
+        return target
+
+    def remove(self, key: str) -> None:
+        """Delete an image that a client sent, and its labels. Raises: DatasetError when there is none of this name."""
+        stems = [stem for stem, name in self._index(_IMAGES).items() if name == key]
+        if not stems:
+            raise DatasetError("no client sent such an image", hint="images that were there before stay")
+        self._delete(stems)
+
+    def expire(self) -> int:
+        """Delete what clients sent and is too old; how many images."""
+        if self._keep is None:
+            return 0
+        before = time.time() - self._keep
+        old = [path for path in (self.folder / _IMAGES).glob("case-*") if path.stat().st_mtime < before]
+        if old:
+            self._delete([path.name.removesuffix(suffix_of(path) or "") for path in old])
+        return len(old)
+
+    def _find(self) -> dict[str, Case]:
+        folder = self.folder / _IMAGES if (self.folder / _IMAGES).is_dir() else self.folder
+        try:
+            cases = find_cases([folder], 1) if folder.is_dir() else ()
+        except AttunetError:  # an empty folder
+            cases = ()
+        index = self._index(_IMAGES)
+        return {index.get(case.id) or case.key or case.id: case for case in cases}
+
+    def _delete(self, stems: list[str]) -> None:
+        with self._lock:
+            for stem in stems:
+                for path in (*self.folder.glob(f"*/{stem}.*"), *self.folder.glob(f"{_VERSIONS}/*/{stem}.*")):
+                    path.unlink(missing_ok=True)
+            kept = {stem: key for stem, key in self._index(_IMAGES).items() if stem not in stems}
+            self._write_index(_IMAGES, kept)
+            self._listing = None
+
+    def _stem(self, case: Case) -> str:
+        """The name of a case's files: for DICOM that of the series."""
+        return case.key or case.id
+
+    def _tag_folder(self, tag: str) -> str:
+        """The folder of a tag, which a client chose: a name of ours."""
+        tags = self._index(_TAGS)
+        known = next((folder for folder, name in tags.items() if name == tag), None)
+        if known is None:
+            known = f"version-{len(tags) + 1}"
+            self._write_index(_TAGS, tags | {known: tag[:LONGEST_KEY]})
+        return known
+
+    def _index(self, part: str) -> dict[str, str]:
+        """What names of ours stand for: those of images, or of the folders of tags."""
+        try:
+            return dict(json.loads((self.folder / _INDEX).read_text(encoding="utf-8"))[part])
+        except (FileNotFoundError, KeyError):
+            return {}
+
+    def _write_index(self, part: str, content: dict[str, str]) -> None:
+        both = {_IMAGES: self._index(_IMAGES), _TAGS: self._index(_TAGS)} | {part: content}
+        write_text(self.folder / _INDEX, json.dumps(both))

@@ -1,0 +1,131 @@
+"""Our own API, asked by its own client and by plain HTTP."""
+
+import json
+import re
+
+import httpx
+import nibabel
+import numpy as np
+import pytest
+
+from attunet.errors import DataError, RefusedError
+from attunet.inference.segmenter import Segmenter
+
+
+@pytest.fixture(scope="session")
+def done(running, scan_file):
+    """A job that has ended with everything."""
+    with running.client() as client:
+        outputs = ["image", "probabilities", "attention", "preview"]
+        job = client.submit(client.upload(scan_file).id, "organs", outputs)
+        return client.wait(job.id, 60)
+
+
+def test_a_mask_is_that_of_predict(client, done, scan_file, gated, tmp_path):
+    mask = nibabel.load(client.download(done.id, "mask", tmp_path / "mask.nii.gz"))
+    expected = Segmenter.load(gated).predict(scan_file, attention=True)
+    assert np.array_equal(np.asanyarray(mask.dataobj), expected.segmentation.array[0])
+    assert np.allclose(mask.affine, expected.segmentation.affine)
+    image = nibabel.load(client.download(done.id, "image", tmp_path / "image.nii.gz"))
+    assert np.allclose(image.get_fdata(), nibabel.load(scan_file).get_fdata())
+    titles = {one.title: one.name for one in client.results(done.id)}
+    for gate, volume in expected.attention.items():
+        found = nibabel.load(client.download(done.id, titles[gate], tmp_path / "attention.nii.gz"))
+        assert np.allclose(found.get_fdata(), volume.array[0], atol=1e-6)
+
+
+def test_statistics_have_volumes_and_say_why_there_are_no_intervals(client, done):
+    found = client.statistics(done.id)
+    assert found.model == "organs"
+    assert all(label.volume_ml >= 0 and label.interval_reason for label in found.labels.values())
+    assert found.dice_reason
+    assert found.manifest
+
+
+def test_results_are_files_with_names_and_types(running, client, done):
+    kinds = {one.name: one for one in client.results(done.id)}
+    assert {"mask", "statistics", "image", "probabilities", "attention-0", "preview"} <= kinds.keys()
+    answer = httpx.get(running.url + kinds["preview"].url)
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.content.startswith(b"\x89PNG")
+    assert len(answer.content) == kinds["preview"].bytes == int(answer.headers["content-length"])
+    assert "mask.nii.gz" in httpx.get(running.url + kinds["mask"].url).headers["content-disposition"]
+
+
+def test_events_end_with_the_job(running, done):
+    events = re.findall(r"event: (\w+)\ndata: (.*)\n\n", httpx.get(f"{running.url}/api/v1/jobs/{done.id}/events").text)
+    assert [kind for kind, _ in events] == ["end"]
+    assert json.loads(events[0][1])["state"] == "done"
+
+
+def test_progress_comes_while_a_job_runs(client, scan_file):
+    job = client.submit(client.upload(scan_file).id, "organs", step_size=0.1)
+    states = [event.state for event in client.events(job.id)]
+    assert states[-1] == "done"
+    assert client.job(job.id).ended is not None
+
+
+def test_lists_have_the_latest_first(client, scan_file):
+    first, second = (client.upload(scan_file).id for _ in range(2))
+    assert [scan.id for scan in client.scans()[:2]] == [second, first]
+    assert client.scans()[0].name == scan_file.name
+    job = client.submit(second, "organs")
+    assert client.jobs()[0].id == job.id
+    client.wait(job.id, 60)
+    client.remove_job(job.id)
+    client.remove_scan(second)
+    assert second not in [scan.id for scan in client.scans()]
+    assert job.id not in [one.id for one in client.jobs()]
+
+
+def test_models_are_described(client):
+    (model,) = client.models()
+    assert (model.name, model.channels, model.spatial_dims) == ("organs", ["channel 0"], 3)
+    assert model.gates
+    assert next(iter(model.labels)) == "background"
+    assert model.warnings
+
+
+def test_what_cannot_be_read_fails_with_a_reason(client, tmp_path):
+    (tmp_path / "broken.nii.gz").write_bytes(b"\x1f\x8b nothing of NIfTI")
+    job = client.submit(client.upload(tmp_path / "broken.nii.gz").id, "organs")
+    with pytest.raises(DataError, match="cannot read"):
+        client.wait(job.id, 60)
+    assert client.job(job.id).hint
+    assert str(tmp_path) not in client.job(job.id).reason
+
+
+def test_errors_are_problems(running, client, scan_file):
+    scan = client.upload(scan_file).id
+    for method, path, content, status in (
+        ("GET", "/api/v1/jobs/none", None, 404),
+        ("GET", "/api/v1/models/none", None, 404),
+        ("GET", "/nowhere", None, 404),
+        ("PUT", "/api/v1/jobs", None, 405),
+        ("POST", "/api/v1/jobs", {"scan": scan}, 422),
+        ("POST", "/api/v1/jobs", {"scan": scan, "model": "none"}, 404),
+        ("POST", "/api/v1/jobs", {"scan": "none", "model": "organs"}, 404),
+        ("POST", "/api/v1/jobs", {"scan": scan, "model": "organs", "outputs": ["weights"]}, 422),
+    ):
+        answer = httpx.request(method, running.url + path, json=content)
+        assert answer.status_code == status, path
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["status"] == status
+        assert answer.json()["detail"]
+    with pytest.raises(RefusedError, match="no such job"):
+        client.job("none")
+
+
+def test_the_description_has_every_route_and_its_errors(running):
+    described = httpx.get(f"{running.url}/openapi.json").json()
+    assert {"/api/v1/scans", "/api/v1/jobs/{job}/events", "/healthz"} <= described["paths"].keys()
+    submit = described["paths"]["/api/v1/jobs"]["post"]["responses"]
+    assert "application/problem+json" in submit["429"]["content"]
+    assert httpx.get(f"{running.url}/healthz").json() == {"status": "ok"}
+    assert 'attunet_jobs{state="done"}' in httpx.get(f"{running.url}/metrics").text
+
+
+def test_a_log_names_no_patient(running, done):
+    assert done.id
+    assert "PATIENT" not in running.log()
+    assert "POST /api/v1/scans" in running.log()
