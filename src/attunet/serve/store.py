@@ -103,8 +103,8 @@ class FileStore:
     def keep(self, folder: Path, uploads: Sequence[Upload]) -> Scan:
         """Make a scan of what came into a folder of `receive`; its files get names of ours.
 
-        One file is an image or an archive of DICOM, several are files of DICOM series, or the channels of one image: in the
-        order of CASE_0000, CASE_0001 where all are named so, else in that of the upload.
+        One file is an image or an archive of DICOM; several are files of DICOM series, or the channels of one image:
+        in the order of CASE_0000, CASE_0001 where all are named so, else in that of the upload.
 
         Args: the folder; the files in it.
         Returns: the scan, which is not recorded yet.

@@ -26,7 +26,7 @@ from attunet.serve.shapes import JobOptions
 from attunet.serve.shelf import ModelShelf
 from attunet.serve.store import FileStore
 
-__all__ = ["Worker", "WorkerOrders", "main"]
+__all__ = ["JobWorker", "WorkerOrders", "main"]
 
 SLOTS = 2
 """Jobs at a time, as in a batch: one is read or written while another is predicted."""
@@ -61,7 +61,7 @@ class WorkerOrders:
     grace: float
 
 
-class Worker:
+class JobWorker:
     """Runs jobs. Args: its orders, and what reports to the server."""
 
     def __init__(self, orders: WorkerOrders, report: Any) -> None:
@@ -204,7 +204,7 @@ def main() -> None:
         with sending:
             output.write(json.dumps(message) + "\n")
 
-    worker = Worker(WorkerOrders(**json.loads(sys.stdin.readline())), report)
+    worker = JobWorker(WorkerOrders(**json.loads(sys.stdin.readline())), report)
     report({"state": "ready"})
     slots = [
         threading.Thread(target=worker.run, name=f"slot {number}", daemon=True) for number in range(worker.slots())
@@ -214,7 +214,7 @@ def main() -> None:
     _obey(worker, slots)
 
 
-def _obey(worker: Worker, slots: list[threading.Thread]) -> None:
+def _obey(worker: JobWorker, slots: list[threading.Thread]) -> None:
     """Read the server's lines; at their end, the server is gone, and so is this process at once."""
     threading.Thread(target=_listen, args=(worker,), daemon=True).start()
     while any(slot.is_alive() for slot in slots):
@@ -225,7 +225,7 @@ def _obey(worker: Worker, slots: list[threading.Thread]) -> None:
     os._exit(0)
 
 
-def _listen(worker: Worker) -> None:
+def _listen(worker: JobWorker) -> None:
     for line in sys.stdin:
         worker.tell(line)
     os._exit(1)
