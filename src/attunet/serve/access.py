@@ -148,7 +148,10 @@ class Access:
 def add_user(file: Path, name: str, password: str) -> None:
     """Add a user to a file, or change a password.
 
-    Args: the file, which is made if it is missing; the name; the password.
+    Args:
+        file: the file, which is made if it is missing.
+        name: the name.
+        password: the password.
     Raises: ConfigError for a name or password that cannot be used.
     """
     if not _USER.fullmatch(name):

@@ -173,7 +173,10 @@ class Client:
     def download(self, job: str, result: str, path: str | Path) -> Path:
         """Fetch a result into a file, which appears whole or not at all.
 
-        Args: the job; the result's name, such as mask or attention-0; the file.
+        Args:
+            job: the job.
+            result: the result's name, such as mask or attention-0.
+            path: the file to write.
         Returns: its path.
         Raises: as `models`, FormatError when the file cannot be written.
         """

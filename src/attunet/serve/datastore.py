@@ -19,6 +19,7 @@ from attunet.data.cases import Case, find_cases
 from attunet.data.formats import suffix_of
 from attunet.errors import AttunetError, DatasetError, FormatError
 from attunet.files import write_text
+from attunet.serve.masks import check_label_file
 
 __all__ = ["Datastore"]
 
@@ -62,12 +63,16 @@ class Datastore:
         """Whether there is such an image."""
         return key in self.images()
 
-    def path(self, key: str) -> Path:
-        """The file or folder of an image. Raises: DatasetError when there is none of this name."""
+    def case(self, key: str) -> Case:
+        """An image. Raises: DatasetError when there is none of this name."""
         case = self.images().get(key)
         if case is None:
             raise DatasetError("there is no such image among the studies", hint="see GET /datastore/")
-        return case.images[0]
+        return case
+
+    def path(self, key: str) -> Path:
+        """The file or folder of an image. Raises: DatasetError as `case`."""
+        return self.case(key).images[0]
 
     def add(self, path: Path, key: str) -> str:
         """Move an image into the folder.
@@ -105,20 +110,21 @@ class Datastore:
         }
 
     def save_label(self, key: str, tag: str, path: Path) -> Path:
-        """Move a label to where its version belongs.
+        """Keep a label as a version of its image's.
 
-        Args: the image; the tag of the version, `final` for what is trained on; the file, NIfTI.
+        Args:
+            key: the image.
+            tag: the tag of the version, `final` for what is trained on.
+            path: the file.
         Returns: its new path.
-        Raises: DatasetError when there is no such image.
+        Raises: DatasetError when there is no such image; as `check_label_file`.
         """
-        case = self.images().get(key)
-        if case is None:
-            raise DatasetError("there is no such image among the studies", hint="see GET /datastore/")
+        case = self.case(key)
         with self._lock:
             folder = self.folder / _LABELS if tag == FINAL else self.folder / _VERSIONS / self._tag_folder(tag)
-            target = folder / f"{self._stem(case)}.nii.gz"
-            target.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
-            shutil.move(path, target)
+            folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        target = folder / f"{self._stem(case)}.nii.gz"
+        check_label_file(path, case, target)
         return target
 
     def remove(self, key: str) -> None:

@@ -17,6 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from attunet.dicom.network.addresses import is_loopback
 from attunet.errors import AttunetError
 from attunet.serve.access import Access
+from attunet.serve.multipart import LARGEST_FIELD, TooLargeError
 from attunet.serve.problems import ForeignRequestError, problem
 from attunet.serve.settings import ServeSettings
 
@@ -26,6 +27,8 @@ COOKIE = "attunet_session"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 OPEN = frozenset({"/healthz", "/readyz", "/auth/", "/auth/token", "/api/v1/session"})
 """What needs no password: whether the server lives, and how to log in."""
+FORMS = frozenset({"/api/v1/scans", "/session/", "/datastore/", "/datastore/label", "/auth/token"})
+"""What reads its body piece by piece, and counts it."""
 IDLE = 60.0
 """Seconds that a client may take between two pieces of a request."""
 HEADERS = {
@@ -111,6 +114,8 @@ class Guard:
         """Why a request is not answered; None when it is."""
         try:
             self._check_name(headers)
+            if scope["method"] not in SAFE:  # whose bodies nobody reads
+                _check_size(scope, headers)
             self._check_origin(scope["method"], headers)
             path = scope["path"]
             if path in OPEN or ((path.startswith("/page/") or path == "/") and scope["method"] in SAFE):
@@ -183,6 +188,20 @@ def credential_of(headers: Headers) -> str | None:
     except CookieError:
         return None
     return None if found is None else found.value
+
+
+def _check_size(scope: Scope, headers: Headers) -> None:
+    """Only forms of files are large; what else is sent is read into memory. Raises: TooLargeError."""
+    if _takes_files(scope):
+        return
+    announced = headers.get("content-length", "0")
+    if "transfer-encoding" in headers or not announced.isdecimal() or int(announced) > LARGEST_FIELD:
+        raise TooLargeError(f"the request is not announced with at most {LARGEST_FIELD} bytes", hint="send less")
+
+
+def _takes_files(scope: Scope) -> bool:
+    path = scope["path"]
+    return path in FORMS or path.startswith("/infer/")
 
 
 def _ours(value: object) -> bool:

@@ -146,7 +146,10 @@ class JobQueue:
     def submit(self, scan: str, model: str, options: Mapping[str, Any]) -> Job:
         """A new job, for a scan that is recorded.
 
-        Args: the scan; the name of the model; what is computed, as JSON values.
+        Args:
+            scan: the scan.
+            model: the name of the model.
+            options: what is computed, as JSON values.
         Returns: the job.
         Raises: BusyError when too many wait.
         """

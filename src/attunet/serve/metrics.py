@@ -35,7 +35,13 @@ class ServerMetrics:
         self._bytes = Gauge("attunet_stored_bytes", "Bytes of uploads and results.", registry=self._registry)
 
     def answered(self, method: str, route: str, status: int) -> None:
-        """Count an answer. Args: the method; the route, not the path; the status."""
+        """Count an answer.
+
+        Args:
+            method: the method.
+            route: the route, which is not the path.
+            status: the status.
+        """
         self._requests.labels(method, route, str(status)).inc()
 
     def uploaded(self, size: int) -> None:

@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 from attunet.errors import ConfigError, DatasetError
 from attunet.serve.api import PREFIX, api_router
 from attunet.serve.guard import Guard
+from attunet.serve.monai_label import monai_router
 from attunet.serve.problems import answer_problems
 from attunet.serve.service import Service
 from attunet.serve.settings import ServeSettings
@@ -46,6 +47,7 @@ def make_app(service: Service) -> Guard:
     )
     answer_problems(app)
     app.include_router(api_router(service))
+    app.include_router(monai_router(service))
     _add_health(app, service)
     if PAGE.is_dir():
         app.mount("/page", StaticFiles(directory=PAGE))

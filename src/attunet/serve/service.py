@@ -10,7 +10,7 @@ from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 from attunet.bundle import load_model
-from attunet.errors import BusyError, CancelledError, ConfigError, DataError, DatasetError
+from attunet.errors import BusyError, CancelledError, ConfigError, DataError, DatasetError, FormatError
 from attunet.locks import exclusive
 from attunet.serve.access import Access
 from attunet.serve.datastore import Datastore
@@ -98,6 +98,43 @@ class Service:
         self.metrics.uploaded(scan.bytes)
         return scan
 
+    def add_image(self, folder: Path, uploads: Sequence[Upload], key: str) -> str:
+        """Add what came into a folder of `receive` to the studies.
+
+        Args:
+            folder: the folder.
+            uploads: the image in it.
+            key: what the client calls it.
+        Returns: the name by which it can be asked for.
+        Raises: FormatError when it is no single image file.
+        """
+        scan = self.store.keep(folder, uploads)
+        try:
+            if scan.files != 1:
+                raise FormatError(f"{scan.files} files came, expected one", hint="send one image")
+            return self.datastore.add(self.store.scan(scan), key)
+        finally:
+            self.store.remove_scan(scan.id)
+
+    def save_label(self, key: str, tag: str, folder: Path, uploads: Sequence[Upload]) -> None:
+        """Save a label that came into a folder of `receive`.
+
+        Args:
+            key: the image among the studies.
+            tag: the tag of the version.
+            folder: the folder.
+            uploads: the label in it.
+        Raises: FormatError when it is no single file, and as `Datastore.save_label`.
+        """
+        self.datastore.case(key)
+        scan = self.store.keep(folder, uploads)
+        try:
+            if scan.files != 1:
+                raise FormatError(f"{scan.files} files came, expected one", hint="send one label")
+            self.datastore.save_label(key, tag, self.store.scan(scan))
+        finally:
+            self.store.remove_scan(scan.id)
+
     def scan(self, key: str) -> Scan:
         """A scan. Raises: DatasetError when there is none of this id."""
         scan = self.queue.scan(key)
@@ -115,7 +152,10 @@ class Service:
     def submit(self, scan: str, model: str, options: JobOptions) -> Job:
         """Submit a job.
 
-        Args: the id of a scan, or of an image among the studies; the name of a model; what is computed.
+        Args:
+            scan: the id of a scan, or the key of an image among the studies.
+            model: the name of a model.
+            options: what is computed.
         Returns: the job.
         Raises: DatasetError without such a scan or model, ConfigError for a result that the model has not, BusyError
             when too many wait.

@@ -153,14 +153,18 @@ class JobWorker:
         from attunet.serve.datastore import Datastore
         from attunet.serve.prediction_job import JobRun
 
-        scan = self._queue.scan(job.scan)
-        path = self._store.scan(scan) if scan is not None else Datastore(Path(self._orders.studies)).path(job.scan)
+        scan, options = self._queue.scan(job.scan), JobOptions(**job.options)
+        if scan is not None:
+            path = self._store.scan(scan)
+        else:
+            case = Datastore(Path(self._orders.studies)).case(job.scan)
+            path, options = case.images[0], options.model_copy(update={"series": options.series or case.key})
         files = JobRun(
             model=job.model,
             folder=self._models.get(job.model, Path(job.model)),
             segmenter=self._shelf.get(job.model),
             scan=path,
-            options=JobOptions(**job.options),
+            options=options,
             output=work,
             max_memory=self._orders.max_memory,
             progress=_Paced(self._report, job.id),
