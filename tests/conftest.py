@@ -380,3 +380,35 @@ def make_pacs():
     yield make
     for pacs in made:
         pacs.stop()
+
+
+@pytest.fixture(scope="session")
+def gated(make_model):
+    """A model with gates; never write into it."""
+    return make_model(3, gate="grid")
+
+
+@pytest.fixture(scope="session")
+def start_server(tmp_path_factory):
+    """`start_server(models, *words)`: a running server, which is ended with the tests."""
+    from running_server import RunningServer
+
+    started = []
+
+    def start(models, *words, **how):
+        started.append(RunningServer(tmp_path_factory.mktemp("server"), models, *words, **how))
+        return started[-1]
+
+    yield start
+    for server in started:
+        if server.process.poll() is None:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def scan_file(tmp_path_factory):
+    """A NIfTI file."""
+    path = tmp_path_factory.mktemp("scan") / "PATIENT_SECRET.nii.gz"
+    image = np.random.default_rng(0).normal(size=(24, 20, 16)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(image, np.diag([-1.0, 1.0, 1.0, 1.0])), path)
+    return path

@@ -42,3 +42,14 @@ if [ ! -x "$folder/bin/segimage2itkimage" ] || [ ! -x "$folder/bin/plastimatch" 
   "$folder/bin/python" -m pip --disable-pip-version-check --quiet install dcmqi==1.5.7 plastimatch==1.10.0 ||
     echo "dcmqi and plastimatch could not be installed; the tests that need them will be skipped" >&2
 fi
+
+# The clients of MONAI Label: its Python client, 3D Slicer's module and OHIF, without the server and its dependencies.
+labels="$folder-monailabel"
+if ! compgen -G "$labels/lib/python*/site-packages/monailabel/client/client.py" > /dev/null; then
+  echo "installing the clients of MONAI Label into $labels, once"
+  [ -x "$labels/bin/python" ] || "$python" -m venv "$labels" ||
+    { "$python" -m venv --clear --without-pip "$labels" && "$python" -m pip --python "$labels/bin/python" install pip; }
+  { "$labels/bin/python" -m pip --disable-pip-version-check --quiet install --no-deps monailabel==0.8.5 &&
+    "$labels/bin/python" -m pip --disable-pip-version-check --quiet install requests 2> /dev/null; } ||
+    echo "the clients of MONAI Label could not be installed; the tests that need them will be skipped" >&2
+fi
