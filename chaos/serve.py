@@ -1,8 +1,8 @@
 """Kill a server and its workers at random moments, and count how often each job ended: once, with the mask of predict.
 
 Clients upload small scans and submit jobs, again and again until the server has taken them. Meanwhile the server or a
-worker is killed with SIGKILL; a killed server is started again. At the end every job has to be done, to have ended once,
-and to have the voxels of `attunet.predict`; nothing may lie in the folder that is not recorded.
+worker is killed with SIGKILL; a killed server is started again. At the end every job has to be done, to have ended
+once, and to have the voxels of `attunet.predict`; nothing may lie in the folder that is not recorded.
 
 usage: chaos/serve.py [--jobs 200] [--kills 50] [--seed 0]
 """
