@@ -85,4 +85,5 @@ def _raw_nrrd(mask: Volume) -> bytes:
         f"sizes: {' '.join(map(str, array.shape))}\nspace directions: {directions}\n"
         f"kinds: domain domain domain\nencoding: raw\nspace origin: ({origin})\n\n"
     )
-    return header.encode("ascii") + array.astype(np.uint8).tobytes(order="F")
+    content: bytes = array.astype(np.uint8).tobytes(order="F")
+    return header.encode("ascii") + content

@@ -14,7 +14,8 @@ from attunet.data.layouts.dicom_cases import SeriesChoice
 from attunet.dicom.output_types import make_destination
 from attunet.errors import CancelledError, ConfigError, DataError
 from attunet.files import write_text
-from attunet.inference.batch import CaseResult, predict_cases
+from attunet.inference.batch import predict_cases
+from attunet.inference.case_worker import CaseResult
 from attunet.inference.intervals import interval_reasons
 from attunet.inference.prediction import Prediction, PredictOptions
 from attunet.serve.shapes import JobOptions, LabelStatistics, Statistics
