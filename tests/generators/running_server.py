@@ -16,9 +16,9 @@ PATIENCE = 90
 class RunningServer:
     """A server, and how to talk to it."""
 
-    def __init__(self, folder, models, *words, environment=None):
+    def __init__(self, folder, models, *words, environment=None, place=None):
         self.folder, self.data, self.models, self._words = folder, folder / "data", models, words
-        self._environment = environment or {}
+        self._environment, self._place = environment or {}, place
         self.process = None
         self.start()
 
@@ -42,6 +42,7 @@ class RunningServer:
             stderr=self._log,
             text=True,
             env=os.environ | self._environment,
+            cwd=self._place,
         )
         line = self.process.stdout.readline()
         assert line.startswith("listening on"), self.log()
