@@ -1,7 +1,7 @@
 """A connection to Ray: to a cluster that runs already, or to one that lives and ends with this program.
 
-One that is started here listens on loopback only, with a token of its own. Its files are in a private folder, and are
-removed with it.
+One that is started here has a token of its own, because Ray listens on all addresses of a machine (it has no option for
+loopback on Linux). Its files are in a private folder, and are removed with it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _OWN = {
     "RAY_AUTH_MODE": "token",
     "RAY_DISABLE_IMPORT_WARNING": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_raylet_start_wait_time_s": "60",
+    "RAY_raylet_start_wait_time_s": "120",
 }
 """Environment of the processes of a cluster that is started here."""
 
@@ -67,9 +67,9 @@ class RaySession:
     def __init__(self, address: str | None = None) -> None:
         self._stack = ExitStack()
         try:
+            how = self._private() if address is None else {"address": address}
             self.ray = _import_ray()
             if not self.ray.is_initialized():
-                how = self._private() if address is None else {"address": address}
                 self._stack.callback(self.ray.shutdown)  # the last callback runs first
                 self.ray.init(**how, **_QUIET)
         except BaseException as error:
@@ -108,12 +108,12 @@ class RaySession:
         _remove_abandoned_folders(home)
         folder = tempfile.mkdtemp(prefix=f"attunet-ray-{os.getpid()}-", dir=home)
         self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        # Read by Ray when it is imported.
         for name, value in {**_OWN, "RAY_AUTH_TOKEN": secrets.token_hex(32)}.items():
             self._stack.callback(_restore, name, os.environ.get(name))
             os.environ[name] = value
         return {
             "_temp_dir": folder,
-            "_node_ip_address": "127.0.0.1",
             "include_dashboard": False,
             "object_store_memory": _STORE,
             "num_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
