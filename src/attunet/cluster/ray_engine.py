@@ -86,7 +86,7 @@ class RayEngine:
     def start(self, task: Task, avoid: frozenset[str]) -> Ticket | None:
         """See `TaskEngine`."""
         free = [worker for worker in self._workers if worker.ready and worker.reference is None]
-        worker = min(free, key=lambda worker: worker.node.name in avoid, default=None)
+        worker = next((worker for worker in free if worker.node.name not in avoid), None)
         if worker is None:
             return None
         worker.task, worker.ticket, worker.started = task.name, next(self._tickets), time.monotonic()

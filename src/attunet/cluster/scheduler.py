@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from statistics import median
 from threading import Event
-from typing import Literal
+from typing import Any, Literal
 
-from attunet.cluster.tasks import Attempt, Task, TaskEngine, TaskEvent, TaskRecord, Ticket
+from attunet.cluster.tasks import Attempt, EventKind, Task, TaskEngine, TaskEvent, TaskRecord, Ticket
 from attunet.errors import ConfigError
 
 __all__ = ["SchedulerPolicy", "run_tasks"]
@@ -72,9 +72,9 @@ def run_tasks(
     Returns: one record for each task, in the given order.
     Raises: ConfigError when two tasks have one name.
     """
-    run = _Run(engine, policy, on_event)
+    run = _Run(engine, policy, on_event, cancelled or Event())
     try:
-        return run.all(tasks, cancelled or Event(), on_turn)
+        return run.all(tasks, on_turn)
     finally:
         run.stop_running()
 
@@ -120,8 +120,10 @@ class _Queue:
 class _Run:
     """One call of `run_tasks`."""
 
-    def __init__(self, engine: TaskEngine, policy: SchedulerPolicy, on_event: Callable[[TaskEvent], None]) -> None:
-        self._engine, self._policy, self._on_event = engine, policy, on_event
+    def __init__(
+        self, engine: TaskEngine, policy: SchedulerPolicy, on_event: Callable[[TaskEvent], None], cancelled: Event
+    ) -> None:
+        self._engine, self._policy, self._on_event, self._cancelled = engine, policy, on_event, cancelled
         self._open: dict[str, _State] = {}
         self._records: dict[str, TaskRecord] = {}
         self._tickets: dict[int, str] = {}
@@ -129,16 +131,16 @@ class _Run:
         self._again: list[_State] = []  # lost tasks, which wait for a worker of another node
         self._rates: deque[float] = deque(maxlen=_MOST_TYPICAL)  # seconds per size of done tasks
 
-    def all(self, tasks: Iterable[Task], cancelled: Event, on_turn: Callable[[], None]) -> list[TaskRecord]:
+    def all(self, tasks: Iterable[Task], on_turn: Callable[[], None]) -> list[TaskRecord]:
         names = self._enter(tasks)
         idle_since = self._engine.time()
         while self._open:
-            if cancelled.is_set():
+            if self._cancelled.is_set():
                 self._cancel()
                 if not self._open:
                     break
             self._start_waiting()
-            self._start_slow_again(cancelled)
+            self._start_slow_again()
             for attempt in self._engine.wait(self._policy.poll):
                 self._end(attempt)
             on_turn()
@@ -178,25 +180,25 @@ class _Run:
                     started = True
                     break
 
-    def _start_slow_again(self, cancelled: Event) -> None:
+    def _start_slow_again(self) -> None:
         """When nothing waits, start the slowest tries a second time on workers that would be idle."""
         factor = self._policy.slow_factor
-        if factor is None or self._queue or self._again or cancelled.is_set() or len(self._rates) < _FEWEST_TYPICAL:
+        if factor is None or self._queue or self._again or len(self._rates) < _FEWEST_TYPICAL:
             return
         now, typical = self._engine.time(), median(self._rates)
         slowness = {}
         for state in self._open.values():
-            if len(state.running) == 1:
+            if len(state.running) == 1 and not self._spent(state):
                 ((_, start),) = state.running.values()
                 slowness[state.task.name] = (now - start) / max(typical * state.task.size, 1e-9)
-        for name in sorted(
-            (name for name, slow in slowness.items() if slow > factor), key=lambda name: -slowness[name]
-        ):
-            if not self._start(self._open[name], "doubled"):
+        for name in sorted(slowness, key=lambda name: -slowness[name]):
+            if slowness[name] <= factor or not self._start(self._open[name], "doubled"):
                 break
 
     def _start(self, state: _State, kind: Literal["started", "doubled"]) -> bool:
         ticket: Ticket | None
+        if self._cancelled.is_set():
+            return False
         avoid = state.avoid | {node for node, _ in state.running.values()}
         if avoid and (not self._tickets or not self._engine.nodes().keys() - avoid):  # there is no other choice
             avoid = frozenset()
@@ -226,15 +228,16 @@ class _Run:
         state.avoid |= {attempt.node}
         state.lost_workers += attempt.lost == "worker"
         state.lost_nodes += attempt.lost == "node"
-        spent = state.lost_workers >= self._policy.tries or state.lost_nodes >= self._policy.node_tries
-        if state.running:
-            self._tell(state, "lost", node=attempt.node, attempt=attempt, reason=attempt.reason)
-        elif spent:
+        if self._spent(state) and not state.running:
             what = f"lost {_times(state.lost_workers, 'worker')} and {_times(state.lost_nodes, 'node')}"
             self._close(state, "failed", attempt, f"{what}; the last time: {attempt.reason or 'no reason is known'}")
-        else:
-            self._tell(state, "lost", node=attempt.node, attempt=attempt, reason=attempt.reason)
+            return
+        self._tell(state, "lost", node=attempt.node, attempt=attempt, reason=attempt.reason)
+        if not state.running:
             self._again.append(state)
+
+    def _spent(self, state: _State) -> bool:
+        return state.lost_workers >= self._policy.tries or state.lost_nodes >= self._policy.node_tries
 
     def _cancel(self) -> None:
         """After a cancellation, nothing waits any more; what runs ends by itself or is stopped, as the policy says."""
@@ -263,33 +266,18 @@ class _Run:
         hint: str = "",
     ) -> None:
         """End a task for good; its other try is cancelled."""
-        name = state.task.name
         for ticket in state.running:
             del self._tickets[ticket]
             self._engine.cancel(ticket)
-        node, seconds, value = (attempt.node, attempt.seconds, attempt.value) if attempt else ("", 0.0, None)
-        self._records[name] = TaskRecord(
-            task=name, state=kind, tries=state.tries, node=node, seconds=seconds, value=value, reason=reason, hint=hint
-        )
-        self._tell(state, kind, node=node, attempt=attempt, reason=reason, hint=hint)
+        ended = {"node": attempt.node, "seconds": attempt.seconds, "value": attempt.value} if attempt else {}
+        name, tries = state.task.name, state.tries
+        self._records[name] = TaskRecord(task=name, state=kind, tries=tries, reason=reason, hint=hint, **ended)
+        self._tell(state, kind, node=attempt.node if attempt else "", attempt=attempt, reason=reason, hint=hint)
         state.running.clear()
         del self._open[name]
 
-    def _tell(
-        self,
-        state: _State,
-        kind: Literal["started", "doubled", "lost", "done", "failed", "stopped"],
-        *,
-        node: str = "",
-        attempt: Attempt | None = None,
-        reason: str = "",
-        hint: str = "",
-    ) -> None:
-        self._on_event(
-            TaskEvent(
-                kind=kind, task=state.task.name, node=node, tries=state.tries, attempt=attempt, reason=reason, hint=hint
-            )
-        )
+    def _tell(self, state: _State, kind: EventKind, **told: Any) -> None:
+        self._on_event(TaskEvent(kind=kind, task=state.task.name, tries=state.tries, **told))
 
 
 def _times(count: int, what: str) -> str:

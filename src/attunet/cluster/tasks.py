@@ -10,10 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
-__all__ = ["Attempt", "Lost", "Task", "TaskEngine", "TaskEvent", "TaskRecord", "Ticket"]
+__all__ = ["Attempt", "EventKind", "Lost", "Task", "TaskEngine", "TaskEvent", "TaskRecord", "Ticket"]
 
 Lost = Literal["", "worker", "node"]
 """What died before a try ended: nothing, the process that worked on it, or the whole machine."""
+
+EventKind = Literal["started", "doubled", "lost", "done", "failed", "stopped"]
+"""See `TaskEvent`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +89,7 @@ class TaskEvent:
         hint: what to do about it.
     """
 
-    kind: Literal["started", "doubled", "lost", "done", "failed", "stopped"]
+    kind: EventKind
     task: str
     node: str = ""
     tries: int = 0
