@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
 from attunet import locks
 from attunet.errors import BusyError, CancelledError, FormatError
-from attunet.locks import LOCK, Holder, claimed, exclusive, exclusive_if_writable
+from attunet.locks import LOCK, Holder, claimed, claimed_in_turn, exclusive, exclusive_if_writable
 
 HOLD = """
 import sys, time
@@ -175,3 +176,38 @@ def test_what_was_claimed_by_a_killed_program_is_free(tmp_path):
     with claimed(tmp_path / "model"):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_what_another_program_makes_is_waited_for(tmp_path):
+    events, begun = [], threading.Event()
+
+    def make():
+        with claimed(tmp_path / "case"):
+            begun.set()
+            time.sleep(0.3)
+            events.append("first")
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    begun.wait(10)
+    with claimed_in_turn(tmp_path / "case", patience=30.0):
+        events.append("second")
+    thread.join()
+    assert events == ["first", "second"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_program_that_never_ends_is_not_waited_for_for_ever(tmp_path):
+    begun, end = threading.Event(), threading.Event()
+
+    def make():
+        with claimed(tmp_path / "case"):
+            begun.set()
+            end.wait(30)
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    begun.wait(10)
+    with claimed_in_turn(tmp_path / "case", patience=0.2):
+        end.set()
+    thread.join()

@@ -22,6 +22,7 @@ __all__ = [
     "LOCK",
     "Holder",
     "claimed",
+    "claimed_in_turn",
     "exclusive",
     "exclusive_if_writable",
     "lock_descriptor",
@@ -169,6 +170,31 @@ def claimed(output: Path, doing: str = "attunet") -> Iterator[None]:
         for folder in (sign, *made):
             with suppress(OSError):
                 folder.rmdir()  # only if it is empty
+
+
+@contextmanager
+def claimed_in_turn(output: Path, doing: str = "attunet", *, patience: float) -> Iterator[None]:
+    """As `claimed`, after the programs that make the same have ended.
+
+    Where nobody can tell whether a machine that died still holds it, it is made beside them after a while: only for
+    what every program makes alike, and puts in place whole.
+
+    Args:
+        output: what is made.
+        doing: what the program does.
+        patience: seconds to wait at most.
+    Yields: nothing, once it may be made.
+    Raises: FormatError when nobody may write there.
+    """
+    last = time.monotonic() + patience
+    with ExitStack() as stack:
+        while time.monotonic() < last:
+            try:
+                stack.enter_context(claimed(output, doing))
+                break
+            except BusyError:
+                time.sleep(0.1)
+        yield
 
 
 def lock_descriptor(descriptor: int) -> bool | None:

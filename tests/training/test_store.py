@@ -1,7 +1,10 @@
 import os
 import shutil
 import stat
+import time
+from collections import Counter
 from dataclasses import replace
+from threading import Thread
 
 import nibabel
 import numpy as np
@@ -298,3 +301,31 @@ def test_dicom_gives_the_store_of_the_same_voxels_in_nifti(tmp_path, tiny_plan, 
         assert first.contents() == second.contents()
         np.testing.assert_array_equal(first.affine(), second.affine())
         assert len(first.contents().classes) == 2
+
+
+def test_two_folds_that_start_at_once_store_each_case_once(folder, tiny_plan, tmp_path, monkeypatch):
+    """Neither removes what the other has just stored."""
+    times = Counter()
+    prepared = store._prepared
+
+    def count(case, plan, geometry):
+        times[case.id] += 1
+        time.sleep(0.05)
+        return prepared(case, plan, geometry)
+
+    monkeypatch.setattr(store, "_prepared", count)
+    results = []
+
+    def begin():
+        results.append(store_cases(cases_in(folder)[:3], tiny_plan(), tmp_path / "store"))
+
+    threads = [Thread(target=begin) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 3
+    assert times == {"case0": 1, "case1": 1, "case2": 1}
+    assert sorted(path.name for path in (tmp_path / "store").iterdir()) == sorted(
+        case.folder.name for case in results[0].values()
+    )

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -29,6 +29,7 @@ from attunet.data.restore import model_affine
 from attunet.data.volume import Affine, Array
 from attunet.errors import AttunetError, FormatError, LabelError, TrainingError, first_line
 from attunet.files import staged
+from attunet.locks import claimed_in_turn
 from attunet.training.processes import can_start_processes, defer_interrupts
 
 __all__ = ["Contents", "StoredCase", "store_cases"]
@@ -37,6 +38,8 @@ _FORMAT = 6  # raised when preprocessing or the readers of images change what th
 _POINTS_PER_CLASS = 4096
 _CONTENTS = "contents.json"
 _FILES = 3
+_PATIENCE = 600.0
+"""Seconds to wait for another program that stores the same case."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,6 @@ def store_cases(
                 advance()
                 continue
             missing.append(case)
-            shutil.rmtree(stored[case.id].folder, ignore_errors=True)
     if len(missing) < 4 or workers < 2 or not can_start_processes():
         for case in missing:
             _store(case, plan, geometry, stored[case.id].folder)
@@ -183,20 +185,26 @@ def _key(case: Case, plan: Plan, geometry: GeometryPolicy) -> str:
 
 
 def _store(case: Case, plan: Plan, geometry: GeometryPolicy, target: Path) -> None:
-    try:
-        image, classes, affine = _prepared(case, plan, geometry)
-    except AttunetError as error:
-        if case.id in error.message:
-            raise
-        raise type(error)(f"case {case.id}: {error.message}", hint=error.hint) from error
-    points = _points(classes, len(plan.file_classes))
-    contents = {
-        "classes": [int(index) for index in points],
-        "digest": hashlib.sha256(image.tobytes()).hexdigest(),
-        "label_digest": hashlib.sha256(classes.tobytes()).hexdigest(),
-        "affine": affine.tolist(),
-    }
-    try:
+    """Preprocess a case, unless another program has stored it meanwhile: folds trained at once need the same cases."""
+    with ExitStack() as stack:
+        with _writing(target.parent):
+            stack.enter_context(claimed_in_turn(target, "attunet train, which preprocesses", patience=_PATIENCE))
+            if _is_intact(target):
+                return
+        try:
+            image, classes, affine = _prepared(case, plan, geometry)
+        except AttunetError as error:
+            if case.id in error.message:
+                raise
+            raise type(error)(f"case {case.id}: {error.message}", hint=error.hint) from error
+        points = _points(classes, len(plan.file_classes))
+        contents = {
+            "classes": [int(index) for index in points],
+            "digest": hashlib.sha256(image.tobytes()).hexdigest(),
+            "label_digest": hashlib.sha256(classes.tobytes()).hexdigest(),
+            "affine": affine.tolist(),
+        }
+        shutil.rmtree(target, ignore_errors=True)  # damaged
         with _writing(target.parent), staged(target) as folder:
             folder.mkdir(mode=0o700)
             _write(folder / "image.b2nd", image, plan)
@@ -206,9 +214,6 @@ def _store(case: Case, plan: Plan, geometry: GeometryPolicy, target: Path) -> No
             (folder / _CONTENTS).write_text(_described(contents | {"files": files}), encoding="utf-8")
         for part in target.iterdir():
             part.chmod(0o600)
-    except FormatError:
-        if not _is_intact(target):  # another process may have stored the same case meanwhile
-            raise
 
 
 @contextmanager
