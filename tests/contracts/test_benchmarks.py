@@ -284,3 +284,24 @@ def test_the_labels_of_a_trunk_are_those_asked_for(bench):
 
     label = Volume(np.arange(5, dtype=np.uint8).reshape(1, 5, 1, 1), np.eye(4))
     assert trunk_label(label, ("kidneys", "liver")).array.ravel().tolist() == [0, 2, 0, 1, 0]
+
+
+def test_the_cost_model_agrees_with_the_scheduler_that_it_describes(bench):
+    from cluster_model import Cluster, simulate
+
+    usual = {
+        "workers": 4,
+        "seconds": 30.0,
+        "overhead": 0.03,
+        "startup": 15.0,
+        "repair": 600.0,
+        "size": 80e6,
+        "price": 1,
+    }
+    for nodes, storage, failures in ((4, 1e12, 0.0), (4, 1e12, 0.5), (4, 1e8, 0.02)):
+        cluster = Cluster(scans=3000, nodes=nodes, storage=storage, failures=failures, **usual)
+        hours, lost = simulate(cluster)
+        assert hours == pytest.approx(cluster.formula_hours, rel=0.03)
+        assert (lost > 3) == (failures == 0.5)
+    assert cluster.useful_nodes < nodes  # the last one is limited by its storage
+    assert cluster.cost(2.0) == 8.0
