@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from attunet.errors import AttunetError, CancelledError, DataError, FormatError, first_line
@@ -83,6 +83,13 @@ class Failures:
             self.errors[case] = kept
             if self._on_error is not None:
                 self._on_error(case, kept)
+
+    def add(self, errors: Mapping[str, AttunetError]) -> None:
+        """Keep failures that happened elsewhere: the cases, and why each failed."""
+        for case, error in errors.items():
+            self.errors[case] = error
+            if self._on_error is not None:
+                self._on_error(case, error)
 
     def raise_if_all(self, done: int) -> None:
         """Raise the first failure when no case at all was done: then it rarely is the case's own."""

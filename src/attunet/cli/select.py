@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attunet.cli.cluster_options import (
+    AddressOption,
+    CpusOption,
+    EngineOption,
+    GpusOption,
+    WorkersOption,
+    parse_workers,
+)
 from attunet.cli.console import fail, notes, progress_bar, results, show
 from attunet.cli.options import DeviceOption
+
+if TYPE_CHECKING:
+    from attunet.cluster.ray_worker import RayWorkers
+    from attunet.selection.candidates import CandidateRunner
 
 __all__ = ["select"]
 
@@ -27,16 +39,23 @@ def select(
         ),
     ] = False,
     device: DeviceOption = "auto",
+    engine: EngineOption = "local",
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    cpus_per_worker: CpusOption = None,
+    gpus_per_worker: GpusOption = None,
 ) -> None:
     """Choose the best run or ensemble by cross-validated Dice, and write it as a model that `predict -m` takes.
 
     Every run, every pair and all runs together are evaluated on the validation cases of the folds that all runs have
-    finished; the runs must have been trained on the same folds. 2-D and 3-D runs may be mixed.
+    finished; the runs must have been trained on the same folds. 2-D and 3-D runs may be mixed. With --engine ray, each
+    fold is evaluated on a worker of its own.
     """
     from attunet.cli.tables.scores import selection_sentences, selection_table
     from attunet.selection.ensemble import name_runs
     from attunet.selection.ensemble import select as select_runs
 
+    asked = parse_workers(engine, address, workers, cpus_per_worker, gpus_per_worker)
     with progress_bar() as progress:
         task = progress.add_task("comparing", total=None)
         selection = select_runs(
@@ -45,6 +64,7 @@ def select(
             device=device,
             keep_cases=keep_cases,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
+            runner=_runner(asked),
         )
     show(selection_table(selection))
     for line in selection_sentences(selection):
@@ -54,3 +74,18 @@ def select(
         fail(f"{case} could not be used, and counts for no candidate: {reason}")
     if selection.failed:
         raise typer.Exit(1)
+
+
+def _runner(workers: RayWorkers | None) -> CandidateRunner:
+    """What evaluates the folds: these workers, or this process."""
+    if workers is None:
+        from attunet.selection.candidates import evaluate_in_turn
+
+        return evaluate_in_turn
+    from attunet.cluster.candidates import ClusterCandidates
+    from attunet.cluster.ray_engine import RayEngine
+
+    return ClusterCandidates(
+        lambda make, payload: RayEngine(make, payload, workers, on_notice=fail),
+        device="cuda" if workers.gpus else "cpu",
+    )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, count
 from math import nan
 from pathlib import Path
 from statistics import fmean
 from threading import Event
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from attunet.data.cases import Case, GeometryPolicy
 from attunet.data.folds import Split
 from attunet.data.slabs import row_chunks
 from attunet.data.volume import Array
+from attunet.errors import AttunetError
 from attunet.evaluation.bootstrap import means_interval
 from attunet.evaluation.scores import dice_case, nan_mean, scored_labels
 from attunet.failures import Failures
@@ -28,10 +30,19 @@ from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 from attunet.selection.comparison import common_folds
 
-__all__ = ["CandidateScore", "EnsembleCandidate", "candidates_of", "evaluate_candidates"]
+__all__ = [
+    "CandidateFold",
+    "CandidateRunner",
+    "CandidateScore",
+    "EnsembleCandidate",
+    "candidates_of",
+    "evaluate_candidates",
+    "evaluate_in_turn",
+]
 
 Doubles = npt.NDArray[np.float64]
 Members = tuple[str, ...]
+Scored = dict[Members, "CandidateScore"]
 Progress = Callable[[int, int], None]
 
 _SLAB = 2**24  # values (of all classes) averaged at once
@@ -103,6 +114,74 @@ def candidates_of(names: Sequence[str]) -> list[Members]:
     return [members for size in sizes for members in combinations(names, size)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class CandidateFold:
+    """The held-out cases of one fold, for every candidate: complete, so that another machine can evaluate them.
+
+    Args:
+        runs: model folders by name.
+        fold: index of the fold.
+        cases: its held-out cases.
+        device: auto, cpu or cuda.
+        scratch: folder for probabilities too large for memory; None for the system's.
+    """
+
+    runs: Mapping[str, Path]
+    fold: int
+    cases: tuple[Case, ...]
+    device: str = "auto"
+    scratch: Path | None = None
+
+    def evaluate(
+        self, on_case: Callable[[], None] = lambda: None, cancelled: Event | None = None
+    ) -> tuple[dict[str, Scored], dict[str, AttunetError]]:
+        """Let the fold of every run segment the cases.
+
+        Args: called after each case; an event that ends the call.
+        Returns: the scores of every candidate by case, and the cases that cannot be used, with the reason.
+        Raises: CancelledError once `cancelled` is set.
+        """
+        segmenters = {
+            name: Segmenter.load(run, folds=[self.fold], device=self.device, raw=True)
+            for name, run in self.runs.items()
+        }
+        geometry = Split.read(fold_folder(next(iter(self.runs.values())), self.fold)).geometry
+        options = EvaluateOptions(prediction=PredictOptions(probabilities=True, scratch=self.scratch))
+        scores: dict[str, Scored] = {}
+        failures = Failures()
+        for case in self.cases:
+            with failures.of(case.id):
+                candidates = candidates_of(list(self.runs))
+                scores[case.id] = dict(_score_case(segmenters, case, geometry, options, candidates, cancelled))
+            on_case()
+        return scores, failures.errors
+
+
+class CandidateRunner(Protocol):
+    """Evaluates folds, here or on other machines."""
+
+    def __call__(
+        self, folds: Sequence[CandidateFold], *, progress: Progress, cancelled: Event | None
+    ) -> list[tuple[dict[str, Scored], dict[str, AttunetError]]]:
+        """Evaluate every fold.
+
+        Args:
+            folds: the folds.
+            progress: called with the number of finished cases and of all cases.
+            cancelled: an event that ends the call.
+        Returns: what `CandidateFold.evaluate` returns, in the order of the folds.
+        Raises: CancelledError once `cancelled` is set.
+        """
+
+
+def evaluate_in_turn(
+    folds: Sequence[CandidateFold], *, progress: Progress, cancelled: Event | None
+) -> list[tuple[dict[str, Scored], dict[str, AttunetError]]]:
+    """See `CandidateRunner`: in this process, one fold after another."""
+    total, done = sum(len(fold.cases) for fold in folds), count(1)
+    return [fold.evaluate(lambda: progress(next(done), total), cancelled) for fold in folds]
+
+
 def evaluate_candidates(
     runs: Mapping[str, Path],
     *,
@@ -111,6 +190,7 @@ def evaluate_candidates(
     progress: Progress = lambda _done, _total: None,
     cancelled: Event | None = None,
     failures: Failures | None = None,
+    runner: CandidateRunner = evaluate_in_turn,
 ) -> tuple[EnsembleCandidate, ...]:
     """Let every fold segment its held-out cases, and score each run, each pair and all runs together.
 
@@ -124,27 +204,25 @@ def evaluate_candidates(
         progress: called with the number of finished cases and of all cases.
         cancelled: an event that ends the call.
         failures: receives the cases that cannot be used, which are left out of every candidate.
+        runner: evaluates the folds, here or on other machines.
     Returns: the candidates, single runs first.
     Raises: ConfigError when the runs differ in task, data set or folds; DatasetError, DataError and their subclasses
         for cases that are missing or cannot be read; CancelledError once `cancelled` is set.
     """
     check_agreement({name: load_bundle(run).plan for name, run in runs.items()})
     first = next(iter(runs.values()))
-    folds = {fold: fold_cases(first, fold) for fold in common_folds(runs)}
-    total = sum(map(len, folds.values()))
+    folds = [
+        CandidateFold(runs=runs, fold=fold, cases=fold_cases(first, fold), device=device, scratch=scratch)
+        for fold in common_folds(runs)
+    ]
     scores: dict[Members, dict[str, CandidateScore]] = {members: {} for members in candidates_of(list(runs))}
-    done, failures = 0, Failures() if failures is None else failures
-    for fold, cases in folds.items():
-        segmenters = {name: Segmenter.load(run, folds=[fold], device=device, raw=True) for name, run in runs.items()}
-        geometry = Split.read(fold_folder(first, fold)).geometry
-        options = EvaluateOptions(prediction=PredictOptions(probabilities=True, scratch=scratch))
-        for case in cases:
-            with failures.of(case.id):
-                for members, score in _score_case(segmenters, case, geometry, options, list(scores), cancelled):
-                    scores[members][case.id] = score
-            done += 1
-            progress(done, total)
-    failures.raise_if_all(done - len(failures.errors))
+    failures = Failures() if failures is None else failures
+    for evaluated, failed in runner(folds, progress=progress, cancelled=cancelled):
+        failures.add(failed)
+        for case, scored in evaluated.items():
+            for members, score in scored.items():
+                scores[members][case] = score
+    failures.raise_if_all(len(next(iter(scores.values()))))
     return tuple(EnsembleCandidate(members, entries) for members, entries in scores.items())
 
 

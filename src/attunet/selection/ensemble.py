@@ -18,7 +18,7 @@ from attunet.failures import Failures
 from attunet.files import refuse_existing, staged, write_text
 from attunet.inference.intervals import DICE_INTERVAL, VOLUME_INTERVAL
 from attunet.locks import claimed
-from attunet.selection.candidates import EnsembleCandidate, evaluate_candidates
+from attunet.selection.candidates import CandidateRunner, EnsembleCandidate, evaluate_candidates, evaluate_in_turn
 from attunet.selection.comparison import common_folds
 from attunet.selection.intervals import calibrate_dice
 from attunet.selection.quality import fit_quality
@@ -88,6 +88,7 @@ def select(
     keep_cases: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     cancelled: Event | None = None,
+    runner: CandidateRunner = evaluate_in_turn,
 ) -> Selection:
     """Evaluate runs and their ensembles on held-out cases, choose the best, and write it as a model.
 
@@ -99,17 +100,17 @@ def select(
         keep_cases: see `write_selection`.
         progress: called with the number of finished cases and of all cases.
         cancelled: an event that ends the call.
+        runner: evaluates the folds, here or on other machines.
     Returns: every candidate with its scores, and the chosen one.
     Raises: as `evaluate_candidates`; BusyError when another program writes `output`; ConfigError when it exists
         already, before anything is computed.
     """
     if output is None:
-        return _select(runs, device=device, progress=progress, cancelled=cancelled)
+        return _select(runs, device=device, progress=progress, cancelled=cancelled, runner=runner)
     refuse_existing(output)
     with claimed(output, "attunet select"):
-        selection = _select(
-            runs, device=device, scratch=output.resolve().parent, progress=progress, cancelled=cancelled
-        )
+        scratch = output.resolve().parent
+        selection = _select(runs, device=device, scratch=scratch, progress=progress, cancelled=cancelled, runner=runner)
         write_selection(selection, output, keep_cases=keep_cases)
     return selection
 
@@ -121,11 +122,18 @@ def _select(
     scratch: Path | None = None,
     progress: Callable[[int, int], None],
     cancelled: Event | None,
+    runner: CandidateRunner,
 ) -> Selection:
     """As `select`, without writing."""
     failures = Failures()
     candidates = evaluate_candidates(
-        runs, device=device, scratch=scratch, progress=progress, cancelled=cancelled, failures=failures
+        runs,
+        device=device,
+        scratch=scratch,
+        progress=progress,
+        cancelled=cancelled,
+        failures=failures,
+        runner=runner,
     )
     chosen = choose(candidates)
     scores = chosen.scores.values()
