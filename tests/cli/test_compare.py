@@ -13,7 +13,7 @@ from attunet.cli.compare import compare
 from attunet.cli.predict import predict
 from attunet.data.folds import Split
 from attunet.errors import ConfigError, DatasetError
-from attunet.training import variants
+from attunet.training import fold_jobs
 
 LABELS = {"background": 0, "blob": 1}
 
@@ -62,7 +62,7 @@ def test_one_command_trains_the_variants_evaluates_them_and_resumes(go, invoke, 
     assert [load_bundle(out / name).plan.network.gate for name in ("gated", "ungated")] == ["grid", None]
     scan = data / "images" / "case0.nii"
     assert invoke(predict, "-m", out / "ungated", "-i", scan, "-o", tmp_path / "masks").exit_code == 0
-    monkeypatch.setattr(variants, "fit", lambda *_, **__: pytest.fail("it was trained already"))
+    monkeypatch.setattr(fold_jobs, "fit", lambda *_, **__: pytest.fail("it was trained already"))
     again = go(data, "--variants", "gated,ungated", "--fold", "0", planned=False)
     assert "using the plan in" in again.stderr
     assert again.stderr.count("finished before") == 2

@@ -12,7 +12,7 @@ from attunet.config import Plan, load_settings
 from attunet.data.cases import read_dataset
 from attunet.errors import CancelledError, ConfigError, DatasetError
 from attunet.evaluation.summary import summarize
-from attunet.training import variants as module
+from attunet.training import fold_jobs
 from attunet.training.finish import FoldResult
 from attunet.training.run_folder import FoldPaths
 from attunet.training.variants import VariantCallbacks, VariantOptions, compare_variants, train_variants
@@ -54,7 +54,7 @@ def trained(monkeypatch):
         assert resume
         return FoldResult(fold=fold, folder=last.parent, summary=summarize([], {"blob": 1}))
 
-    monkeypatch.setattr(module, "fit", fit)
+    monkeypatch.setattr(fold_jobs, "fit", fit)
     return order
 
 

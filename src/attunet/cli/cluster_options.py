@@ -41,11 +41,21 @@ WorkersOption = Annotated[
     typer.Option(min=1, help="With --engine ray: workers at most. [default: as many as the nodes have room for]"),
 ]
 CpusOption = Annotated[
-    int | None, typer.Option(min=1, help="With --engine ray: cores of each worker. [default: 1]", metavar="N")
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="With --engine ray: cores of each worker. [default: 1; for folds trained on this machine, an equal share]",
+    ),
 ]
 GpusOption = Annotated[
     float | None,
-    typer.Option(min=0.0, help="With --engine ray: GPUs of each worker, such as 1 or 0.5. [default: 0]", metavar="N"),
+    typer.Option(
+        min=0.0,
+        metavar="N",
+        help="With --engine ray: GPUs of each worker, such as 1 or 0.5. [default: 0; for folds trained on this machine "
+        "1, if it has any]",
+    ),
 ]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attunet.cli.cluster_options import AddressOption, CpusOption, EngineOption, GpusOption, WorkersOption
 from attunet.cli.console import notes, progress_bar
 from attunet.cli.dataset_options import AS_FOUND, of_labels, reads_data
 from attunet.cli.options import (
@@ -28,6 +29,7 @@ from attunet.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from attunet.cli.cluster_training import FoldWorkers
     from attunet.data.cases import Dataset
     from attunet.evaluation.comparison import ModelComparison
     from attunet.training.variants import VariantOptions
@@ -86,11 +88,17 @@ def compare(
         Path | None,
         typer.Option(metavar="DIR", help="Folder for preprocessed cases. [default: ~/.cache/attunet/store]"),
     ] = None,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    cpus_per_worker: CpusOption = None,
+    gpus_per_worker: GpusOption = None,
 ) -> None:
     """Test whether the gate helps on your data: the difference in Dice, its confidence interval and p value.
 
     Trains every variant on the same folds, seeds, patches and budget into DIR/VARIANT, fold by fold; the same command
-    resumes an interrupted comparison. Given finished runs, compares those. Each model is evaluated on held-out cases.
+    resumes an interrupted comparison. With --engine ray, each variant and fold is trained on a worker of its own. Given
+    finished runs, compares those. Each model is evaluated on held-out cases.
     """
     from attunet.data.cases import read_dataset
 
@@ -101,12 +109,18 @@ def compare(
         _show(_compare_runs(name_runs(sources), output, device, parse_folds(fold)), output)
         return
     require_training()
+    from attunet.cli.cluster_training import fold_workers
     from attunet.config import Plan, load_settings
     from attunet.planning.variants import parse_variants
     from attunet.training.resume import check_planning
     from attunet.training.train import resolve_config
     from attunet.training.variants import VariantOptions
 
+    names, folds = parse_variants(variants), parse_folds(fold)
+    config = resolve_config(output, recipe, resume=True, epochs=epochs, max_time=parse_time(max_time), seed=seed)
+    jobs = len(names) * (config.folds if folds is None else len(folds))
+    cluster = fold_workers(engine, address, workers, cpus_per_worker, gpus_per_worker, device, jobs=jobs)
+    device = cluster.device if cluster else device
     source = read_dataset(sources[0], of_labels(reading, labels))
     selected = parse_labels(labels, source.label_names)
     planning = plan_options(network, size, None, spatial_dims, device, labels=selected, geometry=geometry)
@@ -115,24 +129,31 @@ def compare(
         check_planning(given, planning, plan)
     options = VariantOptions(
         plan=given or planning,
-        variants=parse_variants(variants),
-        config=resolve_config(output, recipe, resume=True, epochs=epochs, max_time=parse_time(max_time), seed=seed),
-        folds=parse_folds(fold),
+        variants=names,
+        config=config,
+        folds=folds,
         device=device,
         geometry=geometry,
         store=store,
     )
-    _show(_compare_variants(source, output, options), output)
+    _show(_compare_variants(source, output, options, cluster), output)
 
 
-def _compare_variants(dataset: Dataset, output: Path, options: VariantOptions) -> ModelComparison:
+def _compare_variants(
+    dataset: Dataset, output: Path, options: VariantOptions, cluster: FoldWorkers | None
+) -> ModelComparison:
     from attunet.cli.training_progress import VariantDisplay, stoppable
+    from attunet.training.fold_jobs import train_in_turn
     from attunet.training.variants import compare_variants
 
     runs = " ".join(str(output / name) for name in options.variants)
     finished = f"to compare the folds that all variants have finished: attunet compare {runs} -o {output}"
-    with VariantDisplay() as display, stoppable(f"the same command; {finished}"):
-        return compare_variants(dataset, output, options, callbacks=display)
+    runner = cluster.runner if cluster else train_in_turn
+    with (
+        cluster.display if cluster else VariantDisplay() as display,
+        stoppable(f"the same command; {finished}"),
+    ):
+        return compare_variants(dataset, output, options, callbacks=display, runner=runner)
 
 
 def _are_runs(sources: list[Path]) -> bool:

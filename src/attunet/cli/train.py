@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attunet.cli.cluster_options import AddressOption, CpusOption, EngineOption, GpusOption, WorkersOption
 from attunet.cli.console import notes, results
 from attunet.cli.dataset_options import AS_FOUND, of_labels, reads_data
 from attunet.cli.options import (
@@ -42,8 +43,8 @@ def train(
     fold: Annotated[
         str,
         typer.Option(
-            help="Folds of the cross-validation, such as 0 or 0,2, or all. Several are trained one after another and "
-            "then evaluated together."
+            help="Folds of the cross-validation, such as 0 or 0,2, or all. Several are trained one after another, or "
+            "with --engine ray side by side, and then evaluated together."
         ),
     ] = "0",
     network: NetworkOption = None,
@@ -117,17 +118,25 @@ def train(
         Path | None,
         typer.Option(metavar="DIR", help="Folder for preprocessed cases. [default: ~/.cache/attunet/store]"),
     ] = None,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    cpus_per_worker: CpusOption = None,
+    gpus_per_worker: GpusOption = None,
 ) -> None:
     """Train a segmentation network and write a model folder that predicts without torch.
 
     Makes a plan first (see `attunet plan`), stores preprocessed cases for later runs, and validates on whole volumes.
-    You can stop at any time: --resume continues from the last epoch.
+    You can stop at any time: --resume continues from the last epoch. With --engine ray, each fold is trained on a
+    worker of its own; RUN and the data set must be on storage that all machines share.
     """
     require_training()
+    from attunet.cli.cluster_training import fold_workers
     from attunet.cli.tables.scores import show_fold
     from attunet.cli.training_progress import TrainingDisplay, stoppable
     from attunet.config import Plan, load_settings
     from attunet.data.cases import read_dataset
+    from attunet.training.fold_jobs import train_in_turn
     from attunet.training.processes import is_rank_zero
     from attunet.training.resume import check_planning
     from attunet.training.train import TrainOptions, resolve_config
@@ -150,6 +159,10 @@ def train(
         devices=devices,
         nodes=nodes,
     )
+    folds = parse_folds(fold)
+    count = config.folds if folds is None else len(folds)
+    cluster = fold_workers(engine, address, workers, cpus_per_worker, gpus_per_worker, device, jobs=count)
+    device = cluster.device if cluster else device
     source = read_dataset(dataset, of_labels(reading, labels))
     planning = plan_options(
         network,
@@ -169,16 +182,17 @@ def train(
     options = TrainOptions(
         plan=given or planning,
         config=config,
-        folds=parse_folds(fold),
+        folds=folds,
         device=device,
         resume=resume,
         geometry=geometry,
         store=store,
     )
-    display = TrainingDisplay()
+    display = cluster.display if cluster else TrainingDisplay()
+    runner = cluster.runner if cluster else train_in_turn
     try:
         with display, stoppable("the same command and --resume"):
-            trained = train_folds(source, output, options, callbacks=display)
+            trained = train_folds(source, output, options, callbacks=display, runner=runner)
     finally:  # what is finished is shown, even if the cross-validation fails
         for result in display.folds:
             show_fold(result)

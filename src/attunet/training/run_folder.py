@@ -77,6 +77,11 @@ class FoldPaths(FoldFiles):
         return self.folder / "attention_frames"
 
     @property
+    def progress(self) -> Path:
+        """How far a training on another machine is, while it runs."""
+        return self.folder / "checkpoints" / "progress.json"
+
+    @property
     def log(self) -> Path:
         """One row per epoch."""
         return self.folder / "log.csv"

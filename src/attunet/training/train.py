@@ -21,7 +21,7 @@ from attunet.planning.plan_fit import check_plan_fits
 from attunet.selection.cross_validation import CrossValidation, cross_validate
 from attunet.training.callbacks.progress import SILENT, TrainingCallbacks, raise_if_cancelled
 from attunet.training.finish import FoldResult
-from attunet.training.fit import fit
+from attunet.training.fold_jobs import FoldJob, FoldRunner, train_in_turn
 from attunet.training.processes import is_rank_zero, wait_until
 from attunet.training.resume import check_planning, continued_settings
 from attunet.training.run_folder import FoldPaths, any_started, require_fold, run_folds
@@ -89,6 +89,7 @@ def train(
     *,
     callbacks: TrainingCallbacks = SILENT,
     cancelled: Event | None = None,
+    runner: FoldRunner = train_in_turn,
 ) -> TrainResult:
     """Train the selected folds into a model folder and, when there are several, cross-validate them.
 
@@ -100,6 +101,7 @@ def train(
         options: plan, settings, folds and device.
         callbacks: receive the progress.
         cancelled: an event that stops training like Ctrl-C; it can be resumed.
+        runner: trains the folds; in this process, or each on a machine that locks its own fold.
     Returns:
         The finished folds.
     Raises:
@@ -111,9 +113,10 @@ def train(
     config = continued_settings(run, options.config or resolve_config(run, resume=options.resume))
     folds = select_folds(dataset, config, run, options.folds)
     _require_resume(run, folds, options.resume)
-    folders = [fold_folder(run, fold) for fold in folds] if is_rank_zero() else []
+    here = runner is train_in_turn and is_rank_zero()
+    folders = [fold_folder(run, fold) for fold in folds] if here else []
     with exclusive_if_writable(folders, "attunet train"):
-        return _train(dataset, run, options, config, folds, callbacks=callbacks, cancelled=cancelled)
+        return _train(dataset, run, options, config, folds, callbacks=callbacks, cancelled=cancelled, runner=runner)
 
 
 def _train(
@@ -125,15 +128,30 @@ def _train(
     *,
     callbacks: TrainingCallbacks,
     cancelled: Event | None,
+    runner: FoldRunner,
 ) -> TrainResult:
     planned = plan_for_training(options.plan, config, device=options.device, geometry=options.geometry)
     plan = resolve_plan(dataset, run, planned, resume=options.resume, callbacks=callbacks, cancelled=cancelled)
     if transfer := check_start(plan, config, transfer=not options.resume):
         callbacks.on_transfer(transfer, str(config.init_weights))
-    results = [
-        _train_fold(dataset, plan, config, run, fold, options=options, callbacks=callbacks, cancelled=cancelled)
-        for fold in folds
-    ]
+    job = FoldJob(
+        dataset=dataset,
+        plan=plan,
+        config=config,
+        run=run,
+        fold=0,
+        device=options.device,
+        resume=options.resume,
+        geometry=options.geometry,
+        store=options.store,
+    )
+    results = runner(
+        [replace(job, fold=fold) for fold in folds],
+        callbacks=callbacks,
+        cancelled=cancelled,
+        on_start=lambda job: callbacks.on_fold_start(job.fold, job.run),
+        on_end=lambda _, result: callbacks.on_fold_end(result),
+    )
     together = len(results) > 1 and is_rank_zero()
     if not together:
         return TrainResult(run=run, plan=plan, folds=tuple(results))
@@ -263,33 +281,3 @@ def _require_resume(run: Path, folds: Sequence[int], resume: bool) -> None:
         raise ConfigError(
             f"{run} already contains a training run of this fold", hint="add --resume, or choose another -o"
         )
-
-
-def _train_fold(
-    dataset: Dataset,
-    plan: Plan,
-    config: TrainingConfig,
-    run: Path,
-    fold: int,
-    *,
-    options: TrainOptions,
-    callbacks: TrainingCallbacks,
-    cancelled: Event | None,
-) -> FoldResult:
-    raise_if_cancelled(cancelled)
-    callbacks.on_fold_start(fold, run)
-    result = fit(
-        dataset,
-        plan,
-        config,
-        run,
-        fold=fold,
-        device=options.device,
-        resume=options.resume,
-        geometry=options.geometry,
-        store=options.store,
-        callbacks=callbacks,
-        cancelled=cancelled,
-    )
-    callbacks.on_fold_end(result)
-    return result

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
 import yaml
 
-from attunet.bundle import fold_folder, save_plan
+from attunet.bundle import save_plan
 from attunet.config import Plan, TrainingConfig, load_settings
 from attunet.data.cases import Dataset, GeometryPolicy
 from attunet.data.folds import assign_groups
@@ -19,11 +19,12 @@ from attunet.files import write_text
 from attunet.planning.options import PlanOptions
 from attunet.planning.variants import VARIANTS, Variant, make_variants, parse_variants
 from attunet.selection.comparison import compare_runs, write_comparison
-from attunet.training.callbacks.progress import TrainingCallbacks, raise_if_cancelled
-from attunet.training.finish import finished_fold
-from attunet.training.fit import fit, training_device
+from attunet.training.callbacks.progress import TrainingCallbacks
+from attunet.training.finish import FoldResult, finished_fold
+from attunet.training.fit import training_device
+from attunet.training.fold_jobs import FoldJob, FoldRunner, train_in_turn
 from attunet.training.resume import changed_settings
-from attunet.training.run_folder import FoldPaths, any_started, run_folds
+from attunet.training.run_folder import any_started, run_folds
 from attunet.training.start import check_start, settle_precision
 from attunet.training.train import plan_for_training, resolve_plan, select_folds
 
@@ -81,6 +82,7 @@ def compare_variants(
     *,
     callbacks: VariantCallbacks = _SILENT,
     cancelled: Event | None = None,
+    runner: FoldRunner = train_in_turn,
 ) -> ModelComparison:
     """Train every variant in every selected fold, and compare them on the cases that their folds held out.
 
@@ -92,12 +94,13 @@ def compare_variants(
         options: variants, plan, settings, folds and device.
         callbacks: receive the progress.
         cancelled: an event that stops the experiment like Ctrl-C.
+        runner: trains the folds of the variants, here or on other machines.
     Returns:
         Scores, costs and differences of the variants; written to `output`, too.
     Raises:
         CancelledError: when `cancelled` was set; otherwise as `train_variants` and `compare_runs`.
     """
-    train_variants(dataset, output, options, callbacks=callbacks, cancelled=cancelled)
+    train_variants(dataset, output, options, callbacks=callbacks, cancelled=cancelled, runner=runner)
     comparison = compare_runs(
         {name: output / name for name in options.variants},
         output,
@@ -117,6 +120,7 @@ def train_variants(
     *,
     callbacks: VariantCallbacks = _SILENT,
     cancelled: Event | None = None,
+    runner: FoldRunner = train_in_turn,
 ) -> None:
     """Train unfinished variants fold by fold, so that an interrupted experiment has complete folds to compare.
 
@@ -126,6 +130,7 @@ def train_variants(
         options: variants, plan, settings, folds and device.
         callbacks: receive the progress.
         cancelled: an event that stops training like Ctrl-C.
+        runner: trains the folds of the variants, here or on other machines.
     Raises:
         ConfigError: when the folder was started with another plan or other settings, or is a model folder itself.
         DatasetError: when the data set has changed since, or has too few cases to hold any out.
@@ -147,42 +152,51 @@ def train_variants(
     settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     write_text(output / "training.yaml", settings)
     callbacks.on_variants(variants, folds, config)
-    for fold in folds:
-        for variant in variants:
-            folder = output / variant.name
-            _train(dataset, folder, variant, fold, options=options, callbacks=callbacks, cancelled=cancelled)
-
-
-def _train(
-    dataset: Dataset,
-    run: Path,
-    variant: Variant,
-    fold: int,
-    *,
-    options: VariantOptions,
-    callbacks: VariantCallbacks,
-    cancelled: Event | None,
-) -> None:
-    raise_if_cancelled(cancelled)
-    result = finished_fold(run, fold, FoldPaths(fold_folder(run, fold)))
-    if result is None:
-        callbacks.on_variant_start(variant, fold)
-        callbacks.on_fold_start(fold, run)
-        result = fit(
-            dataset,
-            variant.plan,
-            variant.config,
-            run,
+    jobs = [
+        FoldJob(
+            dataset=dataset,
+            plan=variant.plan,
+            config=variant.config,
+            run=output / variant.name,
             fold=fold,
             device=options.device,
             resume=True,
             geometry=options.geometry,
             store=options.store,
-            callbacks=callbacks,
-            cancelled=cancelled,
         )
+        for fold in folds
+        for variant in variants
+    ]
+    _train(jobs, {output / variant.name: variant for variant in variants}, runner, callbacks, cancelled)
+
+
+def _train(
+    jobs: Sequence[FoldJob],
+    variants: Mapping[Path, Variant],
+    runner: FoldRunner,
+    callbacks: VariantCallbacks,
+    cancelled: Event | None,
+) -> None:
+    """Train what is unfinished, and report all."""
+
+    def start(job: FoldJob) -> None:
+        callbacks.on_variant_start(variants[job.run], job.fold)
+        callbacks.on_fold_start(job.fold, job.run)
+
+    def end(job: FoldJob, result: FoldResult) -> None:
         callbacks.on_fold_end(result)
-    callbacks.on_variant_end(variant, fold, result.summary.foreground_mean(), result.trained)
+        report(job, result)
+
+    def report(job: FoldJob, result: FoldResult) -> None:
+        callbacks.on_variant_end(variants[job.run], job.fold, result.summary.foreground_mean(), result.trained)
+
+    unfinished = []
+    for job in jobs:
+        if (result := finished_fold(job.run, job.fold, job.paths)) is None:
+            unfinished.append(job)
+        else:
+            report(job, result)
+    runner(unfinished, callbacks=callbacks, cancelled=cancelled, on_start=start, on_end=end)
 
 
 def _check_settings(output: Path, config: TrainingConfig) -> None:
