@@ -22,6 +22,7 @@ from attunet.serve.problems import answer_problems
 from attunet.serve.service import Service
 from attunet.serve.settings import ServeSettings
 from attunet.serve.shapes import Health
+from attunet.serve.viewer import viewer_router
 
 __all__ = ["PAGE", "make_app", "serve"]
 
@@ -48,6 +49,7 @@ def make_app(service: Service) -> Guard:
     answer_problems(app)
     app.include_router(api_router(service))
     app.include_router(monai_router(service))
+    app.include_router(viewer_router(service.settings))
     _add_health(app, service)
     if PAGE.is_dir():
         app.mount("/page", StaticFiles(directory=PAGE))
