@@ -77,7 +77,7 @@ def test_every_call_of_the_client(module, server, scan_file, gated, tmp_path):
     assert "no such model" in said["unknown_model"]
     files = {str(path.relative_to(server.studies)) for path in server.studies.rglob("*.nii.gz")}
     (image,) = (name for name in files if name.startswith("images/"))
-    assert {image.replace("images/", "labels/"), image.replace("images/", "label_versions/version-1/")} <= files
+    assert {image.replace("images/", "labels/"), image.replace("images/", ".label-versions/version-1/")} <= files
 
 
 def test_a_truncated_answer_is_noticed_by_nobody_so_the_length_is_there(server, scan_file):

@@ -2,7 +2,7 @@
 
 Images lie in the folder as they are, or in `images`; what clients send gets a name of ours, and the name by which they
 call it stays in an index. Corrected labels (the tag `final`) lie in `labels` under the names of their images, so that
-`attunet train` takes the folder as a data set; labels of other tags lie in `label_versions`.
+`attunet train` takes the folder as a data set; labels of other tags are hidden from it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import json
 import shutil
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 from attunet.data.cases import Case, find_cases
-from attunet.data.formats import suffix_of
+from attunet.data.formats import is_image, suffix_of
 from attunet.errors import AttunetError, DatasetError, FormatError
 from attunet.files import write_text
 from attunet.serve.masks import check_label_file
@@ -27,7 +28,7 @@ FINAL = "final"
 FRESH = 5.0
 """Seconds for which a listing of the folder is good."""
 _INDEX = ".attunet-index.json"
-_LABELS, _VERSIONS, _IMAGES, _TAGS = "labels", "label_versions", "images", "tags"
+_LABELS, _VERSIONS, _IMAGES, _TAGS = "labels", ".label-versions", "images", "tags"
 PRIVATE = 0o700
 LONGEST_KEY = 200
 
@@ -145,13 +146,13 @@ class Datastore:
         return len(old)
 
     def _find(self) -> dict[str, Case]:
-        folder = self.folder / _IMAGES if (self.folder / _IMAGES).is_dir() else self.folder
-        try:
-            cases = find_cases([folder], 1) if folder.is_dir() else ()
-        except AttunetError:  # an empty folder
-            cases = ()
-        index = self._index(_IMAGES)
-        return {index.get(case.id) or case.key or case.id: case for case in cases}
+        index, found = self._index(_IMAGES), dict[str, Case]()
+        sent = self.folder / _IMAGES
+        own = self.folder.is_dir() and (not sent.is_dir() or any(map(is_image, self.folder.iterdir())))
+        for folder in (*([self.folder] if own else ()), *([sent] if sent.is_dir() else ())):
+            with suppress(AttunetError):  # an empty folder
+                found |= {index.get(case.id) or case.key or case.id: case for case in find_cases([folder], 1)}
+        return found
 
     def _delete(self, stems: list[str]) -> None:
         with self._lock:

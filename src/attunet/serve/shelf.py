@@ -69,6 +69,7 @@ class ModelShelf:
 
             segmenter = Segmenter.load(folder, device=self._device)
             self._sizes[name] = max(_size(folder), self._memory() - before)
+            self._make_room(self._sizes[name])  # which is known only now
             self._loaded[name] = version, self._sizes[name], segmenter
             return segmenter
 
