@@ -53,3 +53,13 @@ if ! compgen -G "$labels/lib/python*/site-packages/monailabel/client/client.py" 
     "$labels/bin/python" -m pip --disable-pip-version-check --quiet install requests 2> /dev/null; } ||
     echo "the clients of MONAI Label could not be installed; the tests that need them will be skipped" >&2
 fi
+
+# schemathesis, which asks every route of a described API for anything.
+asker="$folder-schemathesis"
+if [ ! -x "$asker/bin/st" ]; then
+  echo "installing schemathesis into $asker, once"
+  [ -x "$asker/bin/python" ] || "$python" -m venv "$asker" ||
+    { "$python" -m venv --clear --without-pip "$asker" && "$python" -m pip --python "$asker/bin/python" install pip; }
+  "$asker/bin/python" -m pip --disable-pip-version-check --quiet install schemathesis==4.32.5 ||
+    echo "schemathesis could not be installed; the test that needs it will be skipped" >&2
+fi

@@ -25,7 +25,7 @@ TOKEN = "a token of sufficient length"
 def large_scan(tmp_path_factory):
     """A scan of many windows, which takes a second or more."""
     path = tmp_path_factory.mktemp("large") / "large.nii.gz"
-    image = np.random.default_rng(1).normal(size=(96, 96, 64)).astype(np.float32)
+    image = np.random.default_rng(1).normal(size=(64, 64, 32)).astype(np.float32)
     nibabel.save(nibabel.Nifti1Image(image, np.eye(4)), path)
     return path
 
@@ -41,7 +41,7 @@ def workers(server):
 
 def test_a_killed_worker_costs_a_try_and_a_killed_server_nothing(killable, large_scan, scan_file):
     with killable.client() as client:
-        job = client.submit(client.upload(large_scan).id, "organs", step_size=0.15)
+        job = client.submit(client.upload(large_scan).id, "organs", step_size=0.3)
         next(event for event in client.events(job.id) if event.state == "running")
         (worker,) = workers(killable)
         worker.kill()
@@ -68,7 +68,7 @@ def test_workers_end_with_their_server(killable):
 def test_a_stop_in_order_keeps_what_waits(killable, large_scan):
     with killable.client() as client:
         scan = client.upload(large_scan)
-        jobs = [client.submit(scan.id, "organs", step_size=0.2).id for _ in range(3)]
+        jobs = [client.submit(scan.id, "organs", step_size=0.3).id for _ in range(3)]
     assert killable.stop() in (0, 143)
     killable.start()
     with killable.client() as client:

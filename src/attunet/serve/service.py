@@ -10,6 +10,7 @@ from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 from attunet.bundle import load_model
+from attunet.dicom.network.identity import is_uid
 from attunet.errors import BusyError, CancelledError, ConfigError, DataError, DatasetError, FormatError
 from attunet.locks import exclusive
 from attunet.serve.access import Access
@@ -163,7 +164,8 @@ class Service:
         known = self.models.get(model)
         if known is None:
             raise DatasetError("there is no such model", hint=f"choose from {', '.join(self.models)}")
-        if self.queue.scan(scan) is None and not self.datastore.has(scan):
+        in_pacs = self.settings.pacs is not None and is_uid(scan)
+        if self.queue.scan(scan) is None and not in_pacs and not self.datastore.has(scan):
             self.scan(scan)
         if not known.gates and {"attention", "explanation"} & set(options.outputs):
             raise ConfigError(f"{model} has no gates, and no attention", hint="leave it out of the outputs")

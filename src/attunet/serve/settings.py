@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from attunet.dicom.network.addresses import is_loopback
+from attunet.dicom.network.addresses import WebAddress, is_loopback, parse_address
 from attunet.errors import ConfigError
 from attunet.names import listed
 
@@ -111,6 +111,8 @@ class ServeSettings:
                 f"the token has {len(self.token)} characters, expected at least {LEAST_TOKEN}",
                 hint='make one with: python -c "import secrets; print(secrets.token_urlsafe(32))"',
             )
+        if self.pacs is not None and not isinstance(parse_address(self.pacs), WebAddress):
+            raise ConfigError(f"{self.pacs} is no DICOMweb service", hint="write dicomweb://host/dicom-web")
         for file in (self.users, self.certificate, self.key):
             if file is not None and not file.is_file():
                 raise ConfigError(f"{file} does not exist", hint="correct the path")

@@ -161,6 +161,7 @@ class Supervisor:
             device=device,
             max_memory=settings.max_memory,
             studies=self._studies,
+            pacs=settings.pacs,
             grace=settings.grace,
         )
         assert process.stdin is not None

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 from starlette.background import BackgroundTask
 
+from attunet.dicom.network.addresses import parse_address
 from attunet.errors import ConfigError, DatasetError, NetworkError
 from attunet.serve.settings import ServeSettings
 
@@ -49,7 +50,7 @@ class _Viewer:
 
     def __init__(self, settings: ServeSettings) -> None:
         self._folder = None if settings.viewer is None else settings.viewer.resolve()
-        self._pacs = (settings.pacs or "").replace("dicomweb://", "https://").rstrip("/")
+        self._pacs = "" if settings.pacs is None else str(parse_address(settings.pacs))
         if self._folder is not None and not (self._folder / "index.html").is_file():
             raise ConfigError(f"{settings.viewer} has no index.html", hint="give the folder of a built OHIF as --ohif")
         self._client = httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False, trust_env=False)

@@ -49,6 +49,7 @@ class WorkerOrders:
         device: as for `Segmenter.load`.
         max_memory: limit of its memory in bytes; None for no limit.
         studies: folder of the studies.
+        pacs: URL of a DICOMweb service, from which series are fetched by their UIDs; None for none.
         grace: seconds that running jobs may take after a stop.
     """
 
@@ -58,6 +59,7 @@ class WorkerOrders:
     device: str
     max_memory: int | None
     studies: str
+    pacs: str | None
     grace: float
 
 
@@ -156,6 +158,8 @@ class JobWorker:
         scan, options = self._queue.scan(job.scan), JobOptions(**job.options)
         if scan is not None:
             path = self._store.scan(scan)
+        elif self._orders.pacs is not None:
+            path = _fetched(self._orders.pacs, job.scan, work / "source")
         else:
             case = Datastore(Path(self._orders.studies)).case(job.scan)
             path, options = case.images[0], options.model_copy(update={"series": options.series or case.key})
@@ -172,6 +176,7 @@ class JobWorker:
         ).run()
         if cancelled.is_set():
             raise CancelledError("the job was cancelled")
+        shutil.rmtree(work / "source", ignore_errors=True)
         return self._store.publish(work, files)
 
 
@@ -186,6 +191,17 @@ class _Paced:
         if now - self._last >= PAUSE or done >= total:
             self._last = now
             self._send({"job": self._job, "done": done, "total": total})
+
+
+def _fetched(pacs: str, series: str, folder: Path) -> Path:
+    """A series of the PACS. Raises: NetworkError as `fetch_series`."""
+    from attunet.dicom.network.addresses import WebAddress, parse_address
+    from attunet.dicom.network.web import fetch_series
+
+    service = parse_address(pacs)
+    assert isinstance(service, WebAddress)
+    folder.mkdir(mode=0o700)
+    return fetch_series(service, series, folder)
 
 
 def _without_paths(message: str, *folders: Path) -> str:

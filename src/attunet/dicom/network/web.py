@@ -22,7 +22,7 @@ from attunet.errors import AttunetError, ConfigError, NetworkError, RefusedError
 if TYPE_CHECKING:
     from requests import Session
 
-__all__ = ["FoundSeries", "WebAccess", "WebClient", "fetch_source"]
+__all__ = ["FoundSeries", "WebAccess", "WebClient", "fetch_series", "fetch_source"]
 
 AS_STORED = (("application/dicom", "*"),)
 """Without the star a service converts what it sends to Explicit VR Little Endian."""
@@ -103,6 +103,15 @@ class WebClient:
             FoundSeries(study, uid, _text(entry, "00080060"), _number(entry, "00201209"))
             for uid, entry in found.items()
         ]
+
+    def study_of(self, series: str) -> str:
+        """The study of a series. Raises: NetworkError when the service does not answer, or has no such series."""
+        search = partial(self._client.search_for_series, search_filters={"SeriesInstanceUID": series})
+        with self._talking("a query of a series"):
+            found = _all_pages(search, "0020000E")
+        if series not in found or not is_uid(study := _text(found[series], "0020000D")):
+            raise NetworkError(f"{self.address} has no series {series}", hint="check its SeriesInstanceUID")
+        return study
 
     def retrieve(self, study: str, series: str) -> Iterator[bytes]:
         """The instances of a series, each as a file in the transfer syntax in which it is stored.
@@ -197,6 +206,20 @@ def fetch_source(source: WebSource, folder: Path, access: WebAccess | None = Non
         for number, content in enumerate(client.retrieve(source.study, series)):
             (target / f"{number}.dcm").write_bytes(content)
     return folder / source.study
+
+
+def fetch_series(service: WebAddress, series: str, folder: Path) -> Path:
+    """Fetch a series of which only the SeriesInstanceUID is known.
+
+    Args:
+        service: where it is.
+        series: its SeriesInstanceUID.
+        folder: an existing folder that nobody else may enter.
+    Returns: the folder with its files.
+    Raises: NetworkError when the service does not answer, or has no such series.
+    """
+    study = WebClient(service).study_of(series)
+    return fetch_source(WebSource(service, study, series), folder)
 
 
 def _session(address: WebAddress, access: WebAccess) -> Session:
