@@ -97,7 +97,7 @@ def prediction_table(measured: Sequence[Mapping[str, Any]]) -> FittedTable:
         Column(heading="Gain (95% interval)", kind="number", rank=1),
         Column(heading="s per case", kind="number"),
         Column(heading="Cases", kind="text"),
-        Column(heading="", kind="text", rank=2),
+        Column(heading="Used"),
         title="Dice against seconds: folds averaged, copies of each window (1: no mirroring)",
         elsewhere="--json",
     )
@@ -107,7 +107,7 @@ def prediction_table(measured: Sequence[Mapping[str, Any]]) -> FittedTable:
         dice = "–" if row["dice"] is None else f"{row['dice']:.4f}"
         seconds = "–" if row["seconds"] is None else f"{'' if known else 'about '}{row['seconds']:.3g}"
         cases = f"{row['cases']} {row['measured_on']}" if known else "none that no fold has seen"
-        cells = str(row["folds"]), str(row["copies"]), dice, gain, seconds, cases, "used" if row["used"] else ""
+        cells = str(row["folds"]), str(row["copies"]), dice, gain, seconds, cases, "yes" if row["used"] else ""
         table.add(*cells, style="bold" if row["used"] else "")
     return table
 
