@@ -9,6 +9,8 @@ import { Opened } from "./opened.js";
 import { bindAccount, bindTheme } from "./settings.js";
 
 const page = { models: [], studies: [], opened: null, task: null };
+/** Where the viewer is below what one sends a scan with. */
+const NARROW = matchMedia("(max-width: 45rem)");
 const current = () => /^#job=([0-9a-f]{32})$/.exec(location.hash)?.[1] ?? null;
 const chosenModel = () => page.models.find(({ name }) => name === byId("model").value);
 
@@ -179,6 +181,7 @@ async function open(job, state) {
   const model = page.models.find(({ name }) => name === job.model);
   if (!model) throw new api.Problem(0, { detail: `the server no longer has the model ${job.model}`, hint: "start it with this model" });
   await page.opened.show(job, model, page.studies.some(({ key }) => key === job.scan));
+  if (NARROW.matches) byId("viewer").scrollIntoView();
   announce(`${job.name || "The scan"} is segmented`);
 }
 

@@ -172,7 +172,7 @@ export function showModel(model, statistics) {
   const table = scored.length
     ? make("table", {}, make("caption", { textContent: "Mean Dice on held-out cases" }), make("tbody", {}, ...rows))
     : make("p", { className: "small soft", textContent: "No scores on held-out cases are known." });
-  const facts = `${statistics.windows} windows on ${statistics.engine} in ${statistics.seconds.toFixed(1)} s` +
+  const facts = `${statistics.windows === 1 ? "1 window" : `${statistics.windows} windows`} on ${statistics.engine} in ${statistics.seconds.toFixed(1)} s` +
     `${statistics.skipped_windows ? `; ${statistics.skipped_windows} more were skipped` : ""}.`;
   byId("model-card").querySelector("div").replaceChildren(
     make("p", { className: "small" }, make("strong", { textContent: model.name }), `: ${sentence(model.description)}`),
