@@ -1,9 +1,10 @@
 """What a server adds to a prediction: the time of a job beside `predict_cases`, and jobs per minute at eight clients.
 
 A job here is all that a client does: upload, submit, wait, and fetch the mask. The model and the scan are those of one
-window, so that nearly all that is measured is the server's. Prints both as JSON.
+window, so that nearly all that is measured is the server's. Both take turns, so that what else the machine does falls
+on both. Prints JSON.
 
-usage: benchmarks/serve_overhead.py [-m RUN -i SCAN] [--jobs 60] [--clients 8]
+usage: benchmarks/serve_overhead.py [-m RUN -i SCAN] [--jobs 40] [--clients 8] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -16,13 +17,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
-from queue import SimpleQueue
+from threading import Lock
 
+import httpx
 import nibabel
 import numpy as np
 
+from attunet.serve import Client
+
+WARM_UP = 3
 SHAPE = (96, 96, 64)
 
 
@@ -31,8 +39,9 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("-m", "--model", type=Path)
     options.add_argument("-i", "--image", type=Path)
-    options.add_argument("--jobs", type=int, default=60)
+    options.add_argument("--jobs", type=int, default=40)
     options.add_argument("--clients", type=int, default=8)
+    options.add_argument("--rounds", type=int, default=3)
     given = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="serve-") as name:
         folder = Path(name)
@@ -41,48 +50,107 @@ def main() -> int:
             model, image = folder / "model", folder / "scan.nii.gz"
             in_child(lambda: write_model(model))
             write_scan(image)
-        library = measured_in_child(lambda: time_library(model, image, given.jobs, folder))
-        served = time_server(model, image, given.jobs, given.clients, folder)
+        with serving(model, folder) as (url, ready):
+            library, served = Library(model, image, folder), Served(url, image, folder)
+            pairs = [(library.one(), served.one()) for _ in range(given.jobs + WARM_UP)][WARM_UP:]
+            rounds = [(library.many(given.jobs), served.many(given.jobs, given.clients)) for _ in range(given.rounds)]
         figures = {
-            "predict_seconds": library["one"],
-            "job_seconds": served["one"],
-            "overhead_ms": round(1000 * (served["one"] - library["one"]), 1),
-            "library_per_minute": library["per_minute"],
-            "server_per_minute": served["per_minute"],
-            "share": round(served["per_minute"] / library["per_minute"], 3),
-            "ready_seconds": served["ready"],
-            "phases_ms": served["phases"],
-            "windows": library["windows"],
+            "predict_ms": median_ms(pair[0] for pair in pairs),
+            "job_ms": median_ms(pair[1] for pair in pairs),
+            "overhead_ms": median_ms(pair[1] - pair[0] for pair in pairs),
+            "phases_ms": served.phases_ms(),
+            "library_per_minute": round(statistics.median(rate for rate, _ in rounds), 1),
+            "server_per_minute": round(statistics.median(rate for _, rate in rounds), 1),
+            "share": round(statistics.median(served / library for library, served in rounds), 3),
+            "shares": [round(served / library, 3) for library, served in rounds],
+            "first_job_after_seconds": ready,
+            "windows": library.windows,
         }
         print(json.dumps(figures, indent=1))
     return 0
 
 
-def time_library(model: Path, image: Path, jobs: int, folder: Path) -> dict[str, float]:
-    """Seconds of one case at a time, and cases per minute in one batch."""
-    from attunet.data.cases import Case
-    from attunet.inference.batch import predict_cases
-    from attunet.inference.segmenter import Segmenter
+class Library:
+    """The bare library. Args: the model, the scan, and a folder for masks."""
 
-    segmenter = Segmenter.load(model)
-    case = Case("scan", (image,), None)
-    times = []
-    for number in range(jobs + 3):
+    def __init__(self, model: Path, image: Path, folder: Path) -> None:
+        from attunet.inference.segmenter import Segmenter
+
+        self._segmenter, self._image, self._folder = Segmenter.load(model), image, folder
+        self._number, self.windows = 0, 0
+
+    def one(self) -> float:
+        """Seconds of one case."""
+        return self._seconds(1)
+
+    def many(self, jobs: int) -> float:
+        """Cases per minute of one batch."""
+        return 60 * jobs / self._seconds(jobs)
+
+    def _seconds(self, jobs: int) -> float:
+        from attunet.data.cases import Case
+        from attunet.inference.batch import predict_cases
+
+        cases = [Case(f"scan{number}", (self._image,), None) for number in range(jobs)]
+        self._number += 1
         started = time.perf_counter()
-        (result,) = predict_cases(segmenter, [case], folder / f"one{number}")
-        times.append(time.perf_counter() - started)
-        assert result.error is None, result.error
-    many = [Case(f"scan{number}", (image,), None) for number in range(jobs)]
-    started = time.perf_counter()
-    predict_cases(segmenter, many, folder / "many")
-    seconds = time.perf_counter() - started
-    return {"one": statistics.median(times[3:]), "per_minute": 60 * jobs / seconds, "windows": result.windows}
+        results = predict_cases(self._segmenter, cases, self._folder / f"library{self._number}")
+        seconds = time.perf_counter() - started
+        assert not any(result.error for result in results)
+        self.windows = results[0].windows
+        return seconds
 
 
-def time_server(model: Path, image: Path, jobs: int, clients: int, folder: Path) -> dict[str, float]:
-    """Seconds of one job at a time, and jobs per minute of several clients."""
-    from attunet.serve import Client
+class Served:
+    """The server, asked by clients. Args: its address, the scan, and a folder for masks."""
 
+    def __init__(self, url: str, image: Path, folder: Path) -> None:
+        self._url, self._image, self._folder = url, image, folder
+        self._phases: list[tuple[float, ...]] = []
+        self._client = Client(url)
+
+    def one(self) -> float:
+        """Seconds of one job."""
+        moments = [time.perf_counter(), *self._job(self._client, 0)]
+        self._phases.append(tuple(later - earlier for earlier, later in pairwise(moments)))
+        return moments[-1] - moments[0]
+
+    def many(self, jobs: int, clients: int) -> float:
+        """Jobs per minute of several clients."""
+        todo, lock = iter(range(jobs)), Lock()
+
+        def run(name: int) -> None:
+            with Client(self._url) as client:
+                while True:
+                    with lock:
+                        if next(todo, None) is None:
+                            return
+                    list(self._job(client, name))
+
+        started = time.perf_counter()
+        with ThreadPoolExecutor(clients) as pool:
+            list(pool.map(run, range(clients)))
+        return 60 * jobs / (time.perf_counter() - started)
+
+    def phases_ms(self) -> dict[str, float]:
+        """The medians of the parts of a job."""
+        columns = zip(*self._phases[WARM_UP:], strict=True)
+        return dict(zip(("upload", "submit", "wait", "download"), map(median_ms, columns), strict=True))
+
+    def _job(self, client: Client, name: int) -> Iterator[float]:
+        scan = client.upload(self._image)
+        yield time.perf_counter()
+        key = client.submit(scan.id, "model").id
+        yield time.perf_counter()
+        client.wait(key)
+        yield time.perf_counter()
+        client.download(key, "mask", self._folder / f"served{name}.nii.gz")
+        yield time.perf_counter()
+
+
+@contextmanager
+def serving(model: Path, folder: Path) -> Iterator[tuple[str, float]]:
+    """A server: its address, and the seconds from its start until it takes jobs."""
     begun = time.perf_counter()
     words = ["-m", f"model={model}", "--port", "0", "--data", str(folder / "data"), "--max-queue", "1000"]
     with (folder / "log").open("w") as log:
@@ -91,53 +159,20 @@ def time_server(model: Path, image: Path, jobs: int, clients: int, folder: Path)
         )
     try:
         url = process.stdout.readline().split()[-1]
-        phases: list[tuple[float, ...]] = []
-
-        def job(client: Client, name: int) -> float:
-            started = time.perf_counter()
-            scan = client.upload(image)
-            uploaded = time.perf_counter()
-            key = client.submit(scan.id, "model").id
-            submitted = time.perf_counter()
-            client.wait(key)
-            waited = time.perf_counter()
-            client.download(key, "mask", folder / f"served{name}.nii.gz")
-            ended = time.perf_counter()
-            phases.append((uploaded - started, submitted - uploaded, waited - submitted, ended - waited))
-            return ended - started
-
-        with Client(url) as client:
-            job(client, 0)
-            ready = time.perf_counter() - begun
-            for _ in range(2):
-                job(client, 0)
-            phases.clear()
-            times = [job(client, 0) for _ in range(jobs)]
-        middle = [round(1000 * statistics.median(values), 1) for values in zip(*phases, strict=True)]
-        work: SimpleQueue[int] = SimpleQueue()
-        for number in range(jobs):
-            work.put(number)
-
-        def run(name: int) -> None:
-            with Client(url) as own:
-                while not work.empty():
-                    work.get()
-                    job(own, name)
-
-        started = time.perf_counter()
-        with ThreadPoolExecutor(clients) as pool:
-            list(pool.map(run, range(clients)))
-        seconds = time.perf_counter() - started
-        named = dict(zip(("upload", "submit", "wait", "download"), middle, strict=True))
-        return {
-            "one": statistics.median(times),
-            "per_minute": 60 * jobs / seconds,
-            "ready": round(ready, 2),
-            "phases": named,
-        }
+        while True:
+            with suppress(httpx.HTTPError):
+                if httpx.get(f"{url}/readyz").status_code == httpx.codes.OK:
+                    break
+            time.sleep(0.05)
+        yield url, round(time.perf_counter() - begun, 2)
     finally:
         process.terminate()
         process.wait(60)
+
+
+def median_ms(seconds: Iterable[float]) -> float:
+    """The median in milliseconds."""
+    return round(1000 * statistics.median(seconds), 1)
 
 
 def write_scan(path: Path) -> None:
@@ -184,27 +219,17 @@ def write_model(folder: Path) -> None:
     save_manifest(folder)
 
 
-def in_child(work: object) -> None:
-    """Do something in a process of its own."""
-    measured_in_child(lambda: (work(), {})[1])
-
-
-def measured_in_child(work: object) -> dict[str, float]:
-    """What something returns that runs in a process of its own, as JSON through a pipe."""
-    read, write = os.pipe()
+def in_child(work: Callable[[], None]) -> None:
+    """Do something in a process of its own, so that torch is not in this one."""
     process = os.fork()
     if not process:
         try:
-            os.write(write, json.dumps(work()).encode())
+            work()
         except BaseException as error:
             print(error, file=sys.stderr)
             os._exit(1)
         os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as answer:
-        text = answer.read()
     assert os.waitpid(process, 0)[1] == 0
-    return json.loads(text)
 
 
 if __name__ == "__main__":
