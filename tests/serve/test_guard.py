@@ -115,6 +115,18 @@ def test_guessing_ends_with_a_wait():
     assert int(answer.headers["retry-after"]) > 0
 
 
+def test_behind_a_proxy_the_last_address_counts():
+    """Who writes a list of addresses does not get new tries."""
+    client = guarded(TOKEN, behind_proxy=True)
+    wrong = {"Authorization": "Bearer no"}
+    for number in range(10):
+        client.get("/api/v1/things/x", headers={**wrong, "X-Forwarded-For": f"10.0.0.{number}, 203.0.113.7"})
+    right = {"Authorization": f"Bearer {TOKEN}"}
+    for forwarded, status in (("10.9.9.9, 203.0.113.7", 429), ("203.0.113.8", 200)):
+        headers = {**right, "X-Forwarded-For": forwarded}
+        assert client.get("/api/v1/things/x", headers=headers).status_code == status
+
+
 def test_only_forms_are_large():
     client = guarded()
     assert client.post("/api/v1/things", content=b"x" * (2**20 + 1)).status_code == 413

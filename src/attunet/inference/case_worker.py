@@ -91,6 +91,7 @@ class CaseWorker:
         save_attention: write the attention as image files.
         large: size of a case (voxels × classes) from which it is predicted alone.
         cancelled: an event that stops predictions before their next windows; None for none.
+        alone: the turn of large cases, which several workers of a process share; None for one of its own.
     """
 
     def __init__(
@@ -105,12 +106,13 @@ class CaseWorker:
         save_attention: bool = True,
         large: int = LARGE,
         cancelled: Event | None = None,
+        alone: Lock | None = None,
     ) -> None:
         self.options = options
         self.cancelled = cancelled or Event()
         self._segmenter, self._output, self._destination = segmenter, output, destination
         self._on_prediction, self._progress = on_prediction, progress
-        self._save_attention, self._large, self._alone = save_attention, large, Lock()
+        self._save_attention, self._large, self._alone = save_attention, large, alone or Lock()
 
     def __call__(self, case: Case, *, shared: bool = False) -> CaseResult:
         """Predict a case and write its results.

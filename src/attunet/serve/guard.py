@@ -85,6 +85,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started, headers = time.perf_counter(), Headers(scope=scope)
+        if self._settings.behind_proxy:
+            scope |= {"client": (_forwarded(headers), 0), "scheme": "https"}
         seen: dict[str, Any] = {"status": 0, "user": "-"}
 
         async def answer(message: Any) -> None:
@@ -207,6 +209,11 @@ def _takes_files(scope: Scope) -> bool:
 def _ours(value: object) -> bool:
     """Whether a part of a path is an id that the server made: anything else may name a patient."""
     return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32}", value) is not None
+
+
+def _forwarded(headers: Headers) -> str:
+    """The address that the proxy saw: the last one of the list, because clients can write the others."""
+    return headers.get("x-forwarded-for", "").rpartition(",")[2].strip() or "unknown"
 
 
 def _address(scope: Scope) -> str:

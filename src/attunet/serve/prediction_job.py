@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 
 from attunet.data.cases import Case, find_cases
 from attunet.data.formats import write_volume
 from attunet.data.layouts.dicom_cases import SeriesChoice
 from attunet.dicom.output_types import make_destination
-from attunet.errors import CancelledError, ConfigError, DataError
+from attunet.errors import ConfigError, DataError
 from attunet.files import write_text
-from attunet.inference.batch import predict_cases
-from attunet.inference.case_worker import CaseResult
+from attunet.inference.case_worker import CaseResult, CaseWorker
+from attunet.inference.destination import Destination
 from attunet.inference.intervals import interval_reasons
 from attunet.inference.prediction import Prediction, PredictOptions
+from attunet.locks import exclusive
 from attunet.serve.shapes import JobOptions, LabelStatistics, Statistics
 from attunet.serve.store import ResultFile
 
@@ -34,6 +35,8 @@ NIFTI, DICOM, JSON, HTML, PNG = (
     "image/png",
 )
 _EXPLAINING = 100
+_ALONE = Lock()
+"""Large scans of all jobs take turns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,26 +78,7 @@ class JobRun:
         case, notices = self._find_case()
         destination, more = make_destination(self.segmenter, "nifti", ("dicom-seg",) if "dicom-seg" in wanted else ())
         keeper = _Keeper(self, wanted)
-        results = predict_cases(
-            self.segmenter,
-            [case],
-            self.output,
-            PredictOptions(
-                step_size=self.options.step_size,
-                mirror=self.options.mirror,
-                probabilities="probabilities" in wanted,
-                attention="attention" in wanted,
-                all_windows=self.options.all_windows,
-                max_memory=self.max_memory,
-            ),
-            destination=destination,
-            on_prediction=keeper,
-            progress=lambda _case, done, total: self.progress(done, total),
-            cancelled=self.cancelled,
-        )
-        if not results:
-            raise CancelledError("the job was cancelled")
-        (result,) = results
+        result = self._predict(case, destination, keeper)
         if result.error is not None:
             raise DataError(result.error, hint=result.hint)
         statistics = self._statistics(result, keeper, (*notices, *more))
@@ -103,6 +87,30 @@ class JobRun:
         if "explanation" in wanted:
             files.append(self._explain(case))
         return files
+
+    def _predict(self, case: Case, destination: Destination, keeper: _Keeper) -> CaseResult:
+        wanted = self.options.outputs
+        worker = CaseWorker(
+            self.segmenter,
+            self.output,
+            PredictOptions(
+                step_size=self.options.step_size,
+                mirror=self.options.mirror,
+                probabilities="probabilities" in wanted,
+                attention="attention" in wanted,
+                all_windows=self.options.all_windows,
+                max_memory=self.max_memory,
+                scratch=self.output,
+            ),
+            destination=destination,
+            on_prediction=keeper,
+            progress=lambda _case, done, total: self.progress(done, total),
+            cancelled=self.cancelled,
+            alone=_ALONE,
+        )
+        with exclusive(self.output, "attunet serve"):
+            destination.begin([case], self.output)
+            return worker(case)
 
     def _find_case(self) -> tuple[Case, list[str]]:
         """The case of the scan, and what was left out of it. Raises: DataError when it holds several."""
