@@ -151,7 +151,7 @@ class Supervisor:
             stdout=PIPE,
             stderr=DEVNULL,  # libraries write what they find in scans
             env={**os.environ, "TMPDIR": str(temporary.absolute())},
-            start_new_session=True,  # Ctrl-C is for the server, which lets the worker finish
+            process_group=0,  # Ctrl-C is for the server, which lets the worker finish
         )
         self._processes[worker] = process
         orders = WorkerOrders(
