@@ -25,11 +25,13 @@ class Schema:
         tables: statements of SQL that make them.
         version: the number of these tables, which the file keeps.
         absent: what to do when the file does not exist.
+        durable: whether a step outlives a loss of power, which takes a few milliseconds; kills it outlives always.
     """
 
     tables: str
     version: int
     absent: str
+    durable: bool = True
 
 
 class Database:
@@ -58,7 +60,7 @@ class Database:
             self._connection.row_factory = sqlite3.Row
             if writable:
                 self._connection.execute("PRAGMA journal_mode = WAL")
-                self._connection.execute("PRAGMA synchronous = FULL")
+                self._connection.execute(f"PRAGMA synchronous = {'FULL' if schema.durable else 'NORMAL'}")
             self._prepare(writable)
 
     def close(self) -> None:
@@ -69,6 +71,8 @@ class Database:
     @contextmanager
     def step(self) -> Iterator[sqlite3.Connection]:
         """A transaction, alone among threads and programs: all of the block, or nothing of it, survives a kill.
+
+        Of a schema that is not durable, a loss of power may undo the last ones.
 
         Raises: FormatError when the disk is full or the file is damaged.
         """

@@ -169,7 +169,7 @@ class _Routes:
         self._service.remove_job(job)
         return Response(status_code=204)
 
-    async def cancel(self, job: str) -> JobView:
+    def cancel(self, job: str) -> JobView:
         """Cancel a job; one that has ended stays as it is."""
         return self._view(self._service.cancel(job))
 

@@ -36,7 +36,8 @@ CREATE INDEX job_scan ON job (scan);
 """
 """Of a job, tries are deaths of a worker that ran it, ends counts how often it ended, folder is that of its results."""
 
-_SCHEMA = Schema(_TABLES, 1, "start the server once, or correct the path of its data")
+_SCHEMA = Schema(_TABLES, 1, "start the server once, or correct the path of its data", durable=False)
+"""After a loss of power, the last uploads and jobs may be unknown, which clients are told, and are sent again."""
 _END = "UPDATE job SET ended = ?, ends = ends + 1, state = ?, reason = ?, hint = ?, folder = ?, bytes = ? WHERE id = ?"
 
 

@@ -56,6 +56,7 @@ class Supervisor:
         self._progress: dict[str, Progress] = {}
         self._changed: dict[str, list[asyncio.Event]] = {}
         self._stopping = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def ready(self) -> bool:
@@ -74,6 +75,7 @@ class Supervisor:
 
     def start(self) -> None:
         """Start a worker for each device, within the running loop."""
+        self._loop = asyncio.get_running_loop()
         self._tasks = [asyncio.create_task(self._keep_alive(device)) for device in self._settings.devices]
 
     async def stop(self) -> None:
@@ -94,13 +96,15 @@ class Supervisor:
                 event.set()
 
     def wake(self) -> None:
-        """Tell the workers that a job waits."""
-        self._say("wake")
+        """Tell the workers that a job waits; from any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._say, "wake")
 
     def cancel(self, job: str) -> None:
-        """Tell the workers to stop a job, and those who wait for it that it may have changed."""
-        self._say(f"cancel {job}")
-        self._tell(job)
+        """Tell the workers to stop a job, and those who wait for it that it may have changed; from any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._say, f"cancel {job}")
+            self._loop.call_soon_threadsafe(self._tell, job)
 
     def progress(self, job: str) -> Progress:
         """Finished and all windows of a job; zeros when they are unknown."""

@@ -28,8 +28,8 @@ from attunet.serve.store import FileStore
 
 __all__ = ["JobWorker", "WorkerOrders", "main"]
 
-SLOTS = 2
-"""Jobs at a time, as in a batch: one is read or written while another is predicted."""
+SLOTS = 3
+"""Jobs at a time: one more than in a batch, because each also waits for the disk. Large scans are predicted in turn."""
 IDLE = 2.0
 """Seconds between two looks into the queue, if nobody says that there is a job."""
 PAUSE = 0.1
