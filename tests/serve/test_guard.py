@@ -1,11 +1,13 @@
 """What every request passes."""
 
+import asyncio
 import logging
 
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
+from attunet.serve import guard
 from attunet.serve.access import Access
 from attunet.serve.guard import COOKIE, Guard
 from attunet.serve.problems import answer_problems
@@ -37,8 +39,9 @@ def guarded(token=None, *, base="http://127.0.0.1:8000", **settings):
 
     settings = ServeSettings(models={}, data="data", token=token, **settings)
     access = Access(token)
-    guard = Guard(app, settings, access, lambda *answer: seen.append(answer))
-    client = TestClient(guard, base_url=base, raise_server_exceptions=False)
+    client = TestClient(
+        Guard(app, settings, access, lambda *answer: seen.append(answer)), base_url=base, raise_server_exceptions=False
+    )
     client.access, client.seen = access, seen
     return client
 
@@ -131,6 +134,26 @@ def test_only_forms_are_large():
     client = guarded()
     assert client.post("/api/v1/things", content=b"x" * (2**20 + 1)).status_code == 413
     assert client.post("/api/v1/things", content=iter([b"x"])).status_code == 413
+
+
+@pytest.mark.parametrize("end", ["silence", "disconnect"])
+def test_a_request_that_breaks_off_is_no_fault(monkeypatch, caplog, end):
+    monkeypatch.setattr(guard, "IDLE", 0.05)
+    client, sent = guarded(), []
+
+    async def receive():
+        if end == "silence":
+            await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"host", b"127.0.0.1"), (b"content-length", b"10")]
+    scope = {"type": "http", "method": "POST", "path": "/api/v1/things", "headers": headers, "query_string": b""}
+    asyncio.run(client.app(scope, receive, send))
+    assert sent[0]["status"] == 408
+    assert "error" not in caplog.text
 
 
 def test_faults_and_logs_tell_nothing_of_patients(caplog):

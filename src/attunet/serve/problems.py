@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from attunet.errors import (
     AttunetError,
@@ -75,12 +76,19 @@ def answer_problems(app: FastAPI) -> None:
     """Let an application answer every error in this way."""
     app.add_exception_handler(AttunetError, _on_error)
     app.add_exception_handler(Exception, _on_error)
+    app.add_exception_handler(TimeoutError, _on_silence)
+    app.add_exception_handler(ClientDisconnect, _on_silence)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_validation)
 
 
 async def _on_error(_request: Request, error: Exception) -> Response:
     return problem(error)
+
+
+async def _on_silence(_request: Request, _error: Exception) -> Response:
+    """A client that went away, or stopped in the middle of a request: no mistake of the server."""
+    return _answer(HTTPStatus.REQUEST_TIMEOUT, "the request did not come to its end", "send it again")
 
 
 async def _on_http(_request: Request, error: Exception) -> Response:
