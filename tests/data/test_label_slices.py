@@ -5,7 +5,7 @@ import pytest
 from dicom_series import make_picture, make_series, sample, save_series
 from PIL import Image
 
-from attunet.data.cases import read_case_label, read_dataset
+from attunet.data.cases import check_case_headers, read_case_label, read_dataset
 from attunet.data.checks import inspect
 from attunet.data.layouts.table import write_table
 from attunet.data.volume import Volume
@@ -51,6 +51,8 @@ def test_pictures_in_the_order_of_the_files_get_the_positions_of_the_slices(mask
     np.testing.assert_array_equal(read_case_label(dataset.cases[0]).array[0], masks)
     result = inspect(dataset)
     assert result.facts[0].labels == {0: int((masks == 0).sum()), 255: int((masks == 255).sum())}
+    (problem,) = check_case_headers(dataset.cases[0])
+    assert "in the order of their names: liver_13.png is i13.dcm, liver_8.png is i8.dcm" in problem.message
 
 
 def test_pictures_called_like_files_belong_to_them_in_any_order(masks, tmp_path):
@@ -58,6 +60,7 @@ def test_pictures_called_like_files_belong_to_them_in_any_order(masks, tmp_path)
     save_files(make_series(sample(SHAPE)), tmp_path / "images/p1", [f"{name}.dcm" for name in names])
     save_pictures(masks, tmp_path / "labels/p1", [f"{name}.png" for name in names])
     np.testing.assert_array_equal(only(tmp_path).array[0], masks)
+    assert check_case_headers(read_dataset(tmp_path).cases[0]) == []
 
 
 def test_doubtful_orders_are_refused(masks, tmp_path):

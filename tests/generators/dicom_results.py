@@ -97,7 +97,7 @@ class Scene:
             name: code_of(name) or SegmentCode(type=(name, "99TEST", name)) for name in names if name != "background"
         }
         codes = {
-            name: code.model_copy(update={"color": (250 - 40 * place, 60 * place, 20)})
+            name: code.model_copy(update={"color": ((250 - 40 * place) % 256, 60 * place % 256, 20)})
             for place, (name, code) in enumerate(codes.items())
         }
         return ObjectResult(prediction, source or self.source, ALGORITHM, codes, out)

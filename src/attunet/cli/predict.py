@@ -120,7 +120,9 @@ def predict(
     max_memory: Annotated[
         str | None,
         typer.Option(
-            "--max-memory", metavar="GB", help="Memory limit, such as 4GB; makes prediction slower if necessary."
+            "--max-memory",
+            metavar="GB",
+            help="Memory limit of predictions, such as 4GB; slower if necessary. Writing DICOM objects is outside it.",
         ),
     ] = None,
     time_limit: Annotated[

@@ -24,7 +24,7 @@ from attunet.data.formats import (
 )
 from attunet.data.formats.dicom import choose_series
 from attunet.data.label_files import read_label_files
-from attunet.data.label_slices import read_label_slices, slice_pictures
+from attunet.data.label_slices import order_of_pictures, read_label_slices, slice_pictures
 from attunet.data.layouts import read_dataset
 from attunet.data.layouts.find import find_cases
 from attunet.data.volume import Volume
@@ -143,7 +143,7 @@ def check_case_headers(case: Case) -> list[Problem]:
         for path in case.paths
         for problem in check_header(path, key=case.label_key if path in labels else case.key, label=path in labels)
     ]
-    return [replace(problem, case=case.id) for problem in (*found, *_of_another_series(case))]
+    return [replace(problem, case=case.id) for problem in (*found, *_of_another_series(case), *_by_order(case))]
 
 
 def _of_another_series(case: Case) -> Iterator[Problem]:
@@ -153,6 +153,15 @@ def _of_another_series(case: Case) -> Iterator[Problem]:
             if holds_named_masks(path) and refers_elsewhere(path, case.images[0], case.key):
                 message = f"{path.name} refers to another series than that of the image"
                 yield Problem("", "another series", message, "check that they belong together", "warning")
+
+
+def _by_order(case: Case) -> Iterator[Problem]:
+    """A warning about pictures that go with the slices of a series by their order; none where they cannot be read."""
+    with suppress(AttunetError):
+        if case.images and (pictures := _pictures_of_slices(case)) is not None:
+            order = order_of_pictures(pictures, choose_series(case.images[0], case.key))
+            if order is not None:
+                yield Problem("", "order of pictures", order, "check that both orders are the same", "warning")
 
 
 def image_warnings(case: Case) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from attunet.data.formats.dicom import DicomSeries
 from attunet.data.volume import Array, Volume
 from attunet.errors import FormatError, GeometryError
 
-__all__ = ["read_label_slices", "slice_pictures"]
+__all__ = ["order_of_pictures", "read_label_slices", "slice_pictures"]
 
 HINT = "name the pictures like the files of the series, or write the label as one volume, such as .nii.gz"
 
@@ -45,6 +45,21 @@ def read_label_slices(label: LabelFiles, series: DicomSeries) -> Volume:
             )
         masks.append(mask[0, :, :, 0].T)
     return Volume(np.stack(masks, axis=-1)[None], series.affine)
+
+
+def order_of_pictures(label: LabelFiles, series: DicomSeries) -> str | None:
+    """How the pictures of a label were matched with the slices of a series, where their names are not the same.
+
+    Raises: FormatError as `read_label_slices`.
+    """
+    ordered = _in_order_of_slices([part.path for part in label.parts], series)
+    first, last = series.slices[0], series.slices[-1]
+    if len(ordered) == 1 or all(
+        stem_of(path) == stem_of(one.path) for path, one in zip(ordered, series.slices, strict=True)
+    ):
+        return None
+    ends = f"{ordered[0].name} is {first.name}, {ordered[-1].name} is {last.name}"
+    return f"pictures go with the slices of the series in the order of their names: {ends}"
 
 
 def _in_order_of_slices(pictures: Sequence[Path], series: DicomSeries) -> list[Path]:

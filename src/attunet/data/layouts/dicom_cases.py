@@ -66,7 +66,7 @@ def series_images(path: Path, choice: SeriesChoice) -> Iterator[ImageFile]:
     choice.on_listing(listing, {one.key: name for one, name in zip(chosen, names, strict=True)})
     absent = [wanted for wanted in choice.series if not any(one.is_called(wanted) for one in found)]
     if absent:
-        known = listed([f"{one.key if one.number is None else one.number}" for one in found])
+        known = listed(list(dict.fromkeys(f"{one.key if one.number is None else one.number}" for one in found)))
         raise DatasetError(f"{path} contains no series {absent[0]}, only {known or 'none'}", hint="correct --series")
     if not found:
         reasons = (*listing.refused, *listing.left_out)

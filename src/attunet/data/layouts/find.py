@@ -228,7 +228,9 @@ def _image_file(path: Path) -> ImageFile:
 
 
 def _no_image(path: Path) -> DatasetError:
-    return DatasetError(f"the folder {path} contains no image of a known format", hint="give a folder with image files")
+    archive = next((file for file in path.rglob("*.zip") if is_archive(file)), None)
+    hint = "give a folder with image files" if archive is None else f"if {archive} holds DICOM, pass it by itself"
+    return DatasetError(f"the folder {path} contains no image of a known format", hint=hint)
 
 
 def _cases(groups: Mapping[str, Mapping[int, ImageFile]]) -> tuple[Case, ...]:

@@ -152,9 +152,11 @@ def check_structure_set(
     contours = {segment.number: _by_slice(path, segment, drawn[segment.number], source) for segment in segments}
     for plane in range(mask.shape[2]):
         pixels = np.ascontiguousarray(mask[..., plane])
+        here = set(np.unique(pixels).tolist())
         for segment in segments:
-            filled = fill_contours(contours[segment.number][plane], pixels.shape)
-            if not np.array_equal(filled, np.isin(pixels, segment.values)):
+            if not (drawn_here := contours[segment.number].get(plane, [])) and not here.intersection(segment.values):
+                continue
+            if not np.array_equal(fill_contours(drawn_here, pixels.shape), np.isin(pixels, segment.values)):
                 raise _different(path, f"the contours of {segment.label} give other voxels in slice {plane}")
 
 
@@ -170,7 +172,7 @@ def _by_slice(
         plane = round(float(corners[0, 2]))
         if np.abs(corners[:, 2] - plane).max() > 0.01 or len(points) != item.NumberOfContourPoints:
             raise _different(path, f"a contour of {segment.label} lies between slices")
-        _same(path, f"image of slice {plane}", item.ContourImageSequence[0], source.image_of(plane))
+        _check_image(path, item.ContourImageSequence[0], source, plane)
         slices[plane].append(corners[:, :2])
     return slices
 
@@ -222,7 +224,10 @@ def _plane(path: Path, dataset: Dataset, group: Dataset, source: SourceImages) -
 
 
 def _check_reference(path: Path, group: Dataset, source: SourceImages, plane: int) -> None:
-    image = group.DerivationImageSequence[0].SourceImageSequence[0]
+    _check_image(path, group.DerivationImageSequence[0].SourceImageSequence[0], source, plane)
+
+
+def _check_image(path: Path, image: Dataset, source: SourceImages, plane: int) -> None:
     expected = source.image_of(plane)
     if any(image.get(name) != expected.get(name) for name in ("ReferencedSOPInstanceUID", "ReferencedFrameNumber")):
         raise _different(path, f"slice {plane} refers to another image")

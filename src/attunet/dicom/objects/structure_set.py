@@ -117,22 +117,26 @@ def _drawn(segments: Sequence[CodedSegment], mask: npt.NDArray[Any], source: Sou
     for plane in range(mask.shape[2]):
         pixels = np.ascontiguousarray(mask[..., plane])
         here = set(np.unique(pixels).tolist())
+        image = source.image_of(plane)
         for segment, found in zip(segments, contours, strict=True):
             if here.intersection(segment.values):
                 outlines = contours_of(np.isin(pixels, segment.values))
-                found += [_contour(len(found) + at, plane, one, source) for at, one in enumerate(outlines, start=1)]
+                found += [
+                    _contour(number, plane, outline, source, image)
+                    for number, outline in enumerate(outlines, start=len(found) + 1)
+                ]
     for item, found in zip(drawn, contours, strict=True):
         if found:
             item.ContourSequence = found
     return drawn
 
 
-def _contour(number: int, plane: int, contour: Contour, source: SourceImages) -> Dataset:
-    """One closed contour (N, 2) of a slice, in LPS mm."""
+def _contour(number: int, plane: int, contour: Contour, source: SourceImages, image: Dataset) -> Dataset:
+    """One closed contour (N, 2) of a slice, in LPS mm, which refers to its image."""
     corners = np.column_stack([contour, np.full(len(contour), plane), np.ones(len(contour))])
     points = (corners @ (LPS_TO_RAS @ source.series.affine).T)[:, :3]
     item = Dataset()
-    item.ContourImageSequence = [source.image_of(plane)]
+    item.ContourImageSequence = [image]
     item.ContourGeometricType = "CLOSED_PLANAR"
     item.NumberOfContourPoints = len(points)
     item.ContourNumber = number

@@ -66,6 +66,13 @@ def test_a_listing_is_kept_until_a_file_changes(study):
     assert find_series(study) is not found
 
 
+def test_an_archive_in_a_folder_is_told(study):
+    shutil.make_archive(str(study / "more"), "zip", study / "A/B")
+    (left,) = (left for left in find_series(study).left_out if left.what == "archive")
+    assert [file.name for file in left.files] == ["more.zip"]
+    assert "pass it by itself" in str(left)
+
+
 def test_names_of_an_archive_lead_nowhere(tmp_path):
     save_series(make_series(sample()), tmp_path / "series")
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:

@@ -84,6 +84,8 @@ def _list(path: Path, files: Sequence[Path]) -> SeriesListing:
     refused = [header for header in read if isinstance(header, SetAside) and header.files[0] not in damaged]
     strangers = _strangers(files, {header.path for header in headers})
     left_out = [*_left_out([header for header in headers if header.path not in damaged]), *strangers]
+    if archives := tuple(file for file in files if is_archive(file)):
+        left_out.append(SetAside("archive", "is not opened in a folder: pass it by itself", archives))
     for uid, group in groups.items():
         volumes, without, unusable = assemble(group, lost[uid])
         series += volumes
