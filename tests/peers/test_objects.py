@@ -12,6 +12,7 @@ from attunet.config import IntervalCalibration
 from attunet.data.formats.dicom import find_series
 from attunet.dicom.objects.outputs import DICOM_TYPES
 from attunet.dicom.objects.source import read_source
+from attunet.errors import FormatError
 
 pytestmark = pytest.mark.peers
 
@@ -33,8 +34,8 @@ REAL = {
     "chaos": "chaos_ct_dicom/images/CT_SET_3",
     "sts": "sts_dicom_rtstruct/images/STS_002_CT",
     "dcmqi": "dcmqi_ct_3slice_seg/images/ct-3slice",
-    "totalsegmentator": "totalsegmentator_examples/images/example_ct_dicom",
 }
+WITHOUT_STUDY = "totalsegmentator_examples/images/example_ct_dicom"
 placed_only = pytest.mark.parametrize("made", PLACED, indirect=True)
 
 
@@ -189,3 +190,9 @@ def test_objects_of_real_series_are_valid_and_read_by_others(name, shared_data, 
         stored = hd.seg.segread(file).get_volume(combine_segments=True, skip_overlap_checks=True)
         assert np.count_nonzero(stored.array) == np.count_nonzero(mask)
     assert_filled(result, folder, call, tmp_path / "plastimatch")
+
+
+def test_a_real_series_without_a_study_gets_no_object_and_says_why(shared_data):
+    (series,) = find_series(shared_data / WITHOUT_STUDY).series
+    with pytest.raises(FormatError, match="has no StudyInstanceUID, so that no object can refer to it"):
+        read_source(series)

@@ -128,13 +128,20 @@ def rescaled(stored: Array, one: StoredSlice, dtype: np.dtype[Any]) -> Array | N
         return (values * np.float64(one.slope) + one.intercept).astype(dtype)
     if one.slope == 1 and one.intercept == 0 and values.dtype == dtype:
         return values
-    exact = np.int32 if one.layout.allocated <= 16 and max(map(abs, bounds_of(one))) < WHOLE else np.int64
-    whole: Array = values.astype(exact)
-    whole = np.add(np.multiply(whole, int(one.slope), out=whole), int(one.intercept), out=whole)
-    limits = np.iinfo(dtype)
-    if whole.size and (whole.min() < limits.min or whole.max() > limits.max):
+    slope, intercept, limits = int(one.slope), int(one.intercept), np.iinfo(dtype)
+    low, high = sorted(slope * int(end) + intercept for end in (values.min(), values.max()))
+    if low < limits.min or high > limits.max:
         return None
-    return whole.astype(dtype)
+    whole: Array = values.astype(dtype)  # modulo 2**bits, as are the product and the sum: what fits in the end is exact
+    if slope != 1:
+        whole *= _modulo(slope, dtype)
+    whole += _modulo(intercept, dtype)
+    return whole
+
+
+def _modulo(value: int, dtype: np.dtype[Any]) -> Any:
+    """An integer modulo the range of a type."""
+    return np.array(value % 2 ** (8 * dtype.itemsize), np.uint64).astype(dtype)
 
 
 def _is_whole(one: StoredSlice) -> bool:
