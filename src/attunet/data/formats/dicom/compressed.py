@@ -34,7 +34,7 @@ FRAMES = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 """Markers without a segment behind them."""
 START_OF_SCAN, END = 0xDA, 0xD9
-CHATTER = b"Unsupported JPEG data precision"
+CHATTER = (b"Unsupported JPEG data precision", b"Tile part length size inconsistent")
 STANDARD_ERROR = 2
 
 _LOCK = Lock()
@@ -176,7 +176,7 @@ def _of_jpeg2000(encoded: bytes) -> _Declared | None:
 
 @contextmanager
 def quiet_decoders() -> Iterator[None]:
-    """A block within which decoders write nothing about the precision of a JPEG to standard error.
+    """A block within which decoders write nothing about the images that they decode to standard error.
 
     What else is written there, by any thread, appears when the last such block ends.
     """
