@@ -123,12 +123,13 @@ def _run(
 
 
 def _publish(results: Sequence[Result], shares: Sequence[Share], options: argparse.Namespace) -> None:
+    threads = f"{options.threads} thread{'s' * (options.threads > 1)}"
     counts = " or ".join(sorted({str(len(share.train)) for share in shares}))
     unseen = sum(len(share.unseen) for share in shares)
     name = Path(options.dataset).name
     notes = (
         f"{len(shares)} {'share' if len(shares) == 1 else 'shares'}, {counts} training cases in each, {unseen} unseen "
-        f"cases; {options.minutes:g} minutes of training for each share, {options.threads} thread{'s' * (options.threads > 1)}, "
+        f"cases; {options.minutes:g} minutes of training for each share, {threads}, "
         f"seed {options.seed}.",
         f"nnU-Net {VERSION} and MONAI train on all training cases. attunet keeps a fifth of them for validation, which "
         "its minutes include, unless its row says otherwise.",
