@@ -77,10 +77,11 @@ def main() -> int:
         return drive(*map(Path, given.driver[:3]), given.driver[3])
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         sets = prepared(Path(folder), given.data, given.scans, given.seconds)
-        home = Path(folder) / "home"
+        home, rays = Path(folder) / "home", Path(folder) / "r"
         home.mkdir()
-        os.environ |= {"HOME": str(home), "RAY_AUTH_MODE": "disabled"}
-        with two_nodes(Path(folder)) as cluster:
+        rays.mkdir()
+        os.environ |= {"HOME": str(home), "RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": str(rays)}
+        with two_nodes() as cluster:
             harm = [each for scans in sets for each in predicted(scans, cluster)]
         harm += [f"the home folder has {path}" for path in home.rglob("*")]
         harm += [f"process {line}" for line in processes(Path(folder))]
@@ -116,13 +117,14 @@ def images_of(dataset: Path) -> Path:
 
 def attunet(*words: object) -> None:
     """Run a command of attunet."""
-    subprocess.run([sys.executable, "-m", "attunet", *map(str, words)], check=True, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "attunet", *map(str, words)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 @contextmanager
-def two_nodes(folder: Path) -> Iterator[Nodes]:
+def two_nodes() -> Iterator[Nodes]:
     """A cluster of two nodes on this machine."""
-    cluster = Nodes(folder)
+    cluster = Nodes()
     try:
         yield cluster
     finally:
@@ -132,14 +134,12 @@ def two_nodes(folder: Path) -> Iterator[Nodes]:
 class Nodes:
     """The nodes of a cluster: the first holds its state and does not die, the second may."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         from ray.cluster_utils import Cluster
 
         how = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 * 2**20}
         checks = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000}
-        self._cluster = Cluster(
-            initialize_head=True, head_node_args={**how, "_system_config": checks, "temp_dir": str(folder / "r")}
-        )
+        self._cluster = Cluster(initialize_head=True, head_node_args={**how, "_system_config": checks})
         self._how = how
         self.address = self._cluster.address
         self._second = self._cluster.add_node(**how)
