@@ -1,6 +1,6 @@
 """Kill nodes and drivers of a cluster that predicts real scans, one of which kills its worker, and compare every mask.
 
-    python chaos/cluster.py [--scans 400] [--data ../shared/data] [--seconds 30]
+    python chaos/cluster.py [--scans 400] [--data ../shared/data]
 
 Two nodes run on this machine. A node is killed in the middle of the first data set, the driver twice (kill -9); each
 time the same command is started again. Every mask has to equal that of `attunet predict` on one machine, voxel by
@@ -25,13 +25,16 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from attunet.cluster.ledger import LEDGER, LedgerRow, read_ledger
+from attunet.bundle import fold_folder, save_manifest, save_plan
+from attunet.cluster.ledger import LEDGER, read_ledger
 from attunet.cluster.prediction import CaseJob, CaseOutcome, PredictionWork, predict_on_engine
 from attunet.cluster.ray_engine import RayEngine
 from attunet.cluster.ray_worker import RayWorkers
-from attunet.data.cases import find_cases
+from attunet.data.cases import find_cases, read_dataset
 from attunet.data.formats import read_label
 from attunet.inference.segmenter import Segmenter
+from attunet.planning.options import PlanOptions
+from attunet.planning.plan_dataset import plan_dataset
 
 POISON = "poison"
 PATIENCE = 300.0
@@ -70,13 +73,12 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--scans", type=int, default=400)
     options.add_argument("--data", type=Path, default=Path("../shared/data"))
-    options.add_argument("--seconds", type=int, default=30, help="time of each training")
     options.add_argument("--driver", nargs=4, metavar=("MODEL", "IMAGES", "OUTPUT", "ADDRESS"), help="used by itself")
     given = options.parse_args()
     if given.driver:
         return drive(*map(Path, given.driver[:3]), given.driver[3])
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        sets = prepared(Path(folder), given.data, given.scans, given.seconds)
+        sets = prepared(Path(folder), given.data, given.scans)
         home, rays = Path(folder) / "home", Path(folder) / "r"
         home.mkdir()
         rays.mkdir()
@@ -89,8 +91,8 @@ def main() -> int:
     return bool(harm)
 
 
-def prepared(folder: Path, data: Path, count: int, seconds: int) -> list[Scans]:
-    """Train a model for each data set, and predict its scans on this machine alone."""
+def prepared(folder: Path, data: Path, count: int) -> list[Scans]:
+    """Make a model for each data set, and predict its scans on this machine alone."""
     made = []
     for name, (share, times) in SHARES.items():
         images = folder / name / "images"
@@ -101,13 +103,29 @@ def prepared(folder: Path, data: Path, count: int, seconds: int) -> list[Scans]:
             original = source[index % max(1, -(-wanted // times)) % len(source)]
             (images / f"{index:03d}_{original.name}").symlink_to(original.absolute())
         scans = Scans(name, folder / name / "model", images, folder / name / "expected", folder / name / "masks")
-        attunet("train", data / name, "-o", scans.model, "--fold", "0", "--max-time", f"{seconds}s")
+        write_random_model(data / name, scans.model)
         attunet("predict", "-m", scans.model, "-i", images, "-o", scans.expected)
         made.append(scans)
     made[0].kills = [(0.25, "node"), (0.5, "driver"), (0.75, "driver")]
     poison = min(made[0].images.iterdir())
     (made[0].images / f"{POISON}{''.join(poison.suffixes[-2:])}").symlink_to(poison.resolve())
     return made
+
+
+def write_random_model(dataset: Path, model: Path) -> None:
+    """A model as planned for a data set, with random weights: every voxel of its masks is close to a decision."""
+    import torch
+
+    from attunet.export.formats import export_openvino
+    from attunet.nn import AttentionUNet, save_weights
+
+    plan = plan_dataset(read_dataset(dataset), PlanOptions(size="small", cascade="off"))
+    torch.manual_seed(0)
+    network = AttentionUNet.from_config(plan.network).eval()
+    save_plan(plan, model)
+    save_weights(network, fold_folder(model, 0) / "weights.safetensors")
+    export_openvino(network, plan, fold_folder(model, 0) / "graph.xml")
+    save_manifest(model)
 
 
 def images_of(dataset: Path) -> Path:
@@ -157,7 +175,7 @@ class Nodes:
 def predicted(scans: Scans, cluster: Nodes) -> Iterator[str]:
     """Predict a data set on the cluster, kill what is to be killed, and say what went wrong."""
     total = len(list(scans.images.iterdir()))
-    kills, published, starts = list(scans.kills), dict[str, int](), [dict[str, LedgerRow]()]
+    kills, published, known = list(scans.kills), dict[str, int](), 0
     driver = start_driver(scans, cluster)
     while (code := driver.poll()) is None:
         time.sleep(0.05)
@@ -171,9 +189,18 @@ def predicted(scans: Scans, cluster: Nodes) -> Iterator[str]:
             driver.send_signal(signal.SIGKILL)
             driver.wait()
             published |= {name: path.stat().st_mtime_ns for name, path in scans.masks().items()}
-            starts.append(read_ledger(scans.output / LEDGER))
+            known = (scans.output / LEDGER).stat().st_size
             driver = start_driver(scans, cluster)
+    again = started_after(scans.output / LEDGER, known) & {name.split(".")[0] for name in published}
+    yield from (f"{scans.name}: {name} was predicted again by a new driver" for name in sorted(again))
     yield from compared(scans, published, code, total)
+
+
+def started_after(ledger: Path, size: int) -> set[str]:
+    """The scans that a ledger says were started, in what was added to it after this size."""
+    lines = ledger.read_bytes()[size:].splitlines()
+    rows = [json.loads(line) for line in lines if line.startswith(b"{") and line.endswith(b"}")]
+    return {row["case"] for row in rows if row["state"] == "running"}
 
 
 def start_driver(scans: Scans, cluster: Nodes) -> subprocess.Popen[bytes]:

@@ -107,7 +107,10 @@ def test_ctrl_c_finishes_what_runs_and_a_kill_loses_nothing(tiny_run, scans, tmp
         while len(list((tmp_path / "masks").glob("*.nii.gz"))) < already + 5:
             assert program.poll() is None
             time.sleep(0.02)
-        program.send_signal(number)
+        if number == signal.SIGINT:
+            os.killpg(program.pid, number)  # as a terminal does
+        else:
+            program.send_signal(number)
         told = program.communicate()[1]
         assert program.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL), told
         masks = {path.name.split(".")[0] for path in (tmp_path / "masks").glob("*.nii.gz")}

@@ -27,6 +27,16 @@ def test_a_node_has_room_for_what_it_holds(workers, slots):
     assert workers.slots(RayNode(id="a", name="a", cpus=8, gpus=2, memory=32 * GB)) == slots
 
 
+def test_a_worker_has_at_most_the_memory_of_the_largest_node():
+    nodes = [RayNode(id=name, name=name, cpus=cpus, gpus=0, memory=size * GB) for name, cpus, size in SIZES]
+    assert RayWorkers(memory=100 * GB).fitted(nodes).memory == 32 * GB
+    assert RayWorkers(memory=2 * GB).fitted(nodes).memory == 2 * GB
+    assert RayWorkers(cpus=16, memory=100 * GB).fitted(nodes).memory == 100 * GB  # there is no room in any case
+
+
+SIZES = [("small", 4, 8), ("large", 8, 32), ("without cores", 0, 64)]
+
+
 @pytest.mark.parametrize("wrong", [{"workers": 0}, {"cpus": -1}, {"gpus": -0.5}, {"cpus": 0}])
 def test_workers_of_nothing_are_refused(wrong):
     with pytest.raises(ConfigError):

@@ -21,6 +21,9 @@ __all__ = ["LEDGER", "Ledger", "LedgerRow", "read_ledger"]
 LEDGER = "ledger.jsonl"
 """Name of the ledger in the folder of the results; the parts of a run write ledger-K-of-N.jsonl beside it."""
 
+_AT_ONCE = 1000
+"""Rows that are written together."""
+
 State = Literal["queued", "running", "done", "failed", "lost"]
 
 
@@ -108,11 +111,13 @@ class Ledger:
     def add(self, *rows: LedgerRow) -> None:
         """Append rows. Raises: FormatError when the disk refuses them."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        lines = [json.dumps({**asdict(row), "time": row.time or now}, ensure_ascii=False) + "\n" for row in rows]
-        try:
-            self._stream.write("".join(lines).encode())
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
+        for start in range(0, len(rows), _AT_ONCE):
+            some = rows[start : start + _AT_ONCE]
+            lines = [json.dumps({**asdict(row), "time": row.time or now}, ensure_ascii=False) + "\n" for row in some]
+            try:
+                self._stream.write("".join(lines).encode())
+            except OSError as error:
+                raise _unwritable(self.path, error) from error
 
     def close(self) -> None:
         """Close the file."""

@@ -65,7 +65,7 @@ class RayEngine:
         *,
         on_notice: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._payload, self._settings, self._on_notice = payload, workers, on_notice
+        self._payload, self._on_notice = payload, on_notice
         self._workers: list[_Worker] = []
         self._tickets, self._ended = count(1), deque[Attempt]()
         self._failed_starts: Counter[str] = Counter()
@@ -75,6 +75,7 @@ class RayEngine:
         self._session = RaySession(workers.address)
         try:
             self._ray = self._session.ray
+            self._settings = workers.fitted(self._session.nodes())
             self._make = self._ray.put(make)
             self._grow()
             if not self._workers:
@@ -145,6 +146,8 @@ class RayEngine:
             return
         self._seen, self._looked = self._session.nodes(), time.monotonic()
         alive = {node.id for node in self._seen}
+        for worker in [each for each in self._workers if each.reference is None and each.node.id not in alive]:
+            self._remove(worker)
         used = Counter(worker.node.id for worker in self._workers)
         free = {
             node: self._settings.slots(node) - used[node.id] for node in self._seen if node.name not in self._left_out

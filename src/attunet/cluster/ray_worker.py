@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from attunet.cluster.ray_session import RayNode
@@ -44,6 +44,12 @@ class RayWorkers:
             )
         if not self.cpus and not self.gpus:
             raise ConfigError("a worker needs a core or a GPU", hint="give --cpus-per-worker or --gpus-per-worker")
+
+    def fitted(self, nodes: Sequence[RayNode]) -> RayWorkers:
+        """The same workers, with no more memory than the largest node has: larger tasks are refused one by one."""
+        anything = replace(self, memory=0)
+        largest = max((node.memory for node in nodes if anything.slots(node)), default=0)
+        return replace(self, memory=min(self.memory, largest)) if largest else self
 
     def slots(self, node: RayNode) -> int:
         """How many of these workers a node has room for."""
