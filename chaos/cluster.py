@@ -65,7 +65,7 @@ class Scans:
 
     def masks(self) -> dict[str, Path]:
         """The masks that are published."""
-        return {path.name: path for path in sorted(self.output.glob("*.*")) if path.name != LEDGER and path.is_file()}
+        return {path.name: path for path in sorted(self.output.glob("[!.]*")) if path.name != LEDGER and path.is_file()}
 
 
 def main() -> int:
