@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the programs that `make test-peers` talks to: Debian's Orthanc, dcmtk and dicom3tools where this may be done
-# (root and apt-get), and dcmqi and plastimatch, whose binaries are in their wheels, into an environment of their own.
+# (root and apt-get), and dcmqi and plastimatch, whose binaries are in their wheels, into an environment of their own;
+# likewise the clients of MONAI Label, schemathesis, and a browser's driver.
 # What cannot be installed is said; the tests that need it are skipped with that message.
 set -euo pipefail
 python=${1:?usage: install.sh PYTHON FOLDER}
@@ -8,6 +9,7 @@ folder=${2:?usage: install.sh PYTHON FOLDER}
 
 declare -A packages=([dcmqrscp]=dcmtk [dciodvfy]=dicom3tools [Orthanc]=orthanc)
 missing=()
+command -v chromium chromium-browser google-chrome > /dev/null || missing+=(chromium)
 for program in "${!packages[@]}"; do
   command -v "$program" > /dev/null || missing+=("${packages[$program]}")
 done
@@ -62,4 +64,19 @@ if [ ! -x "$asker/bin/st" ]; then
     { "$python" -m venv --clear --without-pip "$asker" && "$python" -m pip --python "$asker/bin/python" install pip; }
   "$asker/bin/python" -m pip --disable-pip-version-check --quiet install schemathesis==4.32.5 ||
     echo "schemathesis could not be installed; the test that needs it will be skipped" >&2
+fi
+
+# Playwright, which drives Debian's Chromium, and axe-core, which finds what people who cannot see a page would miss.
+browser="$folder-browser"
+if ! compgen -G "$browser/lib/python*/site-packages/playwright" > /dev/null; then
+  echo "installing Playwright into $browser, once"
+  [ -x "$browser/bin/python" ] || "$python" -m venv "$browser" ||
+    { "$python" -m venv --clear --without-pip "$browser" && "$python" -m pip --python "$browser/bin/python" install pip; }
+  "$browser/bin/python" -m pip --disable-pip-version-check --quiet install playwright==1.65.2 ||
+    echo "Playwright could not be installed; the tests of the page will be skipped" >&2
+fi
+if [ ! -e "$browser/node_modules/axe-core/axe.min.js" ]; then
+  command -v npm > /dev/null &&
+    npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$browser" axe-core@4.14.1 > /dev/null ||
+    echo "axe-core could not be installed (it needs npm); the test of accessibility will be skipped" >&2
 fi

@@ -9,6 +9,7 @@ from attunet.data.cases import Case, image_warnings
 from attunet.errors import AttunetError
 from attunet.failures import one_case
 from attunet.inference.case import warm_up
+from attunet.inference.familiarity import unfamiliar
 from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 
@@ -73,7 +74,7 @@ def estimate_cases(
             skipped_windows=plan.skipped_windows,
             bands=plan.chunking.bands,
             peak_bytes=plan.peak_bytes,
-            warnings=(*image_warnings(case), *plan.warnings),
+            warnings=(*image_warnings(case), *unfamiliar(volume, plan.content, segmenter.plan), *plan.warnings),
         )
         del volume, plan  # before the next is read
         yield estimate

@@ -21,6 +21,7 @@ from attunet.inference.case import CasePlan, plan_case, segment
 from attunet.inference.engines.factory import make_engine, make_localizers
 from attunet.inference.engines.precision import choose_precision
 from attunet.inference.engines.protocol import Engine
+from attunet.inference.familiarity import unfamiliar
 from attunet.inference.member import Member
 from attunet.inference.outputs import biases_of
 from attunet.inference.postprocess import clean
@@ -165,7 +166,7 @@ class Segmenter:
             windows=plan.windows,
             air_windows=plan.air_windows,
             skipped_windows=plan.skipped_windows,
-            warnings=(*self._file_warnings(image), *plan.warnings),
+            warnings=(*self._file_warnings(image), *unfamiliar(volume, plan.content, self.plan), *plan.warnings),
         )
 
     def mirrors(self, options: PredictOptions) -> bool:

@@ -173,7 +173,7 @@ async function openCurrent() {
 }
 
 async function open(job, state) {
-  if (state === "failed") throw new api.Problem(0, { detail: `${job.name || "the scan"} was not segmented: ${job.reason}`, hint: job.hint });
+  if (state === "failed") throw new api.Problem(0, { detail: `the scan ${job.name} was not segmented: ${job.reason}`, hint: job.hint });
   if (state === "cancelled") {
     announce("The job was cancelled");
     return;

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { byId } from "./dom.js";
 
-const THEMES = { auto: "as the system", light: "light", dark: "dark" };
+const THEMES = { auto: "Auto: colours as the system's", light: "Light colours", dark: "Dark colours" };
 
 /** The button that goes through the colours, which the browser remembers. */
 export function bindTheme() {
@@ -11,7 +11,7 @@ export function bindTheme() {
   const apply = (theme) => {
     document.documentElement.dataset.theme = theme;
     button.textContent = theme[0].toUpperCase() + theme.slice(1);
-    button.setAttribute("aria-label", `Colours: ${THEMES[theme]}`);
+    button.setAttribute("aria-label", THEMES[theme]);
     localStorage.setItem("attunet-theme", theme);
   };
   const names = Object.keys(THEMES);
