@@ -122,7 +122,7 @@ def test_folds_on_ray_are_those_of_one_process_though_a_worker_is_killed(
     invoke, write_blobs, tiny_config, tiny_plan, tmp_path, monkeypatch
 ):
     data, recipe = write_blobs(tmp_path / "data"), tmp_path / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump(tiny_config(epochs=4).model_dump(mode="json")))
+    recipe.write_text(yaml.safe_dump(tiny_config(epochs=3, case_images=False, int8=False).model_dump(mode="json")))
     save_plan(tiny_plan(), tmp_path)
     usual = (data, "--recipe", recipe, "--plan", tmp_path / "plan.json", "--fold", "all", "--store", tmp_path / "store")
     usual = (*usual, "--device", "cpu")

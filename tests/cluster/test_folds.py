@@ -18,6 +18,7 @@ from attunet.cluster import folds
 from attunet.cluster.folds import ClusterFolds
 from attunet.cluster.scheduler import SchedulerPolicy
 from attunet.cluster.tasks import Attempt, Ticket
+from attunet.data import slabs
 from attunet.data.cases import read_dataset
 from attunet.errors import AttunetError, CancelledError, ConfigError, TrainingError
 from attunet.evaluation.summary import summarize
@@ -168,6 +169,7 @@ def untrained(monkeypatch):
 
 def test_the_run_is_that_of_one_machine_though_a_worker_dies(data, options, in_turn, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(slabs, "_limits", [])
     engines, watch, started, ended = Engines(deaths=["run/fold_1"]), Watch(), [], []
 
     class Record(TrainingCallbacks):

@@ -88,4 +88,5 @@ def _runner(workers: RayWorkers | None) -> CandidateRunner:
     return ClusterCandidates(
         lambda make, payload: RayEngine(make, payload, workers, on_notice=fail),
         device="cuda" if workers.gpus else "cpu",
+        cores=workers.cpus,
     )

@@ -12,6 +12,7 @@ from threading import Event
 from attunet.cluster.folds import MakeEngine
 from attunet.cluster.scheduler import SchedulerPolicy, run_tasks
 from attunet.cluster.tasks import Task, TaskEvent
+from attunet.data.slabs import limit_cores
 from attunet.errors import AttunetError, CancelledError, EngineError
 from attunet.selection.candidates import CandidateFold, Scored
 
@@ -27,15 +28,18 @@ Evaluated = tuple[dict[str, Scored], dict[str, AttunetError]]
 class CandidateScorer:
     """Makes, in a worker, what evaluates a fold.
 
-    Args: the folder in which the command was given, for relative paths.
+    Args: the folder in which the command was given, for relative paths; the cores of a worker, 0 for all.
     """
 
     folder: Path
+    cores: int = 0
 
     def __call__(self) -> Callable[[CandidateFold], Evaluated]:
         """Prepare this process."""
         with suppress(OSError):  # another machine may not have it; then absolute paths still do
             os.chdir(self.folder)
+        if self.cores:
+            limit_cores(self.cores)
         return _evaluate
 
 
@@ -51,6 +55,7 @@ class ClusterCandidates:
     Args:
         make_engine: makes the engine.
         device: of its workers: cpu or cuda; empty for that of the fold.
+        cores: of a worker; 0 for all of its machine.
         policy: when a fold is tried again.
         on_event: called with every change of a fold.
     """
@@ -60,10 +65,12 @@ class ClusterCandidates:
         make_engine: MakeEngine,
         *,
         device: str = "",
+        cores: int = 0,
         policy: SchedulerPolicy = _POLICY,
         on_event: Callable[[TaskEvent], None] = lambda _: None,
     ) -> None:
-        self._make_engine, self._device, self._policy, self._on_event = make_engine, device, policy, on_event
+        self._make_engine, self._device, self._cores = make_engine, device, cores
+        self._policy, self._on_event = policy, on_event
 
     def __call__(
         self, folds: Sequence[CandidateFold], *, progress: Callable[[int, int], None], cancelled: Event | None
@@ -82,7 +89,7 @@ class ClusterCandidates:
                 progress(done, total)
             self._on_event(event)
 
-        engine = self._make_engine(CandidateScorer(folder=Path.cwd()), named.__getitem__)
+        engine = self._make_engine(CandidateScorer(folder=Path.cwd(), cores=self._cores), named.__getitem__)
         try:
             tasks = [Task(name=name, size=len(fold.cases)) for name, fold in named.items()]
             records = run_tasks(tasks, engine, self._policy, on_event=on_event, cancelled=cancelled)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from attunet.cluster.scheduler import SchedulerPolicy, run_tasks
 from attunet.cluster.tasks import Task, TaskEngine, TaskEvent, TaskRecord
+from attunet.data.slabs import limit_cores
 from attunet.errors import BusyError, CancelledError, ConfigError, TrainingError
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class FoldTrainer:
         if self.threads is not None:
             import torch
 
+            limit_cores(self.threads)
             torch.set_num_threads(self.threads)
         return _train
 

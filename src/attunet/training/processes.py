@@ -108,23 +108,28 @@ def defer_interrupts() -> Iterator[None]:
         signal.raise_signal(signal.SIGINT)
 
 
-def cpu_contention(threads: int, used: Callable[[float], float] | None = None) -> str:
-    """A warning when other programs use the cores of a training that keeps its threads; empty when the cores are free.
+def cpu_contention(
+    threads: int, used: Callable[[float], float] | None = None, cores: int | None = None
+) -> str:
+    """A warning when other programs leave fewer cores than a training that keeps its threads; empty otherwise.
 
     The threads of a training run wait for each other at every layer, so one delayed thread delays all of them.
 
     Args:
         threads: number of threads that training uses.
         used: measures the cores in use over some seconds; None for `used_cores`.
+        cores: number of cores available to the process; None to ask the system.
     Returns: the text, or an empty string.
     """
     if threads == 1 or (used_by_others := (used or used_cores)(_SAMPLE_SECONDS)) < _CONTENDED_CORES:
         return ""
-    free = max(1, threads - round(used_by_others))
+    free = (len(available_cores()) if cores is None else cores) - used_by_others
+    if free > threads - _CONTENDED_CORES:  # other folds have their own share of a large machine
+        return ""
     return (
         f"other programs use {used_by_others:.1f} cores, and the {threads} threads of this training wait for each "
-        f"other: it will be several times slower. Stop those programs, or set OMP_NUM_THREADS={free} and start again; "
-        "a training with --max-time uses fewer threads meanwhile by itself"
+        f"other: it will be several times slower. Stop those programs, or set OMP_NUM_THREADS={max(1, round(free))} and "
+        "start again; a training with --max-time uses fewer threads meanwhile by itself"
     )
 
 
