@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
+import time
 from importlib.util import find_spec
 from types import SimpleNamespace
 
 import psutil
 import pytest
-import torch
 import yaml
 from rich.console import Console
 from rich.progress import Progress
@@ -16,9 +19,10 @@ from rich.progress import Progress
 from attunet.bundle import save_plan
 from attunet.cli import cluster_training, training_progress
 from attunet.cli.cluster_training import FoldsDisplay, fold_workers
-from attunet.cli.train import train
 from attunet.errors import ConfigError
 from attunet.training.callbacks.fold_progress import FoldProgress
+
+ATTUNET = [sys.executable, "-c", "import sys; from attunet.cli import main; sys.argv[0] = 'attunet'; main()"]
 
 
 @pytest.fixture
@@ -59,10 +63,14 @@ def test_each_running_fold_has_a_bar_with_its_node(lines, tmp_path):
         assert shown() == ["run/fold_0 on n0 · starting"]
         display.on_fold_end(finished(tmp_path / "run" / "fold_0"))
         assert shown() == []
+        display.on_fold_running("run/fold_1", "n0", None)
+        display.on_fold_failed("run/fold_1", "n0", "lost 3 workers")
+        assert shown() == []
     assert len(display.folds) == 1
-    assert lines()[-2:] == [
+    assert [line for line in lines() if any(word in line for word in ("lost", "finished", "failed"))] == [
         "run/fold_1: lost on n1 (killed by signal 9); continued from its last checkpoint",
         "run/fold_0: finished, mean Dice 0.8750",
+        "run/fold_1: failed on n0: lost 3 workers; the other folds go on",
     ]
 
 
@@ -111,46 +119,41 @@ def test_options_that_contradict_each_other_are_refused(asked):
         asked(engine="local", workers=2)
 
 
-def busy_workers():
-    """The processes of this program's Ray in which a fold is trained."""
-    found = psutil.Process().children(recursive=True)
-    return [process for process in found if "RayActor.do" in " ".join(process.cmdline())]
+def command_of(process):
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it has just ended
+        return ""
 
 
-@pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray")  # which must not be imported yet
-def test_folds_on_ray_are_those_of_one_process_though_a_worker_is_killed(
-    invoke, write_blobs, tiny_config, tiny_plan, tmp_path, monkeypatch
-):
+def kill_a_worker(program, run):
+    """Kill the first worker of a running program whose fold has told of its progress; returns its children then."""
+    while program.poll() is None:
+        children = program.children(recursive=True)
+        busy = [child for child in children if "RayActor.do" in command_of(child)]
+        if busy and any(run.glob("fold_*/checkpoints/progress.json")):
+            busy[0].kill()
+            return children
+        time.sleep(0.05)
+    pytest.fail(program.communicate()[1])
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray")
+def test_folds_on_ray_are_those_of_one_process_though_a_worker_is_killed(write_blobs, tiny_config, tiny_plan, tmp_path):
     data, recipe = write_blobs(tmp_path / "data"), tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(tiny_config(epochs=3, case_images=False, int8=False).model_dump(mode="json")))
     save_plan(tiny_plan(), tmp_path)
-    usual = (data, "--recipe", recipe, "--plan", tmp_path / "plan.json", "--fold", "all", "--store", tmp_path / "store")
-    usual = (*usual, "--device", "cpu")
-    killed = []
-    shown = FoldsDisplay.on_fold_running
-
-    def kill_once(self, fold, node, progress):
-        if progress is not None and not killed:
-            worker = busy_workers()[0]
-            killed.append(worker)
-            worker.kill()
-        shown(self, fold, node, progress)
-
-    monkeypatch.setattr(FoldsDisplay, "on_fold_running", kill_once)
-    before = {process.pid for process in psutil.Process().children(recursive=True)}
-    ray = ("--engine", "ray", "--workers", "2", "--cpus-per-worker", "1")
-    done = invoke(train, *usual, "-o", tmp_path / "ray", *ray)
-    assert done.exit_code == 0, done.output
-    assert len(killed) == 1
-    assert "continued from its last checkpoint" in done.stderr
-    assert {process.pid for process in psutil.Process().children(recursive=True)} <= before
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        done = invoke(train, *usual, "-o", tmp_path / "alone")
-    finally:
-        torch.set_num_threads(threads)
-    assert done.exit_code == 0, done.output
-    names = ["folds.yaml", "fold_0/weights.safetensors", "fold_1/weights.safetensors", "postprocessing.json"]
+    usual = ["train", data, "--recipe", recipe, "--plan", tmp_path / "plan.json", "--fold", "all", "--device", "cpu"]
+    usual += ["--store", tmp_path / "store"]
+    ray = ["-o", tmp_path / "ray", "--engine", "ray", "--workers", "2", "--cpus-per-worker", "1"]
+    with psutil.Popen([*ATTUNET, *usual, *ray], stderr=subprocess.PIPE, text=True) as program:
+        children = kill_a_worker(program, tmp_path / "ray")
+        _, told = program.communicate()
+    assert program.returncode == 0, told
+    assert "continued from its last checkpoint" in told
+    assert not [child for child in children if child.is_running()]
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*ATTUNET, *usual, "-o", tmp_path / "alone"], env=one_thread, check=True, capture_output=True)
+    names = ["folds.yaml", "fold_0/weights.safetensors", "fold_1/weights.safetensors"]
     runs = [[(tmp_path / run / name).read_bytes() for name in names] for run in ("ray", "alone")]
     assert runs[0] == runs[1]

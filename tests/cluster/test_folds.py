@@ -112,13 +112,16 @@ class Engines:
 
 class Watch:
     def __init__(self):
-        self.running, self.lost = [], []
+        self.running, self.lost, self.failed = [], [], []
 
     def on_fold_running(self, fold, node, progress):
         self.running.append((fold, node, progress))
 
     def on_fold_lost(self, fold, node, tries, reason):
         self.lost.append((fold, node, tries, reason))
+
+    def on_fold_failed(self, fold, node, reason):
+        self.failed.append(fold)
 
 
 @pytest.fixture(scope="session")
@@ -195,10 +198,11 @@ def test_the_run_is_that_of_one_machine_though_a_worker_dies(data, options, in_t
 
 
 def test_a_fold_that_always_dies_is_reported_and_the_others_are_finished(data, options, untrained, tmp_path):
-    engines = Engines(deaths=["run/fold_0"] * 9, begins=False)
+    engines, watch = Engines(deaths=["run/fold_0"] * 9, begins=False), Watch()
     with pytest.raises(TrainingError, match=r"1 of 2 folds failed, 1 are finished: run/fold_0: lost 3 workers") as told:
-        train(data, tmp_path / "run", options, runner=ClusterFolds(engines))
+        train(data, tmp_path / "run", options, runner=ClusterFolds(engines, watch=watch))
     assert "--resume" in told.value.hint
+    assert watch.failed == ["run/fold_0"]
     assert untrained == [("run", 1, False)]
     train(data, tmp_path / "run", replace(options, resume=True), runner=ClusterFolds(Engines()))
     assert untrained[1:] == [("run", 0, True), ("run", 1, True)]

@@ -59,6 +59,13 @@ class FoldsDisplay(VariantDisplay):
         text = f"{fold}: lost on {node} ({reason or 'no reason is known'}); continued from its last checkpoint"
         notes().print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
+    def on_fold_failed(self, fold: str, node: str, reason: str) -> None:
+        """See `FoldWatch`."""
+        self._remove(fold)
+        where = f" on {node}" if node else ""
+        text = f"{fold}: failed{where}: {reason}; the other folds go on"
+        notes().print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
     def on_fold_end(self, result: FoldResult) -> None:
         """See `TrainingCallbacks`."""
         name = f"{result.folder.parent.name}/{result.folder.name}"

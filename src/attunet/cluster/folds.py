@@ -40,13 +40,16 @@ MakeEngine = Callable[[Callable[[], Callable[[Any], Any]], Callable[[str], Any]]
 
 
 class FoldWatch(Protocol):
-    """Is told about the folds that run, in addition to the callbacks of training."""
+    """Is told about the folds that run and fail, in addition to the callbacks of training."""
 
     def on_fold_running(self, fold: str, node: str, progress: FoldProgress | None) -> None:
         """A fold (model folder and fold) runs on a node; how far it is, once that is known."""
 
     def on_fold_lost(self, fold: str, node: str, tries: int, reason: str) -> None:
-        """The worker of a fold, or its node, died in the try of this number; another one continues it, or none."""
+        """The worker of a fold, or its node, died in the try of this number; another one will continue it."""
+
+    def on_fold_failed(self, fold: str, node: str, reason: str) -> None:
+        """A fold is given up; the others go on."""
 
 
 class TrainedFold(NamedTuple):
@@ -199,6 +202,8 @@ class _Reports:
         self._running.pop(event.task, None)
         if event.kind == "lost" and self._watch:
             self._watch.on_fold_lost(event.task, event.node, event.tries, event.reason)
+        if event.kind == "failed" and self._watch:
+            self._watch.on_fold_failed(event.task, event.node, event.reason)
         if event.kind == "done" and event.attempt is not None:
             self._warn(event.task, event.attempt.value.warnings)
             self._on_end(job, _at_home(event.attempt.value.result, job))

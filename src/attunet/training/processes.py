@@ -108,9 +108,7 @@ def defer_interrupts() -> Iterator[None]:
         signal.raise_signal(signal.SIGINT)
 
 
-def cpu_contention(
-    threads: int, used: Callable[[float], float] | None = None, cores: int | None = None
-) -> str:
+def cpu_contention(threads: int, used: Callable[[float], float] | None = None, cores: int | None = None) -> str:
     """A warning when other programs leave fewer cores than a training that keeps its threads; empty otherwise.
 
     The threads of a training run wait for each other at every layer, so one delayed thread delays all of them.
@@ -126,10 +124,11 @@ def cpu_contention(
     free = (len(available_cores()) if cores is None else cores) - used_by_others
     if free > threads - _CONTENDED_CORES:  # other folds have their own share of a large machine
         return ""
+    fewer = max(1, round(free))
     return (
         f"other programs use {used_by_others:.1f} cores, and the {threads} threads of this training wait for each "
-        f"other: it will be several times slower. Stop those programs, or set OMP_NUM_THREADS={max(1, round(free))} and "
-        "start again; a training with --max-time uses fewer threads meanwhile by itself"
+        f"other: it will be several times slower. Stop those programs, or set OMP_NUM_THREADS={fewer} and start again; "
+        "a training with --max-time uses fewer threads meanwhile by itself"
     )
 
 
