@@ -6,13 +6,12 @@ import os
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
 from attunet import locks
-from attunet.errors import BusyError, CancelledError, FormatError
-from attunet.locks import LOCK, Holder, claimed, claimed_in_turn, exclusive, exclusive_if_writable
+from attunet.errors import BusyError, FormatError
+from attunet.locks import LOCK, Holder, exclusive, exclusive_if_writable, require_held, sharing
 
 HOLD = """
 import sys, time
@@ -89,7 +88,7 @@ def test_an_error_releases_the_folder(tmp_path):
 
 
 def test_without_locks_of_the_file_system_the_holder_decides(tmp_path, other_program, monkeypatch):
-    monkeypatch.setattr(locks, "lock_descriptor", lambda _: None)
+    monkeypatch.setattr(locks, "lock_descriptor", lambda *_words, **_how: None)
     with pytest.raises(BusyError) as refused, exclusive(tmp_path):
         pass
     assert f"delete {tmp_path / LOCK}" in refused.value.hint
@@ -100,7 +99,7 @@ def test_without_locks_of_the_file_system_the_holder_decides(tmp_path, other_pro
 
 
 def test_a_program_of_another_machine_may_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(locks, "lock_descriptor", lambda _: None)
+    monkeypatch.setattr(locks, "lock_descriptor", lambda *_words, **_how: None)
     holder = Holder.this("attunet train")
     (tmp_path / LOCK).write_text(
         f'{{"host": "elsewhere", "pid": {2**22}, "since": "{holder.since}", "doing": "{holder.doing}"}}'
@@ -148,66 +147,49 @@ def test_folders_that_a_refused_program_made_are_removed(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_made_is_made_by_one_program(tmp_path):
-    output = tmp_path / "new" / "model"
-    with claimed(output, "attunet export"):
-        told = []
+def attempt(enter):
+    """What another thread is told that enters a folder: "entered", or why not."""
+    told = []
 
-        def make():
-            try:
-                claimed(output, "attunet select").__enter__()
-            except BusyError as error:
-                told.append(error.message)
+    def run():
+        try:
+            with enter():
+                told.append("entered")
+        except BusyError as error:
+            told.append(str(error))
 
-        thread = threading.Thread(target=make)
-        thread.start()
-        thread.join()
-        assert told[0].startswith(f"{output} is in use by attunet export")
-        output.mkdir()
-    assert list(output.parent.iterdir()) == [output]
-    with pytest.raises(CancelledError), claimed(tmp_path / "other" / "model"):
-        raise CancelledError("stopped")
-    assert not (tmp_path / "other").exists()
-
-
-def test_what_was_claimed_by_a_killed_program_is_free(tmp_path):
-    (tmp_path / ".model.attunet-claim").mkdir()
-    (tmp_path / ".model.attunet-claim" / LOCK).write_text("{}")
-    with claimed(tmp_path / "model"):
-        pass
-    assert not list(tmp_path.iterdir())
-
-
-def test_what_another_program_makes_is_waited_for(tmp_path):
-    events, begun = [], threading.Event()
-
-    def make():
-        with claimed(tmp_path / "case"):
-            begun.set()
-            time.sleep(0.3)
-            events.append("first")
-
-    thread = threading.Thread(target=make)
+    thread = threading.Thread(target=run)
     thread.start()
-    begun.wait(10)
-    with claimed_in_turn(tmp_path / "case", patience=30.0):
-        events.append("second")
     thread.join()
-    assert events == ["first", "second"]
-    assert not list(tmp_path.iterdir())
+    return told[0]
 
 
-def test_a_program_that_never_ends_is_not_waited_for_for_ever(tmp_path):
-    begun, end = threading.Event(), threading.Event()
+@pytest.fixture
+def _impatient(monkeypatch):
+    monkeypatch.setattr(locks, "_MOMENT", 0.0)
 
-    def make():
-        with claimed(tmp_path / "case"):
-            begun.set()
-            end.wait(30)
 
-    thread = threading.Thread(target=make)
-    thread.start()
-    begun.wait(10)
-    with claimed_in_turn(tmp_path / "case", patience=0.2):
-        end.set()
-    thread.join()
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize("kernel", [True, False])
+def test_parts_share_a_folder_with_each_other_only(tmp_path, monkeypatch, kernel):
+    if not kernel:
+        monkeypatch.setattr(locks, "lock_descriptor", lambda *_words, **_how: None)
+    with sharing(tmp_path, 0, 4, "part 0"):
+        with exclusive(tmp_path):  # the same thread
+            assert attempt(lambda: sharing(tmp_path, 1, 4)) == "entered"
+        assert "in use by part 0" in attempt(lambda: sharing(tmp_path, 0, 4))
+        assert "--num-parts 4 as they do" in attempt(lambda: sharing(tmp_path, 0, 5))
+        assert "in use by part 0" in attempt(lambda: exclusive(tmp_path, "a whole run"))
+        assert (tmp_path / LOCK).exists()
+    assert list(tmp_path.iterdir()) == []
+    with exclusive(tmp_path, "a whole run"):
+        assert "in use by a whole run" in attempt(lambda: sharing(tmp_path, 0, 4))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_stays_held_until_the_last_part_leaves(tmp_path):
+    with sharing(tmp_path, 0, 2):
+        attempt(lambda: sharing(tmp_path, 1, 2))
+        require_held(tmp_path)
+        assert "in use" in attempt(lambda: exclusive(tmp_path))
+    assert attempt(lambda: exclusive(tmp_path)) == "entered"

@@ -21,17 +21,18 @@ from attunet.errors import BusyError, FormatError
 __all__ = [
     "LOCK",
     "Holder",
-    "claimed",
-    "claimed_in_turn",
     "exclusive",
     "exclusive_if_writable",
     "lock_descriptor",
     "lock_stage",
     "require_held",
+    "sharing",
 ]
 
 LOCK = ".attunet.lock"
 """Name of the lock file in a folder; it exists only while a program uses the folder, or after a kill."""
+
+_MOMENTS, _MOMENT = 20, 0.05
 
 _depths: dict[tuple[int, int, Path], int] = {}
 """How often a process's thread holds a folder, so that one step of a command may call another."""
@@ -90,12 +91,8 @@ def exclusive(folder: Path, doing: str = "attunet") -> Iterator[None]:
         doing: what the program does, which another one is told that finds the folder in use.
     Raises: BusyError when another program, or another thread, uses the folder; FormatError when nobody may write there.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        key = os.getpid(), threading.get_ident(), folder.resolve()
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    descriptor = None if key in _depths else _acquire(folder, Holder.this(doing))
+    key = _key(folder)
+    descriptor = None if key in _depths else _acquire(folder / LOCK, Holder.this(doing))
     _depths[key] = _depths.get(key, 0) + 1
     try:
         yield
@@ -106,11 +103,34 @@ def exclusive(folder: Path, doing: str = "attunet") -> Iterator[None]:
             _release(folder / LOCK, descriptor)
 
 
-def require_held(folder: Path) -> None:
-    """Check that a folder which this program holds is still there: a folder made anew may be on another disk.
+@contextmanager
+def sharing(folder: Path, part: int, parts: int, doing: str = "attunet") -> Iterator[None]:
+    """Be one of several programs that write into a folder at the same time, each its own part of the work.
 
-    Raises: FormatError when it has vanished.
+    Other parts of the same division may enter, too, but no part twice, none of another division, and no program that
+    wants the folder for itself. Within the block, this thread may enter it as with `exclusive`.
+
+    Args:
+        folder: the folder.
+        part, parts: the number of the part, from 0, and the number of all.
+        doing: see `exclusive`.
+    Raises: as `exclusive`.
     """
+    key, holder, own = _key(folder), Holder.this(doing), folder / f"{LOCK}-{part}-of-{parts}"
+    with ExitStack() as stack:
+        stack.callback(_release, own, _acquire(own, holder))
+        stack.callback(_release, folder / LOCK, _acquire(folder / LOCK, holder, shared=True), shared=True)
+        for other in _parts_in(folder):
+            if not other.name.endswith(f"-of-{parts}") and _is_held(other):
+                hint = f"wait until they have ended, or use --num-parts {other.name.rpartition('-')[2]} as they do"
+                raise BusyError(f"{folder} is in use by {Holder.read(other) or 'parts of another division'}", hint=hint)
+        _depths[key] = 1
+        stack.callback(_depths.pop, key)
+        yield
+
+
+def require_held(folder: Path) -> None:
+    """Raises: FormatError when a folder that this program holds has vanished; one made anew may be on another disk."""
     if not (folder / LOCK).exists():
         raise FormatError(
             f"{folder} has vanished, or its file {LOCK} was deleted, while it was written to",
@@ -143,68 +163,14 @@ def exclusive_if_writable(folders: Sequence[Path], doing: str = "attunet") -> It
                 folder.rmdir()  # only if it is empty
 
 
-@contextmanager
-def claimed(output: Path, doing: str = "attunet") -> Iterator[None]:
-    """Be the only program that makes a file or folder, which does not exist before it is complete.
-
-    The lock is in a hidden folder beside it, which is removed at the end, and by the next program after a kill.
-
-    Args:
-        output: what is made.
-        doing: what the program does, which another one is told that would make the same.
-    Raises: BusyError when another program makes it, FormatError when nobody may write there.
-    """
-    sign = output.with_name(f".{output.name}.attunet-claim")
-    made = [] if output.parent.exists() else [output.parent]
-    try:
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(exclusive(sign, doing))
-            except BusyError as error:
-                raise BusyError(error.message.replace(str(sign), str(output), 1), hint=error.hint) from None
-            except FormatError as error:
-                message = error.message.replace(str(sign), str(output.parent), 1)
-                raise FormatError(message, hint=error.hint) from None
-            yield
-    finally:
-        for folder in (sign, *made):
-            with suppress(OSError):
-                folder.rmdir()  # only if it is empty
-
-
-@contextmanager
-def claimed_in_turn(output: Path, doing: str = "attunet", *, patience: float) -> Iterator[None]:
-    """As `claimed`, after the programs that make the same have ended.
-
-    Where nobody can tell whether a machine that died still holds it, it is made beside them after a while: only for
-    what every program makes alike, and puts in place whole.
-
-    Args:
-        output: what is made.
-        doing: what the program does.
-        patience: seconds to wait at most.
-    Yields: nothing, once it may be made.
-    Raises: FormatError when nobody may write there.
-    """
-    last = time.monotonic() + patience
-    with ExitStack() as stack:
-        while time.monotonic() < last:
-            try:
-                stack.enter_context(claimed(output, doing))
-                break
-            except BusyError:
-                time.sleep(0.1)
-        yield
-
-
-def lock_descriptor(descriptor: int) -> bool | None:
-    """Lock an open file without waiting: True if locked, False if another holds it, None where that is unknown."""
+def lock_descriptor(descriptor: int, *, shared: bool = False) -> bool | None:
+    """Lock an open file, for others too if `shared`: True if locked, False if another holds it, None where unknown."""
     try:
         import fcntl
     except ImportError:  # Windows
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:  # no locks on this file system
@@ -229,34 +195,68 @@ def lock_stage(stage: Path) -> tuple[bool | None, int | None]:
     return True, descriptor
 
 
-def _acquire(folder: Path, holder: Holder) -> int:
-    path = folder / LOCK
+def _key(folder: Path) -> tuple[int, int, Path]:
+    """A folder, which is created if it is missing, for this process and thread. Raises: FormatError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.getpid(), threading.get_ident(), folder.resolve()
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _acquire(path: Path, holder: Holder, *, shared: bool = False) -> int:
+    """The descriptor of a lock file that this program now holds. Raises: as `exclusive`."""
+    patience = _MOMENTS if shared else 0  # another part that leaves holds the lock alone for a moment
     while True:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise _unwritable(folder, error) from error
-        locked, other = lock_descriptor(descriptor), Holder.read(path)
+            raise _unwritable(path.parent, error) from error
+        locked = lock_descriptor(descriptor, shared=shared)
+        parts = _parts_in(path.parent) if path.name == LOCK and not shared else ()
+        known = [found for found in map(Holder.read, (path, *parts)) if found is not None]
+        other = next((found for found in known if not found.gone), known[0] if known else None)
         if locked is False or (locked is None and other is not None and not other.gone):
             os.close(descriptor)
+            if patience and locked is False:
+                patience -= 1
+                time.sleep(_MOMENT)
+                continue
             hint = "wait until it has ended, or choose another folder"
             if locked is None:
                 hint += f"; if it no longer runs, delete {path}"
-            raise BusyError(f"{folder} is in use{f' by {other}' if other else ' by another program'}", hint=hint)
+            raise BusyError(f"{path.parent} is in use{f' by {other}' if other else ' by another program'}", hint=hint)
         if _is(path, descriptor):
             break
         os.close(descriptor)  # its holder has just deleted it
     with suppress(OSError):  # a full disk: the lock holds, only its holder stays unnamed
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, json.dumps(asdict(holder)).encode())
+        if not shared:
+            os.write(descriptor, json.dumps(asdict(holder)).encode())
     return descriptor
 
 
-def _release(path: Path, descriptor: int) -> None:
+def _release(path: Path, descriptor: int, *, shared: bool = False) -> None:
+    """Give a lock back, and delete its file if nobody else holds it."""
+    locked = lock_descriptor(descriptor) if shared else True
+    last = locked or (locked is None and len(_parts_in(path.parent)) < 2)
     with suppress(OSError):
-        if _is(path, descriptor):
+        if last and _is(path, descriptor):
             path.unlink()  # while it is locked: who opens the file meanwhile finds it deleted, and opens a new one
     os.close(descriptor)
+
+
+def _parts_in(folder: Path) -> list[Path]:
+    """The lock files of the parts that share a folder, and of those that were killed."""
+    return sorted(folder.glob(f"{LOCK}-*-of-*"))
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a program holds a lock file."""
+    with suppress(OSError), path.open("r+b") as stream:
+        locked = lock_descriptor(stream.fileno())
+        return locked is False or (locked is None and (other := Holder.read(path)) is not None and not other.gone)
+    return False
 
 
 def _is(path: Path, descriptor: int) -> bool:

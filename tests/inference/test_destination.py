@@ -64,8 +64,8 @@ class Notes:
     def check(self, case):
         assert not self.seen, "before the prediction"
 
-    def done(self, case, output):
-        return (output / f"{case.id}.txt").exists()
+    def done(self, case, exists):
+        return exists(f"{case.id}.txt")
 
     def write(self, prediction, case, output):
         self.seen.append(sorted(prediction.attention))

@@ -45,6 +45,18 @@ if [ ! -x "$folder/bin/segimage2itkimage" ] || [ ! -x "$folder/bin/plastimatch" 
     echo "dcmqi and plastimatch could not be installed; the tests that need them will be skipped" >&2
 fi
 
+# s3fs, and moto as its server, beside the packages of PYTHON, of which they need other versions.
+s3="$folder-s3"
+if [ ! -x "$s3/bin/moto_server" ]; then
+  echo "installing s3fs and moto into $s3, once"
+  [ -x "$s3/bin/python" ] || "$python" -m venv "$s3" ||
+    { "$python" -m venv --clear --without-pip "$s3" && "$python" -m pip --python "$s3/bin/python" install pip; }
+  "$s3/bin/python" -m pip --disable-pip-version-check --quiet install s3fs==2026.9.0 "moto[server]==5.2.5" ||
+    echo "s3fs and moto could not be installed; the tests that need them will be skipped" >&2
+  "$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+    > "$("$s3/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/packages-of-attunet.pth"
+fi
+
 # The clients of MONAI Label: its Python client, 3D Slicer's module and OHIF, without the server and its dependencies.
 labels="$folder-monailabel"
 if ! compgen -G "$labels/lib/python*/site-packages/monailabel/client/client.py" > /dev/null; then

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event, current_thread, main_thread
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,6 +15,7 @@ from attunet.cli.console import notes
 from attunet.errors import ConfigError
 
 if TYPE_CHECKING:
+    from attunet.cluster.parts import RunPart
     from attunet.cluster.ray_worker import RayWorkers
 
 __all__ = [
@@ -21,8 +23,12 @@ __all__ = [
     "CpusOption",
     "EngineOption",
     "GpusOption",
+    "NumPartsOption",
+    "PartOption",
+    "SummaryOption",
     "WorkersOption",
     "draining",
+    "parse_part",
     "parse_workers",
 ]
 
@@ -57,6 +63,46 @@ GpusOption = Annotated[
         "1, if it has any]",
     ),
 ]
+NumPartsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--num-parts",
+        min=1,
+        metavar="N",
+        help="Divide the cases into N parts of about the same size, of which this program predicts one (as nnU-Net's "
+        "-num_parts): N programs on any machines write into one -o at the same time.",
+    ),
+]
+PartOption = Annotated[
+    int | None,
+    typer.Option(
+        "--part", "--part-id", min=0, metavar="K", help="The part of this program, 0 to N-1 (as nnU-Net's -part_id)."
+    ),
+]
+SummaryOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Write an HTML page about the run: counts, failures, times, nodes, volumes; keeps DIR/ledger.jsonl.",
+    ),
+]
+
+
+def parse_part(part: int | None, num_parts: int | None, engine: str) -> RunPart | None:
+    """The part that the options name; None for all cases.
+
+    Raises: ConfigError for one option without the other, a part that is none of them, or parts on a cluster.
+    """
+    if part is None and num_parts is None:
+        return None
+    if part is None or num_parts is None:
+        given, absent = ("--num-parts", "--part K") if part is None else ("--part", "--num-parts N")
+        raise ConfigError(f"{given} needs {absent}", hint="give both, such as --num-parts 4 --part 0")
+    if engine == "ray":
+        raise ConfigError("--engine ray divides the cases itself", hint="leave out --num-parts and --part")
+    from attunet.cluster.parts import RunPart
+
+    return RunPart(index=part, count=num_parts)
 
 
 def parse_workers(

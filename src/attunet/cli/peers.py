@@ -1,8 +1,7 @@
-"""Peers of a prediction: studies that are fetched by DICOMweb, and objects that are sent."""
+"""Peers of a prediction, to which its DICOM objects are sent."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from attunet.inference.case_worker import CaseResult
     from attunet.inference.destination import Destination
 
-__all__ = ["CredentialsOption", "SendOption", "local_paths", "parse_send", "send_results"]
+__all__ = ["CredentialsOption", "SendOption", "parse_send", "send_results"]
 
 SendOption = Annotated[
     str | None,
@@ -35,32 +34,6 @@ CredentialsOption = Annotated[
         help="Names and passwords for DICOMweb, in the format of netrc. [default: ~/.netrc]",
     ),
 ]
-
-
-def local_paths(context: typer.Context, inputs: Sequence[str], credentials: Path | None) -> list[Path]:
-    """The paths of inputs. What a DICOMweb address names is fetched into a private folder, deleted with the command.
-
-    Args:
-        context: of the command.
-        inputs: paths and addresses.
-        credentials: a file with names and passwords, None for ~/.netrc.
-    Returns: the paths, in the order of the inputs.
-    Raises: ConfigError for an address that names no study, NetworkError when a service does not answer.
-    """
-    if not any("://" in text for text in inputs):
-        return [Path(text) for text in inputs]
-    from attunet.dicom.network import WebAccess, fetch_source, parse_web_source
-
-    folder = Path(context.with_resource(tempfile.TemporaryDirectory(prefix="attunet-")))
-    paths = []
-    for number, text in enumerate(inputs):
-        if "://" not in text:
-            paths.append(Path(text))
-            continue
-        source = parse_web_source(text)
-        notes().print(f"fetches study {source.study} from {source.service}", markup=False, soft_wrap=True)
-        paths.append(fetch_source(source, folder / str(number), WebAccess(credentials)))
-    return paths
 
 
 def parse_send(text: str | None, destination: Destination) -> PeerAddress | WebAddress | FolderAddress | None:

@@ -147,7 +147,7 @@ def show_notices(notices: Sequence[str]) -> None:
         notes().print(notice, style="yellow", markup=False, soft_wrap=True)
 
 
-def show_summary(cases: Sequence[CaseResult], output: Path, seconds: float, total: int | None = None) -> None:
+def show_summary(cases: Sequence[CaseResult], output: object, seconds: float, total: int | None = None) -> None:
     """Print how many cases were written, of `total` when it stopped early, and which failed."""
     failed = [case.case for case in cases if case.error]
     each = seconds / max(1, len(cases))

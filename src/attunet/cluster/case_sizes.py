@@ -14,6 +14,7 @@ import psutil
 
 from attunet.data.cases import Case
 from attunet.data.formats import is_picture
+from attunet.data.inputs import input_bytes
 from attunet.inference.budget import resident_bytes
 from attunet.inference.estimate import CaseEstimate, estimate_cases
 from attunet.inference.prediction import PredictOptions
@@ -69,6 +70,8 @@ def case_memory(
 
 
 def _voxels(case: Case) -> int:
+    if case.remote:
+        return max(1, input_bytes(case) // _BYTES_PER_VOXEL)
     path = case.images[0]
     try:
         return max(1, _reader(path)(path))

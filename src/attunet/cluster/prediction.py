@@ -95,7 +95,8 @@ class PredictionWork:
 
         Raises: BundleError and EngineError as `Segmenter.load`; EngineError when the worker sees another folder.
         """
-        if not (self.output / LOCK).exists():
+        store = self.destination.store
+        if store is None and not (self.output / LOCK).exists():
             raise EngineError(
                 f"{self.output} is another folder here than where the run was started",
                 hint="inputs, model and output must be on storage that all machines share, under the same paths",
@@ -110,7 +111,7 @@ class PredictionWork:
         options = replace(self.options, scratch=scratch, attention=self.options.attention or self.destination.attention)
         worker = CaseWorker(
             segmenter,
-            self.output,
+            self.output if store is None else scratch,
             options,
             destination=self.destination,
             on_prediction=self.on_prediction,
@@ -208,6 +209,8 @@ def predict_on_engine(
 
 def _absolute(case: Case) -> Case:
     """A case that means the same on another machine."""
+    if case.remote:
+        return case
     return replace(case, images=tuple(path.absolute() for path in case.images))
 
 

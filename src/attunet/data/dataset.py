@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 from attunet.config import SegmentCode
+from attunet.storage import RemoteFile
 
 __all__ = [
     "Case",
@@ -88,6 +89,8 @@ class Case:
         label_key: the same of label files.
         raters: the masks of all raters, by name; empty when there is one.
         allow_outside: whether headers (`.mhd`, `.nhdr`) may name data files outside their folder.
+        remote: where each of the images is, if they are at URLs and have to be fetched first, see
+            `attunet.data.inputs.fetched`; empty for images on this machine.
     """
 
     id: str
@@ -101,6 +104,7 @@ class Case:
     label_key: str | None = None
     raters: tuple[tuple[str, Path], ...] = ()
     allow_outside: bool = False
+    remote: tuple[RemoteFile, ...] = ()
 
     @property
     def label_paths(self) -> tuple[Path, ...]:

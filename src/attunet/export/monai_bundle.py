@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from attunet.bundle import Bundle, load_bundle, save_plan
 from attunet.bundle.run import has_postprocessing, write_postprocessing
+from attunet.claims import claimed
 from attunet.config import Plan
 from attunet.errors import ConfigError, EngineError, TrainingError
 from attunet.export.monai_config import differences, inference_config, metadata
@@ -31,7 +32,6 @@ from attunet.export.program import supports_any_size
 from attunet.files import refuse_existing, staged, write_text
 from attunet.inference.engines.protocol import window_shape
 from attunet.inference.outputs import biases_of
-from attunet.locks import claimed
 from attunet.nn import AttentionUNet
 
 __all__ = ["JoinedNetworks", "export_monai", "write_script"]

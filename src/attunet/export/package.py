@@ -23,6 +23,7 @@ from attunet.bundle import (
 from attunet.bundle.execution import AIR, INT8_FILES
 from attunet.bundle.run import ENSEMBLE, has_postprocessing, write_postprocessing
 from attunet.bundle.skipping import SKIPPING
+from attunet.claims import claimed
 from attunet.config import Plan
 from attunet.errors import BundleError, ConfigError
 from attunet.export.formats import FORMATS, Format
@@ -32,7 +33,6 @@ from attunet.export.program import supports_any_size
 from attunet.export.quantization import LARGEST_LOSS, quantize
 from attunet.failures import Failures
 from attunet.files import refuse_existing, staged
-from attunet.locks import claimed
 from attunet.nn import AttentionUNet, load_weights
 
 __all__ = ["Exported", "export_model", "export_run", "load_network", "select_engine"]

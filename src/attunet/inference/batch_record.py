@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from glob import escape
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from attunet.inference.case_worker import CaseResult
 from attunet.inference.intervals import interval_reasons
 from attunet.inference.segmenter import Segmenter
 
-__all__ = ["RecordFiles", "batch_record", "describe_correlation"]
+__all__ = ["RecordFiles", "batch_record", "describe_correlation", "of_part", "parts_of"]
 
 _LEAST_PAUSE = 20
 """Files are written again when this many times the duration of writing has passed, so that it takes 5% of the time."""
@@ -35,7 +36,9 @@ class RecordFiles:
         settings: settings of the batch.
         statistics: the file of volumes and predicted Dice; None for none.
         report: the file of `batch_record`; None for none.
-        extend: keep the files' entries for other cases, from an earlier part of the same batch.
+        extend: keep the files' entries for other cases, from an earlier run of the same batch.
+        part: such as 0-of-4, if several programs share the batch: its files are then statistics-0-of-4.json and so on,
+            and those of all parts become one when the batch is extended without a part.
     Raises: FormatError when an existing file should be extended but has other content, or the report cannot be written.
     """
 
@@ -48,21 +51,26 @@ class RecordFiles:
         statistics: Path | None = None,
         report: Path | None = None,
         extend: bool = False,
+        part: str = "",
     ) -> None:
         self._model, self._segmenter, self._settings = model, segmenter, settings
-        self._statistics, self._report = statistics, report
-        self._entries = _earlier_statistics(statistics) if extend and statistics else {name: {} for name in _ENTRIES}
-        self._cases = _earlier_cases(report) if extend and report else {}
-        if report:
-            with staged(report):
+        self._statistics, self._report = of_part(statistics, part), of_part(report, part)
+        volumes, cases = ([], []) if part else (parts_of(statistics), parts_of(report))
+        self._parts = [*volumes, *cases]
+        self._entries = _earlier_statistics([self._statistics, *volumes] if extend else [])
+        self._cases = _earlier_cases(self._report, cases) if extend else {}
+        self._elsewhere = _recorded(statistics, report) if extend and part else (set(), set())
+        if self._report:
+            with staged(self._report):
                 pass  # what cannot be written is said before the first case, not after it
         self._written, self._duration, self._once = 0.0, 0.0, False
 
     def has(self, case: str) -> bool:
         """Whether the requested files have an entry for a case."""
+        volumes, cases = self._elsewhere
         known = (
-            self._statistics is None or case in self._entries["cases"],
-            self._report is None or case in self._cases,
+            self._statistics is None or case in self._entries["cases"] or case in volumes,
+            self._report is None or case in self._cases or case in cases,
         )
         return all(known)
 
@@ -84,7 +92,7 @@ class RecordFiles:
                 raise
 
     def write(self) -> None:
-        """Write the requested files. Raises: FormatError when that is not possible."""
+        """Write the requested files, which take the place of those of parts. Raises: FormatError if they cannot be."""
         started = time.monotonic()
         if self._statistics:
             write_text(self._statistics, json.dumps(self._statistics_content(), indent=2) + "\n")
@@ -92,6 +100,8 @@ class RecordFiles:
             record = batch_record(self._model, self._segmenter, (), self._settings)
             record["cases"] = list(self._cases.values())
             write_text(self._report, json.dumps(record, indent=2) + "\n")
+        while self._parts:
+            self._parts.pop().unlink(missing_ok=True)
         self._written, self._once = time.monotonic(), True
         self._duration = self._written - started
 
@@ -118,17 +128,42 @@ def _statistics_of(result: CaseResult) -> dict[str, Any]:
     return dict(zip(_ENTRIES, (result.volumes_ml, volumes, result.predicted_dice, dice), strict=True))
 
 
-def _earlier_statistics(path: Path) -> dict[str, dict[str, Any]]:
-    with _extending(path):
-        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"cases": {}}
-        return {name: dict(content["cases"] if name == "cases" else content.get(name, {})) for name in _ENTRIES}
+def of_part(path: Path | None, part: str) -> Path | None:
+    """The file that a part writes in place of one of the whole batch, such as statistics-0-of-4.json."""
+    return path.with_name(f"{path.stem}-{part}{path.suffix}") if path and part else path
 
 
-def _earlier_cases(path: Path) -> dict[str, Any]:
-    """Entries of the cases that were segmented."""
-    with _extending(path):
-        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"cases": []}
-        return {str(case["case"]): case for case in content["cases"] if case["error"] is None}
+def parts_of(path: Path | None) -> list[Path]:
+    """The files that parts wrote in place of one of the whole batch, in the order of their names."""
+    return sorted(path.parent.glob(f"{escape(path.stem)}-*-of-*{path.suffix}")) if path else []
+
+
+def _earlier_statistics(paths: Sequence[Path | None]) -> dict[str, dict[str, Any]]:
+    """The entries of files of statistics, of which later ones count; those that are not there have none."""
+    entries: dict[str, dict[str, Any]] = {name: {} for name in _ENTRIES}
+    for path in paths:
+        if path is not None and path.is_file():
+            with _extending(path):
+                content = json.loads(path.read_text(encoding="utf-8"))
+                for name in _ENTRIES:
+                    entries[name] |= content["cases"] if name == "cases" else content.get(name, {})
+    return entries
+
+
+def _earlier_cases(report: Path | None, parts: Sequence[Path]) -> dict[str, Any]:
+    """Entries of the cases that were segmented, and of those that failed in parts, which nobody has tried again."""
+    cases: dict[str, Any] = {}
+    for path in (report, *parts):
+        if path is not None and path.is_file():
+            with _extending(path):
+                found = json.loads(path.read_text(encoding="utf-8"))["cases"]
+                cases |= {str(case["case"]): case for case in found if path != report or case["error"] is None}
+    return cases
+
+
+def _recorded(statistics: Path | None, report: Path | None) -> tuple[set[str], set[str]]:
+    """The cases that the statistics and the report of the whole batch hold."""
+    return set(_earlier_statistics([statistics])["cases"]), set(_earlier_cases(report, []))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 from attunet.config import PredictionInterval
 from attunet.data.cases import Case, image_warnings, source_uids
 from attunet.data.geometry import rounded
+from attunet.data.inputs import fetched
 from attunet.errors import AttunetError, CancelledError
 from attunet.failures import one_case
 from attunet.inference.destination import Destination
@@ -41,7 +42,7 @@ class CaseResult:
         case: its name.
         mask: file of its mask, or of the first other type where no image files are written; None when the case failed.
         files: its files by the type of output, as of `Destination`.
-        seconds: time of its own steps, which overlap with those of other cases.
+        seconds: time of its own steps, which overlap with those of other cases; that of fetching is not included.
         volumes_ml: millilitres of each foreground label.
         volume_intervals_ml: see `Prediction.volume_intervals_ml`.
         expected_dice: see `Prediction.expected_dice`.
@@ -125,43 +126,52 @@ class CaseWorker:
         """
         if self.cancelled.is_set():
             raise CancelledError("the prediction was cancelled")
-        require_held(self._output)
+        self._check_output()
         started = time.perf_counter()
         try:
-            with one_case(), ExitStack() as turn:
-                self._destination.check(case)
-                volume = self._segmenter.read(case)[1]
-                if volume.array[0].size * len(self._segmenter.plan.outputs) > self._large:
-                    queued = time.perf_counter()
-                    turn.enter_context(self._alone)
-                    started += time.perf_counter() - queued
-                limit = self.options.time_limit
-                left = None if limit is None else max(0.0, limit - (time.perf_counter() - started))
-                progress = self._progress
-                prediction = self._segmenter.predict(
-                    volume,
-                    replace(self.options, time_limit=left),
-                    name=case.id,
-                    progress=None if progress is None else lambda done, total: progress(case.id, done, total),
-                    cancelled=self.cancelled,
-                )
-                if prediction.probabilities is None:
-                    turn.close()  # the remaining outputs are small
-                extra = (self._on_prediction(prediction) if self._on_prediction else None) or {}
-                require_held(self._output)
-                write = self._destination.publish if shared else self._destination.save
-                written, notices = write(prediction, case, self._output, attention=self._save_attention)
+            with one_case(), fetched(case, self.options.scratch or self._output) as local:
+                started = time.perf_counter() if case.remote else started  # a slow network costs no windows
+                return self._predict(local, started, shared=shared)
         except CancelledError:
             raise
         except AttunetError as error:
-            require_held(self._output)  # which concerns all cases
+            self._check_output()  # which concerns all cases
             spent = round(time.perf_counter() - started, 3)
             source = source_uids(case)
             return CaseResult(case=case.id, seconds=spent, source=source, error=error.message, hint=error.hint)
+
+    def _predict(self, case: Case, started: float, *, shared: bool) -> CaseResult:
+        with ExitStack() as turn:
+            self._destination.check(case)
+            volume = self._segmenter.read(case)[1]
+            if volume.array[0].size * len(self._segmenter.plan.outputs) > self._large:
+                queued = time.perf_counter()
+                turn.enter_context(self._alone)
+                started += time.perf_counter() - queued
+            limit = self.options.time_limit
+            left = None if limit is None else max(0.0, limit - (time.perf_counter() - started))
+            progress = self._progress
+            prediction = self._segmenter.predict(
+                volume,
+                replace(self.options, time_limit=left),
+                name=case.id,
+                progress=None if progress is None else lambda done, total: progress(case.id, done, total),
+                cancelled=self.cancelled,
+            )
+            if prediction.probabilities is None:
+                turn.close()  # the remaining outputs are small
+            extra = (self._on_prediction(prediction) if self._on_prediction else None) or {}
+            self._check_output()
+            write = self._destination.publish if shared or self._destination.store else self._destination.save
+            written, notices = write(prediction, case, self._output, attention=self._save_attention)
+        files = {
+            name: tuple(self._destination.shown(file, self._output) for file in paths)
+            for name, paths in written.items()
+        }
         return CaseResult(
             case=case.id,
-            mask=str(next(reversed(written.values()))[-1]),
-            files={name: tuple(map(str, files)) for name, files in written.items()},
+            mask=next(reversed(files.values()))[-1],
+            files=files,
             seconds=round(time.perf_counter() - started, 3),
             volumes_ml={name: rounded(volume, 3) for name, volume in prediction.volumes_ml.items()},
             volume_intervals_ml=rounded_intervals(prediction.volume_intervals_ml, 3),
@@ -175,3 +185,8 @@ class CaseWorker:
             extra=dict(extra),
             source=source_uids(case),
         )
+
+    def _check_output(self) -> None:
+        """Raises: FormatError when the folder has vanished, into which the results go."""
+        if self._destination.store is None:
+            require_held(self._output)

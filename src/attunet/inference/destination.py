@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -13,6 +14,7 @@ from attunet.errors import ConfigError
 from attunet.files import publish, staging
 from attunet.inference.bids import bids_mask, describe_derivative, save_bids
 from attunet.inference.prediction import Prediction
+from attunet.storage import Store
 
 __all__ = ["CaseWriter", "Destination", "ImageType", "OutputLayout", "Written"]
 
@@ -39,8 +41,11 @@ class CaseWriter(Protocol):
     def check(self, case: Case) -> None:
         """Before a case is predicted. Raises: DataError when one of the types cannot hold it, whatever the result."""
 
-    def done(self, case: Case, output: Path) -> bool:
-        """Whether everything was written of a case already."""
+    def done(self, case: Case, exists: Callable[[str], bool]) -> bool:
+        """Whether everything was written of a case already.
+
+        Args: the case; whether the output has a file of a name, or of a pattern with *.
+        """
 
     def write(self, prediction: Prediction, case: Case, output: Path) -> tuple[Written, tuple[str, ...]]:
         """Write a case.
@@ -62,12 +67,15 @@ class Destination:
         layout: names and folders of image files.
         images: their format; None to write no image files.
         writer: writes other types of output; None for none.
+        store: the place at a URL into which the results go from the folder of the batch, which then is a private one;
+            None when they stay in the folder.
     Raises: ConfigError when nothing would be written, or a BIDS derivative has no image files.
     """
 
     layout: OutputLayout = "flat"
     images: ImageType | None = "auto"
     writer: CaseWriter | None = None
+    store: Store | None = None
 
     def __post_init__(self) -> None:
         if self.images is None and self.writer is None:
@@ -90,12 +98,17 @@ class Destination:
             self.writer.begin(cases)
         if self.images is None:
             return
-        overwritten = [case.id for case in cases if self.mask(case, output).resolve() in map(Path.resolve, case.images)]
+        overwritten = [case.id for case in cases if self._overwrites(case, output)]
         if overwritten:
             raise ConfigError(
                 f"the masks of {', '.join(overwritten[:5])} would overwrite their images", hint="choose another -o"
             )
-        _LAYOUTS[self.layout].begin(cases, output)
+        if self.store is None:
+            _LAYOUTS[self.layout].begin(cases, output)
+            return
+        with staging(output / self.layout) as stage:
+            _LAYOUTS[self.layout].begin(cases, stage)
+            self._publish(stage)
 
     def check(self, case: Case) -> None:
         """Before a case is predicted. Raises: DataError when one of the types cannot hold it, whatever the result."""
@@ -108,9 +121,9 @@ class Destination:
 
     def done(self, case: Case, output: Path) -> bool:
         """Whether everything was written of a case already; attention and probabilities are not looked for."""
-        if self.images is not None and not self.mask(case, output).exists():
+        if self.images is not None and not self._exists(str(self.mask(case, output).relative_to(output)), output):
             return False
-        return self.writer is None or self.writer.done(case, output)
+        return self.writer is None or self.writer.done(case, lambda name: self._exists(name, output))
 
     def save(
         self, prediction: Prediction, case: Case, output: Path, *, attention: bool = True
@@ -148,13 +161,42 @@ class Destination:
             output: see `save`.
             attention: see `save`.
         Returns: as `save`; the files hold the result of whoever was first.
-        Raises: as `save`.
+        Raises: as `save`, and NetworkError when the store cannot be reached.
         """
         with staging(output / case.id) as stage:
             staged, notices = self.save(prediction, case, stage, attention=attention)
             places = {name: tuple(file.relative_to(stage) for file in files) for name, files in staged.items()}
-            publish(stage, output, next(reversed(places.values()))[-1])
+            mark = next(reversed(places.values()))[-1]
+            if self.store is None:
+                publish(stage, output, mark)
+            else:
+                self._publish(stage, mark)
         return {name: tuple(output / place for place in files) for name, files in places.items()}, notices
+
+    def shown(self, file: Path, output: Path) -> str:
+        """Where a file is for whoever reads the results: its path, or its URL."""
+        return str(file) if self.store is None else self.store.path_of(file.relative_to(output).as_posix())
+
+    def _publish(self, stage: Path, mark: Path | None = None) -> None:
+        """Copy a stage into the store, the marking file last; what was there before this run is replaced."""
+        assert self.store is not None
+        files = [file.relative_to(stage) for file in stage.rglob("*") if file.is_file()]
+        for file in sorted(files, key=lambda file: (file == mark, file)):
+            name = file.as_posix()
+            self.store.publish(stage / file, name, replace=name in self.store.existing)
+
+    def _exists(self, pattern: str, output: Path) -> bool:
+        """Whether the output has a file of a name, or of a pattern with *; in a store, when the run began."""
+        if self.store is None:
+            return (output / pattern).exists() if "*" not in pattern else any(output.glob(pattern))
+        names = self.store.existing
+        return pattern in names or ("*" in pattern and any(fnmatchcase(name, pattern) for name in names))
+
+    def _overwrites(self, case: Case, output: Path) -> bool:
+        mask = self.mask(case, output)
+        if self.store is None or not case.remote:
+            return mask.resolve() in map(Path.resolve, case.images)
+        return self.shown(mask, output) in (remote.url for remote in case.remote)
 
     def _suffix(self, case: Case) -> str:
         return ".nii.gz" if self.images == "nifti" else output_suffix(case)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from attunet.data.cases import Case, image_warnings
+from attunet.data.inputs import fetched
 from attunet.errors import AttunetError
 from attunet.failures import one_case
 from attunet.inference.case import warm_up
@@ -58,23 +61,26 @@ def estimate_cases(
     """
     options = options or PredictOptions()
     warm_up(segmenter.members)
+    scratch = options.scratch or Path(tempfile.gettempdir())
     for case in cases:
         try:
-            with one_case():
-                _, volume = segmenter.read(case)
-                plan = segmenter.plan_case(volume, options)
+            with one_case(), fetched(case, scratch) as local:
+                estimate = _estimate(segmenter, local, options)
         except AttunetError as error:
-            yield CaseEstimate(case=case.id, error=error.message, hint=error.hint)
-            continue
-        estimate = CaseEstimate(
-            case=case.id,
-            shape=volume.spatial_shape,
-            windows=plan.windows,
-            air_windows=plan.air_windows,
-            skipped_windows=plan.skipped_windows,
-            bands=plan.chunking.bands,
-            peak_bytes=plan.peak_bytes,
-            warnings=(*image_warnings(case), *unfamiliar(volume, plan.content, segmenter.plan), *plan.warnings),
-        )
-        del volume, plan  # before the next is read
+            estimate = CaseEstimate(case=case.id, error=error.message, hint=error.hint)
         yield estimate
+
+
+def _estimate(segmenter: Segmenter, case: Case, options: PredictOptions) -> CaseEstimate:
+    _, volume = segmenter.read(case)
+    plan = segmenter.plan_case(volume, options)
+    return CaseEstimate(
+        case=case.id,
+        shape=volume.spatial_shape,
+        windows=plan.windows,
+        air_windows=plan.air_windows,
+        skipped_windows=plan.skipped_windows,
+        bands=plan.chunking.bands,
+        peak_bytes=plan.peak_bytes,
+        warnings=(*image_warnings(case), *unfamiliar(volume, plan.content, segmenter.plan), *plan.warnings),
+    )

@@ -12,12 +12,12 @@ from threading import Event
 from typing import Any
 
 from attunet.bundle import copy_run, load_bundle, save_ensemble, save_postprocessing
+from attunet.claims import claimed
 from attunet.config import Postprocessing, QualityCalibration
 from attunet.errors import ConfigError
 from attunet.failures import Failures
 from attunet.files import refuse_existing, staged, write_text
 from attunet.inference.intervals import DICE_INTERVAL, VOLUME_INTERVAL
-from attunet.locks import claimed
 from attunet.selection.candidates import CandidateRunner, EnsembleCandidate, evaluate_candidates, evaluate_in_turn
 from attunet.selection.comparison import common_folds
 from attunet.selection.intervals import calibrate_dice

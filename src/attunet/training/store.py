@@ -21,6 +21,7 @@ from typing import Any
 import blosc2
 import numpy as np
 
+from attunet.claims import claimed_in_turn
 from attunet.config import Plan
 from attunet.data.cases import Case, GeometryPolicy, read_case
 from attunet.data.file_states import file_states
@@ -29,7 +30,6 @@ from attunet.data.restore import model_affine
 from attunet.data.volume import Affine, Array
 from attunet.errors import AttunetError, FormatError, LabelError, TrainingError, first_line
 from attunet.files import staged
-from attunet.locks import claimed_in_turn
 from attunet.training.processes import can_start_processes, defer_interrupts
 
 __all__ = ["Contents", "StoredCase", "store_cases"]

@@ -22,7 +22,7 @@ from attunet.data.layouts.tree import ImageFile, walk
 from attunet.errors import DatasetError
 from attunet.names import safe_name
 
-__all__ = ["check_source", "find_cases"]
+__all__ = ["cases_of", "check_source", "find_cases"]
 
 LeftOutHook = Callable[[Sequence[Path], str], None]
 Groups = dict[str, dict[int, ImageFile]]
@@ -62,7 +62,14 @@ def find_cases(
         cases = _cases(_by_pattern(paths, options.pattern, names, on_left_out))
         return choose_parts(cases, options)
     files = list(dict.fromkeys(file for path in paths for file in _images_of(path, series, on_left_out)))
-    return choose_parts(_cases(_grouped(files, channels, names, on_left_out)), options)
+    return choose_parts(cases_of(files, channels, names, on_left_out), options)
+
+
+def cases_of(
+    files: Sequence[ImageFile], channels: int, names: Sequence[str], on_left_out: LeftOutHook
+) -> tuple[Case, ...]:
+    """See `find_cases`: the cases that image files are by their names; none of the files is opened."""
+    return _cases(_grouped(files, channels, names, on_left_out))
 
 
 def _grouped(files: Sequence[ImageFile], channels: int, names: Sequence[str], on_left_out: LeftOutHook) -> Groups:

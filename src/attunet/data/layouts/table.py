@@ -1,4 +1,4 @@
-"""Data sets in a CSV file, read and written: a row for each case, columns for its files, patient and split.
+"""Data sets in a table, CSV or Parquet: a row for each case, columns for its files, patient and split; written as CSV.
 
 Columns are image, or image_NAME for each channel; label, or label_NAME for each label, or rater_NAME for each rater;
 and optionally id, group, split, labels. A cell of label may hold several files, one for each object, after each a `|`.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,13 +19,23 @@ from attunet.data.labels import BACKGROUND
 from attunet.data.layouts.annotated import read_annotated
 from attunet.data.layouts.composed import OBJECT, raters_problem
 from attunet.data.layouts.description import DESCRIPTION
-from attunet.data.layouts.image_files import distinct_names, image_files, present_file
+from attunet.data.layouts.image_files import image_files, present_file
 from attunet.data.layouts.pairing import repeats
-from attunet.data.layouts.table_rows import IMAGE, LABEL, RATER, Row, image_columns, label_columns, read_rows
+from attunet.data.layouts.table_rows import (
+    IMAGE,
+    LABEL,
+    RATER,
+    TABLES,
+    Row,
+    image_columns,
+    label_columns,
+    read_rows,
+    row_ids,
+)
 from attunet.data.layouts.tokens import fold
 from attunet.errors import DatasetError
 from attunet.files import write_text
-from attunet.names import cell_of, check_name
+from attunet.names import cell_of
 
 __all__ = ["is_table", "read_table", "write_table"]
 
@@ -35,12 +44,12 @@ SEVERAL, MASK = "|", "#"
 
 
 def is_table(path: Path) -> bool:
-    """Whether a path is a CSV file, or a folder with exactly one that lists images and labels."""
+    """Whether a path is a table, or a folder with exactly one CSV file that lists images and labels."""
     return _table_of(path) is not None
 
 
 def read_table(path: Path, options: DatasetOptions) -> Dataset:
-    """Read the cases of a CSV file, or of the only one in a folder: one per row.
+    """Read the cases of a table, or of the only CSV file in a folder: one per row.
 
     Paths are relative to the file; comma, semicolon or tab separate the columns. Without a column id, a case is
     named after its first image, and after its folders too where those names repeat.
@@ -55,7 +64,7 @@ def read_table(path: Path, options: DatasetOptions) -> Dataset:
     columns, rows = read_rows(path)
     channels = image_columns(columns, path)
     images = [tuple(present_file(path.parent / row[name]) for name in channels if row[name]) for row in rows]
-    ids = _ids(rows, images, path)
+    ids = row_ids(rows, images, path)
     named, annotated = read_annotated([row.get("labels", "") for row in rows], path)
     whole = "label" in columns
     values = {} if whole else label_columns(columns, path)
@@ -236,7 +245,7 @@ def _gaps(cases: Sequence[Case], channels: Sequence[str]) -> list[Problem]:
 
 def _table_of(path: Path) -> Path | None:
     if path.is_file():
-        return path if path.suffix.lower() == ".csv" else None
+        return path if path.suffix.lower() in TABLES else None
     tables = list(path.glob("*.csv"))
     described = (path / DESCRIPTION).is_file()  # do not ignore a description that fits no layout
     return tables[0] if len(tables) == 1 and not described and _lists_files(tables[0]) else None
@@ -251,21 +260,6 @@ def _lists_files(table: Path) -> bool:
     images = [name for name in columns if name == "image" or name.startswith(IMAGE)]
     labels = [name for name in columns if name == "label" or name.startswith((LABEL, RATER))]
     return bool(images and labels) and any(suffix_of(Path(row[name])) for row in rows for name in labels)
-
-
-def _ids(rows: list[Row], images: list[tuple[Path, ...]], path: Path) -> list[str]:
-    for line, files in enumerate(images, start=2):
-        if not files:
-            raise DatasetError(f"line {line} of {path} names no image", hint="fill in the path or remove the line")
-    stems = distinct_names([files[0] for files in images])
-    given = [row.get("id", "").replace("/", "_").replace(os.sep, "_") for row in rows]
-    for id in filter(None, given):
-        check_name(id, f"case in {path}", hint="correct the column id")
-    ids = [id or stem for id, stem in zip(given, stems, strict=True)]
-    repeated = [id for id, count in Counter(map(fold, ids)).items() if count > 1]
-    if repeated:
-        raise DatasetError(f"{path} has more than one case {repeated[0]}", hint="give each row its own id")
-    return ids
 
 
 def _split(row: Row, index: int, path: Path) -> str | None:

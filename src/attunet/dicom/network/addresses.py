@@ -95,9 +95,10 @@ class WebSource:
 
 
 def is_web_source(text: str) -> bool:
-    """Whether an input is the address of a DICOMweb service and not a path."""
+    """Whether an input is the address of a study of DICOMweb and not a path, or the URL of a file."""
     match = _SCHEME.match(text)
-    return match is not None and match[1].lower() in _WEB
+    scheme = "" if match is None else match[1].lower()
+    return scheme == "dicomweb" or (scheme in _WEB and _PATH.fullmatch(text) is not None)
 
 
 def parse_address(text: str) -> PeerAddress | WebAddress | FolderAddress:

@@ -134,8 +134,8 @@ class DicomWriter:
         return any(DICOM_TYPES[name].attention for name in self.types)
 
     def begin(self, cases: Sequence[Case]) -> None:
-        """See `CaseWriter.begin`: every case must be a DICOM series."""
-        others = [case.id for case in cases if dicom_series_of(case) is None]
+        """See `CaseWriter.begin`: every case must be a DICOM series; those at URLs are seen when they are fetched."""
+        others = [case.id for case in cases if not case.remote and dicom_series_of(case) is None]
         if others:
             raise ConfigError(
                 f"{', '.join(self.types)} need DICOM images, which {', '.join(others[:5])} "
@@ -147,9 +147,9 @@ class DicomWriter:
         """See `CaseWriter.check`: its images must be such that objects can refer to them."""
         self._source(case)
 
-    def done(self, case: Case, output: Path) -> bool:
+    def done(self, case: Case, exists: Callable[[str], bool]) -> bool:
         """See `CaseWriter.done`."""
-        return all(any(output.glob(f"{case.id}{DICOM_TYPES[name].marker}")) for name in self.types)
+        return all(exists(f"{case.id}{DICOM_TYPES[name].marker}") for name in self.types)
 
     def write(self, prediction: Prediction, case: Case, output: Path) -> tuple[Written, tuple[str, ...]]:
         """See `CaseWriter.write`."""
