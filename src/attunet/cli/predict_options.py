@@ -85,7 +85,11 @@ ReportOption = Annotated[
 ContinueOption = Annotated[bool, typer.Option("--continue-prediction", help="Skip cases that already have a mask.")]
 MaxMemoryOption = Annotated[
     str | None,
-    typer.Option("--max-memory", metavar="GB", help="Memory limit, such as 4GB; makes prediction slower if necessary."),
+    typer.Option(
+        "--max-memory",
+        metavar="GB",
+        help="Memory limit of predictions, such as 4GB; slower if necessary. Writing DICOM objects is outside it.",
+    ),
 ]
 TimeLimitOption = Annotated[
     str | None,
