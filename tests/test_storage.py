@@ -109,6 +109,19 @@ def test_of_many_that_publish_the_same_one_wins(bucket, tmp_path):
     assert sorted(won) == [False] * 7 + [True]
 
 
+def test_a_store_is_tried_before_work_is_done(bucket, monkeypatch):
+    store = Store("memory://out")
+    store.check()
+    assert store.existing == frozenset()
+
+    def absent(*_words, **_how):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(type(bucket), "pipe_file", absent)
+    with pytest.raises(ConfigError, match="nothing can be written to memory://out"):
+        store.check()
+
+
 def test_storages_of_files_write_beside_and_rename(bucket, tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "CONDITIONAL", ())
     store = Store("memory://out")

@@ -162,13 +162,14 @@ class Store:
         Raises: as `list_files`.
         """
         files, path = self._files, f"{self._root}/{name}"
+        conditional = urlsplit(self.url).scheme.lower() in CONDITIONAL
 
         def put() -> bool:
             if replace:
                 files.put_file(str(file), path)
-            elif self._conditional and file.stat().st_size <= SMALL:
+            elif conditional and file.stat().st_size <= SMALL:
                 files.pipe_file(path, file.read_bytes(), mode="create")
-            elif self._conditional:
+            elif conditional:
                 files.put_file(str(file), path, mode="create")
             elif files.exists(path):
                 return False
@@ -180,6 +181,19 @@ class Store:
             return _persistently(put, self.path_of(name))
         except FileExistsError:
             return False
+
+    def check(self) -> None:
+        """Write and remove a small file, so that what is in the way is told before any work is done for nothing.
+
+        Raises: ConfigError when there is no such bucket, and as `list_files`.
+        """
+        name = f".attunet-{uniform(0, 1):.15f}"
+        try:
+            _persistently(lambda: self._files.pipe_file(f"{self._root}/{name}", b"attunet"), self.path_of(name))
+        except FormatError as error:
+            hint = "create its bucket, or check the address"
+            raise ConfigError(f"nothing can be written to {self}, which does not exist", hint=hint) from error
+        self.remove(name)
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there. Raises: as `list_files`."""
@@ -194,10 +208,6 @@ class Store:
     def _root(self) -> str:
         return str(_open(self.url)[1]).rstrip("/")
 
-    @property
-    def _conditional(self) -> bool:
-        return urlsplit(self.url).scheme.lower() in CONDITIONAL
-
     def _put_and_rename(self, file: Path, path: str) -> None:
         """Write a file in two steps, for storages of files, such as those of SFTP."""
         folder, _, name = path.rpartition("/")
@@ -210,7 +220,7 @@ class Store:
 def _open(url: str) -> tuple[Any, str]:
     """The file system of a URL and the path in it. Raises: as `list_files`."""
     scheme = urlsplit(url).scheme.lower()
-    if _has_password(url):
+    if re.search(r"://[^/@\s]*:[^/@\s]*@", url):
         raise ConfigError(
             f"the address {shown_url(url)} holds a name and a password, which every user of this machine could read",
             hint="give credentials as the storage's own tools take them: ~/.netrc, ~/.aws, or its variables",
@@ -236,12 +246,8 @@ def _is_web(url: str) -> bool:
     return url.lower().startswith(("http://", "https://"))
 
 
-def _has_password(url: str) -> bool:
-    return re.search(r"://[^/@\s]*:[^/@\s]*@", url) is not None
-
-
 def _timeouts() -> dict[str, Any]:
-    """Options of HTTP: proxies and names as the environment has them, and no limit on the whole of a download."""
+    """Options of HTTP: proxies and ~/.netrc are those of the environment, and a download may take long."""
     import aiohttp
 
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=STALLED, sock_read=STALLED)

@@ -12,9 +12,13 @@ import pytest
 from attunet import storage
 from attunet.cli.places import OutputPlace
 from attunet.cli.predict import predict
+from attunet.cluster.prediction import CaseJob, PredictionWork
 from attunet.data.formats import write_volume
+from attunet.data.inputs import find_inputs
 from attunet.data.volume import Volume
 from attunet.errors import BusyError, ConfigError
+from attunet.inference.destination import Destination
+from attunet.inference.prediction import PredictOptions
 from attunet.storage import Store
 
 
@@ -78,6 +82,22 @@ def test_a_scan_that_cannot_be_fetched_is_that_scans_failure(memory, segment, tm
     assert sorted(file.name for file in (tmp_path / "masks").iterdir()) == ["here.nii.gz", "local.nii.gz"]
     cases = {case["case"]: case for case in json.loads((tmp_path / "run.json").read_text())["cases"]}
     assert "there is no file at memory://bucket/in/gone.nii.gz" in cases["gone"]["error"]
+
+
+def test_a_worker_of_a_cluster_fetches_and_publishes_alike(memory, segment, tiny_run, tmp_path):
+    (case,) = find_inputs(["memory://bucket/in/a.nii.gz"], 1)
+    work = PredictionWork(
+        model=tiny_run,
+        output=tmp_path / "of the driver",
+        folds=[0],
+        options=PredictOptions(mirror=False),
+        destination=Destination(store=Store("memory://bucket/out")),
+    )
+    outcome = work()(CaseJob(case=case, shared=True))
+    assert outcome.result.mask == "memory://bucket/out/a.nii.gz"
+    assert segment(tmp_path / "a.nii.gz", tmp_path / "masks").exit_code == 0
+    assert memory.cat_file("/bucket/out/a.nii.gz") == (tmp_path / "masks" / "a.nii.gz").read_bytes()
+    assert not (tmp_path / "of the driver").exists()
 
 
 def test_scans_at_urls_can_be_estimated(memory, segment, tmp_path):

@@ -134,6 +134,14 @@ def test_parts_and_whole_runs_do_not_mix(segment, tmp_path):
     assert busy("--num-parts", 2, "--part", 1).exit_code == 0
 
 
+def test_more_parts_than_scans_leave_some_with_nothing_to_do(segment, tmp_path):
+    write_scans(tmp_path / "scans", 1)
+    done = [segment("--num-parts", 2, "--part", part) for part in (0, 1)]
+    assert [each.exit_code for each in done] == [0, 0]
+    assert "part 1 of 2: 0 of 1 cases" in done[1].stderr
+    assert "the records of all parts are merged" in done[1].stderr
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

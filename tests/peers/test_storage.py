@@ -160,3 +160,9 @@ def test_a_server_that_goes_away_fails_its_scans_only(bucket, scans, tiny_run, t
     assert done.returncode == 1, done.stderr
     assert "s3://bucket/in/b.nii.gz could not be reached in 4 tries" in done.stderr
     assert (tmp_path / "masks" / "here.nii.gz").exists()
+
+
+def test_a_bucket_that_is_not_there_is_told_before_any_work(bucket, scans, tiny_run):
+    done = bucket.run("predict", "-m", tiny_run, "-i", scans, "-o", "s3://elsewhere/masks", "--fold", "0")
+    assert done.returncode == 2, done.stderr
+    assert "nothing can be written to s3://elsewhere/masks" in done.stderr

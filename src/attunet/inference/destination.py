@@ -92,8 +92,10 @@ class Destination:
         """Prepare the folder of a batch.
 
         Raises: ConfigError when a mask would overwrite an image, a BIDS derivative cannot hold the cases, or they
-            cannot be written as one of the types.
+            cannot be written as one of the types, or there is no such store.
         """
+        if self.store is not None:
+            self.store.check()
         if self.writer is not None:
             self.writer.begin(cases)
         if self.images is None:
