@@ -114,6 +114,7 @@ def sharing(folder: Path, part: int, parts: int, doing: str = "attunet") -> Iter
         folder: the folder.
         part, parts: the number of the part, from 0, and the number of all.
         doing: see `exclusive`.
+    Yields: nothing, while this part holds the folder.
     Raises: as `exclusive`.
     """
     key, holder, own = _key(folder), Holder.this(doing), folder / f"{LOCK}-{part}-of-{parts}"

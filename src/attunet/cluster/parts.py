@@ -69,6 +69,7 @@ class RunPart:
             folder: the folder of all parts.
             cases: the cases of all parts.
             first: records the division beside the results, unless another part has.
+        Yields: nothing, while this part holds the folder.
         Raises: BusyError as `sharing`; ConfigError when another part has divided other cases.
         """
         with sharing(folder, self.index, self.count, f"attunet predict, part {self.index} of {self.count}"):
