@@ -157,10 +157,10 @@ class Run:
         self._serve()
 
     def _kill_worker(self) -> None:
-        for worker in psutil.Process(self.process.pid).children():
-            with suppress(psutil.NoSuchProcess):
-                worker.kill()
-                self.kills["worker"] += 1
+        while not (workers := psutil.Process(self.process.pid).children()):
+            time.sleep(0.01)
+        workers[0].kill()
+        self.kills["worker"] += 1
 
     def _submit_all(self) -> None:
         while True:

@@ -1,11 +1,16 @@
 """What OHIF's panel of MONAI Label asks, against Orthanc: the PACS through the server, a mask of one of its series."""
 
+import json
+import shutil
+import subprocess
 import zipfile
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from dicom_series import make_series, sample, save_series
 
@@ -16,6 +21,8 @@ from attunet.inference.segmenter import Segmenter
 pytestmark = pytest.mark.peers
 
 PEERS = Path(__file__).parents[2] / "build" / "peers-monailabel"
+BROWSER = Path(__file__).parents[2] / "build" / "peers-browser"
+RUN = Path(__file__).parents[1] / "generators" / "ohif_run.py"
 OHIF = next(PEERS.glob("lib/python*/site-packages/monailabel/endpoints/static/ohif"), PEERS / "absent")
 
 
@@ -76,9 +83,41 @@ def test_the_viewer_is_there_with_the_address_of_its_server(server):
         pytest.skip("OHIF is not installed: see tests/peers/install.sh")
     page = httpx.get(f"{server.url}/ohif/viewer?StudyInstanceUIDs=1.2")
     assert "<html" in page.text.lower()
-    assert server.url in page.headers["set-cookie"].replace('"', "")
+    assert f"MONAILABEL_SERVER_URL={quote(server.url, safe='')};" in page.headers["set-cookie"]
     script = next(path for path in OHIF.glob("*.js"))
     assert httpx.get(f"{server.url}/ohif/{script.name}").headers["content-type"].startswith("text/javascript")
+
+
+def test_run_pressed_in_the_viewer_shows_the_mask_at_its_place(server, series, expected, tmp_path):
+    """Each labelled voxel of the viewer's volume is where predict has it, in mm."""
+    python, chromium = BROWSER / "bin" / "python", shutil.which("chromium")
+    if not OHIF.is_dir() or not python.exists() or chromium is None:
+        pytest.skip("OHIF, Playwright or chromium is not installed: see tests/peers/install.sh")
+    study = read_study(series[0])
+    words = [python, RUN, server.url, study, chromium, tmp_path / "ohif.png"]
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr + server.log()[-2000:]
+    said = json.loads(done.stdout)
+    assert said["status"] == 200
+    assert not said["elsewhere"]
+    assert said["server"] == server.url
+    shown = said["mask"]
+    voxels = np.array(shown["voxels"], np.uint8).reshape(shown["dimensions"], order="F")
+    axes = np.array(shown["direction"]).reshape(3, 3).T * np.array(shown["spacing"])
+    lps = np.argwhere(voxels) @ axes.T + np.array(shown["origin"])
+    wanted = np.argwhere(expected.array[0]) @ expected.affine[:3, :3].T + expected.affine[:3, 3]
+    assert len(lps) == len(wanted) > 0
+    assert np.allclose(ordered(lps * (-1, -1, 1)), ordered(wanted), atol=1e-2)
+
+
+def ordered(places):
+    """Places in mm in an order of their own."""
+    rounded = np.round(places, 2)
+    return rounded[np.lexsort(rounded.T)]
+
+
+def read_study(folder):
+    return pydicom.dcmread(next(folder.rglob("*.dcm")), stop_before_pixels=True).StudyInstanceUID
 
 
 def test_a_zip_of_dicom_gives_a_segmentation_object(server, series, expected, tmp_path):

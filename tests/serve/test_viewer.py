@@ -60,7 +60,7 @@ def test_a_page_of_the_viewer_is_found_at_every_address(ohif):
         for path in ("/ohif/", "/ohif/viewer?StudyInstanceUIDs=1.2", "/ohif/%2e%2e/secret.txt", "/ohif/nothing.js"):
             answer = client.get(path)
             assert answer.text == "the viewer"
-            assert "MONAILABEL_SERVER_URL" in answer.headers["set-cookie"]
+            assert "MONAILABEL_SERVER_URL=http%3A%2F%2F127.0.0.1%3A8000;" in answer.headers["set-cookie"]
         assert client.get("/ohif/assets/a.js").text == "a script"
         assert "frame-ancestors 'none'" in client.get("/ohif/").headers["content-security-policy"]
 

@@ -7,6 +7,7 @@ through this server, which adds nothing and passes on reading only.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from urllib.parse import quote
 
 import httpx
 from fastapi import APIRouter, Request
@@ -63,7 +64,7 @@ class _Viewer:
         answer = FileResponse(found if inside else self._folder / "index.html")
         answer.headers["Content-Security-Policy"] = _POLICY
         if not inside or found.name == "index.html":
-            url = f"{request.url.scheme}://{request.url.netloc}"
+            url = quote(f"{request.url.scheme}://{request.url.netloc}", safe="")  # it takes quotation marks literally
             answer.set_cookie(SERVER_COOKIE, url, samesite="strict", path="/ohif")
         return answer
 
