@@ -122,4 +122,8 @@ def test_ctrl_c_finishes_what_runs_and_a_kill_loses_nothing(tiny_run, scans, tmp
     assert program.communicate() is not None
     assert program.returncode == 0
     rows = [json.loads(line) for line in ledger.read_bytes()[before:].splitlines() if line.strip()]
-    assert {row["case"] for row in rows if row["state"] == "running"} == {f"scan{index}" for index in range(60)} - masks
+    missing = {f"scan{index}" for index in range(60)} - masks
+    started = {row["case"] for row in rows if row["state"] == "running"}
+    assert started <= missing
+    assert len(missing - started) <= 2  # published by the workers of the driver that was killed, before they ended
+    assert len(list((tmp_path / "masks").glob("*.nii.gz"))) == 60
