@@ -23,6 +23,9 @@ folder = session.ray._private.worker.global_worker.node.get_session_dir_path()
 assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
 session.close()
 assert "RAY_AUTH_TOKEN" not in os.environ
+again = RaySession()
+assert len(again.nodes()) == 1
+again.close()
 print(folder)
 """
 

@@ -10,9 +10,11 @@ import logging
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +110,11 @@ class RaySession:
         _remove_abandoned_folders(home)
         folder = tempfile.mkdtemp(prefix=f"attunet-ray-{os.getpid()}-", dir=home)
         self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        # Read by Ray when it is imported.
-        for name, value in {**_OWN, "RAY_AUTH_TOKEN": secrets.token_hex(32)}.items():
-            self._stack.callback(_restore, name, os.environ.get(name))
-            os.environ[name] = value
+        # Ray reads them when it is imported, and once: what a program has imported before keeps Ray's own settings.
+        if "ray" not in sys.modules or _token.cache_info().currsize:
+            for name, value in {**_OWN, "RAY_AUTH_TOKEN": _token()}.items():
+                self._stack.callback(_restore, name, os.environ.get(name))
+                os.environ[name] = value
         return {
             "_temp_dir": folder,
             "include_dashboard": False,
@@ -142,6 +145,12 @@ def _import_ray() -> Any:
 def _log_report(data: dict[str, Any], *_how: Any, **_named: Any) -> None:
     for line in data.get("lines", ()):
         _log.info("%s", line)
+
+
+@cache
+def _token() -> str:
+    """The token of every cluster that this process starts."""
+    return os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32)
 
 
 def _short_folder() -> Path:
