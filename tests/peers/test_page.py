@@ -226,6 +226,13 @@ def test_a_correction_becomes_the_label_of_a_study(open_page, studies, name, tmp
     axis = nibabel.aff2axcodes(mask.affine).index("S")
     assert len(np.unique(np.nonzero(changed)[axis])) == 1  # the slice that was painted on
 
+    page.page.reload()
+    page.opened().page.click("#edit-saved")
+    page.page.click("#save-label")
+    page.announced("The corrected mask is saved")
+    again = np.asanyarray(nibabel.load(studies / "labels" / f"{name}.nii.gz").dataobj)
+    assert np.array_equal(again, after)
+
 
 def test_a_folder_of_dicom_is_sent_whole(open_page, tmp_path):
     array = dicom_series.sample((24, 20, 16))

@@ -67,6 +67,10 @@ export const leave = () => read(`${BASE}/session`, { method: "DELETE" });
 /** The bytes of a result. */
 export const bytesOf = async (url) => (await request(url)).arrayBuffer();
 
+/** The bytes of a label of an image among the studies. */
+export const labelOf = (image, tag) =>
+  bytesOf(`/datastore/label?label=${encodeURIComponent(image)}&tag=${encodeURIComponent(tag)}`);
+
 /** Keep a corrected label of an image among the studies; `label` is a NIfTI file as a Blob. */
 export function saveLabel(image, tag, label) {
   const form = new FormData();

@@ -11,6 +11,7 @@ export class Corrections {
     this.editor = new Editor(viewer);
     const { editor } = this;
     byId("edit").addEventListener("click", () => (editor.active ? this.leave(true) : this.enter()));
+    byId("edit-saved").addEventListener("click", () => this.#enterSaved());
     byId("paint").addEventListener("click", () => this.use(false));
     byId("erase").addEventListener("click", () => this.use(true));
     byId("undo").addEventListener("click", () => editor.undo());
@@ -22,23 +23,33 @@ export class Corrections {
     addEventListener("beforeunload", (event) => editor.changed && event.preventDefault());
   }
 
-  /** Offer corrections of a mask; only an image among the studies can keep them on the server. */
-  offer(job, labels, isStudy) {
-    Object.assign(this, { job, labels });
+  /** Offer corrections of a mask; only a study of the server can keep them there. */
+  offer(job, labels, study) {
+    Object.assign(this, { job, labels, study });
     const obstacle = Editor.obstacle(labels);
     byId("corrections").hidden = false;
     byId("edit").disabled = obstacle !== "";
     byId("edit").title = obstacle;
-    byId("save-label").hidden = !isStudy;
-    byId("download-label").className = isStudy ? "" : "primary";
-    byId("save-about").textContent = obstacle || (isStudy
-      ? "Saved among the studies as the label “final”, on which attunet train learns."
+    byId("save-label").hidden = study === null;
+    byId("download-label").className = study ? "" : "primary";
+    byId("save-about").textContent = obstacle || (study
+      ? `Saved among the studies as the label “${TAG}”, on which attunet train learns.`
       : "This scan was uploaded. To keep corrections on the server, choose a scan of --studies.");
     byId("pen").replaceChildren(...labels.map(({ name, value }) => make("option", { value, textContent: name })));
+    this.#show();
   }
 
-  enter() {
-    this.editor.start(this.labels);
+  async #enterSaved() {
+    clearProblem();
+    try {
+      this.enter(await this.editor.viewer.readLabel(await api.labelOf(this.study.key, TAG)));
+    } catch (problem) {
+      showProblem(problem);
+    }
+  }
+
+  enter(label) {
+    this.editor.start(this.labels, label);
     this.#show();
     this.use(false);
     announce("Paint on a slice with the mouse, a finger, or with the space bar at the cross-hairs");
@@ -63,6 +74,9 @@ export class Corrections {
     byId("tools").hidden = !active;
     byId("edit").textContent = active ? "Stop" : "Start";
     byId("edit").setAttribute("aria-pressed", String(active));
+    const isSaved = this.study?.labels.includes(TAG) ?? false;
+    byId("saved").hidden = active || !isSaved;
+    byId("save-label").textContent = isSaved ? "Replace final" : "Save as final";
   }
 
   async #save() {
@@ -71,6 +85,8 @@ export class Corrections {
     try {
       await api.saveLabel(this.job.scan, TAG, await this.editor.file());
       this.editor.changed = false;
+      if (!this.study.labels.includes(TAG)) this.study.labels.push(TAG);
+      this.#show();
       byId("save-about").textContent = `Saved at ${new Date().toLocaleTimeString("en-GB")} as the label “${TAG}” of ${this.job.scan}.`;
       announce("The corrected mask is saved");
     } catch (problem) {

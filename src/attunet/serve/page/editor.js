@@ -17,9 +17,10 @@ export class Editor {
     return large ? `${large.name} has the value ${large.value}; this page paints values up to ${LARGEST}` : "";
   }
 
-  start(labels) {
+  /** Begin with the mask, or with a label of `Viewer.readLabel`. */
+  start(labels, label = this.viewer.mask) {
     const { nv, mask } = this.viewer;
-    nv.loadDrawing(mask);
+    if (!nv.loadDrawing(label)) throw new Error("the saved label is on another grid than the scan");
     nv.setDrawingEnabled(true);
     this.active = true;
     this.changed = false;

@@ -180,7 +180,7 @@ async function open(job, state) {
   }
   const model = page.models.find(({ name }) => name === job.model);
   if (!model) throw new api.Problem(0, { detail: `the server no longer has the model ${job.model}`, hint: "start it with this model" });
-  await page.opened.show(job, model, page.studies.some(({ key }) => key === job.scan));
+  await page.opened.show(job, model, page.studies.find(({ key }) => key === job.scan) ?? null);
   if (NARROW.matches) byId("viewer").scrollIntoView();
   announce(`${job.name || "The scan"} is segmented`);
 }

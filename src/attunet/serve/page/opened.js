@@ -35,8 +35,8 @@ export class Opened {
     };
   }
 
-  /** Show a job that is done; `isStudy` tells whether its scan is one of the server's, which takes corrections. */
-  async show(job, model, isStudy) {
+  /** Show a job that is done; `study` is its scan among the server's studies, which takes corrections, or null. */
+  async show(job, model, study) {
     Object.assign(this, { job, model, labels: labelsOf(model), maps: new Map() });
     const [bytes, statistics, results] = await Promise.all([
       Promise.all(["image", "mask"].map((name) => api.bytesOf(api.resultUrl(job.id, name)).catch(absent))),
@@ -48,13 +48,13 @@ export class Opened {
     document.title = `${job.name || "Scan"} · attunet`;
     const [image, mask] = bytes;
     showLabels(this.labels, statistics, () => this.viewer?.colorLabels(this.labels));
-    if (this.viewer) await this.#draw(image ?? mask, mask, results, isStudy);
+    if (this.viewer) await this.#draw(image ?? mask, mask, results, study);
     showWarnings(statistics.warnings);
     showDownloads(results);
     showModel(model, statistics);
   }
 
-  async #draw(image, mask, results, isStudy) {
+  async #draw(image, mask, results, study) {
     this.corrections.leave();
     await this.viewer.open(image, mask, this.labels);
     performance.mark("attunet:mask");
@@ -66,7 +66,7 @@ export class Opened {
     byId("channel").replaceChildren(...Array.from({ length: channels }, (_, number) =>
       make("option", { value: number, textContent: this.model.channels[number] ?? number + 1 })));
     showMaps(results, this.model, (choice) => this.#chooseMap(choice));
-    this.corrections.offer(this.job, this.labels, isStudy);
+    this.corrections.offer(this.job, this.labels, study);
     this.setView(this.viewer.view);
   }
 

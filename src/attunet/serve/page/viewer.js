@@ -89,6 +89,11 @@ export class Viewer {
     });
   }
 
+  /** A label from the bytes of a NIfTI file. */
+  readLabel(bytes) {
+    return NVImage.loadFromUrl({ url: bytes, name: "label.nii.gz" });
+  }
+
   /** Show a channel of a map of `readMap` between scan and mask; null for none. */
   showMap(map, frame, opacity) {
     if (this.map && this.map !== map) this.nv.removeVolume(this.map);
