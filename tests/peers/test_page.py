@@ -112,7 +112,7 @@ def test_sliders_labels_and_windows_change_the_picture(open_page, shown):
     plain = page.pixels()
     page.page.check('[name="map"][value="Attention level2"]')
     page.page.wait_for_selector("#scale:not([hidden])")
-    page.announced("level2 is shown")
+    page.announced("Attention of level2 is shown")
     page.slide("#map-opacity", 0)
     assert np.array_equal(page.pixels(), plain)
     page.slide("#map-opacity", 0.5)
@@ -141,7 +141,7 @@ def test_probabilities_are_a_map_for_each_label(open_page, shown, server):
     pictures = []
     for name in ("background", "body", "lesion"):
         page.page.check(f'[name="map"][value="Probability {name}"]')
-        page.announced(f"{name} is shown")
+        page.announced(f"Probability of {name} is shown")
         pictures.append(page.pixels())
     assert all(np.abs(first - second).mean() > 0.1 for first, second in pairwise(pictures))
     assert 0 <= float(page.page.text_content("#readout").split()[-1]) <= 1
@@ -196,6 +196,7 @@ def test_a_correction_becomes_the_label_of_a_study(open_page, studies, name, tmp
     page.page.select_option("#study", name)
     page.page.click("#study-run")
     page.opened()
+    assert page.page.text_content("#viewer-title") == name
     mask = nibabel.load(page.download("Mask", tmp_path))
     page.page.click("#edit")
     page.page.click("#save-label")

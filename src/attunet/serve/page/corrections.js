@@ -82,6 +82,7 @@ export class Corrections {
   async #save() {
     clearProblem();
     byId("save-label").disabled = true;
+    byId("save-about").textContent = "Saving…";
     try {
       await api.saveLabel(this.job.scan, TAG, await this.editor.file());
       this.editor.changed = false;
@@ -90,6 +91,7 @@ export class Corrections {
       byId("save-about").textContent = `Saved at ${new Date().toLocaleTimeString("en-GB")} as the label “${TAG}” of ${this.job.scan}.`;
       announce("The corrected mask is saved");
     } catch (problem) {
+      byId("save-about").textContent = "Not saved.";
       showProblem(problem);
     }
     byId("save-label").disabled = false;

@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { announce, byId, make, percent, showProblem } from "./dom.js";
 import { Corrections } from "./corrections.js";
+import { titleOf } from "./jobs.js";
 import {
   bindMapOpacity, labelsOf, showDownloads, showLabels, showMaps, showModel, showWarnings, showWindow, tellWindow,
 } from "./result.js";
@@ -44,8 +45,9 @@ export class Opened {
       api.results(job.id),
     ]);
     document.querySelector("main").classList.add("opened");
-    byId("viewer-title").textContent = job.name || "Scan";
-    document.title = `${job.name || "Scan"} · attunet`;
+    const title = titleOf(job) || "Scan";
+    byId("viewer-title").textContent = title;
+    document.title = `${title} · attunet`;
     const [image, mask] = bytes;
     showLabels(this.labels, statistics, () => this.viewer?.colorLabels(this.labels));
     if (this.viewer) await this.#draw(image ?? mask, mask, results, study);
@@ -59,7 +61,7 @@ export class Opened {
     await this.viewer.open(image, mask, this.labels);
     performance.mark("attunet:mask");
     byId("empty").hidden = true;
-    byId("canvas").setAttribute("aria-label", `${this.job.name}, with its mask`);
+    byId("canvas").setAttribute("aria-label", `${titleOf(this.job) || "Scan"}, with its mask`);
     showWindow(this.viewer.ownWindow, this.model.modality === "ct", (low, high) => this.viewer.setWindow(low, high));
     const channels = this.viewer.image.nFrame4D;
     byId("channel-field").hidden = channels < 2;
@@ -76,7 +78,7 @@ export class Opened {
       this.viewer.showMap(null);
       return;
     }
-    const { result, channel, title } = choice;
+    const { result, channel, spoken } = choice;
     try {
       if (!this.maps.has(result.name)) {
         this.maps.set(result.name, api.bytesOf(result.url).then((bytes) => this.viewer.readMap(bytes, result.name)));
@@ -84,7 +86,7 @@ export class Opened {
       const map = await this.maps.get(result.name);
       if (this.choice !== choice) return; // another one was chosen meanwhile
       this.viewer.showMap(map, channel, this.mapSlider.valueAsNumber);
-      announce(`${title} is shown`);
+      announce(`${spoken} is shown`);
     } catch (problem) {
       this.maps.delete(result.name);
       showProblem(problem);
@@ -127,7 +129,7 @@ export class Opened {
       `${place.mm.map((value) => value.toFixed(1)).join(", ")} mm`,
       `intensity ${Number(place.image.toPrecision(4))}`,
       label?.name ?? "no label",
-      ...(place.map === null ? [] : [`${this.choice?.title ?? "map"} ${place.map.toFixed(2)}`]),
+      ...(place.map === null ? [] : [`${this.choice?.spoken ?? "map"} ${place.map.toFixed(2)}`]),
     ].join(" · ");
   }
 

@@ -78,12 +78,18 @@ function diceWords({ predicted_dice: dice, dice_interval: interval, dice_reason:
 export function showMaps(results, model, onChoose) {
   const choices = [];
   for (const result of results.filter(({ name }) => name.startsWith("attention-"))) {
-    choices.push({ group: "Attention", title: result.title, words: attentionWords(result.title), result, channel: 0 });
+    choices.push({
+      group: "Attention", title: result.title, spoken: `Attention of ${result.title}`, words: attentionWords(result.title),
+      result, channel: 0,
+    });
   }
   const probabilities = results.find(({ name }) => name === "probabilities");
   if (probabilities) {
     Object.keys(model.labels).forEach((title, channel) =>
-      choices.push({ group: "Probability", title, words: `Probability of ${title}.`, result: probabilities, channel }));
+      choices.push({
+        group: "Probability", title, spoken: `Probability of ${title}`, words: `Probability of ${title}.`,
+        result: probabilities, channel,
+      }));
   }
   byId("maps").hidden = choices.length === 0;
   const rows = [chip("None", true, () => choose(null))];

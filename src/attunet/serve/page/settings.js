@@ -12,13 +12,23 @@ export function bindTheme() {
     document.documentElement.dataset.theme = theme;
     button.textContent = theme[0].toUpperCase() + theme.slice(1);
     button.setAttribute("aria-label", THEMES[theme]);
-    localStorage.setItem("attunet-theme", theme);
+    remember(theme);
   };
   const names = Object.keys(THEMES);
-  const known = localStorage.getItem("attunet-theme");
+  const known = remember();
   apply(names.includes(known) ? known : "auto");
   button.addEventListener("click", () =>
     apply(names[(names.indexOf(document.documentElement.dataset.theme) + 1) % names.length]));
+}
+
+/** What the browser remembers of the colours; some keep nothing for a page, and say so by an error. */
+function remember(theme = null) {
+  try {
+    if (theme !== null) localStorage.setItem("attunet-theme", theme);
+    return localStorage.getItem("attunet-theme");
+  } catch {
+    return theme;
+  }
 }
 
 /** The form that asks for a password when the server wants one, and the way out. */
