@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import ssl
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,8 +35,8 @@ def _no_pauses(monkeypatch):
 
 
 @contextmanager
-def server(answer):
-    """A server on this machine whose answers `answer(handler)` gives; its address and the number of requests."""
+def server(answer, certificate=None):
+    """A server on this machine whose answers `answer(handler, number)` gives; its address and what it was asked."""
     asked = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -45,10 +50,14 @@ def server(answer):
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        if certificate is not None:
+            secured = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            secured.load_cert_chain(certificate)
+            running.socket = secured.wrap_socket(running.socket, server_side=True)
         thread = threading.Thread(target=running.serve_forever)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{running.server_port}", asked
+            yield f"http{'s' if certificate else ''}://localhost:{running.server_port}", asked
         finally:
             running.shutdown()
             thread.join()
@@ -164,6 +173,35 @@ def test_a_download_that_is_cut_off_is_no_image(tmp_path):
         assert len(asked) == 4
     assert "5ecret" not in str(caught.value)
     assert not (tmp_path / "a").exists()
+
+
+def test_https_needs_a_certificate_that_this_machine_trusts(tmp_path):
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    )
+    for name in ("ours", "another"):
+        files = ("-keyout", tmp_path / f"{name}.key", "-out", tmp_path / f"{name}.crt")
+        subprocess.run([*command.split(), *files], check=True, capture_output=True)
+    whole = tmp_path / "ours.pem"
+    whole.write_text((tmp_path / "ours.crt").read_text() + (tmp_path / "ours.key").read_text())
+    code = """
+import sys
+from pathlib import Path
+from attunet import storage
+storage.PAUSES = ()
+storage.fetch(storage.RemoteFile(url=sys.argv[1]), Path(sys.argv[2]))
+"""
+    with server(lambda handler, _asked: send(handler, 200, b"image"), whole) as (address, _asked):
+        told = {}
+        for name in ("ours", "another"):
+            environment = {**os.environ, "SSL_CERT_FILE": str(tmp_path / f"{name}.crt")}
+            words = [sys.executable, "-c", code, f"{address}/a?sig=5ecret", str(tmp_path / name / "a")]
+            told[name] = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert (tmp_path / "ours" / "a").read_bytes() == b"image", told["ours"].stderr
+    assert "NetworkError" in told["another"].stderr
+    assert not (tmp_path / "another" / "a").exists()
 
 
 def test_a_server_that_is_not_there_is_a_network_error(tmp_path):
