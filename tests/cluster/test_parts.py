@@ -11,6 +11,7 @@ import pytest
 from attunet.cluster.ledger import LEDGER, Ledger, LedgerRow, read_ledger
 from attunet.cluster.parts import RunPart, all_ended, divide_cases, has_parts, merge_ledgers, merging, read_ledgers
 from attunet.data.cases import Case
+from attunet.data.inputs import input_bytes
 from attunet.errors import ConfigError
 from attunet.locks import sharing
 from attunet.storage import RemoteFile
@@ -19,6 +20,10 @@ from attunet.storage import RemoteFile
 def case(name, size):
     url = f"s3://bucket/{name}"
     return Case(name, (Path(url),), None, remote=(RemoteFile(url=url, size=size),))
+
+
+def divided(cases, count):
+    return divide_cases(cases, {each.id: input_bytes(each) for each in cases}, count)
 
 
 def first_of(folder):
@@ -32,21 +37,21 @@ def first_of(folder):
 
 def test_parts_are_balanced_stable_and_complete():
     cases = [case(f"c{number:03}", number**2 + 1) for number in range(100)]
-    parts = divide_cases(cases, 7)
+    parts = divided(cases, 7)
     assert sorted(each.id for part in parts for each in part) == [each.id for each in cases]
     loads = [sum(each.remote[0].size for each in part) for part in parts]
     assert max(loads) < 1.01 * min(loads)
     assert all(list(part) == sorted(part, key=lambda each: each.id) for part in parts)
     shuffled = random.Random(0).sample(cases, len(cases))
-    assert [set(part) for part in divide_cases(shuffled, 7)] == [set(part) for part in parts]
+    assert [set(part) for part in divided(shuffled, 7)] == [set(part) for part in parts]
 
 
 def test_cases_of_unknown_size_are_divided_by_number():
     cases = [case(f"c{number}", 0) for number in range(9)]
-    assert [len(part) for part in divide_cases(cases, 4)] == [3, 2, 2, 2]
+    assert [len(part) for part in divided(cases, 4)] == [3, 2, 2, 2]
     mixed = [*cases[:4], case("large", 1000), case("small", 10)]
-    assert sorted(len(part) for part in divide_cases(mixed, 2)) == [3, 3]
-    assert [len(part) for part in divide_cases(cases[:2], 4)] == [1, 1, 0, 0]
+    assert sorted(len(part) for part in divided(mixed, 2)) == [3, 3]
+    assert [len(part) for part in divided(cases[:2], 4)] == [1, 1, 0, 0]
 
 
 @pytest.mark.parametrize(("index", "count"), [(4, 4), (-1, 4), (0, 0)])
@@ -57,10 +62,10 @@ def test_a_part_is_one_of_its_number(index, count):
 
 def test_parts_of_other_cases_are_refused(tmp_path):
     cases = [case("a", 1), case("b", 2)]
-    with RunPart(index=0, count=2).held(tmp_path, cases, first_of(tmp_path)):
-        pass
-    with RunPart(index=1, count=2).held(tmp_path, cases[::-1], first_of(tmp_path)):
-        pass
+    with RunPart(index=0, count=2).held(tmp_path, cases, first_of(tmp_path)) as mine:
+        assert [each.id for each in mine] == ["b"]
+    with RunPart(index=1, count=2).held(tmp_path, cases[::-1], first_of(tmp_path)) as mine:
+        assert [each.id for each in mine] == ["a"]
     with (
         pytest.raises(ConfigError, match="divided other cases"),
         RunPart(index=1, count=2).held(tmp_path, [*cases, case("c", 1)], first_of(tmp_path)),

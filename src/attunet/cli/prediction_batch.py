@@ -75,8 +75,7 @@ class PredictionBatch:
         with ExitStack() as stack:
             mine = cases
             if self.part is not None:
-                stack.enter_context(self.part.held(folder, cases, self.place.first))
-                mine = self.part.of(cases)
+                mine = stack.enter_context(self.part.held(folder, cases, self.place.first))
                 text = f"part {self.part.index} of {self.part.count}: {len(mine)} of {len(cases)} cases"
                 notes().print(text, markup=False, highlight=False, soft_wrap=True)
             results = self._predict(mine)

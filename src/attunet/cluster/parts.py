@@ -6,7 +6,7 @@ The shares follow from the cases and their sizes alone, so that every program fi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -57,41 +57,38 @@ class RunPart:
     def __str__(self) -> str:
         return f"{self.index}-of-{self.count}"
 
-    def of(self, cases: Sequence[Case]) -> tuple[Case, ...]:
-        """The cases of this part, in their order."""
-        return divide_cases(cases, self.count)[self.index]
-
     @contextmanager
-    def held(self, folder: Path, cases: Sequence[Case], first: First) -> Iterator[None]:
+    def held(self, folder: Path, cases: Sequence[Case], first: First) -> Iterator[tuple[Case, ...]]:
         """Be the only program that predicts this part into a folder, while others predict theirs.
 
         Args:
             folder: the folder of all parts.
             cases: the cases of all parts.
             first: records the division beside the results, unless another part has.
-        Yields: nothing, while this part holds the folder.
+        Yields: the cases of this part, in their order.
         Raises: BusyError as `sharing`; ConfigError when another part has divided other cases.
         """
         with sharing(folder, self.index, self.count, f"attunet predict, part {self.index} of {self.count}"):
-            ours = json.dumps(_split_record(cases, self.count)) + "\n"
+            sizes = {case.id: input_bytes(case) for case in cases}
+            ours = json.dumps(_split_record(sizes, self.count)) + "\n"
             theirs = first(_record_name(self.count), ours)
             if theirs != ours:
                 raise ConfigError(
                     f"other parts divided other cases: {theirs.strip()}, here {ours.strip()}",
                     hint=f"give all parts the same -i; if all have ended, delete {_record_name(self.count)} there",
                 )
-            yield
+            yield divide_cases(cases, sizes, self.count)[self.index]
 
 
-def divide_cases(cases: Sequence[Case], count: int) -> list[tuple[Case, ...]]:
+def divide_cases(cases: Sequence[Case], sizes: Mapping[str, int], count: int) -> list[tuple[Case, ...]]:
     """Divide cases into parts of about the same size: the largest first, each to the part that has the least.
 
     Args:
         cases: the cases.
+        sizes: their sizes by name; 0 where unknown.
         count: the number of parts.
     Returns: the cases of each part, in their order; the same for the same cases and sizes, whatever their order.
     """
-    sizes = {case.id: input_bytes(case) for case in cases}
     known = [size for size in sizes.values() if size]
     usual = sum(known) // len(known) if known else 1  # of cases whose size is unknown
     loads = [(0, 0, index) for index in range(count)]
@@ -101,12 +98,15 @@ def divide_cases(cases: Sequence[Case], count: int) -> list[tuple[Case, ...]]:
         load, number, index = loads[0]
         part_of[case] = index
         heapreplace(loads, (load + (sizes[case] or usual), number + 1, index))
-    return [tuple(case for case in cases if part_of[case.id] == index) for index in range(count)]
+    parts: list[list[Case]] = [[] for _ in range(count)]
+    for each in cases:
+        parts[part_of[each.id]].append(each)
+    return list(map(tuple, parts))
 
 
-def _split_record(cases: Iterable[Case], count: int) -> dict[str, object]:
+def _split_record(sizes: Mapping[str, int], count: int) -> dict[str, object]:
     """What tells whether two programs divide the same cases: their number, and a hash of names and sizes."""
-    lines = sorted(f"{case.id}\t{input_bytes(case)}" for case in cases)
+    lines = sorted(f"{name}\t{size}" for name, size in sizes.items())
     return {"parts": count, "cases": len(lines), "sha256": sha256("\n".join(lines).encode()).hexdigest()[:16]}
 
 
