@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from attunet.cluster.ledger import LEDGER, read_ledger
+from attunet.cluster.ledger import LEDGER, Ledger, LedgerRow, read_ledger
 from attunet.cluster.prediction import PredictionWork, predict_on_engine
 from attunet.cluster.scheduler import SchedulerPolicy
 from attunet.cluster.tasks import Attempt, Ticket
@@ -149,6 +149,14 @@ def test_a_run_begins_with_what_is_missing(cases, tmp_path, run):
     assert run(cases, skip_existing=True) == ([], None)
     run(cases[:1])
     assert (tmp_path / "masks" / "scan0.nii.gz").stat().st_mtime_ns > before
+
+
+def test_a_result_whose_driver_was_killed_before_its_row_is_entered_by_the_next(cases, tmp_path, run):
+    run(cases[:2])
+    with Ledger(tmp_path / "masks" / LEDGER) as ledger:
+        ledger.add(LedgerRow(case="scan0", state="running"))
+    run(cases[:2], skip_existing=True)
+    assert {row.state for row in read_ledger(tmp_path / "masks" / LEDGER).values()} == {"done"}
 
 
 def test_a_result_that_appeared_during_the_run_is_kept(cases, tmp_path, run):

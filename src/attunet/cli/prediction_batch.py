@@ -177,11 +177,11 @@ class PredictionBatch:
         )
 
     def _ledger(self, stack: ExitStack, missing: Sequence[Case], existing: Iterable[str]) -> Ledger | None:
-        """The ledger of what this process predicts, if there is one; on a cluster, the run keeps it.
+        """The ledger of what this process predicts, if there is one; on a cluster, the run keeps it from here on.
 
         A kill may have come between a mask and its row, which is entered now.
         """
-        if self.workers is not None or (self.part is None and self.summary is None):
+        if self.workers is None and self.part is None and self.summary is None:
             return None
         from attunet.cluster.ledger import LEDGER, Ledger, LedgerRow
         from attunet.cluster.parts import read_ledgers
@@ -193,6 +193,8 @@ class PredictionBatch:
         assert path is not None
         ledger = stack.enter_context(Ledger(path))
         ledger.add(*(LedgerRow(case=case, state="done") for case in sorted(set(existing) - told)))
+        if self.workers is not None:
+            return None
         ledger.add(*(LedgerRow(case=case.id, state="queued") for case in missing))
         return ledger
 

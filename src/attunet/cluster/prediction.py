@@ -16,7 +16,7 @@ from threading import Event
 from typing import Literal
 
 from attunet.cluster.case_sizes import case_memory, case_sizes
-from attunet.cluster.ledger import LEDGER, Ledger, LedgerRow
+from attunet.cluster.ledger import LEDGER, Ledger, LedgerRow, read_ledger
 from attunet.cluster.scheduler import SchedulerPolicy, run_tasks
 from attunet.cluster.tasks import Task, TaskEngine, TaskEvent
 from attunet.data.cases import Case, source_uids
@@ -193,10 +193,18 @@ def predict_on_engine(
             for case in cases
             if not (skip_existing and case.id in existing)
         }
-        if not jobs:
-            return []
-        tasks = _tasks(segmenter, [job.case for job in jobs.values()], work)
         with Ledger(output / LEDGER) as ledger:
+            known = read_ledger(ledger.path)
+            ledger.add(
+                *(
+                    LedgerRow(case=name, state="done")  # a kill came between a result and its row
+                    for name in sorted(existing - jobs.keys())
+                    if name not in known or known[name].state != "done"
+                )
+            )
+            if not jobs:
+                return []
+            tasks = _tasks(segmenter, [job.case for job in jobs.values()], work)
             run = _PredictionRun(jobs, tasks, ledger, output, on_result, on_event)
             engine = make_engine(work, jobs.__getitem__, max(task.memory for task in tasks))
             try:
