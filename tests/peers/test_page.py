@@ -244,6 +244,7 @@ def test_a_folder_of_dicom_is_sent_whole(open_page, tmp_path):
     page = open_page().ready()
     page.page.set_input_files("#folder", folder)
     page.opened()
+    assert page.page.text_content("#viewer-title") == "series"
     mask = nibabel.load(page.download("Mask", tmp_path))
     assert mask.shape == array.shape
 

@@ -13,6 +13,7 @@ import numpy as np
 from attunet.config import Plan
 from attunet.data.orientation import canonical
 from attunet.data.volume import Array, Volume
+from attunet.names import listed
 
 __all__ = ["unfamiliar"]
 
@@ -50,24 +51,21 @@ def _geometry(volume: Volume, plan: Plan) -> Iterator[str]:
     """What is unusual about spacing, direction of the slices, and field of view."""
     known, shape = plan.fingerprint.median_spacing, plan.fingerprint.median_shape
     axes = [axis for axis in range(3) if volume.spatial_shape[axis] > 1 and shape[axis] > 1]
-    for axis in axes:
-        step, usual = volume.spacing[axis], known[axis]
-        if not 1 / COARSER <= step / usual <= COARSER:
-            yield (
-                f"this scan's spacing is outside of what the model was trained on: {step:.3g} mm {_AXES[axis]}, "
-                f"usually {usual:.3g} mm"
-            )
+    odd = [axis for axis in axes if not 1 / COARSER <= volume.spacing[axis] / known[axis] <= COARSER]
+    if odd:
+        steps = [f"{volume.spacing[axis]:.3g} mm {_AXES[axis]} (usually {known[axis]:.3g} mm)" for axis in odd]
+        yield f"this scan's spacing is outside of what the model was trained on: {listed(steps)}"
     here, there = _plane(volume.spacing, axes), _plane(known, axes)
     if here and there and here != there:
         yield f"this scan has {here} slices, those of the training were {there}"
-    for axis in axes:
-        extent, usual = volume.spacing[axis] * volume.spatial_shape[axis], known[axis] * shape[axis]
-        if not SMALLER <= extent / usual <= LARGER:
-            size = "smaller" if extent < usual else "larger"
-            yield (
-                f"this scan's field of view is {size} than what the model was trained on: {extent:.0f} mm "
-                f"{_AXES[axis]}, usually {usual:.0f} mm"
-            )
+    extents = {axis: volume.spacing[axis] * volume.spatial_shape[axis] for axis in axes}
+    usual = {axis: known[axis] * shape[axis] for axis in axes}
+    smaller = [axis for axis in axes if extents[axis] < SMALLER * usual[axis]]
+    larger = [axis for axis in axes if extents[axis] > LARGER * usual[axis]]
+    for size, odd in (("smaller", smaller), ("larger", larger)):
+        if odd:
+            steps = [f"{extents[axis]:.0f} mm {_AXES[axis]} (usually {usual[axis]:.0f} mm)" for axis in odd]
+            yield f"this scan's field of view is {size} than what the model was trained on: {listed(steps)}"
 
 
 def _plane(spacing: Sequence[float], axes: Sequence[int]) -> str:

@@ -127,7 +127,7 @@ class FileStore:
             path = _images(given, folder, kinds.pop())
         for stray in set(folder.iterdir()) - {path}:
             stray.unlink()
-        key, shown = uuid4().hex, printable(given[0].name.replace("\\", "/").rsplit("/", 1)[-1])[:LONGEST_SHOWN]
+        key, shown = uuid4().hex, printable(_shown_name(given))[:LONGEST_SHOWN]
         size = sum(upload.size for upload in given)
         scan = Scan(id=key, name=shown, path=path.name, files=len(given), bytes=size, created=time.time())
         _sync(path)
@@ -231,6 +231,14 @@ def _move_all(given: Sequence[Upload], target: Path, suffix: str, prefix: str = 
     for number, upload in enumerate(given):
         upload.path.rename(target / f"{prefix}{number:04d}{suffix}")
     return target
+
+
+def _shown_name(given: Sequence[Upload]) -> str:
+    """What people call an upload: the folder from which all of its files came, else the first file."""
+    parts = [upload.name.replace("\\", "/").strip("/").split("/") for upload in given]
+    folders = {part[0] for part in parts if len(part) > 1}
+    from_one = len(given) > 1 and len(folders) == 1 and all(len(part) > 1 for part in parts)
+    return folders.pop() if from_one else parts[0][-1]
 
 
 def _rename(upload: Upload, name: str) -> Path:

@@ -9,22 +9,25 @@ export async function droppedFiles(transfer) {
 }
 
 /** The files of an <input>. */
-export const chosenFiles = (input) => [...input.files].map((file) => ({ file, name: file.name })).filter(isOfScan);
+export const chosenFiles = (input) =>
+  [...input.files].map((file) => ({ file, name: file.webkitRelativePath || file.name })).filter(isOfScan);
 
 /** What people call these files: the name of the only one, or how many there are. */
 export function nameOf(files) {
-  return files.length === 1 ? files[0].name : `${files.length} files`;
+  return files.length === 1 ? lastOf(files[0].name) : `${files.length} files`;
 }
 
 /** Folders hold files that are part of no scan. */
 function isOfScan({ name }) {
-  return !name.startsWith(".") && !["DICOMDIR", "Thumbs.db", "desktop.ini"].includes(name);
+  return !lastOf(name).startsWith(".") && !["DICOMDIR", "Thumbs.db", "desktop.ini"].includes(lastOf(name));
 }
+
+const lastOf = (path) => path.split("/").at(-1);
 
 async function walk(entry) {
   if (entry.isFile) {
     return new Promise((resolve, reject) => {
-      entry.file((file) => resolve([{ file, name: file.name }]), reject);
+      entry.file((file) => resolve([{ file, name: entry.fullPath.replace(/^\//, "") }]), reject);
     });
   }
   const reader = entry.createReader();

@@ -95,11 +95,19 @@ function bindDrop() {
 }
 
 function send(files) {
-  if (files.length === 0) return;
+  if (files.length === 0 || !inOrder(files)) return;
   segment(nameOf(files), async (signal) => {
     const scan = await api.upload(files, (share) => showWork(`Uploading, ${percent(share)}`, share), signal);
     return scan.id;
   });
+}
+
+/** Sort the files of a model's channels by their names, and ask whether each is what it is taken for. */
+function inOrder(files) {
+  const channels = chosenModel()?.channels ?? [];
+  if (channels.length < 2 || files.length !== channels.length) return true;
+  files.sort((one, other) => one.name.localeCompare(other.name, "en", { numeric: true }));
+  return confirm(["Is this right?", ...channels.map((channel, number) => `${channel}: ${files[number].name}`)].join("\n"));
 }
 
 /** Bring a scan to the server, submit a job, follow it, and show its results. */
