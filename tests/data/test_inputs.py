@@ -58,6 +58,16 @@ def test_a_table_names_cases_and_its_paths_are_relative_to_it(tmp_path):
     assert input_bytes(cases[0]) == first.stat().st_size
 
 
+def test_numbers_of_channels_are_no_part_of_names(tmp_path):
+    table = tmp_path / "list.csv"
+    table.write_text("image,id\np1_0000.nii,\ns3://bucket/p2_0000.nii,\np3_0000.nii,other\n")
+    assert ids(find_inputs([table], 1)) == ["p1", "p2", "other"]
+    table.write_text("image\np1_0000.nii\np1_0001.nii\n")
+    assert ids(find_inputs([table], 1)) == ["p1_0000", "p1_0001"]
+    table.write_text("image\np1_0000.nii\np2.nii\n")
+    assert ids(find_inputs([table], 1)) == ["p1_0000", "p2"]
+
+
 def test_parquet_is_a_table_too(tmp_path):
     image = write_scan(tmp_path / "a.nii")
     table = write_parquet(tmp_path / "list.parquet", id=[1.0, 2.0, None], image=[str(image), "b.nii", "c.nii"])

@@ -14,7 +14,7 @@ from attunet.data.formats import format_of, stem_of, suffix_of
 from attunet.data.formats.dicom import DICOM_SUFFIXES
 from attunet.data.layouts.dicom_cases import SeriesChoice
 from attunet.data.layouts.find import cases_of, find_cases
-from attunet.data.layouts.image_files import present_file
+from attunet.data.layouts.image_files import channel_of, present_file
 from attunet.data.layouts.table_rows import TABLES, channel_columns, read_rows, row_ids
 from attunet.data.layouts.tokens import fold, nfc
 from attunet.data.layouts.tree import ImageFile
@@ -130,6 +130,9 @@ def _of_table(path: Path, base: str, names: Sequence[str]) -> list[Case]:
     columns, rows = read_rows(path)
     chosen = channel_columns(columns, names, path)
     cases = [_of_row([row[column] for column in chosen if row[column]], row.get("key") or None, base) for row in rows]
+    numbered = [channel_of(case.images[0]) for case in cases if case.images]
+    if len({named[0] for named in numbered if named}) == len(rows):  # CASE_0000 is the file of CASE, as in folders
+        rows = [{**row, "id": row.get("id") or named[0]} for row, named in zip(rows, numbered, strict=True) if named]
     ids = row_ids(rows, [case.images for case in cases], path)
     return [replace(case, id=id) for case, id in zip(cases, ids, strict=True)]
 
