@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -27,6 +28,8 @@ def folder(tmp_path):
     rows[7] = row(7, state="failed", error="c007 is no scan <b>", hint="copy it again", tries=3)
     rows[8] = row(8, state="queued")
     rows[9] = row(9, warnings=("c009 is a series in time",), seconds=99.0)
+    for number in range(20, 23):
+        rows[number] = row(number, warnings=(f"this scan's spacing is {number / 4} mm, usually 0.9 mm",))
     with Ledger(tmp_path / LEDGER) as ledger:
         ledger.add(*rows[:60])
     with Ledger(tmp_path / "ledger-1-of-2.jsonl") as ledger:
@@ -41,8 +44,10 @@ def test_the_page_tells_what_failed_what_was_slow_and_what_stands_out(folder, tm
     assert "118 of 120 cases are done, 1 failed, 1 not ended" in page
     assert "c007 is no scan &lt;b&gt;" in page
     assert "copy it again" in page
-    for text in ("The 15 slowest cases", "99.0", "node2", "1119.00 (c119)", "the case is a series in time"):
+    for text in ("The 15 slowest cases", "99.0", "node2", "1119.00 (c119)", "c009 is a series in time"):
         assert text in page
+    assert page.count("spacing is") == 1
+    assert re.search(r"spacing is 5.0 mm, usually 0.9 mm</td>\s*<td>3</td>", page)
     assert page.count("<img") == 3
     assert all(f'alt="{text}' in page for text in ("Cases that ended", "Volumes of each label", "Predicted Dice"))
     names = {file.stem for file in (tmp_path / "run_figures").iterdir()}

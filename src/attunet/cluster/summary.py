@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -21,6 +22,8 @@ __all__ = ["write_run_summary"]
 
 MOST_FAILURES, MOST_SLOW, MOST_LOW, MOST_WARNINGS = 100, 15, 10, 20
 """Rows of the tables; the ledger has all of them."""
+
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*%?")
 
 _NOTES = (
     "Every row is the last entry of a case in the ledger (ledger.jsonl), which has all cases.",
@@ -163,13 +166,14 @@ def _slowest(done: Sequence[LedgerRow]) -> Table:
 
 
 def _warnings(done: Sequence[LedgerRow]) -> Table:
-    cases: defaultdict[str, list[str]] = defaultdict(list)
+    """The kinds of warnings, which differ in numbers only; those about scans unlike the training are among them."""
+    found: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for row in done:
         for text in row.warnings:
-            cases[text.replace(row.case, "the case")].append(row.case)
-    common = sorted(cases, key=lambda text: (-len(cases[text]), text))[:MOST_WARNINGS]
-    rows = [[cases[text][0], text, len(cases[text])] for text in common]
-    return Table("Warnings, the most frequent first", ("First case", "Warning", "Cases"), rows)
+            found[_NUMBER.sub("#", text.replace(row.case, ""))].setdefault(row.case, text)
+    common = sorted(found, key=lambda kind: (-len(found[kind]), kind))[:MOST_WARNINGS]
+    rows: list[list[object]] = [[*next(iter(found[kind].items())), len(found[kind])] for kind in common]
+    return Table("Warnings of each kind, the most frequent first", ("First case", "Its warning", "Cases"), rows)
 
 
 def _volumes(done: Sequence[LedgerRow]) -> dict[str, dict[str, float]]:
