@@ -1,6 +1,6 @@
 """Small scans on a Ray cluster of this machine, compared with one process; and the driver's memory over many tasks.
 
-    python benchmarks/cluster_throughput.py [--rounds 3] [--scans 40] [--tasks 10000] [--quick]
+    python benchmarks/cluster_throughput.py [--rounds 3] [--scans 40] [--edge 64] [--tasks 10000] [--quick]
 
 The seconds of a row are those of a scan, from the first that starts to the last that is done: the start of Ray and the
 loading of the model are not counted. The overhead of a scan is the time between its start and its end in the driver,
@@ -38,7 +38,6 @@ from attunet.inference.segmenter import Segmenter
 
 PLAIN = "attunet predict"
 RAY = {"--engine ray, 1 worker of 2 threads": (1, 2), "--engine ray, 2 workers of 1 thread": (2, 1)}
-EDGE = 64
 MOST_MS = 30.0
 """Overhead of a scan that is allowed, at the median."""
 FEW = 1000
@@ -94,7 +93,7 @@ def engine_of(workers: RayWorkers) -> Callable[..., RayEngine]:
 def throughput(options: argparse.Namespace, segmenter: Segmenter, work: PredictionWork, folder: Path) -> Table:
     """Seconds of a scan, by how it is predicted."""
     for index in range(options.scans):
-        array = np.random.default_rng(index).normal(100, 30, (1, EDGE, EDGE, EDGE)).astype(np.int16)
+        array = np.random.default_rng(index).normal(100, 30, (1, *(options.edge,) * 3)).astype(np.int16)
         write_volume(Volume(array, np.diag([3.0, 3.0, 3.0, 1.0])), folder / "scans" / f"scan{index:03d}.nii.gz")
     timed = Timed(work, segmenter, find_cases([folder / "scans"], 1), folder)
     runs = {PLAIN: timed.plain} | {name: (lambda name=name: timed.on_ray(name)) for name in RAY}
@@ -108,7 +107,7 @@ def throughput(options: argparse.Namespace, segmenter: Segmenter, work: Predicti
     one, two = (seconds[name] for name in RAY)
     return Table(
         "cluster_throughput",
-        f"{options.scans} scans of {EDGE}³ voxels on the workers of a cluster",
+        f"{options.scans} scans of {options.edge}³ voxels on the workers of a cluster",
         tuple(rows),
         goals=(
             Goal("2 workers of 1 thread against 1 of 2", ratios(one, two)[0], 1.0),
@@ -155,6 +154,7 @@ def main() -> int:
     """Measure, and print the tables."""
     parser = argument_parser(__doc__, rounds=3)
     parser.add_argument("--scans", type=int, default=40)
+    parser.add_argument("--edge", type=int, default=64, help="voxels along each axis of a scan")
     parser.add_argument("--tasks", type=int, default=10_000)
     parser.add_argument("--only", nargs="*", choices=("throughput", "memory"), default=("throughput", "memory"))
     options = parser.parse_args()

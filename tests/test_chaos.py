@@ -1,4 +1,4 @@
-"""Kills at random moments do no harm: see chaos/run.py and chaos/node.py."""
+"""Kills at random moments do no harm: see chaos/run.py, chaos/node.py and chaos/cluster.py."""
 
 import subprocess
 import sys
@@ -8,6 +8,7 @@ import pytest
 
 CHAOS = Path(__file__).parents[1] / "chaos" / "run.py"
 NODE = CHAOS.with_name("node.py")
+CLUSTER = CHAOS.with_name("cluster.py")
 
 
 @pytest.mark.slow
@@ -30,3 +31,13 @@ def test_a_node_that_is_killed_at_random_moments_answers_each_study_once():
     words = [sys.executable, NODE, "--studies", "40", "--kills", "8", "--stops", "2", "--pacs", "process", "--stand-in"]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_nodes_and_drivers_of_a_cluster_die_and_each_scan_is_published_once(shared_data):
+    pytest.importorskip("ray")
+    words = [sys.executable, CLUSTER, "--scans", "24", "--data", shared_data]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "poison: failed after 3 tries" in done.stdout
+    assert "no harm: every mask equals that of one machine, and was published once" in done.stdout
