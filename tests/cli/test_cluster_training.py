@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import time
 from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
@@ -138,14 +140,26 @@ def kill_a_worker(program, run):
     pytest.fail(program.communicate()[1])
 
 
+@pytest.fixture
+def on_ray(write_blobs, tiny_plan, tiny_config, tmp_path):
+    """The arguments of a training of two tiny folds, and those that train them on two workers."""
+
+    def make(epochs):
+        recipe = tmp_path / "recipe.yaml"
+        recipe.write_text(
+            yaml.safe_dump(tiny_config(epochs=epochs, case_images=False, int8=False).model_dump(mode="json"))
+        )
+        save_plan(tiny_plan(), tmp_path)
+        usual = ["train", write_blobs(tmp_path / "data"), "--recipe", recipe, "--plan", tmp_path / "plan.json"]
+        usual += ["--fold", "all", "--device", "cpu", "--store", tmp_path / "store"]
+        return usual, ["-o", tmp_path / "ray", "--engine", "ray", "--workers", "2", "--cpus-per-worker", "1"]
+
+    return make
+
+
 @pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray")
-def test_folds_on_ray_are_those_of_one_process_though_a_worker_is_killed(write_blobs, tiny_config, tiny_plan, tmp_path):
-    data, recipe = write_blobs(tmp_path / "data"), tmp_path / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump(tiny_config(epochs=3, case_images=False, int8=False).model_dump(mode="json")))
-    save_plan(tiny_plan(), tmp_path)
-    usual = ["train", data, "--recipe", recipe, "--plan", tmp_path / "plan.json", "--fold", "all", "--device", "cpu"]
-    usual += ["--store", tmp_path / "store"]
-    ray = ["-o", tmp_path / "ray", "--engine", "ray", "--workers", "2", "--cpus-per-worker", "1"]
+def test_folds_on_ray_are_those_of_one_process_though_a_worker_is_killed(on_ray, tmp_path):
+    usual, ray = on_ray(epochs=3)
     with psutil.Popen([*ATTUNET, *usual, *ray], stderr=subprocess.PIPE, text=True) as program:
         children = kill_a_worker(program, tmp_path / "ray")
         _, told = program.communicate()
@@ -157,3 +171,20 @@ def test_folds_on_ray_are_those_of_one_process_though_a_worker_is_killed(write_b
     names = ["folds.yaml", "fold_0/weights.safetensors", "fold_1/weights.safetensors"]
     runs = [[(tmp_path / run / name).read_bytes() for name in names] for run in ("ray", "alone")]
     assert runs[0] == runs[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray")
+def test_an_interrupt_stops_all_folds_and_leaves_nothing(on_ray, tmp_path):
+    usual, ray = on_ray(epochs=5000)
+    with psutil.Popen([*ATTUNET, *usual, *ray], stderr=subprocess.PIPE, text=True) as program:
+        while program.poll() is None and len([*tmp_path.glob("ray/fold_*/checkpoints/last.ckpt")]) < 2:
+            time.sleep(0.1)
+        children = program.children(recursive=True)
+        program.send_signal(signal.SIGINT)
+        _, told = program.communicate()
+    assert program.returncode == 130, told
+    assert "stopped: resume with the same command and --resume" in told
+    assert not [child for child in children if child.is_running()]
+    assert not [*Path("/tmp").glob(f"attunet-ray-{program.pid}-*")]
+    assert not [*tmp_path.rglob("progress.json")]
