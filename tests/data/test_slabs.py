@@ -60,3 +60,13 @@ def test_packing_changes_the_layout_only(shape, axes, steps, dtype):
 def test_what_is_packed_is_not_copied():
     array = np.zeros((3, 4, 5))
     assert packed(array) is array
+
+
+def test_a_worker_uses_only_the_cores_that_it_was_given(monkeypatch):
+    monkeypatch.setattr(slabs, "_limits", [])
+    assert slabs.core_limit() is None
+    everything = slabs.cores()
+    slabs.limit_cores(1)
+    assert (slabs.core_limit(), slabs.cores()) == (1, 1)
+    slabs.limit_cores(10**6)
+    assert slabs.cores() == everything
