@@ -298,7 +298,7 @@ def test_the_cost_model_agrees_with_the_scheduler_that_it_describes(bench):
         "size": 80e6,
         "price": 1,
     }
-    for nodes, storage, failures in ((4, 1e12, 0.0), (4, 1e12, 0.5), (4, 1e8, 0.02)):
+    for nodes, storage, failures in ((4, 1e12, 0.0), (4, 1e12, 0.5), (4, 3e7, 0.02)):
         cluster = Cluster(scans=3000, nodes=nodes, storage=storage, failures=failures, **usual)
         hours, lost = simulate(cluster)
         assert hours == pytest.approx(cluster.formula_hours, rel=0.03)

@@ -20,6 +20,7 @@ from attunet.cli.cluster_options import (
     parse_part,
     parse_workers,
 )
+from attunet.cli.cluster_run import predict_on_ray
 from attunet.cli.dataset_options import (
     AllowOutsideOption,
     FrameOption,
@@ -115,6 +116,7 @@ def predict(
     from attunet.cluster.prediction import PredictionWork
     from attunet.data.inputs import find_inputs
     from attunet.data.layouts.dicom_cases import SALT_FILE
+    from attunet.inference.batch import predict_cases
     from attunet.inference.prediction import PredictOptions
     from attunet.inference.segmenter import Segmenter
 
@@ -159,26 +161,27 @@ def predict(
         raise typer.Exit(2 if show_estimates(segmenter, cases, options) else 0)
     place.keep_first(SALT_FILE)
     show_choice(segmenter, automatic=chosen is None, options=options)
+    work = PredictionWork(
+        model=model,
+        output=place.folder,
+        folds=chosen,
+        device=device,
+        precision=precision,
+        manifest=segmenter.manifest,
+        options=options,
+        destination=destination,
+        save_attention=attention,
+        on_prediction=hook_of(
+            place.folder.absolute() / "preview" if preview else None,
+            agreement=agreement,
+            attention=attention,
+            modality=segmenter.plan.modality,
+        ),
+        cores=0 if cluster is None else cluster.cpus,
+    )
     batch = PredictionBatch(
         segmenter=segmenter,
-        work=PredictionWork(
-            model=model,
-            output=place.folder,
-            folds=chosen,
-            device=device,
-            precision=precision,
-            manifest=segmenter.manifest,
-            options=options,
-            destination=destination,
-            save_attention=attention,
-            on_prediction=hook_of(
-                place.folder.absolute() / "preview" if preview else None,
-                agreement=agreement,
-                attention=attention,
-                modality=segmenter.plan.modality,
-            ),
-            cores=0 if cluster is None else cluster.cpus,
-        ),
+        work=work,
         place=place,
         agreement=agreement,
         preview=preview,
@@ -189,7 +192,22 @@ def predict(
         part=own_part,
         workers=cluster,
     )
-    results = batch.run(cases)
+    with batch.open(cases) as (missing, display):
+        if cluster is not None:
+            predict_on_ray(segmenter, work, missing, cluster, display)
+        else:
+            predict_cases(
+                segmenter,
+                missing,
+                place.folder,
+                options,
+                destination=destination,
+                save_attention=attention,
+                on_prediction=work.on_prediction,
+                on_result=display.on_result,
+                progress=display.on_windows,
+            )
+    results = display.results
     failed = [result for result in results if result.error]
     unsent = send_results(peer, results, credentials)
     if failed or unsent:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attunet.cli.cluster_run import predict_on_ray
 from attunet.cli.console import notes, progress_bar
 from attunet.cli.prediction_run import BatchDisplay, show_resume, show_statistics, show_summary
 from attunet.errors import AttunetError
@@ -62,12 +61,12 @@ class PredictionBatch:
     part: RunPart | None = None
     workers: RayWorkers | None = None
 
-    def run(self, cases: Sequence[Case]) -> list[CaseResult]:
-        """Predict the cases, or the part of them, and show how it went.
+    @contextmanager
+    def open(self, cases: Sequence[Case]) -> Iterator[tuple[Sequence[Case], BatchDisplay]]:
+        """What is left to predict of the cases, or of the part of them, and what shows and records it in the block.
 
-        Returns: their results, without those that were skipped.
-        Raises: as `predict_cases`, after what is done has been recorded and shown; BusyError and ConfigError as
-            `RunPart.held`.
+        At the end, also an early one, the records are written, and it is shown how the batch went.
+        Raises: BusyError and ConfigError as `RunPart.held`.
         """
         folder = self.place.folder
         if self.resumed:
@@ -78,7 +77,8 @@ class PredictionBatch:
                 mine = stack.enter_context(self.part.held(folder, cases, self.place.first))
                 text = f"part {self.part.index} of {self.part.count}: {len(mine)} of {len(cases)} cases"
                 notes().print(text, markup=False, highlight=False, soft_wrap=True)
-            results = self._predict(mine)
+            with self._recorded(mine) as (missing, display):
+                yield missing, display
         self._merge(cases)
         self.place.copy(now=True)
         if self.summary is not None:
@@ -87,9 +87,9 @@ class PredictionBatch:
             if self.part is not None:
                 self.place.fetch("ledger*.jsonl", again=True)
             write_run_summary(self.summary, folder, str(self.place))
-        return results
 
-    def _predict(self, cases: Sequence[Case]) -> list[CaseResult]:
+    @contextmanager
+    def _recorded(self, cases: Sequence[Case]) -> Iterator[tuple[Sequence[Case], BatchDisplay]]:
         started = time.perf_counter()
         record = self._record("" if self.part is None else str(self.part))
         destination, folder = self.work.destination, self.place.folder
@@ -107,7 +107,7 @@ class PredictionBatch:
             again = [case for case in masked if case not in existing]
             display = BatchDisplay(progress, cases, list(existing), again, on_result)
             try:
-                self._segment(missing, display)
+                yield missing, display
             except BaseException:
                 with suppress(AttunetError):
                     record.write()
@@ -120,27 +120,6 @@ class PredictionBatch:
         if self.statistics:
             show_statistics(display.results, self.segmenter)
         show_summary(display.results, self.place, time.perf_counter() - started)
-        return display.results
-
-    def _segment(self, cases: Sequence[Case], display: BatchDisplay) -> None:
-        """Predict cases in this process, or on the workers of a cluster. Raises: as `predict_cases`."""
-        from attunet.inference.batch import predict_cases
-
-        work = self.work
-        if self.workers is not None:
-            predict_on_ray(self.segmenter, work, cases, self.workers, display)
-            return
-        predict_cases(
-            self.segmenter,
-            cases,
-            work.output,
-            work.options,
-            destination=work.destination,
-            save_attention=work.save_attention,
-            on_prediction=work.on_prediction,
-            on_result=display.on_result,
-            progress=display.on_windows,
-        )
 
     def _merge(self, cases: Sequence[Case]) -> None:
         """Put the records of all parts together, if this is the last of them, or a run without parts after them."""

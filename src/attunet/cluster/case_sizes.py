@@ -14,7 +14,9 @@ import psutil
 
 from attunet.data.cases import Case
 from attunet.data.formats import is_picture
+from attunet.data.formats.nifti import nifti_voxels
 from attunet.data.inputs import input_bytes
+from attunet.documents import open_regular
 from attunet.inference.budget import resident_bytes
 from attunet.inference.estimate import CaseEstimate, estimate_cases
 from attunet.inference.prediction import PredictOptions
@@ -81,20 +83,17 @@ def _voxels(case: Case) -> int:
 
 def _reader(path: Path) -> Callable[[Path], int]:
     if path.name.lower().endswith(_NIFTI):
-        return _nifti_voxels
+        return nifti_voxels
     return _picture_voxels if is_picture(path) else _file_voxels
-
-
-def _nifti_voxels(path: Path) -> int:
-    import nibabel
-
-    return prod(nibabel.load(path).shape[:3])
 
 
 def _picture_voxels(path: Path) -> int:
     from PIL import Image
 
-    with Image.open(path) as picture:
+    from attunet.data.formats.raster import PILLOW_FORMATS
+
+    Image.init()
+    with open_regular(path) as stream, Image.open(stream, formats=PILLOW_FORMATS) as picture:
         return prod(picture.size) * getattr(picture, "n_frames", 1)
 
 

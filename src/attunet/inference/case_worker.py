@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any
@@ -129,9 +130,26 @@ class CaseWorker:
         self._check_output()
         started = time.perf_counter()
         try:
-            with one_case(), fetched(case, self.options.scratch or self._output) as local:
+            with one_case(), fetched(case, self.options.scratch or self._output) as local, ExitStack() as turn:
                 started = time.perf_counter() if case.remote else started  # a slow network costs no windows
-                return self._predict(local, started, shared=shared)
+                self._destination.check(local)
+                volume = self._segmenter.read(local)[1]
+                if volume.array[0].size * len(self._segmenter.plan.outputs) > self._large:
+                    queued = time.perf_counter()
+                    turn.enter_context(self._alone)
+                    started += time.perf_counter() - queued
+                prediction = self._segmenter.predict(
+                    volume,
+                    self._options_left(time.perf_counter() - started),
+                    name=case.id,
+                    progress=self._progress and partial(self._progress, case.id),
+                    cancelled=self.cancelled,
+                )
+                if prediction.probabilities is None:
+                    turn.close()  # the remaining outputs are small
+                extra = (self._on_prediction(prediction) if self._on_prediction else None) or {}
+                files, notices = self._write(prediction, local, shared=shared)
+                return _result(local, prediction, files, notices, extra, time.perf_counter() - started)
         except CancelledError:
             raise
         except AttunetError as error:
@@ -140,53 +158,54 @@ class CaseWorker:
             source = source_uids(case)
             return CaseResult(case=case.id, seconds=spent, source=source, error=error.message, hint=error.hint)
 
-    def _predict(self, case: Case, started: float, *, shared: bool) -> CaseResult:
-        with ExitStack() as turn:
-            self._destination.check(case)
-            volume = self._segmenter.read(case)[1]
-            if volume.array[0].size * len(self._segmenter.plan.outputs) > self._large:
-                queued = time.perf_counter()
-                turn.enter_context(self._alone)
-                started += time.perf_counter() - queued
-            limit = self.options.time_limit
-            left = None if limit is None else max(0.0, limit - (time.perf_counter() - started))
-            progress = self._progress
-            prediction = self._segmenter.predict(
-                volume,
-                replace(self.options, time_limit=left),
-                name=case.id,
-                progress=None if progress is None else lambda done, total: progress(case.id, done, total),
-                cancelled=self.cancelled,
-            )
-            if prediction.probabilities is None:
-                turn.close()  # the remaining outputs are small
-            extra = (self._on_prediction(prediction) if self._on_prediction else None) or {}
-            self._check_output()
-            write = self._destination.publish if shared or self._destination.store else self._destination.save
-            written, notices = write(prediction, case, self._output, attention=self._save_attention)
-        files = {
+    def _options_left(self, seconds: float) -> PredictOptions:
+        """The options of a prediction, `seconds` of whose time are spent."""
+        limit = self.options.time_limit
+        return self.options if limit is None else replace(self.options, time_limit=max(0.0, limit - seconds))
+
+    def _write(self, prediction: Prediction, case: Case, *, shared: bool) -> tuple[_Files, tuple[str, ...]]:
+        """Write a prediction; its files as a user knows them, and what a reader of them should know."""
+        self._check_output()
+        write = self._destination.publish if shared or self._destination.store else self._destination.save
+        written, notices = write(prediction, case, self._output, attention=self._save_attention)
+        shown = {
             name: tuple(self._destination.shown(file, self._output) for file in paths)
             for name, paths in written.items()
         }
-        return CaseResult(
-            case=case.id,
-            mask=next(reversed(files.values()))[-1],
-            files=files,
-            seconds=round(time.perf_counter() - started, 3),
-            volumes_ml={name: rounded(volume, 3) for name, volume in prediction.volumes_ml.items()},
-            volume_intervals_ml=rounded_intervals(prediction.volume_intervals_ml, 3),
-            expected_dice={name: dice and round(dice, 4) for name, dice in prediction.expected_dice.items()},
-            predicted_dice=None if prediction.predicted_dice is None else round(prediction.predicted_dice, 4),
-            dice_interval=rounded_interval(prediction.dice_interval, 4),
-            windows=prediction.windows,
-            air_windows=prediction.air_windows,
-            skipped_windows=prediction.skipped_windows,
-            warnings=(*image_warnings(case), *notices, *prediction.warnings),
-            extra=dict(extra),
-            source=source_uids(case),
-        )
+        return shown, notices
 
     def _check_output(self) -> None:
         """Raises: FormatError when the folder has vanished, into which the results go."""
         if self._destination.store is None:
             require_held(self._output)
+
+
+_Files = dict[str, tuple[str, ...]]
+
+
+def _result(
+    case: Case,
+    prediction: Prediction,
+    files: _Files,
+    notices: tuple[str, ...],
+    extra: Mapping[str, Any],
+    seconds: float,
+) -> CaseResult:
+    """The result of a case that was written."""
+    return CaseResult(
+        case=case.id,
+        mask=next(reversed(files.values()))[-1],
+        files=files,
+        seconds=round(seconds, 3),
+        volumes_ml={name: rounded(volume, 3) for name, volume in prediction.volumes_ml.items()},
+        volume_intervals_ml=rounded_intervals(prediction.volume_intervals_ml, 3),
+        expected_dice={name: dice and round(dice, 4) for name, dice in prediction.expected_dice.items()},
+        predicted_dice=None if prediction.predicted_dice is None else round(prediction.predicted_dice, 4),
+        dice_interval=rounded_interval(prediction.dice_interval, 4),
+        windows=prediction.windows,
+        air_windows=prediction.air_windows,
+        skipped_windows=prediction.skipped_windows,
+        warnings=(*image_warnings(case), *notices, *prediction.warnings),
+        extra=dict(extra),
+        source=source_uids(case),
+    )

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,7 +28,7 @@ from attunet.documents import open_regular
 from attunet.errors import FormatError
 from attunet.files import staged
 
-__all__ = ["check_nifti", "nifti_series", "read_nifti", "write_nifti"]
+__all__ = ["check_nifti", "nifti_series", "nifti_voxels", "read_nifti", "write_nifti"]
 
 GZIP = b"\x1f\x8b"
 GZIP_LEVEL = 1  # on masks, higher levels save little and take twice the time
@@ -83,6 +84,11 @@ def check_nifti(path: Path) -> Iterator[Problem]:
 def nifti_series(path: Path) -> Series | None:
     """The series in a file whose fourth axis is time. Raises: as `read_nifti`."""
     return header_series(_header_of(path))
+
+
+def nifti_voxels(path: Path) -> int:
+    """The number of voxels of a volume, from its header alone. Raises: as `read_nifti`."""
+    return prod(_spatial(_header_of(path)))
 
 
 def _header_of(path: Path) -> Any:
