@@ -86,13 +86,59 @@ def test_models_are_described(client):
     assert model.warnings
 
 
-def test_what_cannot_be_read_fails_with_a_reason(client, tmp_path):
-    (tmp_path / "broken.nii.gz").write_bytes(b"\x1f\x8b nothing of NIfTI")
-    job = client.submit(client.upload(tmp_path / "broken.nii.gz").id, "organs")
-    with pytest.raises(DataError, match="cannot read"):
+def failing(client, *paths):
+    """The job of files that cannot be predicted, when it has failed."""
+    job = client.submit(client.upload(*paths).id, "organs")
+    with pytest.raises(DataError):
         client.wait(job.id, 60)
-    assert client.job(job.id).hint
-    assert str(tmp_path) not in client.job(job.id).reason
+    return client.job(job.id)
+
+
+def test_what_cannot_be_read_fails_with_a_reason_in_the_words_of_people(running, client, tmp_path):
+    (tmp_path / "my broken scan.nii.gz").write_bytes(b"\x1f\x8b nothing of NIfTI")
+    job = failing(client, tmp_path / "my broken scan.nii.gz")
+    assert "cannot read my broken scan.nii.gz as" in job.reason
+    assert job.hint
+    for part in (str(tmp_path), str(running.data), "scans/", job.scan, "my my"):
+        assert part not in job.reason + job.hint
+    assert "my broken scan" not in running.log()
+
+
+def test_a_file_of_several_is_named_by_its_number(client, tmp_path, scan_file):
+    (tmp_path / "a_0000.nii.gz").write_bytes(scan_file.read_bytes())
+    (tmp_path / "a_0001.nii.gz").write_bytes(b"\x1f\x8b nothing of NIfTI")
+    job = failing(client, tmp_path / "a_0000.nii.gz", tmp_path / "a_0001.nii.gz")
+    for part in ("scans/", job.scan, "scan_000"):
+        assert part not in job.reason + job.hint
+
+
+def test_a_job_on_a_study_is_called_by_its_name(start_server, gated, scan_file, tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "knee 7.nii.gz").write_bytes(scan_file.read_bytes())
+    server = start_server({"organs": gated}, "--studies", tmp_path)
+    with server.client() as client:
+        (study,) = httpx.get(f"{server.url}/api/v1/studies").json()["studies"]
+        job = client.wait(client.submit(study["key"], "organs").id, 60)
+        assert job.name == study["key"]
+        assert "knee 7" in job.name
+        scan = client.upload(scan_file)
+        job = client.wait(client.submit(scan.id, "organs").id, 60)
+        assert job.name == scan.name
+        assert httpx.delete(f"{server.url}/api/v1/scans/{scan.id}").status_code == 204
+        assert client.job(job.id).name == ""
+    server.stop()
+
+
+def test_browsers_keep_the_files_of_the_page_and_nothing_of_patients(running, done):
+    address = f"{running.url}/page/vendor/niivue.umd.js"
+    first = httpx.get(address)
+    assert first.headers["cache-control"] == "no-cache"  # kept, and used only when it is still the same
+    again = httpx.get(address, headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["cache-control"] == "no-cache"
+    assert httpx.get(address, headers={"If-None-Match": '"another"'}).content == first.content
+    for path in ("/", "/page/missing.js", "/api/v1/jobs", f"/api/v1/jobs/{done.id}/results/mask", "/datastore/"):
+        assert httpx.get(f"{running.url}{path}").headers["cache-control"] == "no-store", path
 
 
 def test_errors_are_problems(running, client, scan_file):

@@ -2,6 +2,7 @@
 
 from threading import Event
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -97,3 +98,12 @@ def test_a_model_without_gates_has_no_attention(run, make_model):
     plain = make_model(3, gate=None)
     with pytest.raises(ConfigError, match="no gates"):
         run("attention", segmenter=Segmenter.load(plain), folder=plain)
+
+
+def test_warnings_are_in_the_words_of_people(run, tmp_path):
+    image = np.random.default_rng(0).normal(size=(24, 20, 16)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(image, np.diag([9.0, 9.0, 9.0, 1.0])), tmp_path / "far.nii.gz")
+    files, output = run(scan=tmp_path / "far.nii.gz", in_words=lambda text: f"in words: {text}")
+    found = Statistics.model_validate_json((output / files["statistics"].file).read_text())
+    assert found.warnings
+    assert all(warning.startswith("in words: ") for warning in found.warnings)

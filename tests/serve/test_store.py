@@ -104,3 +104,29 @@ def test_a_full_store_takes_no_more(tmp_path):
         small.check_room(50, 51)
     with pytest.raises(BusyError, match="no room"):
         FileStore(tmp_path, least_free=2**60).check_room(0)
+
+
+def test_messages_name_what_people_sent(store):
+    scan = keep(store, ("my scan.nii.gz", b"x"))
+    path = store.scan(scan)
+    told = store.in_words(f"cannot read {path} as NIfTI: scan.nii.gz is short; a scan.nii.gzip is not", path, scan.name)
+    assert told == "cannot read my scan.nii.gz as NIfTI: my scan.nii.gz is short; a scan.nii.gzip is not"
+    assert store.in_words(f"{path} is short", path, "") == "the scan is short"
+    assert store.in_words(f"{path} is short", path, r"a\1") == r"a\1 is short"
+    assert (
+        store.in_words(f"no space for {store.folder}/work/ab-12/mask.nii.gz", path, "a") == "no space for mask.nii.gz"
+    )
+
+
+def test_messages_name_a_file_of_several_by_its_number(store):
+    scan = keep(store, ("t1.nii.gz", b"x"), ("t2.nii.gz", b"x"))
+    path = store.scan(scan)
+    told = store.in_words(f"cannot read {path}/scan_0001.nii.gz: short", path, scan.name)
+    assert told == "cannot read file 2 of t1.nii.gz: short"
+    series = keep(store, ("head/a", DICOM), ("head/b", DICOM))
+    path = store.scan(series)
+    assert (
+        store.in_words(f"{path}/0000.dcm has no pixels, nor {path}", path, "head")
+        == "file 1 of head has no pixels, nor head"
+    )
+    assert store.in_words("no dicom-seg", path, "head") == "no dicom-seg"

@@ -252,11 +252,10 @@ class _Routes:
 
     def _view(self, job: Job) -> JobView:
         done, total = self._service.workers.progress(job.id)
-        scan = self._service.queue.scan(job.scan)
         return JobView(
             id=job.id,
             scan=job.scan,
-            name="" if scan is None else scan.name,
+            name=self._service.name_of(job.scan),
             model=job.model,
             options=JobOptions(**job.options),
             state=job.state,

@@ -17,6 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from attunet.dicom.network.addresses import is_loopback
 from attunet.errors import AttunetError
 from attunet.serve.access import Access
+from attunet.serve.jobs import is_ours
 from attunet.serve.multipart import LARGEST_FIELD, TooLargeError
 from attunet.serve.problems import ForeignRequestError, problem
 from attunet.serve.settings import ServeSettings
@@ -172,7 +173,7 @@ class Guard:
         """One line for each access, with the route instead of the path, whose parts come from clients."""
         route = scope.get("route")
         shown = getattr(route, "path", None) or "other"
-        key = next((value for value in scope.get("path_params", {}).values() if _ours(value)), "-")
+        key = next((value for value in scope.get("path_params", {}).values() if is_ours(value)), "-")
         status = seen["status"] or HTTPStatus.INTERNAL_SERVER_ERROR.value
         self._on_answer(scope["method"], shown, status)
         audit.info(
@@ -204,11 +205,6 @@ def _check_size(scope: Scope, headers: Headers) -> None:
 def _takes_files(scope: Scope) -> bool:
     path = scope["path"]
     return path in FORMS or path.startswith("/infer/")
-
-
-def _ours(value: object) -> bool:
-    """Whether a part of a path is an id that the server made: anything else may name a patient."""
-    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32}", value) is not None
 
 
 def _forwarded(headers: Headers) -> str:

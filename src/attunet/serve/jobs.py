@@ -7,6 +7,7 @@ that ran it: a worker whose job was given to another meanwhile ends nothing.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from uuid import uuid4
 from attunet.database import Database, Schema
 from attunet.errors import BusyError, DatasetError
 
-__all__ = ["ENDED", "Job", "JobQueue", "Scan"]
+__all__ = ["ENDED", "Job", "JobQueue", "Scan", "is_ours"]
 
 ENDED = ("done", "failed", "cancelled")
 _TABLES = """
@@ -291,3 +292,8 @@ def _is_run_by(step: sqlite3.Connection, job: Job) -> bool:
 def _job(row: sqlite3.Row) -> Job:
     values = dict(row)
     return Job(**values | {"options": json.loads(values["options"]), "cancelling": bool(values["cancelling"])})
+
+
+def is_ours(value: object) -> bool:
+    """Whether this is an id that a server made: anything else may name a patient."""
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32}", value) is not None

@@ -53,6 +53,7 @@ class JobRun:
         max_memory: limit of the process's memory in bytes; None for no limit.
         progress: called with the finished and all windows.
         cancelled: an event that stops it.
+        in_words: makes a message of the library one for people, who know no path of the server.
     """
 
     model: str
@@ -64,6 +65,7 @@ class JobRun:
     max_memory: int | None
     progress: Callable[[int, int], None]
     cancelled: Event
+    in_words: Callable[[str], str] = str
 
     def run(self) -> list[ResultFile]:
         """Compute everything.
@@ -166,7 +168,7 @@ class JobRun:
             windows=result.windows,
             skipped_windows=result.air_windows + result.skipped_windows,
             seconds=result.seconds,
-            warnings=list(dict.fromkeys((*notices, *result.warnings))),
+            warnings=list(dict.fromkeys(map(self.in_words, (*notices, *result.warnings)))),
         )
 
     def _explain(self, case: Case) -> ResultFile:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -28,6 +29,15 @@ __all__ = ["PAGE", "make_app", "serve"]
 
 PAGE = Path(__file__).with_name("page")
 """The files of the page, served below /page; index.html is also /."""
+
+
+class _PageFiles(StaticFiles):
+    """Files that tell nothing of patients: browsers keep them, and ask each time whether they are still the same."""
+
+    def file_response(self, *arguments: Any, **named: Any) -> Response:
+        answer = super().file_response(*arguments, **named)
+        answer.headers["Cache-Control"] = "no-cache"  # which is: to be kept, and used only after that question
+        return answer
 
 
 def make_app(service: Service) -> Guard:
@@ -52,7 +62,7 @@ def make_app(service: Service) -> Guard:
     app.include_router(viewer_router(service.settings))
     _add_health(app, service)
     if PAGE.is_dir():
-        app.mount("/page", StaticFiles(directory=PAGE))
+        app.mount("/page", _PageFiles(directory=PAGE))
     return Guard(app, service.settings, service.access, service.metrics.answered)
 
 

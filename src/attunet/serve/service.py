@@ -16,7 +16,7 @@ from attunet.locks import exclusive
 from attunet.serve.access import Access
 from attunet.serve.datastore import Datastore
 from attunet.serve.descriptions import describe_model
-from attunet.serve.jobs import ENDED, Job, JobQueue, Scan
+from attunet.serve.jobs import ENDED, Job, JobQueue, Scan, is_ours
 from attunet.serve.metrics import ServerMetrics
 from attunet.serve.multipart import Form, TooLargeError, read_form
 from attunet.serve.settings import ServeSettings
@@ -142,6 +142,13 @@ class Service:
         if scan is None:
             raise DatasetError("there is no such scan", hint="it may have been deleted after the time of --keep")
         return scan
+
+    def name_of(self, key: str) -> str:
+        """What people call the scan of a job: an upload by its name, empty when it is deleted; a study by its own."""
+        scan = self.queue.scan(key)
+        if scan is not None:
+            return scan.name
+        return "" if is_ours(key) else key
 
     def remove_scan(self, key: str) -> None:
         """Delete a scan. Raises: DatasetError as `scan`, BusyError while jobs wait for it."""

@@ -117,7 +117,7 @@ class JobView(_Shape):
 
     id: str = Field(description="Its id.")
     scan: str = Field(description="Id of its scan.")
-    name: str = Field(description="What the client called the scan; empty when it is no longer kept.")
+    name: str = Field(description="What people call its scan; empty for an upload that is no longer kept.")
     model: str = Field(description="Name of its model.")
     options: JobOptions = Field(description="What it computes.")
     state: Literal["queued", "running", "done", "failed", "cancelled"] = Field(description="Its state.")

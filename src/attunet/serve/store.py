@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -138,6 +139,24 @@ class FileStore:
     def scan(self, scan: Scan) -> Path:
         """Where a scan is kept."""
         return self._scans / scan.id / scan.path
+
+    def in_words(self, text: str, scan: Path, name: str) -> str:
+        """A message for people, who know the scan by its name, and to whom the folders of the server tell nothing.
+
+        Args:
+            text: the message.
+            scan: where the scan is kept.
+            name: what people call it; empty for "the scan".
+        Returns: the message without a path of the server.
+        """
+        known = name or "the scan"
+        folders = "|".join(re.escape(f"{kept.parent}/") for kept in (scan, scan.resolve()))
+        whole = rf"(?:{folders}){re.escape(scan.name)}(?:/(?:scan_)?(\d{{4}})\.[\w.]*\w)?"
+        alone = rf"|\b{re.escape(scan.name)}\b" if scan.is_file() and scan.is_relative_to(self._scans) else ""
+        text = re.sub(whole + alone, lambda hit: f"file {int(hit[1]) + 1} of {known}" if hit[1] else known, text)
+        for folder in (self.folder, self.folder.resolve()):
+            text = re.sub(re.escape(f"{folder}/") + r"(?:work/[\w-]+/)?", "", text)
+        return text
 
     def remove_scan(self, key: str) -> None:
         """Delete a scan that is no longer recorded."""

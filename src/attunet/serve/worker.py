@@ -37,6 +37,9 @@ PAUSE = 0.1
 QUIET = ("pydicom", "highdicom", "nibabel", "PIL", "matplotlib", "attunet")
 """Packages whose log may quote what identifies a patient."""
 
+_SOURCE = "source"
+"""Where a series of the PACS is kept, in the folder of its job."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOrders:
@@ -144,7 +147,7 @@ class JobWorker:
             self._queue.put_back(job)
             return "queued", True
         except AttunetError as error:
-            hidden = _without_paths(error.message, work, Path(self._orders.data))
+            hidden = self._store.in_words(error.message, work / _SOURCE, job.scan)
             return "failed", self._queue.finish(job, "failed", error=(hidden, error.hint))
         ended = self._queue.finish(job, "done", folder=folder, size=size)
         if not ended:
@@ -152,32 +155,46 @@ class JobWorker:
         return "done", ended
 
     def _computed(self, job: Job, work: Path, cancelled: threading.Event) -> tuple[str, int]:
-        from attunet.serve.datastore import Datastore
         from attunet.serve.prediction_job import JobRun
+
+        path, name, options = self._source(job, work)
+
+        def in_words(text: str) -> str:
+            return self._store.in_words(text, path, name)
+
+        try:
+            with one_case():
+                files = JobRun(
+                    model=job.model,
+                    folder=self._models.get(job.model, Path(job.model)),
+                    segmenter=self._shelf.get(job.model),
+                    scan=path,
+                    options=options,
+                    output=work,
+                    max_memory=self._orders.max_memory,
+                    progress=_Paced(self._report, job.id),
+                    cancelled=cancelled,
+                    in_words=in_words,
+                ).run()
+        except AttunetError as error:
+            error.message, error.hint = in_words(error.message), in_words(error.hint)
+            raise
+        if cancelled.is_set():
+            raise CancelledError("the job was cancelled")
+        shutil.rmtree(work / _SOURCE, ignore_errors=True)
+        return self._store.publish(work, files)
+
+    def _source(self, job: Job, work: Path) -> tuple[Path, str, JobOptions]:
+        """Where the scan of a job is, what people call it, and what is computed of it."""
+        from attunet.serve.datastore import Datastore
 
         scan, options = self._queue.scan(job.scan), JobOptions(**job.options)
         if scan is not None:
-            path = self._store.scan(scan)
-        elif self._orders.pacs is not None:
-            path = _fetched(self._orders.pacs, job.scan, work / "source")
-        else:
-            case = Datastore(Path(self._orders.studies)).case(job.scan)
-            path, options = case.images[0], options.model_copy(update={"series": options.series or case.key})
-        files = JobRun(
-            model=job.model,
-            folder=self._models.get(job.model, Path(job.model)),
-            segmenter=self._shelf.get(job.model),
-            scan=path,
-            options=options,
-            output=work,
-            max_memory=self._orders.max_memory,
-            progress=_Paced(self._report, job.id),
-            cancelled=cancelled,
-        ).run()
-        if cancelled.is_set():
-            raise CancelledError("the job was cancelled")
-        shutil.rmtree(work / "source", ignore_errors=True)
-        return self._store.publish(work, files)
+            return self._store.scan(scan), scan.name, options
+        if self._orders.pacs is not None:
+            return _fetched(self._orders.pacs, job.scan, work / _SOURCE), job.scan, options
+        case = Datastore(Path(self._orders.studies)).case(job.scan)
+        return case.images[0], job.scan, options.model_copy(update={"series": options.series or case.key})
 
 
 class _Paced:
@@ -202,13 +219,6 @@ def _fetched(pacs: str, series: str, folder: Path) -> Path:
     assert isinstance(service, WebAddress)
     folder.mkdir(mode=0o700)
     return fetch_series(service, series, folder)
-
-
-def _without_paths(message: str, *folders: Path) -> str:
-    """A message for clients, whom the folders of the server do not concern."""
-    for folder in folders:
-        message = message.replace(f"{folder}/", "")
-    return message
 
 
 def main() -> None:

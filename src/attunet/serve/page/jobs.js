@@ -5,9 +5,6 @@ import { byId, make, showProblem, timeWords } from "./dom.js";
 
 const STATES = { queued: "waiting", running: "running", done: "", failed: "failed", cancelled: "cancelled" };
 
-/** What people call the scan of a job: the name that was uploaded, or that among the studies; else an empty text. */
-export const titleOf = (job) => job.name || (/^[0-9a-f]{32}$/.test(job.scan) ? "" : job.scan);
-
 /** Show the jobs; `onOpen` gets the one that is chosen, `current` is the id of the one that is shown. */
 export async function listJobs(current, onOpen) {
   const jobs = await api.jobs();
@@ -22,7 +19,7 @@ export async function listJobs(current, onOpen) {
 function row(job, isCurrent, onOpen, onChange) {
   const state = STATES[job.state];
   const words = [timeWords(job.created), job.model, state].filter(Boolean).join(" · ");
-  const name = titleOf(job) || "scan that is no longer kept";
+  const name = job.name || "scan that is no longer kept";
   const open = make("button", { type: "button", className: "open", data: { job: job.id }, on: { click: () => onOpen(job) } },
     make("strong", { textContent: name }), make("small", { textContent: words, className: job.state === "failed" ? "failed" : "" }));
   if (isCurrent) open.setAttribute("aria-current", "true");

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { announce, byId, clearProblem, make, percent, sentence, showProblem } from "./dom.js";
 import { chosenFiles, droppedFiles, nameOf } from "./files.js";
-import { listJobs, titleOf } from "./jobs.js";
+import { listJobs } from "./jobs.js";
 import { bindKeys } from "./keys.js";
 import { Opened } from "./opened.js";
 import { bindAccount, bindTheme } from "./settings.js";
@@ -181,7 +181,7 @@ async function openCurrent() {
 }
 
 async function open(job, state) {
-  if (state === "failed") throw new api.Problem(0, { detail: `the scan ${titleOf(job)} was not segmented: ${job.reason}`, hint: job.hint });
+  if (state === "failed") throw new api.Problem(0, { detail: `the scan ${job.name} was not segmented: ${job.reason}`, hint: job.hint });
   if (state === "cancelled") {
     announce("The job was cancelled");
     return;
@@ -190,7 +190,7 @@ async function open(job, state) {
   if (!model) throw new api.Problem(0, { detail: `the server no longer has the model ${job.model}`, hint: "start it with this model" });
   await page.opened.show(job, model, page.studies.find(({ key }) => key === job.scan) ?? null);
   if (NARROW.matches) byId("viewer").scrollIntoView();
-  announce(`${titleOf(job) || "The scan"} is segmented`);
+  announce(`${job.name || "The scan"} is segmented`);
 }
 
 start();

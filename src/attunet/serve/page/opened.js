@@ -3,7 +3,6 @@
 import * as api from "./api.js";
 import { announce, byId, make, percent, showProblem } from "./dom.js";
 import { Corrections } from "./corrections.js";
-import { titleOf } from "./jobs.js";
 import {
   bindMapOpacity, labelsOf, showDownloads, showLabels, showMaps, showModel, showWarnings, showWindow, tellWindow,
 } from "./result.js";
@@ -45,7 +44,7 @@ export class Opened {
       api.results(job.id),
     ]);
     document.querySelector("main").classList.add("opened");
-    const title = titleOf(job) || "Scan";
+    const title = job.name || "Scan";
     byId("viewer-title").textContent = title;
     document.title = `${title} · attunet`;
     const [image, mask] = bytes;
@@ -61,7 +60,7 @@ export class Opened {
     await this.viewer.open(image, mask, this.labels);
     performance.mark("attunet:mask");
     byId("empty").hidden = true;
-    byId("canvas").setAttribute("aria-label", `${titleOf(this.job) || "Scan"}, with its mask`);
+    byId("canvas").setAttribute("aria-label", `${this.job.name || "Scan"}, with its mask`);
     showWindow(this.viewer.ownWindow, this.model.modality === "ct", (low, high) => this.viewer.setWindow(low, high));
     const channels = this.viewer.image.nFrame4D;
     byId("channel-field").hidden = channels < 2;
