@@ -158,6 +158,7 @@ def on_ray(write_blobs, tiny_plan, tiny_config, tmp_path):
 
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray")
+@pytest.mark.slow
 def test_folds_on_ray_are_those_of_one_process_though_a_worker_is_killed(on_ray, tmp_path):
     usual, ray = on_ray(epochs=3)
     with psutil.Popen([*ATTUNET, *usual, *ray], stderr=subprocess.PIPE, text=True) as program:

@@ -147,6 +147,7 @@ def networks_of(root):
 
 
 @pytest.mark.parametrize("format", FILES)
+@pytest.mark.slow
 def test_a_cascade_is_exported_with_its_localizers_and_skips_as_the_run(format, cascade_run, tmp_path):
     made = export_run(cascade_run, tmp_path / "out", format)
     names = {"fold_0", "fold_0/localizer_0", "fold_0/localizer_1"}

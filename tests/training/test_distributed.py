@@ -60,6 +60,7 @@ def attention_frames(run):
     return epochs, {file.name: nibabel.load(file).shape for file in folder.glob("*.nii.gz")}
 
 
+@pytest.mark.slow
 def test_two_processes_do_as_well_as_one_and_validate_each_case_once(command, tmp_path):
     _, alone = command("alone")
     said, shared = command("shared", "--devices", "2")

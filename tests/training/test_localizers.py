@@ -140,6 +140,7 @@ def test_a_larger_budget_goes_to_the_fine_network(whole, train, plan, tmp_path, 
     assert all(torch.equal(a[name], b[name]) for a, b in zip(before, after, strict=True) for name in a)
 
 
+@pytest.mark.slow
 def test_a_lost_context_and_a_larger_budget_leave_the_localizers_as_they_are(
     whole, train, plan, tmp_path, log_of, unfinished
 ):

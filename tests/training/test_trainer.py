@@ -273,6 +273,7 @@ def test_a_batch_in_parts_with_checkpointing_trains_to_the_same_weights(train, t
     assert [row["step"] for row in log_of(tmp_path / "parts")] == [row["step"] for row in log_of(tmp_path / "whole")]
 
 
+@pytest.mark.slow
 def test_a_compiled_training_leaves_a_model_like_any_other(train, trained, tmp_path, last_of):
     train("compiled", compile=True)
     compiled, plain = last_of(tmp_path / "compiled"), last_of(trained)

@@ -155,6 +155,7 @@ def batches(stored, plan, config, **where):
     return list(patch_loader(stored, plan, config, lambda: at(**where)))
 
 
+@pytest.mark.slow
 def test_batches_do_not_depend_on_the_number_of_workers(stored, tiny_plan, tiny_config):
     alone, by_one, by_two = (batches(stored, tiny_plan(), tiny_config(workers=workers)) for workers in (0, 1, 2))
     assert len(alone) == 3
