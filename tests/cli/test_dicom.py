@@ -15,7 +15,7 @@ from attunet.cli.dicom import retry, status
 from attunet.dicom.network import Identity
 from attunet.dicom.node import load_node_settings, read_state
 from attunet.dicom.node.database import StudyDatabase
-from attunet.dicom.node.queue import Outcome, StudyQueue
+from attunet.dicom.node.queue import SeriesResult, StudyQueue
 from attunet.dicom.node.storage import Storage
 from attunet.errors import ConfigError
 
@@ -51,7 +51,7 @@ def with_failures(config):
         queue.settle(study)
         queue.take()
         files = () if reason else ((f"{study}.dcm", ("share",)),)
-        queue.finish(study, 1, [Outcome(f"{study}.1", "organs", files, reason)])
+        queue.finish(study, 1, [SeriesResult(f"{study}.1", "organs", files, reason)])
         queue.add([Identity(study, f"{study}.1", f"{study}.1.2", "1.2", "1.2")] if not reason else [])
     return config
 

@@ -113,9 +113,8 @@ def test_messages_name_what_people_sent(store):
     assert told == "cannot read my scan.nii.gz as NIfTI: my scan.nii.gz is short; a scan.nii.gzip is not"
     assert store.in_words(f"{path} is short", path, "") == "the scan is short"
     assert store.in_words(f"{path} is short", path, r"a\1") == r"a\1 is short"
-    assert (
-        store.in_words(f"no space for {store.folder}/work/ab-12/mask.nii.gz", path, "a") == "no space for mask.nii.gz"
-    )
+    written = store.folder / "work" / "ab-12" / "mask.nii.gz"
+    assert store.in_words(f"no space for {written}", path, "a") == "no space for mask.nii.gz"
 
 
 def test_messages_name_a_file_of_several_by_its_number(store):

@@ -5,7 +5,7 @@ import pytest
 from attunet.dicom.network import Identity
 from attunet.dicom.network.send import Sent
 from attunet.dicom.node.deliver import HOUR, IDLE, Courier
-from attunet.dicom.node.queue import Outcome
+from attunet.dicom.node.queue import SeriesResult
 from attunet.dicom.node.state import read_state
 from attunet.errors import NetworkError, RefusedError
 
@@ -21,7 +21,7 @@ def courier(make_settings, queue, storage, clock, monkeypatch):
         made = storage.work("1") / name
         made.write_bytes(b"result")
         storage.publish(made, "1")
-    queue.finish("1", 1, [Outcome("1.1", "organs", tuple((name, ("share",)) for name in names))])
+    queue.finish("1", 1, [SeriesResult("1.1", "organs", tuple((name, ("share",)) for name in names))])
     settings = make_settings(retry={"first": 10, "longest": 40, "give_up_hours": 1})
     made = Courier(settings.destinations[0], settings, queue, storage, clock)
     made.answers, made.sent = {}, []
@@ -74,7 +74,7 @@ def test_an_object_at_which_a_destination_breaks_off_holds_up_no_other_study(cou
     made = storage.work("2") / "9.3.dcm"
     made.write_bytes(b"result")
     storage.publish(made, "2")
-    queue.finish("2", 1, [Outcome("2.1", "organs", (("9.3.dcm", ("share",)),))])
+    queue.finish("2", 1, [SeriesResult("2.1", "organs", (("9.3.dcm", ("share",)),))])
     clock.now += 11
     courier.run()
     assert courier.sent == ["9.1.dcm", "9.3.dcm"]

@@ -5,7 +5,7 @@ from dicom_peers import make_instance, write_study
 
 from attunet.dicom.network import read_identity
 from attunet.dicom.node.intake import Intake
-from attunet.dicom.node.queue import Outcome
+from attunet.dicom.node.queue import SeriesResult
 from attunet.dicom.node.storage import Storage
 from attunet.errors import FormatError
 
@@ -83,7 +83,7 @@ def test_a_late_instance_is_told(intake, queue, files, caplog):
     take(intake, files[0])
     queue.settle("1")
     queue.take()
-    queue.finish("1", 1, [Outcome("1.1", "organs", (("9.dcm", ("pacs",)),))])
+    queue.finish("1", 1, [SeriesResult("1.1", "organs", (("9.dcm", ("pacs",)),))])
     assert take(intake, files[1]) == "late"
     assert "study 1: an instance of series 1.1 came in after its result" in caplog.text
     assert intake.settled(0) == []

@@ -10,7 +10,7 @@ from dicom_peers import free_port
 
 from attunet.dicom.network import Identity
 from attunet.dicom.node.page import serving_page
-from attunet.dicom.node.queue import Outcome
+from attunet.dicom.node.queue import SeriesResult
 from attunet.dicom.node.settings import PageSettings
 from attunet.errors import ConfigError
 
@@ -21,7 +21,7 @@ def page(storage, queue):
     queue.add([Identity("1.2.3", "1.2.3.1", "1.2.3.1.1", "1.2", "1.2")])
     queue.settle("1.2.3")
     queue.take()
-    queue.finish("1.2.3", 1, [Outcome("1.2.3.1", "organs", (), "<script>alert(1)</script>")])
+    queue.finish("1.2.3", 1, [SeriesResult("1.2.3.1", "organs", (), "<script>alert(1)</script>")])
     settings = PageSettings(port=free_port())
     with serving_page(settings, storage.folder):
         yield f"http://127.0.0.1:{settings.port}"

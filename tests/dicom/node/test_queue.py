@@ -3,7 +3,7 @@
 import pytest
 
 from attunet.dicom.network import Identity
-from attunet.dicom.node.queue import Outcome
+from attunet.dicom.node.queue import SeriesResult
 from attunet.dicom.node.state import read_state, retry_study
 
 
@@ -21,7 +21,7 @@ def sending(queue):
     queue.add([instance(1), instance(2), instance(1, "1.2")])
     queue.settle("1")
     assert queue.take() == "1"
-    assert queue.finish("1", 3, [Outcome(f"1.{n}", "organs", ((f"9.{n}.dcm", ("pacs",)),)) for n in (1, 2)])
+    assert queue.finish("1", 3, [SeriesResult(f"1.{n}", "organs", ((f"9.{n}.dcm", ("pacs",)),)) for n in (1, 2)])
 
 
 def test_a_study_goes_its_way(queue, storage):
@@ -31,7 +31,7 @@ def test_a_study_goes_its_way(queue, storage):
     queue.settle("1")
     assert queue.take() == "1"
     assert queue.take() is None
-    assert queue.finish("1", 2, [Outcome("1.1", "organs", (("9.dcm", ("pacs", "share")),))])
+    assert queue.finish("1", 2, [SeriesResult("1.1", "organs", (("9.dcm", ("pacs", "share")),))])
     assert states(storage) == {"sending": 1}
     (first,), (second,) = queue.due("pacs"), queue.due("share")
     assert not queue.delivered(first)
@@ -65,7 +65,7 @@ def test_an_instance_during_the_prediction_makes_it_void(queue, storage):
     queue.take()
     queue.add([instance(2)])
     assert states(storage) == {"predicting": 1}
-    assert not queue.finish("1", 1, [Outcome("1.1", "organs", (("9.dcm", ("pacs",)),))])
+    assert not queue.finish("1", 1, [SeriesResult("1.1", "organs", (("9.dcm", ("pacs",)),))])
     assert states(storage) == {"receiving": 1}
     assert queue.due("pacs") == []
     assert queue.predicted("1.1") == set()
@@ -88,7 +88,7 @@ def test_a_new_series_is_predicted_alone_while_results_wait(queue, storage, send
     queue.take()
     assert queue.predicted("1.1") == {"organs"}
     assert queue.predicted("1.3") == set()
-    assert queue.finish("1", 4, [Outcome("1.3", "organs", (("9.3.dcm", ("pacs",)),))])
+    assert queue.finish("1", 4, [SeriesResult("1.3", "organs", (("9.3.dcm", ("pacs",)),))])
     assert [one.file for one in queue.due("pacs")] == ["9.3.dcm"]
 
 
@@ -161,7 +161,7 @@ def test_the_oldest_study_is_sent_first(queue, clock):
     assert {queue.take(), queue.take()} == {"1", "2"}
     for study in ("2", "1"):
         clock.now += 1
-        queue.finish(study, 1, [Outcome(f"{study}.1", "organs", ((f"{study}.9.dcm", ("pacs",)),))])
+        queue.finish(study, 1, [SeriesResult(f"{study}.1", "organs", ((f"{study}.9.dcm", ("pacs",)),))])
     assert [one.study for one in queue.due("pacs")] == ["2"]
 
 

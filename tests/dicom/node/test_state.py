@@ -3,7 +3,7 @@
 import pytest
 
 from attunet.dicom.network import Identity
-from attunet.dicom.node.queue import Outcome
+from attunet.dicom.node.queue import SeriesResult
 from attunet.dicom.node.state import STUDY_STATES, read_state, retry_study
 from attunet.errors import ConfigError
 
@@ -20,7 +20,7 @@ def predicted(queue):
         queue.add([instance(1)])
         queue.settle("1")
         queue.take()
-        queue.finish("1", 1, [Outcome("1.1", "organs", () if reason else files, reason)])
+        queue.finish("1", 1, [SeriesResult("1.1", "organs", () if reason else files, reason)])
 
     return run
 

@@ -10,7 +10,7 @@ from threading import Event
 from typing import TYPE_CHECKING, cast
 
 from attunet.dicom.network.identity import read_identity
-from attunet.dicom.node.queue import Outcome, StudyQueue
+from attunet.dicom.node.queue import SeriesResult, StudyQueue
 from attunet.dicom.node.rules import matching_rules, read_facts
 from attunet.dicom.node.settings import NodeSettings, OutputType, RuleSettings
 from attunet.dicom.node.storage import Storage
@@ -78,14 +78,14 @@ class Predictor:
             told = outcome.reason or f"{len(outcome.files)} results"
             _log.info("study %s, series %s, rule %s: %s", study, outcome.series, outcome.rule, told)
 
-    def _outcomes(self, study: str, series: str, cancelled: Event) -> Iterator[Outcome]:
+    def _outcomes(self, study: str, series: str, cancelled: Event) -> Iterator[SeriesResult]:
         """What every rule that matches makes of a series, those aside that have predicted it."""
         done = self._queue.predicted(series)
         try:
             facts = read_facts(self._storage.series(study, series))
         except FormatError as error:
             if not done:
-                yield Outcome(series, "", reason=str(error))
+                yield SeriesResult(series, "", reason=str(error))
             return
         expected = self._queue.instances(study, series)
         for rule in matching_rules(facts, self._settings.rules):
@@ -93,15 +93,15 @@ class Predictor:
                 continue
             if facts.instances < expected:
                 reason = f"only {facts.instances} of its {expected} instances are still stored; send the study again"
-                yield Outcome(series, rule.name, reason=reason)
+                yield SeriesResult(series, rule.name, reason=reason)
             else:
                 yield self._outcome(study, series, rule, cancelled)
 
-    def _outcome(self, study: str, series: str, rule: RuleSettings, cancelled: Event) -> Outcome:
+    def _outcome(self, study: str, series: str, rule: RuleSettings, cancelled: Event) -> SeriesResult:
         try:
             with one_case():
                 files = self._predict(self._storage.series(study, series), rule, self._storage.work(study), cancelled)
-                return Outcome(series, rule.name, tuple(self._published(study, series, rule, files)))
+                return SeriesResult(series, rule.name, tuple(self._published(study, series, rule, files)))
         except CancelledError:
             raise
         except _NOT_THE_SERIES as error:
@@ -109,7 +109,7 @@ class Predictor:
         except AttunetError as error:
             if not self._storage.has_room():
                 raise _LaterError("the disk has less than least_free_mb free") from error
-            return Outcome(series, rule.name, reason=str(error))
+            return SeriesResult(series, rule.name, reason=str(error))
 
     def _published(
         self, study: str, series: str, rule: RuleSettings, files: dict[Path, OutputType]

@@ -16,7 +16,7 @@ from typing import Literal
 from attunet.database import Database
 from attunet.dicom.network.identity import Identity
 
-__all__ = ["Arrival", "Delivery", "Outcome", "StudyQueue"]
+__all__ = ["Arrival", "Delivery", "SeriesResult", "StudyQueue"]
 
 Arrival = Literal["new", "known", "late", "other", "own"]
 """What an instance is to the queue: `late` when its series was predicted before, `other` when another study has its
@@ -24,7 +24,7 @@ UID, `own` when it is one of our results."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SeriesResult:
     """What a rule made of a series.
 
     Args:
@@ -168,7 +168,7 @@ class StudyQueue:
                     step.execute("UPDATE study SET state = 'queued' WHERE uid = ?", (study,))
         return killed
 
-    def finish(self, study: str, seen: int, outcomes: Sequence[Outcome]) -> bool:
+    def finish(self, study: str, seen: int, outcomes: Sequence[SeriesResult]) -> bool:
         """Record the results of a study, to be sent from now on.
 
         Args:
