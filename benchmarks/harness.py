@@ -22,11 +22,19 @@ Run = Callable[[], float | None]
 
 @dataclass(frozen=True)
 class Row:
-    """One program or engine: its seconds in each round, and the values of the other columns."""
+    """One program or engine.
+
+    Args:
+        name: of the program.
+        seconds: in each round.
+        facts: the values of the other columns.
+        scores: Dice of each unseen case, kept in docs/benchmarks.json so that another program can be paired later.
+    """
 
     name: str
     seconds: tuple[float, ...]
     facts: dict[str, str] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
 
     @property
     def median(self) -> float:
@@ -94,7 +102,7 @@ class Table:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Table:
         """The inverse of `dataclasses.asdict`."""
-        rows = tuple(Row(row["name"], tuple(row["seconds"]), row["facts"]) for row in content["rows"])
+        rows = tuple(Row(**{**row, "seconds": tuple(row["seconds"])}) for row in content["rows"])
         goals = tuple(Goal(**goal) for goal in content["goals"])
         return cls(**{**content, "rows": rows, "goals": goals, "notes": tuple(content["notes"])})
 

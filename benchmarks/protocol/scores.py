@@ -103,4 +103,5 @@ def _row(result: Result, difference: str) -> Row:
         "prediction, s per case": f"{seconds:.2g}",
     }
     missing = len(summary.missing_predictions)
-    return Row(result.title + (f" ({missing} cases without a mask)" if missing else ""), (), facts)
+    title = result.title + (f" ({missing} cases without a mask)" if missing else "")
+    return Row(title, (), facts, {case: round(value, 5) for case, value in sorted(dice.items())})
