@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from attunet.bundle import fold_folder, held_out_cases, save_manifest, save_postprocessing
+from attunet.bundle.execution import Int8, write_int8
 from attunet.config import ComponentRules, Postprocessing
 from attunet.data.cases import read_case
 from attunet.evaluation.scores import score_case
+from attunet.inference.engines import precision
 from attunet.inference.segmenter import Segmenter
 from attunet.selection.held_out import evaluate_held_out
 from attunet.selection.held_out_cache import HeldOutCache, biased_cache
@@ -95,6 +97,22 @@ def test_changed_inputs_are_predicted_again(change, folded, evaluate, prediction
     else:
         (tmp_path / "records" / f"{case.case.id}.json").write_text("{")
     evaluate([case], device=device)
+    assert len(predictions) == 2
+
+
+def test_a_result_in_another_precision_is_not_reused(folded, evaluate, predictions, monkeypatch):
+    case = held_out_cases(folded)[0][0]
+    fold = fold_folder(folded, case.fold)
+    plain = evaluate([case])
+    for end in ("xml", "bin"):
+        shutil.copyfile(fold / f"graph.{end}", fold / f"int8.{end}")
+    write_int8(Int8(kept=True, reason="kept", speedup=1.6, compared_with="openvino cpu bf16"), fold)
+    save_manifest(folded)
+    monkeypatch.setattr(precision, "cpu_int8", lambda: None)
+    assert evaluate([case]) == plain
+    assert len(predictions) == 1, "a CPU that cannot compute the graph does not need it"
+    monkeypatch.setattr(precision, "cpu_int8", lambda: "avx512_vnni")
+    evaluate([case])
     assert len(predictions) == 2
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Event
 
 from attunet.bundle import EXECUTION, HeldOutCase, fold_folder, load_bundle
-from attunet.bundle.execution import AIR
+from attunet.bundle.execution import AIR, INT8_FILES
 from attunet.bundle.manifest import read_sums
 from attunet.bundle.skipping import SKIPPING
 from attunet.data.file_states import file_states, record_files
@@ -19,6 +19,7 @@ from attunet.data.formats import write_volume
 from attunet.data.preprocess import prepare, prepare_label
 from attunet.errors import CancelledError
 from attunet.failures import Failures, one_case
+from attunet.inference.engines.precision import choose_precision
 from attunet.inference.evaluation import EvaluateOptions, LoadedCase, evaluate_cases
 from attunet.inference.model_grid import find_context, predict_prepared
 from attunet.inference.outputs import biases_of
@@ -45,8 +46,8 @@ def evaluate_held_out(
 ) -> Iterator[HeldOutResult]:
     """Let each fold segment its held-out cases, without post-processing, and score the masks.
 
-    A cached result is used as long as weights, plan and engine of the fold, the files of the case and the device are
-    the same. With masks and samples, every window is run and the device does not matter.
+    A cached result is used as long as weights, plan, engine and precision of the fold, the files of the case and the
+    device are the same. With masks and samples, every window is run and the device does not matter.
 
     Args:
         run: the model folder.
@@ -97,14 +98,17 @@ class _LoadedFold:
 
     def __init__(self, run: Path, device: str) -> None:
         self._run, self._device = run, device
-        self._plan, self._sums = load_bundle(run).plan, read_sums(run)
+        bundle = load_bundle(run)
+        self._plan, self._sums = bundle.plan, read_sums(run)
+        self._int8 = {fold.name for fold in bundle.folds if choose_precision([fold], device) == "int8"}
         self._loaded: tuple[int, Segmenter] | None = None
 
     def result(self, case: HeldOutCase, cache: HeldOutCache) -> HeldOutResult:
         """The cached result of a case, or a new one, which is then cached."""
         fold = fold_folder(self._run, case.fold).name
         weights = self._sums[f"{fold}/weights.safetensors"]
-        origin = _origin(case, fold, self._sums, self._device, cache)
+        graph = [self._sums.get(f"{fold}/{name}") for name in INT8_FILES] if fold in self._int8 else []
+        origin = _origin(case, fold, self._sums, self._device, cache, graph)
         result = cache.load(case, origin, self._plan)
         if result is None:
             files = record_files(case.case.paths)
@@ -166,8 +170,13 @@ def _save_outputs(
     return seconds
 
 
-def _origin(case: HeldOutCase, fold: str, sums: dict[str, str], device: str, cache: HeldOutCache) -> str:
-    """A hash of everything that a result depends on; files of the case by size and time, which are quick to read."""
+def _origin(
+    case: HeldOutCase, fold: str, sums: dict[str, str], device: str, cache: HeldOutCache, int8: Sequence[str | None]
+) -> str:
+    """A hash of everything that a result depends on; files of the case by size and time, which are quick to read.
+
+    int8: hashes of the graph in 8-bit integers, if that one is used.
+    """
     scores_only = cache.outputs is None
     names = ["plan.json", EXECUTION, f"{fold}/weights.safetensors"] + [f"{fold}/{AIR}"] * scores_only
     names += sorted(name for name in sums if name.startswith(f"{fold}/localizer_"))
@@ -181,5 +190,6 @@ def _origin(case: HeldOutCase, fold: str, sums: dict[str, str], device: str, cac
         *([reading] if (reading := case.case.reading) else []),
         *([] if cache.mirror else ["without mirrored copies"]),
         *([dict(biases)] if (biases := cache.biases.get(case.fold)) else []),
+        *([["int8", *int8]] if int8 else []),
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
