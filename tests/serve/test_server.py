@@ -1,5 +1,6 @@
 """A server from its start to its end: passwords, kills, a graceful stop, memory and time limits."""
 
+import shutil
 import signal
 import ssl
 import subprocess
@@ -12,7 +13,8 @@ import numpy as np
 import psutil
 import pytest
 
-from attunet.errors import BusyError, NetworkError, RefusedError
+from attunet.bundle import save_manifest
+from attunet.errors import BusyError, DataError, NetworkError, RefusedError
 from attunet.serve.access import add_user
 from attunet.serve.service import Service
 from attunet.serve.settings import ServeSettings
@@ -188,6 +190,25 @@ def test_models_share_the_memory_of_a_worker(start_server, gated, tiny_run, scan
         scan = client.upload(scan_file)
         jobs = [client.submit(scan.id, name).id for name in ("gated", "tiny", "gated")]
         assert [client.wait(job, 120).state for job in jobs] == ["done"] * 3
+    server.stop()
+
+
+def test_a_model_that_cannot_be_loaded_is_told_before_and_with_a_job(start_server, gated, tmp_path, scan_file):
+    broken = shutil.copytree(gated, tmp_path / "model")
+    next(broken.rglob("graph.xml")).write_text("no graph")
+    save_manifest(broken)
+    server = start_server({"organs": broken})
+    until = time.monotonic() + 60
+    while not (told := httpx.get(f"{server.url}/readyz").json())["unusable_models"] and time.monotonic() < until:
+        time.sleep(0.1)
+    assert told == {"status": "ok", "unusable_models": 1}
+    with server.client() as client:
+        assert "graph.xml" in client.models()[0].warnings[0]
+        job = client.submit(client.upload(scan_file).id, "organs")
+        with pytest.raises(DataError, match=r"^organs/fold_0/graph\.xml is not a readable") as failed:
+            client.wait(job.id, 60)
+    assert server.log().count("cannot be used") == 1
+    assert str(tmp_path) not in str(failed.value)
     server.stop()
 
 

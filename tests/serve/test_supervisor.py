@@ -1,7 +1,9 @@
 """Workers that die are started again, and who waits for a job hears of it."""
 
 import asyncio
+import dataclasses
 import os
+import shutil
 import signal
 
 import pytest
@@ -62,3 +64,55 @@ def test_a_job_that_kills_its_worker_twice_has_failed_and_others_are_done(parts)
     poison = asyncio.run(run())
     assert "died 2 times" in queue.job(poison.id).reason
     assert queue.job(poison.id).ends == 1
+
+
+def test_a_model_that_cannot_be_loaded_is_told_once_and_jobs_of_others_are_done(parts, gated, tmp_path, caplog):
+    settings, store, queue, scan = parts
+    broken = shutil.copytree(gated, tmp_path / "secret folder" / "broken")
+    graph = next(broken.rglob("graph.bin"))
+    content = graph.read_bytes()
+    graph.write_bytes(b"")
+    settings = dataclasses.replace(settings, models={"broken": broken, "organs": gated})
+
+    def told():
+        return [record.message for record in caplog.records if "cannot be used" in record.message]
+
+    async def run():
+        workers = Supervisor(settings, store, queue, str(settings.data))
+        workers.start()
+        await until(lambda: "broken" in workers.faults)
+        assert workers.ready
+        jobs = [queue.submit(scan.id, model, {}) for model in ("broken", "organs")]
+        workers.wake()
+        await until(lambda: [queue.job(job.id).state for job in jobs] == ["failed", "done"])
+        assert workers.faults.keys() == {"broken"}
+        assert len(told()) == 1
+        assert str(tmp_path) not in told()[0] + workers.faults["broken"]
+        graph.write_bytes(content)
+        again = queue.submit(scan.id, "broken", {})
+        workers.wake()
+        await until(lambda: queue.job(again.id).state == "done")
+        await until(lambda: not workers.faults)
+        await workers.stop()
+
+    asyncio.run(run())
+
+
+def test_a_worker_that_died_while_it_warmed_up_is_followed_by_one_that_does_not(parts):
+    settings, store, queue, scan = parts
+
+    async def run():
+        workers = Supervisor(settings, store, queue, str(settings.data))
+        workers.start()
+        await until(lambda: workers.warming)
+        os.kill(workers.pids[0], signal.SIGKILL)
+        await until(lambda: not workers.ready)
+        await until(lambda: workers.ready)
+        assert not workers.warming
+        job = queue.submit(scan.id, "organs", {})
+        workers.wake()
+        await until(lambda: queue.job(job.id).state == "done")
+        assert not workers.warming
+        await workers.stop()
+
+    asyncio.run(run())

@@ -72,7 +72,7 @@ def test_jobs_are_run_one_after_the_other_and_ended(worker, queue):
 
 
 def test_a_job_is_cancelled_by_a_line(worker, queue):
-    until(worker, lambda message: message["state"] == "ready")
+    until(worker, lambda message: message.get("state") == "ready")
     job = queue.submit(queue.scan_id.id, "organs", {"step_size": 0.02})
     worker.stdin.write("wake\n")
     until(worker, lambda message: message.get("done", 0) > 0)
@@ -97,3 +97,8 @@ def test_the_end_of_its_input_ends_it_at_once(worker, queue):
     worker.stdin.close()
     assert worker.wait(20) == 1
     assert queue.job(job.id).state in ("running", "done")
+
+
+def test_the_first_model_is_loaded_before_a_job_comes(worker):
+    said = until(worker, lambda message: message.get("state") == "warm")
+    assert said == [{"state": "ready"}, {"state": "warming"}, {"model": "organs", "fault": ""}, {"state": "warm"}]

@@ -116,13 +116,13 @@ class _Routes:
 
     def models(self) -> ServedModels:
         """The models of the server."""
-        return ServedModels(models=list(self._service.models.values()))
+        return ServedModels(models=list(self._service.served().values()))
 
     def model(self, name: str) -> ServedModel:
         """One model."""
         if name not in self._service.models:
             raise DatasetError("there is no such model", hint=f"choose from {', '.join(self._service.models)}")
-        return self._service.models[name]
+        return self._service.served()[name]
 
     async def upload(self, request: Request) -> ScanView:
         """Upload a scan: one file, a zip of DICOM files, many DICOM files, or a file for each channel."""

@@ -22,7 +22,7 @@ from attunet.serve.monai_label import monai_router
 from attunet.serve.problems import answer_problems
 from attunet.serve.service import Service
 from attunet.serve.settings import ServeSettings
-from attunet.serve.shapes import Health
+from attunet.serve.shapes import Health, Readiness
 from attunet.serve.viewer import viewer_router
 
 __all__ = ["PAGE", "make_app", "serve"]
@@ -76,7 +76,8 @@ def _add_health(app: FastAPI, service: Service) -> None:
     def readyz() -> Response:
         """Whether it takes jobs."""
         status = "stopping" if service.workers.stopping else "ok" if service.workers.ready else "starting"
-        return JSONResponse({"status": status}, 200 if status == "ok" else 503)
+        told = Readiness(status=status, unusable_models=len(service.workers.faults))
+        return JSONResponse(told.model_dump(), 200 if status == "ok" else 503)
 
     def metrics() -> Response:
         """What it counts, for Prometheus."""
@@ -89,7 +90,9 @@ def _add_health(app: FastAPI, service: Service) -> None:
         return FileResponse(PAGE / "index.html")
 
     app.add_api_route("/healthz", healthz, methods=["GET"])
-    app.add_api_route("/readyz", readyz, methods=["GET"], responses={503: {"model": Health}}, response_model=Health)
+    app.add_api_route(
+        "/readyz", readyz, methods=["GET"], responses={503: {"model": Readiness}}, response_model=Readiness
+    )
     app.add_api_route("/metrics", metrics, methods=["GET"], response_class=Response)
     app.add_api_route("/", page, methods=["GET"], include_in_schema=False)
 

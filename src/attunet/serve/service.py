@@ -136,6 +136,16 @@ class Service:
         finally:
             self.store.remove_scan(scan.id)
 
+    def served(self) -> dict[str, ServedModel]:
+        """The models, with a warning about each that a worker could not load."""
+        faults = self.workers.faults
+        return {
+            name: model.model_copy(update={"warnings": [f"it cannot be used: {faults[name]}", *model.warnings]})
+            if name in faults
+            else model
+            for name, model in self.models.items()
+        }
+
     def scan(self, key: str) -> Scan:
         """A scan. Raises: DatasetError when there is none of this id."""
         scan = self.queue.scan(key)

@@ -17,6 +17,7 @@ __all__ = [
     "LoginRequest",
     "OutputName",
     "ProblemDetail",
+    "Readiness",
     "ResultView",
     "ScanList",
     "ScanView",
@@ -204,3 +205,9 @@ class Health(_Shape):
     """The state of the server."""
 
     status: Literal["ok", "starting", "stopping"]
+
+
+class Readiness(Health):
+    """Whether the server takes jobs."""
+
+    unusable_models: int = Field(description="Models that a worker could not load; the log and /models say why.")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from attunet.errors import ConfigError
+from attunet.failures import as_attunet_error
 
 if TYPE_CHECKING:
     from attunet.inference.segmenter import Segmenter
@@ -30,6 +31,7 @@ class ModelShelf:
         device: as for `Segmenter.load`.
         limit: bytes of memory that the process may use; None for no limit.
         memory: gives the memory of the process in bytes.
+        on_load: called with the name of each model that was loaded and "", or that could not be, and why.
     """
 
     def __init__(
@@ -38,11 +40,15 @@ class ModelShelf:
         device: str = "auto",
         limit: int | None = None,
         memory: Callable[[], int] = lambda: int(psutil.Process().memory_info().rss),
+        on_load: Callable[[str, str], None] = lambda _name, _fault: None,
     ) -> None:
         self._models, self._device, self._limit, self._memory = dict(models), device, limit, memory
+        self._on_load = on_load
         self._loaded: OrderedDict[str, tuple[int, int, Segmenter]] = OrderedDict()
+        self._coming: dict[str, int] = {}
         self._sizes: dict[str, int] = {}
         self._lock = threading.Lock()
+        self._turns = {name: threading.Lock() for name in models}
 
     @property
     def loaded(self) -> tuple[str, ...]:
@@ -57,26 +63,47 @@ class ModelShelf:
         if name not in self._models:
             raise ConfigError(f"there is no model {name}", hint=f"choose from {', '.join(self._models)}")
         folder = self._models[name]
-        with self._lock:
-            version = _version(folder)
-            if name in self._loaded and self._loaded[name][0] == version:
-                self._loaded.move_to_end(name)
-                return self._loaded[name][2]
-            self._loaded.pop(name, None)
-            self._make_room(self._sizes.get(name) or _size(folder))
+        with self._turns[name]:  # who needs it meanwhile gets it, and who needs another model does not wait
+            version, size = _version(folder), self._sizes.get(name) or _size(folder)
+            with self._lock:
+                if name in self._loaded and self._loaded[name][0] == version:
+                    self._loaded.move_to_end(name)
+                    return self._loaded[name][2]
+                self._loaded.pop(name, None)
+                self._make_room(size)
+                self._coming[name] = size
             before = self._memory()
-            from attunet.inference.segmenter import Segmenter
+            try:
+                segmenter = self._load(name, folder)
+            finally:
+                with self._lock:
+                    del self._coming[name]
+            with self._lock:
+                self._sizes[name] = max(_size(folder), self._memory() - before)
+                self._make_room(self._sizes[name])  # which is known only now
+                self._loaded[name] = version, self._sizes[name], segmenter
+                return segmenter
 
+    def has_room(self, name: str) -> bool:
+        """Whether the files of a model fit into the share of the limit that is that of models."""
+        return self._limit is None or _size(self._models[name]) <= _ROOM * self._limit
+
+    def _load(self, name: str, folder: Path) -> Segmenter:
+        from attunet.inference.segmenter import Segmenter
+
+        try:
             segmenter = Segmenter.load(folder, device=self._device)
-            self._sizes[name] = max(_size(folder), self._memory() - before)
-            self._make_room(self._sizes[name])  # which is known only now
-            self._loaded[name] = version, self._sizes[name], segmenter
-            return segmenter
+        except Exception as error:
+            self._on_load(name, as_attunet_error(error).message)
+            raise
+        self._on_load(name, "")
+        return segmenter
 
     def _make_room(self, coming: int) -> None:
         """Give up models until another fits into the share of the limit that is theirs."""
         if self._limit is None:
             return
+        coming += sum(self._coming.values())
         while self._loaded and sum(size for _, size, _ in self._loaded.values()) + coming > _ROOM * self._limit:
             self._loaded.popitem(last=False)
             gc.collect()

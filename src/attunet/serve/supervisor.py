@@ -52,6 +52,8 @@ class Supervisor:
         self._on_end = on_end
         self._processes: dict[str, Process] = {}
         self._ready: set[str] = set()
+        self._warming: set[str] = set()
+        self._faults: dict[tuple[str, str], str] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._progress: dict[str, Progress] = {}
         self._changed: dict[str, list[asyncio.Event]] = {}
@@ -67,6 +69,16 @@ class Supervisor:
     def stopping(self) -> bool:
         """Whether no more jobs are started."""
         return self._stopping
+
+    @property
+    def warming(self) -> bool:
+        """Whether a worker loads what its first job would wait for."""
+        return bool(self._warming)
+
+    @property
+    def faults(self) -> dict[str, str]:
+        """Models that a worker could not load when it last tried, and why."""
+        return {model: fault for (_, model), fault in self._faults.items() if fault}
 
     @property
     def pids(self) -> list[int]:
@@ -128,14 +140,17 @@ class Supervisor:
 
     async def _keep_alive(self, device: str) -> None:
         """Run a worker, and another one when it dies."""
-        pause = FIRST_PAUSE
+        pause, warm = FIRST_PAUSE, True
         while not self._stopping:
             worker = f"{device}-{uuid4().hex[:12]}"
-            process = await self._spawn(worker, device)
-            await self._listen(process, worker)
+            process = await self._spawn(worker, device, warm=warm)
+            await self._listen(process, worker, device)
             code = await process.wait()
             was_ready = worker in self._ready
             self._ready.discard(worker)
+            if worker in self._warming:  # which may be what ended it, and would end each one
+                self._warming.discard(worker)
+                warm = False
             del self._processes[worker]
             for job in await asyncio.to_thread(self._queue.recover, worker, self._settings.tries):
                 _log.warning("job %s: its worker died; it is %s", job.id, job.state)
@@ -144,7 +159,7 @@ class Supervisor:
             await asyncio.sleep(pause)
             pause = FIRST_PAUSE if was_ready else min(LONGEST_PAUSE, pause * 2)
 
-    async def _spawn(self, worker: str, device: str) -> Process:
+    async def _spawn(self, worker: str, device: str, *, warm: bool) -> Process:
         settings = self._settings
         temporary = settings.data / "work"
         process = await asyncio.create_subprocess_exec(
@@ -167,6 +182,7 @@ class Supervisor:
             studies=self._studies,
             pacs=settings.pacs,
             grace=settings.grace,
+            warm=warm,
         )
         assert process.stdin is not None
         with suppress(ConnectionError):
@@ -174,7 +190,7 @@ class Supervisor:
             await process.stdin.drain()
         return process
 
-    async def _listen(self, process: Process, worker: str) -> None:
+    async def _listen(self, process: Process, worker: str, device: str) -> None:
         assert process.stdout is not None
         async for line in process.stdout:
             try:
@@ -182,13 +198,24 @@ class Supervisor:
             except ValueError:  # a line that broke off
                 continue
             job, state = message.get("job"), message.get("state")
-            if job is None:
+            if "model" in message:
+                self._loaded(device, message["model"], message["fault"])
+            elif job is None:
                 self._ready.add(worker)
+                (self._warming.add if state == "warming" else self._warming.discard)(worker)
             elif state is None:
                 self._progress[job] = message["done"], message["total"]
                 self._tell(job)
             else:
                 self._changed_state(job, state)
+
+    def _loaded(self, device: str, model: str, fault: str) -> None:
+        """Tell the log, once, that a model cannot be loaded, and when it can be again."""
+        before, self._faults[device, model] = self._faults.get((device, model), ""), fault
+        if fault and fault != before:
+            _log.error("model %s cannot be used: %s", model, fault)
+        elif before and not fault:
+            _log.info("model %s can be used again", model)
 
     def _changed_state(self, job: str, state: str) -> None:
         if state in ENDED:

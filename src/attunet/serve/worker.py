@@ -25,6 +25,7 @@ from attunet.serve.jobs import Job, JobQueue
 from attunet.serve.shapes import JobOptions
 from attunet.serve.shelf import ModelShelf
 from attunet.serve.store import FileStore
+from attunet.serve.preload import preload
 
 __all__ = ["JobWorker", "WorkerOrders", "main"]
 
@@ -54,6 +55,7 @@ class WorkerOrders:
         studies: folder of the studies.
         pacs: URL of a DICOMweb service, from which series are fetched by their UIDs; None for none.
         grace: seconds that running jobs may take after a stop.
+        warm: whether it loads its first model before a job needs it.
     """
 
     worker: str
@@ -64,6 +66,7 @@ class WorkerOrders:
     studies: str
     pacs: str | None
     grace: float
+    warm: bool = True
 
 
 class JobWorker:
@@ -75,7 +78,7 @@ class JobWorker:
         self._queue = JobQueue(self._store.queue)
         models = {name: Path(folder) for name, folder in orders.models.items()}
         self._models = models
-        self._shelf = ModelShelf(models, orders.device, orders.max_memory)
+        self._shelf = ModelShelf(models, orders.device, orders.max_memory, on_load=self._tell_fault)
         self._wake, self._stopping, self._stopped = threading.Semaphore(0), threading.Event(), 0.0
         self._running: dict[str, threading.Event] = {}
         self._lock = threading.Lock()
@@ -113,11 +116,25 @@ class JobWorker:
             else:
                 self._run(job)
 
+    def warm_up(self) -> None:
+        """Load what the first job would wait for, unless it is there first; the server hears when this is over."""
+        if self._orders.warm:
+            self._report({"state": "warming"})
+            preload(self._shelf, next(iter(self._models)), lambda: bool(self._running))
+            self._report({"state": "warm"})
+
     def expire(self) -> None:
         """After a stop, and the time of grace: what is still running is put back into the queue."""
         with self._lock:
             for event in self._running.values():
                 event.set()
+
+    def _tell_fault(self, model: str, fault: str) -> None:
+        self._report({"model": model, "fault": self._without_folder(model, fault)})
+
+    def _without_folder(self, model: str, text: str) -> str:
+        """A message in which a model is called by its name, and not by its folder."""
+        return text.replace(f"{self._models[model]}", model) if model in self._models else text
 
     def _run(self, job: Job) -> None:
         cancelled = threading.Event()
@@ -160,7 +177,7 @@ class JobWorker:
         path, name, options = self._source(job, work)
 
         def in_words(text: str) -> str:
-            return self._store.in_words(text, path, name)
+            return self._without_folder(job.model, self._store.in_words(text, path, name))
 
         try:
             with one_case():
@@ -241,6 +258,7 @@ def main() -> None:
     ]
     for slot in slots:
         slot.start()
+    threading.Thread(target=worker.warm_up, name="warm-up", daemon=True).start()
     _obey(worker, slots)
 
 
