@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from attunet.data.cases import read_dataset
-from attunet.errors import DatasetError, FormatError, GeometryError
+from attunet.errors import ConfigError, DataError, DatasetError, FormatError, GeometryError
 from attunet.serve.datastore import Datastore
 
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
@@ -40,9 +40,9 @@ def test_images_that_are_there_are_known_by_their_names(tmp_path, image):
     write(tmp_path / "studies" / "beta.nii", image)
     store = Datastore(tmp_path / "studies")
     assert sorted(store.images()) == ["alpha", "beta"]
-    assert store.path("beta").name == "beta.nii"
+    assert store.case("beta").images[0].name == "beta.nii"
     with pytest.raises(DatasetError):
-        store.path("../studies/alpha")
+        store.case("../studies/alpha")
 
 
 def test_what_clients_send_gets_a_name_of_ours(store, tmp_path, image):
@@ -108,3 +108,70 @@ def test_what_clients_sent_is_deleted_after_its_time(tmp_path, image, label):
     assert not list(store.folder.rglob("*.nii.gz"))
     assert not store.has("a")
     assert Datastore(tmp_path / "studies").expire() == 0
+
+
+TWO = ("t1", "flair")
+
+
+@pytest.mark.parametrize(
+    ("names", "key"),
+    [
+        (("a_0000", "a_0001"), "a"),
+        (("imagesTr/a_0000", "imagesTr/a_0001"), "a"),
+        (("sub-01/anat/sub-01_T1", "sub-01/anat/sub-01_FLAIR"), "sub-01"),
+    ],
+)
+def test_an_image_of_several_files_has_all_channels_in_order(tmp_path, image, label, names, key):
+    folder = tmp_path / "studies"
+    for number, name in reversed(list(enumerate(names))):
+        write(folder / f"{name}.nii.gz", image + number)
+    store = Datastore(folder, inputs=[TWO])
+    assert list(store.images()) == [key]
+    assert [path.name for path in store.case(key, TWO).images] == [f"{name.split('/')[-1]}.nii.gz" for name in names]
+    store.save_label(key, "final", write(tmp_path / "label.nii.gz", label))
+    assert store.labels(key)["final"].name == f"{key}.nii.gz"
+    assert list(store.images()) == [key]
+
+
+def test_channels_that_do_not_fit_are_refused(tmp_path, image):
+    for number in range(2):
+        write(tmp_path / "studies" / f"a_000{number}.nii.gz", image)
+    store = Datastore(tmp_path / "studies", inputs=[("ct",), TWO])
+    assert sorted(store.images()) == ["a", "a_0000", "a_0001"]
+    assert len(store.case("a", TWO).images) == 2
+    assert len(store.case("a_0001", ("ct",)).images) == 1
+    for channels in (("ct",), ("t1", "t2", "flair"), ("flair", "t1")):
+        with pytest.raises(DataError, match=f"a has 2 files, expected those of {len(channels)}"):
+            store.case("a", channels)
+
+
+def test_other_orders_and_names_of_channels_are_never_mixed_up(tmp_path, image):
+    for name in ("x_t1", "x_flair"):
+        write(tmp_path / "studies" / f"{name}.nii.gz", image)
+    store = Datastore(tmp_path / "studies", inputs=[TWO, TWO[::-1]])
+    for channels in (TWO, TWO[::-1]):
+        assert [path.name for path in store.case("x", channels).images] == [f"x_{name}.nii.gz" for name in channels]
+    with pytest.raises(DataError):
+        store.case("x", ("t1", "t2"))
+
+
+def test_images_in_folders_stay_known_when_clients_send_more(tmp_path, image):
+    for name in ("p1/scan", "p2/scan"):
+        write(tmp_path / "studies" / f"{name}.nii.gz", image)
+    before = Datastore(tmp_path / "studies").images()
+    store = Datastore(tmp_path / "studies")
+    store.add(write(tmp_path / "sent.nii.gz", image), "sent")
+    assert len(before) == 2
+    assert store.images().keys() == before.keys() | {"sent"}
+    assert all(store.case(key).images == case.images for key, case in before.items())
+
+
+def test_a_name_stands_for_the_image_that_was_sent_last_and_never_hides_another(tmp_path, image, label):
+    write(tmp_path / "studies" / "alpha.nii.gz", image)
+    store = Datastore(tmp_path / "studies")
+    with pytest.raises(ConfigError, match="already an image"):
+        store.add(write(tmp_path / "sent.nii.gz", image), "alpha")
+    for number in range(4):
+        store.add(write(tmp_path / "sent.nii.gz", image + number), "x")
+        assert np.allclose(nibabel.load(store.case("x").images[0]).get_fdata(), image + number)
+    assert len(store.images()) == 5

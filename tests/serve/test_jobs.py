@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from attunet.errors import BusyError, DatasetError
-from attunet.serve.jobs import JobQueue, Scan
+from attunet.serve.jobs import JobQueue
+from attunet.serve.records import CONVERSION, Scan
 
 
 class Clock:
@@ -133,3 +134,13 @@ def test_a_scan_that_a_job_needs_stays(queue):
     assert queue.jobs()[0].reason == "broken"
     assert queue.remove_job(queue.jobs()[0].id) == ""
     assert queue.jobs() == []
+
+
+def test_a_conversion_is_taken_first_and_is_no_prediction(queue):
+    prediction, conversion = (queue.submit("s", model, {}) for model in ("organs", CONVERSION))
+    assert queue.conversion("other") is None
+    assert [job.id for job in queue.jobs()] == [prediction.id]
+    assert queue.take("w").id == queue.conversion("s").id == conversion.id
+    assert queue.take("w").id == prediction.id
+    assert queue.finish(queue.job(conversion.id), "failed")
+    assert queue.conversion("s") is None

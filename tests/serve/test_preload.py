@@ -4,8 +4,8 @@ import shutil
 import subprocess
 import sys
 
-from attunet.serve.shelf import ModelShelf
 from attunet.serve.preload import preload
+from attunet.serve.shelf import ModelShelf
 
 NEW = """
 import sys

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from attunet.errors import BusyError, ConfigError, DatasetError, FormatError
+from attunet.errors import BusyError, ConfigError, DataError, DatasetError, FormatError
 from attunet.serve.multipart import TooLargeError
 from attunet.serve.service import Service
 from attunet.serve.settings import ServeSettings
@@ -90,3 +90,11 @@ def test_images_and_labels_of_clients_are_single_files(service, scan_file):
     with pytest.raises(FormatError):
         service.add_image(*upload(service, "x.txt"), "text")
     assert not list((service.settings.data / "scans").iterdir())
+
+
+def test_errors_about_what_was_sent_name_no_path_of_the_server(service, scan_file):
+    service.add_image(*upload(service, "x.nii.gz", scan_file.read_bytes()), "my image")
+    with pytest.raises(DataError) as caught:
+        service.save_label("my image", "final", *upload(service, "y.nii.gz", b"nothing"))
+    assert "the label" in caught.value.message
+    assert str(service.settings.data) not in str(caught.value)

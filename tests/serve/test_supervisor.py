@@ -39,7 +39,7 @@ def test_a_job_that_kills_its_worker_twice_has_failed_and_others_are_done(parts)
     ended = []
 
     async def run():
-        workers = Supervisor(settings, store, queue, str(settings.data), ended.append)
+        workers = Supervisor(settings, store, queue, str(settings.data), {}, ended.append)
         workers.start()
         poison = queue.submit(scan.id, "organs", {"step_size": 0.01})
         for _ in range(2):
@@ -78,7 +78,7 @@ def test_a_model_that_cannot_be_loaded_is_told_once_and_jobs_of_others_are_done(
         return [record.message for record in caplog.records if "cannot be used" in record.message]
 
     async def run():
-        workers = Supervisor(settings, store, queue, str(settings.data))
+        workers = Supervisor(settings, store, queue, str(settings.data), {})
         workers.start()
         await until(lambda: "broken" in workers.faults)
         assert workers.ready
@@ -102,7 +102,7 @@ def test_a_worker_that_died_while_it_warmed_up_is_followed_by_one_that_does_not(
     settings, store, queue, scan = parts
 
     async def run():
-        workers = Supervisor(settings, store, queue, str(settings.data))
+        workers = Supervisor(settings, store, queue, str(settings.data), {})
         workers.start()
         await until(lambda: workers.warming)
         os.kill(workers.pids[0], signal.SIGKILL)

@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, Response, StreamingResponse
 
 from attunet.errors import DatasetError
 from attunet.serve.guard import COOKIE, credential_of
-from attunet.serve.jobs import ENDED, Job, Scan
+from attunet.serve.records import ENDED, Job, Scan
 from attunet.serve.service import Service
 from attunet.serve.shapes import (
     JobEvent,

@@ -1,8 +1,9 @@
 """The studies that clients choose from, and the labels that they correct: a data set in one folder.
 
 Images lie in the folder as they are, or in `images`; what clients send gets a name of ours, and the name by which they
-call it stays in an index. Corrected labels (the tag `final`) lie in `labels` under the names of their images, so that
-`attunet train` takes the folder as a data set; labels of other tags are hidden from it.
+call it stays in an index. An image of several files, one for each channel, is found as `attunet predict` finds it.
+Corrected labels (the tag `final`) lie in `labels` under the names of their images, so that `attunet train` takes the
+folder as a data set; labels of other tags are hidden from it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import shutil
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,11 @@ from uuid import uuid4
 
 from attunet.data.cases import Case, find_cases
 from attunet.data.formats import is_image, suffix_of
-from attunet.errors import AttunetError, DatasetError, FormatError
+from attunet.data.formats.dicom import holds_series
+from attunet.data.layouts.find import cases_of
+from attunet.data.layouts.pairing import name_files
+from attunet.data.layouts.tree import walk
+from attunet.errors import AttunetError, ConfigError, DataError, DatasetError, FormatError
 from attunet.files import write_text
 from attunet.serve.masks import check_label_file
 
@@ -31,66 +37,84 @@ _INDEX = ".attunet-index.json"
 _LABELS, _VERSIONS, _IMAGES, _TAGS = "labels", ".label-versions", "images", "tags"
 PRIVATE = 0o700
 LONGEST_KEY = 200
+Channels = tuple[str, ...]
 
 
 @dataclass
 class _Listing:
-    """What the folder held, and when."""
+    """What the folder held for each kind of model, and when."""
 
-    cases: dict[str, Case]
+    cases: dict[str, dict[Channels, Case]]
     when: float
 
 
 class Datastore:
     """A folder of studies.
 
-    Args: the folder; seconds after which what clients sent is deleted, None for never.
+    Args:
+        folder: the folder.
+        keep: seconds after which what clients sent is deleted; None for never.
+        inputs: the names of the channels of each model, by which the files of an image are found.
     Attributes: folder, the folder.
     """
 
-    def __init__(self, folder: Path, keep: float | None = None) -> None:
+    def __init__(self, folder: Path, keep: float | None = None, inputs: Sequence[Sequence[str]] = ()) -> None:
         self.folder, self._keep = folder, keep
+        self._inputs = dict.fromkeys(tuple(names) for names in inputs) or {(): None}
         self._listing: _Listing | None = None
         self._lock = threading.RLock()
 
     def images(self) -> dict[str, Case]:
         """The images by the names under which clients know them: those of their files, or of their series."""
-        with self._lock:
-            if self._listing is None or time.monotonic() - self._listing.when > FRESH:
-                self._listing = _Listing(self._find(), time.monotonic())
-            return self._listing.cases
+        return {key: next(iter(found.values())) for key, found in self._cases().items()}
 
     def has(self, key: str) -> bool:
         """Whether there is such an image."""
-        return key in self.images()
+        return key in self._cases()
 
-    def case(self, key: str) -> Case:
-        """An image. Raises: DatasetError when there is none of this name."""
-        case = self.images().get(key)
-        if case is None:
+    def case(self, key: str, channels: Sequence[str] | None = None) -> Case:
+        """An image.
+
+        Args: its name; the channels of the model that needs it, None for no model.
+        Returns: its case, with a file for each channel where the model needs several and they are files of their own.
+        Raises: DatasetError when there is none of this name, DataError when its files are not those of the channels.
+        """
+        found = self._cases().get(key)
+        if found is None:
             raise DatasetError("there is no such image among the studies", hint="see GET /datastore/")
-        return case
-
-    def path(self, key: str) -> Path:
-        """The file or folder of an image. Raises: DatasetError as `case`."""
-        return self.case(key).images[0]
+        case = next(iter(found.values()))
+        if channels is None:
+            return case
+        fitting = found.get(tuple(channels), case)
+        if len(fitting.images) > 1 and (tuple(channels) not in found or len(fitting.images) != len(channels)):
+            raise DataError(
+                f"{key} has {len(fitting.images)} files, expected those of {len(channels)} channels: "
+                f"{', '.join(channels)}",
+                hint="choose another model, or another image",
+            )
+        return fitting
 
     def add(self, path: Path, key: str) -> str:
         """Move an image into the folder.
 
         Args: its file, whose suffix tells its format; what the client calls it.
         Returns: the name by which it can be asked for from now on.
-        Raises: FormatError when it is of no known format or the name is too long.
+        Raises: FormatError when it is of no known format or the name is too long, ConfigError when an image that no
+            client sent has this name.
         """
         suffix = suffix_of(path)
         if suffix is None or len(key) > LONGEST_KEY:
             raise FormatError("the image is of no known format, or its name too long", hint="send NIfTI or NRRD")
+        index = self._index(_IMAGES)
+        if key not in index.values() and self.has(key):
+            raise ConfigError("there is already an image of this name", hint="give it another one")
         stem = f"case-{uuid4().hex[:12]}"
         target = self.folder / _IMAGES / f"{stem}{suffix}"
         target.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         shutil.move(path, target)
         with self._lock:
-            self._write_index(_IMAGES, self._index(_IMAGES) | {stem: key or stem})
+            others = {other: name for other, name in self._index(_IMAGES).items() if name != key}  # now under their own
+            self._write_index(_IMAGES, others | {stem: key or stem})
             self._listing = None
         return key or stem
 
@@ -145,14 +169,40 @@ class Datastore:
             self._delete([path.name.removesuffix(suffix_of(path) or "") for path in old])
         return len(old)
 
-    def _find(self) -> dict[str, Case]:
-        index, found = self._index(_IMAGES), dict[str, Case]()
+    def _cases(self) -> dict[str, dict[Channels, Case]]:
+        """The case of each image for each kind of model that finds it."""
+        with self._lock:
+            if self._listing is None or time.monotonic() - self._listing.when > FRESH:
+                self._listing = _Listing(self._find(), time.monotonic())
+            return self._listing.cases
+
+    def _find(self) -> dict[str, dict[Channels, Case]]:
+        index, found = self._index(_IMAGES), dict[str, dict[Channels, Case]]()
         sent = self.folder / _IMAGES
-        own = self.folder.is_dir() and (not sent.is_dir() or any(map(is_image, self.folder.iterdir())))
-        for folder in (*([self.folder] if own else ()), *([sent] if sent.is_dir() else ())):
-            with suppress(AttunetError):  # an empty folder
-                found |= {index.get(case.id) or case.key or case.id: case for case in find_cases([folder], 1)}
+        for names in self._inputs:
+            cases = list(self._own(names))
+            if sent.is_dir():
+                with suppress(AttunetError):  # an empty folder
+                    cases += find_cases([sent], len(names) or 1, names=names)
+            for case in cases:
+                found.setdefault(index.get(case.id) or case.key or case.id, {})[names] = case
         return found
+
+    def _own(self, names: Channels) -> tuple[Case, ...]:
+        """What no client sent, called in the same way whether any did."""
+        folder, count = self.folder, len(names) or 1
+        with suppress(AttunetError):  # an empty folder
+            if not folder.is_dir() or not (folder / _IMAGES).is_dir() or any(map(is_image, folder.iterdir())):
+                return find_cases([folder], count, names=names)
+            others = [
+                part for part in sorted(folder.iterdir()) if part.is_dir() and part.name not in (_IMAGES, _LABELS)
+            ]
+            series = [part for part in others if not part.name.startswith(".") and holds_series(part)]
+            kept = {part.name for part in others if part not in series}
+            files = name_files([file for file in walk(folder).images if file.folders and file.folders[0] in kept])
+            found = cases_of([file.file for file in files if not file.is_label], count, names, lambda *_: None)
+            return (*(find_cases(series, count, names=names) if series else ()), *found)
+        return ()
 
     def _delete(self, stems: list[str]) -> None:
         with self._lock:

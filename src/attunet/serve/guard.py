@@ -17,10 +17,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from attunet.dicom.network.addresses import is_loopback
 from attunet.errors import AttunetError
 from attunet.serve.access import Access
-from attunet.serve.jobs import is_ours
 from attunet.serve.multipart import LARGEST_FIELD, TooLargeError
 from attunet.serve.problems import ForeignRequestError, problem
 from attunet.serve.settings import ServeSettings
+from attunet.serve.store import is_ours
 
 __all__ = ["COOKIE", "Guard", "credential_of"]
 
@@ -137,7 +137,8 @@ class Guard:
         name = name.strip("[]")
         if not (self._any_name or name in self._names or (self._settings.local and is_loopback(name))):
             raise ForeignRequestError(
-                "the server is not called by this name", hint="add it with --allow-host, or use the server's own name"
+                "the server is not called by this name",
+                hint="use the server's own name; whoever runs it can add others with --allow-host",
             )
 
     def _check_origin(self, method: str, headers: Headers) -> None:
@@ -151,7 +152,9 @@ class Guard:
         if foreign and method in SAFE and headers.get("sec-fetch-mode") == "navigate":
             return  # somebody followed a link
         if foreign or (origin is not None and urlsplit(origin).netloc.lower() != (headers.get("host") or "").lower()):
-            raise ForeignRequestError("a page of another site asks", hint="allow it with --allow-origin")
+            raise ForeignRequestError(
+                "a page of another site asks", hint="the server can be started with --allow-origin"
+            )
 
     def _headers(self, headers: Headers) -> dict[str, str]:
         """The headers of every answer."""

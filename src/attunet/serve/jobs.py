@@ -7,21 +7,19 @@ that ran it: a worker whose job was given to another meanwhile ends nothing.
 from __future__ import annotations
 
 import json
-import re
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from attunet.database import Database, Schema
 from attunet.errors import BusyError, DatasetError
+from attunet.serve.records import CONVERSION, ENDED, Job, Scan
 
-__all__ = ["ENDED", "Job", "JobQueue", "Scan", "is_ours"]
+__all__ = ["JobQueue"]
 
-ENDED = ("done", "failed", "cancelled")
 _TABLES = """
 CREATE TABLE scan (
   id TEXT PRIMARY KEY, name TEXT NOT NULL, path TEXT NOT NULL, files INTEGER NOT NULL, bytes INTEGER NOT NULL,
@@ -40,70 +38,6 @@ CREATE INDEX job_scan ON job (scan);
 _SCHEMA = Schema(_TABLES, 1, "start the server once, or correct the path of its data", durable=False)
 """After a loss of power, the last uploads and jobs may be unknown, which clients are told, and are sent again."""
 _END = "UPDATE job SET ended = ?, ends = ends + 1, state = ?, reason = ?, hint = ?, folder = ?, bytes = ? WHERE id = ?"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scan:
-    """What was uploaded.
-
-    Args:
-        id: made by the server.
-        name: what the client called it, for people only: never a path, never in a log.
-        path: the file or folder, below that of the scan.
-        files: number of its files.
-        bytes: their size.
-        created: when it came, in seconds since 1970.
-    """
-
-    id: str
-    name: str
-    path: str
-    files: int
-    bytes: int
-    created: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One prediction of a scan.
-
-    Args:
-        number: its place in the order of arrival.
-        id: made by the server.
-        scan: the scan's id, or the key of an image among the studies.
-        model: the name of the model.
-        options: what is computed, see `JobOptions`.
-        state: queued, running, done, failed or cancelled.
-        created: when it was submitted, in seconds since 1970.
-        started: when it was last started; None before.
-        ended: when it ended; None before.
-        worker: the worker process that runs it or ran it last.
-        tries: deaths of a worker that ran it.
-        ends: how often it ended: 0 or 1.
-        cancelling: whether it is to be cancelled.
-        folder: name of the folder of its results.
-        bytes: their size.
-        reason: why it failed.
-        hint: what to do about it.
-    """
-
-    number: int
-    id: str
-    scan: str
-    model: str
-    options: dict[str, Any] = field(default_factory=dict)
-    state: str
-    created: float
-    started: float | None
-    ended: float | None
-    worker: str
-    tries: int
-    ends: int
-    cancelling: bool
-    folder: str
-    bytes: int
-    reason: str
-    hint: str
 
 
 class JobQueue:
@@ -174,8 +108,15 @@ class JobQueue:
         return _job(rows[0])
 
     def jobs(self, limit: int = 1000) -> list[Job]:
-        """The latest jobs, the last one first."""
-        return [_job(row) for row in self._database.rows("SELECT * FROM job ORDER BY number DESC LIMIT ?", limit)]
+        """The latest predictions, the last one first."""
+        latest = "SELECT * FROM job WHERE model != ? ORDER BY number DESC LIMIT ?"
+        return [_job(row) for row in self._database.rows(latest, CONVERSION, limit)]
+
+    def conversion(self, scan: str) -> Job | None:
+        """The latest conversion of an image that waits, runs or is done; None when there is none."""
+        latest = "SELECT * FROM job WHERE scan = ? AND model = ? AND state IN ('queued', 'running', 'done')"
+        rows = self._database.rows(f"{latest} ORDER BY number DESC LIMIT 1", scan, CONVERSION)
+        return _job(rows[0]) if rows else None
 
     def counts(self) -> dict[str, int]:
         """The number of jobs in each state."""
@@ -188,14 +129,14 @@ class JobQueue:
         return int(self._database.rows(both)[0][0])
 
     def take(self, worker: str) -> Job | None:
-        """The next job, now running in a worker; None when none waits."""
+        """The next job, now running in a worker, conversions first; None when none waits."""
         if not self._database.rows("SELECT 1 FROM job WHERE state = 'queued' LIMIT 1"):
             return None  # without a transaction, which would wait for those of others
         with self._database.step() as step:
             row = step.execute(
                 "UPDATE job SET state = 'running', worker = ?, started = ? WHERE number = "
-                "(SELECT number FROM job WHERE state = 'queued' ORDER BY number LIMIT 1) RETURNING *",
-                (worker, self._clock()),
+                "(SELECT number FROM job WHERE state = 'queued' ORDER BY model != ?, number LIMIT 1) RETURNING *",
+                (worker, self._clock(), CONVERSION),
             ).fetchone()
         return None if row is None else _job(row)
 
@@ -280,7 +221,9 @@ class JobQueue:
         return {row[0] for row in self._database.rows("SELECT folder FROM job WHERE folder != ''")}
 
 
-_POISON = "its files may be damaged, or larger than the memory: check them, or start the server with --max-memory"
+_POISON = (
+    "its files may be damaged, or larger than the memory: check them; --max-memory of the server divides large ones"
+)
 
 
 def _is_run_by(step: sqlite3.Connection, job: Job) -> bool:
@@ -292,8 +235,3 @@ def _is_run_by(step: sqlite3.Connection, job: Job) -> bool:
 def _job(row: sqlite3.Row) -> Job:
     values = dict(row)
     return Job(**values | {"options": json.loads(values["options"]), "cancelling": bool(values["cancelling"])})
-
-
-def is_ours(value: object) -> bool:
-    """Whether this is an id that a server made: anything else may name a patient."""
-    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32}", value) is not None

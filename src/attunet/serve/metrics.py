@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from attunet.serve.jobs import ENDED, JobQueue
+from attunet.serve.jobs import JobQueue
+from attunet.serve.records import ENDED
 
 __all__ = ["ServerMetrics"]
 

@@ -19,9 +19,10 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 
 from attunet.errors import DataError, DatasetError
-from attunet.serve.jobs import Job
+from attunet.serve.conversion import file_name
 from attunet.serve.masks import mask_as
 from attunet.serve.multipart import LARGEST_FIELD, Form, TooLargeError
+from attunet.serve.records import Job
 from attunet.serve.service import Service
 from attunet.serve.shapes import JobOptions
 
@@ -115,9 +116,9 @@ class _Calls:
         if strategy != STRATEGY:
             raise DatasetError("there is no such strategy", hint=f"use {STRATEGY}")
         store = self._service.datastore
-        for key in store.images():
+        for key, case in store.images().items():
             if "final" not in store.labels(key):
-                return {"id": key, "name": key}
+                return {"id": key, "name": file_name(key, case)}  # from whose suffix 3D Slicer knows the format
         return {"id": ""}
 
     async def begin_session(self, request: Request) -> dict[str, Any]:
@@ -183,12 +184,10 @@ class _Calls:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         return {"image": key}
 
-    def image(self, image: str = Query(max_length=200)) -> FileResponse:
-        """An image of the datastore."""
-        path = self._service.datastore.path(image)
-        if not path.is_file():
-            raise DataError("this image is a series of several files", hint="read it from the PACS")
-        return FileResponse(path, filename=path.name)
+    async def image(self, image: str = Query(max_length=200)) -> FileResponse:
+        """An image of the datastore, or a series of the PACS, as one file."""
+        path, name = await self._service.image(image)
+        return FileResponse(path, filename=name)
 
     def label(self, label: str = Query(max_length=200), tag: str = Query("final", max_length=100)) -> FileResponse:
         """A version of a label."""

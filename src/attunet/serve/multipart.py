@@ -14,13 +14,14 @@ from typing import Any, BinaryIO
 from attunet.errors import AttunetError, DataError
 from attunet.serve.store import Upload
 
-__all__ = ["Form", "TooLargeError", "read_form"]
+__all__ = ["LESS", "Form", "TooLargeError", "read_form"]
 
 MOST_FILES = 20_000
 LARGEST_FIELD = 2**20
 LARGEST_FIELDS = 2**22
 LONGEST_HEADER = 2**13
 LONGEST_BOUNDARY = 200
+LESS = "send less; whoever runs the server can raise --max-upload"
 
 
 class TooLargeError(AttunetError):
@@ -64,7 +65,7 @@ async def read_form(stream: AsyncIterator[bytes], folder: Path, most: int) -> Fo
         async for chunk in stream:
             total += len(chunk)
             if total > most:
-                raise TooLargeError(f"the request has more than {most} bytes", hint="send less, or raise --max-upload")
+                raise TooLargeError(f"the request has more than {most} bytes", hint=LESS)
             if parser is None:
                 start += chunk
                 if (boundary := _boundary(start)) is None:

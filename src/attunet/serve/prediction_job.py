@@ -19,6 +19,7 @@ from attunet.inference.destination import Destination
 from attunet.inference.intervals import interval_reasons
 from attunet.inference.prediction import Prediction, PredictOptions
 from attunet.locks import exclusive
+from attunet.serve.hints import client_warning
 from attunet.serve.shapes import JobOptions, LabelStatistics, Statistics
 from attunet.serve.store import ResultFile
 
@@ -53,6 +54,7 @@ class JobRun:
         max_memory: limit of the process's memory in bytes; None for no limit.
         progress: called with the finished and all windows.
         cancelled: an event that stops it.
+        case: its case where it is one of the studies, with all of its files; None to find it in `scan`.
         in_words: makes a message of the library one for people, who know no path of the server.
     """
 
@@ -65,6 +67,7 @@ class JobRun:
     max_memory: int | None
     progress: Callable[[int, int], None]
     cancelled: Event
+    case: Case | None = None
     in_words: Callable[[str], str] = str
 
     def run(self) -> list[ResultFile]:
@@ -116,6 +119,8 @@ class JobRun:
 
     def _find_case(self) -> tuple[Case, list[str]]:
         """The case of the scan, and what was left out of it. Raises: DataError when it holds several."""
+        if self.case is not None and self.case.key is None:
+            return self.case, []
         told: list[str] = []
         series = SeriesChoice(
             series=(self.options.series,) if self.options.series else (),
@@ -168,7 +173,7 @@ class JobRun:
             windows=result.windows,
             skipped_windows=result.air_windows + result.skipped_windows,
             seconds=result.seconds,
-            warnings=list(dict.fromkeys(map(self.in_words, (*notices, *result.warnings)))),
+            warnings=list(dict.fromkeys(client_warning(self.in_words(one)) for one in (*notices, *result.warnings))),
         )
 
     def _explain(self, case: Case) -> ResultFile:

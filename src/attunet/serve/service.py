@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from attunet.bundle import load_model
+from attunet.data.cases import Case
 from attunet.dicom.network.identity import is_uid
-from attunet.errors import BusyError, CancelledError, ConfigError, DataError, DatasetError, FormatError
+from attunet.errors import AttunetError, BusyError, CancelledError, ConfigError, DataError, DatasetError, FormatError
 from attunet.locks import exclusive
 from attunet.serve.access import Access
+from attunet.serve.conversion import Conversions, file_name, is_one_file, state_of
 from attunet.serve.datastore import Datastore
 from attunet.serve.descriptions import describe_model
-from attunet.serve.jobs import ENDED, Job, JobQueue, Scan, is_ours
+from attunet.serve.hints import client_hint
+from attunet.serve.jobs import JobQueue
 from attunet.serve.metrics import ServerMetrics
 from attunet.serve.multipart import Form, TooLargeError, read_form
+from attunet.serve.records import ENDED, Job, Scan
 from attunet.serve.settings import ServeSettings
 from attunet.serve.shapes import JobOptions, ServedModel
-from attunet.serve.store import FileStore, Upload
+from attunet.serve.store import FileStore, Upload, is_ours
 from attunet.serve.supervisor import Supervisor
 
 __all__ = ["Service"]
@@ -53,9 +57,11 @@ class Service:
         self._parts.callback(self.queue.close)
         self.metrics = ServerMetrics(self.queue)
         own = settings.studies is None
-        self.datastore = Datastore(settings.studies or settings.data / "datastore", keep=settings.keep if own else None)
-        studies = str(self.datastore.folder)
-        self.workers = Supervisor(settings, self.store, self.queue, studies, self.metrics.ended)
+        inputs = {name: model.channels for name, model in self.models.items()}
+        folder = settings.studies or settings.data / "datastore"
+        self.datastore = Datastore(folder, settings.keep if own else None, list(inputs.values()))
+        self.workers = Supervisor(settings, self.store, self.queue, str(folder), inputs, self.metrics.ended)
+        self._conversions = Conversions(self.store, self.queue)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -83,7 +89,10 @@ class Service:
         most = self.settings.max_upload
         coming = int(announced) if announced is not None and announced.isdecimal() else 0
         if coming > most:
-            raise TooLargeError(f"the request has more than {most} bytes", hint="send less, or raise --max-upload")
+            raise TooLargeError(
+                f"the request has more than {most} bytes",
+                hint="send less; whoever runs the server can raise --max-upload",
+            )
         self.store.check_room(self.queue.bytes(), coming)
         folder = self.store.receive()
         try:
@@ -113,7 +122,8 @@ class Service:
         try:
             if scan.files != 1:
                 raise FormatError(f"{scan.files} files came, expected one", hint="send one image")
-            return self.datastore.add(self.store.scan(scan), key)
+            with self._in_words(scan, "the image"):
+                return self.datastore.add(self.store.scan(scan), key)
         finally:
             self.store.remove_scan(scan.id)
 
@@ -132,7 +142,8 @@ class Service:
         try:
             if scan.files != 1:
                 raise FormatError(f"{scan.files} files came, expected one", hint="send one label")
-            self.datastore.save_label(key, tag, self.store.scan(scan))
+            with self._in_words(scan, "the label"):
+                self.datastore.save_label(key, tag, self.store.scan(scan))
         finally:
             self.store.remove_scan(scan.id)
 
@@ -145,6 +156,19 @@ class Service:
             else model
             for name, model in self.models.items()
         }
+
+    @contextmanager
+    def _in_words(self, scan: Scan, name: str) -> Iterator[None]:
+        """Errors of the block, which reads what came in, in the words of clients, who know no path of the server."""
+        try:
+            yield
+        except AttunetError as error:
+            studies = f"{self.datastore.folder}/"
+            error.message, error.hint = (
+                self.store.in_words(text, self.store.scan(scan), name).replace(studies, "")
+                for text in (error.message, client_hint(error.hint))
+            )
+            raise
 
     def scan(self, key: str) -> Scan:
         """A scan. Raises: DatasetError when there is none of this id."""
@@ -175,21 +199,47 @@ class Service:
             model: the name of a model.
             options: what is computed.
         Returns: the job.
-        Raises: DatasetError without such a scan or model, ConfigError for a result that the model has not, BusyError
-            when too many wait.
+        Raises: DatasetError without such a scan or model, ConfigError for a result that the model has not, DataError
+            for an image of other channels, BusyError when too many wait.
         """
         known = self.models.get(model)
         if known is None:
             raise DatasetError("there is no such model", hint=f"choose from {', '.join(self.models)}")
-        in_pacs = self.settings.pacs is not None and is_uid(scan)
-        if self.queue.scan(scan) is None and not in_pacs and not self.datastore.has(scan):
-            self.scan(scan)
+        if self.queue.scan(scan) is None and not self._in_pacs(scan):
+            if not self.datastore.has(scan):
+                self.scan(scan)
+            self._check_series(self.datastore.case(scan, known.channels), options)
         if not known.gates and {"attention", "explanation"} & set(options.outputs):
             raise ConfigError(f"{model} has no gates, and no attention", hint="leave it out of the outputs")
         self.store.check_room(self.queue.bytes())
         job = self.queue.submit(scan, model, options.model_dump())
         self.workers.wake()
         return job
+
+    async def image(self, key: str) -> tuple[Path, str]:
+        """A file of an image of the studies or the PACS, and its name; what is no single file is converted by a worker.
+
+        Raises: DatasetError when there is no such image, DataError when it cannot be converted, BusyError as `submit`.
+        """
+        case = None if self._in_pacs(key) else await asyncio.to_thread(self.datastore.case, key)
+        if case is not None and is_one_file(case):
+            return case.images[0], file_name(key, case)
+        state = None if case is None else await asyncio.to_thread(state_of, case.images)
+        self.store.check_room(self.queue.bytes())
+        job = await asyncio.to_thread(self._conversions.job, key, state)
+        self.workers.wake()
+        job = await self.ended(job.id)
+        _, path = await asyncio.to_thread(self.store.result, job.folder, "image")
+        return path, file_name(key)
+
+    def _in_pacs(self, key: str) -> bool:
+        return self.settings.pacs is not None and is_uid(key)
+
+    def _check_series(self, study: Case, options: JobOptions) -> None:
+        """Raises: ConfigError when another series is asked for than that which a study is."""
+        key = study.key or ""
+        if options.series is not None and options.series not in (key, key.partition("#")[0]):
+            raise ConfigError("this study is one image, and another series is asked for", hint="leave series out")
 
     def cancel(self, key: str) -> Job:
         """Cancel a job that has not ended. Raises: DatasetError when there is none of this id."""

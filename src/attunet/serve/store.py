@@ -17,15 +17,15 @@ from attunet.data.formats import suffix_of
 from attunet.data.formats.dicom.recognise import ARCHIVE, HEAD, looks_like_dicom
 from attunet.errors import BusyError, DatasetError, FormatError
 from attunet.names import printable
-from attunet.serve.jobs import Scan
+from attunet.serve.records import Scan
 
-__all__ = ["FileStore", "ResultFile", "Upload"]
+__all__ = ["NEEDS_ANOTHER", "FileStore", "ResultFile", "Upload", "is_ours"]
 
 PRIVATE = 0o700
 LONGEST_SHOWN = 120
 CHANNELS = 16
 _MANIFEST = "results.json"
-_NEEDS_ANOTHER = (".mhd", ".nhdr", ".hdr", ".hdr.gz", ".img", ".img.gz", ".ome.zarr", ".zarr")
+NEEDS_ANOTHER = (".mhd", ".nhdr", ".hdr", ".hdr.gz", ".img", ".img.gz", ".ome.zarr", ".zarr")
 """Formats of several files, whose headers name the others by what clients call them."""
 
 
@@ -226,7 +226,7 @@ def _kind(upload: Upload) -> str:
     if head.startswith(ARCHIVE) and upload.name.lower().endswith(".zip"):
         return ".zip"
     suffix = suffix_of(Path(upload.name.replace("\\", "/").rsplit("/", 1)[-1]))
-    if suffix is None or suffix in _NEEDS_ANOTHER:
+    if suffix is None or suffix in NEEDS_ANOTHER:
         raise FormatError(
             "a file is of no format that can be uploaded",
             hint="send NIfTI, NRRD (.nrrd), MetaImage (.mha), TIFF, PNG, DICOM, or a .zip of DICOM files",
@@ -275,3 +275,8 @@ def _sync(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def is_ours(value: object) -> bool:
+    """Whether this is an id that a server made: anything else may name a patient."""
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32}", value) is not None

@@ -9,12 +9,13 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from uuid import uuid4
 
-from attunet.serve.jobs import ENDED, JobQueue
+from attunet.serve.jobs import JobQueue
+from attunet.serve.records import ENDED
 from attunet.serve.settings import ServeSettings
 from attunet.serve.store import FileStore
 from attunet.serve.worker import WorkerOrders
@@ -37,6 +38,7 @@ class Supervisor:
         store: the files.
         queue: the jobs.
         studies: folder of the studies.
+        inputs: the names of the channels of each model.
         on_end: called with each job that ended.
     """
 
@@ -46,9 +48,11 @@ class Supervisor:
         store: FileStore,
         queue: JobQueue,
         studies: str,
+        inputs: Mapping[str, Sequence[str]],
         on_end: Callable[[str], None] = lambda _job: None,
     ) -> None:
         self._settings, self._store, self._queue, self._studies = settings, store, queue, studies
+        self._inputs = {model: list(names) for model, names in inputs.items()}
         self._on_end = on_end
         self._processes: dict[str, Process] = {}
         self._ready: set[str] = set()
@@ -183,6 +187,7 @@ class Supervisor:
             pacs=settings.pacs,
             grace=settings.grace,
             warm=warm,
+            inputs=self._inputs,
         )
         assert process.stdin is not None
         with suppress(ConnectionError):

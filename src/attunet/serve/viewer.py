@@ -77,7 +77,9 @@ class _Viewer:
         try:
             answer = await self._client.send(self._client.build_request("GET", url, headers=headers), stream=True)
         except httpx.HTTPError as error:
-            raise NetworkError("the PACS does not answer", hint="check --studies, and that it runs") from error
+            raise NetworkError(
+                "the PACS does not answer", hint="ask again later, or tell who runs the server"
+            ) from error
         kept = {name: answer.headers[name] for name in PASSED_BACK if name in answer.headers}
         return StreamingResponse(_raw(answer), answer.status_code, kept, background=BackgroundTask(answer.aclose))
 

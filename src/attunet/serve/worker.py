@@ -14,18 +14,21 @@ import sys
 import threading
 import time
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from attunet.errors import AttunetError, CancelledError
 from attunet.failures import one_case
-from attunet.serve.jobs import Job, JobQueue
-from attunet.serve.shapes import JobOptions
-from attunet.serve.shelf import ModelShelf
-from attunet.serve.store import FileStore
+from attunet.serve.hints import client_hint
+from attunet.serve.jobs import JobQueue
 from attunet.serve.preload import preload
+from attunet.serve.records import CONVERSION, Job
+from attunet.serve.shelf import ModelShelf
+from attunet.serve.sources import Source, Sources
+from attunet.serve.store import FileStore, ResultFile
 
 __all__ = ["JobWorker", "WorkerOrders", "main"]
 
@@ -56,6 +59,7 @@ class WorkerOrders:
         pacs: URL of a DICOMweb service, from which series are fetched by their UIDs; None for none.
         grace: seconds that running jobs may take after a stop.
         warm: whether it loads its first model before a job needs it.
+        inputs: the names of the channels of each model.
     """
 
     worker: str
@@ -67,6 +71,7 @@ class WorkerOrders:
     pacs: str | None
     grace: float
     warm: bool = True
+    inputs: dict[str, list[str]] = field(default_factory=dict)
 
 
 class JobWorker:
@@ -79,6 +84,7 @@ class JobWorker:
         models = {name: Path(folder) for name, folder in orders.models.items()}
         self._models = models
         self._shelf = ModelShelf(models, orders.device, orders.max_memory, on_load=self._tell_fault)
+        self._sources = Sources(self._store, self._queue, orders.studies, orders.pacs, orders.inputs)
         self._wake, self._stopping, self._stopped = threading.Semaphore(0), threading.Event(), 0.0
         self._running: dict[str, threading.Event] = {}
         self._lock = threading.Lock()
@@ -130,11 +136,12 @@ class JobWorker:
                 event.set()
 
     def _tell_fault(self, model: str, fault: str) -> None:
-        self._report({"model": model, "fault": self._without_folder(model, fault)})
+        self._report({"model": model, "fault": self._without_folders(model, fault)})
 
-    def _without_folder(self, model: str, text: str) -> str:
-        """A message in which a model is called by its name, and not by its folder."""
-        return text.replace(f"{self._models[model]}", model) if model in self._models else text
+    def _without_folders(self, model: str, text: str) -> str:
+        """A message in which a model is called by its name, and a study by that of its file."""
+        text = text.replace(f"{self._models[model]}", model) if model in self._models else text
+        return text.replace(f"{self._orders.studies}/", "")
 
     def _run(self, job: Job) -> None:
         cancelled = threading.Event()
@@ -165,34 +172,24 @@ class JobWorker:
             return "queued", True
         except AttunetError as error:
             hidden = self._store.in_words(error.message, work / _SOURCE, job.scan)
-            return "failed", self._queue.finish(job, "failed", error=(hidden, error.hint))
+            return "failed", self._queue.finish(job, "failed", error=(hidden, client_hint(error.hint)))
         ended = self._queue.finish(job, "done", folder=folder, size=size)
         if not ended:
             self._store.remove_results(folder)
         return "done", ended
 
     def _computed(self, job: Job, work: Path, cancelled: threading.Event) -> tuple[str, int]:
-        from attunet.serve.prediction_job import JobRun
-
-        path, name, options = self._source(job, work)
+        source = self._sources.of(job, work / _SOURCE)
 
         def in_words(text: str) -> str:
-            return self._without_folder(job.model, self._store.in_words(text, path, name))
+            return self._without_folders(job.model, self._store.in_words(text, source.path, source.name))
 
         try:
             with one_case():
-                files = JobRun(
-                    model=job.model,
-                    folder=self._models.get(job.model, Path(job.model)),
-                    segmenter=self._shelf.get(job.model),
-                    scan=path,
-                    options=options,
-                    output=work,
-                    max_memory=self._orders.max_memory,
-                    progress=_Paced(self._report, job.id),
-                    cancelled=cancelled,
-                    in_words=in_words,
-                ).run()
+                if job.model == CONVERSION:
+                    files = self._converted(source, work)
+                else:
+                    files = self._predicted(job, source, work, cancelled, in_words)
         except AttunetError as error:
             error.message, error.hint = in_words(error.message), in_words(error.hint)
             raise
@@ -201,17 +198,30 @@ class JobWorker:
         shutil.rmtree(work / _SOURCE, ignore_errors=True)
         return self._store.publish(work, files)
 
-    def _source(self, job: Job, work: Path) -> tuple[Path, str, JobOptions]:
-        """Where the scan of a job is, what people call it, and what is computed of it."""
-        from attunet.serve.datastore import Datastore
+    def _predicted(
+        self, job: Job, source: Source, work: Path, cancelled: threading.Event, in_words: Callable[[str], str]
+    ) -> list[ResultFile]:
+        from attunet.serve.prediction_job import JobRun
 
-        scan, options = self._queue.scan(job.scan), JobOptions(**job.options)
-        if scan is not None:
-            return self._store.scan(scan), scan.name, options
-        if self._orders.pacs is not None:
-            return _fetched(self._orders.pacs, job.scan, work / _SOURCE), job.scan, options
-        case = Datastore(Path(self._orders.studies)).case(job.scan)
-        return case.images[0], job.scan, options.model_copy(update={"series": options.series or case.key})
+        return JobRun(
+            model=job.model,
+            folder=self._models.get(job.model, Path(job.model)),
+            segmenter=self._shelf.get(job.model),
+            scan=source.path,
+            case=source.case,
+            options=source.options,
+            output=work,
+            max_memory=self._orders.max_memory,
+            progress=_Paced(self._report, job.id),
+            cancelled=cancelled,
+            in_words=in_words,
+        ).run()
+
+    def _converted(self, source: Source, work: Path) -> list[ResultFile]:
+        from attunet.data.cases import Case
+        from attunet.serve.conversion import convert
+
+        return convert(source.case or Case("image", (source.path,), None), source.options.series, work)
 
 
 class _Paced:
@@ -225,17 +235,6 @@ class _Paced:
         if now - self._last >= PAUSE or done >= total:
             self._last = now
             self._send({"job": self._job, "done": done, "total": total})
-
-
-def _fetched(pacs: str, series: str, folder: Path) -> Path:
-    """A series of the PACS. Raises: NetworkError as `fetch_series`."""
-    from attunet.dicom.network.addresses import WebAddress, parse_address
-    from attunet.dicom.network.web import fetch_series
-
-    service = parse_address(pacs)
-    assert isinstance(service, WebAddress)
-    folder.mkdir(mode=0o700)
-    return fetch_series(service, series, folder)
 
 
 def main() -> None:
