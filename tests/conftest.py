@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from attunet.config import FingerprintSummary, Localizer, Normalization, Plan, Preprocessing, TrainingConfig
+from attunet.config import (
+    ChannelRanges,
+    FingerprintSummary,
+    ImageRanges,
+    Localizer,
+    Normalization,
+    Plan,
+    Preprocessing,
+    TrainingConfig,
+    load_settings,
+)
 from attunet.data.folds import Split
 from attunet.data.orientation import oriented
 from attunet.data.resample import resize
@@ -235,6 +245,34 @@ def make_model(tmp_path_factory):
 def tiny_run(make_model):
     """A model of volumes, two folds, label values 0, 1 and 7; never write into it."""
     return make_model(3, folds=2)
+
+
+@pytest.fixture(scope="session")
+def ranged_run(tiny_run, tmp_path_factory):
+    """A copy of `tiny_run` that knows what its training was like: an MR of 1 mm; never write into it."""
+    from attunet.bundle import save_manifest, save_plan
+
+    root = shutil.copytree(tiny_run, tmp_path_factory.mktemp("ranged") / "model")
+    plan = load_settings(Plan, root / "plan.json")
+    ranges = ImageRanges(
+        shape=((14, 20), (10, 16), (6, 10)),
+        spacing=((0.8, 1.2),) * 3,
+        extent=((14, 20), (10, 16), (6, 10)),
+        channels=(
+            ChannelRanges(
+                low=(0, 5),
+                high=(800, 1200),
+                width=(800, 1200),
+                below_zero=(0, 0),
+                median_place=(0.3, 0.6),
+                distinct=400,
+            ),
+        ),
+    )
+    known = plan.fingerprint.model_copy(update={"ranges": ranges})
+    save_plan(plan.model_copy(update={"fingerprint": known}), root)
+    save_manifest(root)
+    return root
 
 
 @pytest.fixture(scope="session")

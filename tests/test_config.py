@@ -173,6 +173,24 @@ def test_plans_that_contradict_themselves_are_refused(change, message, make_plan
         load_settings(Plan, make_plan_of().model_dump() | change)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"spacing": ((1.2, 0.8), (1, 1), (1, 1))}, "the smallest comes first, got 1.2 and 0.8"),
+        ({"channels": ()}, "the channels of the fingerprint's ranges need one entry"),
+        ({"planes": ("oblique",)}, "planes"),
+        ({"tilt": 91}, "tilt"),
+        ({"extent": ((1, 2), (1, 2))}, "extent"),
+    ],
+)
+def test_ranges_that_make_no_sense_are_refused(change, message, ranged_run):
+    content = load_settings(Plan, ranged_run / "plan.json").model_dump()
+    assert load_settings(Plan, content).fingerprint.ranges is not None
+    content["fingerprint"]["ranges"] |= change
+    with pytest.raises(ConfigError, match=message):
+        load_settings(Plan, content)
+
+
 def with_regions(plan, regions, swaps):
     network = plan.network.model_copy(update={"out_channels": len(regions)})
     labels = {"background": 0, **{name: values[0] for name, values in regions.items()}}

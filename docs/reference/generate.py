@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from attunet.config import (
+    ChannelRanges,
+    FingerprintSummary,
+    ImageRanges,
     Localizer,
     MeasuredPrediction,
     NetworkConfig,
@@ -42,7 +45,14 @@ PAGES: dict[str, tuple[Any, ...]] = {
         TrainingConfig,
     ),
     "network.md": ("Network settings", "The arguments of `AttentionUNet` and the `network` of a plan.", NetworkConfig),
-    "plan.md": ("Plan", "The keys of `plan.json`; edit them and train with `--plan`.", Plan),
+    "plan.md": (
+        "Plan",
+        "The keys of `plan.json`; edit them and train with `--plan`.",
+        Plan,
+        FingerprintSummary,
+        ImageRanges,
+        ChannelRanges,
+    ),
     "localizer.md": ("Localizer", "The `localizer` of a plan: the first stage of a cascade.", Localizer),
     "postprocessing.md": (
         "Post-processing",

@@ -1,5 +1,6 @@
 """The orientation of a volume, and the inverse."""
 
+import nibabel
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -7,7 +8,14 @@ from hypothesis import strategies as st
 from nibabel.orientations import io_orientation
 from scipy.spatial.transform import Rotation
 
-from attunet.data.orientation import canonical, content_box, oriented, reorientation
+from attunet.data.orientation import (
+    canonical,
+    content_box,
+    oriented,
+    reorientation,
+    slice_plane,
+    tilt_degrees,
+)
 from attunet.data.volume import Volume
 
 AXES = st.permutations(range(3)).map(tuple)
@@ -68,3 +76,32 @@ def test_axes_without_shear_are_those_of_nibabel(axes, signs, angles, spacing):
     orientation = io_orientation(affine)
     assert chosen == tuple(int(np.flatnonzero(orientation[:, 0] == world)[0]) for world in range(3))
     assert flips == tuple(bool(orientation[axis, 1] < 0) for axis in chosen)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "plane"),
+    [
+        ((1.0, 1.0, 5.0), "axial"),
+        ((1.0, 5.0, 1.5), "coronal"),
+        ((3.0, 1.0, 1.0), "sagittal"),
+        ((1.0, 1.0, 1.9), None),
+        ((1.0, 4.0, 4.0), None),
+    ],
+)
+def test_slices_lie_across_the_axis_of_the_longest_voxel_edge(spacing, plane):
+    assert slice_plane(spacing) == plane
+
+
+@pytest.mark.parametrize("degrees", [0, 12, 40])
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "SLA"])
+def test_the_tilt_is_the_angle_to_the_nearest_axis_of_the_patient(degrees, codes):
+    rotation = np.eye(4)
+    rotation[:3, :3] = Rotation.from_euler("x", degrees, degrees=True).as_matrix()
+    stored = nibabel.orientations.inv_ornt_aff(
+        nibabel.orientations.ornt_transform(
+            nibabel.orientations.axcodes2ornt("RAS"), nibabel.orientations.axcodes2ornt(codes)
+        ),
+        (4, 5, 6),
+    )
+    volume = Volume(np.zeros((1, 4, 5, 6)), rotation @ np.diag([1, 2, 3, 1]) @ stored)
+    assert tilt_degrees(canonical(volume)[0].affine) == pytest.approx(degrees, abs=1e-4)

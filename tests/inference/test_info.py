@@ -24,6 +24,16 @@ def test_a_run_says_what_it_expects(tiny_run):
     assert "members" not in facts
 
 
+def test_a_run_says_what_its_images_were_like(ranged_run, tiny_run):
+    assert model_facts(ranged_run)["images"] == {
+        "voxels": "(14 to 20) x (10 to 16) x (6 to 10)",
+        "spacing mm": "(0.8 to 1.2) x (0.8 to 1.2) x (0.8 to 1.2)",
+        "field of view mm": "(14 to 20) x (10 to 16) x (6 to 10)",
+        "slices": "none: voxels are about as long as wide",
+    }
+    assert "images" not in model_facts(tiny_run)
+
+
 def test_a_model_of_an_earlier_version_says_what_its_cross_validation_determined(tiny_run, tmp_path):
     model = shutil.copytree(tiny_run, tmp_path / "model")
     earlier = {"postprocessing": {"body": {"largest_component": True}}, "temperature": 1.25, "attention": None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from attunet.data.intensities import channel_values
+from attunet.data.intensities import channel_values, value_spread
 from attunet.data.modality import CaseChannels, ChannelModality
 from attunet.planning.case_fingerprint import CaseFingerprint, LabelPosition
 from attunet.planning.fingerprint import Fingerprint
@@ -18,7 +18,8 @@ def case_facts(shape, spacing, *, channels=1, raster=False, positions=None):
     voxels = {0: 90, **{value: place.voxels for value, place in found.items()}}
     values = tuple(map(channel_values, intensities))
     evidence = CaseChannels("case", raster, values, (None,) * channels, (None,) * channels)
-    return CaseFingerprint(shape, shape, spacing, intensities, voxels, evidence, found)
+    spreads = tuple(value_spread(channel.reshape(20, 20, 1)) for channel in intensities)
+    return CaseFingerprint(shape, shape, spacing, intensities, voxels, evidence, spreads, positions=found)
 
 
 def all_of(kind, channels=1):

@@ -107,3 +107,11 @@ def test_warnings_are_in_the_words_of_people(run, tmp_path):
     found = Statistics.model_validate_json((output / files["statistics"].file).read_text())
     assert found.warnings
     assert all(warning.startswith("in words: ") for warning in found.warnings)
+
+
+def test_a_scan_unlike_those_of_the_training_is_told_with_the_statistics(run, ranged_run, tmp_path):
+    array = np.random.default_rng(0).normal(500, 100, (24, 20, 16)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(array, np.diag([1.0, 1.0, 2.0, 1.0])), tmp_path / "thick.nii.gz")
+    files, output = run(scan=tmp_path / "thick.nii.gz", segmenter=Segmenter.load(ranged_run), folder=ranged_run)
+    found = Statistics.model_validate_json((output / files["statistics"].file).read_text())
+    assert any("2 mm from foot to head (usually 0.8 to 1.2 mm)" in warning for warning in found.warnings)

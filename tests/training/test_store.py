@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from attunet.config import Normalization, Preprocessing
+from attunet.config import Normalization, Plan, Preprocessing, load_settings
 from attunet.data.cases import read_case, read_dataset
 from attunet.data.preprocess import IGNORED, prepare
 from attunet.data.restore import model_affine
@@ -104,6 +104,16 @@ def test_another_preparation_is_stored_anew(change, folder, tiny_plan, tmp_path)
     second = store_cases(cases, tiny_plan(**change), target)["case0"]
     assert first.folder != second.folder
     assert second.folder.is_dir()
+
+
+def test_what_the_images_are_like_changes_nothing_that_is_stored(folder, tiny_plan, ranged_run, tmp_path):
+    plan, store = tiny_plan(), tmp_path / "store"
+    store_cases(cases_in(folder), plan, store)
+    before = written(store)
+    ranges = load_settings(Plan, ranged_run / "plan.json").fingerprint.ranges
+    known = plan.fingerprint.model_copy(update={"ranges": ranges})
+    store_cases(cases_in(folder), plan.model_copy(update={"fingerprint": known}), store)
+    assert written(store) == before
 
 
 def test_the_geometry_policy_belongs_to_the_key(folder, tiny_plan, tmp_path):

@@ -9,9 +9,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from attunet.config.coding import SegmentCode
+from attunet.config.fingerprint import FingerprintSummary, Triple
 from attunet.config.localizer import FOREGROUND, Localizer
 from attunet.config.network import NetworkConfig
-from attunet.config.preprocessing import Intensity, Millimetres, Preprocessing
+from attunet.config.preprocessing import Preprocessing
 from attunet.config.settings import Settings
 from attunet.display import NotebookView
 from attunet.errors import ConfigError
@@ -19,7 +20,6 @@ from attunet.gates import level_name
 
 __all__ = [
     "IGNORED",
-    "FingerprintSummary",
     "Plan",
     "mirrored_order",
     "mirrored_values",
@@ -29,30 +29,7 @@ IGNORED = 255
 """Class index of voxels that are left out of the loss."""
 
 MOST_VOXELS = 2**31  # of a patch
-Edge = Annotated[int, Field(ge=1, le=2**24)]
-Triple = tuple[Edge, Edge, Edge]
-Tally = Annotated[int, Field(ge=0, le=2**53)]
 LabelValue = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
-
-
-class FingerprintSummary(Settings):
-    """Summary statistics of a data set."""
-
-    cases: Tally
-    channels: Tally
-    median_shape: Triple = Field(description="Voxels, canonical axes, after cropping.")
-    median_spacing: tuple[Millimetres, Millimetres, Millimetres] = Field(description="mm, canonical axes.")
-    label_voxels: dict[str, Tally] = Field(description="Voxels per label over all cases.")
-    label_cases: dict[str, Tally] = Field(default_factory=dict, description="Cases in which each label occurs.")
-    intensities: tuple[tuple[Intensity, ...], ...] = Field(
-        (),
-        description="Per channel, of labelled voxels: 0.5th percentile, mean, standard deviation, 99.5th percentile.",
-    )
-    lateral: tuple[tuple[str, str], ...] = Field((), description="Left and right label of one organ, by name.")
-    fixed_order: dict[str, str] = Field(
-        default_factory=dict,
-        description="Canonical axis (0, 1, 2) to two labels that always come in one order along it.",
-    )
 
 
 class Plan(NotebookView, Settings):
@@ -120,10 +97,12 @@ class Plan(NotebookView, Settings):
         if len(set(values)) < len(values):
             raise ValueError(f"labels and ignore_label need distinct values, got {values}")
         channels = {len(self.preprocessing.normalization), len(self.channel_names), self._image_inputs}
+        if self.fingerprint.ranges is not None:
+            channels.add(len(self.fingerprint.ranges.channels))
         if len(channels) > 1:
             raise ValueError(
-                "normalization and channel_names need one entry per input channel (in_channels, less the localizer's "
-                "context)"
+                "normalization, channel_names and the channels of the fingerprint's ranges need one entry per input "
+                "channel (in_channels, less the localizer's context)"
             )
         if self.batch_size % self.accumulation:
             raise ValueError(f"accumulation must divide batch_size, got {self.accumulation} and {self.batch_size}")

@@ -1,4 +1,4 @@
-"""What the values of a channel say about its units: Hounsfield units, the same shifted by 1024, or none of them."""
+"""What the values of a channel say: of its units, such as Hounsfield units, and of how they are distributed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from attunet.data.volume import Array
 
-__all__ = ["ChannelValues", "channel_values"]
+__all__ = ["ChannelValues", "ValueSpread", "channel_values", "value_spread"]
 
 SAMPLES = 200_000
 AIR = (-1100.0, -900.0)
@@ -20,6 +20,10 @@ HIGHEST_SHIFTED = 8192.0
 NEGATIVE = -200.0
 SOFT_TISSUE = (900.0, 1200.0)
 """Fat to muscle in Hounsfield units + 1024."""
+SPREAD = (0.5, 99.5)
+"""Percentiles between which the values of a `ValueSpread` lie: single bright voxels do not count, nor does ringing."""
+COUNTED = 20_000
+"""Voxels, about, whose distinct values are counted."""
 
 
 @dataclass(frozen=True)
@@ -85,3 +89,48 @@ def channel_values(channel: Array) -> ChannelValues:
 
 def _share(values: Array, low: float, high: float) -> float:
     return round(float(((values >= low) & (values <= high)).mean()), 4)
+
+
+@dataclass(frozen=True)
+class ValueSpread:
+    """How the values of one channel are distributed, from an evenly spaced sample of the image's content.
+
+    Args:
+        low, high: the percentiles `SPREAD`.
+        middle: the median of the values above the lowest, which is that of margins and of masked background.
+        distinct: number of distinct values among about `COUNTED` voxels.
+    """
+
+    low: float
+    high: float
+    middle: float
+    distinct: int
+
+    @property
+    def width(self) -> float:
+        """From the lower to the upper percentile; 0 for an image of, in effect, one value."""
+        return self.high - self.low
+
+    @property
+    def below_zero(self) -> float:
+        """The share of the range, from 0 to 1, that is negative: 0 for most MR, about a half for a CT."""
+        return min(1.0, max(0.0, -self.low / self.width)) if self.width > 0 else 0.0
+
+    @property
+    def median_place(self) -> float:
+        """Where in the range the median lies, from 0 to 1: low for bright structures on a dark ground."""
+        return min(1.0, max(0.0, (self.middle - self.low) / self.width)) if self.width > 0 else 0.0
+
+
+def value_spread(channel: Array) -> ValueSpread:
+    """Describe the distribution of the values of a channel (I, J, K), without reading all of them."""
+    every = max(1, round((channel.size / SAMPLES) ** (1 / 3)))
+    sample = channel[::every, ::every, ::every].ravel().astype(np.float64)
+    sample = sample[np.isfinite(sample)]
+    if not sample.size:
+        return ValueSpread(0.0, 0.0, 0.0, 0)
+    low, high = np.percentile(sample, SPREAD)
+    shown = sample[sample > sample.min()]
+    middle = np.median(shown) if shown.size else low
+    distinct = np.unique(sample[:: max(1, sample.size // COUNTED)]).size
+    return ValueSpread(float(low), float(high), float(middle), int(distinct))

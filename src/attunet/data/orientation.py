@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +11,27 @@ import numpy.typing as npt
 from attunet.data.slabs import cores, each_slab
 from attunet.data.volume import Affine, Array, Volume, axis_order
 
-__all__ = ["Flips", "Triple", "canonical", "content_box", "oriented", "reorientation"]
+__all__ = [
+    "PLANES",
+    "Flips",
+    "Plane",
+    "Triple",
+    "canonical",
+    "content_box",
+    "oriented",
+    "reorientation",
+    "slice_plane",
+    "tilt_degrees",
+]
 
 Triple = tuple[int, int, int]
 Flips = tuple[bool, bool, bool]
+Plane = Literal["sagittal", "coronal", "axial"]
+PLANES: tuple[Plane, Plane, Plane] = ("sagittal", "coronal", "axial")
+"""The plane of slices across each canonical axis."""
+
+ANISOTROPIC = 2.0
+"""Factor between voxel sizes from which the slices of an image have a direction."""
 
 
 def canonical(volume: Volume, slice_axis: int = 2) -> tuple[Volume, Triple, Flips]:
@@ -99,3 +116,15 @@ def reorientation(axes: Triple, flips: Flips, shape: Triple) -> Affine:
         matrix[axis, column] = -1.0 if flip else 1.0
         matrix[axis, 3] = shape[axis] - 1 if flip else 0.0
     return matrix
+
+
+def slice_plane(spacing: Sequence[float]) -> Plane | None:
+    """The plane of the slices, from voxel sizes along canonical axes; None where voxels are about as long as wide."""
+    _, middle, longest = sorted(spacing)
+    return PLANES[spacing.index(longest)] if longest >= ANISOTROPIC * middle else None
+
+
+def tilt_degrees(affine: Affine) -> float:
+    """The largest angle between an axis of a volume on canonical axes and the patient's axis."""
+    directions = np.diag(affine[:3, :3]) / np.linalg.norm(affine[:3, :3], axis=0)
+    return float(np.degrees(np.arccos(np.clip(np.abs(directions).min(), 0.0, 1.0))))

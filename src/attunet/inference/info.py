@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attunet.bundle import Bundle, Execution, FoldFiles, Skipping, load_model
-from attunet.config import Postprocessing
+from attunet.config import ImageRanges, Postprocessing
 from attunet.config.prediction_choice import FOLDS_AVERAGED
 from attunet.documents import parse_document, reading
 from attunet.errors import BundleError
@@ -70,6 +70,7 @@ def _run_facts(bundle: Bundle) -> dict[str, Any]:
     return {
         "trained on": plan.name,
         "cases": plan.fingerprint.cases,
+        **_image_facts(plan.fingerprint.ranges),
         "labels": plan.labels,
         **({"regions": {name: list(values) for name, values in plan.regions.items()}} if plan.regions else {}),
         "channels": list(plan.channel_names),
@@ -82,6 +83,20 @@ def _run_facts(bundle: Bundle) -> dict[str, Any]:
         **({"8-bit integers": int8.reason} if int8.reason else {}),
         "folds": {fold.name: _dice(fold) for fold in bundle.folds},
     }
+
+
+def _image_facts(ranges: ImageRanges | None) -> dict[str, Any]:
+    """How far the images of the training differ; empty for models of earlier versions, which do not know."""
+    if ranges is None:
+        return {}
+    sizes = {"voxels": ranges.shape, "spacing mm": ranges.spacing, "field of view mm": ranges.extent}
+    facts = {name: " x ".join(map(_span_text, spans)) for name, spans in sizes.items()}
+    return {"images": facts | {"slices": listed(ranges.planes) or "none: voxels are about as long as wide"}}
+
+
+def _span_text(span: tuple[float, float]) -> str:
+    low, high = (f"{value:.3g}" if value < 1000 else f"{value:.0f}" for value in span)
+    return low if low == high else f"({low} to {high})"
 
 
 def _localizer_facts(bundle: Bundle) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from attunet.data.cases import Case, GeometryPolicy, read_case
+from attunet.data.intensities import ValueSpread, value_spread
 from attunet.data.label_checks import has_soft_edges
 from attunet.data.modality import CaseChannels, case_channels
-from attunet.data.orientation import canonical, content_box
+from attunet.data.orientation import canonical, content_box, tilt_degrees
 from attunet.data.volume import Array, Volume
 from attunet.errors import DataError
 
@@ -43,6 +44,8 @@ class CaseFingerprint:
         intensities: (channels, samples) of the foreground, or of the whole image if nothing is labelled.
         label_voxels: number of voxels by label value.
         channels: what says which modality each channel is.
+        spreads: how the values of each channel of the content are distributed.
+        tilt: largest angle between an axis of the image and the patient's, in degrees.
         positions: by label value, without the background.
         soft: whether the label looks like a mask with soft edges.
     """
@@ -53,6 +56,8 @@ class CaseFingerprint:
     intensities: Array
     label_voxels: dict[int, int]
     channels: CaseChannels
+    spreads: tuple[ValueSpread, ...]
+    tilt: float = 0.0
     positions: dict[int, LabelPosition] = field(default_factory=dict)
     soft: bool = False
 
@@ -92,6 +97,8 @@ def read_case_fingerprint(case: Case, geometry: GeometryPolicy, background: int 
         intensities=intensities,
         label_voxels=counts,
         channels=case_channels(case, image),
+        spreads=tuple(map(value_spread, content.array)),
+        tilt=tilt_degrees(upright.affine),
         positions={
             value: LabelPosition(position.voxels, _in_mm(position, middle, content))
             for value, position in located.items()

@@ -19,6 +19,7 @@ from attunet.planning.localizer import plan_localizer, with_context
 from attunet.planning.mirroring import Mirroring, plan_mirroring
 from attunet.planning.options import BUDGETS, Budget, PlanOptions
 from attunet.planning.preprocessing import Grid, clips, follows_paper, plan_dims, plan_grid, plan_normalization
+from attunet.planning.ranges import image_ranges
 from attunet.planning.topology import Topology, plan_topology
 
 __all__ = ["describe_labels", "make_plan", "summarize_fingerprint"]
@@ -187,6 +188,7 @@ def summarize_fingerprint(fingerprint: Fingerprint, mirroring: Mirroring) -> Fin
         label_voxels=fingerprint.label_counts(),
         label_cases=dict(zip(fingerprint.foreground, (int(count) for count in (voxels > 0).sum(axis=0)), strict=True)),
         intensities=tuple(_intensities(fingerprint, channel) for channel in range(len(fingerprint.channel_names))),
+        ranges=image_ranges(fingerprint),
         lateral=mirroring.lateral,
         fixed_order=mirroring.fixed_order,
     )
