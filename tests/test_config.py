@@ -191,6 +191,12 @@ def test_ranges_that_make_no_sense_are_refused(change, message, ranged_run):
         load_settings(Plan, content)
 
 
+def test_a_plan_of_an_earlier_version_has_no_ranges(ranged_run):
+    content = load_settings(Plan, ranged_run / "plan.json").model_dump()
+    del content["fingerprint"]["ranges"]
+    assert load_settings(Plan, content).fingerprint.ranges is None
+
+
 def with_regions(plan, regions, swaps):
     network = plan.network.model_copy(update={"out_channels": len(regions)})
     labels = {"background": 0, **{name: values[0] for name, values in regions.items()}}

@@ -64,8 +64,9 @@ def test_a_folder_becomes_masks_in_the_formats_of_its_images(segment, scans, tmp
 def test_a_scan_unlike_those_of_the_training_is_told_in_every_way_to_predict(segment, ranged_run, tmp_path, invoke):
     write_scan(tmp_path / "scans" / "thick.nii.gz")  # slices of 2 mm, and those of the training of at most 1.2
     expected = "2 mm from foot to head (usually 0.8 to 1.2 mm)"
-    done = segment("-i", tmp_path / "scans", "--statistics", model=ranged_run)
+    done = segment("-i", tmp_path / "scans", "--report", tmp_path / "run.json", model=ranged_run)
     assert expected in " ".join(done.stderr.split())
+    assert expected in (tmp_path / "run.json").read_text()
     assert expected in " ".join(segment("-i", tmp_path / "scans", "--dry-run", model=ranged_run).stderr.split())
     save_ensemble({"a": ranged_run, "b": ranged_run}, Postprocessing(), tmp_path / "ensemble")
     told = invoke(predict, "-m", tmp_path / "ensemble", "-i", tmp_path / "scans", "-o", tmp_path / "both")

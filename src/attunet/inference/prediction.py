@@ -76,7 +76,7 @@ class Prediction(NotebookView):
         windows: number of windows that all networks ran.
         air_windows: number of windows that all networks skipped because they contain only air.
         skipped_windows: number of windows that all networks skipped because the localizer found nothing near them.
-        warnings: deviations from the options, and their reasons.
+        warnings: how the image differs from those of the training; deviations from the options, and their reasons.
     """
 
     case: str
