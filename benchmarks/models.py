@@ -15,6 +15,7 @@ from attunet.bundle import fold_folder, load_bundle, save_manifest, save_plan
 from attunet.config import FingerprintSummary, NetworkConfig, Normalization, Plan, Preprocessing, load_settings
 from attunet.data.formats import write_volume
 from attunet.data.phantom import PHANTOM_LABELS, make_phantom
+from attunet.files import write_text
 from attunet.gates import Gate
 from attunet.networks import default_network
 
@@ -24,6 +25,7 @@ __all__ = [
     "case_plan",
     "network_config",
     "quantized_model",
+    "trained_model",
     "with_folds",
     "with_labels",
     "write_model",
@@ -100,14 +102,20 @@ def case_model(work: Path, quick: bool) -> Path:
     if quick:
         write_model(plan, root)
         return root
-    dataset = _dataset(work / "abdomens")
-    file = work / "plan.json"
-    file.write_text(json.dumps(plan.model_dump(mode="json")), encoding="utf-8")
-    for stale in (root, *work.glob(f"{root.name}_*")):  # leftovers of an interrupted training, and models made from it
+    return trained_model(plan, _dataset(work / "abdomens"), root, TRAINING_SECONDS)
+
+
+def trained_model(plan: Plan, dataset: Path, root: Path, seconds: float) -> Path:
+    """A model folder with this plan, created once by training for that time. Files beside it have names of its own."""
+    if (root / "manifest.json").exists():
+        return root
+    file = root.with_name(f"{root.name}.plan.json")
+    write_text(file, json.dumps(plan.model_dump(mode="json")))
+    for stale in (root, *root.parent.glob(f"{root.name}_*")):  # of an interrupted training, and models made from it
         shutil.rmtree(stale, ignore_errors=True)
     command: list[str | Path] = [sys.executable, "-m", "attunet", "train", dataset, "-o", root, "--plan", file]
-    flags: list[str | Path] = ["--seed", "0", "--max-time", f"{TRAINING_SECONDS}s", "--store", work / "store"]
-    measure([*command, *flags], work / "train.log")
+    flags: list[str | Path] = ["--seed", "0", "--max-time", f"{seconds:g}s", "--store", root.parent / "store"]
+    measure([*command, *flags], root.with_name(f"{root.name}.log"))
     return root
 
 

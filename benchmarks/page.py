@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from harness import Row, Table, ratios
 
-__all__ = ["BEGIN", "END", "insert", "markdown"]
+__all__ = ["BEGIN", "END", "duration", "insert", "markdown"]
 
 BEGIN, END = "<!-- made by `make bench`: begin -->", "<!-- made by `make bench`: end -->"
 
@@ -41,7 +41,7 @@ def _cells(row: Row, table: Table, columns: Sequence[str], timed: bool) -> list[
         return [row.name, *facts]
     if not row.seconds:
         return [row.name, "", "", *facts]
-    return [row.name, _duration(row.median), _comparison(row, table), *facts]
+    return [row.name, duration(row.median), _comparison(row, table), *facts]
 
 
 def _comparison(row: Row, table: Table) -> str:
@@ -53,7 +53,8 @@ def _comparison(row: Row, table: Table) -> str:
     return f"{middle:.2f} ({low:.2f}–{high:.2f})"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as on the page, with three digits or whole seconds."""
     if seconds < 1:
         return f"{seconds * 1000:.3g} ms"
     return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"

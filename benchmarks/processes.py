@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["PeakMemory", "ProcessUsage", "measure"]
+__all__ = ["PeakMemory", "ProcessUsage", "measure", "memory_bytes", "peak_bytes", "session_processes"]
 
 INTERVAL = 0.1
 """Minimum seconds between two memory samples; longer if needed, to keep sampling below 2% of a core."""
@@ -60,7 +60,7 @@ def measure(command: Sequence[str | Path], log: Path, **variables: str) -> Proce
             start_new_session=True,
         )
         try:
-            peak = _peak_bytes(child.pid)
+            peak = peak_bytes(child.pid)
         except BaseException:
             os.killpg(child.pid, signal.SIGKILL)
             raise
@@ -72,30 +72,35 @@ def measure(command: Sequence[str | Path], log: Path, **variables: str) -> Proce
     return ProcessUsage(seconds, peak / 1e9)
 
 
-def _peak_bytes(session: int) -> int:
+def peak_bytes(session: int) -> int:
     """Peak memory of a session, in bytes, until its leading process ends."""
     peak, pause = 0, 0.0
     ended = os.pidfd_open(session)
     try:
         while not select.select([ended], [], [], pause)[0]:
             sampled_at = time.perf_counter()
-            peak = max(peak, _memory_bytes(session))
+            peak = max(peak, *_sampled(session))
             pause = max(INTERVAL, 50 * (time.perf_counter() - sampled_at))
     finally:
         os.close(ended)
     return peak
 
 
-def _memory_bytes(session: int) -> int:
-    """Current memory of a session's processes, in bytes; at least the peak of any single one of them."""
+def memory_bytes(session: int) -> int:
+    """Current memory of a session's processes, in bytes."""
+    return _sampled(session)[0]
+
+
+def _sampled(session: int) -> tuple[int, int]:
+    """Current memory of a session's processes, and the highest peak of any single one of them, in bytes."""
     total, highest = 0, 0
-    for process in _session_processes(session):
+    for process in session_processes(session):
         try:
             total += _read_bytes(process / "smaps_rollup", "Pss:")
             highest = max(highest, _read_bytes(process / "status", "VmHWM:"))
         except OSError:
             continue  # it has just ended
-    return max(total, highest)
+    return total, highest
 
 
 def _read_bytes(file: Path, key: str) -> int:
@@ -104,7 +109,8 @@ def _read_bytes(file: Path, key: str) -> int:
     return next((int(words[1]) * _KB for words in lines if words and words[0] == key), 0)
 
 
-def _session_processes(session: int) -> Iterator[Path]:
+def session_processes(session: int) -> Iterator[Path]:
+    """The folders in /proc of a session's processes."""
     for process in Path("/proc").iterdir():
         if not process.name.isdigit():
             continue

@@ -30,7 +30,7 @@ __all__ = [
 
 SCRIPTS = ("window", "listing", "training_step", "case", "startup", "nifti_io", "ceiling", "scaling", "crowded")
 """The scripts of `make bench`, in the order of their tables on the page."""
-ORDER = ("accuracy", "trunk", *SCRIPTS, "cluster_model")
+ORDER = ("accuracy", "trunk", *SCRIPTS, "serve_peer", "cluster_model")
 DOCS = Path(__file__).parent.parent / "docs"
 
 

@@ -13,10 +13,10 @@ from attunet.data.phantom import make_phantom
 from attunet.data.resample import resize
 from attunet.data.volume import Volume
 
-__all__ = ["cropped", "public_ct", "synthetic_ct"]
+__all__ = ["cropped", "public_ct", "synthetic_ct", "thick_ct"]
 
 DATA = Path("../shared/data")
-SPACING = (0.8, 0.8, 1.5)
+SPACING, THICK = (0.8, 0.8, 1.5), (0.8, 0.8, 3.0)
 SLICES = 300
 AIR = -1000
 NOISE = 12.0
@@ -43,6 +43,16 @@ def synthetic_ct(work: Path, slices: int = SLICES, *, quick: bool = False) -> Pa
         step = [size * shrink for size in SPACING]
         affine = np.diag([-step[0], -step[1], step[2], 1.0])
         write_volume(Volume(np.concatenate(blocks, axis=2)[None, ..., :depth], affine), path)
+    return path
+
+
+def thick_ct(work: Path, *, quick: bool = False) -> Path:
+    """A CT of 512 x 512 x 100 voxels of 0.8 x 0.8 x 3 mm, int16, with a whole abdomen; a quick one as above."""
+    path, shrink = work / f"{'quick_' if quick else ''}thick_ct.nii.gz", 4 if quick else 1
+    if not path.exists():
+        step = [size * shrink for size in THICK]
+        scan = _abdomen(512 // shrink, 100 // shrink, THICK)
+        write_volume(Volume(scan[None], np.diag([-step[0], -step[1], step[2], 1.0])), path)
     return path
 
 

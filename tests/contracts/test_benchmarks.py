@@ -305,3 +305,61 @@ def test_the_cost_model_agrees_with_the_scheduler_that_it_describes(bench):
         assert (lost > 3) == (failures == 0.5)
     assert cluster.useful_nodes < nodes  # the last one is limited by its storage
     assert cluster.cost(2.0) == 8.0
+
+
+FAKE_SERVER = """
+import subprocess, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+child = subprocess.Popen([sys.executable, "-c", "import time; held = bytearray(b'x') * 100_000_000; time.sleep(600)"])
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.answer(b"{}", "application/json")
+
+    def do_POST(self):
+        sent = self.rfile.read(int(self.headers["Content-Length"]))
+        head = b"Content-Disposition: form-data; "
+        parts = [head + b'name="params"\\r\\n\\r\\n{}']
+        parts.append(head + b'name="image"; filename="m.nrrd"\\r\\n\\r\\n' + b"\\r\\n" + sent[-20:])
+        body = b"".join(b"--limit\\r\\n" + part + b"\\r\\n" for part in parts) + b"--limit--\\r\\n"
+        self.answer(body, 'multipart/form-data; boundary="limit"')
+
+    def answer(self, body, kind):
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+HTTPServer(("127.0.0.1", int(sys.argv[-1])), Handler).serve_forever()
+"""
+
+
+def test_a_server_is_measured_with_its_children_which_end_with_it(bench, tmp_path):
+    import psutil
+    from servers import LabelServer
+
+    scan, mask = tmp_path / "scan.nii.gz", tmp_path / "mask.nrrd"
+    scan.write_bytes(b"\r\n\0 scan")
+    with LabelServer([sys.executable, "-c", FAKE_SERVER], "organs", tmp_path / "log.txt") as server:
+        assert 0 < server.startup < 60
+        assert server.info() > 0
+        assert server.infer(scan, mask) > 0
+        leader = psutil.Process(server.pid)
+        children = leader.children()
+        assert len(children) == 1
+    assert mask.read_bytes().startswith(b"\r\n")  # nothing of the file is taken for the form
+    assert not leader.is_running()
+    assert not children[0].is_running() or children[0].status() == psutil.STATUS_ZOMBIE
+    assert server.peak_gb > 0.1
+
+
+def test_a_server_that_ends_at_once_ends_the_benchmark_with_its_words(bench, tmp_path):
+    from servers import LabelServer
+
+    with (
+        pytest.raises(SystemExit, match="no such model"),
+        LabelServer([sys.executable, "-c", "raise SystemExit('no such model')"], "organs", tmp_path / "log.txt"),
+    ):
+        pass
