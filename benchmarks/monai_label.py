@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import venv
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ ACCESS = ("bcrypt", "girder-client", "passlib", "pyjwt", "requests", "urllib3")
 NUMBERS = ("einops", "numpymaxflow", "pynrrd", "scikit-learn", "scipy", "shapely")
 OTHERS = ("cachetools", "expiring_dict", "expiringdict", "filelock", "pyyaml", "schedule", "timeloop", "watchdog")
 
+AUTOCAST = "$torch.autocast('cpu', dtype=torch.bfloat16)(@windows)"
+
 
 @dataclass(frozen=True)
 class MONAILabel:
@@ -39,12 +42,25 @@ class MONAILabel:
     model: str
 
     @classmethod
-    def create(cls, bundle: Path, model: str, env: Path, app: Path) -> MONAILabel:
-        """Install it if it is missing, and copy its app for bundles with this MONAI Bundle as its only model."""
+    def create(cls, bundle: Path, model: str, env: Path, app: Path, *, bf16: bool = False) -> MONAILabel:
+        """Install it if it is missing, and copy its app for bundles with this MONAI Bundle as its only model.
+
+        Args:
+            bundle: the MONAI Bundle.
+            model: the name that it gets.
+            env: the virtual environment of MONAI Label.
+            app: the folder of the app, which is replaced.
+            bf16: change the copy of the bundle so that its network computes in bf16.
+        """
         _install(env)
         shutil.rmtree(app, ignore_errors=True)
         shutil.copytree(env / "monailabel" / "sample-apps" / APP, app)
         shutil.copytree(bundle, app / "model" / model)
+        if bf16:
+            file = app / "model" / model / "configs" / "inference.json"
+            config = json.loads(file.read_text())
+            autocast = {"windows": config["inferer"], "inferer": AUTOCAST}
+            file.write_text(json.dumps(config | autocast))
         return cls(env.resolve(), app, model)
 
     def command(self, studies: Path, *, preload: bool) -> Command:
