@@ -3,8 +3,9 @@
 `tutorial` follows MONAI's 3-D spleen tutorial: fp32, Dice loss, Adam with a constant rate, two cases of four patches of
 96 voxels in a step, foreground and background in equal parts. Its BraTS tutorial gives the intensities of images that
 are no CT. `best` has the same patches per step and the options that MONAI and torch offer to somebody who tunes them:
-bf16, channels_last, a fused AdamW with cosine decay over the given time, Dice plus cross-entropy, light augmentation,
-Gaussian blending of windows; spacing, patch, strides and mirroring are those that attunet plans for the same cases.
+bf16 where the CPU computes it, channels_last, a fused AdamW with cosine decay over the given time, Dice plus
+cross-entropy, light augmentation, Gaussian blending of windows; spacing, patch, strides and mirroring are those that
+attunet plans for the same cases.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from monai.transforms import (
 from torch import nn
 
 from attunet.config import Normalization, Plan
+from attunet.planning.hardware import cpu_precision
 
 __all__ = ["RECIPES", "Recipe", "cached_transforms", "image_transforms", "loss_of", "network_of", "random_transforms"]
 
@@ -50,7 +52,7 @@ class Recipe:
     """What differs between the two trainings.
 
     Args:
-        fast: bf16, channels_last, cosine decay, augmentation.
+        fast: channels_last, cosine decay, augmentation, and bf16 where it is faster.
         cases: cases in a step.
         patches: patches of each of them.
         overlap: of the windows in prediction, as a share.
@@ -62,6 +64,11 @@ class Recipe:
     patches: int = 4
     overlap: float = 0.25
     blending: str = "constant"
+
+    @property
+    def bf16(self) -> bool:
+        """Whether it computes in bf16: a CPU that only emulates it takes several times as long as in fp32."""
+        return self.fast and cpu_precision() == "bf16"
 
     @property
     def rate(self) -> float:

@@ -73,7 +73,7 @@ def train(network: nn.Module, source: Iterator[dict[str, Tensor]], recipe: Recip
         image, label = (convert_to_tensor(batch[key], track_meta=False) for key in ("image", "label"))
         if recipe.fast:
             image = image.contiguous(memory_format=_memory_format(image))
-        with torch.autocast(DEVICE, torch.bfloat16, enabled=recipe.fast):
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=recipe.bf16):
             logits = network(image)
         optimizer.zero_grad()
         loss(logits.float(), label).backward()
@@ -96,7 +96,7 @@ def predict(network: nn.Module, images: Path, output: Path, plan: Plan, recipe: 
         case = first.name.removesuffix("_0000.nii.gz")
         item = prepare({"image": [str(file) for file in sorted(images.glob(f"{case}_[0-9][0-9][0-9][0-9].nii.gz"))]})
         batch = list_data_collate([item])
-        with torch.inference_mode(), torch.autocast(DEVICE, torch.bfloat16, enabled=recipe.fast):
+        with torch.inference_mode(), torch.autocast(DEVICE, torch.bfloat16, enabled=recipe.bf16):
             logits = sliding_window_inference(
                 batch["image"],
                 recipe.patch(plan),

@@ -134,7 +134,9 @@ ENTRANTS: Mapping[str, Entrant] = {
     "attunet-all-cases": Entrant("attunet, no case left for validation", partial(_attunet, whole=True)),
     "attunet-folds": Entrant("attunet, five folds of a fifth of the time", partial(_attunet, short=True)),
     "monai": Entrant("MONAI AttentionUnet, as in its tutorials", partial(_monai, recipe="tutorial")),
-    "monai-best": Entrant("MONAI AttentionUnet, bf16, channels_last, tuned", partial(_monai, recipe="best")),
+    "monai-best": Entrant(
+        "MONAI AttentionUnet, tuned, channels_last, in bf16 where the CPU computes it", partial(_monai, recipe="best")
+    ),
     "nnunet": Entrant("nnU-Net", partial(_nnunet, trainer="WallClockTrainer")),
     "nnunet-no-mirroring": Entrant(
         "nnU-Net without mirroring", partial(_nnunet, trainer="WallClockTrainerNoMirroring")
