@@ -29,6 +29,12 @@ def network(width=16, classes=2):
     )
 
 
+@pytest.fixture(autouse=True)
+def bf16(monkeypatch):
+    """The numbers below are those of a CPU that computes bf16, whichever runs the tests."""
+    monkeypatch.setattr(hardware, "cpu_precision", lambda: "bf16")
+
+
 @pytest.fixture
 def planner(make_fingerprint):
     """What fit_memory asks for plans; `planner.asked` holds the most voxels each was asked with."""
