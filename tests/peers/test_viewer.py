@@ -14,7 +14,7 @@ import pydicom
 import pytest
 from dicom_series import make_series, sample, save_series
 
-from attunet.data.cases import find_cases
+from attunet.data.cases import find_cases, read_case_image
 from attunet.dicom.network import parse_address, send_files
 from attunet.inference.segmenter import Segmenter
 
@@ -64,6 +64,18 @@ def test_a_series_of_the_pacs_is_segmented_by_its_uid(server, series, expected):
     unknown = httpx.post(f"{server.url}/infer/organs?image=1.2.3.4&output=image", files={"params": (None, "{}")})
     assert unknown.status_code == 422
     assert "no series 1.2.3.4" in unknown.json()["detail"]
+
+
+def test_a_series_of_the_pacs_is_given_out_as_a_file(server, series, tmp_path):
+    answer = httpx.get(f"{server.url}/datastore/image?image={series[1]}", timeout=120)
+    assert f'filename="{series[1]}.nii.gz"' in answer.headers["content-disposition"]
+    (tmp_path / "image.nii.gz").write_bytes(answer.content)
+    (case,) = find_cases([series[0]], 1)
+    image = nibabel.load(tmp_path / "image.nii.gz")
+    expected = read_case_image(case)
+    assert np.array_equal(np.asanyarray(image.dataobj), expected.array[0])
+    assert np.allclose(image.affine, expected.affine)
+    assert httpx.get(f"{server.url}/datastore/image?image=1.2.3.4", timeout=120).status_code == 422
 
 
 def test_the_pacs_answers_through_the_server(server, series):

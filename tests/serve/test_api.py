@@ -175,3 +175,9 @@ def test_a_log_names_no_patient(running, done):
     assert done.id
     assert "PATIENT" not in running.log()
     assert "POST /api/v1/scans" in running.log()
+
+
+@pytest.mark.parametrize("step_size", [0, -1, 1e-9, 0.049, 1.01, "inf", None])
+def test_a_step_out_of_range_is_refused(running, client, scan_file, step_size):
+    ask = {"scan": client.upload(scan_file).id, "model": "organs", "step_size": step_size}
+    assert httpx.post(f"{running.url}/api/v1/jobs", json=ask).status_code == 422

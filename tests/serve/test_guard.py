@@ -7,7 +7,6 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
-from attunet.serve import guard
 from attunet.serve.access import Access
 from attunet.serve.guard import COOKIE, Guard
 from attunet.serve.problems import answer_problems
@@ -137,9 +136,8 @@ def test_only_forms_are_large():
 
 
 @pytest.mark.parametrize("end", ["silence", "disconnect"])
-def test_a_request_that_breaks_off_is_no_fault(monkeypatch, caplog, end):
-    monkeypatch.setattr(guard, "IDLE", 0.05)
-    client, sent = guarded(), []
+def test_a_request_that_breaks_off_is_no_fault(caplog, end):
+    client, sent = guarded(body_seconds=0.05), []
 
     async def receive():
         if end == "silence":

@@ -144,3 +144,35 @@ def test_a_conversion_is_taken_first_and_is_no_prediction(queue):
     assert queue.take("w").id == prediction.id
     assert queue.finish(queue.job(conversion.id), "failed")
     assert queue.conversion("s") is None
+
+
+def test_a_job_whose_worker_died_runs_alone_and_others_do_not_fail_with_it(queue):
+    poison, *others = (submit(queue) for _ in range(3))
+    for worker in range(20):
+        running = []
+        while (job := queue.take(f"w{worker}")) is not None:
+            running.append(job.id)
+        if not running:
+            break
+        if poison.id in running:
+            queue.recover(f"w{worker}", tries=3)
+        else:
+            for key in running:
+                assert queue.finish(queue.job(key), "done")
+    assert queue.job(poison.id).state == "failed"
+    assert [queue.job(job.id).state for job in others] == ["done", "done"]
+    assert max(queue.job(job.id).tries for job in others) == 1
+
+
+def test_what_has_to_run_alone_is_not_overtaken_for_ever(queue):
+    first, second = submit(queue), submit(queue)
+    assert queue.take("w").id == first.id
+    queue.recover("w", tries=3)
+    running = queue.take("v")
+    assert running.id == first.id
+    assert queue.take("v") is None
+    assert queue.take("u").id == second.id
+    queue.recover("v", tries=3)
+    assert queue.take("u") is None
+    assert queue.finish(queue.job(second.id), "done")
+    assert queue.take("u").id == first.id

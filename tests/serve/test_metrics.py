@@ -25,3 +25,9 @@ def test_answers_jobs_and_bytes_are_counted(tmp_path):
     ):
         assert line in text
     queue.close()
+
+
+def test_a_job_that_was_deleted_at_once_is_no_fault(tmp_path):
+    queue = JobQueue(tmp_path / "queue.sqlite")
+    ServerMetrics(queue).ended("0" * 32)
+    queue.close()

@@ -50,10 +50,18 @@ def test_several_files_are_a_series_or_channels(store):
     assert (store.scan(scan) / "scan_0001.nii.gz").read_bytes() == b"second"
 
 
+def test_years_are_no_numbers_of_channels(store):
+    scan = keep(store, ("x_2021.nii", b"first"), ("x_2020.nii", b"second"))
+    assert (store.scan(scan) / "scan_0000.nii").read_bytes() == b"first"
+
+
 @pytest.mark.parametrize(
     "files",
     [
         [],
+        [("x_0000.nii", b"x"), ("y_0000.nii", b"y")],
+        [("x_0000.nii", b"x"), ("y_0001.nii", b"y")],
+        [("x_0001.nii", b"x"), ("x_0002.nii", b"y")],
         [("empty.nii.gz", b"")],
         [("page.html", b"<script>")],
         [("header.mhd", b"ElementDataFile = /etc/passwd")],

@@ -116,3 +116,37 @@ def test_a_worker_that_died_while_it_warmed_up_is_followed_by_one_that_does_not(
         await workers.stop()
 
     asyncio.run(run())
+
+
+def test_whatever_goes_wrong_with_a_worker_another_one_follows(parts, monkeypatch):
+    settings, store, queue, scan = parts
+    spawn, recover, faults = asyncio.create_subprocess_exec, queue.recover, [OSError(), OSError()]
+
+    async def failing(*words, **how):
+        if faults:
+            raise faults.pop()
+        return await spawn(*words, **how)
+
+    def ended(_job):
+        raise ValueError
+
+    async def run():
+        workers = Supervisor(settings, store, queue, str(settings.data), {}, ended)
+        workers.start()
+        await until(lambda: workers.ready)
+        assert not faults
+        (first,) = workers.pids
+        faults.append(OSError())
+        monkeypatch.setattr(queue, "recover", lambda *given: recover(*given) if not faults else fail())
+        job = queue.submit(scan.id, "organs", {})
+        workers.wake()
+        await until(lambda: workers.ready and first not in workers.pids)
+        assert queue.job(job.id).state == "done"
+        await workers.stop()
+
+    def fail():
+        raise faults.pop()
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", failing)
+    monkeypatch.setattr("attunet.serve.supervisor.LONGEST_PAUSE", 0.2)
+    asyncio.run(run())

@@ -30,8 +30,6 @@ OPEN = frozenset({"/healthz", "/readyz", "/auth/", "/auth/token", "/api/v1/sessi
 """What needs no password: whether the server lives, and how to log in."""
 FORMS = frozenset({"/api/v1/scans", "/session/", "/datastore/", "/datastore/label", "/auth/token"})
 """What reads its body piece by piece, and counts it."""
-IDLE = 60.0
-"""Seconds that a client may take between two pieces of a request."""
 HEADERS = {
     "Content-Security-Policy": "; ".join(
         (
@@ -99,7 +97,8 @@ class Guard:
             await send(message)
 
         async def listen() -> Any:
-            return await asyncio.wait_for(receive(), IDLE) if scope["method"] not in SAFE else await receive()
+            pause = self._settings.body_seconds if scope["method"] not in SAFE else None
+            return await asyncio.wait_for(receive(), pause)
 
         try:
             refusal = self._refusal(scope, headers, seen)

@@ -37,6 +37,13 @@ CREATE INDEX job_scan ON job (scan);
 
 _SCHEMA = Schema(_TABLES, 1, "start the server once, or correct the path of its data", durable=False)
 """After a loss of power, the last uploads and jobs may be unknown, which clients are told, and are sent again."""
+_TAKE = """
+UPDATE job SET state = 'running', worker = :worker, started = :now WHERE number = (
+  SELECT number FROM (
+    SELECT number, tries FROM job WHERE state = 'queued' ORDER BY tries = 0, model != :conversion, number LIMIT 1
+  ) AS next WHERE NOT EXISTS (
+    SELECT 1 FROM job WHERE state = 'running' AND worker = :worker AND (tries > 0 OR next.tries > 0)))
+RETURNING *"""
 _END = "UPDATE job SET ended = ?, ends = ends + 1, state = ?, reason = ?, hint = ?, folder = ?, bytes = ? WHERE id = ?"
 
 
@@ -129,15 +136,16 @@ class JobQueue:
         return int(self._database.rows(both)[0][0])
 
     def take(self, worker: str) -> Job | None:
-        """The next job, now running in a worker, conversions first; None when none waits."""
+        """The next job, now running in a worker; None when none waits, or the next one has to run alone.
+
+        A job whose worker died runs alone, so that others do not die with it, and before the others; then come
+        conversions.
+        """
         if not self._database.rows("SELECT 1 FROM job WHERE state = 'queued' LIMIT 1"):
             return None  # without a transaction, which would wait for those of others
+        values = {"worker": worker, "now": self._clock(), "conversion": CONVERSION}
         with self._database.step() as step:
-            row = step.execute(
-                "UPDATE job SET state = 'running', worker = ?, started = ? WHERE number = "
-                "(SELECT number FROM job WHERE state = 'queued' ORDER BY model != ?, number LIMIT 1) RETURNING *",
-                (worker, self._clock(), CONVERSION),
-            ).fetchone()
+            row = step.execute(_TAKE, values).fetchone()
         return None if row is None else _job(row)
 
     def finish(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from attunet.errors import DatasetError
 from attunet.serve.jobs import JobQueue
 from attunet.serve.records import ENDED
 
@@ -50,8 +51,11 @@ class ServerMetrics:
         self._uploads.inc(size)
 
     def ended(self, key: str) -> None:
-        """Count a job that ended."""
-        job = self._queue.job(key)
+        """Count a job that ended; one that was deleted at once is not counted."""
+        try:
+            job = self._queue.job(key)
+        except DatasetError:
+            return
         self._ended.labels(job.state if job.state in ENDED else "failed", job.model).inc()
         if job.started is not None and job.ended is not None:
             self._seconds.labels(job.model).observe(job.ended - job.started)

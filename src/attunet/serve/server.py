@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from attunet.errors import ConfigError, DatasetError
 from attunet.serve.api import PREFIX, api_router
+from attunet.serve.connection import limited_protocol
 from attunet.serve.guard import Guard
 from attunet.serve.monai_label import monai_router
 from attunet.serve.problems import answer_problems
@@ -25,7 +26,7 @@ from attunet.serve.settings import ServeSettings
 from attunet.serve.shapes import Health, Readiness
 from attunet.serve.viewer import viewer_router
 
-__all__ = ["PAGE", "make_app", "serve"]
+__all__ = ["PAGE", "make_app", "serve", "server_config"]
 
 PAGE = Path(__file__).with_name("page")
 """The files of the page, served below /page; index.html is also /."""
@@ -106,8 +107,18 @@ def serve(settings: ServeSettings, on_ready: Callable[[str], None] = lambda _url
     """
     listening = _listen(settings)
     service = Service(settings)
-    config = uvicorn.Config(
-        make_app(service),
+    config = server_config(settings, make_app(service))
+    scheme = "https" if settings.certificate else "http"
+    host, port = listening.getsockname()[:2]
+    on_ready(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
+    with listening:
+        asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
+
+
+def server_config(settings: ServeSettings, app: Guard) -> uvicorn.Config:
+    """How uvicorn serves an application. Args: the settings of the server; the application."""
+    return uvicorn.Config(
+        app,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -115,15 +126,11 @@ def serve(settings: ServeSettings, on_ready: Callable[[str], None] = lambda _url
         ssl_certfile=settings.certificate,
         ssl_keyfile=settings.key,
         timeout_graceful_shutdown=5,
-        http="h11",
+        http=limited_protocol(settings.header_seconds),
         ws="none",
         lifespan="on",
+        port=settings.port,
     )
-    scheme = "https" if settings.certificate else "http"
-    host, port = listening.getsockname()[:2]
-    on_ready(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
-    with listening:
-        asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
 
 
 def _listen(settings: ServeSettings) -> socket.socket:

@@ -46,6 +46,8 @@ class ServeSettings:
         keep: seconds after which uploads and results are deleted.
         tries: deaths of a worker after which the job that it worked on has failed.
         grace: seconds that a running job may take to finish at the end, before it is put back into the queue.
+        header_seconds: seconds within which the headers of a request have to come.
+        body_seconds: seconds between two pieces of a request's body.
     """
 
     models: Mapping[str, Path]
@@ -70,6 +72,8 @@ class ServeSettings:
     keep: float = DAY
     tries: int = 3
     grace: float = 20.0
+    header_seconds: float = 20.0
+    body_seconds: float = 60.0
 
     @property
     def local(self) -> bool:

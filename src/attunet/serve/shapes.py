@@ -111,6 +111,7 @@ class JobRequest(JobOptions):
 
     scan: str = Field(max_length=200, description="Id of a scan.", examples=[_SCAN])
     model: str = Field(max_length=100, description="Name of a model.", examples=["hippocampus"])
+    step_size: float = Field(default=0.5, ge=0.05, le=1, description="Step between windows as a fraction of the patch.")
 
 
 class JobView(_Shape):

@@ -25,6 +25,7 @@ PRIVATE = 0o700
 LONGEST_SHOWN = 120
 CHANNELS = 16
 _MANIFEST = "results.json"
+_NUMBERED = re.compile(r"(.*)_(\d{4})")
 NEEDS_ANOTHER = (".mhd", ".nhdr", ".hdr", ".hdr.gz", ".img", ".img.gz", ".ome.zarr", ".zarr")
 """Formats of several files, whose headers name the others by what clients call them."""
 
@@ -239,10 +240,22 @@ def _images(given: Sequence[Upload], folder: Path, suffix: str) -> Path:
         return _rename(given[0], f"scan{suffix}")
     if len(given) > CHANNELS:
         raise FormatError(f"{len(given)} images came at once, expected the channels of one", hint="send each alone")
-    numbers = [Path(upload.name[: -len(suffix)]).name[-5:] for upload in given]
-    if all(number[:1] == "_" and number[1:].isdecimal() for number in numbers):
-        given = [upload for _, upload in sorted(zip(numbers, given, strict=True), key=lambda pair: pair[0])]
-    return _move_all(given, folder / "channels", suffix, "scan_")
+    return _move_all(_in_order_of_channels(given, suffix), folder / "channels", suffix, "scan_")
+
+
+def _in_order_of_channels(given: Sequence[Upload], suffix: str) -> Sequence[Upload]:
+    """The channels of one image, by number where all have one. Raises: FormatError for those of several images."""
+    found = [_NUMBERED.fullmatch(upload.name[: -len(suffix)].replace("\\", "/").rpartition("/")[2]) for upload in given]
+    named = [(hit[1], int(hit[2])) for hit in found if hit]
+    if len(named) < len(given) or max(number for _, number in named) >= CHANNELS:
+        return given  # four digits may be a year
+    if len({name for name, _ in named}) > 1 or sorted(number for _, number in named) != list(range(len(given))):
+        raise FormatError(
+            f"the {len(given)} files are not the channels of one image: their numbers are not those from 0000 on, "
+            "or the names before them differ",
+            hint="send the channels of one image, or each image alone",
+        )
+    return [upload for _, upload in sorted(zip(named, given, strict=True), key=lambda pair: pair[0])]
 
 
 def _move_all(given: Sequence[Upload], target: Path, suffix: str, prefix: str = "") -> Path:

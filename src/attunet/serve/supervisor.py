@@ -143,25 +143,44 @@ class Supervisor:
                 del self._changed[job]
 
     async def _keep_alive(self, device: str) -> None:
-        """Run a worker, and another one when it dies."""
+        """Run a worker, and another one when it dies, whatever goes wrong meanwhile."""
         pause, warm = FIRST_PAUSE, True
         while not self._stopping:
             worker = f"{device}-{uuid4().hex[:12]}"
-            process = await self._spawn(worker, device, warm=warm)
-            await self._listen(process, worker, device)
-            code = await process.wait()
-            was_ready = worker in self._ready
-            self._ready.discard(worker)
+            try:
+                process = await self._spawn(worker, device, warm=warm)
+                await self._listen(process, worker, device)
+            except Exception as error:  # such as no memory for a process
+                _log.error("a worker of %s cannot be run: %s", device, type(error).__name__)
+                if worker in self._processes:
+                    with suppress(ProcessLookupError):
+                        self._processes[worker].kill()
             if worker in self._warming:  # which may be what ended it, and would end each one
                 self._warming.discard(worker)
                 warm = False
-            del self._processes[worker]
-            for job in await asyncio.to_thread(self._queue.recover, worker, self._settings.tries):
-                _log.warning("job %s: its worker died; it is %s", job.id, job.state)
-                self._changed_state(job.id, job.state)
-            _log.warning("a worker of %s died (%s) and is started again", device, _why(code))
+            was_ready = worker in self._ready
+            await self._bury(worker, device)
             await asyncio.sleep(pause)
             pause = FIRST_PAUSE if was_ready else min(LONGEST_PAUSE, pause * 2)
+
+    async def _bury(self, worker: str, device: str) -> None:
+        """Wait for the end of a worker, and give back what it ran, as soon as the queue can be written."""
+        self._ready.discard(worker)
+        if worker not in self._processes:
+            return
+        code = await self._processes[worker].wait()
+        del self._processes[worker]
+        while True:
+            try:
+                jobs = await asyncio.to_thread(self._queue.recover, worker, self._settings.tries)
+                break
+            except Exception as error:  # such as a disk without room
+                _log.error("the jobs of a dead worker cannot be given back yet: %s", type(error).__name__)
+                await asyncio.sleep(LONGEST_PAUSE)
+        for job in jobs:
+            _log.warning("job %s: its worker died; it is %s", job.id, job.state)
+            self._changed_state(job.id, job.state)
+        _log.warning("a worker of %s died (%s) and is started again", device, _why(code))
 
     async def _spawn(self, worker: str, device: str, *, warm: bool) -> Process:
         settings = self._settings

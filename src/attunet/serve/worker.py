@@ -121,6 +121,7 @@ class JobWorker:
                 self._wake.acquire(timeout=IDLE)
             else:
                 self._run(job)
+                self._wake.release(self.slots() - 1)  # what waited because this one had to run alone
 
     def warm_up(self) -> None:
         """Load what the first job would wait for, unless it is there first; the server hears when this is over."""
