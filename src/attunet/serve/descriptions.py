@@ -23,7 +23,7 @@ def describe_model(name: str, model: Model) -> ServedModel:
     cases = plan.fingerprint.cases
     return ServedModel(
         name=name,
-        description=f"{', '.join(plan.foreground)} in {plan.modality} images; trained on {cases} cases of {plan.name}",
+        description=f"{', '.join(plan.foreground)} in {_kind(plan)}; trained on {cases} cases of {plan.name}",
         labels=plan.labels,
         channels=list(plan.channel_names),
         modality=plan.modality,
@@ -33,6 +33,11 @@ def describe_model(name: str, model: Model) -> ServedModel:
         dice=_dice(bundles),
         warnings=_warnings(model, plan),
     )
+
+
+def _kind(plan: Plan) -> str:
+    """The images of a model in words."""
+    return "images" if plan.modality in ("image", "other") else f"{plan.modality.upper()} images"
 
 
 def _gates(plan: Plan) -> list[str]:
@@ -63,7 +68,10 @@ def _warnings(model: Model, plan: Plan) -> list[str]:
     """Where the model has no held-out scores or intervals, and why."""
     reasons = interval_reasons(model.postprocessing, plan)
     missing = [name for name in plan.foreground if name not in model.postprocessing.volume_intervals]
-    warnings = [f"no interval of the volume of {name}: {reasons[name]}" for name in missing]
+    grouped: dict[str, list[str]] = {}
+    for name in missing:
+        grouped.setdefault(reasons[name].removeprefix("none: "), []).append(name)
+    warnings = [f"no interval of the volume of {', '.join(names)}: {why}" for why, names in grouped.items()]
     if model.postprocessing.quality is None:
-        warnings.append("it predicts no Dice, which was not calibrated on held-out cases")
+        warnings.append("it predicts no Dice of a mask: that was not calibrated on held-out cases")
     return [*warnings, "This is research software, not a medical device."]

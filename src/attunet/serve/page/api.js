@@ -1,8 +1,9 @@
 // What the page asks the server for: the calls of /api/v1, and one of MONAI Label's, which keeps corrected labels.
 
 const BASE = "/api/v1";
-const LOST = "the server does not answer";
+const PAUSE = 2000;
 let login = null;
+let lost = () => null;
 
 /** An error of the server in words (RFC 9457), or of the way there. */
 export class Problem extends Error {
@@ -10,6 +11,19 @@ export class Problem extends Error {
     super(detail || title || `the server answered with ${status}`);
     Object.assign(this, { status, detail: this.message, hint, wait });
   }
+}
+
+/** There was no answer at all. */
+export class LostProblem extends Problem {
+  constructor(hint = "see whether attunet serve is still running") {
+    super(0, { detail: "the server does not answer", hint });
+    this.lost = true;
+  }
+}
+
+/** Register what is called when the server does not answer. */
+export function onLost(tell) {
+  lost = tell;
 }
 
 /** Register what asks for a password; it resolves when the server has accepted one. */
@@ -32,7 +46,8 @@ export async function request(path, options = {}) {
       response = await fetch(path, options);
     } catch (error) {
       if (error.name === "AbortError") throw error;
-      throw new Problem(0, { detail: LOST, hint: "see whether attunet serve still runs" });
+      lost();
+      throw new LostProblem();
     }
     if (response.ok) return response;
     if (response.status !== 401 || path === `${BASE}/session`) throw await problemOf(response);
@@ -113,18 +128,37 @@ function send(files, onProgress, signal) {
   });
 }
 
-/** Follow a job by server-sent events until it has ended; `onEvent` gets {state, done, total, reason}. */
-export function follow(id, onEvent) {
-  return new Promise((resolve, reject) => {
+/** Whether the server answers. */
+export const lives = () => fetch("/healthz", { cache: "no-store" }).then(({ ok }) => ok, () => false);
+
+/**
+ * Follow a job by server-sent events until it has ended, also beyond a restart of the server; `onEvent` gets
+ * {state, done, total, reason}, and null while the server does not answer. Returns the job.
+ */
+export async function follow(id, onEvent) {
+  for (;;) {
+    await listen(id, onEvent);
+    try {
+      const now = await job(id);
+      if (!["queued", "running"].includes(now.state)) return now;
+    } catch (problem) {
+      if (!problem.lost && problem.status < 500) throw problem;
+    }
+    onEvent(null);
+    await new Promise((resolve) => setTimeout(resolve, PAUSE));
+  }
+}
+
+/** Pass on the events of a job until it has ended, or the connection has. */
+function listen(id, onEvent) {
+  return new Promise((resolve) => {
     const source = new EventSource(`${BASE}/jobs/${id}/events`);
     source.addEventListener("progress", (event) => onEvent(JSON.parse(event.data)));
-    source.addEventListener("end", (event) => {
+    const stop = () => {
       source.close();
-      resolve(JSON.parse(event.data));
-    });
-    source.onerror = () => {
-      if (source.readyState !== EventSource.CLOSED) return; // it connects again by itself
-      reject(new Problem(0, { detail: LOST, hint: "the job goes on; open it from the list of earlier jobs" }));
+      resolve();
     };
+    source.addEventListener("end", stop);
+    source.onerror = stop;
   });
 }

@@ -23,15 +23,15 @@ export const MAP_COLORS = {
 
 export const colorOf = (position) => PALETTE[position % PALETTE.length];
 
-/** A table for NiiVue of labels [{value, color, opacity}]. */
+/** A table for NiiVue of labels [{value, color, shown}], which draws all that are shown equally opaque. */
 export function labelTable(labels) {
   const table = { R: [0], G: [0], B: [0], A: [0], I: [0], labels: [""] };
-  for (const { value, color, opacity, name } of labels) {
+  for (const { value, color, shown, name } of labels) {
     const [red, green, blue] = [1, 3, 5].map((start) => parseInt(color.slice(start, start + 2), 16));
     table.R.push(red);
     table.G.push(green);
     table.B.push(blue);
-    table.A.push(Math.round(255 * opacity));
+    table.A.push(shown ? 255 : 0);
     table.I.push(value);
     table.labels.push(name);
   }

@@ -14,7 +14,7 @@ export class Corrections {
     byId("edit-saved").addEventListener("click", () => this.#enterSaved());
     byId("paint").addEventListener("click", () => this.use(false));
     byId("erase").addEventListener("click", () => this.use(true));
-    byId("undo").addEventListener("click", () => editor.undo());
+    byId("undo").addEventListener("click", () => this.undo());
     byId("pen").addEventListener("change", () => this.use(false));
     byId("fill").addEventListener("change", (event) => editor.choose({ fill: event.target.checked }));
     bindSlider("pen-size", String, (size) => editor.choose({ size }));
@@ -33,8 +33,8 @@ export class Corrections {
     byId("save-label").hidden = study === null;
     byId("download-label").className = study ? "" : "primary";
     byId("save-about").textContent = obstacle || (study
-      ? `Saved among the studies as the label “${TAG}”, on which attunet train learns.`
-      : "This scan was uploaded. To keep corrections on the server, choose a scan of --studies.");
+      ? `Saved with the studies as the label “${TAG}”, which attunet train learns from.`
+      : "This scan was uploaded: download its corrections. Those of a scan on the server can be saved there.");
     byId("pen").replaceChildren(...labels.map(({ name, value }) => make("option", { value, textContent: name })));
     this.#show();
   }
@@ -58,9 +58,13 @@ export class Corrections {
   /** End the corrections; where some are not saved, ask first. */
   leave(asks = false) {
     if (!this.editor.active) return;
-    if (asks && this.editor.changed && !confirm("Drop the corrections that are not saved?")) return;
+    if (asks && this.editor.changed && !confirm("Discard the corrections that are not saved?")) return;
     this.editor.stop();
     this.#show();
+  }
+
+  undo() {
+    announce(this.editor.undo() ? "The last stroke is undone" : "There is nothing to undo");
   }
 
   use(erasing) {

@@ -26,8 +26,9 @@ export function showProblem(problem) {
   const close = make("button", { type: "button", textContent: "Close", on: { click: clearProblem } });
   const words = [make("strong", { textContent: sentence(problem.detail || problem.message) })];
   if (problem.hint) words.push(document.createElement("br"), sentence(problem.hint));
-  if (problem.wait) words.push(` It may be asked again in ${problem.wait} s.`);
+  if (problem.wait) words.push(` Try again in ${problem.wait} s.`);
   banner.replaceChildren(make("div", {}, ...words), close);
+  banner.dataset.lost = problem.lost ? "yes" : "";
   banner.hidden = false;
 }
 

@@ -1,14 +1,20 @@
 // Corrections: NiiVue's drawing, which begins as a copy of the mask, and its file.
 
 const LARGEST = 255;
+/** Strokes that can be undone. */
+const STEPS = 31;
 
 export class Editor {
   /** `viewer` shows the mask that is corrected. */
   constructor(viewer) {
-    Object.assign(this, { viewer, active: false, changed: false, value: 1, erasing: false, fill: false });
-    viewer.nv.onDrawingChanged = (action) => {
-      if (["draw", "undo"].includes(action)) this.changed = true;
-    };
+    Object.assign(this, { viewer, active: false, changed: false, steps: 0, value: 1, erasing: false, fill: false });
+    viewer.nv.opts.maxDrawUndoBitmaps = STEPS + 1; // with the one before the first stroke
+    viewer.nv.onDrawingChanged = (action) => action === "draw" && this.#count();
+  }
+
+  #count() {
+    this.steps = Math.min(this.steps + 1, STEPS);
+    this.changed = true;
   }
 
   /** Why the labels cannot be painted, in words; an empty text when they can. */
@@ -24,9 +30,10 @@ export class Editor {
     nv.setDrawingEnabled(true);
     this.active = true;
     this.changed = false;
+    this.steps = 0;
     nv.setOpacity(nv.volumes.indexOf(mask), 0);
     this.viewer.colorLabels(labels);
-    nv.setDrawOpacity(1);
+    nv.setDrawOpacity(this.viewer.maskOpacity);
     this.choose({});
   }
 
@@ -35,7 +42,7 @@ export class Editor {
     nv.setDrawingEnabled(false);
     nv.closeDrawing();
     this.active = this.changed = false;
-    if (mask) nv.setOpacity(nv.volumes.indexOf(mask), 1);
+    if (mask) nv.setOpacity(nv.volumes.indexOf(mask), this.viewer.maskOpacity);
   }
 
   /** Choose a label, the eraser, the size in voxels, or filling of outlines. */
@@ -53,11 +60,16 @@ export class Editor {
     nv.drawPenAxCorSag = -1;
     nv.drawAddUndoBitmap();
     nv.refreshDrawing(true);
-    this.changed = true;
+    this.#count();
   }
 
+  /** Take the last stroke back; whether there was one. NiiVue by itself would go round in circles. */
   undo() {
+    if (this.steps === 0) return false;
     this.viewer.nv.drawUndo();
+    this.steps -= 1;
+    this.changed = true;
+    return true;
   }
 
   /** The corrected mask as a .nii.gz file. */

@@ -8,8 +8,8 @@ const KEYS = [
   ["1 to 5", "all planes, axial, coronal, sagittal, 3-D"],
   ["M", "mask on or off"],
   ["A", "next map: attention of each gate, probabilities"],
-  ["[ and ]", "map less or more opaque"],
-  ["P, E, Space", "paint, erase, and do it at the cross-hairs, during corrections"],
+  ["[ and ]", "less or more opacity of the map"],
+  ["P, E, Space", "during corrections: paint, erase, and apply at the cross-hairs"],
   ["Ctrl + Z", "undo a correction"],
   ["Home", "back to the centre"],
 ];
@@ -44,7 +44,7 @@ function press(opened, event) {
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if (event.ctrlKey || event.metaKey) {
     if (key !== "z" || !active) return false;
-    corrections.editor.undo();
+    corrections.undo();
     return true;
   }
   const actions = {

@@ -1,6 +1,8 @@
 // The page: a scan goes in, its job is followed, and its mask and maps are shown.
 
 import * as api from "./api.js";
+import { askOrder } from "./channels.js";
+import { watchServer } from "./connection.js";
 import { announce, byId, clearProblem, make, percent, sentence, showProblem } from "./dom.js";
 import { chosenFiles, droppedFiles, nameOf } from "./files.js";
 import { listJobs } from "./jobs.js";
@@ -24,13 +26,19 @@ async function start() {
   byId("study-run").addEventListener("click", () => segment(byId("study").value, async () => byId("study").value));
   byId("cancel").addEventListener("click", () => page.task?.abort());
   addEventListener("hashchange", () => guarded(openCurrent));
-  await guarded(async () => {
-    page.models = await api.models();
-    byId("model").replaceChildren(...page.models.map(({ name }) => make("option", { value: name, textContent: name })));
-    showModelChoice();
-    await Promise.all([refreshStudies(), refreshJobs(), page.opened.ready]);
-    await openCurrent();
-  });
+  watchServer(() => guarded(refresh));
+  await guarded(refresh);
+}
+
+/** Read what the server has, and open the job of the address where it is not open. */
+async function refresh() {
+  page.models = await api.models();
+  const chosen = byId("model").value;
+  byId("model").replaceChildren(...page.models.map(({ name }) => make("option", { value: name, textContent: name })));
+  if (page.models.some(({ name }) => name === chosen)) byId("model").value = chosen;
+  showModelChoice();
+  await Promise.all([refreshStudies(), refreshJobs(), page.opened.ready]);
+  if (page.opened.job?.id !== current()) await openCurrent();
 }
 
 /** Run an action and show what goes wrong with it. */
@@ -94,35 +102,30 @@ function bindDrop() {
   });
 }
 
-function send(files) {
-  if (files.length === 0 || !inOrder(files)) return;
-  segment(nameOf(files), async (signal) => {
-    const scan = await api.upload(files, (share) => showWork(`Uploading, ${percent(share)}`, share), signal);
+async function send(files) {
+  const ordered = files.length > 0 && !isBusy() && (await askOrder(files, chosenModel()?.channels ?? []));
+  if (!ordered) return;
+  await segment(nameOf(ordered), async (signal) => {
+    const scan = await api.upload(ordered, (share) => showWork(`Uploading, ${percent(share)}`, share), signal);
     return scan.id;
   });
 }
 
-/** Sort the files of a model's channels by their names, and ask whether each is what it is taken for. */
-function inOrder(files) {
-  const channels = chosenModel()?.channels ?? [];
-  if (channels.length < 2 || files.length !== channels.length) return true;
-  files.sort((one, other) => one.name.localeCompare(other.name, "en", { numeric: true }));
-  return confirm(["Is this right?", ...channels.map((channel, number) => `${channel}: ${files[number].name}`)].join("\n"));
+/** Whether a scan is on its way, which is said. */
+function isBusy() {
+  if (page.task) showProblem({ detail: "another scan is being segmented", hint: "wait until it is done, or cancel it" });
+  return page.task !== null;
 }
 
 /** Bring a scan to the server, submit a job, follow it, and show its results. */
 async function segment(name, bring) {
-  if (page.task) {
-    showProblem({ detail: "a scan is at work", hint: "wait until it is done, or cancel it" });
-    return;
-  }
+  if (isBusy()) return;
   page.task = new AbortController();
   clearProblem();
   announce(`${name} is being sent`);
   await guarded(async () => {
     showWork("Sending", null);
-    const job = await api.submit(await requestOf(await bring(page.task.signal)));
-    page.task.signal.throwIfAborted();
+    const job = await api.submit(requestOf(await bring(page.task.signal)));
     history.pushState(null, "", `#job=${job.id}`);
     await watch(job);
   });
@@ -138,18 +141,31 @@ function requestOf(scan) {
 
 /** Follow a job to its end, then open it. */
 async function watch(job) {
-  const stop = () => api.cancel(job.id).catch(showProblem);
-  page.task?.signal.addEventListener("abort", stop, { once: true });
-  let told = -1;
-  const end = await api.follow(job.id, ({ state, done, total }) => {
-    const share = state === "running" && total > 0 ? done / total : null;
-    const words = state === "queued" ? "Waiting for its turn" : share === null ? "Reading the scan" : `Window ${done} of ${total}`;
+  const { signal } = page.task;
+  const stop = () => {
+    showWork("Cancelling", null);
+    api.cancel(job.id).catch(showProblem);
+  };
+  if (signal.aborted) stop();
+  else signal.addEventListener("abort", stop, { once: true });
+  let told = "";
+  const ended = await api.follow(job.id, (event) => {
+    if (signal.aborted) return;
+    const [words, share] = progressOf(event);
     showWork(words, share);
-    const quarter = share === null ? 0 : Math.floor(share * 4);
-    if (quarter > told) announce(share === null ? words : `${percent(share)} predicted`);
-    told = Math.max(told, quarter);
+    const quarters = share === null ? words : `${percent(Math.floor(share * 4) / 4)} segmented`;
+    if (quarters !== told) announce(quarters);
+    told = quarters;
   });
-  if (current() === job.id) await open(await (end.state === "done" ? job : api.job(job.id)), end.state);
+  if (current() === job.id) await open(ended);
+}
+
+/** How far a job is, in words and as a share, which is null while it is unknown. */
+function progressOf(event) {
+  if (event === null) return ["The server does not answer; trying again", null];
+  if (event.state === "queued") return ["Waiting in the queue", null];
+  if (event.total === 0) return ["Reading the scan", null];
+  return [`Segmenting, ${percent(event.done / event.total)}`, event.done / event.total];
 }
 
 function showWork(words, share) {
@@ -175,19 +191,19 @@ async function openCurrent() {
       await refreshJobs();
     }
   } else {
-    await open(job, job.state);
+    await open(job);
     await refreshJobs();
   }
 }
 
-async function open(job, state) {
-  if (state === "failed") throw new api.Problem(0, { detail: `the scan ${job.name} was not segmented: ${job.reason}`, hint: job.hint });
-  if (state === "cancelled") {
+async function open(job) {
+  if (job.state === "failed") throw new api.Problem(0, { detail: `the scan ${job.name} was not segmented: ${job.reason}`, hint: job.hint });
+  if (job.state === "cancelled") {
     announce("The job was cancelled");
     return;
   }
   const model = page.models.find(({ name }) => name === job.model);
-  if (!model) throw new api.Problem(0, { detail: `the server no longer has the model ${job.model}`, hint: "start it with this model" });
+  if (!model) throw new api.Problem(0, { detail: `the server no longer has the model ${job.model}`, hint: "ask for a server that was started with it" });
   await page.opened.show(job, model, page.studies.find(({ key }) => key === job.scan) ?? null);
   if (NARROW.matches) byId("viewer").scrollIntoView();
   announce(`${job.name || "The scan"} is segmented`);

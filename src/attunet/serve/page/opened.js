@@ -1,10 +1,10 @@
 // The job whose scan, mask and maps are shown, and what its controls do to the viewer.
 
 import * as api from "./api.js";
-import { announce, byId, make, percent, showProblem } from "./dom.js";
+import { announce, bindSlider, byId, make, percent, showProblem } from "./dom.js";
 import { Corrections } from "./corrections.js";
 import {
-  bindMapOpacity, labelsOf, showDownloads, showLabels, showMaps, showModel, showWarnings, showWindow, tellWindow,
+  labelsOf, showDownloads, showLabels, showMaps, showModel, showWarnings, showWindow, tellWindow,
 } from "./result.js";
 import { VIEWS, Viewer } from "./viewer.js";
 
@@ -12,7 +12,8 @@ export class Opened {
   constructor() {
     Object.assign(this, { job: null, model: null, labels: [], maps: new Map(), viewer: null, corrections: null });
     this.ready = this.#start();
-    this.mapSlider = bindMapOpacity((opacity) => this.viewer?.setMapOpacity(opacity));
+    this.mapSlider = bindSlider("map-opacity", percent, (opacity) => this.viewer?.setMapOpacity(opacity));
+    bindSlider("mask-opacity", percent, (opacity) => this.viewer?.setMaskOpacity(opacity));
     byId("views").replaceChildren(...Object.entries(VIEWS).map(([view, { title }]) => make("button", {
       type: "button", textContent: title, "aria-pressed": String(view === "all"), data: { view },
       on: { click: () => this.setView(view) },
@@ -75,6 +76,7 @@ export class Opened {
     this.choice = choice;
     if (choice === null) {
       this.viewer.showMap(null);
+      this.#tell();
       return;
     }
     const { result, channel, spoken } = choice;
@@ -85,6 +87,7 @@ export class Opened {
       const map = await this.maps.get(result.name);
       if (this.choice !== choice) return; // another one was chosen meanwhile
       this.viewer.showMap(map, channel, this.mapSlider.valueAsNumber);
+      this.#tell();
       announce(`${spoken} is shown`);
     } catch (problem) {
       this.maps.delete(result.name);
@@ -96,7 +99,7 @@ export class Opened {
     if (!this.viewer?.image) return;
     this.viewer.setView(view);
     for (const button of byId("views").children) button.setAttribute("aria-pressed", String(button.dataset.view === view));
-    this.#tell(this.viewer.here());
+    this.#tell();
   }
 
   /** Toggle the mask, or the map, or change the map's opacity. */
@@ -129,10 +132,11 @@ export class Opened {
       `intensity ${Number(place.image.toPrecision(4))}`,
       label?.name ?? "no label",
       ...(place.map === null ? [] : [`${this.choice?.spoken ?? "map"} ${place.map.toFixed(2)}`]),
+      ...(place.map !== null && this.viewer.view === "render" ? ["maps are shown on slices"] : []),
     ].join(" · ");
   }
 
-  #tell(place) {
+  #tell(place = this.viewer.here()) {
     byId("readout").hidden = !place;
     byId("readout").textContent = this.words(place);
     const slice = this.viewer?.slice ?? null;

@@ -1,6 +1,6 @@
 // The panels beside the scan: labels with volumes, maps, window, warnings, downloads and the model.
 
-import { bindSlider, byId, make, percent, sentence, sizeWords, volumeWords } from "./dom.js";
+import { byId, make, percent, sentence, sizeWords, volumeWords } from "./dom.js";
 import { colorOf, drawScale } from "./colors.js";
 
 const CT_WINDOWS = {
@@ -12,45 +12,32 @@ const CT_WINDOWS = {
 export function labelsOf(model) {
   return Object.entries(model.labels)
     .filter(([, value]) => value !== 0 && Object.values(model.labels)[0] !== value)
-    .map(([name, value], position) => ({ name, value, color: colorOf(position), shown: true, own: 1, opacity: 0.5 }));
+    .map(([name, value], position) => ({ name, value, color: colorOf(position), shown: true }));
 }
 
 /** The rows of the panel Mask; `onChange` is called when colours change. */
 export function showLabels(labels, statistics, onChange) {
-  const all = byId("mask-opacity");
-  const update = () => {
-    for (const label of labels) label.opacity = label.shown ? label.own * all.valueAsNumber : 0;
-    onChange();
-  };
-  const rows = labels.map((label) => labelRow(label, statistics.labels[label.name], update));
+  const rows = labels.map((label) => labelRow(label, statistics.labels[label.name], onChange));
   const others = Object.entries(statistics.labels).filter(([name]) => !labels.some((label) => label.name === name));
   byId("label-rows").replaceChildren(...rows, ...others.map(([name, found]) => make("div", { className: "label" },
     make("span"), make("span"), make("span", { className: "name", textContent: name }), ...volumeParts(found))));
   byId("dice").textContent = diceWords(statistics);
-  all.oninput = () => {
-    byId("labels").querySelector("output").textContent = percent(all.valueAsNumber);
-    update();
-  };
   byId("labels").hidden = false;
-  for (const label of labels) label.opacity = label.own * all.valueAsNumber;
 }
 
-function labelRow(label, found, update) {
+function labelRow(label, found, onChange) {
   const change = (field, value) => {
     label[field] = value;
-    update();
+    onChange();
   };
   const name = `label-${label.value}`;
-  const range = make("input", { type: "range", min: 0, max: 1, step: 0.01, value: 1,
-    "aria-label": `Opacity of ${label.name}`, on: { input: (event) => change("own", event.target.valueAsNumber) } });
   return make("div", { className: "label" },
     make("input", { type: "checkbox", checked: true, id: name, "aria-label": `Show ${label.name}`,
       on: { change: (event) => change("shown", event.target.checked) } }),
     make("input", { type: "color", value: label.color, "aria-label": `Colour of ${label.name}`,
       on: { input: (event) => change("color", event.target.value) } }),
     make("label", { className: "name", htmlFor: name, textContent: label.name }),
-    ...volumeParts(found),
-    make("div", { className: "facts" }, range));
+    ...volumeParts(found));
 }
 
 function volumeParts(found) {
@@ -59,7 +46,7 @@ function volumeParts(found) {
   const facts = [];
   if (found.interval_ml) {
     const [low, high] = found.interval_ml.map(volumeWords);
-    facts.push(`${low}–${high} ml in ${percent(found.level)} of cases`);
+    facts.push(`${percent(found.level)} interval ${low}–${high} ml`);
   }
   if (found.expected_dice !== null) facts.push(`expected Dice ${found.expected_dice.toFixed(2)}`);
   if (facts.length) {
@@ -68,10 +55,14 @@ function volumeParts(found) {
   return parts;
 }
 
-function diceWords({ predicted_dice: dice, dice_interval: interval, dice_reason: reason }) {
-  if (dice === null) return "";
+/** The Dice of the whole mask that was calibrated; else where those of the labels come from. */
+function diceWords({ labels, predicted_dice: dice, dice_interval: interval, dice_reason: reason }) {
+  if (dice === null) {
+    const guessed = Object.values(labels).some((found) => found.expected_dice !== null);
+    return guessed ? "The expected Dice follows from the network's own probabilities, which may be overconfident." : "";
+  }
   const ends = interval ? ` (${interval.map((end) => end.toFixed(2)).join("–")})` : "";
-  return `Dice to expect, as learnt on held-out cases: ${dice.toFixed(2)}${ends}. ${interval ? "" : sentence(reason)}`.trim();
+  return `Expected Dice, calibrated on held-out cases: ${dice.toFixed(2)}${ends}. ${interval ? "" : sentence(reason)}`.trim();
 }
 
 /** The choices of the panel of maps; `onChoose` gets {result, channel, title} or null. */
@@ -116,8 +107,8 @@ function chip(title, checked, onChange, group = "") {
 
 function attentionWords(gate) {
   return gate === "localizer"
-    ? "The localizer: how likely it holds each place to be near an organ, on a coarse grid."
-    : `Coefficients of the gate ${gate}: 0 shuts a place out of the skip connection, 1 lets it through.`;
+    ? "How likely each place is to be near a label, as the localizer estimates on a coarse grid."
+    : `Attention coefficients of the gate at ${gate}: at 0 it blocks the features of the skip connection, at 1 it passes them.`;
 }
 
 /** Presets of the window: those of CT where the model is for CT; `onWindow` gets lower and upper intensity. */
@@ -125,7 +116,7 @@ export function showWindow(own, isCT, onWindow) {
   const presets = { Automatic: null, ...(isCT ? CT_WINDOWS : {}) };
   const [select, level, width] = ["preset", "level", "width"].map(byId);
   select.replaceChildren(...Object.keys(presets).map((name) => make("option", { textContent: name })),
-    make("option", { textContent: "Own", disabled: true }));
+    make("option", { textContent: "Custom", disabled: true }));
   const apply = () => onWindow(level.valueAsNumber - width.valueAsNumber / 2, level.valueAsNumber + width.valueAsNumber / 2);
   const fill = ([low, high]) => {
     level.value = Number(((low + high) / 2).toPrecision(4));
@@ -138,7 +129,7 @@ export function showWindow(own, isCT, onWindow) {
   };
   level.onchange = width.onchange = () => {
     if (!(width.valueAsNumber > 0) || !Number.isFinite(level.valueAsNumber)) return;
-    select.value = "Own";
+    select.value = "Custom";
     apply();
   };
   select.value = isCT ? "Soft tissue" : "Automatic";
@@ -148,7 +139,7 @@ export function showWindow(own, isCT, onWindow) {
 
 /** Show the window that the mouse chose, by dragging with its right button. */
 export function tellWindow(low, high) {
-  byId("preset").value = "Own";
+  byId("preset").value = "Custom";
   byId("level").value = Number(((low + high) / 2).toPrecision(4));
   byId("width").value = Number((high - low).toPrecision(4));
 }
@@ -177,7 +168,7 @@ export function showModel(model, statistics) {
     make("tr", {}, make("th", { scope: "row", textContent: name }), make("td", { textContent: dice.toFixed(3) })));
   const table = scored.length
     ? make("table", {}, make("caption", { textContent: "Mean Dice on held-out cases" }), make("tbody", {}, ...rows))
-    : make("p", { className: "small soft", textContent: "No scores on held-out cases are known." });
+    : make("p", { className: "small soft", textContent: "There are no scores on held-out cases." });
   const facts = `${statistics.windows === 1 ? "1 window" : `${statistics.windows} windows`} on ${statistics.engine} in ${statistics.seconds.toFixed(1)} s` +
     `${statistics.skipped_windows ? `; ${statistics.skipped_windows} more were skipped` : ""}.`;
   byId("model-card").querySelector("div").replaceChildren(
@@ -186,5 +177,3 @@ export function showModel(model, statistics) {
     make("ul", { className: "notes" }, ...[facts, ...model.warnings].map((text) => make("li", { textContent: sentence(text) }))));
   byId("model-card").hidden = false;
 }
-
-export const bindMapOpacity = (onInput) => bindSlider("map-opacity", percent, onInput);

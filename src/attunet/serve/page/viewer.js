@@ -3,7 +3,7 @@
 import "./vendor/niivue.umd.js";
 import { MAP_COLORS, labelTable } from "./colors.js";
 
-const { Niivue, NVImage, SLICE_TYPE, SHOW_RENDER, DRAG_MODE } = globalThis.niivue;
+const { Niivue, NVImage, SLICE_TYPE, SHOW_RENDER, MULTIPLANAR_TYPE, DRAG_MODE } = globalThis.niivue;
 const PLANES = ["axial", "coronal", "sagittal"];
 
 export const VIEWS = {
@@ -22,6 +22,7 @@ export class Viewer {
     const viewer = new Viewer();
     viewer.view = "all";
     viewer.map = null;
+    viewer.maskOpacity = 0.5;
     viewer.nv = new Niivue({
       backColor: [0, 0, 0, 1],
       crosshairColor: [1, 0.85, 0.3, 0.9],
@@ -31,6 +32,7 @@ export class Viewer {
       isRadiologicalConvention: true,
       sagittalNoseLeft: true,
       multiplanarShowRender: SHOW_RENDER.ALWAYS,
+      multiplanarLayout: MULTIPLANAR_TYPE.GRID,
       multiplanarPadPixels: 2,
       dragMode: DRAG_MODE.contrast,
       dragAndDropEnabled: false,
@@ -57,7 +59,7 @@ export class Viewer {
     this.close();
     const [scan, segmentation] = await Promise.all([
       NVImage.loadFromUrl({ url: image, name: "image.nii.gz", colormap: "gray" }),
-      NVImage.loadFromUrl({ url: mask, name: "mask.nii.gz", opacity: 1 }),
+      NVImage.loadFromUrl({ url: mask, name: "mask.nii.gz", opacity: this.maskOpacity }),
     ]);
     this.mask = segmentation;
     this.nv.addVolume(scan);
@@ -72,14 +74,26 @@ export class Viewer {
     this.nv.opts.drawingEnabled = false;
     for (const volume of [...this.nv.volumes]) this.nv.removeVolume(volume);
     this.mask = this.map = null;
+    this.nv.opts.multiplanarShowRender = SHOW_RENDER.ALWAYS;
   }
 
-  /** Colours and opacities of the labels: [{value, color, opacity}]. Only values that occur there are coloured. */
+  /** Colours of the labels: [{value, color, shown}]. Only values that occur there are coloured. */
   colorLabels(labels, redraw = true) {
     const table = labelTable(labels);
     this.mask.setColormapLabel(table);
     if (this.nv.drawBitmap) this.nv.setDrawColormap(table);
     else if (redraw) this.nv.updateGLVolume();
+  }
+
+  /** How opaque the labels are, or their correction. */
+  setMaskOpacity(opacity) {
+    this.maskOpacity = opacity;
+    if (this.nv.drawBitmap) this.nv.setDrawOpacity(opacity);
+    else if (this.mask) this.#setOpacity(this.mask, opacity);
+  }
+
+  #setOpacity(volume, opacity) {
+    this.nv.setOpacity(this.nv.volumes.indexOf(volume), opacity);
   }
 
   /** A map from the bytes of a NIfTI file, which may have several channels. */
@@ -99,6 +113,7 @@ export class Viewer {
     if (this.map && this.map !== map) this.nv.removeVolume(this.map);
     const added = map !== null && this.map !== map;
     this.map = map;
+    this.nv.opts.multiplanarShowRender = map ? SHOW_RENDER.NEVER : SHOW_RENDER.ALWAYS;
     if (map === null) return;
     if (added) {
       map._opacity = opacity;
@@ -109,8 +124,10 @@ export class Viewer {
     this.setMapOpacity(opacity);
   }
 
+  /** A map has a value everywhere, also in the air: in 3-D it would hide everything, and is not drawn. */
   setMapOpacity(opacity) {
-    if (this.map) this.nv.setOpacity(this.nv.volumes.indexOf(this.map), opacity);
+    this.mapOpacity = opacity;
+    if (this.map) this.#setOpacity(this.map, this.view === "render" ? 0 : opacity);
   }
 
   /** Show intensities from `low` to `high`. */
@@ -134,6 +151,7 @@ export class Viewer {
 
   setView(view) {
     this.view = view;
+    if (this.map) this.setMapOpacity(this.mapOpacity);
     this.nv.setSliceType(VIEWS[view].type);
   }
 
