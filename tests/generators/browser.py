@@ -60,7 +60,7 @@ class WatchedPage:
     Attributes: page, that of Playwright; console, what it wrote, and errors; foreign, requests to other hosts.
     """
 
-    def __init__(self, browser, url, *, width=1440, height=900, scheme="light"):
+    def __init__(self, browser, url, *, width=1000, height=640, scheme="light"):
         self.context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=width < 500
         )
@@ -81,6 +81,43 @@ class WatchedPage:
         """Drop files onto the page."""
         self.page.evaluate(DROP, [[path.name, base64.b64encode(path.read_bytes()).decode()] for path in paths])
 
+    def drop_from_disk(self, path):
+        """Drop a file or a folder as somebody does who drags it from a file manager."""
+        session = self.context.new_cdp_session(self.page)
+        dragged = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            session.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": dragged})
+
+    def stroke(self, *places):
+        """Tap with a finger, or drag it from place to place, in pixels of the page."""
+        session = self.context.new_cdp_session(self.page)
+        for number, (x, y) in enumerate(places):
+            touch = {"type": "touchMove" if number else "touchStart", "touchPoints": [{"x": x, "y": y}]}
+            session.send("Input.dispatchTouchEvent", touch)
+            self.page.wait_for_timeout(50)
+        session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    def tab_to(self, element, key="Tab"):
+        """Press a key until an element has the focus."""
+        for _ in range(40):
+            if self.page.evaluate("document.activeElement.id") == element:
+                return
+            self.page.keyboard.press(key)
+        raise AssertionError(f"{key} never reaches {element}")
+
+    def centre(self, selector="#canvas"):
+        """The middle of an element, in pixels of the page."""
+        box = self.page.locator(selector).bounding_box()
+        return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    def place(self):
+        """Where the cross-hairs are, in mm, RAS."""
+        return [float(word) for word in self.page.text_content("#readout").split(" mm")[0].split(",")]
+
+    def forgive(self, text):
+        """Forget what Chromium itself wrote into the console about a request that failed as it should."""
+        self.console[:] = [line for line in self.console if text not in line]
+
     def until(self, condition):
         """Wait until JavaScript is true. Playwright's own way needs `eval`, which the page's policy refuses."""
         for _ in range(PATIENCE // 50):
@@ -100,14 +137,18 @@ class WatchedPage:
         return self
 
     def opened(self):
-        """Wait until a job is shown."""
-        self.page.wait_for_selector("main.opened #canvas")
+        """Wait until a job is shown; what else the page says is an error."""
+        shown = "document.querySelector('main.opened') !== null"
+        told = "!document.getElementById('problem').hidden && !document.getElementById('problem').dataset.lost"
+        self.until(f"{shown} || ({told})")
+        assert self.page.evaluate(shown), self.page.inner_text("#problem")
         self.page.wait_for_selector("#working", state="hidden")
         self.page.wait_for_selector("#model-card:not([hidden])")
         return self
 
     def pixels(self):
-        """The picture in the viewer (height, width, RGB), when it has come to rest."""
+        """The picture in the viewer (height, width, RGB), without the words in it, when it has come to rest."""
+        self.page.evaluate("document.getElementById('readout').style.visibility = 'hidden'; scrollTo(0, 0)")
         box = self.page.locator("#canvas")
         before = None
         for _ in range(40):
