@@ -25,7 +25,7 @@ def test_a_dropped_scan_becomes_the_mask_of_predict(open_page, page_model, page_
     page.page.wait_for_timeout(200)
     assert told[0] == "phantom.nii.gz is being sent"
     assert told[-1] == "phantom.nii.gz is segmented"
-    assert any(text in ("Reading the scan", "Waiting for its turn") or "predicted" in text for text in told)
+    assert any(text in ("Reading the scan", "Waiting in the queue") or "% segmented" in text for text in told)
 
     command = ["predict", "-m", page_model, "-i", page_scan, "-o", tmp_path / "predicted"]
     subprocess.run([sys.executable, "-m", "attunet", *map(str, command)], check=True, capture_output=True)
@@ -184,7 +184,7 @@ def test_a_scan_is_segmented_with_the_keyboard_alone(open_page, page_scan):
     page = open_page().ready()
     page.tab_to("pick-files")
     with page.page.expect_file_chooser() as chooser:
-        page.page.keyboard.press("Enter")
+        page.page.keyboard.press("Space")
     chooser.value.set_files(page_scan)
     page.opened()
     page.tab_to("help-open", "Shift+Tab")
