@@ -2,12 +2,16 @@
 
 import { byId, make } from "./dom.js";
 
+/** Answers the question that is asked; another drop takes its place. */
+let settle = () => null;
+
 /**
  * The files in the order of the channels, as the user confirms it; null where the user cancels. What is not one file for
  * each channel goes as it is: a single file may hold all channels, and many may be slices.
  */
 export function askOrder(files, channels) {
   if (channels.length < 2 || files.length !== channels.length) return files;
+  settle(null);
   const dialog = byId("order");
   const guess = guessOrder(files, channels);
   const selects = channels.map((channel, number) => make("select", { on: { change: (event) => swap(event.target) } },
@@ -21,10 +25,16 @@ export function askOrder(files, channels) {
   byId("order-rows").replaceChildren(...selects.map((select, number) =>
     make("label", { className: "field" }, channels[number], select)));
   dialog.returnValue = "";
-  dialog.showModal();
+  if (!dialog.open) dialog.showModal();
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () =>
-      resolve(dialog.returnValue === "send" ? selects.map(({ value }) => files[value]) : null), { once: true });
+    const closed = () => { // the event comes later, and may be that of an earlier question
+      if (!dialog.open) settle(dialog.returnValue === "send" ? selects.map(({ value }) => files[value]) : null);
+    };
+    settle = (answer) => {
+      dialog.removeEventListener("close", closed);
+      resolve(answer);
+    };
+    dialog.addEventListener("close", closed);
   });
 }
 
