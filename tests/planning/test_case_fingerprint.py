@@ -28,6 +28,19 @@ def test_counts_and_centroids_are_those_of_scipy(label, order, background):
         np.testing.assert_allclose(place.centroid, ndimage.center_of_mass(label == value), atol=1e-9)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    label=hnp.arrays(np.uint8, hnp.array_shapes(min_dims=3, max_dims=3, max_side=40), elements=st.integers(0, 3)),
+    order=st.sampled_from(["C", "F"]),
+)
+def test_the_parts_that_hold_a_label_are_counted(label, order):
+    for value, place in locate_labels(np.asarray(label, order=order)).items():
+        indices = np.argwhere(label == value)
+        sizes = np.array(label.shape)
+        parts = np.where(sizes > 16, indices * 16 // sizes, indices)
+        assert place.parts.bit_count() == len(np.unique(parts, axis=0))
+
+
 @pytest.mark.parametrize("codes", [("R", "A", "S"), ("L", "P", "S"), ("S", "L", "A"), ("P", "I", "R")])
 def test_a_place_is_in_mm_right_front_and_up_whatever_the_storage(codes, tmp_path):
     image, label = np.zeros((24, 20, 16), np.float32), np.zeros((24, 20, 16), np.uint8)

@@ -88,6 +88,25 @@ def test_regions_that_overlap_are_not_counted_twice(make_fingerprint):
     assert "10.0% of it is labelled" in plan.reasons["cascade"]
 
 
+def test_labels_that_are_everywhere_leave_nothing_to_skip(make_fingerprint):
+    facts = make_fingerprint((512, 512, 1), modality="image", classes=3)
+
+    def spread(*held):
+        positions = {value: place._replace(parts=bits) for (value, place), bits in zip(found, held, strict=True)}
+        return replace(facts, cases=(replace(facts.cases[0], positions=positions, parts=256),) * 2)
+
+    found = tuple(facts.cases[0].positions.items())
+    half = (1 << 128) - 1
+    scattered = planned(spread(half >> 1, half << 64))
+    assert scattered.localizer is None
+    assert "off: a patch covers" in scattered.reasons["cascade"]
+    assert "labels lie in 75% of its parts" in scattered.reasons["cascade"]
+    assert planned(spread(half >> 1, half >> 2)).localizer is not None, "parts of two labels are not counted twice"
+    assert planned(spread(half, half << 64), cascade="on").localizer is not None
+    chosen = replace(spread(half >> 1, half << 64), labels={"background": 0, "label_1": 1})
+    assert planned(chosen).localizer is not None, "a label that is not learnt does not count"
+
+
 def test_large_pictures_get_one_too(make_fingerprint):
     plan = planned(make_fingerprint((2000, 1800, 1), modality="image"))
     assert plan.localizer.network.spatial_dims == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -21,16 +22,23 @@ Point = tuple[float, float, float]
 CLIPPED = (0.5, 99.5)
 """Percentiles of labelled voxels to which the intensities of a CT are clipped."""
 _SAMPLES_PER_CASE = 20_000
+_PARTS = 16
+"""Parts along each axis into which a case is divided, to see how far its labels spread."""
 
 
 class LabelPosition(NamedTuple):
-    """Voxels of a label value in one case, and its centroid: (x, y, z) from the centre of the content.
+    """Where a label value lies in one case.
 
-    In mm along the canonical axes (right, front, up); in voxels where `locate` returns it.
+    Args:
+        voxels: their number.
+        centroid: (x, y, z) from the centre of the content, in mm along the canonical axes (right, front, up); array
+            indices where `locate_labels` returns it.
+        parts: a bit for each part of the case, 16 along each axis, that holds such a voxel.
     """
 
     voxels: int
     centroid: Point
+    parts: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,7 @@ class CaseFingerprint:
         spreads: how the values of each channel of the content are distributed.
         tilt: largest angle between an axis of the image and the patient's, in degrees.
         positions: by label value, without the background.
+        parts: number of parts into which the case is divided for `LabelPosition.parts`; 0 when it is unknown.
         soft: whether the label looks like a mask with soft edges.
     """
 
@@ -59,6 +68,7 @@ class CaseFingerprint:
     spreads: tuple[ValueSpread, ...]
     tilt: float = 0.0
     positions: dict[int, LabelPosition] = field(default_factory=dict)
+    parts: int = 0
     soft: bool = False
 
 
@@ -100,21 +110,23 @@ def read_case_fingerprint(case: Case, geometry: GeometryPolicy, background: int 
         spreads=tuple(map(value_spread, content.array)),
         tilt=tilt_degrees(upright.affine),
         positions={
-            value: LabelPosition(position.voxels, _in_mm(position, middle, content))
-            for value, position in located.items()
+            value: position._replace(centroid=_in_mm(position, middle, content)) for value, position in located.items()
         },
+        parts=prod(min(size, _PARTS) for size in label.array.shape[1:]),
         soft=has_soft_edges(label.array[0], counts),
     )
 
 
 def locate_labels(label: Array, background: int = 0) -> dict[int, LabelPosition]:
-    """Voxels and centroid, as array indices, of every value of (I, J, K) but the background.
+    """Voxels, centroid as array indices, and parts of every value of (I, J, K) but the background.
 
     Plane by plane, and only where something is labelled, so that a large volume costs no second copy.
     """
     order = np.argsort([-stride for stride in label.strides], kind="stable")
     totals: dict[int, Array] = {}
-    for height, plane in enumerate(label.transpose(order)):
+    parts: dict[int, Array] = {}
+    planes = label.transpose(order)
+    for height, plane in enumerate(planes):
         inside = np.flatnonzero(plane != background)
         if not inside.size:
             continue
@@ -122,14 +134,23 @@ def locate_labels(label: Array, background: int = 0) -> dict[int, LabelPosition]
         values, index = np.unique(plane.ravel()[inside], return_inverse=True)
         counts = np.bincount(index)
         sums = np.stack([counts, counts * height, np.bincount(index, rows), np.bincount(index, columns)], axis=1)
-        for value, row in zip(values, sums, strict=True):
-            totals[int(value)] = totals.get(int(value), 0) + row
+        along = (_part(height, len(planes)), _part(rows, plane.shape[0]), _part(columns, plane.shape[1]))
+        held = np.zeros((len(values), _PARTS**3), bool)
+        held[index, np.ravel_multi_index(np.broadcast_arrays(*along), (_PARTS,) * 3)] = True
+        for value, row, there in zip(values.tolist(), sums, held, strict=True):
+            totals[value] = totals.get(value, 0) + row
+            parts[value] = parts.get(value, False) | there
     positions = {}
     for value in sorted(totals):
         count, *moments = totals[value]
         i, j, k = (float(moments[int(np.flatnonzero(order == axis)[0])] / count) for axis in range(3))
-        positions[value] = LabelPosition(int(count), (i, j, k))
+        held_by = int.from_bytes(np.packbits(parts[value]).tobytes())
+        positions[value] = LabelPosition(int(count), (i, j, k), held_by)
     return positions
+
+
+def _part(index: Array | int, size: int) -> Array | int:
+    return index * _PARTS // size if size > _PARTS else index
 
 
 def _in_mm(position: LabelPosition, middle: Array, content: Volume) -> Point:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 
 import numpy as np
 
@@ -116,6 +117,16 @@ class Fingerprint:
                         [place.centroid for place in positions], axis=0, weights=weights
                     )
         return centroids
+
+    @property
+    def spread(self) -> Array:
+        """(cases,) share of the parts of a case, 16 along each axis, in which something to be learnt lies, else nan."""
+        values = {value for name in self.foreground for value in self._values(name)}
+        shares = []
+        for case in self.cases:
+            held = reduce(or_, (case.positions[value].parts for value in values & set(case.positions)), 0)
+            shares.append(held.bit_count() / case.parts if case.parts else np.nan)
+        return np.array(shares)
 
     def _values(self, name: str) -> tuple[int, ...]:
         return self.regions.get(name, (self.labels[name],))

@@ -23,6 +23,9 @@ _COVERED = 0.4
 """Share of the median image that a patch covers, below which the field of view is much larger than a patch."""
 _SPARSE = 0.25
 """Share of the voxels that are labelled, above which there is little to skip."""
+_SPREAD = 0.5
+"""Share of the parts of an image, 16 along each axis, that hold a label, above which there is nowhere to skip: thin
+structures such as cell membranes fill few voxels, but are everywhere."""
 _COARSER = {2: 16, 3: 8}
 """By spatial dimensions: the voxels of a patch of the fine network, divided by those of the median case on the coarse
 grid."""
@@ -34,10 +37,17 @@ _LARGEST_BATCH = 8
 
 @dataclass(frozen=True)
 class _Sight:
-    """Share of the median image that a patch covers, and share of its voxels that are labelled."""
+    """How much of an image is seen, and where its labels are.
+
+    Args:
+        covered: share of the median image that a patch covers.
+        labelled: share of its voxels that are labelled.
+        spread: share of its parts that hold a label; nan when it is unknown.
+    """
 
     covered: float
     labelled: float
+    spread: float
 
 
 def plan_localizer(
@@ -110,7 +120,7 @@ def _sight(fingerprint: Fingerprint, grid: Grid, topology: Topology, dims: int) 
     voxels = np.prod(fingerprint.shapes, axis=1)  # of cropped images
     counts = fingerprint.label_voxels
     labelled = (counts.max(axis=1) if fingerprint.regions else counts.sum(axis=1)) / voxels  # regions overlap
-    return _Sight(min(1.0, covered), float(np.median(labelled)))
+    return _Sight(min(1.0, covered), float(np.median(labelled)), float(np.median(fingerprint.spread)))
 
 
 def _decide(sight: _Sight, options: PlanOptions) -> tuple[bool, str]:
@@ -128,4 +138,6 @@ def _decide(sight: _Sight, options: PlanOptions) -> tuple[bool, str]:
         return False, f"off: {facts}, so a patch sees enough"
     if sight.labelled >= _SPARSE:
         return False, f"off: {facts}, so there is little to skip"
+    if sight.spread >= _SPREAD:
+        return False, f"off: {facts}, but labels lie in {sight.spread:.0%} of its parts, so there is nothing to skip"
     return True, f"on: {facts}"
