@@ -62,6 +62,31 @@ def test_the_average_follows_the_weights(module, tiny_config):
         for weight in module.network.parameters():
             weight += 1
     module.on_train_batch_end(None, None, 1)
+    share = 1 - min(tiny_config().ema_decay, 2 / 11)
+    for before, after in zip(start, module.averaged_network.parameters(), strict=True):
+        torch.testing.assert_close(after.detach(), before + share, rtol=0, atol=1e-5)
+
+
+def test_the_first_weights_fade_from_the_average_of_a_short_training(tiny_plan, tiny_config):
+    module = TrainingModule(tiny_plan(), tiny_config(ema_decay=0.99))
+    module.on_train_batch_end(None, None, 0)
+    start = [weight.detach().clone() for weight in module.network.parameters()]
+    with torch.no_grad():
+        for weight in module.network.parameters():
+            weight += 1
+    for step in range(1, 100):
+        module.on_train_batch_end(None, None, step)
+    for before, after in zip(start, module.averaged_network.parameters(), strict=True):
+        torch.testing.assert_close(after.detach(), before + 1, rtol=0, atol=1e-3)
+
+
+def test_a_long_training_is_averaged_at_the_decay_of_the_recipe(module, tiny_config):
+    module.averaged.n_averaged.fill_(10_000)
+    start = [weight.detach().clone() for weight in module.averaged_network.parameters()]
+    with torch.no_grad():
+        for weight in module.network.parameters():
+            weight += 1
+    module.on_train_batch_end(None, None, 0)
     share = 1 - tiny_config().ema_decay
     for before, after in zip(start, module.averaged_network.parameters(), strict=True):
         torch.testing.assert_close(after.detach(), before + share, rtol=0, atol=1e-5)

@@ -37,7 +37,10 @@ class TrainingConfig(Settings):
     )
     gradient_clip: float = Field(1.0, gt=0, le=1e9, description="Gradients are clipped to this norm.")
     ema_decay: float = Field(
-        0.99, ge=0, lt=1, description="Decay per step of the averaged (EMA) weights, which are validated and saved."
+        0.99,
+        ge=0,
+        lt=1,
+        description="Decay per step of the averaged (EMA) weights, which are validated and saved; less at first.",
     )
     loss: Literal["dice_ce", "dice", "dice_focal", "tversky_ce"] = Field(
         "dice_ce",

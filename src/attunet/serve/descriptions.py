@@ -23,7 +23,7 @@ def describe_model(name: str, model: Model) -> ServedModel:
     cases = plan.fingerprint.cases
     return ServedModel(
         name=name,
-        description=f"{', '.join(plan.foreground)} in {_kind(plan)}; trained on {cases} cases of {plan.name}",
+        description=f"{', '.join(plan.foreground)} in {_kind(plan)}; trained on {cases} cases, data set {plan.name}",
         labels=plan.labels,
         channels=list(plan.channel_names),
         modality=plan.modality,

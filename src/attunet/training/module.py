@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import lightning.pytorch as pl
@@ -21,6 +22,8 @@ from attunet.training.patches.augmentation import Patch
 __all__ = ["OPTIMIZERS", "DivergenceError", "TrainingModule"]
 
 Parameters = list[nn.Parameter]
+_FADING = 10
+"""The averaged weights follow the last tenth of the steps, about, until `ema_decay` is reached."""
 
 
 class DivergenceError(TrainingError):
@@ -45,7 +48,7 @@ class TrainingModule(pl.LightningModule):
         layout = torch.channels_last if plan.network.spatial_dims == 2 else torch.channels_last_3d
         self.network = in_layout(network, layout)
         self.averaged = AveragedModel(
-            self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True
+            self.network, multi_avg_fn=partial(_average, config.ema_decay), use_buffers=True
         ).requires_grad_(False)
         self._layout = layout
         self._parts = plan.accumulation
@@ -111,6 +114,17 @@ class TrainingModule(pl.LightningModule):
         """The recipe's optimizer; the schedule sets its learning rate at each step."""
         parameters = [weight for weight in self.network.parameters() if weight.requires_grad]
         return OPTIMIZERS[self.config.optimizer](parameters, self.config)
+
+
+def _average(decay: float, averaged: Any, current: Any, steps: Tensor) -> None:
+    """Move the averaged weights towards the current ones, faster in the first steps, so that the first weights fade.
+
+    At a constant decay of 0.99, a third of the average after 111 steps would still be the weights of the first step.
+
+    Source: `ExponentialMovingAverage(num_updates=...)` of TensorFlow.
+    """
+    done = int(steps)
+    get_ema_multi_avg_fn(min(decay, (1 + done) / (_FADING + done)))(averaged, current, steps)
 
 
 def _adam(parameters: Parameters, config: TrainingConfig) -> Optimizer:
