@@ -269,7 +269,7 @@ def test_a_batch_in_parts_with_checkpointing_trains_to_the_same_weights(train, t
     whole, parts = (last_of(tmp_path / name) for name in ("whole", "parts"))
     assert whole["global_step"] == parts["global_step"] == 6
     for name, weight in whole["state_dict"].items():
-        torch.testing.assert_close(parts["state_dict"][name], weight, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(parts["state_dict"][name], weight, rtol=1e-3, atol=5e-4)  # of steps of 2e-3
     assert [row["step"] for row in log_of(tmp_path / "parts")] == [row["step"] for row in log_of(tmp_path / "whole")]
 
 
