@@ -263,13 +263,14 @@ def test_a_training_that_diverges_twice_ends_with_one_error(train, tmp_path):
 
 
 def test_a_batch_in_parts_with_checkpointing_trains_to_the_same_weights(train, tiny_plan, tmp_path, last_of, log_of):
-    each = {"batch_dice": False, "ema_decay": 0.9}
+    # Adam would take a full step where a gradient is as small as its rounding, which depends on the CPU.
+    each = {"batch_dice": False, "ema_decay": 0.9, "optimizer": "sgd"}
     train("whole", **each)
     train("parts", plan=tiny_plan(accumulation=2, checkpointing=True), **each)
     whole, parts = (last_of(tmp_path / name) for name in ("whole", "parts"))
     assert whole["global_step"] == parts["global_step"] == 6
     for name, weight in whole["state_dict"].items():
-        torch.testing.assert_close(parts["state_dict"][name], weight, rtol=1e-3, atol=5e-4)  # of steps of 2e-3
+        torch.testing.assert_close(parts["state_dict"][name], weight, rtol=1e-3, atol=1e-4)
     assert [row["step"] for row in log_of(tmp_path / "parts")] == [row["step"] for row in log_of(tmp_path / "whole")]
 
 
