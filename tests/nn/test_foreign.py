@@ -39,6 +39,10 @@ TOLERANCE = 5e-5
 """Share of the original's scale. The goldens are float32: the same networks in double precision differ from them by up
 to 1.7e-5, and a CPU with AVX2 only by 2.5e-5; a wrong layer differs by orders of magnitude more."""
 
+GRADIENT_TOLERANCE = 1e-3
+"""Share of the norm of the original's gradient. A ReLU whose input is as small as its rounding passes a gradient on one
+CPU and none on another, and in double precision: 2.4e-4, in the field of view of one unit."""
+
 
 def assert_equal(ours: Tensor, original: Tensor) -> None:
     assert ours.shape == original.shape
@@ -71,7 +75,8 @@ def test_equals_the_original_in_training(name):
     logits.square().mean().backward()
     assert_equal(logits, golden["logits_train_mode"])
     assert image.grad is not None
-    assert_equal(image.grad, golden["input_grad_train_mode"])
+    gradient = golden["input_grad_train_mode"]
+    assert (image.grad - gradient).norm() <= GRADIENT_TOLERANCE * gradient.norm()
 
 
 def test_the_listings_double_sigmoid_is_reproduced_aloud_and_can_be_refused():
