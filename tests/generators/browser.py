@@ -106,8 +106,11 @@ class WatchedPage:
         raise AssertionError(f"{key} never reaches {element}")
 
     def centre(self, selector="#canvas"):
-        """The middle of an element, in pixels of the page."""
-        box = self.page.locator(selector).bounding_box()
+        """The middle of an element, in pixels of the page, when the page has come to rest."""
+        box, before = self.page.locator(selector).bounding_box(), None
+        while box != before:
+            self.page.wait_for_timeout(200)
+            box, before = self.page.locator(selector).bounding_box(), box
         return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
     def place(self):

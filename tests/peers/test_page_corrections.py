@@ -150,9 +150,13 @@ def test_a_finger_moves_the_cross_hairs_slides_and_paints(open_page, page_studie
     page.page.locator("#edit").tap()
     page.page.select_option("#pen", "7")
     page.page.locator("#canvas").scroll_into_view_if_needed()
-    x, y = page.centre()
-    page.stroke((x - 40, y), (x - 20, y), (x, y), (x + 20, y))
-    save(page)
-    before, after = np.asanyarray(mask.dataobj), saved(page_studies)
+    before = np.asanyarray(mask.dataobj)
+    for _ in range(3):  # a busy browser may drop a touch
+        x, y = page.centre()
+        page.stroke((x - 40, y), (x - 20, y), (x, y), (x + 20, y))
+        save(page)
+        after = saved(page_studies)
+        if (after != before).any():
+            break
     assert set(after[after != before]) == {7}
     assert page.page.evaluate("document.documentElement.scrollWidth") <= 390
