@@ -3,7 +3,7 @@
 The first drop comes as soon as the page is ready after a start of the server, the others find the model loaded. Needs
 the browser of `make test-peers`. Prints JSON.
 
-usage: benchmarks/first_mask.py MODEL SCAN [--starts 3] [--drops 5]
+usage: benchmarks/first_mask.py MODEL SCAN [--starts 3] [--drops 5] [--size 1440 960]
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ sys.path.append(str(Path(__file__).parents[1] / "tests" / "generators"))
 import browser
 from running_server import RunningServer
 
-SIZE = {"width": 1440, "height": 960}
 COLOURED, SHARE = 40, 0.01
 """Difference of red, green and blue from which a pixel has a colour; and the share of such pixels from which a mask is
 seen: the cross-hairs are fewer."""
@@ -39,6 +38,9 @@ def main() -> int:
     options.add_argument("scan", type=Path)
     options.add_argument("--starts", type=int, default=3)
     options.add_argument("--drops", type=int, default=5, help="after the first one")
+    options.add_argument(
+        "--size", type=int, nargs=2, default=(1440, 960), help="pixels of the window, which a CPU draws"
+    )
     given = options.parse_args()
     if why := browser.absent():
         raise SystemExit(why)
@@ -48,7 +50,7 @@ def main() -> int:
             with tempfile.TemporaryDirectory(prefix="first-mask-") as folder:
                 server = RunningServer(Path(folder), {"model": given.model})
                 try:
-                    seconds = [_dropped(chromium, server.url, given.scan) for _ in range(1 + given.drops)]
+                    seconds = [_dropped(chromium, server.url, given.scan, given.size) for _ in range(1 + given.drops)]
                 finally:
                     server.stop()
             first.append(seconds[0])
@@ -59,9 +61,9 @@ def main() -> int:
     return 0
 
 
-def _dropped(chromium: Any, url: str, scan: Path) -> float:
+def _dropped(chromium: Any, url: str, scan: Path, size: tuple[int, int]) -> float:
     """Open the page anew, drop the scan, and wait until a mask is seen."""
-    page = browser.WatchedPage(chromium, url, **SIZE).ready()
+    page = browser.WatchedPage(chromium, url, width=size[0], height=size[1]).ready()
     started = time.perf_counter()
     page.drop(scan)
     page.until("document.querySelector('main.opened') !== null")
