@@ -8,7 +8,7 @@ import numpy as np
 
 from attunet.data.volume import Array
 
-__all__ = ["ChannelValues", "ValueSpread", "channel_values", "value_spread"]
+__all__ = ["ChannelValues", "ValueSpread", "channel_values", "evenly_spaced", "value_spread"]
 
 SAMPLES = 200_000
 AIR = (-1100.0, -900.0)
@@ -122,10 +122,15 @@ class ValueSpread:
         return min(1.0, max(0.0, (self.middle - self.low) / self.width)) if self.width > 0 else 0.0
 
 
+def evenly_spaced(channel: Array) -> Array:
+    """About `SAMPLES` voxels of a channel, on a coarser grid. Args: (I, J, K). Returns: a view with three axes."""
+    every = max(1, round((channel.size / SAMPLES) ** (1 / 3)))
+    return channel[::every, ::every, ::every]
+
+
 def value_spread(channel: Array) -> ValueSpread:
     """Describe the distribution of the values of a channel (I, J, K), without reading all of them."""
-    every = max(1, round((channel.size / SAMPLES) ** (1 / 3)))
-    sample = channel[::every, ::every, ::every].ravel().astype(np.float64)
+    sample = evenly_spaced(channel).ravel().astype(np.float64)
     sample = sample[np.isfinite(sample)]
     if not sample.size:
         return ValueSpread(0.0, 0.0, 0.0, 0)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attunet.config import ChannelRanges, FingerprintSummary, Normalization, Plan
-from attunet.data.intensities import ValueSpread, value_spread
+from attunet.data.intensities import ValueSpread, evenly_spaced, value_spread
 from attunet.data.orientation import canonical, slice_plane, tilt_degrees
 from attunet.data.volume import Array, Volume
 from attunet.names import listed
@@ -37,8 +37,6 @@ HANDFUL = 16
 """Most distinct values of what may be a mask rather than an image."""
 LEAST_SHARE = 0.005
 """Least share of the voxels within the range of the training's labelled voxels, which is 99% of those."""
-SAMPLED = 200_000
-"""Voxels of a channel whose share is taken, about."""
 OUTSIDE = "outside of what the model was trained on"
 STRANGE = "of another kind than those of the training"
 _AXES = ("from left to right", "from back to front", "from foot to head")
@@ -119,7 +117,7 @@ def _geometry(volume: Volume, known: FingerprintSummary) -> Iterator[str]:
         return [f"{values[axis]:{digits}} mm {_AXES[axis]} ({_usually(spans[axis], digits)} mm)" for axis in odd]
 
     if odd := outside(spacing, usual.spacing, usual.finer, usual.coarser, ".3g"):
-        yield f"this scan's spacing is outside of what the model was trained on: {listed(odd)}"
+        yield f"this scan's spacing is {OUTSIDE}: {listed(odd)}"
     plane = slice_plane(spacing) if len(axes) == 3 else None
     if plane and usual.planes and plane not in usual.planes:
         yield f"this scan has {plane} slices, those of the training were {listed(usual.planes)}"
@@ -187,8 +185,7 @@ def _unlike_kind(spread: ValueSpread, usual: ChannelRanges) -> tuple[str, str] |
 
 def _unlike_labelled(channel: Array, known: Normalization, *, signed: bool) -> tuple[str, str] | None:
     """Of a CT: whether it has values that labelled voxels had, and, if it must be `signed`, any below 0."""
-    every = max(1, round((channel.size / SAMPLED) ** (1 / 3)))
-    sample = channel[::every, ::every, ::every]
+    sample = evenly_spaced(channel)
     share = float(np.mean((sample >= known.lower) & (sample <= known.upper)))
     if share < LEAST_SHARE:
         labelled = f"between {known.lower:.4g} and {known.upper:.4g}, as labelled voxels were"

@@ -21,7 +21,7 @@ from attunet.serve.descriptions import describe_model
 from attunet.serve.hints import client_hint
 from attunet.serve.jobs import JobQueue
 from attunet.serve.metrics import ServerMetrics
-from attunet.serve.multipart import Form, TooLargeError, read_form
+from attunet.serve.multipart import LESS, Form, TooLargeError, read_form
 from attunet.serve.records import ENDED, Job, Scan
 from attunet.serve.settings import ServeSettings
 from attunet.serve.shapes import JobOptions, ServedModel
@@ -89,10 +89,7 @@ class Service:
         most = self.settings.max_upload
         coming = int(announced) if announced is not None and announced.isdecimal() else 0
         if coming > most:
-            raise TooLargeError(
-                f"the request has more than {most} bytes",
-                hint="send less; whoever runs the server can raise --max-upload",
-            )
+            raise TooLargeError(f"the request has more than {most} bytes", hint=LESS)
         self.store.check_room(self.queue.bytes(), coming)
         folder = self.store.receive()
         try:
