@@ -23,15 +23,19 @@ _PERIOD, _SHARE = 30.0, 20
 """Records are copied to a URL this often, in seconds, and so rarely that it takes 5% of the time."""
 
 
-def input_places(context: typer.Context, inputs: Sequence[str], credentials: Path | None) -> list[str | Path]:
+def input_places(
+    context: typer.Context, inputs: Sequence[str], credentials: Path | None, *, cluster: str | None = None
+) -> list[str | Path]:
     """The paths and URLs of inputs. What a DICOMweb address names is fetched into a private folder, deleted at the end.
 
     Args:
         context: of the command.
         inputs: paths and addresses.
         credentials: a file with names and passwords for DICOMweb, None for ~/.netrc.
+        cluster: address of a cluster whose nodes read the inputs, None for this machine.
     Returns: the paths and URLs, in the order of the inputs.
-    Raises: ConfigError for an address that names no study, NetworkError when a service does not answer.
+    Raises: ConfigError for an address that names no study, or a study that a cluster is to read; NetworkError when a
+        service does not answer.
     """
     if not any("://" in text for text in inputs):
         return [Path(text) for text in inputs]
@@ -43,6 +47,11 @@ def input_places(context: typer.Context, inputs: Sequence[str], credentials: Pat
             places.append(text if "://" in text else Path(text))
             continue
         source = parse_web_source(text)
+        if cluster is not None:
+            raise ConfigError(
+                f"{text} is fetched to this machine, where the nodes of the cluster {cluster} do not see it",
+                hint="leave out --address, or name a folder with the study that all nodes see",
+            )
         notes().print(f"fetches study {source.study} from {source.service}", markup=False, soft_wrap=True)
         places.append(fetch_source(source, _private(context) / str(number), WebAccess(credentials)))
     return places

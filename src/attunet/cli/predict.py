@@ -136,7 +136,7 @@ def predict(
     place.check(send, preview=preview and cluster is not None)
     place.fetch(SALT_FILE)
     cases = find_inputs(
-        input_places(context, [*images, *more], credentials),
+        input_places(context, [*images, *more], credentials, cluster=None if cluster is None else cluster.address),
         len(segmenter.plan.channel_names),
         dataset_options(pattern=pattern, frame=frame, allow_outside=allow_outside, key=key),
         names=segmenter.plan.channel_names,
