@@ -70,8 +70,7 @@ export function showMaps(results, model, onChoose) {
   const choices = [];
   for (const result of results.filter(({ name }) => name.startsWith("attention-"))) {
     choices.push({
-      group: "Attention", title: gateWords(result.title), spoken: `Attention of ${gateWords(result.title)}`,
-      words: attentionWords(result.title),
+      group: "Attention", title: result.title, spoken: `Attention of ${result.title}`, words: attentionWords(result.title),
       result, channel: 0,
     });
   }
@@ -106,16 +105,11 @@ function chip(title, checked, onChange, group = "") {
       "aria-label": `${group} ${title}`.trim() }), title);
 }
 
-/** What a gate is called: level2.1 is "level 2, map 1". */
-function gateWords(gate) {
-  return gate.replace(/^level(\d+)/, "level $1").replace(/\.(\d+)$/, ", map $1");
-}
-
 function attentionWords(gate) {
   return gate === "localizer"
     ? "How likely each place is to be near a label, as the localizer estimates on a coarse grid."
-    : `Attention coefficients of the gate at ${gateWords(gate)} (level 1 is the finest): at 0 it blocks the features of the ` +
-      "skip connection, at 1 it passes them.";
+    : `Attention coefficients of the gate at ${gate} (level1 is the finest): at 0 it blocks the features of the skip ` +
+      "connection, at 1 it passes them.";
 }
 
 /** Presets of the window: those of CT where the model is for CT; `onWindow` gets lower and upper intensity. */
@@ -160,7 +154,7 @@ export function showWarnings(warnings) {
 export function showDownloads(results) {
   byId("downloads").hidden = false;
   byId("downloads").querySelector("ul").replaceChildren(...results.map(({ name, title, url, bytes, media_type: type }) => {
-    const words = name.startsWith("attention-") ? `Attention, ${gateWords(title)}` : title;
+    const words = name.startsWith("attention-") ? `Attention, ${title}` : title;
     const opens = type.startsWith("text/") || type.startsWith("image/");
     const link = make("a", { href: url }, words, make("span", { textContent: sizeWords(bytes) }));
     if (opens) Object.assign(link, { target: "_blank", rel: "noopener" });
