@@ -75,3 +75,24 @@ def test_a_program_that_never_ends_is_not_waited_for_for_ever(tmp_path):
     with claimed_in_turn(tmp_path / "case", patience=0.2):
         end.set()
     thread.join()
+
+
+def test_programs_that_come_and_go_do_not_trip_over_what_the_others_remove(tmp_path):
+    """Each removes the folder of its lock, and an empty parent that it made, while the next one creates them."""
+    failures = []
+
+    def make():
+        try:
+            for _ in range(100):
+                with claimed_in_turn(tmp_path / "new" / "case", patience=30.0):
+                    pass
+        except Exception as error:
+            failures.append(repr(error))
+
+    threads = [threading.Thread(target=make) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert not list(tmp_path.rglob(".case*"))

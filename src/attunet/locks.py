@@ -33,6 +33,7 @@ LOCK = ".attunet.lock"
 """Name of the lock file in a folder; it exists only while a program uses the folder, or after a kill."""
 
 _MOMENTS, _MOMENT = 20, 0.05
+_TRIES = 1000
 
 _depths: dict[tuple[int, int, Path], int] = {}
 """How often a process's thread holds a folder, so that one step of a command may call another."""
@@ -199,10 +200,28 @@ def lock_stage(stage: Path) -> tuple[bool | None, int | None]:
 def _key(folder: Path) -> tuple[int, int, Path]:
     """A folder, which is created if it is missing, for this process and thread. Raises: FormatError."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        _create(folder)
         return os.getpid(), threading.get_ident(), folder.resolve()
     except OSError as error:
         raise _unwritable(folder, error) from error
+
+
+def _create(folder: Path) -> None:
+    """Create a folder if it is missing, also while programs that leave it remove it and its empty parents."""
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError, FileExistsError):
+            folder.mkdir(parents=True, exist_ok=True)
+            return
+    folder.mkdir(parents=True, exist_ok=True)  # the error says what is in the way
+
+
+def _open(path: Path) -> int:
+    """Open a lock file; its folder is created again when a program that left it has just removed it."""
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError):
+            return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        _create(path.parent)
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
 
 
 def _acquire(path: Path, holder: Holder, *, shared: bool = False) -> int:
@@ -210,7 +229,7 @@ def _acquire(path: Path, holder: Holder, *, shared: bool = False) -> int:
     patience = _MOMENTS if shared else 0  # another part that leaves holds the lock alone for a moment
     while True:
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = _open(path)
         except OSError as error:
             raise _unwritable(path.parent, error) from error
         locked = lock_descriptor(descriptor, shared=shared)
@@ -249,7 +268,10 @@ def _release(path: Path, descriptor: int, *, shared: bool = False) -> None:
 
 def _parts_in(folder: Path) -> list[Path]:
     """The lock files of the parts that share a folder, and of those that were killed."""
-    return sorted(folder.glob(f"{LOCK}-*-of-*"))
+    try:
+        return sorted(folder.glob(f"{LOCK}-*-of-*"))
+    except FileNotFoundError:  # a program that left it has just removed it
+        return []
 
 
 def _is_held(path: Path) -> bool:
