@@ -118,6 +118,7 @@ def tiny_config():
             "workers": 0,
             "precision": "fp32",
             "validation_fraction": 1.0,
+            "case_images": False,  # they take longer than such a training
         }
         return TrainingConfig(**{**settings, **changes})
 

@@ -116,3 +116,9 @@ def test_where_training_will_run(driver):
     assert [machine_of(device) for device in ("auto", "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
     driver("exit 9")
     assert machine_of("auto") == "cpu"
+
+
+@pytest.mark.parametrize(("allowed", "counted"), [({3}, "1 CPU core;"), ({0, 5}, "2 CPU cores;")])
+def test_cores_that_the_process_may_not_use_are_not_counted(allowed, counted, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: allowed, raising=False)
+    assert counted in auto_size("cpu")[1]

@@ -147,7 +147,8 @@ def make_unusable(folder, name):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_unusable_case_is_named_with_its_remedy(workers, tmp_path, write_blobs, tiny_plan):
+def test_an_unusable_case_is_named_with_its_remedy(workers, tmp_path, write_blobs, tiny_plan, monkeypatch):
+    monkeypatch.setattr(store, "_WORTH_PROCESSES", 0)
     folder = write_blobs(tmp_path / "data", cases=5)
     make_unusable(folder, "case3")
     with pytest.raises(DataError, match=r"^case case3: .*NaN") as caught:
@@ -161,7 +162,8 @@ def test_an_unreadable_file_is_named(folder, tiny_plan, tmp_path):
         store_cases(cases_in(folder), tiny_plan(), tmp_path / "store")
 
 
-def test_several_processes_store_what_one_stores(tmp_path, write_blobs, tiny_plan):
+def test_several_processes_store_what_one_stores(tmp_path, write_blobs, tiny_plan, monkeypatch):
+    monkeypatch.setattr(store, "_WORTH_PROCESSES", 0)
     cases = cases_in(write_blobs(tmp_path / "data", cases=5))
     alone = store_cases(cases, tiny_plan(), tmp_path / "alone", workers=0)
     together = store_cases(cases, tiny_plan(), tmp_path / "together", workers=2)
@@ -178,7 +180,8 @@ class Deadly:
         return os.abort, ()
 
 
-def test_a_process_ended_by_the_system_is_reported(tmp_path, write_blobs, tiny_plan):
+def test_a_process_ended_by_the_system_is_reported(tmp_path, write_blobs, tiny_plan, monkeypatch):
+    monkeypatch.setattr(store, "_WORTH_PROCESSES", 0)
     cases = [replace(case, group=Deadly()) for case in cases_in(write_blobs(tmp_path / "data", cases=4))]
     with pytest.raises(TrainingError, match="killed by the system") as caught:
         store_cases(cases, tiny_plan(), tmp_path / "store", workers=2)

@@ -77,15 +77,15 @@ def read_attention_frames(folder):
 def test_a_killed_training_resumes_to_the_very_same_weights(
     train, blobs, store, tiny_plan, tiny_config, tmp_path, last_of, log_of
 ):
-    config = tiny_config(epochs=4)
+    config = tiny_config(epochs=4, case_images=True)
     network = tiny_plan().network.model_copy(update={"dropout": 0.2})
     plan = tiny_plan(network=network, mirror_axes=(0, 1))
-    train("whole", plan=plan, epochs=4)
+    train("whole", plan=plan, epochs=4, case_images=True)
     save_plan(plan, tmp_path)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
     kill_after_first_checkpoint(tmp_path, blobs.root, store)
     assert 3 <= last_of(tmp_path / "run")["global_step"] < 12
-    assert train(plan=plan, resume=True, epochs=4).trained
+    assert train(plan=plan, resume=True, epochs=4, case_images=True).trained
     whole, resumed = last_of(tmp_path / "whole"), last_of(tmp_path / "run")
     assert whole["global_step"] == resumed["global_step"] == 12
     for name, tensor in whole["state_dict"].items():

@@ -12,8 +12,8 @@ from attunet.cli.cluster_options import parse_workers
 from attunet.cli.console import notes
 from attunet.cli.options import Device
 from attunet.cli.training_progress import VariantDisplay
+from attunet.data.slabs import available_cores
 from attunet.errors import ConfigError
-from attunet.training.processes import available_cores
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

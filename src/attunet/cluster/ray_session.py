@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 
+from attunet.data.slabs import available_cores
 from attunet.errors import EngineError, first_line
 
 __all__ = ["RayNode", "RaySession"]
@@ -119,7 +120,7 @@ class RaySession:
             "_temp_dir": folder,
             "include_dashboard": False,
             "object_store_memory": _STORE,
-            "num_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "num_cpus": len(available_cores()),
         }
 
 

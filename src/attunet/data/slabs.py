@@ -10,7 +10,7 @@ import numpy as np
 
 from attunet.data.volume import Array
 
-__all__ = ["core_limit", "cores", "each_slab", "limit_cores", "packed", "row_chunks"]
+__all__ = ["available_cores", "core_limit", "cores", "each_slab", "limit_cores", "packed", "row_chunks"]
 
 MOST_THREADS = 8  # more threads would wait for the interpreter lock, and each needs memory
 
@@ -28,10 +28,15 @@ def core_limit() -> int | None:
     return _limits[0] if _limits else None
 
 
+def available_cores() -> tuple[int, ...]:
+    """The indices of the cores that the system lets this process use."""
+    allowed = getattr(os, "sched_getaffinity", None)  # not everywhere
+    return tuple(sorted(allowed(0))) if allowed else tuple(range(os.cpu_count() or 1))
+
+
 def cores() -> int:
-    """The number of cores this process may use."""
-    allowed = getattr(os, "sched_getaffinity", None)  # on Linux only
-    count = len(allowed(0)) if allowed else os.cpu_count() or 1
+    """The number of cores this process uses at most: those available, or fewer after `limit_cores`."""
+    count = len(available_cores())
     return min(count, core_limit() or count)
 
 

@@ -98,7 +98,9 @@ def export_openvino(network: AttentionUNet, plan: Plan, path: Path, *, tolerance
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of sizes that become constants, as they should
         names = list(NamedOutputs(network)(example))
-        model = ov.convert_model(_OutputTuple(network), example_input=example, input=[-1, *shape])
+        # What is written is checked below, so that the trace need not be.
+        traced = torch.jit.trace(_OutputTuple(network), example, check_trace=False)  # type: ignore[no-untyped-call]
+        model = ov.convert_model(traced, example_input=example, input=[-1, *shape])
     for port, name in zip(model.outputs, names, strict=True):
         port.get_tensor().set_names({name})
     with staged(path) as graph:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import psutil
 
+from attunet.data.slabs import cores
 from attunet.forks import PerProcess
 
 __all__ = [
@@ -59,7 +59,9 @@ def auto_size(device: str = "auto") -> tuple[Literal["small", "base", "large"], 
         return "large", f"chosen for a GPU with {memory:.0f} GB"
     if memory > 0:
         return "base", f"chosen for a GPU with {memory:.0f} GB"
-    return "small", f"chosen for training on {os.cpu_count()} CPU cores; --size base is meant for a GPU"
+    count = cores()
+    counted = f"{count} CPU core{'s' if count > 1 else ''}"
+    return "small", f"chosen for training on {counted}; --size base is meant for a GPU"
 
 
 def machine_of(device: str) -> Machine:

@@ -14,9 +14,10 @@ from multiprocessing import current_process
 from threading import current_thread, main_thread
 from typing import TypeVar
 
+from attunet.data.slabs import available_cores
+
 __all__ = [
     "all_gather",
-    "available_cores",
     "barrier",
     "busy_seconds",
     "can_start_processes",
@@ -137,12 +138,6 @@ def used_cores(seconds: float) -> float:
     started, before = time.monotonic(), busy_seconds()
     time.sleep(seconds)
     return (busy_seconds() - before) / (time.monotonic() - started)
-
-
-def available_cores() -> tuple[int, ...]:
-    """The indices of the cores that this process may use."""
-    allowed = getattr(os, "sched_getaffinity", None)  # not everywhere
-    return tuple(sorted(allowed(0))) if allowed else tuple(range(os.cpu_count() or 1))
 
 
 def busy_seconds() -> float:

@@ -40,6 +40,8 @@ _CONTENTS = "contents.json"
 _FILES = 3
 _PATIENCE = 600.0
 """Seconds to wait for another program that stores the same case."""
+_WORTH_PROCESSES = 16 * 2**20
+"""Bytes of files from which on processes, which start in two seconds, are faster than this one."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def store_cases(
                 advance()
                 continue
             missing.append(case)
-    if len(missing) < 4 or workers < 2 or not can_start_processes():
+    if workers < 2 or _size(missing) < _WORTH_PROCESSES or not can_start_processes():
         for case in missing:
             _store(case, plan, geometry, stored[case.id].folder)
             advance()
@@ -152,6 +154,11 @@ def store_cases(
             jobs = [pool.submit(_store, case, plan, geometry, stored[case.id].folder) for case in missing]
         _gather(pool, jobs, advance)
     return stored
+
+
+def _size(cases: Sequence[Case]) -> int:
+    """Bytes of the files of these cases; 0 for a single case, which is never divided."""
+    return sum(size for case in cases for _, size, *_ in file_states(case.paths)) if len(cases) > 1 else 0
 
 
 def _gather(pool: ProcessPoolExecutor, jobs: Sequence[Future[None]], advance: Callable[[], None]) -> None:

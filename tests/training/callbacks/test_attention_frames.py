@@ -204,7 +204,11 @@ def test_a_training_leaves_its_attention_frames(dims, stored, tiny_plan, tiny_co
 
     paths = FoldPaths(tmp_path)
     fold = FoldTraining(
-        train=stored[:2], validation=stored[2:], plan=tiny_plan(dims=dims), config=tiny_config(), paths=paths
+        train=stored[:2],
+        validation=stored[2:],
+        plan=tiny_plan(dims=dims),
+        config=tiny_config(case_images=True),
+        paths=paths,
     )
     train_network(fold)
     assert epochs_of(tmp_path) == [0, 1]

@@ -16,7 +16,8 @@ import psutil
 import torch
 
 from attunet.config import TrainingConfig
-from attunet.training.processes import available_cores, busy_seconds
+from attunet.data.slabs import available_cores
+from attunet.training.processes import busy_seconds
 
 __all__ = ["CoreLoad", "ThreadCount", "ThreadsByLoad", "adapts_threads"]
 
