@@ -6,9 +6,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from nibabel.orientations import io_orientation
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from attunet.data.orientation import (
+    bounding_box,
     canonical,
     content_box,
     oriented,
@@ -105,3 +107,10 @@ def test_the_tilt_is_the_angle_to_the_nearest_axis_of_the_patient(degrees, codes
     )
     volume = Volume(np.zeros((1, 4, 5, 6)), rotation @ np.diag([1, 2, 3, 1]) @ stored)
     assert tilt_degrees(canonical(volume)[0].affine) == pytest.approx(degrees, abs=1e-4)
+
+
+@given(shape=st.tuples(*[st.integers(1, 6)] * 3), axes=st.permutations(range(3)), seed=st.integers(0, 99))
+def test_the_bounding_box_is_that_of_all_marked_voxels(shape, axes, seed):
+    array = np.random.default_rng(seed).integers(0, 30, shape).transpose(axes)
+    (expected,) = ndimage.find_objects((array == 7).astype(np.uint8)) or [None]
+    assert bounding_box(array, lambda plane: plane == 7) == expected

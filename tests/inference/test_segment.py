@@ -102,7 +102,7 @@ def plan(make_plan_of):
     return make_plan_of(labels=LABELS)
 
 
-@settings(max_examples=120)
+@settings(max_examples=30)
 @given(data=st.data(), chunking=chunkings, step=st.floats(0.3, 1.0), mirror=st.booleans())
 def test_slabs_and_bands_give_the_whole_grids_answer(data, chunking, step, mirror, plan, ask, decide, restore):
     member, volume = data.draw(problems(plan))
@@ -127,7 +127,7 @@ def test_slabs_and_bands_give_the_whole_grids_answer(data, chunking, step, mirro
     assert planned.content == answer.content
 
 
-@settings(max_examples=40)
+@settings(max_examples=12)
 @given(data=st.data(), chunking=chunkings, mirror=st.booleans())
 def test_members_of_other_grids_are_averaged(data, chunking, mirror, plan, ask, decide):
     one, volume = data.draw(problems(plan))

@@ -109,7 +109,7 @@ def configurations(draw):
     )
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(config=configurations(), multiple=st.integers(2, 3))
 def test_any_network_has_the_planned_weights_operations_and_grids(config, multiple):
     patch = [multiple * stride for stride in config.total_strides[-1]]

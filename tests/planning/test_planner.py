@@ -62,7 +62,7 @@ def options(draw, flat):
     )
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(data=st.data(), grid=sizes_and_spacings(), channels=st.integers(1, 5), classes=st.integers(2, 6))
 def test_any_data_give_a_plan_that_can_be_trained(data, grid, channels, classes, make_fingerprint):
     flat = grid[0][2] == 1

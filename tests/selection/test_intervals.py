@@ -64,7 +64,7 @@ def test_a_high_level_needs_more_cases():
     assert calibrate_interval(values([1.0] * 99, [1.0] * 99), "ml", power=1.0, level=0.99).calibration.level == 0.99
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     cases=st.integers(20, 60),

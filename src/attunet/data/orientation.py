@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ __all__ = [
     "Flips",
     "Plane",
     "Triple",
+    "bounding_box",
     "canonical",
     "content_box",
     "oriented",
@@ -26,6 +28,9 @@ __all__ = [
 
 Triple = tuple[int, int, int]
 Flips = tuple[bool, bool, bool]
+Box = tuple[slice, slice, slice]
+Mask = npt.NDArray[np.bool_]
+Marks = Callable[[Array], Mask]
 Plane = Literal["sagittal", "coronal", "axial"]
 PLANES: tuple[Plane, Plane, Plane] = ("sagittal", "coronal", "axial")
 """The plane of slices across each canonical axis."""
@@ -62,27 +67,51 @@ def content_box(array: Array, *, crop: bool, floors: Sequence[float] | None = No
         return (0, 0, 0), (i, j, k)
     shown = [np.zeros(size, np.bool_) for size in (i, j, k)]
     for channel, floor in zip(array, floors or [-np.inf] * len(array), strict=True):
-        _mark(channel, max(channel.min(), floor), shown)
+        _mark(channel, partial(_above, max(channel.min(), floor)), shown)
+    box = _around(shown) or (slice(0, i), slice(0, j), slice(0, k))
+    i, j, k = (side.start for side in box)
+    return (i, j, k), (box[0].stop - i, box[1].stop - j, box[2].stop - k)
+
+
+def bounding_box(array: Array, marks: Marks) -> Box | None:
+    """The smallest box with all marked voxels.
+
+    Args:
+        array: (I, J, K).
+        marks: of a plane of it, which voxels are marked.
+    Returns: its slices; None when no voxel is marked.
+    """
+    shown = [np.zeros(size, np.bool_) for size in array.shape]
+    _mark(array, marks, shown)
+    return _around(shown)
+
+
+def _above(floor: float, plane: Array) -> Mask:
+    return np.asarray(plane > floor)
+
+
+def _around(shown: Sequence[Mask]) -> Box | None:
+    """The box around the marked planes of each axis; None when there are none."""
     lines = [np.flatnonzero(line) for line in shown]
     if not len(lines[0]):
-        return (0, 0, 0), (i, j, k)
-    (i, i_end), (j, j_end), (k, k_end) = ((int(line[0]), int(line[-1]) + 1) for line in lines)
-    return (i, j, k), (i_end - i, j_end - j, k_end - k)
+        return None
+    i, j, k = (slice(int(line[0]), int(line[-1]) + 1) for line in lines)
+    return i, j, k
 
 
-def _mark(channel: Array, floor: float, shown: Sequence[npt.NDArray[np.bool_]]) -> None:
-    """Mark the planes of each axis that have a voxel above the floor; the image is read once, as it lies in memory."""
-    axes = sorted(range(3), key=lambda axis: -abs(channel.strides[axis]))
+def _mark(array: Array, marks: Marks, shown: Sequence[Mask]) -> None:
+    """Mark the planes of each axis that have a marked voxel; the array is read once, as it lies in memory."""
+    axes = sorted(range(3), key=lambda axis: -abs(array.strides[axis]))
     planes, rows, columns = (shown[axis] for axis in axes)
-    upright = channel.transpose(axes)
+    upright = array.transpose(axes)
 
     def work(slab: slice) -> None:
         for index in range(slab.start, slab.stop):
-            above = upright[index] > floor
-            across = above.any(axis=0)
+            marked = marks(upright[index])
+            across = marked.any(axis=0)
             if across.any():
                 planes[index] = True
-                rows[above.any(axis=1)] = True
+                rows[marked.any(axis=1)] = True
                 columns[across] = True
 
     each_slab(work, len(upright), -(-len(upright) // cores()))

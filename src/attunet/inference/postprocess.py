@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from attunet.config import ComponentRules
 from attunet.data.geometry import Array, Voxel, voxel_ml
+from attunet.data.orientation import bounding_box
 
 __all__ = ["clean"]
 
@@ -42,7 +43,7 @@ def clean(
         regions: for overlapping targets, name to the values that each unites; None for exclusive labels.
     Returns: the post-processed mask.
     """
-    result = mask.copy()
+    result = mask.copy(order="K")
     background = next(iter(labels.values()))
     for name in labels:
         rules = cleaning.get(name)
@@ -68,12 +69,14 @@ def _clean_label(
     yields: set[int],
 ) -> None:
     """Process a label in place, within its bounding box, which contains its holes, too."""
-    whole = np.isin(mask, united) if len(united) > 1 else mask == united[0]
-    boxes = ndimage.find_objects(whole.view(np.uint8))
-    if not boxes:
+
+    def marks(part: Array) -> Mask:
+        return np.isin(part, united) if len(united) > 1 else np.asarray(part == united[0])
+
+    box = bounding_box(mask, marks)
+    if box is None:
         return
-    box = boxes[0]
-    before = whole[box]
+    before = marks(mask[box])
     flat = tuple(size == 1 for size in mask.shape)
     after = _large_parts(_filled(before, flat) if rules.fill_holes else before, rules, each_ml)
     part = mask[box]

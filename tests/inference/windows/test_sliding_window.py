@@ -169,7 +169,7 @@ def at_once(image, engine, patch, step, mirror, exchange, axes):
     return {name: (array / total)[:, *inside] for name, array in sums.items()}
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     shape=st.tuples(*[st.integers(1, 20)] * 3),
     patch=st.tuples(st.integers(2, 9), st.integers(2, 9), st.integers(1, 7)),
@@ -250,7 +250,7 @@ def test_weights_are_made_once():
     assert gaussian((8, 8, 4)) is gaussian((8, 8, 4))
 
 
-@settings(max_examples=80)
+@settings(max_examples=30)
 @given(
     shape=st.tuples(*[st.integers(1, 20)] * 3),
     patch=st.tuples(st.integers(2, 9), st.integers(2, 9), st.integers(1, 7)),
