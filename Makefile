@@ -15,7 +15,7 @@ KILLS := 50
 SEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-peers test-slow check fuzz fuzz-short chaos bench clean
+.PHONY: help demo test test-integration test-peers test-slow check fuzz fuzz-short chaos bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -23,8 +23,11 @@ help: ## list the targets
 demo: $(READY) ## create a synthetic abdomen, train, predict and evaluate; writes demo/ with an HTML report
 	$(BIN)/attunet demo -o demo
 
-test: $(READY) ## all tests except the slow ones
+test: $(READY) ## all tests that take seconds at most
 	$(PYTEST) -n 2
+
+test-integration: $(READY) ## tests of whole trainings, exports, servers and clusters, many seconds each
+	$(PYTEST) -n 2 -m integration
 
 test-peers: $(READY) ## tests against Orthanc, dcmtk, dcmqi and plastimatch on this machine; installs them where it may
 	tests/peers/install.sh $(BIN)/python $(PEERS)

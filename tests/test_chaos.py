@@ -18,6 +18,7 @@ def test_kills_at_random_moments_do_no_harm():
     assert "no harm by 8 kills" in done.stdout
 
 
+@pytest.mark.integration
 def test_a_node_that_is_killed_at_any_of_its_steps_answers_each_study_once():
     words = [sys.executable, NODE, "--studies", "10", "--places", "--pacs", "process", "--stand-in"]
     done = subprocess.run(words, capture_output=True, text=True)

@@ -71,6 +71,7 @@ def scans(tmp_path):
     return tmp_path / "scans"
 
 
+@pytest.mark.integration
 def test_a_run_on_ray_equals_that_of_one_machine(tiny_run, scans, tmp_path):
     """About fifteen seconds, most of them for the start of Ray."""
     pytest.importorskip("ray")

@@ -46,6 +46,7 @@ def pair(make_folded, make_model, tmp_path):
     return gated, plain
 
 
+@pytest.mark.integration
 def test_one_command_trains_the_variants_evaluates_them_and_resumes(go, invoke, write_blobs, tmp_path, monkeypatch):
     data, out = write_blobs(tmp_path / "data"), tmp_path / "out"
     done = go(data, "--variants", "gated,ungated", "--fold", "0")

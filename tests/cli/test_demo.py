@@ -11,6 +11,7 @@ from attunet.cli.demo import demo
 from attunet.errors import ConfigError
 
 
+@pytest.mark.integration
 def test_it_ends_with_scores_and_a_report_and_can_be_run_again(invoke, tmp_path):
     arguments = ("-o", tmp_path / "demo", "--max-time", "3s", "--cases", "4", "--test-cases", "1")
     done = invoke(demo, *arguments)

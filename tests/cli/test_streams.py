@@ -78,6 +78,7 @@ def jobs(tmp_path_factory, write_blobs, make_model):
     return root, {"file": work, "pipe": helps | light, "closed": light}
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("how", ["file", "pipe", "closed"])
 def test_every_command_works_with_output_of_any_kind(how, jobs):
     root, known = jobs[0], jobs[1][how]

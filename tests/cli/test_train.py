@@ -119,6 +119,7 @@ def test_a_plan_that_was_never_trained_is_made_anew(go, write_blobs, smallest, t
     assert plan_in(tmp_path).network.gate is None
 
 
+@pytest.mark.integration
 def test_all_folds_are_trained_one_after_another(go, write_blobs, planned, tmp_path):
     done = go(write_blobs(tmp_path / "data"), *planned, "--fold", "all")
     assert "fold 0: whole validation" in done.stdout
@@ -129,6 +130,7 @@ def test_all_folds_are_trained_one_after_another(go, write_blobs, planned, tmp_p
     assert (tmp_path / "run" / "cross_validation" / "report.html").exists()
 
 
+@pytest.mark.integration
 def test_finished_folds_are_shown_even_if_the_cross_validation_fails(
     invoke, recipe, write_blobs, planned, tmp_path, monkeypatch
 ):
@@ -143,6 +145,7 @@ def test_finished_folds_are_shown_even_if_the_cross_validation_fails(
     assert "fold 1: whole validation" in done.stdout
 
 
+@pytest.mark.integration
 def test_a_model_is_the_start_of_another(go, write_blobs, planned, tmp_path):
     data = write_blobs(tmp_path / "data")
     go(data, *planned)
@@ -171,6 +174,7 @@ def test_the_same_image_on_both_sides_is_refused(go, write_blobs, planned, tmp_p
     assert not list((tmp_path / "run").rglob("*.safetensors"))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("network", "dims"), [("listing", 2), ("paper", 3)])
 def test_the_published_networks_train_on_volumes(network, dims, go, write_blobs, smallest, tmp_path):
     data = write_blobs(tmp_path / "data", cases=2)
@@ -276,6 +280,7 @@ def test_an_unknown_recipe_key_is_one_line_with_exit_code_2(write_blobs, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.integration
 def test_ctrl_c_ends_it_in_order_and_it_can_be_resumed(go, write_blobs, planned, recipe, tmp_path):
     data, run = write_blobs(tmp_path / "data", cases=2), tmp_path / "run"
     usual = [data, "-o", run, *planned, "--recipe", recipe, "--store", tmp_path / "store", "--max-time", "5m"]

@@ -170,6 +170,7 @@ def untrained(monkeypatch):
     return done
 
 
+@pytest.mark.integration
 def test_the_run_is_that_of_one_machine_though_a_worker_dies(data, options, in_turn, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(slabs, "_limits", [])

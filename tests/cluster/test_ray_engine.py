@@ -143,6 +143,7 @@ def _task(name):
     return Task(name=name, size=1.0)
 
 
+@pytest.mark.integration
 def test_tasks_of_a_node_that_dies_go_on_elsewhere(nodes, engine_of):
     payloads = {f"task{index}": 0.5 for index in range(8)}
     engine = engine_of(by_value(make_answers), payloads.get)

@@ -30,6 +30,7 @@ print(folder)
 """
 
 
+@pytest.mark.integration
 def test_a_cluster_of_this_machine_leaves_nothing(tmp_path):
     pytest.importorskip("ray")
     done = subprocess.run(

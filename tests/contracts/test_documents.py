@@ -36,6 +36,7 @@ def test_readme_has_code(project):
     assert bool(blocks(readme, "console", "bash")) or not written
 
 
+@pytest.mark.integration
 def test_python_of_documents_runs(project, workplace, tmp_path, monkeypatch, subtests):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))  # where preprocessed cases are stored
     for path in documents(project):

@@ -70,6 +70,7 @@ for name, write in writers.items():
 """
 
 
+@pytest.mark.integration
 def test_every_writer_tells_a_full_disk(make_plan_of, tmp_path):
     pytest.importorskip("onnxruntime")
     plan = make_plan_of(2)

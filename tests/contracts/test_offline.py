@@ -100,6 +100,7 @@ def test_the_watch_notices_an_attempt(attempts, tmp_path, monkeypatch):
     assert found["0: info"]
 
 
+@pytest.mark.integration
 def test_commands_of_the_runtime_ask_nothing(attempts, tiny_run, tmp_path):
     data = tmp_path / "data"
     for kind in ("images", "labels"):

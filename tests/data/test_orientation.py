@@ -113,4 +113,7 @@ def test_the_tilt_is_the_angle_to_the_nearest_axis_of_the_patient(degrees, codes
 def test_the_bounding_box_is_that_of_all_marked_voxels(shape, axes, seed):
     array = np.random.default_rng(seed).integers(0, 30, shape).transpose(axes)
     (expected,) = ndimage.find_objects((array == 7).astype(np.uint8)) or [None]
-    assert bounding_box(array, lambda plane: plane == 7) == expected
+    assert bounding_box(array, lambda plane: plane == 7) == bounding_box(array == 7) == expected
+    flat = array[:, :, 0]
+    (expected,) = ndimage.find_objects((flat == 7).astype(np.uint8)) or [None]
+    assert bounding_box(flat == 7) == expected

@@ -60,6 +60,7 @@ def test_the_network_is_left_in_evaluation_mode_on_the_cpu(make_plan_of, make_ne
     assert not network.training
 
 
+@pytest.mark.integration
 def test_onnx_takes_any_batch_and_size_and_computes_what_torch_computes(exported, trained_run):
     runtime = pytest.importorskip("onnxruntime")
     made = exported("onnx")

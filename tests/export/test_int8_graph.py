@@ -19,6 +19,7 @@ def patches_for(plan):
     return [np.random.default_rng(seed).normal(size=(1, 1, *plan.patch_size)).astype(np.float32) for seed in range(3)]
 
 
+@pytest.mark.integration
 def test_the_graph_computes_nearly_the_same_and_this_process_opens_no_other_core(exported, tiny_plan, tmp_path):
     before = {name for name in sys.modules if name.startswith("nncf.openvino")}
     graph, plan = exported("openvino").folder / "fold_0" / "graph.xml", tiny_plan()

@@ -76,6 +76,7 @@ def test_a_folder_that_exists_is_left_alone(trained_run, tmp_path):
         export_monai(trained_run, tmp_path)
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(bool(MISSING), reason=f"MONAI's bundle run needs {', '.join(MISSING)}")
 def test_monai_runs_it_and_finds_our_masks(made, trained_run, blobs, tmp_path):
     scans, masks = tmp_path / "scans", tmp_path / "masks"

@@ -174,6 +174,7 @@ def test_a_missing_localizer_of_an_export_is_noticed(cascade_run, tmp_path):
         load_bundle(made.folder)
 
 
+@pytest.mark.integration
 def test_an_ensemble_of_cascades_keeps_the_localizers_of_its_members(cascade_run, tmp_path):
     both, out = tmp_path / "both", tmp_path / "out"
     save_ensemble({"one": cascade_run, "two": cascade_run}, Postprocessing(), both)

@@ -40,6 +40,7 @@ def test_loggers_get_their_level_back():
     assert logger.level == logging.INFO
 
 
+@pytest.mark.integration
 def test_torch_alone_runs_a_program_at_another_batch_and_size(exported, trained_run, tmp_path):
     image = torch.randn(3, 1, 24, 8, 16)
     torch.save(image, tmp_path / "image.pt")

@@ -41,6 +41,7 @@ def test_a_patch_larger_than_the_image_is_padded(trained_run):
     assert {patch.shape for patch in calibration_patches(trained_run, 0, plan, 4)} == {(1, 1, 32, 16, 24)}
 
 
+@pytest.mark.integration
 def test_integers_are_used_where_nothing_is_lost(trained_run, tmp_path, monkeypatch):
     monkeypatch.setattr(quantization, "LARGEST_LOSS", 0.5)
     steps = []
@@ -58,6 +59,7 @@ def test_integers_are_used_where_nothing_is_lost(trained_run, tmp_path, monkeypa
     assert np.abs(engine(patches, closed).logits - engine(patches).logits).max() > 0.01
 
 
+@pytest.mark.integration
 def test_integers_that_lose_are_refused_and_reported(trained_run, tmp_path, monkeypatch):
     monkeypatch.setattr(quantization, "LARGEST_LOSS", -1.0)
     made = export_run(trained_run, tmp_path / "out", "openvino", int8=True)
@@ -68,6 +70,7 @@ def test_integers_that_lose_are_refused_and_reported(trained_run, tmp_path, monk
     assert "int8" not in engine.name
 
 
+@pytest.mark.integration
 def test_a_case_that_cannot_be_read_costs_no_export(trained_run, tmp_path, monkeypatch):
     monkeypatch.setattr(quantization, "LARGEST_LOSS", 0.5)
     original = quantization.fold_cases
@@ -82,6 +85,7 @@ def test_a_case_that_cannot_be_read_costs_no_export(trained_run, tmp_path, monke
     assert made.failed.keys() == {"lost"}
 
 
+@pytest.mark.integration
 def test_a_cascade_is_calibrated_with_its_context_and_keeps_its_localizers(
     make_model, write_blobs, tmp_path, monkeypatch
 ):

@@ -38,6 +38,7 @@ def openvino(path):
 READERS = {"openvino": openvino, "onnx": onnx, "torch": program, "script": torch.jit.load}
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("form", "dims", "patch"), [(form, dims, patch) for dims, patch, forms in CASES for form in forms]
 )

@@ -262,6 +262,7 @@ def test_engines_are_timed_on_windows_with_context(make_model, tmp_path):
     assert min(exact) > 0.99
 
 
+@pytest.mark.integration
 def test_an_export_has_its_localizers(make_model, tmp_path):
     model = make_model(2, localizer={}, labels={"background": 0, "cell": 255})
     export_run(model, tmp_path / "onnx", "onnx")

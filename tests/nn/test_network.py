@@ -198,6 +198,7 @@ def test_compile(dims, image):
     out.logits.square().mean().backward()
 
 
+@pytest.mark.integration
 def test_a_compiled_network_accepts_other_sizes():
     network = tiny(2, convolutions=1, channels=(2, 2, 2)).eval()
     compiled = torch.compile(network, backend="aot_eager", fullgraph=True)

@@ -34,6 +34,7 @@ async def until(met):
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.integration
 def test_a_job_that_kills_its_worker_twice_has_failed_and_others_are_done(parts):
     settings, store, queue, scan = parts
     ended = []

@@ -24,6 +24,7 @@ def jobs(blobs, tiny_plan, tiny_config, store, tmp_path):
     ]
 
 
+@pytest.mark.integration
 def test_folds_are_trained_in_the_given_order(jobs):
     events = []
     results = train_in_turn(

@@ -26,6 +26,7 @@ def able(monkeypatch):
     monkeypatch.setattr(module, "has_nncf", lambda: True)
 
 
+@pytest.mark.integration
 def test_a_training_ends_with_an_audited_graph(train, tmp_path, monkeypatch):
     pytest.importorskip("nncf")
     monkeypatch.setattr(module, "int8_seconds", lambda _budget: 300.0)

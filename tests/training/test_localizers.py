@@ -220,6 +220,7 @@ def test_localizers_differ_and_keep_no_pictures(localizer, tiny_config):
     assert not localizer_config(tiny_config(), localizer(), 0).case_images
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", ["regions", "slices", "ignored"])
 def test_other_kinds_of_tasks(kind, train, tiny_plan, make_cascade, make_regions_plan, tmp_path):
     plans = {

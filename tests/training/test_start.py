@@ -103,6 +103,7 @@ def test_an_unfinished_model_gives_no_weights(tiny_plan, tiny_config, tmp_path):
         check_start(tiny_plan(), tiny_config(init_weights=str(tmp_path)))
 
 
+@pytest.mark.integration
 def test_resumed_training_does_not_need_the_initial_model(train, trained, tmp_path):
     shutil.copytree(trained, tmp_path / "first")
     train(epochs=1, init_weights=str(tmp_path / "first"))

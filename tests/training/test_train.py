@@ -31,6 +31,7 @@ def begin(run, fold=0):
     last.touch()
 
 
+@pytest.mark.integration
 def test_all_folds_are_trained_and_cross_validated(blobs, options, tmp_path):
     events = []
 

@@ -74,6 +74,7 @@ def read_attention_frames(folder):
     return index, {file.name: file.read_bytes() for file in folder.glob("*.nii.gz")}
 
 
+@pytest.mark.integration
 def test_a_killed_training_resumes_to_the_very_same_weights(
     train, blobs, store, tiny_plan, tiny_config, tmp_path, last_of, log_of
 ):
@@ -98,6 +99,7 @@ def test_a_killed_training_resumes_to_the_very_same_weights(
         assert {**whole_row, "minutes": 0} == {**resumed_row, "minutes": 0}
 
 
+@pytest.mark.integration
 def test_a_time_budget_may_end_within_an_epoch_and_be_enlarged(train, tmp_path, last_of, log_of):
     train(max_time=0.2, steps_per_epoch=1000)
     first = last_of(tmp_path / "run")["global_step"]
@@ -241,6 +243,7 @@ def test_a_training_that_diverges_resumes_at_a_lower_rate(train, tmp_path, log_o
     assert [float(row["step"]) for row in log_of(tmp_path / "run")] == [3, 6, 9]
 
 
+@pytest.mark.integration
 def test_the_lower_rate_is_used_by_a_resumed_training(train, tmp_path, last_of):
     _, callbacks = poisoned([1], [])
     train(epochs=1, callbacks=callbacks)

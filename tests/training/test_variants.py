@@ -124,6 +124,7 @@ def test_it_is_reported_and_cancelled_between_two_trainings(ask, trained):
     assert len(trained) == 1
 
 
+@pytest.mark.integration
 def test_one_call_trains_and_compares(write_blobs, tiny_plan, tiny_config, tmp_path):
     config = tiny_config(epochs=1, steps_per_epoch=2)
     options = VariantOptions(

@@ -28,7 +28,6 @@ __all__ = [
 
 Triple = tuple[int, int, int]
 Flips = tuple[bool, bool, bool]
-Box = tuple[slice, slice, slice]
 Mask = npt.NDArray[np.bool_]
 Marks = Callable[[Array], Mask]
 Plane = Literal["sagittal", "coronal", "axial"]
@@ -68,51 +67,52 @@ def content_box(array: Array, *, crop: bool, floors: Sequence[float] | None = No
     shown = [np.zeros(size, np.bool_) for size in (i, j, k)]
     for channel, floor in zip(array, floors or [-np.inf] * len(array), strict=True):
         _mark(channel, partial(_above, max(channel.min(), floor)), shown)
-    box = _around(shown) or (slice(0, i), slice(0, j), slice(0, k))
-    i, j, k = (side.start for side in box)
-    return (i, j, k), (box[0].stop - i, box[1].stop - j, box[2].stop - k)
+    box = _box_around(shown)
+    if box is None:
+        return (0, 0, 0), (i, j, k)
+    (i, i_end), (j, j_end), (k, k_end) = ((side.start, side.stop) for side in box)
+    return (i, j, k), (i_end - i, j_end - j, k_end - k)
 
 
-def bounding_box(array: Array, marks: Marks) -> Box | None:
+def bounding_box(array: Array, marks: Marks = np.asarray) -> tuple[slice, ...] | None:
     """The smallest box with all marked voxels.
 
     Args:
-        array: (I, J, K).
-        marks: of a plane of it, which voxels are marked.
+        array: of two dimensions or more.
+        marks: of a plane of it, which voxels are marked; the array is a mask if left out.
     Returns: its slices; None when no voxel is marked.
     """
     shown = [np.zeros(size, np.bool_) for size in array.shape]
     _mark(array, marks, shown)
-    return _around(shown)
+    return _box_around(shown)
 
 
 def _above(floor: float, plane: Array) -> Mask:
     return np.asarray(plane > floor)
 
 
-def _around(shown: Sequence[Mask]) -> Box | None:
+def _box_around(shown: Sequence[Mask]) -> tuple[slice, ...] | None:
     """The box around the marked planes of each axis; None when there are none."""
     lines = [np.flatnonzero(line) for line in shown]
     if not len(lines[0]):
         return None
-    i, j, k = (slice(int(line[0]), int(line[-1]) + 1) for line in lines)
-    return i, j, k
+    return tuple(slice(int(line[0]), int(line[-1]) + 1) for line in lines)
 
 
 def _mark(array: Array, marks: Marks, shown: Sequence[Mask]) -> None:
     """Mark the planes of each axis that have a marked voxel; the array is read once, as it lies in memory."""
-    axes = sorted(range(3), key=lambda axis: -abs(array.strides[axis]))
-    planes, rows, columns = (shown[axis] for axis in axes)
+    axes = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+    planes, *others = (shown[axis] for axis in axes)
+    across = [tuple(other for other in range(len(others)) if other != axis) for axis in range(len(others))]
     upright = array.transpose(axes)
 
     def work(slab: slice) -> None:
         for index in range(slab.start, slab.stop):
             marked = marks(upright[index])
-            across = marked.any(axis=0)
-            if across.any():
+            if marked.any():
                 planes[index] = True
-                rows[marked.any(axis=1)] = True
-                columns[across] = True
+                for lines, every in zip(others, across, strict=True):
+                    lines[marked.any(axis=every)] = True
 
     each_slab(work, len(upright), -(-len(upright) // cores()))
 

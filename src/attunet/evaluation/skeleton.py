@@ -12,8 +12,8 @@ from math import nan
 import numpy as np
 from scipy.ndimage import distance_transform_cdt
 
+from attunet.data.orientation import bounding_box
 from attunet.evaluation.overlap import Mask, require_same_shape
-from attunet.evaluation.surface import bounding_box
 
 __all__ = ["skeleton", "skeleton_recall"]
 

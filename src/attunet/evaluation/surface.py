@@ -18,9 +18,10 @@ from scipy.ndimage import binary_erosion
 from scipy.spatial import KDTree
 
 from attunet.data.geometry import Voxel, to_positions
+from attunet.data.orientation import bounding_box
 from attunet.evaluation.overlap import Mask, require_same_shape
 
-__all__ = ["SurfaceScores", "bounding_box", "hausdorff_95", "surface_distance", "surface_scores"]
+__all__ = ["SurfaceScores", "hausdorff_95", "surface_distance", "surface_scores"]
 
 Points = npt.NDArray[np.float64]
 
@@ -110,21 +111,6 @@ def _surface_points(mask: Mask, voxel: Voxel) -> Points:
     inside = mask[box]
     origin = np.array([part.start for part in box])
     return to_positions(np.argwhere(inside & ~binary_erosion(inside)) + origin, voxel)
-
-
-def bounding_box(mask: Mask) -> tuple[slice, ...] | None:
-    """Smallest box around a mask, None around an empty one.
-
-    Cropping to the box does not change which voxels are surface.
-    """
-    box = []
-    for axis in range(mask.ndim):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        (filled,) = np.nonzero(mask.any(axis=others))
-        if not len(filled):
-            return None
-        box.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    return tuple(box)
 
 
 def _nearest(points: Points, label_values: Points) -> Points:

@@ -8,11 +8,12 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import find_objects, label
+from scipy.ndimage import label
 
 from attunet.config import ComponentRules, Plan
 from attunet.data.geometry import Array, Voxel, voxel_ml
 from attunet.data.labels import Values
+from attunet.data.orientation import bounding_box
 from attunet.evaluation.overlap import Mask
 from attunet.inference.postprocess import clean
 
@@ -52,7 +53,7 @@ class Components:
             voxel_ml: volume of a voxel in ml.
         Returns: their volumes, and their voxels in and outside the reference.
         """
-        box = next(iter(find_objects(mask.view(np.uint8))), _NOWHERE)
+        box = bounding_box(mask) or _NOWHERE
         inner, right = mask[box], counted[box] & truth[box]
         components, _ = label(inner, structure=np.ones((3, 3, 3)))
         rows = [

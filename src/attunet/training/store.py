@@ -38,10 +38,8 @@ _FORMAT = 6  # raised when preprocessing or the readers of images change what th
 _POINTS_PER_CLASS = 4096
 _CONTENTS = "contents.json"
 _FILES = 3
-_PATIENCE = 600.0
-"""Seconds to wait for another program that stores the same case."""
-_WORTH_PROCESSES = 16 * 2**20
-"""Bytes of files from which on processes, which start in two seconds, are faster than this one."""
+_PATIENCE = 600.0  # seconds to wait for another program that stores the same case
+_WORTH_PROCESSES = 16 * 2**20  # bytes of files: processes take two seconds to start
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,8 @@ def store_cases(
                 advance()
                 continue
             missing.append(case)
-    if workers < 2 or _size(missing) < _WORTH_PROCESSES or not can_start_processes():
+    total = sum(size for case in missing for _, size, *_ in file_states(case.paths))
+    if len(missing) < 2 or workers < 2 or total < _WORTH_PROCESSES or not can_start_processes():
         for case in missing:
             _store(case, plan, geometry, stored[case.id].folder)
             advance()
@@ -154,11 +153,6 @@ def store_cases(
             jobs = [pool.submit(_store, case, plan, geometry, stored[case.id].folder) for case in missing]
         _gather(pool, jobs, advance)
     return stored
-
-
-def _size(cases: Sequence[Case]) -> int:
-    """Bytes of the files of these cases; 0 for a single case, which is never divided."""
-    return sum(size for case in cases for _, size, *_ in file_states(case.paths)) if len(cases) > 1 else 0
 
 
 def _gather(pool: ProcessPoolExecutor, jobs: Sequence[Future[None]], advance: Callable[[], None]) -> None:

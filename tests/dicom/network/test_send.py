@@ -42,6 +42,7 @@ def test_files_arrive_as_they_are(pacs, mixed):
         assert pacs.read(dataset.SOPInstanceUID).file_meta.TransferSyntaxUID == dataset.file_meta.TransferSyntaxUID
 
 
+@pytest.mark.integration
 def test_more_kinds_than_an_association_takes_go_in_several(make_pacs, tmp_path):
     kinds = [context.abstract_syntax for context in AllStoragePresentationContexts[: MOST_CONTEXTS + 2]]
     files = []

@@ -14,11 +14,11 @@ from scipy.spatial import KDTree
 
 from attunet.data.geometry import Voxel, reach_in_voxels, to_positions
 from attunet.data.labels import Values
+from attunet.data.orientation import bounding_box
 from attunet.data.volume import Volume
 from attunet.errors import ConfigError, GeometryError
 from attunet.evaluation.overlap import Mask
 from attunet.evaluation.scores import foreground
-from attunet.evaluation.surface import bounding_box
 
 __all__ = ["REACH", "Box", "Organ", "Organs", "Points", "organs_of"]
 
