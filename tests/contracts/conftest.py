@@ -1,5 +1,6 @@
 """Shared by the contract tests: the project's folder, and a clean interpreter."""
 
+import ast
 import json
 import os
 import shutil
@@ -27,6 +28,12 @@ def modules(project):
         parts = path.relative_to(project / "src").with_suffix("").parts
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
+
+
+@pytest.fixture(scope="session")
+def trees(modules):
+    """The syntax tree of each of them, which takes seconds to make; nobody changes it."""
+    return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in modules.items()}
 
 
 @pytest.fixture(scope="session")

@@ -18,10 +18,6 @@ THE_SCHEMA = {"attunet.nn.network.AttentionUNet.__init__"}  # its arguments are 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def trees(modules):
-    return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in modules.items()}
-
-
 def rank(name):
     """Constants, then classes, then the rest: the order that ruff keeps."""
     return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
@@ -46,8 +42,8 @@ def below(name, tree):
             yield from below(f"{name}.{node.name}", node)
 
 
-def test_every_module_names_what_it_offers(modules):
-    for name, tree in trees(modules).items():
+def test_every_module_names_what_it_offers(trees):
+    for name, tree in trees.items():
         defines_something = len(tree.body) > 1
         offered = getattr(importlib.import_module(name), "__all__", None)
         assert offered is not None or not defines_something, f"{name} has no __all__"
@@ -64,8 +60,8 @@ def test_every_offered_name_exists_and_is_documented(modules):
                 assert inspect.getdoc(thing), f"{name}.{offered} has no docstring"
 
 
-def test_every_module_says_what_it_is_for(modules):
-    assert not [name for name, tree in trees(modules).items() if not ast.get_docstring(tree)]
+def test_every_module_says_what_it_is_for(trees):
+    assert not [name for name, tree in trees.items() if not ast.get_docstring(tree)]
 
 
 def test_files_hold_one_whole_idea(modules):
@@ -77,16 +73,16 @@ def test_files_hold_one_whole_idea(modules):
     assert len(small) < SMALL_FILES * len(sizes), small
 
 
-def test_functions_are_short(modules):
-    nodes = chain.from_iterable(map(ast.walk, trees(modules).values()))
+def test_functions_are_short(trees):
+    nodes = chain.from_iterable(map(ast.walk, trees.values()))
     sizes = [node.end_lineno - node.lineno + 1 for node in nodes if isinstance(node, FUNCTIONS)]
     assert statistics.quantiles(sizes, n=20)[-1] <= LONG_FUNCTION
 
 
-def test_functions_take_few_parameters(modules):
+def test_functions_take_few_parameters(trees):
     """The command line's own functions aside: a flag each."""
     many = {}
-    for name, tree in trees(modules).items():
+    for name, tree in trees.items():
         if name.startswith("attunet.cli"):
             continue
         for function, node in below(name, tree):
@@ -96,9 +92,9 @@ def test_functions_take_few_parameters(modules):
     assert many.keys() <= THE_SCHEMA
 
 
-def test_no_two_things_have_one_name(modules):
+def test_no_two_things_have_one_name(trees):
     homes = defaultdict(set)
-    for name, tree in trees(modules).items():
+    for name, tree in trees.items():
         for node in tree.body:
             if isinstance(node, ast.ClassDef):
                 homes[node.name.lstrip("_")].add(name)
@@ -165,9 +161,9 @@ def public_functions(name, tree):
             yield f"{name}.{node.name}", node
 
 
-def test_docstrings_have_a_line_for_each_parameter(modules):
+def test_docstrings_have_a_line_for_each_parameter(trees):
     silent = {}
-    for name, tree in trees(modules).items():
+    for name, tree in trees.items():
         if name.startswith("attunet.cli"):  # there each option carries its help
             continue
         silent |= {function: lacking(node) for function, node in public_functions(name, tree)}
@@ -189,11 +185,11 @@ def imported(tree, names):
             yield from (alias.name for alias in node.names)
 
 
-def test_there_are_no_import_cycles(modules):
+def test_there_are_no_import_cycles(modules, trees):
     """Lazy imports and those for types count: they hide cycles, too."""
     graph = {
         name: {other for other in imported(tree, modules) if other in modules and other != name}
-        for name, tree in trees(modules).items()
+        for name, tree in trees.items()
         if name != "attunet"  # it exports names of all packages, imported on first use
     }
     while leaves := [name for name, others in graph.items() if not others & graph.keys()]:

@@ -69,10 +69,6 @@ def calls(tree):
             yield ast.unparse(node.func), node
 
 
-def trees(modules):
-    return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in modules.items()}
-
-
 def dangerous(tree):
     """The forbidden calls of a module, also under a name that it imported."""
     imported = {
@@ -108,15 +104,15 @@ def test_the_search_finds_what_it_should(code, found):
     assert {name for name, _ in dangerous(ast.parse(code))} == found
 
 
-def test_no_reader_runs_code(modules):
-    found = {(module, name) for module, tree in trees(modules).items() for name, _ in dangerous(tree)}
+def test_no_reader_runs_code(trees):
+    found = {(module, name) for module, tree in trees.items() for name, _ in dangerous(tree)}
     assert found - OURS == set(), {name: READERS[name] for _, name in found - OURS}
     assert found >= OURS, "an exception that is not needed any more"
 
 
-def test_readers_refuse_pickles_by_name(modules):
+def test_readers_refuse_pickles_by_name(trees):
     lacking = []
-    for module, tree in trees(modules).items():
+    for module, tree in trees.items():
         for called, node in calls(tree):
             if called in REQUIRED:
                 name, value = REQUIRED[called]
@@ -126,8 +122,8 @@ def test_readers_refuse_pickles_by_name(modules):
     assert not lacking
 
 
-def test_no_process_is_started_through_a_shell(modules):
-    for module, tree in trees(modules).items():
+def test_no_process_is_started_through_a_shell(trees):
+    for module, tree in trees.items():
         for called, node in calls(tree):
             assert not [word for word in node.keywords if word.arg == "shell"], f"{module}: {called}"
 
@@ -136,9 +132,9 @@ def is_off(value):
     return isinstance(value, ast.Constant) and value.value in (False, None)
 
 
-def test_no_file_of_others_is_mapped(modules):
+def test_no_file_of_others_is_mapped(trees):
     """A file that becomes shorter while it is mapped ends the process with SIGBUS."""
-    for module, tree in trees(modules).items():
+    for module, tree in trees.items():
         for called, node in calls(tree):
             named = [word for word in node.keywords if word.arg in ("mmap", "mmap_mode") and not is_off(word.value)]
             opened = [ast.unparse(argument) for argument in node.args[:1]]
