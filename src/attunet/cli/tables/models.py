@@ -93,10 +93,10 @@ def prediction_table(measured: Sequence[Mapping[str, Any]]) -> FittedTable:
     table = FittedTable(
         Column(heading="Folds", kind="number"),
         Column(heading="Copies", kind="number"),
-        Column(heading="Dice", kind="number"),
-        Column(heading="Gain (95% interval)", kind="number", rank=1),
+        Column(heading="Dice", kind="number", rank=1),
+        Column(heading="Gain (95% interval)", kind="number"),
         Column(heading="s per case", kind="number"),
-        Column(heading="Cases", kind="text"),
+        Column(heading="Cases", kind="text", rank=2),
         Column(heading="Used"),
         title="Dice against seconds: folds averaged, copies of each window (1: no mirroring)",
         elsewhere="--json",
