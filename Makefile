@@ -27,7 +27,7 @@ test: $(READY) ## all tests that take seconds at most
 	$(PYTEST) -n 2
 
 test-integration: $(READY) ## tests of whole trainings, exports, servers and clusters, many seconds each
-	$(PYTEST) -n 2 -m integration
+	$(PYTEST) -n 2 -m "integration and not slow"
 
 test-peers: $(READY) ## tests against Orthanc, dcmtk, dcmqi and plastimatch on this machine; installs them where it may
 	tests/peers/install.sh $(BIN)/python $(PEERS)

@@ -32,6 +32,8 @@ from attunet.training.run_folder import FoldPaths
 from attunet.training.train import TrainOptions, train
 from attunet.training.variants import VariantCallbacks, VariantOptions, train_variants
 
+pytestmark = pytest.mark.integration
+
 
 class Here:
     """An engine of two workers in this process: a try runs when it is waited for.
@@ -170,7 +172,6 @@ def untrained(monkeypatch):
     return done
 
 
-@pytest.mark.integration
 def test_the_run_is_that_of_one_machine_though_a_worker_dies(data, options, in_turn, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(slabs, "_limits", [])

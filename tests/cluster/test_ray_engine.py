@@ -26,6 +26,8 @@ from attunet.errors import EngineError
 from attunet.inference.batch import predict_cases
 from attunet.inference.segmenter import Segmenter
 
+pytestmark = pytest.mark.integration
+
 pytest.importorskip("ray")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="nodes are killed as on Linux")
 
@@ -143,7 +145,6 @@ def _task(name):
     return Task(name=name, size=1.0)
 
 
-@pytest.mark.integration
 def test_tasks_of_a_node_that_dies_go_on_elsewhere(nodes, engine_of):
     payloads = {f"task{index}": 0.5 for index in range(8)}
     engine = engine_of(by_value(make_answers), payloads.get)

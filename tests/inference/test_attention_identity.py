@@ -84,7 +84,7 @@ def coordinates(shape):
     return np.indices(shape).astype(np.float32) * np.array([1.0, 1.5, 2.0], np.float32)[:, None, None, None]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     patch=st.tuples(*[st.integers(4, 15)] * 3),
     beyond=st.tuples(*[st.integers(0, 12)] * 3),
@@ -111,7 +111,7 @@ def test_windows_give_every_place_back(patch, beyond, stride, step, mirror, batc
 @given(
     shape=st.tuples(*[st.integers(1, 12)] * 3), patch=st.tuples(*[st.integers(4, 15)] * 3), mirror=st.sets(st.just(1))
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_what_pads_a_small_image_is_masked_out(shape, patch, mirror):
     where = coordinates(shape)
     result = attention_of(where, Places((1, 1, 1)), patch, mirror_axes=tuple(mirror))
@@ -175,7 +175,7 @@ def segmenter(make_plan_of):
     return make
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     shape=st.tuples(*[st.integers(12, 18)] * 3),
     margins=st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * 3),

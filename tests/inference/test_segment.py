@@ -127,7 +127,7 @@ def test_slabs_and_bands_give_the_whole_grids_answer(data, chunking, step, mirro
     assert planned.content == answer.content
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(data=st.data(), chunking=chunkings, mirror=st.booleans())
 def test_members_of_other_grids_are_averaged(data, chunking, mirror, plan, ask, decide):
     one, volume = data.draw(problems(plan))

@@ -19,6 +19,8 @@ from attunet.serve.access import add_user
 from attunet.serve.service import Service
 from attunet.serve.settings import ServeSettings
 
+pytestmark = pytest.mark.integration
+
 TOKEN = "a token of sufficient length"
 
 
@@ -40,7 +42,6 @@ def workers(server):
     return psutil.Process(server.process.pid).children()
 
 
-@pytest.mark.integration
 def test_a_killed_worker_costs_a_try_and_a_killed_server_nothing(killable, large_scan, scan_file):
     with killable.client() as client:
         job = client.submit(client.upload(large_scan).id, "organs", step_size=0.3)
@@ -67,7 +68,6 @@ def test_workers_end_with_their_server(killable):
     killable.start()
 
 
-@pytest.mark.integration
 def test_a_stop_in_order_keeps_what_waits(killable, large_scan):
     with killable.client() as client:
         scan = client.upload(large_scan)
@@ -137,7 +137,6 @@ def test_uploads_have_limits(start_server, gated, tmp_path):
     server.stop()
 
 
-@pytest.mark.integration
 def test_a_server_for_others_has_a_password_and_https(start_server, gated, tmp_path):
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
@@ -170,7 +169,6 @@ def test_a_server_for_others_has_a_password_and_https(start_server, gated, tmp_p
     server.stop()
 
 
-@pytest.mark.integration
 def test_old_uploads_and_results_are_deleted(start_server, gated, scan_file):
     server = start_server({"organs": gated}, "--keep", "2s")
     with server.client() as client:
@@ -188,7 +186,6 @@ def test_old_uploads_and_results_are_deleted(start_server, gated, scan_file):
     server.stop()
 
 
-@pytest.mark.integration
 def test_models_share_the_memory_of_a_worker(start_server, gated, tiny_run, scan_file):
     server = start_server({"gated": gated, "tiny": tiny_run}, "--max-memory", "2GB")
     with server.client() as client:
@@ -198,7 +195,6 @@ def test_models_share_the_memory_of_a_worker(start_server, gated, tiny_run, scan
     server.stop()
 
 
-@pytest.mark.integration
 def test_a_model_that_cannot_be_loaded_is_told_before_and_with_a_job(start_server, gated, tmp_path, scan_file):
     broken = shutil.copytree(gated, tmp_path / "model")
     next(broken.rglob("graph.xml")).write_text("no graph")

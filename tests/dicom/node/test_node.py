@@ -10,6 +10,8 @@ from dicom_peers import SECRETS, answer, answer_uid, running, send_to, wait_unti
 from attunet.dicom.node import Node, read_state, retry_study
 from attunet.errors import BundleError, BusyError, CancelledError, DataError
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def answered(node_settings, study, counts):
