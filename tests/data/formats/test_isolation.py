@@ -53,7 +53,6 @@ def reader(tmp_path, monkeypatch):
     (tmp_path / "some_readers.py").write_text(READERS)
     (tmp_path / "x.h5").write_bytes(b"content")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(isolation, "SECONDS", 1)
 
     def make(name):
         import some_readers
@@ -82,6 +81,7 @@ def test_errors_of_ours_keep_their_words_and_others_name_the_file(reader):
 
 @pytest.mark.parametrize("name", ["crash", "loop", "sleep", "cut"])
 def test_a_process_that_does_not_answer_costs_one_file(name, reader, monkeypatch):
+    monkeypatch.setattr(isolation, "SECONDS", 1)
     monkeypatch.setattr(isolation, "PATIENCE", 2)
     started = time.monotonic()
     with pytest.raises(FormatError, match="ended without an answer") as refused:
