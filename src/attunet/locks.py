@@ -33,7 +33,7 @@ LOCK = ".attunet.lock"
 """Name of the lock file in a folder; it exists only while a program uses the folder, or after a kill."""
 
 _MOMENTS, _MOMENT = 20, 0.05
-_TRIES = 1000
+_TRIES = 1000  # to create a folder that others keep removing
 
 _depths: dict[tuple[int, int, Path], int] = {}
 """How often a process's thread holds a folder, so that one step of a command may call another."""

@@ -114,7 +114,7 @@ def _mark(array: Array, marks: Marks, shown: Sequence[Mask]) -> None:
                 for lines, every in zip(others, across, strict=True):
                     lines[marked.any(axis=every)] = True
 
-    each_slab(work, len(upright), -(-len(upright) // cores()))
+    each_slab(work, len(upright), max(1, -(-len(upright) // cores())))
 
 
 def oriented(array: Array, axes: Triple, flips: Flips) -> Array:
