@@ -36,9 +36,9 @@ def store(tmp_path_factory, blobs, tiny_plan):
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, blobs, tiny_plan, tiny_config, store):
-    """A model folder with fold 0 trained for two epochs, with pictures; copy it before changing anything."""
+    """A model folder with fold 0 trained for two epochs; copy it before changing anything."""
     run = tmp_path_factory.mktemp("trained") / "run"
-    fit(blobs, tiny_plan(), tiny_config(case_images=True), run, device="cpu", store=store)
+    fit(blobs, tiny_plan(), tiny_config(), run, device="cpu", store=store)
     return run
 
 

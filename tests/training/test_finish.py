@@ -54,7 +54,9 @@ def test_a_fold_is_not_finished_while_anything_is_missing_or_older_than_the_best
     assert finished_fold(run, 0, paths) is None
 
 
-def test_finishing_again_replaces_what_was_there(run, blobs, tiny_plan, tiny_config):
+def test_finishing_again_replaces_what_was_there(train, blobs, tiny_plan, tiny_config, tmp_path):
+    run = tmp_path / "run"
+    train(case_images=True)
     paths = paths_of(run)
     sums = json.loads((run / "manifest.json").read_text())["sha256"]
     paths.curves.unlink()
