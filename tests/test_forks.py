@@ -137,6 +137,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.integration
 def test_it_answers_in_a_running_loop_and_in_spawned_processes(tiny_run, tmp_path):
     script = tmp_path / "program.py"
     script.write_text(SPAWNED)

@@ -100,6 +100,7 @@ def process(config):
         node.wait()
 
 
+@pytest.mark.integration
 @pytest.mark.filterwarnings("ignore")
 def test_the_node_logs_uids_only_and_stops_in_order(config, tmp_path):
     settings = load_node_settings(config)

@@ -54,6 +54,7 @@ def test_findings_are_printed_and_the_report_holds_them(explained):
     assert {"lift", "ablation", "deletion", "insertion", "case_1"} <= names
 
 
+@pytest.mark.integration
 def test_only_all_held_out_cases_store_the_rank_correlation(explained, invoke, tmp_path):
     run = shutil.copytree(explained[0], tmp_path / "run")
     assert load_bundle(run).postprocessing.attention_agreement is None

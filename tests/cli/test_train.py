@@ -83,6 +83,7 @@ def test_one_command_leaves_a_model_that_another_one_uses(go, invoke, write_blob
     assert set(np.unique(mask.array)) <= {0, 255}
 
 
+@pytest.mark.integration
 def test_it_is_not_started_twice_but_resumed_with_the_settings_it_was_started_with(
     go, invoke, write_blobs, planned, tmp_path
 ):
@@ -156,6 +157,7 @@ def test_a_model_is_the_start_of_another(go, write_blobs, planned, tmp_path):
     assert (config.freeze_encoder, config.patience) == (1, 9)
 
 
+@pytest.mark.integration
 def test_a_patient_stays_on_one_side(go, write_blobs, planned, tmp_path):
     data = write_blobs(tmp_path / "data")
     go(data, *planned, "--group-by", "^case[01]?")

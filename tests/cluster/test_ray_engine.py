@@ -26,10 +26,11 @@ from attunet.errors import EngineError
 from attunet.inference.batch import predict_cases
 from attunet.inference.segmenter import Segmenter
 
-pytestmark = pytest.mark.integration
-
 pytest.importorskip("ray")
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="nodes are killed as on Linux")
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(sys.platform != "linux", reason="nodes are killed as on Linux"),
+]
 
 NODE = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 * 2**20}
 CHECKS = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 3}

@@ -30,6 +30,7 @@ def commands(fresh_python):
     return [[], *([name] for name in found)]
 
 
+@pytest.mark.integration
 def test_help_loads_nothing_heavy(commands, fresh_python):
     for command in commands:
         arguments = json.dumps(["attunet", *command, "--help"])

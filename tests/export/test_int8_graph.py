@@ -32,6 +32,7 @@ def test_the_graph_computes_nearly_the_same_and_this_process_opens_no_other_core
     assert 0 < difference < 0.2 * np.abs(plain(windows).logits).max()
 
 
+@pytest.mark.integration
 def test_a_graph_that_cannot_be_quantized_is_an_error_without_the_paths_of_this_machine(tmp_path, tiny_plan):
     (tmp_path / "graph.xml").write_text("<net/>")
     (tmp_path / "graph.bin").write_bytes(b"")

@@ -97,6 +97,7 @@ def test_monai_runs_it_and_finds_our_masks(made, trained_run, blobs, tmp_path):
         assert dice(np.asarray(theirs.dataobj) == 1, ours.array[0] == 1) >= 0.99
 
 
+@pytest.mark.integration
 def test_a_cascade_is_refused_unless_its_networks_see_only_the_image(make_model, tmp_path):
     with pytest.raises(ConfigError, match="cannot run localizers") as caught:
         export_monai(make_model(localizer={"members": 1}), tmp_path / "bundle")

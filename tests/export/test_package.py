@@ -63,6 +63,7 @@ def agreement(masks, others, cases):
     return dice(*(np.stack([found(case) for case in cases]) > 0 for found in (masks, others)))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("format", FILES)
 def test_the_folder_predicts_as_the_run_it_was_made_from(format, exported, reference, blobs):
     folder = exported(format).folder

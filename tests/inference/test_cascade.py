@@ -253,6 +253,7 @@ def test_info_says_what_skipping_is_worth(make_model, tmp_path):
     }
 
 
+@pytest.mark.integration
 def test_engines_are_timed_on_windows_with_context(make_model, tmp_path):
     write_volume(scan(shape=(20, 16, 12)), tmp_path / "a.nii.gz")
     measured = benchmark_model(make_model(3, localizer={}), tmp_path / "a.nii.gz", repeat=1)

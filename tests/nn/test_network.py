@@ -190,6 +190,7 @@ def test_autocast_bf16_with_gradients(dims, image, gate):
     assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
 
 
+@pytest.mark.integration
 def test_compile(dims, image):
     network, x = tiny(dims), image[..., :-3]
     compiled = torch.compile(network, backend="aot_eager", fullgraph=True, dynamic=False)

@@ -82,6 +82,7 @@ def test_a_body_that_does_not_move_is_answered_and_ends_the_connection(ask):
     assert BODY * 0.9 <= seconds < PATIENCE / 2
 
 
+@pytest.mark.integration
 def test_a_body_that_moves_may_take_longer(ask):
     head = b"POST /api/v1/scans HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 20\r\n\r\n"
     answer, seconds = ask([head, *single(b"--x\r\n" + b"x" * 15)], BODY / 8)
@@ -96,6 +97,7 @@ def test_what_nobody_reads_of_a_body_does_not_keep_the_connection(ask):
     assert seconds < PATIENCE / 2
 
 
+@pytest.mark.integration
 def test_a_long_answer_is_not_cut_and_the_next_request_is_answered(ask):
     async def app(scope, _receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"6")]})

@@ -31,6 +31,7 @@ def test_a_model_is_loaded_once_until_its_folder_changes(models, tmp_path):
         os.utime(manifest, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
+@pytest.mark.integration
 def test_the_least_recently_used_goes_first(models):
     memory = iter(range(0, 10**9, 10**6))
     shelf = ModelShelf({**models, "again": models["gated"]}, limit=5 * 10**6, memory=lambda: next(memory))

@@ -99,6 +99,7 @@ def test_a_model_that_cannot_be_loaded_is_told_once_and_jobs_of_others_are_done(
     asyncio.run(run())
 
 
+@pytest.mark.integration
 def test_a_worker_that_died_while_it_warmed_up_is_followed_by_one_that_does_not(parts):
     settings, store, queue, scan = parts
 
@@ -119,6 +120,7 @@ def test_a_worker_that_died_while_it_warmed_up_is_followed_by_one_that_does_not(
     asyncio.run(run())
 
 
+@pytest.mark.integration
 def test_whatever_goes_wrong_with_a_worker_another_one_follows(parts, monkeypatch):
     settings, store, queue, scan = parts
     spawn, recover, faults = asyncio.create_subprocess_exec, queue.recover, [OSError(), OSError()]

@@ -49,6 +49,7 @@ def test_each_epoch_has_its_row(trained, log_of):
         assert 0 <= float(row["dice_blob"]) <= 1
 
 
+@pytest.mark.integration
 def test_it_learns(train, blobs, tmp_path, log_of):
     result = train(epochs=8, steps_per_epoch=10, validation_fraction=0.1, learning_rate=1e-2, ema_decay=0.9)
     assert result.summary.mean("blob") > 0.8

@@ -265,6 +265,7 @@ def test_a_training_that_diverges_twice_ends_with_one_error(train, tmp_path):
     assert FoldPaths(tmp_path / "run" / "fold_0").last.exists()
 
 
+@pytest.mark.integration
 def test_a_batch_in_parts_with_checkpointing_trains_to_the_same_weights(train, tiny_plan, tmp_path, last_of, log_of):
     # Adam would take a full step where a gradient is as small as its rounding, which depends on the CPU.
     each = {"batch_dice": False, "ema_decay": 0.9, "optimizer": "sgd"}
