@@ -10,6 +10,8 @@ from attunet.cli.explain import explain
 from attunet.config import RankCorrelation
 from attunet.errors import ConfigError, DatasetError
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def explained(make_folded, tmp_path_factory, invoke):
@@ -54,7 +56,6 @@ def test_findings_are_printed_and_the_report_holds_them(explained):
     assert {"lift", "ablation", "deletion", "insertion", "case_1"} <= names
 
 
-@pytest.mark.integration
 def test_only_all_held_out_cases_store_the_rank_correlation(explained, invoke, tmp_path):
     run = shutil.copytree(explained[0], tmp_path / "run")
     assert load_bundle(run).postprocessing.attention_agreement is None

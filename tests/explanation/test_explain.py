@@ -11,6 +11,8 @@ from attunet.bundle import load_bundle
 from attunet.errors import CancelledError, ConfigError
 from attunet.explanation.cases import find_labelled_cases
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def run(make_folded, tmp_path_factory):
@@ -70,7 +72,6 @@ def test_a_case_that_cannot_be_read_is_logged_and_left_out(run, tmp_path, caplog
     assert "case bad is left out" in caplog.text
 
 
-@pytest.mark.integration
 def test_the_localizer_of_a_cascade_is_the_first_map_and_its_windows_are_drawn(make_model, write_blobs, tmp_path):
     model = make_model(localizer={"members": 1}, labels={"background": 0, "blob": 1})
     data = write_blobs(tmp_path / "blobs", cases=2, shape=(24, 20, 14))

@@ -28,6 +28,8 @@ from attunet.inference.model_grid import find_context, predict_prepared
 from attunet.inference.prediction import PredictOptions
 from attunet.inference.segmenter import Segmenter
 
+pytestmark = pytest.mark.integration
+
 AUDIT = {"threshold": 0.5, "margin": 0.0, "cases": 40, "lost": 0, "skipped": 0.5, "bound": 0.072}
 EVERYTHING = PredictOptions(probabilities=True, attention=True)
 
@@ -253,7 +255,6 @@ def test_info_says_what_skipping_is_worth(make_model, tmp_path):
     }
 
 
-@pytest.mark.integration
 def test_engines_are_timed_on_windows_with_context(make_model, tmp_path):
     write_volume(scan(shape=(20, 16, 12)), tmp_path / "a.nii.gz")
     measured = benchmark_model(make_model(3, localizer={}), tmp_path / "a.nii.gz", repeat=1)
@@ -263,7 +264,6 @@ def test_engines_are_timed_on_windows_with_context(make_model, tmp_path):
     assert min(exact) > 0.99
 
 
-@pytest.mark.integration
 def test_an_export_has_its_localizers(make_model, tmp_path):
     model = make_model(2, localizer={}, labels={"background": 0, "cell": 255})
     export_run(model, tmp_path / "onnx", "onnx")

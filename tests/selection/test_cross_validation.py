@@ -20,6 +20,8 @@ from attunet.selection.cross_validation import cross_validate
 from attunet.selection.operating_point import OperatingPoint
 from attunet.selection.postprocessing import decide_rules
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def folded(make_folded, tmp_path_factory):
@@ -66,7 +68,6 @@ def test_six_cases_are_too_few_for_intervals(found):
     assert "at least 20 are needed" in found.postprocessing.reasons["volume interval blob"]
 
 
-@pytest.mark.integration
 def test_twenty_cases_give_intervals_of_the_post_processed_volumes(make_folded, tmp_path):
     run = make_folded(tmp_path, cases=20)
     found = cross_validate(run, device="cpu")
@@ -103,7 +104,6 @@ def test_a_single_fold_keeps_its_caution(make_folded, tmp_path, monkeypatch):
     assert "fewer than" not in found.postprocessing.reasons["postprocessing blob"]
 
 
-@pytest.mark.integration
 def test_mirroring_is_measured_and_every_result_follows_the_decision(make_folded, tmp_path):
     """Networks with random weights: whatever is decided, scores and masks are those of that way to predict."""
     run = make_folded(tmp_path)
@@ -146,7 +146,6 @@ class Promising(OperatingPoint):
         return replace(self, gain=PairedGain(self.found, self.found, self.found, 6))
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize(("found", "bias"), [(0.1, BIAS), (-0.1, {})])
 def test_settings_and_scores_follow_the_gain_of_whole_masks(found, bias, make_folded, tmp_path, monkeypatch):
     estimated = PairedGain(0.1, 0.1, 0.1, 6)
@@ -176,7 +175,6 @@ def test_accepted_rules_never_lower_the_mean_dice(found):
         assert found.postprocessed is found.summary
 
 
-@pytest.mark.integration
 def test_regions_and_partly_labelled_cases_are_scored(make_folded, make_network, tmp_path):
     """Two nested regions; in one case only the outer one is annotated."""
     run = make_folded(tmp_path)

@@ -18,6 +18,8 @@ from attunet.selection.cross_validation import cross_validate
 from attunet.selection.prediction_choice import case_dice
 from attunet.selection.unseen import measure_folds, unseen_cases
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def others(write_blobs, tmp_path):
@@ -63,7 +65,6 @@ def test_another_scan_of_a_patient_was_seen(folded, others):
     assert [case.id for case in unseen_cases(folded, others)] == ["other7"]
 
 
-@pytest.mark.integration
 def test_the_dice_of_one_and_two_folds_is_that_of_their_predictions(folded, others):
     with pytest.raises(ConfigError, match="was not cross-validated"):
         measure_folds(folded, unseen_cases(folded, others), device="cpu")
@@ -91,7 +92,6 @@ def test_the_dice_of_one_and_two_folds_is_that_of_their_predictions(folded, othe
     assert "2 unseen" in text
 
 
-@pytest.mark.integration
 def test_a_case_that_cannot_be_read_is_named_and_counts_for_no_number_of_folds(folded, others):
     cross_validate(folded, device="cpu")
     cases = [case for case in read_dataset(others).labelled if case.id in ("case6", "case7")]

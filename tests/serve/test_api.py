@@ -11,6 +11,8 @@ import pytest
 from attunet.errors import DataError, RefusedError
 from attunet.inference.segmenter import Segmenter
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="session")
 def done(running, scan_file):

@@ -11,6 +11,8 @@ from attunet.data.cases import read_dataset
 from attunet.errors import ConfigError, DataError, DatasetError, FormatError, GeometryError
 from attunet.serve.datastore import Datastore
 
+pytestmark = pytest.mark.integration
+
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
 
 
@@ -55,7 +57,6 @@ def test_what_clients_send_gets_a_name_of_ours(store, tmp_path, image):
         store.add(tmp_path / "sent.txt", "x")
 
 
-@pytest.mark.integration
 def test_final_labels_make_a_data_set(store, tmp_path, image, label):
     for number in range(2):
         store.add(write(tmp_path / "sent.nii.gz", image + number), f"case {number}")

@@ -15,6 +15,8 @@ from attunet.data.cases import Case
 from attunet.errors import DataError
 from attunet.inference.segmenter import Segmenter
 
+pytestmark = pytest.mark.integration
+
 cgi = pytest.importorskip("cgi", reason="the clients read answers with it, before Python 3.13")
 
 

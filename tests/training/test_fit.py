@@ -22,6 +22,8 @@ from attunet.training.fit import training_device
 from attunet.training.patches import dataset as patches
 from attunet.training.run_folder import FoldPaths
 
+pytestmark = pytest.mark.integration
+
 
 def states(run):
     files = [file for file in run.rglob("*") if file.is_file() and file.suffix != ".yaml"]
@@ -49,7 +51,6 @@ def test_each_epoch_has_its_row(trained, log_of):
         assert 0 <= float(row["dice_blob"]) <= 1
 
 
-@pytest.mark.integration
 def test_it_learns(train, blobs, tmp_path, log_of):
     result = train(epochs=8, steps_per_epoch=10, validation_fraction=0.1, learning_rate=1e-2, ema_decay=0.9)
     assert result.summary.mean("blob") > 0.8

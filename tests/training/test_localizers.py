@@ -18,6 +18,8 @@ from attunet.training.contexts import Contexts
 from attunet.training.localizers import localizer_config, member_cases, remaining_config
 from attunet.training.run_folder import FoldPaths
 
+pytestmark = pytest.mark.integration
+
 EPOCHS = 8
 STAGES = ["localizer 1 of 2", "localizer 2 of 2", "segmentation network"]
 
@@ -220,7 +222,6 @@ def test_localizers_differ_and_keep_no_pictures(localizer, tiny_config):
     assert not localizer_config(tiny_config(), localizer(), 0).case_images
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("kind", ["regions", "slices", "ignored"])
 def test_other_kinds_of_tasks(kind, train, tiny_plan, make_cascade, make_regions_plan, tmp_path):
     plans = {

@@ -27,6 +27,8 @@ from attunet.data.cases import read_dataset
 from attunet.training.callbacks.progress import TrainingCallbacks
 from attunet.training.fit import fit
 
+pytestmark = pytest.mark.integration
+
 class Slow(pl.Callback):
     def on_train_batch_start(self, *_):
         time.sleep(0.1)
@@ -74,7 +76,6 @@ def read_attention_frames(folder):
     return index, {file.name: file.read_bytes() for file in folder.glob("*.nii.gz")}
 
 
-@pytest.mark.integration
 def test_a_killed_training_resumes_to_the_very_same_weights(
     train, blobs, store, tiny_plan, tiny_config, tmp_path, last_of, log_of
 ):
@@ -99,7 +100,6 @@ def test_a_killed_training_resumes_to_the_very_same_weights(
         assert {**whole_row, "minutes": 0} == {**resumed_row, "minutes": 0}
 
 
-@pytest.mark.integration
 def test_a_time_budget_may_end_within_an_epoch_and_be_enlarged(train, tmp_path, last_of, log_of):
     train(max_time=0.2, steps_per_epoch=1000)
     first = last_of(tmp_path / "run")["global_step"]
@@ -243,7 +243,6 @@ def test_a_training_that_diverges_resumes_at_a_lower_rate(train, tmp_path, log_o
     assert [float(row["step"]) for row in log_of(tmp_path / "run")] == [3, 6, 9]
 
 
-@pytest.mark.integration
 def test_the_lower_rate_is_used_by_a_resumed_training(train, tmp_path, last_of):
     _, callbacks = poisoned([1], [])
     train(epochs=1, callbacks=callbacks)
@@ -265,7 +264,6 @@ def test_a_training_that_diverges_twice_ends_with_one_error(train, tmp_path):
     assert FoldPaths(tmp_path / "run" / "fold_0").last.exists()
 
 
-@pytest.mark.integration
 def test_a_batch_in_parts_with_checkpointing_trains_to_the_same_weights(train, tiny_plan, tmp_path, last_of, log_of):
     # Adam would take a full step where a gradient is as small as its rounding, which depends on the CPU.
     each = {"batch_dice": False, "ema_decay": 0.9, "optimizer": "sgd"}
