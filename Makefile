@@ -6,6 +6,7 @@ READY := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 # Tests are many small jobs: two workers with one thread each are faster than two threads that wait for each other.
+# A file stays with one worker, so that what its tests share is made once.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 # Programs that tests/peers talks to, in an environment of their own.
@@ -24,10 +25,10 @@ demo: $(READY) ## create a synthetic abdomen, train, predict and evaluate; write
 	$(BIN)/attunet demo -o demo
 
 test: $(READY) ## all tests that take seconds at most
-	$(PYTEST) -n 2
+	$(PYTEST) -n 2 --dist loadfile
 
 test-integration: $(READY) ## tests of whole trainings, exports, servers and clusters, many seconds each
-	$(PYTEST) -n 2 -m "integration and not slow"
+	$(PYTEST) -n 2 --dist loadfile -m "integration and not slow"
 
 test-peers: $(READY) ## tests against Orthanc, dcmtk, dcmqi and plastimatch on this machine; installs them where it may
 	tests/peers/install.sh $(BIN)/python $(PEERS)

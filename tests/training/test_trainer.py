@@ -18,6 +18,8 @@ from attunet.training.callbacks.progress import TrainingCallbacks
 from attunet.training.run_folder import FoldPaths
 from attunet.training.trainer import AtomicCheckpointIO
 
+pytestmark = pytest.mark.integration
+
 WRITTEN_SLOWLY = """
 import sys, time
 from pathlib import Path
@@ -26,8 +28,6 @@ from attunet.config import Plan, TrainingConfig, load_settings
 from attunet.data.cases import read_dataset
 from attunet.training.callbacks.progress import TrainingCallbacks
 from attunet.training.fit import fit
-
-pytestmark = pytest.mark.integration
 
 class Slow(pl.Callback):
     def on_train_batch_start(self, *_):
