@@ -142,8 +142,8 @@ def store_cases(
                 advance()
                 continue
             missing.append(case)
-    total = sum(size for case in missing for _, size, *_ in file_states(case.paths))
-    if len(missing) < 2 or workers < 2 or total < _WORTH_PROCESSES or not can_start_processes():
+    alone = len(missing) < 2 or workers < 2 or not can_start_processes()
+    if alone or sum(size for case in missing for _, size, *_ in file_states(case.paths)) < _WORTH_PROCESSES:
         for case in missing:
             _store(case, plan, geometry, stored[case.id].folder)
             advance()
