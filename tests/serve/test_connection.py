@@ -50,13 +50,24 @@ async def talk(config, pieces, pause):
 
     sending = asyncio.create_task(send())
     try:
-        answer = await asyncio.wait_for(reader.read(), PATIENCE)
+        answer = await asyncio.wait_for(received(reader), PATIENCE)
         return answer, time.monotonic() - started
     finally:
         sending.cancel()
         writer.close()
         server.should_exit = True
         await server.shutdown()
+
+
+async def received(reader):
+    """Everything until the server hangs up; a client that is still sending then may see a reset instead of an end."""
+    answer = b""
+    try:
+        while block := await reader.read(2**16):
+            answer += block
+    except ConnectionResetError:
+        pass
+    return answer
 
 
 def single(text):
